@@ -1,0 +1,1 @@
+"""Activations to ranges: streaming observers, range methods, Q/DQ placement."""

@@ -1,0 +1,1 @@
+"""Checkpoint to artifacts: ONNX, FP16, INT8, engines with their layer audit."""

@@ -1,0 +1,1 @@
+"""Artifacts to answers: runners, the batch pipeline, evaluation and gate, benchmark."""

@@ -1,0 +1,1 @@
+"""Answers to pictures: one offline HTML page from result files."""

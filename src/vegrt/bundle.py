@@ -1,0 +1,255 @@
+"""The bundle: one directory per trained model, written atomically, verified by SHA-256 on open, never a pickle.
+
+A change is staged in `.staging-*` inside the bundle, becomes `.commit` by one rename, and is then moved into place with
+the manifest last. Whoever opens a bundle that has a `.commit` finishes that move first, so that a process killed at
+any moment leaves either the old bundle or the new one. The format is specified in docs/bundle-format.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from vegrt import __version__
+from vegrt.errors import BundleError
+from vegrt.files import sha256_of, write_json
+from vegrt.preprocess import Contract
+
+FORMAT = "vegrt-bundle"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+COMMIT = ".commit"
+
+Role = Literal["weights", "model", "calibration", "engine", "audit", "golden", "timing-cache"]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file of a bundle. path: relative, with slashes. variant: fp32, fp16, int8, int8-cpu, or empty."""
+
+    path: str
+    role: Role
+    variant: str
+    sha256: str
+    size_bytes: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    model: how to build the network (backbone, head). training, calibration, data, tools: provenance, as JSON values.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    contract: Contract
+    model: dict[str, Any]
+    artifacts: tuple[Artifact, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as JSON values."""
+        body = {key: getattr(self, key) for key in ("name", "model", "data", "training", "calibration", "tools")}
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "classes": list(self.classes),
+            "contract": self.contract.to_dict(),
+            "artifacts": [asdict(artifact) for artifact in self.artifacts],
+            **body,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk, opened and verified."""
+
+    path: Path
+    manifest: Manifest
+
+    def artifact(self, role: Role, variant: str = "") -> Artifact:
+        """Return the artifact of that role and variant. Raises BundleError that names the command to make it."""
+        for artifact in self.manifest.artifacts:
+            if (artifact.role, artifact.variant) == (role, variant):
+                return artifact
+        have = ", ".join(self.variants()) or "none"
+        wanted = f"{variant} {role}".strip()
+        raise BundleError(
+            f"{self.path}: no {wanted} in it (variants: {have}); make it: vegrt export {self.path} --data DATA"
+        )
+
+    def file(self, role: Role, variant: str = "") -> Path:
+        """Return the path of an artifact. Raises BundleError when the bundle lacks it."""
+        return self.path / self.artifact(role, variant).path
+
+    def variants(self) -> tuple[str, ...]:
+        """Return the variants that the bundle holds as ONNX models, in order of the manifest."""
+        return tuple(artifact.variant for artifact in self.manifest.artifacts if artifact.role == "model")
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the manifest, which covers every artifact: the bundle's identity, in hex."""
+        return sha256_of(self.path / MANIFEST)
+
+
+def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
+    """Return the bundle at `path`; with `verify`, after comparing every artifact with its SHA-256.
+
+    Raises BundleError when it is missing, damaged or of a newer format.
+    """
+    _finish_commit(path)
+    file = path / MANIFEST
+    if not file.is_file():
+        found = "a folder without manifest.json" if path.is_dir() else "no such folder"
+        raise BundleError(f"{path}: {found}; expected a bundle, made by: vegrt train --data DATA --out {path}")
+    try:
+        bundle = Bundle(path, _parse(json.loads(file.read_text(encoding="utf-8")), path))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{file}: damaged manifest ({error}); restore it or train again") from error
+    if verify:
+        for artifact in bundle.manifest.artifacts:
+            check_artifact(bundle, artifact)
+    return bundle
+
+
+def check_artifact(bundle: Bundle, artifact: Artifact) -> None:
+    """Raise BundleError unless the artifact's file exists with the size and SHA-256 that the manifest states."""
+    file = bundle.path / artifact.path
+    if not file.is_file():
+        raise BundleError(f"{file}: missing from the bundle; restore it or run: vegrt export {bundle.path} --data DATA")
+    if file.stat().st_size != artifact.size_bytes or (found := sha256_of(file)) != artifact.sha256:
+        seen = f"{file.stat().st_size} bytes" if file.stat().st_size != artifact.size_bytes else f"sha256 {found[:12]}…"
+        said = (
+            f"{artifact.size_bytes} bytes" if file.stat().st_size != artifact.size_bytes else f"{artifact.sha256[:12]}…"
+        )
+        raise BundleError(f"{file}: damaged ({seen}, the manifest says {said}); restore it or export again")
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[Staging]:
+    """Yield a Staging to put files into; on success they all appear in the bundle at once, on failure none does."""
+    _finish_commit(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for abandoned in path.glob(".staging-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=path))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        yield Staging(folder)
+        if not (folder / MANIFEST).is_file():
+            raise AssertionError("a staged change ends with its manifest")
+        _sync(folder)
+        folder.rename(path / COMMIT)
+    except OSError as error:
+        raise BundleError(f"{path}: writing failed ({error.strerror or error}); the bundle is as it was") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _finish_commit(path)
+
+
+@dataclass(slots=True)
+class Staging:
+    """Files on their way into a bundle. folder: where to write them, under the names that they will have."""
+
+    folder: Path
+    added: list[Artifact] = field(default_factory=list)
+
+    def file(self, name: str) -> Path:
+        """Return where to write the file `name`, its folders made."""
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def add(self, name: str, role: Role, variant: str = "", details: Mapping[str, Any] | None = None) -> Artifact:
+        """Record the staged file `name` as an artifact and return it."""
+        file = self.folder / name
+        artifact = Artifact(name, role, variant, sha256_of(file), file.stat().st_size, dict(details or {}))
+        self.added = [other for other in self.added if other.path != name] + [artifact]
+        return artifact
+
+    def finish(self, manifest: Manifest) -> Manifest:
+        """Write the manifest: `manifest` with the added artifacts in place of those of the same path. Returns it."""
+        names = {artifact.path for artifact in self.added}
+        kept = tuple(artifact for artifact in manifest.artifacts if artifact.path not in names)
+        final = replace(manifest, artifacts=kept + tuple(self.added), tools=manifest.tools | {"vegrt": __version__})
+        write_json(self.folder / MANIFEST, final.to_dict())
+        return final
+
+
+def find_bundles(root: Path) -> list[Path]:
+    """Return the bundles directly under `root`, sorted by name."""
+    return sorted(file.parent for file in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+
+
+def _parse(value: Any, path: Path) -> Manifest:
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise BundleError(f"{path / MANIFEST}: not the manifest of a vegrt bundle")
+    if (version := value["format_version"]) != FORMAT_VERSION:
+        advice = "upgrade vegrt to open it" if version > FORMAT_VERSION else "export it again"
+        raise BundleError(f"{path}: bundle format {version}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}")
+    artifacts = tuple(Artifact(**entry) for entry in value["artifacts"])
+    for artifact in artifacts:
+        relative = PurePosixPath(artifact.path)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise BundleError(f"{path / MANIFEST}: artifact path {artifact.path!r} leaves the bundle; refused")
+    return Manifest(
+        name=str(value["name"]),
+        classes=tuple(map(str, value["classes"])),
+        contract=Contract.from_dict(value["contract"]),
+        artifacts=artifacts,
+        **{key: dict(value[key]) for key in ("model", "data", "training", "calibration", "tools")},
+    )
+
+
+def _finish_commit(path: Path) -> None:
+    """Move a committed change into place, the manifest last. Does nothing when there is none; may be repeated."""
+    commit = path / COMMIT
+    if not commit.is_dir():
+        return
+    try:
+        stale = _listed(path / MANIFEST) - _listed(commit / MANIFEST)
+        files = sorted(
+            (file for file in commit.rglob("*") if file.is_file()), key=lambda file: file == commit / MANIFEST
+        )
+        for file in files:
+            target = path / file.relative_to(commit)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+        for name in stale:
+            (path / name).unlink(missing_ok=True)
+        shutil.rmtree(commit)
+    except OSError as error:
+        raise BundleError(
+            f"{path}: an interrupted change cannot be finished ({error.strerror}); make it writable"
+        ) from error
+
+
+def _listed(manifest: Path) -> set[str]:
+    """Return the artifact paths of a manifest; none where there is no readable one."""
+    try:
+        return {str(entry["path"]) for entry in json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

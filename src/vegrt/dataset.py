@@ -1,0 +1,117 @@
+"""Labelled photos in folders: DATA/{train,validation,test}/<Class>/*.jpg|png|webp, `val` accepted for validation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vegrt.errors import DataError
+from vegrt.preprocess import SUFFIXES
+
+log = logging.getLogger(__name__)
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+TREE = "DATA/{train,validation,test}/<Class>/*.jpg|png|webp"
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One labelled image file. label: index into the classes."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The photos of one split in a fixed order: by class name, then by file name."""
+
+    name: SplitName
+    root: Path
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of photos of each class."""
+        found = Counter(photo.label for photo in self.photos)
+        return {name: found[label] for label, name in enumerate(self.classes)}
+
+    def relative(self, photo: Photo) -> str:
+        """Return the photo's path as `<Class>/<file>`: the same name on every machine."""
+        return photo.path.relative_to(self.root).as_posix()
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over names and contents of all photos, in hex."""
+        digest = hashlib.sha256()
+        for photo in self.photos:
+            digest.update(self.relative(photo).encode() + b"\0" + content_hash(photo.path).encode())
+        return digest.hexdigest()
+
+
+def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None) -> Split:
+    """Return one split of a data folder.
+
+    classes: what the folder must hold, in label order; by default what it holds, sorted.
+    Raises DataError, with the expected tree, for a missing or empty folder, fewer than two classes, an empty class, or
+    classes that differ from those given.
+    """
+    root = _split_root(data, name)
+    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    expected = list(classes) if classes is not None else found
+    if len(expected) < 2:
+        raise DataError(f"{root}: {len(found)} class folder(s) found, at least 2 expected; the tree is {TREE}")
+    if missing := sorted(set(expected) - set(found)):
+        raise DataError(f"{root}: class folder(s) {', '.join(missing)} missing; the same classes belong in every split")
+    if surplus := sorted(set(found) - set(expected)):
+        raise DataError(f"{root}: unknown class folder(s) {', '.join(surplus)}; expected only {', '.join(expected)}")
+    photos = tuple(Photo(path, label) for label, name in enumerate(expected) for path in _images(root / name))
+    return Split(name, root, tuple(expected), photos)
+
+
+def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitName, Split]:
+    """Return all three splits, which hold the same classes. Raises DataError as `read_split` does."""
+    train = read_split(data, "train", classes)
+    return {name: train if name == "train" else read_split(data, name, train.classes) for name in SPLITS}
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a photo's bytes, in hex. Raises DataError when it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def warn_unreadable(errors: Sequence[str], total: int) -> None:
+    """Log every unreadable photo and how many of `total` were skipped; say nothing when there is none."""
+    for error in errors:
+        log.warning("skipped %s", error)
+    if errors:
+        log.warning("skipped %d unreadable of %d photos", len(errors), total)
+
+
+def _split_root(data: Path, name: SplitName) -> Path:
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder; expected {TREE}")
+    candidates = (data / name, data / "val") if name == "validation" else (data / name,)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    found = ", ".join(sorted(entry.name for entry in data.iterdir())[:8]) or "nothing"
+    raise DataError(f"{data}: no {name}/ folder (found: {found}); expected {TREE}")
+
+
+def _images(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    if not files:
+        raise DataError(f"{folder}: no *.jpg, *.png or *.webp in it; every class needs photos in every split")
+    return files

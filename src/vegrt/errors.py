@@ -1,0 +1,48 @@
+"""Every error that vegrt raises on purpose.
+
+VegrtError              one clear line: subject, what was found, what was expected, what cures it
+├── DataError           look at the photos or the data folder
+├── BundleError         look at the bundle: missing, damaged, too new, or lacking an artifact
+├── ModelError          look at the network: weights that do not fit, an export that lost parity
+├── EngineError         look at TensorRT: a build that failed or an engine of another device
+└── MissingExtraError   install something; the message is the pip command
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class VegrtError(Exception):
+    """Base of all expected failures. The command line prints it as one line and exits with 1."""
+
+
+class DataError(VegrtError):
+    """A folder or image that cannot be used."""
+
+
+class BundleError(VegrtError):
+    """A bundle that cannot be opened, trusted or written."""
+
+
+class ModelError(VegrtError):
+    """A network, checkpoint or graph that cannot be used."""
+
+
+class EngineError(VegrtError):
+    """A TensorRT build or engine that failed."""
+
+
+class MissingExtraError(VegrtError):
+    """An optional package that is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import and return `module`, or raise MissingExtraError naming the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{module}: not usable here ({error}); install it with: pip install 'vegrt[{extra}]'"
+        ) from error

@@ -1,0 +1,112 @@
+"""The backbones: one table, and how a checkpoint becomes a torch module. The only shared module that imports torch.
+
+It lives here and not in train/ because export and the torch runner build networks too (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from vegrt.bundle import Bundle
+from vegrt.errors import ModelError
+from vegrt.preprocess import Contract
+
+Head = Literal["gap", "classic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """One torchvision architecture.
+
+    head: attribute whose last Linear is the classifier. stages: module prefixes from the input on, in freezing order.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    head: str
+    stages: tuple[tuple[str, ...], ...]
+
+
+_RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+
+
+def _features(*bounds: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        tuple(f"features.{index}" for index in range(low, high)) for low, high in zip(bounds, bounds[1:], strict=False)
+    )
+
+
+_TABLE = (
+    Backbone("resnet18", torchvision.models.resnet18, "fc", _RESNET_STAGES),
+    Backbone("resnet50", torchvision.models.resnet50, "fc", _RESNET_STAGES),
+    Backbone("vgg16", torchvision.models.vgg16, "classifier", _features(0, 5, 10, 17, 24, 31)),
+    Backbone("efficientnet_b0", torchvision.models.efficientnet_b0, "classifier", _features(0, 2, 3, 4, 6, 9)),
+    Backbone("mobilenet_v2", torchvision.models.mobilenet_v2, "classifier", _features(0, 2, 4, 7, 14, 19)),
+)
+BACKBONES = {backbone.name: backbone for backbone in _TABLE}
+
+
+def find_backbone(name: str) -> Backbone:
+    """Return the backbone of that name. Raises ModelError that lists the known ones."""
+    if name not in BACKBONES:
+        raise ModelError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}")
+    return BACKBONES[name]
+
+
+def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: bool = False) -> nn.Module:
+    """Return the backbone with a fresh head for `num_classes`; random weights, or torchvision's own with `imagenet`.
+
+    head: only vgg16 has a choice. `gap` replaces its three 4096-wide layers by global average pooling and a 512-wide
+    layer (15 M parameters instead of 138 M); `classic` keeps them.
+    """
+    backbone = find_backbone(name)
+    network = backbone.builder(weights="DEFAULT" if imagenet else None)
+    if name == "vgg16" and head == "gap":
+        network.avgpool = nn.AdaptiveAvgPool2d(1)
+        network.classifier = nn.Sequential(
+            nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, num_classes)
+        )
+    elif backbone.head == "fc":
+        network.fc = nn.Linear(int(network.fc.in_features), num_classes)
+    else:
+        classifier: Any = network.classifier
+        classifier[-1] = nn.Linear(int(classifier[-1].in_features), num_classes)
+    return network
+
+
+class Deployed(nn.Module):
+    """A network with the contract in front: uint8 (N, H, W, 3) RGB in, float32 logits (N, K) out."""
+
+    def __init__(self, network: nn.Module, contract: Contract) -> None:
+        super().__init__()
+        self.network = network
+        mean, std = torch.tensor(contract.mean), torch.tensor(contract.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (N, K) float32 logits. Cast comes first: TensorRT takes uint8 in no other operator."""
+        pixels = images.to(torch.float32).permute(0, 3, 1, 2)  # (N, 3, H, W)
+        logits: Tensor = self.network(pixels * self.scale + self.shift)
+        return logits
+
+
+def load_network(bundle: Bundle) -> nn.Module:
+    """Return the bundle's checkpoint as a module in eval mode. Raises ModelError when weights and network disagree."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    manifest = bundle.manifest
+    network = build_network(manifest.model["backbone"], len(manifest.classes), head=manifest.model["head"])
+    file = bundle.file("weights")
+    try:
+        network.load_state_dict(load_file(file))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{file}: does not fit {manifest.model['backbone']} ({str(error).splitlines()[0]})") from error
+    return network.eval()

@@ -1,0 +1,120 @@
+"""The contract: the only place where a photo becomes model input.
+
+Training's evaluation transform, calibration, inference and the golden check all call `load_image`. Everything after
+the uint8 pixels (cast, transpose, normalise) is inside the graph, so no runtime can do it differently.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vegrt.errors import BundleError, DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs: a quarter GiB of RGB
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+Image.init()  # loads the format plugins once, so that decoding from several threads at once is safe
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # from half of MAX_PIXELS on; ours refuses
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """How pixels become model input. Written beside the weights, never typed twice.
+
+    size: height and width of the square centre crop, in pixels.
+    resize: what the shorter side is resized to before the crop, in pixels (bilinear, antialiased).
+    mean, std: per RGB channel, of pixels scaled to [0, 1]; applied inside the graph.
+    """
+
+    size: int = 224
+    resize: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.resize:
+            raise BundleError(f"contract: size {self.size}, resize {self.resize}; expected 1 <= size <= resize")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contract as JSON values."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "layout": "NHWC", "color": "RGB"}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Contract:
+        """Return the contract written by `to_dict`. Raises BundleError for missing or foreign values."""
+        try:
+            known = {field.name: value[field.name] for field in fields(cls)}
+            if (value["layout"], value["color"]) != ("NHWC", "RGB"):
+                raise BundleError(f"contract: {value['layout']} {value['color']}; this vegrt reads NHWC RGB only")
+            return cls(int(known["size"]), int(known["resize"]), tuple(known["mean"]), tuple(known["std"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"contract: {error!r} is missing or malformed; export the bundle again") from error
+
+
+def decode(source: Path | bytes, *, shorter_side: int = 0) -> Image.Image:
+    """Return an upright RGB image.
+
+    EXIF orientation is applied, alpha is dropped, 16-bit is scaled to 8. With `shorter_side` (pixels) a large JPEG is
+    decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still covers twice that side, which is several times faster.
+    Raises DataError for whatever is not a whole, readable image below MAX_PIXELS.
+    """
+    subject = "image" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Path) and not source.is_file():
+        raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            _check_pixels(subject, image.size)
+            if shorter_side:
+                image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{subject}: not an image that Pillow can identify") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{subject}: damaged image ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from error
+
+
+def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size."""
+    width, height = image.size
+    scale = contract.resize / min(width, height)
+    if scale != 1:
+        new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
+        image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
+    left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
+    if image.size != (contract.size, contract.size):
+        image = image.crop((left, top, left + contract.size, top + contract.size))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def load_image(source: Path | bytes, contract: Contract) -> NDArray[np.uint8]:
+    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises DataError for an unreadable image."""
+    return prepare(decode(source, shorter_side=contract.resize), contract)
+
+
+def _check_pixels(subject: str, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{subject}: {size[0]}x{size[1]} pixels; at most {MAX_PIXELS:,} are decoded")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # 16-bit grey: convert() would clip, not scale
+        grey = np.asarray(image, dtype=np.float32) / (257.0 if image.mode != "F" else 1.0)
+        return Image.fromarray(np.clip(grey.round(), 0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info and image.mode == "P":
+        image = image.convert("RGBA")  # what Pillow asks for: straight to RGB it warns
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Photos to checkpoint: sample set, data audit, backbones, the fit loop."""
