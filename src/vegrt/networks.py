@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, cast
 
 import torch
 import torchvision
@@ -37,9 +38,7 @@ _RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("lay
 
 
 def _features(*bounds: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(
-        tuple(f"features.{index}" for index in range(low, high)) for low, high in zip(bounds, bounds[1:], strict=False)
-    )
+    return tuple(tuple(f"features.{index}" for index in range(low, high)) for low, high in pairwise(bounds))
 
 
 _TABLE = (
@@ -66,22 +65,24 @@ def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: 
     layer (15 M parameters instead of 138 M); `classic` keeps them.
     """
     backbone = find_backbone(name)
-    network = backbone.builder(weights="DEFAULT" if imagenet else None)
+    network: Any = backbone.builder(weights="DEFAULT" if imagenet else None)
     if name == "vgg16" and head == "gap":
         network.avgpool = nn.AdaptiveAvgPool2d(1)
         network.classifier = nn.Sequential(
             nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, num_classes)
         )
     elif backbone.head == "fc":
-        network.fc = nn.Linear(int(network.fc.in_features), num_classes)
+        network.fc = nn.Linear(network.fc.in_features, num_classes)
     else:
-        classifier: Any = network.classifier
-        classifier[-1] = nn.Linear(int(classifier[-1].in_features), num_classes)
-    return network
+        network.classifier[-1] = nn.Linear(network.classifier[-1].in_features, num_classes)
+    return cast(nn.Module, network)
 
 
 class Deployed(nn.Module):
     """A network with the contract in front: uint8 (N, H, W, 3) RGB in, float32 logits (N, K) out."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: nn.Module, contract: Contract) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ def decode(source: Path | bytes, *, shorter_side: int = 0) -> Image.Image:
     """Return an upright RGB image.
 
     EXIF orientation is applied, alpha is dropped, 16-bit is scaled to 8. With `shorter_side` (pixels) a large JPEG is
-    decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still covers twice that side, which is several times faster.
+    decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still covers twice that side: several times faster.
     Raises DataError for whatever is not a whole, readable image below MAX_PIXELS.
     """
     subject = "image" if isinstance(source, bytes) else str(source)
