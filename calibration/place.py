@@ -1,0 +1,119 @@
+"""Where Q/DQ pairs go. Decides on tensors and weights; knows nothing of ranges.
+
+The rules are TensorRT's (DESIGN.md, Quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
+and the residual branch of an Add; nothing between a Conv and its activation. The CPU encoding also quantizes the
+outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+Encoding = Literal["signed", "unsigned"]
+
+ACTIVATIONS = frozenset({"Relu", "Clip"})  # fused into the preceding Conv or Add by every runtime
+_CPU_KERNELS = frozenset({"Conv", "Gemm", "Add", "GlobalAveragePool"})  # what has an 8-bit kernel of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One input of one node, by the node's name."""
+
+    node: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What to quantize.
+
+    activations: tensor name -> the edges that read its quantized form. weights: initializer name -> its output-channel axis.
+    """
+
+    activations: dict[str, tuple[Edge, ...]]
+    weights: dict[str, int]
+
+
+def place(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = frozenset()) -> Placement:
+    """Return what to quantize in a float model. keep_float: names of nodes to leave alone, weights and inputs."""
+    edges: dict[str, list[Edge]] = {}
+    weights: dict[str, int] = {}
+    for node in quantizable(model):
+        if node.name in keep_float:
+            continue
+        weights[_name(node.inputs[1])] = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", False) else 1
+        _add(edges, node, 0)
+    for node in model.graph:
+        if node.op_type == "Add" and (residual := _residual_input(node)) is not None:
+            _add(edges, node, residual)
+    if encoding == "unsigned":
+        _add_cpu_edges(model, edges, keep_float)
+    return Placement({name: tuple(found) for name, found in edges.items()}, weights)
+
+
+def quantizable(model: ir.Model) -> Iterator[ir.Node]:
+    """Yield the nodes whose weights may become int8: every Conv, and every Gemm but the classifier."""
+    for node in model.graph:
+        if node.op_type not in {"Conv", "Gemm"} or len(node.inputs) < 2 or node.inputs[1] is None:
+            continue
+        if node.inputs[1].is_initializer() and not (node.op_type == "Gemm" and node.outputs[0].is_graph_output()):
+            yield node
+
+
+def result_of(node: ir.Node) -> ir.Value:
+    """Return what a node gives after its fused activation: the Relu's output, if only a Relu reads the node's own."""
+    output = node.outputs[0]
+    consumers = output.consumers()
+    if len(consumers) == 1 and consumers[0].op_type in ACTIVATIONS and not output.is_graph_output():
+        return consumers[0].outputs[0]
+    return output
+
+
+def _residual_input(node: ir.Node) -> int | None:
+    """Return which input of an Add is the skip connection; None for an Add with a constant.
+
+    The Conv on the main branch fuses with the Add, so the other input is quantized; of two Convs, the second.
+    """
+    if any(value is None or value.is_initializer() or value.const_value is not None for value in node.inputs):
+        return None
+    first, second = (value.producer() if value is not None else None for value in node.inputs)
+    if first is None or second is None:
+        return None
+    return 0 if first.op_type != "Conv" and second.op_type == "Conv" else 1
+
+
+def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], keep_float: frozenset[str]) -> None:
+    """Quantize both inputs and the result of everything that has an 8-bit kernel on a CPU."""
+    for node in model.graph:
+        if node.op_type not in _CPU_KERNELS or node.name in keep_float:
+            continue
+        if node.op_type == "Add" and _residual_input(node) is None:
+            continue
+        if node.op_type in {"Add", "GlobalAveragePool"}:
+            for index in range(len(node.inputs)):
+                _add(edges, node, index)
+        result = result_of(node)
+        for consumer, index in result.uses():
+            if not result.is_graph_output():
+                _add(edges, consumer, index)
+
+
+def _add(edges: dict[str, list[Edge]], node: ir.Node, index: int) -> None:
+    edge = Edge(_text(node.name), index)
+    readers = edges.setdefault(_name(node.inputs[index]), [])
+    if edge not in readers:
+        readers.append(edge)
+
+
+def _name(value: ir.Value | None) -> str:
+    return _text(value.name if value is not None else None)
+
+
+def _text(name: str | None) -> str:
+    if not name:
+        raise AssertionError("graph passes name every node and value")
+    return name

@@ -1,0 +1,61 @@
+"""Graph passes that leave the plain operators which TensorRT and ONNX Runtime quantize: fewer, named after modules."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+MODULE_PREFIX = "network."  # the attribute of vegrt.networks.Deployed that holds the network
+
+
+def tidy(model: ir.Model) -> None:
+    """Rewrite `model` in place: pooling and flattening as single operators, no dead nodes, names that read as modules."""
+    graph = model.graph
+    for node in list(graph):
+        _pool_globally(graph, node)
+    for node in list(graph):
+        _flatten(graph, node)
+    common.RemoveUnusedNodesPass()(model)
+    _name_after_modules(graph)
+
+
+def constant(value: ir.Value | None) -> list[int] | None:
+    """Return the integers that a value holds if it is a constant, else None."""
+    if value is None or value.const_value is None:
+        return None
+    return [int(number) for number in value.const_value.numpy().reshape(-1)]
+
+
+def _pool_globally(graph: ir.Graph, node: ir.Node) -> None:
+    """ReduceMean over H and W that keeps the dimensions -> GlobalAveragePool, which has an 8-bit kernel."""
+    if node.op_type != "ReduceMean" or node.attributes["keepdims"].as_int() != 1:
+        return
+    if constant(node.inputs[1]) in ([2, 3], [-1, -2], [-2, -1]):
+        _replace(graph, node, ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name))
+
+
+def _flatten(graph: ir.Graph, node: ir.Node) -> None:
+    """Reshape of pooled (N, C, 1, 1) to (N, C) -> Flatten, which needs no shape arithmetic."""
+    source = node.inputs[0].producer() if node.op_type == "Reshape" and node.inputs[0] is not None else None
+    shape = constant(node.inputs[1]) if source is not None else None
+    if source is not None and source.op_type == "GlobalAveragePool" and shape is not None and len(shape) == 2:
+        _replace(graph, node, ir.node("Flatten", [node.inputs[0]], {"axis": 1}, name=node.name))
+
+
+def _replace(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
+    was, now = old.outputs[0], new.outputs[0]
+    now.name, now.type, now.shape = was.name, was.type, was.shape
+    ir.convenience.replace_nodes_and_values(graph, old, [old], [new], [was], [now])
+
+
+def _name_after_modules(graph: ir.Graph) -> None:
+    """Name weights, and the outputs of the nodes that own one, as torch names the module: `layer1.0.conv1`."""
+    for value in list(graph.initializers.values()):
+        if value.name is not None and value.name.startswith(MODULE_PREFIX):
+            value.name = value.name.removeprefix(MODULE_PREFIX)
+    for node in graph:
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
+        if node.op_type in {"Conv", "Gemm"} and weight is not None and weight.name and weight.name.endswith(".weight"):
+            node.name = weight.name.removesuffix(".weight")
+            if not node.outputs[0].is_graph_output():
+                node.outputs[0].name = node.name

@@ -1,0 +1,93 @@
+"""Which NVIDIA GPUs can be used, asked in ways that cannot crash the process.
+
+No TensorRT Runtime is constructed here: without a working CUDA driver it returns an object, and the process segfaults
+at exit (tensorrt-lean 10.16). `cudaGetDeviceCount` answers with an error code instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+_SMI_TIMEOUT_S = 10  # a wedged driver makes nvidia-smi hang
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU. compute_capability: as "8.7", or empty where unknown. memory_mib: 0 where unknown."""
+
+    name: str
+    compute_capability: str
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProbe:
+    """What was found. driver: its version, or empty. problem: why there is no GPU, empty when there is one."""
+
+    gpus: tuple[Gpu, ...]
+    driver: str
+    problem: str
+
+
+def probe_gpus() -> GpuProbe:
+    """Return the GPUs that CUDA can use; without cuda-bindings, those that nvidia-smi lists."""
+    try:
+        driver = parse_driver_version(_DRIVER_FILE.read_text(encoding="utf-8"))
+    except OSError:
+        driver = ""
+    try:
+        importlib.import_module("cuda.bindings.runtime")
+    except ImportError:
+        return _ask_nvidia_smi(driver)
+    return _ask_cuda(driver)
+
+
+def parse_driver_version(text: str) -> str:
+    """Return the version in a /proc/driver/nvidia/version, or an empty string."""
+    found = re.search(r"NVRM version:.*?\s(\d+\.[\d.]+)\s", text)
+    return found.group(1) if found else ""
+
+
+def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
+    """Return the GPUs in `nvidia-smi --query-gpu=name,compute_cap,memory.total --format=csv,noheader,nounits`.
+
+    A Jetson answers [N/A] for its memory, which it shares with the CPU.
+    """
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
+    return tuple(
+        Gpu(name, capability if capability[0].isdigit() else "", int(memory) if memory.isdigit() else 0)
+        for name, capability, memory in (row for row in rows if len(row) == 3 and all(row))
+    )
+
+
+def _ask_cuda(driver: str) -> GpuProbe:
+    cudart = importlib.import_module("cuda.bindings.runtime")
+    error, count = cudart.cudaGetDeviceCount()
+    if error != cudart.cudaError_t.cudaSuccess:
+        return GpuProbe((), driver, f"CUDA answers {error.name}")
+    gpus = []
+    for index in range(count):
+        error, properties = cudart.cudaGetDeviceProperties(index)
+        if error == cudart.cudaError_t.cudaSuccess:
+            capability = f"{properties.major}.{properties.minor}"
+            gpus.append(Gpu(properties.name.decode(), capability, properties.totalGlobalMem >> 20))
+    return GpuProbe(tuple(gpus), driver, "" if gpus else "CUDA lists no device")
+
+
+def _ask_nvidia_smi(driver: str) -> GpuProbe:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return GpuProbe((), driver, "no nvidia-smi" if not driver else "driver loaded, but no nvidia-smi to list GPUs")
+    query = [program, "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return GpuProbe((), driver, f"nvidia-smi fails ({type(error).__name__})")
+    gpus = parse_nvidia_smi(answer.stdout)
+    return GpuProbe(gpus, driver, "" if gpus else "nvidia-smi lists no GPU")

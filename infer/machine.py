@@ -1,0 +1,131 @@
+"""What CPU and memory this process may use: read from /proc and the cgroup, on Linux; knows nothing of runtimes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Instructions that decide which variant is fast, under the kernel's names: x86, then ARM.
+FEATURES = (
+    *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
+)
+# Most ARM kernels give no model name, only numbers (linux/arch/arm64/include/asm/cputype.h).
+_ARM_PARTS = {
+    ("0x41", "0xd03"): "Cortex-A53",
+    ("0x41", "0xd07"): "Cortex-A57",
+    ("0x41", "0xd08"): "Cortex-A72",
+    ("0x41", "0xd0b"): "Cortex-A76",
+    ("0x41", "0xd42"): "Cortex-A78AE",
+    ("0x4e", "0x004"): "NVIDIA Carmel",
+}
+_ROOT = Path("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """A processor. features: those of FEATURES that it has, in that order."""
+
+    model: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this process may use.
+
+    board: the device tree's name, as on a Jetson or a Raspberry Pi; empty on a PC.
+    cores: CPU time per second; less than what is installed under CPU affinity or a cgroup quota, maybe a fraction.
+    memory_mib: the smaller of installed memory and the cgroup's limit; 0 where it cannot be read.
+    """
+
+    board: str
+    architecture: str
+    cpu: Cpu
+    cores: float
+    memory_mib: int
+
+
+def examine_machine() -> Machine:
+    """Return what this process may use."""
+    return Machine(
+        board=_read(_ROOT / "proc/device-tree/model").rstrip("\0"),
+        architecture=platform.machine(),
+        cpu=parse_cpuinfo(_read(_ROOT / "proc/cpuinfo")),
+        cores=min([_affinity(), *cpu_limits()]),
+        memory_mib=min([parse_meminfo(_read(_ROOT / "proc/meminfo")), *memory_limits_bytes()]) >> 20,
+    )
+
+
+def parse_cpuinfo(text: str) -> Cpu:
+    """Return the processor that a /proc/cpuinfo describes: features that all its cores share, model of the first."""
+    cores = [dict(_fields(block)) for block in text.split("\n\n") if block.strip()]
+    flags = [set(core.get("flags", core.get("Features", "")).split()) for core in cores]
+    flags = [each for each in flags if each]  # an ARM text may end with a block on the board
+    shared = set.intersection(*flags) if flags else set()
+    first = next((core for core in cores if "model name" in core or "CPU part" in core), {})
+    part = _ARM_PARTS.get((first.get("CPU implementer", ""), first.get("CPU part", "")), "")
+    model = " ".join(filter(None, (part, first.get("model name")))) or platform.processor() or "unknown"
+    return Cpu(model, tuple(feature for feature in FEATURES if feature in shared))
+
+
+def parse_meminfo(text: str) -> int:
+    """Return the installed memory in bytes that a /proc/meminfo states; 0 when it states none."""
+    total = dict(_fields(text)).get("MemTotal", "0 kB")
+    return int(total.split()[0]) * 1024
+
+
+def cpu_limits(root: Path = _ROOT) -> list[float]:
+    """Return every CPU quota, in cores, that the cgroups above this process set. root: where /proc and /sys are."""
+    limits = []
+    for folder in _cgroups(root, "cpu"):
+        quota, _, period = _read(folder / "cpu.max").partition(" ")  # v2: "150000 100000" or "max 100000"
+        if not quota:  # v1: two files, -1 for no limit
+            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(period):
+            limits.append(int(quota) / int(period))
+    return limits
+
+
+def memory_limits_bytes(root: Path = _ROOT) -> list[int]:
+    """Return every memory limit, in bytes, that the cgroups above this process set. root: where /proc and /sys are."""
+    folders = _cgroups(root, "memory")
+    texts = [_read(folder / name) for folder in folders for name in ("memory.max", "memory.limit_in_bytes")]
+    return [int(text) for text in texts if text.isdigit()]  # v2 writes "max" for none, v1 a huge number
+
+
+def _affinity() -> float:
+    return float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _cgroups(root: Path, controller: str) -> list[Path]:
+    """Return the folders whose limits bind this process: its cgroup (v2, and v1 of the controller) and all above.
+
+    Inside a container the path is often the host's and missing here; then the mount's top is the container's own.
+    """
+    found = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)  # "0::/user.slice" (v2) or "4:memory:/docker/1f" (v1)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
+        own = top / path.lstrip("/")
+        found += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return found
+
+
+def _fields(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            yield key.strip(), value.strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

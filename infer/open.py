@@ -1,0 +1,123 @@
+"""Which runner runs a bundle here: the candidates, and the fastest of them that passed the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from vegrt.bundle import Bundle
+from vegrt.errors import MissingExtraError, VegrtError
+from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.openvino import open_openvino
+from vegrt.infer.ort import open_onnxruntime
+from vegrt.infer.results import load_result
+from vegrt.infer.runner import Runner, RuntimeName
+
+RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
+_PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant of a bundle and the runtime that would run it."""
+
+    variant: str
+    runtime: RuntimeName
+
+    def __str__(self) -> str:
+        """Return `variant/runtime`, the key used in result files."""
+        return f"{self.variant}/{self.runtime}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `choose` picked and why, in words for the user."""
+
+    candidate: Candidate
+    reason: str
+
+
+def candidates(bundle: Bundle, runtime: str | None = None) -> list[Candidate]:
+    """Return what can run here on the CPU, the fp32 reference first; only of `runtime` when one is named.
+
+    fp16 is left to GPUs when there is a choice: no x86 runtime has float16 kernels, ONNX Runtime casts back and forth, so it
+    is evaluated there once, to prove its accuracy, and never chosen.
+    """
+    named = [find_runtime(runtime)] if runtime else [name for name in ("onnxruntime", "openvino") if is_installed(name)]
+    found = [Candidate(variant, name) for name in named for variant in bundle.variants() if name in RUNTIMES]
+    return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
+
+
+def open_runner(bundle: Bundle, candidate: Candidate, *, device: str = "cpu", threads: int = 0) -> Runner:
+    """Return the candidate loaded. Raises VegrtError when its runtime or artifact is missing."""
+    if candidate.runtime == "torch":
+        return TorchRunner(bundle, device=device, threads=threads)
+    if candidate.runtime == "tensorrt":
+        from vegrt.infer.tensorrt import open_tensorrt
+
+        return open_tensorrt(bundle, candidate.variant)
+    opener = open_onnxruntime if candidate.runtime == "onnxruntime" else open_openvino
+    return opener(bundle.file("model", candidate.variant), device=device, threads=threads)
+
+
+def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> Choice:
+    """Return the fastest candidate that passed the gate, by the bundle's own result files; what is named stays as named.
+
+    Without a passed gate the choice is fp32, because nobody has shown that anything else keeps the accuracy.
+    """
+    open_here = [one for one in candidates(bundle, runtime) if variant in (None, one.variant)]
+    if runtime == "torch" and variant in (None, "fp32"):
+        open_here = [Candidate("fp32", "torch")]
+    if not open_here:
+        return _impossible(bundle, variant, runtime)
+    passed = _passed(bundle)
+    allowed = [one for one in open_here if variant or str(one) in passed]
+    if not allowed:
+        allowed = [one for one in open_here if one.variant == "fp32"] or open_here
+        return Choice(allowed[0], "no variant passed the gate here yet; see: vegrt evaluate")
+    speeds = _speeds(bundle)
+    best = max(allowed, key=lambda one: speeds.get(str(one), 0.0))
+    if str(best) not in speeds:
+        return Choice(best, "asked for" if variant else "passed the gate; not benchmarked here yet, see: vegrt bench")
+    return Choice(best, f"fastest {'of those asked for' if variant or runtime else 'that passed the gate'}")
+
+
+def find_runtime(name: str) -> RuntimeName:
+    """Return the runtime of that name, installed. Raises VegrtError for an unknown, MissingExtraError for a missing one."""
+    for known in RUNTIMES:
+        if known == name:
+            if not is_installed(known):
+                extra = {"onnxruntime": "cpu", "torch": "train"}.get(name, name)
+                raise MissingExtraError(f"{name}: not installed; pip install 'vegrt[{extra}]'")
+            return known
+    raise VegrtError(f"runtime {name!r}: unknown; expected one of {', '.join(RUNTIMES)}")
+
+
+def is_installed(runtime: RuntimeName) -> bool:
+    """Return whether the runtime's package is there, without importing it."""
+    return find_spec(_PACKAGES[runtime]) is not None
+
+
+def _impossible(bundle: Bundle, variant: str | None, runtime: str | None) -> Choice:
+    if variant and variant not in bundle.variants():
+        bundle.artifact("model", variant)  # raises, with the command that makes it
+    if not bundle.variants():
+        raise VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
+    if runtime == "tensorrt":
+        return Choice(Candidate(variant or "int8", "tensorrt"), "asked for")
+    raise MissingExtraError(
+        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, tensorrt"
+    )
+
+
+def _passed(bundle: Bundle) -> set[str]:
+    evaluation = load_result(bundle, "evaluate-test")
+    rows: list[dict[str, Any]] = evaluation["candidates"] if evaluation else []
+    return {row["key"] for row in rows if row["gate"]["verdict"] in ("PASS", "REFERENCE")}
+
+
+def _speeds(bundle: Bundle) -> dict[str, float]:
+    benchmark = load_result(bundle, "bench")
+    rows: list[dict[str, Any]] = benchmark["candidates"] if benchmark else []
+    return {row["key"]: max(point["images_per_s"] for point in row["batches"]) for row in rows}

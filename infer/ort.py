@@ -1,0 +1,85 @@
+"""ONNX Runtime: an ONNX model as a runner, and a float model with its inner tensors exposed for calibration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.errors import ModelError, VegrtError, require
+from vegrt.infer.runner import RuntimeName
+
+# Its WeightBiasQuantization pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32).
+_BROKEN_OPTIMIZERS = ["WeightBiasQuantization"]
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeRunner:
+    """One ONNX model in ONNX Runtime."""
+
+    runtime: RuntimeName = "onnxruntime"
+
+    def __init__(self, session: Any, device: str) -> None:
+        self.device = device
+        self._session = session
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""
+        result: NDArray[np.float32] = self._session.run(["logits"], {"images": images})[0]
+        return result
+
+
+def open_onnxruntime(model: Path | bytes, *, device: str = "cpu", threads: int = 0) -> OnnxRuntimeRunner:
+    """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda); threads: 0 for all cores allowed to us.
+
+    Raises VegrtError when the provider asked for is not what the session really uses.
+    """
+    session = open_session(model, device=device, threads=threads)
+    if (used := session.get_providers()[0]) != _PROVIDERS[device]:
+        raise VegrtError(
+            f"onnxruntime: {device} was asked for, {used} would run; pip install 'vegrt[gpu]', check the driver"
+        )
+    return OnnxRuntimeRunner(session, device)
+
+
+def open_session(model: Path | bytes, *, device: str = "cpu", threads: int = 0) -> Any:
+    """Return an onnxruntime.InferenceSession. Raises ModelError when the file is no model that it can load."""
+    ort = require("onnxruntime", "gpu" if device == "cuda" else "cpu")
+    if device not in _PROVIDERS:
+        raise VegrtError(f"onnxruntime: unknown device {device!r}; expected one of {', '.join(_PROVIDERS)}")
+    ort.set_default_logger_severity(3)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.log_severity_level = 3
+    if device == "cuda":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        return ort.InferenceSession(
+            str(model) if isinstance(model, Path) else model,
+            options,
+            providers=[_PROVIDERS[device]],
+            disabled_optimizers=_BROKEN_OPTIMIZERS,
+        )
+    except Exception as error:  # its exceptions share no base class but Exception
+        subject = model if isinstance(model, Path) else "model"
+        raise ModelError(f"{subject}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from error
+
+
+def read_tensors(model: bytes, names: Sequence[str]) -> Any:
+    """Return a function from (N, H, W, 3) uint8 images to the tensors `names`, which `model` has as outputs."""
+    session = open_session(model)
+    return lambda images: session.run(list(names), {"images": images})
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: its affinity, and the cgroup's quota where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores

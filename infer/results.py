@@ -1,0 +1,89 @@
+"""Result files: what evaluate and bench write into a bundle's results/ folder, and how others read them.
+
+A result names the SHA-256 of every artifact that it speaks of. When an artifact has changed since, the result is stale and is
+not loaded. The schema is specified in docs/results-format.md.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vegrt import __version__
+from vegrt.bundle import Bundle
+from vegrt.files import write_json
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "openvino", "tensorrt", "torch")
+
+
+def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
+    """Write results/<name>.json with the common header (schema, bundle, time, machine, versions); return its path."""
+    path = bundle.path / "results" / f"{name}.json"
+    write_json(path, header(bundle, name) | body)
+    return path
+
+
+def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
+    """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made."""
+    path = bundle.path / "results" / f"{name}.json"
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        current = result["schema_version"] == SCHEMA_VERSION
+        hashes = {row["artifact_sha256"] for row in result["candidates"]}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: unreadable result (%s); ignored", path, error)
+        return None
+    if not current or not hashes <= {artifact.sha256 for artifact in bundle.manifest.artifacts}:
+        log.warning("%s: made with other artifacts than the bundle holds now; ignored, run it again", path)
+        return None
+    return result
+
+
+def header(bundle: Bundle, name: str) -> dict[str, Any]:
+    """Return what every result file begins with."""
+    return {
+        "schema": f"vegrt-{name.split('-')[0]}",
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256()},
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return the processor, the cores that we may use and the platform."""
+    from vegrt.infer.ort import available_cores
+
+    return {"cpu": _cpu_model(), "cores": available_cores(), "platform": platform.platform(terse=True)}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of vegrt, Python and the packages that shape a result; those that are missing are left out."""
+    found = {"vegrt": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

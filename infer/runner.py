@@ -1,0 +1,24 @@
+"""The one Protocol of the program: an artifact, loaded and callable."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "torch"]
+
+
+class Runner(Protocol):
+    """A loaded artifact.
+
+    runtime: which library runs it. device: where (`cpu`, `cuda`). arithmetic: what computes it, in words for reports.
+    """
+
+    runtime: RuntimeName
+    device: str
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images already resized by the contract."""
+        ...

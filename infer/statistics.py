@@ -1,0 +1,104 @@
+"""Paired statistics of two classifiers on the same images, and the gate built on them.
+
+Wilson: E. B. Wilson, JASA 22 (1927). Tango: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval for the
+difference of paired proportions; unlike Wald's it keeps its coverage when discordant pairs are few or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import comb, sqrt
+from statistics import NormalDist
+from typing import Literal
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "REFERENCE"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its confidence interval; proportions in [0, 1] or their difference in [-1, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return the Wilson score interval of a proportion; total >= 1."""
+    z = _z(confidence)
+    rate, spread = successes / total, z * z / total
+    centre = (rate + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * sqrt(rate * (1 - rate) / total + spread / (4 * total))
+    return Interval(rate, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def tango(newly_wrong: int, newly_right: int, total: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return Tango's score interval of the accuracy drop (newly_wrong - newly_right) / total; total >= 1."""
+    z = _z(confidence)
+    drop = (newly_wrong - newly_right) / total
+
+    def score(delta: float) -> float:
+        return _tango_score(newly_wrong, newly_right, total, delta)
+
+    return Interval(drop, _solve(score, z, -1.0, drop), _solve(score, -z, drop, 1.0))
+
+
+def mcnemar(newly_wrong: int, newly_right: int) -> float:
+    """Return the two-sided p-value of the exact McNemar test: a binomial test of the discordant pairs against 1/2."""
+    discordant, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
+    tail = sum(comb(discordant, count) for count in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**discordant)
+
+
+def judge(drop: Interval, margin: float) -> Verdict:
+    """Return the gate's decision for a drop and a margin, both as proportions: a non-inferiority test.
+
+    PASS when the whole interval is below the margin, FAIL when it is all above, INCONCLUSIVE when the margin lies within.
+    """
+    if drop.high < margin:
+        return "PASS"
+    return "FAIL" if drop.low > margin else "INCONCLUSIVE"
+
+
+def images_to_decide(newly_wrong: int, newly_right: int, total: int, margin: float) -> int | None:
+    """Return how many images would let the gate decide if the rates seen stayed; None beyond 100 times `total`."""
+    low, high = 1, 100
+
+    def decided(factor: int) -> bool:
+        drop = tango(newly_wrong * factor, newly_right * factor, total * factor)
+        return judge(drop, margin) != "INCONCLUSIVE"
+
+    if not decided(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decided(middle) else (middle + 1, high)
+    return total * low
+
+
+def _tango_score(b: int, c: int, n: int, delta: float) -> float:
+    """Return Tango's score statistic, which falls as delta rises; standard normal when the true difference is delta.
+
+    q, the probability of newly_right under the constraint, is the larger root of 2 n q^2 + B q + C = 0 (his equation 4).
+    """
+    linear = -b - c + (2 * n - b + c) * delta
+    constant = -c * delta * (1 - delta)
+    q = (sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)
+    variance = n * (2 * q + delta * (1 - delta))
+    difference = b - c - n * delta
+    return difference / sqrt(variance) if variance > 0 else (difference > 0) * 1e9 - (difference < 0) * 1e9
+
+
+def _solve(score: Callable[[float], float], target: float, low: float, high: float) -> float:
+    """Return where a falling function crosses `target`, by bisection to double precision."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if score(middle) > target else (low, middle)
+    return (low + high) / 2
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
