@@ -56,11 +56,11 @@ def place(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = f
 
 
 def quantizable(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield the nodes whose weights may become int8: every Conv, and every Gemm but the classifier."""
+    """Yield the nodes whose weights may become int8: every Conv, and every Gemm but the classifier, the last one."""
+    gemms = [node for node in model.graph if node.op_type == "Gemm"]
     for node in model.graph:
-        if node.op_type not in {"Conv", "Gemm"} or len(node.inputs) < 2 or node.inputs[1] is None:
-            continue
-        if node.inputs[1].is_initializer() and not (node.op_type == "Gemm" and node.outputs[0].is_graph_output()):
+        weight = node.inputs[1] if node.op_type in {"Conv", "Gemm"} and len(node.inputs) > 1 else None
+        if weight is not None and weight.is_initializer() and node not in gemms[-1:]:
             yield node
 
 
@@ -88,8 +88,9 @@ def _residual_input(node: ir.Node) -> int | None:
 
 def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], keep_float: frozenset[str]) -> None:
     """Quantize both inputs and the result of everything that has an 8-bit kernel on a CPU."""
+    classifier = [node for node in model.graph if node.op_type == "Gemm"][-1:]
     for node in model.graph:
-        if node.op_type not in _CPU_KERNELS or node.name in keep_float:
+        if node.op_type not in _CPU_KERNELS or node.name in keep_float or node in classifier:
             continue
         if node.op_type == "Add" and _residual_input(node) is None:
             continue

@@ -63,7 +63,7 @@ def _convert_constants(node: ir.Node) -> None:
 
 def _cast_input(graph: ir.Graph, pixels: ir.Value, network: list[ir.Node]) -> None:
     cast = ir.node("Cast", [pixels], {"to": int(ir.DataType.FLOAT16)}, name="to_fp16")
-    cast.outputs[0].name, cast.outputs[0].shape = "pixels_fp16", pixels.shape
+    cast.outputs[0].name, cast.outputs[0].shape, pixels.name = pixels.name, pixels.shape, f"{pixels.name}_fp32"
     cast.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
     graph.insert_before(network[0], cast)
     for node, index in list(pixels.uses()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from vegrt.errors import VegrtError
 from vegrt.infer.open import Candidate, open_runner
 from vegrt.infer.runner import Runner
 from vegrt.progress import track
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BATCHES = (1, 16)
 WARM_UP = 3
@@ -49,6 +52,20 @@ def bench(
             for candidate in chosen
         ],
     }
+
+
+def bench_table(body: dict[str, Any]) -> Table:
+    """Return the result as a table for people."""
+    from rich.table import Table
+
+    table = Table(title=f"{body['rounds']} interleaved rounds, from memory")
+    for heading in ("candidate", "batch", "p50 ms", "p90 ms", "p99 ms", "images/s"):
+        table.add_column(heading, justify="left" if heading == "candidate" else "right")
+    for row in body["candidates"]:
+        for point in row["batches"]:
+            times = (f"{point[key]:.2f}" for key in ("p50_ms", "p90_ms", "p99_ms"))
+            table.add_row(row["key"], str(point["batch"]), *times, f"{point['images_per_s']:.1f}")
+    return table
 
 
 def _interleave(

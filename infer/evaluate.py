@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from vegrt.infer.open import Candidate, open_runner
 from vegrt.infer.pipeline import batches
 from vegrt.infer.statistics import CONFIDENCE, Interval, images_to_decide, judge, mcnemar, tango, wilson
 from vegrt.progress import track
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BATCH = 32
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
@@ -70,6 +73,33 @@ def collect_logits(
         for candidate, runner in runners.items() if batch.indices else ():
             parts[candidate].append(runner.logits(batch.images))
     return {one: np.concatenate(rows) for one, rows in parts.items() if rows}, kept, errors
+
+
+def worst_verdict(body: Mapping[str, Any]) -> str:
+    """Return FAIL if any candidate failed, else INCONCLUSIVE if any is, else PASS."""
+    verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
+    return next((verdict for verdict in ("FAIL", "INCONCLUSIVE") if verdict in verdicts), "PASS")
+
+
+def evaluation_table(body: Mapping[str, Any]) -> Table:
+    """Return the result as a table for people."""
+    from rich.table import Table
+
+    table = Table(title=f"{body['images']} {body['split']} images, margin {body['margin_points']} points")
+    for heading in ("candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "gate"):
+        table.add_column(heading)
+    for row in body["candidates"]:
+        paired, top1 = row["paired"], row["top1"]
+        low, value, high = (100 * paired["drop"][key] for key in ("low", "value", "high"))
+        table.add_row(
+            row["key"],
+            f"{100 * top1['value']:.2f} ({100 * top1['low']:.2f} to {100 * top1['high']:.2f})",
+            f"{value:+.2f} ({low:+.2f} to {high:+.2f})",
+            str(paired["flips"]),
+            f"{paired['mcnemar_p']:.3f}",
+            row["gate"]["verdict"],
+        )
+    return table
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

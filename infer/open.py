@@ -8,8 +8,8 @@ from typing import Any
 
 from vegrt.bundle import Bundle
 from vegrt.errors import MissingExtraError, VegrtError
-from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.openvino import open_openvino
+from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.results import load_result
 from vegrt.infer.runner import Runner, RuntimeName

@@ -49,8 +49,8 @@ def tango(newly_wrong: int, newly_right: int, total: int, confidence: float = CO
 def mcnemar(newly_wrong: int, newly_right: int) -> float:
     """Return the two-sided p-value of the exact McNemar test: a binomial test of the discordant pairs against 1/2."""
     discordant, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
-    tail = sum(comb(discordant, count) for count in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**discordant)
+    tail: int = sum(comb(discordant, count) for count in range(fewer + 1))
+    return min(1.0, 2 * tail / int(2**discordant))
 
 
 def judge(drop: Interval, margin: float) -> Verdict:

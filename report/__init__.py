@@ -1,1 +1,1 @@
-"""Answers to pictures: one offline HTML page from result files."""
+"""Answers to pictures: one offline HTML page and one table, from a bundle's manifest and result files alone."""

@@ -83,6 +83,14 @@ def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitN
     return {name: train if name == "train" else read_split(data, name, train.classes) for name in SPLITS}
 
 
+def find_split(name: str) -> SplitName:
+    """Return the split of that name; `val` is validation. Raises DataError that lists the known ones."""
+    for known in SPLITS:
+        if name == known or (name, known) == ("val", "validation"):
+            return known
+    raise DataError(f"split {name!r}: unknown; expected one of {', '.join(SPLITS)}")
+
+
 def content_hash(path: Path) -> str:
     """Return the SHA-256 of a photo's bytes, in hex. Raises DataError when it cannot be read."""
     try:

@@ -1,0 +1,83 @@
+# make demo    the whole job on the embedded sample set: no data, no weights, no download but packages
+# make test    the tests                        make check   ruff and mypy
+# make train export report DATA=... BACKBONE=resnet18|resnet50|vgg16 WEIGHTS=imagenet|none|FILE
+# make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
+
+PYTHON ?= python3
+BACKBONE ?= resnet18
+WEIGHTS ?= imagenet
+BUNDLE ?= models/$(BACKBONE)
+REPORT ?= report.html
+IMAGES ?= $(DATA)/test
+
+VENV := .venv
+READY := $(VENV)/.ready
+VEGRT := $(VENV)/bin/vegrt
+DEMO := demo
+# 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
+EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
+NEED_DATA = @test -n "$(DATA)" || { echo 'DATA is not set; expected: make $@ DATA=folder-with-train-validation-test' >&2; exit 2; }
+
+.PHONY: setup demo test check train export infer report gpu-check clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(DEMO)/.evaluated $(DEMO)/.benched
+	$(VEGRT) report $(DEMO)/resnet18 --data $(DEMO)/data --out $(DEMO)/report.html
+
+$(DEMO)/data/sample.json: | $(READY)
+	$(VEGRT) data sample $(DEMO)/data --train 100 --validation 40 --test 100
+
+$(DEMO)/.trained: $(DEMO)/data/sample.json
+	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 12 \
+		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18
+	@touch $@
+
+$(DEMO)/.exported: $(DEMO)/.trained
+	$(VEGRT) export $(DEMO)/resnet18 --data $(DEMO)/data
+	@touch $@
+
+$(DEMO)/.evaluated: $(DEMO)/.exported
+	$(VEGRT) evaluate $(DEMO)/resnet18 --data $(DEMO)/data $(EVALUATED)
+	@touch $@
+
+$(DEMO)/.benched: $(DEMO)/.exported
+	$(VEGRT) bench $(DEMO)/resnet18
+	@touch $@
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+check: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+train: $(READY)
+	$(NEED_DATA)
+	$(VEGRT) train --data $(DATA) --backbone $(BACKBONE) --weights $(WEIGHTS) --out $(BUNDLE)
+
+export: $(READY)
+	$(NEED_DATA)
+	$(VEGRT) export $(BUNDLE) --data $(DATA)
+
+infer: $(READY)
+	@test -n "$(DATA)$(filter-out /test,$(IMAGES))" || { echo 'IMAGES is not set; expected: make infer IMAGES=folder' >&2; exit 2; }
+	$(VEGRT) infer --model $(BUNDLE) $(IMAGES)
+
+report: $(READY)
+	$(NEED_DATA)
+	$(VEGRT) evaluate $(BUNDLE) --data $(DATA) $(EVALUATED)
+	$(VEGRT) bench $(BUNDLE)
+	$(VEGRT) report $(BUNDLE) --data $(DATA) --out $(REPORT)
+
+gpu-check: $(READY)
+	VEGRT_REQUIRE_GPU=1 $(VENV)/bin/python -m pytest -m gpu
+
+clean:
+	rm -rf $(DEMO) build dist src/*.egg-info

@@ -1,0 +1,88 @@
+"""The layer audit: what the TensorRT builder says of each layer that it made, read from its own log.
+
+A plan cannot be inspected without a GPU, but with a VERBOSE logger and DETAILED profiling the builder prints every engine
+layer with its data types (seen with TensorRT-RTX 1.7).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_HEADER = "Layers:\nName:"
+_LAYER = re.compile(
+    r"\s*Name: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*?)\](?=, (?:Constants|Outputs): \[).*?"
+    r", Outputs: \[(?P<outputs>.*?)\], (?:TacticName|ParameterType|TacticValue|StreamId|Metadata)"
+)
+_DATATYPE = re.compile(r"Datatype: (\w+)")
+_ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+_POINTWISE = frozenset(
+    {"kgen", "shape_call", "Reformat", "NoOp"}
+)  # they name the convolution that they prepare data for
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One engine layer. inputs, outputs: TensorRT data type names. onnx: names of the ONNX nodes fused into it."""
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    onnx: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The builder's layers and how many convolutions got the type that was asked for.
+
+    wanted: Int8, Half or Float. matched: convolutions that read that type, of `convolutions` in the ONNX graph.
+    fallbacks: those that do not, with the type that they read.
+    """
+
+    wanted: str
+    convolutions: int
+    matched: int
+    fallbacks: tuple[str, ...]
+    layers: tuple[Layer, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the audit as JSON values, with a count of layers by type and data types."""
+        counted = Counter(
+            f"{layer.type}: {'+'.join(sorted(set(layer.inputs)))} -> {'+'.join(sorted(set(layer.outputs)))}"
+            for layer in self.layers
+        )
+        return asdict(self) | {"summary": dict(sorted(counted.items()))}
+
+
+def parse_layers(messages: Sequence[str]) -> tuple[Layer, ...]:
+    """Return the layers in the last list that the builder logged; none when it logged none."""
+    text = "\n".join(messages)
+    start = text.rfind(_HEADER)
+    found = [_parse(line) for line in text[start:].splitlines()] if start >= 0 else []
+    return tuple(layer for layer in found if layer is not None)
+
+
+def audit_layers(layers: Sequence[Layer], convolutions: Sequence[str], wanted: str) -> Audit:
+    """Return the audit. convolutions: names of the ONNX Conv nodes whose first input should be `wanted`."""
+    found = {
+        name: "/".join(layer.inputs[:1]) for layer in layers if layer.type not in _POINTWISE for name in layer.onnx
+    }
+    notes = tuple(f"{name} ({found.get(name, 'not listed')})" for name in convolutions if found.get(name) != wanted)
+    return Audit(wanted, len(convolutions), len(convolutions) - len(notes), notes, tuple(layers))
+
+
+def _parse(line: str) -> Layer | None:
+    matched = _LAYER.match(line)
+    if matched is None:
+        return None
+    return Layer(
+        name=matched["name"],
+        type=matched["type"],
+        inputs=tuple(_DATATYPE.findall(matched["inputs"])),
+        outputs=tuple(_DATATYPE.findall(matched["outputs"])),
+        onnx=tuple(dict.fromkeys(_ONNX.findall(line))),
+    )

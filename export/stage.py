@@ -1,0 +1,232 @@
+"""The export stage: a trained bundle gains its ONNX variants, calibration, golden images and, when asked, engines."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from vegrt.bundle import Bundle, Staging, changing, open_bundle
+from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration, calibrate
+from vegrt.dataset import SPLITS, Photo, Split, content_hash, read_split, warn_unreadable
+from vegrt.errors import DataError
+from vegrt.export.engines import add_engines
+from vegrt.export.fp16 import to_fp16
+from vegrt.export.golden import add_golden
+from vegrt.export.model import Parity, check_parity, export_fp32, measure_parity, serialize
+from vegrt.files import sha256_of_json, write_json
+from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.ort import open_onnxruntime
+from vegrt.infer.pipeline import batches
+from vegrt.preprocess import Contract
+from vegrt.progress import track
+
+log = logging.getLogger(__name__)
+
+BATCH = 16
+PARITY_PHOTOS = 200
+OBSERVED_PHOTOS = 512  # at most: ranges do not move any more, and export should take minutes
+JUDGING_PHOTOS = 256
+MIN_CALIBRATION_PHOTOS = 32
+ADVISED_CALIBRATION_PHOTOS = 128
+_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+
+
+def export(path: Path, data: Path, *, engines: bool | None = None) -> Bundle:
+    """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it.
+
+    data: its validation split calibrates and checks parity. engines: True builds TensorRT engines or says why it cannot; None
+    builds them where a TensorRT module is usable.
+    Raises ModelError when a model is not what its reference is; the bundle is then as it was.
+    """
+    bundle = open_bundle(path)
+    photos = _calibration_photos(bundle, data)
+    contract = bundle.manifest.contract
+    fp32 = export_fp32(bundle)
+    source = serialize(fp32)
+    parity = {"fp32": _check_fp32(bundle, source, photos, contract)}
+    calibration = _calibrate(fp32, photos, contract)
+    models = {"fp32": source} | _variants(fp32, calibration)
+    parity |= _check_variants(models, photos, contract)
+    with changing(path) as staging:
+        _add_models(staging, models, parity)
+        _add_calibration(staging, calibration)
+        add_golden(staging, photos, contract, open_onnxruntime(source))
+        add_engines(staging, models, required=engines)
+        provenance = _provenance(calibration, photos, source, bundle)
+        tools = {name: version(name) for name in _TOOLS}
+        staging.finish(replace(bundle.manifest, calibration=provenance, tools=bundle.manifest.tools | tools))
+    return open_bundle(path)
+
+
+def _calibration_photos(bundle: Bundle, data: Path) -> list[Photo]:
+    """Return the readable validation photos, none of which is a test photo, in an order that mixes the classes."""
+    split = read_split(data, "validation", bundle.manifest.classes)
+    forbidden = _test_hashes(data, bundle.manifest.classes)
+    photos, errors = _readable(split, bundle.manifest.contract)
+    warn_unreadable(errors, len(split))
+    if leaked := [photo.path for photo in photos if content_hash(photo.path) in forbidden]:
+        raise DataError(
+            f"{leaked[0]}: also in the test split, as are {len(leaked) - 1} more; calibrating on test photos would make "
+            f"the proof worthless, so remove them from {split.root}"
+        )
+    if len(photos) < MIN_CALIBRATION_PHOTOS:
+        raise DataError(
+            f"{split.root}: {len(photos)} readable photos; calibration needs at least {MIN_CALIBRATION_PHOTOS}"
+        )
+    if len(photos) < ADVISED_CALIBRATION_PHOTOS:
+        log.warning(
+            "%s: only %d photos; %d or more calibrate better", split.root, len(photos), ADVISED_CALIBRATION_PHOTOS
+        )
+    return [photos[index] for index in np.random.default_rng(0).permutation(len(photos))]
+
+
+def _readable(split: Split, contract: Contract) -> tuple[list[Photo], list[str]]:
+    photos: list[Photo] = []
+    errors: list[str] = []
+    for batch in batches([photo.path for photo in split.photos], contract, BATCH):
+        photos += [split.photos[index] for index in batch.indices]
+        errors += [reason for _, reason in batch.errors]
+    return photos, errors
+
+
+def _test_hashes(data: Path, classes: tuple[str, ...]) -> set[str]:
+    if not (data / SPLITS[2]).is_dir():
+        return set()
+    return {content_hash(photo.path) for photo in read_split(data, "test", classes).photos}
+
+
+def _images(photos: list[Photo], contract: Contract, what: str) -> Callable[[], Iterator[NDArray[np.uint8]]]:
+    """Return a function that gives the photos as uint8 batches, decoding them anew at each call."""
+    paths = [photo.path for photo in photos]
+
+    def read() -> Iterator[NDArray[np.uint8]]:
+        for batch in track(batches(paths, contract, BATCH), what, -(-len(paths) // BATCH)):
+            yield batch.images
+
+    return read
+
+
+def _check_fp32(bundle: Bundle, source: bytes, photos: list[Photo], contract: Contract) -> Parity:
+    some = _images(photos[:PARITY_PHOTOS], contract, "Parity with torch")()
+    images = (part for batch in some for part in _odd_parts(batch))
+    parity = measure_parity(TorchRunner(bundle), open_onnxruntime(source), images)
+    check_parity("fp32.onnx", parity, min_cosine=0.9999, min_agreement=1.0)
+    return parity
+
+
+def _odd_parts(images: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
+    """Split a batch into 1, 2, 7 and the rest: a graph with a baked-in batch size fails at once."""
+    return (part for part in np.split(images, [1, 3, 10]) if len(part))
+
+
+def _calibrate(fp32: ir.Model, photos: list[Photo], contract: Contract) -> Calibration:
+    observed, judging = halves(photos)
+    return calibrate(
+        lambda: copy_of(fp32), _images(observed, contract, "Calibrating"), _images(judging, contract, "Judging")
+    )
+
+
+def halves(photos: list[Photo]) -> tuple[list[Photo], list[Photo]]:
+    """Return the photos to observe and those that judge: every second one each, as many as are of use."""
+    return photos[0::2][:OBSERVED_PHOTOS], photos[1::2][:JUDGING_PHOTOS]
+
+
+def copy_of(model: ir.Model) -> ir.Model:
+    """Return an independent copy of a graph."""
+    return ir.from_proto(copy.deepcopy(ir.to_proto(model)))
+
+
+def _variants(fp32: ir.Model, calibration: Calibration) -> dict[str, bytes]:
+    fp16, cpu = copy_of(fp32), copy_of(fp32)
+    to_fp16(fp16)
+    int8 = copy_of(fp16)  # what is not 8-bit stays float16 for TensorRT
+    calibration.quantize(int8, "signed")
+    calibration.quantize(cpu, "unsigned")
+    return {"fp16": serialize(fp16), "int8": serialize(int8), "int8-cpu": serialize(cpu)}
+
+
+def _check_variants(models: dict[str, bytes], photos: list[Photo], contract: Contract) -> dict[str, Parity]:
+    """Compare with fp32. fp16 has to be equal but for near ties; int8 is judged by `vegrt evaluate`, here only measured."""
+    some = photos[:PARITY_PHOTOS]
+    parity = {
+        variant: measure_parity(
+            open_onnxruntime(models["fp32"]),
+            open_onnxruntime(models[variant]),
+            _images(some, contract, f"Parity of {variant}")(),
+        )
+        for variant in ("fp16", "int8", "int8-cpu")
+    }
+    check_parity("fp16.onnx", parity["fp16"], min_cosine=0.999, min_agreement=0.98)
+    return parity
+
+
+def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity]) -> None:
+    for variant, data in models.items():
+        staging.file(f"{variant}.onnx").write_bytes(data)
+        details = {"parity": parity[variant].to_dict(), "reference": "torch" if variant == "fp32" else "fp32"}
+        staging.add(f"{variant}.onnx", "model", variant, details)
+
+
+def _add_calibration(staging: Staging, calibration: Calibration) -> None:
+    write_json(staging.file("calibration.json"), calibration.to_dict())
+    staging.add("calibration.json", "calibration")
+
+
+def _provenance(calibration: Calibration, photos: list[Photo], source: bytes, bundle: Bundle) -> dict[str, Any]:
+    hashes = sorted(content_hash(photo.path) for photo in photos)
+    key = {
+        "graph": hashlib.sha256(source).hexdigest(),
+        "photos": sha256_of_json(hashes),
+        "contract": bundle.manifest.contract.to_dict(),
+        "weight_levels": WEIGHT_LEVELS,
+        "tools": {name: version(name) for name in _TOOLS},
+    }
+    return {
+        "key": sha256_of_json(key),
+        "method": dict(calibration.winners),
+        "images": len(halves(photos)[0]),
+        "judged_images": len(halves(photos)[1]),
+        "photos_sha256": key["photos"],
+        "weight_levels": WEIGHT_LEVELS,
+        "tournament": [asdict(one) for one in calibration.contests],
+    }
+
+
+def export_lines(bundle: Bundle) -> list[str]:
+    """Return one line per model and engine that the bundle holds, for people."""
+    lines = []
+    for artifact in bundle.manifest.artifacts:
+        known = artifact.details
+        size = f"{bundle.path / artifact.path}: {artifact.size_bytes / 1e6:.1f} MB"
+        if artifact.role == "model":
+            against = known["parity"]
+            same = (
+                f"same top-1 as {known['reference']} on {against['top1_agreement']:.1%} of {against['images']} photos"
+            )
+            lines.append(f"{size}, {same}")
+        elif artifact.role == "engine":
+            matched = f"{known['matched']} of {known['convolutions']} convolutions {known['wanted']}"
+            lines.append(f"{size}, {matched} in the builder's list")
+    return lines
+
+
+def describe_export(bundle: Bundle) -> dict[str, Any]:
+    """Return what an exported bundle holds, as JSON values for `vegrt export --json`."""
+    shown = [artifact for artifact in bundle.manifest.artifacts if artifact.role in ("model", "engine")]
+    files = [{"path": one.path, "variant": one.variant, "size_bytes": one.size_bytes} | one.details for one in shown]
+    return {
+        "bundle": str(bundle.path),
+        "artifacts": json.loads(json.dumps(files)),
+        "calibration": bundle.manifest.calibration,
+    }

@@ -1,0 +1,63 @@
+"""Verification of a bundle on this machine: every hash, the golden images' pixels, and every model's answer to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.errors import BundleError, DataError
+from vegrt.infer.open import Candidate, candidates, open_runner
+from vegrt.preprocess import load_image
+
+TOLERANCE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.9, "int8-cpu": 0.9}  # least cosine with the stored fp32 logits
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was compared and what came out."""
+
+    subject: str
+    passed: bool
+    detail: str
+
+
+def verify(bundle: Bundle) -> list[Check]:
+    """Return the checks of a bundle: files, golden pixels, golden logits of each candidate that runs here.
+
+    Raises BundleError for a damaged file, before anything is run.
+    """
+    bundle = open_bundle(bundle.path)
+    checks = [Check("files", True, f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
+    if not any(artifact.role == "golden" for artifact in bundle.manifest.artifacts):
+        return [*checks, Check("golden", True, "none yet; vegrt export adds them")]
+    images, logits, pixels_equal = _golden(bundle)
+    seen = f"{pixels_equal} of {len(images)} golden photos decode to the same pixels as where the bundle was made"
+    checks.append(Check("golden pixels", pixels_equal == len(images), seen))
+    return checks + [_compare(bundle, candidate, images, logits) for candidate in candidates(bundle)]
+
+
+def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
+    """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and how many decode to the stored hash."""
+    try:
+        entries = json.loads((bundle.path / "golden/golden.json").read_text(encoding="utf-8"))["images"]
+        images = [load_image(bundle.path / entry["file"], bundle.manifest.contract) for entry in entries]
+        equal = [
+            hashlib.sha256(image.tobytes()).hexdigest() == entry["pixels_sha256"]
+            for image, entry in zip(images, entries, strict=True)
+        ]
+        return np.stack(images), np.array([entry["logits"] for entry in entries], np.float32), sum(equal)
+    except (KeyError, ValueError, DataError) as error:
+        raise BundleError(f"{bundle.path}/golden: damaged ({error}); export the bundle again") from error
+
+
+def _compare(bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], want: NDArray[np.float32]) -> Check:
+    got = open_runner(bundle, candidate).logits(images)
+    norms = np.linalg.norm(want, axis=1) * np.linalg.norm(got, axis=1)
+    cosine = float((np.einsum("nk,nk->n", want, got) / np.maximum(norms, 1e-12)).min())
+    least = TOLERANCE.get(candidate.variant, 0.9)
+    return Check(str(candidate), cosine >= least, f"cosine with the stored fp32 logits {cosine:.5f}, at least {least}")

@@ -1,0 +1,108 @@
+"""Where the numbers come from: calibration, engines, machine, versions, hashes, and the commands to make them again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from vegrt.bundle import Artifact
+from vegrt.report.facts import Facts
+from vegrt.report.markup import Html, element, fact_table, section, table
+
+_HASH_DIGITS = 12
+
+
+def calibration(facts: Facts) -> Html:
+    """Return the methods chosen and the tournament that chose them; tolerates what an older bundle lacks."""
+    found = facts.bundle.manifest.calibration
+    if not found:
+        return Html("")
+    chosen = {str(encoding): str(method) for encoding, method in dict(found.get("method", {})).items()}
+    text = "; ".join(f"{encoding} activations: {method}" for encoding, method in chosen.items())
+    lines = [_contestant(entry, chosen) for entry in found.get("tournament", [])]
+    counts = (
+        f"Ranges from {found.get('images', 0):,} validation photos, judged on {found.get('judged_images', 0):,} others."
+    )
+    heads = ("method", "activations", "agreement with fp32", "KL", "accuracy", "")
+    tournament = (
+        table("Each method as a whole int8 model, on held-out photos", heads, lines, text_columns=2) if lines else ""
+    )
+    return section("Calibration", element("p", f"{text}. {counts}" if text else counts), tournament)
+
+
+def engines(facts: Facts) -> Html:
+    """Return the TensorRT engines with what their builder said of their layers."""
+    found = [artifact for artifact in facts.bundle.manifest.artifacts if artifact.role == "engine"]
+    if not found:
+        return Html("")
+    lines = [(engine.path, _flat(engine.details), *_hash_and_size(engine)) for engine in found]
+    heads = ("engine", "layers and build", "SHA-256", "MB")
+    return section("Engines", table("By the builder's own list of layers", heads, lines, text_columns=3))
+
+
+def environment(facts: Facts) -> Html:
+    """Return the machine and the versions of every result, and the hash of every artifact."""
+    artifacts = facts.bundle.manifest.artifacts
+    lines = [(one.path, f"{one.role} {one.variant}", *_hash_and_size(one)) for one in artifacts]
+    files = table("Artifacts", ("file", "what", "SHA-256", "MB"), lines, text_columns=3)
+    return section("Environment", fact_table("What was measured, where and with what", _known(facts)), files)
+
+
+def _known(facts: Facts) -> list[tuple[str, str]]:
+    manifest, evaluation = facts.bundle.manifest, facts.evaluation
+    results = {"evaluation": evaluation, "benchmark": facts.bench}
+    return [
+        ("bundle", f"{manifest.name}, manifest SHA-256 {facts.bundle.sha256()[:_HASH_DIGITS]}"),
+        ("network", _flat(manifest.model)),
+        ("input", _flat(manifest.contract.to_dict())),
+        ("made with", _flat(manifest.tools)),
+        *((f"{name} photos", _split(split)) for name, split in manifest.data.items() if isinstance(split, dict)),
+        ("evaluated photos", f"fingerprint {evaluation['data_fingerprint'][:_HASH_DIGITS]}" if evaluation else ""),
+        *(
+            (name, f"{result['created']}, {_flat(result['machine'])}; {_flat(result['versions'])}")
+            for name, result in results.items()
+            if result
+        ),
+    ]
+
+
+def reproduce(facts: Facts) -> Html:
+    """Return the commands that make the bundle, its results and this page again."""
+    path, model = shlex.quote(str(facts.bundle.path)), facts.bundle.manifest.model
+    backbone = f" --backbone {shlex.quote(str(model['backbone']))}" if "backbone" in model else ""
+    margin = f" --margin {facts.evaluation['margin_points']:g}" if facts.evaluation else ""
+    commands = (
+        f"vegrt train --data DATA{backbone} --out {path}",
+        f"vegrt export {path} --data DATA",
+        f"vegrt evaluate {path} --data DATA --split test{margin}",
+        f"vegrt bench {path}",
+        f"vegrt report {path} -o report.html",
+    )
+    return section("How to reproduce", element("pre", element("code", "\n".join(commands)), tabindex="0"))
+
+
+def _contestant(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
+    mark = "chosen" if chosen.get(entry["encoding"]) == entry["method"] else ""
+    figures = f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", f"{entry['accuracy']:.2%}"
+    return entry["method"], entry["encoding"], *figures, mark
+
+
+def _hash_and_size(artifact: Artifact) -> tuple[str, str]:
+    return artifact.sha256[:_HASH_DIGITS], f"{artifact.size_bytes / 1e6:.1f}"
+
+
+def _split(facts: dict[str, Any]) -> str:
+    return (
+        f"{facts['photos']:,}, fingerprint {facts['fingerprint'][:_HASH_DIGITS]}" if "photos" in facts else _flat(facts)
+    )
+
+
+def _flat(values: dict[str, Any]) -> str:
+    """Return `name value` pairs on one line."""
+    return ", ".join(f"{key} {_plain(value)}" for key, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_flat(value)})"
+    return " ".join(map(_plain, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,128 @@
+"""The comparison: one row per variant and runtime, its accuracy and its speed joined; for people and for --json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vegrt.bundle import Bundle
+from vegrt.infer.statistics import Interval
+from vegrt.report.facts import Facts, load_facts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADS = ("variant", "runtime", "top-1 %", "drop, points", "flips", "MB", "p50 ms", "p99 ms", "images/s", "gate")
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
+NONE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One candidate. None: not evaluated, or not measured.
+
+    top1, drop: proportions. p50_ms, p99_ms: of one photo. images_per_s: of the batch size where it is highest.
+    """
+
+    key: str
+    variant: str
+    runtime: str
+    size_bytes: int
+    top1: Interval | None = None
+    drop: Interval | None = None
+    flips: int | None = None
+    verdict: str | None = None
+    reason: str = ""
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    images_per_s: float | None = None
+    best_batch: int | None = None
+
+    @property
+    def runtime_name(self) -> str:
+        """Return the runtime as its makers spell it."""
+        return RUNTIMES.get(self.runtime, self.runtime)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as JSON values, units in the keys."""
+        named = ("key", "variant", "runtime", "size_bytes", "flips", "verdict", "reason", "p50_ms", "p99_ms")
+        return {
+            **{name: getattr(self, name) for name in named},
+            **_percent("top1", "percent", self.top1),
+            **_percent("drop", "points", self.drop),
+            "images_per_s": self.images_per_s,
+            "best_batch_images": self.best_batch,
+        }
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text, one cell for each of HEADS."""
+        drop = None if self.verdict == "REFERENCE" else self.drop
+        return (
+            self.variant,
+            self.runtime_name,
+            f"{100 * self.top1.value:.2f}" if self.top1 else NONE,
+            f"{points(drop.value)} ({points(drop.low)} to {points(drop.high)})" if drop else NONE,
+            NONE if self.flips is None else f"{self.flips:,}",
+            f"{self.size_bytes / 1e6:.1f}",
+            NONE if self.p50_ms is None else f"{self.p50_ms:.2f}",
+            NONE if self.p99_ms is None else f"{self.p99_ms:.2f}",
+            NONE if self.images_per_s is None else f"{self.images_per_s:,.0f}",
+            self.verdict or NONE,
+        )
+
+
+def comparison(bundle: Bundle) -> list[Row]:
+    """Return the bundle's rows, the reference first. Raises VegrtError when the bundle has no results."""
+    return rows(load_facts(bundle))
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Return one row for each candidate that was evaluated or measured, joined by key."""
+    evaluated = {row["key"]: row for row in facts.evaluated()}
+    measured = {row["key"]: row for row in facts.measured()}
+    return [_row(evaluated.get(key), measured.get(key)) for key in evaluated | measured]
+
+
+def render(compared: Iterable[Row]) -> Table:
+    """Return the rows as a table for the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, head in enumerate(HEADS):
+        table.add_column(head, justify="right" if 2 <= number < len(HEADS) - 1 else "left", no_wrap=number < 2)
+    colours = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+    for row in compared:
+        *cells, verdict = row.cells()
+        colour = colours.get(verdict)
+        table.add_row(*cells, f"[{colour}]{verdict}[/]" if colour else verdict)
+    return table
+
+
+def points(proportion: float) -> str:
+    """Return a difference of proportions in signed percentage points; never a negative zero."""
+    return f"{round(100 * proportion, 2) + 0.0:+.2f}"
+
+
+def _row(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) -> Row:
+    known = evaluated or measured or {}
+    row = {name: known[name] for name in ("key", "variant", "runtime", "size_bytes")}
+    if evaluated:
+        row |= {
+            "top1": Interval(**evaluated["top1"]),
+            "drop": Interval(**evaluated["paired"]["drop"]),
+            "flips": evaluated["paired"]["flips"],
+            **evaluated["gate"],
+        }
+    if measured:
+        best = max(measured["batches"], key=lambda point: float(point["images_per_s"]))
+        row |= {"images_per_s": best["images_per_s"], "best_batch": best["batch"]}
+        single = next((point for point in measured["batches"] if point["batch"] == 1), None)
+        row |= {name: single[name] for name in ("p50_ms", "p99_ms")} if single else {}
+    return Row(**row)
+
+
+def _percent(name: str, unit: str, interval: Interval | None) -> dict[str, float | None]:
+    parts = {f"{name}_{unit}": "value", f"{name}_low_{unit}": "low", f"{name}_high_{unit}": "high"}
+    return {key: None if interval is None else 100 * getattr(interval, part) for key, part in parts.items()}

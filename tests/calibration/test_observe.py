@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from vegrt.calibration.observe import BINS, histogram, observe
+from vegrt.errors import ModelError
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e4, 1e4, width=32)))
+def test_the_histogram_is_numpys_but_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
+    peak = float(np.abs(values).max())
+    counts = histogram(values, peak)
+    assert counts.sum() == values.size
+    if peak == 0:
+        assert counts[BINS] == values.size
+        return
+    expected, _ = np.histogram(values.astype(np.float64), bins=2 * BINS, range=(-peak, peak))
+    moved = np.abs(np.cumsum(counts) - np.cumsum(expected)).max()  # a value on an edge may fall one bin aside
+    at_edge = np.abs((values / peak * BINS) - np.rint(values / peak * BINS)) < 1e-2
+    assert moved <= at_edge.sum()
+
+
+def test_observations_do_not_depend_on_the_batch_size() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (23, 4, 4, 3), np.uint8)
+
+    def activations(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        pixels = batch.astype(np.float32)
+        return [pixels - 100, pixels * 0.5]
+
+    def split(size: int) -> list[NDArray[np.uint8]]:
+        return [images[start : start + size] for start in range(0, len(images), size)]
+
+    whole = observe(["centred", "halved"], activations, lambda: [images])
+    parts = observe(["centred", "halved"], activations, lambda: split(5))
+    for name, seen in whole.items():
+        assert (seen.low, seen.high) == (parts[name].low, parts[name].high)
+        assert np.array_equal(seen.counts, parts[name].counts)
+    assert whole["halved"].low >= 0
+    assert whole["centred"].magnitudes().sum() == images.size
+
+
+def test_not_a_number_and_no_images_are_refused() -> None:
+    images = np.zeros((1, 2, 2, 3), np.uint8)
+    with pytest.raises(ModelError, match="conv1: activation range"):
+        observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], lambda: [images])
+    with pytest.raises(ModelError, match="no images"):
+        observe(["conv1"], lambda batch: [], list)

@@ -1,0 +1,130 @@
+"""Placement and encoding on real graphs, with ONNX Runtime and numpy as the judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from vegrt.bundle import Bundle
+from vegrt.calibration.calibrate import calibrate, divergence_of
+from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
+from vegrt.calibration.place import place, quantizable
+from vegrt.dataset import Split
+from vegrt.errors import ModelError
+from vegrt.infer.ort import open_onnxruntime
+from vegrt.preprocess import load_image
+
+
+@pytest.fixture
+def fresh(bundle: Bundle) -> Callable[[], ir.Model]:
+    return lambda: ir.load(bundle.file("model", "fp32"))
+
+
+def test_tensorrts_placement_quantizes_what_its_rules_say(fresh: Callable[[], ir.Model]) -> None:
+    model = fresh()
+    placement = place(model, "signed")
+    nodes = {node.name: node for node in model.graph}
+    read = {(edge.node, edge.index) for edges in placement.activations.values() for edge in edges}
+    convolutions = [node for node in model.graph if node.op_type == "Conv"]
+    assert len(convolutions) == 20
+    assert {(node.name, 0) for node in convolutions} <= read
+    residual = [node for node in model.graph if node.op_type == "Add" and node.name in {name for name, _ in read}]
+    assert len(residual) == 8  # one per block, and of its two inputs only the skip connection
+    assert all(sum((node.name, index) in read for index in (0, 1)) == 1 for node in residual)
+    assert "fc" in nodes
+    assert ("fc", 0) not in read  # the classifier stays in float
+    assert "fc.weight" not in placement.weights
+    assert not any(name.endswith("conv1") for name in placement.activations)  # nothing between a Conv and its Relu
+
+
+def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], ir.Model]) -> None:
+    model = fresh()
+    read = {(e.node, e.index) for edges in place(model, "unsigned").activations.values() for e in edges}
+    adds = [n.name for n in model.graph if n.op_type == "Add" and not any(v and v.is_initializer() for v in n.inputs)]
+    assert len(adds) == 8
+    assert all((name, 0) in read and (name, 1) in read for name in adds)
+
+
+def test_what_is_kept_in_float_stays_in_float(fresh: Callable[[], ir.Model]) -> None:
+    model = fresh()
+    name = next(quantizable(model)).name
+    placement = place(model, "signed", keep_float=frozenset({str(name)}))
+    assert f"{name}.weight" not in placement.weights
+    assert len(placement.weights) == 19
+
+
+def test_weights_round_to_the_nearest_step_of_their_channel() -> None:
+    weights = np.random.default_rng(0).normal(size=(6, 3, 3, 3)).astype(np.float32)
+    weights[2] = 0
+    for levels in (127, 64):
+        quantized, scales = quantize_weights(weights, 0, levels)
+        assert np.abs(quantized).max() == levels
+        restored = quantized * scales.reshape(-1, 1, 1, 1)
+        assert (np.abs(restored - weights) <= scales.reshape(-1, 1, 1, 1) / 2 * 1.0001).all()
+    assert not quantized[2].any()
+    assert scales[2] > 0
+
+
+def test_scales_and_zero_points_follow_each_encodings_rules(bundle: Bundle) -> None:
+    for variant, kind in (("int8", np.int8), ("int8-cpu", np.uint8)):
+        graph = onnx.load(bundle.file("model", variant)).graph
+        stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        activations = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+        assert activations
+        for node in activations:
+            scale, zero_point = stored[node.input[1]], stored[node.input[2]]
+            assert scale.shape == zero_point.shape == ()
+            assert scale > 0
+            assert zero_point.dtype == kind
+            assert kind is np.uint8 or zero_point == 0
+        weights = [name for name in stored if name.endswith(".weight.q")]
+        assert len(weights) == 20
+        assert max(int(np.abs(stored[name].astype(int)).max()) for name in weights) == (127 if kind is np.int8 else 64)
+
+
+def test_a_missing_or_impossible_range_names_the_tensor(fresh: Callable[[], ir.Model]) -> None:
+    model = fresh()
+    with pytest.raises(ModelError, match="no calibrated range"):
+        insert_qdq(model, place(model, "signed"), {}, "signed")
+    bad = {name: Range(float("nan"), 1.0) for name in place(model, "signed").activations}
+    with pytest.raises(ModelError, match=r"calibrated range \[nan"):
+        insert_qdq(fresh(), place(model, "signed"), bad, "signed")
+
+
+def test_the_tournament_rescues_a_model_whose_peak_is_an_outlier(
+    fresh: Callable[[], ir.Model], bundle: Bundle, test_split: Split
+) -> None:
+    """One pixel value in a thousand photos must not set the scale: the winner agrees at least as often as minmax."""
+    images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
+    result = calibrate(fresh, lambda: [images[::2]], lambda: [images[1::2]])
+    for encoding, winner in result.winners.items():
+        rows = {row.method: row for row in result.contests if row.encoding == encoding}
+        assert rows[winner].agreement == max(row.agreement for row in rows.values())
+        assert rows[winner].agreement >= 0.9
+    assert set(result.to_dict()["tensors"]) == set(result.observations)
+
+
+def test_quantized_models_do_not_depend_on_batch_size_order_or_company(bundle: Bundle, test_split: Split) -> None:
+    images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:33]])
+    for variant in ("int8", "int8-cpu"):
+        runner = open_onnxruntime(bundle.file("model", variant))
+        whole = runner.logits(images)
+        parts = np.concatenate([runner.logits(images[i : i + 7]) for i in range(0, 33, 7)])
+        singly = np.concatenate([runner.logits(image[None]) for image in images])
+        backwards = runner.logits(np.ascontiguousarray(images[::-1]))[::-1]
+        assert max(_apart(whole, other) for other in (parts, singly, backwards)) < 0.02
+
+
+def test_divergence_is_zero_for_equal_and_positive_for_other_logits() -> None:
+    logits = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+    assert divergence_of(logits, logits + 3) == pytest.approx(0, abs=1e-6)  # softmax ignores a shift
+    assert divergence_of(logits, -logits) > 0.1
+
+
+def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return float(np.abs(one - other).max())

@@ -1,0 +1,78 @@
+"""Real subjects for all tests: photos of drawn colours, and a bundle that was trained and exported from them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.dataset import Split, read_split
+from vegrt.export.stage import export
+from vegrt.train.fit import train
+from vegrt.train.recipe import Recipe
+
+CLASSES = ("Beet", "Cress", "Eggplant")
+COUNTS = {"train": 24, "validation": 16, "test": 20}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of three classes, 72x64 JPEGs: noise with a disc in the class's colour. Read only."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(7)
+    for split, count in COUNTS.items():
+        for channel, name in enumerate(CLASSES):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                draw_photo(random, channel).save(root / split / name / f"{number:03d}.jpg", quality=90)
+    return root
+
+
+def draw_photo(random: np.random.Generator, channel: int) -> Image.Image:
+    pixels = random.integers(0, 200, (64, 72, 3)).astype(np.float64)
+    rows, columns = np.mgrid[:64, :72]
+    centre, radius = random.uniform(20, 44, 2), random.uniform(8, 18)
+    disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+    pixels[disc, channel] += 70
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A ResNet18 for 48x48 pixels, trained for seconds, not exported. Read only: copy it to change it."""
+    recipe = Recipe(weights="none", size=48, epochs_head=0, epochs=4, batch_size=12, lr=1e-3, augment="none")
+    return train(photos, tmp_path_factory.mktemp("trained") / "resnet18", recipe)
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Bundle, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The trained bundle with all variants and TensorRT-RTX plans. Read only: copy it to change it."""
+    path = tmp_path_factory.mktemp("exported") / "resnet18"
+    shutil.copytree(trained.path, path)
+    return export(path, photos)
+
+
+@pytest.fixture(scope="session")
+def test_split(photos: Path) -> Split:
+    return read_split(photos, "test")
+
+
+@pytest.fixture
+def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of the exported bundle that a test may damage."""
+    shutil.copytree(bundle.path, tmp_path / "copied")
+    return open_bundle(tmp_path / "copied")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos and weights, which is not part of the repository."""
+    root = Path(os.environ.get("VEGRT_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (root / "vegetables").is_dir():
+        pytest.skip("no real photos here; VEGRT_SHARED names the folder that holds vegetables/ and weights/")
+    return root

@@ -1,0 +1,65 @@
+"""Real TensorRT-RTX plans, built without a GPU, and what the builder says of their layers."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+
+from vegrt.bundle import Bundle
+from vegrt.errors import EngineError
+from vegrt.export.engine import Profile, build_engine
+from vegrt.export.engines import check_audit, convolutions
+from vegrt.export.layers import Layer, audit_layers, parse_layers
+
+trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
+
+
+@pytest.mark.parametrize(("variant", "wanted"), [("fp16", "Half"), ("int8", "Int8")])
+def test_the_builder_lists_every_convolution_with_the_type_asked_for(bundle: Bundle, variant: str, wanted: str) -> None:
+    plan = bundle.file("engine", variant)
+    assert plan.stat().st_size > 1_000_000
+    audit = json.loads(bundle.file("audit", variant).read_text())
+    assert (audit["wanted"], audit["matched"], audit["convolutions"]) == (wanted, 20, 20)
+    seen = [layer for layer in audit["layers"] if layer["type"] == "gemm" or "onv" in layer["name"]]
+    assert len(audit["layers"]) >= 20
+    assert seen
+
+
+def test_the_audit_does_not_take_fp16_for_int8(bundle: Bundle) -> None:
+    audit = json.loads(bundle.file("audit", "fp16").read_text())
+    layers = [
+        Layer(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}) for row in audit["layers"]
+    ]
+    names = convolutions(bundle.file("model", "fp16").read_bytes())
+    failed = audit_layers(layers, names, "Int8")
+    assert failed.matched == 0
+    with pytest.raises(EngineError, match=r"fp16\.onnx: 0 of 20 convolutions are Int8"):
+        check_audit("fp16.onnx", failed)
+
+
+def test_layers_are_read_from_the_builders_own_words() -> None:
+    text = (
+        "Engine Layer Information:\nLayers:\n"
+        "Name: conv1 + relu, LayerType: conv, Inputs: [ { Name: a, Location: Device, Dimensions: [-1,3,8,8], Datatype: Int8 }], "
+        "Constants: [], Outputs: [ { Name: b, Location: Device, Dimensions: [-1,8,8,8], Datatype: Half }], TacticName: t, "
+        "StreamId: 0, Metadata: [ONNX Layer: conv1][ONNX Layer: node_relu]\nnot a layer"
+    )
+    assert parse_layers([text]) == (Layer("conv1 + relu", "conv", ("Int8",), ("Half",), ("conv1", "node_relu")),)
+    assert parse_layers(["nothing here"]) == ()
+
+
+def test_a_graph_that_tensorrt_refuses_is_one_engine_error(bundle: Bundle) -> None:
+    model = onnx.load(bundle.file("model", "fp32"))
+    model.graph.node[5].op_type = "NoSuchOperator"
+    with pytest.raises(EngineError, match="fp32: tensorrt_rtx cannot parse it"):
+        build_engine(trt, "fp32", model.SerializeToString(), Profile())
+    with pytest.raises(EngineError, match="tensorrt_rtx cannot parse it"):
+        build_engine(trt, "fp32", b"not a model", Profile())
+
+
+def test_a_profile_must_be_in_order() -> None:
+    assert str(Profile(1, 4, 16)) == "b1-4-16"
+    with pytest.raises(EngineError, match="expected 1 <= smallest"):
+        Profile(4, 2, 16)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.errors import DataError
+from vegrt.export.stage import describe_export, export, export_lines
+
+
+def test_an_exported_bundle_says_what_it_holds_and_where_it_came_from(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert bundle.variants() == ("fp32", "fp16", "int8", "int8-cpu")
+    assert manifest.calibration["images"] == 24
+    assert manifest.calibration["judged_images"] == 24
+    assert set(manifest.calibration["method"]) == {"signed", "unsigned"}
+    assert len(manifest.calibration["tournament"]) == 8
+    assert {"torch", "onnx", "onnxruntime", "vegrt"} <= set(manifest.tools)
+    assert manifest.training  # what training wrote is kept
+    assert any("int8.engine" in line and "20 of 20 convolutions Int8" in line for line in export_lines(bundle))
+    assert describe_export(bundle)["calibration"] == manifest.calibration
+
+
+def test_calibrating_on_a_test_photo_is_refused(trained: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    shutil.copytree(trained.path, tmp_path / "bundle")
+    shutil.copy(tmp_path / "data/test/Beet/003.jpg", tmp_path / "data/validation/Beet/another-name.jpg")
+    with pytest.raises(DataError, match=r"another-name\.jpg: also in the test split"):
+        export(tmp_path / "bundle", tmp_path / "data", engines=False)
+    assert open_bundle(tmp_path / "bundle").manifest == trained.manifest
+
+
+def test_too_few_photos_are_refused(trained: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    for path in sorted((tmp_path / "data/validation").rglob("*.jpg"))[:20]:
+        path.write_bytes(b"no longer an image")
+    with pytest.raises(DataError, match="28 readable photos; calibration needs at least 32"):
+        export(trained.path, tmp_path / "data", engines=False)

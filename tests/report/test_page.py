@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from vegrt.bundle import Bundle
+from vegrt.errors import VegrtError
+from vegrt.infer.results import load_result
+from vegrt.report.facts import load_facts
+from vegrt.report.gallery import gallery
+from vegrt.report.page import write_report
+from vegrt.report.style import CSS
+from vegrt.report.summary import comparison
+from vegrt.report.verdict import conclude
+
+Make = Callable[..., Bundle]
+HOSTILE = "<script>alert(1)<"  # a folder name holds no slash
+RESOURCES = {"src", "href", "srcset", "poster", "data", "action", "xlink:href", "background", "formaction"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements, attributes, and the text outside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem is None:
+            self.words.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> str:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report([usual], out, data=data)
+    return out.read_text(encoding="utf-8")
+
+
+def test_loads_nothing_and_is_small(text: str) -> None:
+    seen = Page(text)
+    foreign = [(name, value) for name, value in seen.attributes if name in RESOURCES and not value.startswith("data:")]
+    assert foreign == []
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & set(seen.tags)
+    assert not re.search(r"@import|url\(", CSS)
+    assert len(text.encode()) < 5e6
+
+
+def test_policy_forbids_the_network_and_allows_our_scripts_only(text: str) -> None:
+    (policy,) = (value for name, value in Page(text).attributes if name == "content" and "default-src" in value)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    run = re.findall(r"<script>(.*?)</script>", text, re.S)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in run]
+    assert rules.pop("script-src").split() == [f"'sha256-{digest}'" for digest in hashes]
+    assert rules == {"default-src": "'none'", "img-src": "data:", "style-src": "'unsafe-inline'"}
+
+
+def test_table_is_the_comparison(text: str, usual: Bundle) -> None:
+    words = Page(text).text
+    for row in comparison(usual):
+        assert " ".join(row.cells()) in words
+
+
+def test_says_the_verdict_before_anything_else(text: str, usual: Bundle) -> None:
+    facts = load_facts(usual)
+    words = Page(text).text
+    headline = conclude(facts, comparison(usual)).headline
+    assert words.index("PASS") < words.index(headline) < words.index("Accuracy, size and speed")
+
+
+def test_says_where_the_numbers_come_from(text: str, usual: Bundle) -> None:
+    words = Page(text).text
+    for expected in ("mse signed 99.70% 0.003 98.00% chosen", "convolutions (Int8 20, Half 0)", usual.sha256()[:12]):
+        assert expected in words
+    assert f"vegrt export {usual.path} --data DATA" in words
+    assert all(artifact.sha256[:12] in words for artifact in usual.manifest.artifacts)
+
+
+def test_charts_are_drawn_without_scripts_and_described(text: str) -> None:
+    figures = re.findall(r'<figure class="chart">.*?</figure>', text, re.S)
+    assert len(figures) == 6
+    for figure in figures:
+        assert "<svg" in figure
+        assert re.search(r'role="img" aria-label="[^"]{10,}"', figure)
+    assert text.count("window.vegaEmbed") == 1
+
+
+def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> None:
+    result = load_result(usual, "evaluate-test")
+    assert result is not None
+    said = [column["top1"] for column in result["predictions"]["candidates"].values()]
+    answers = zip(result["predictions"]["paths"], *said, strict=True)
+    flipped = [path for path, *classes in answers if len(set(classes)) > 1]
+    assert 0 < len(flipped) <= 48
+    gallery = text[text.index('class="gallery"') :]
+    assert gallery.count("data:image/jpeg;base64,") == len(flipped)
+    assert all(f"<small>{path}</small>" in gallery for path in flipped)
+
+
+def test_gallery_says_why_there_is_no_photo_and_how_many_more(make: Make, data: Path, tmp_path: Path) -> None:
+    facts = load_facts(make(noise={"int8": 3.0}))
+    flips = facts.flips()
+    assert f"and {len(flips) - 48} more" in gallery(facts, None)
+    assert "no data folder was given" in gallery(facts, None)
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    (copy / "test" / flips[0].path).unlink()
+    text = gallery(facts, copy)
+    assert "1 photos are not shown" in text
+    assert "has changed since the evaluation" in text
+    assert text.count("<img ") == 47
+
+
+def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None:
+    bundle = make(noise={"int8": 0.5})
+    outside = data / "outside.jpg"
+    shutil.copyfile(next((data / "test").rglob("*.jpg")), outside)
+    file = bundle.path / "results/evaluate-test.json"
+    result = json.loads(file.read_text())
+    paths = [str(outside), "../outside.jpg"]
+    result["predictions"]["paths"] = [paths[index % 2] for index in range(900)]
+    file.write_text(json.dumps(result))
+    assert "<img " not in gallery(load_facts(bundle), data)
+
+
+def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -> None:
+    bundle = make(name='a<b>&"c', photos=hostile, noise={"int8": 3.0})
+    write_report([bundle], tmp_path / "out.html", data=hostile)
+    text = (tmp_path / "out.html").read_text(encoding="utf-8")
+    seen = Page(text)
+    assert HOSTILE.lower() not in text.lower()
+    assert HOSTILE in seen.text
+    assert 'a<b>&"c: ' in seen.text
+    assert seen.tags.count("script") == 8  # six charts' specifications, Vega, the start
+    specifications = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
+    assert any(HOSTILE in str(json.loads(specification)) for specification in specifications)
+
+
+def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
+    write_report([make(measured=False, provenance=False)], tmp_path / "out.html")
+    words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
+    assert "Not measured yet: vegrt bench" in words
+    assert not [title for title in ("Training", "Calibration", "Engines", "Accuracy against speed") if title in words]
+    assert "How to reproduce" in words
+
+
+def test_without_evaluation_no_accuracy_is_claimed(make: Make, tmp_path: Path) -> None:
+    write_report([make(evaluated=False)], tmp_path / "out.html")
+    words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
+    assert "Nothing has been evaluated yet" in words
+    assert not [word for word in ("PASS", "What is taken for what", "changed their answer") if word in words]
+
+
+def test_failure_leaves_the_former_report(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, out = make(evaluated=False, provenance=False), tmp_path / "out" / "report.html"
+    out.parent.mkdir()
+    out.write_text("former")
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(VegrtError, match="No space left"):
+        write_report([bundle], out)
+    assert [file.name for file in out.parent.iterdir()] == ["report.html"]
+    assert out.read_text() == "former"
+
+
+def test_no_results_writes_nothing(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(VegrtError, match="vegrt evaluate"):
+        write_report([make(evaluated=False, measured=False)], tmp_path / "out.html")
+    assert not (tmp_path / "out.html").exists()

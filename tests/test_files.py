@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vegrt.errors import VegrtError
+from vegrt.files import replacing, sha256_of, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "result.json"
+    write_json(target, {"old": 1})
+    with pytest.raises(RuntimeError, match="power"), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("power cut")
+    assert target.read_text() == '{\n  "old": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_not_a_number_is_refused_in_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk")
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    with (
+        pytest.raises(VegrtError, match=r"out\.bin.*No space left"),
+        replacing(target),
+        open("/dev/full", "wb") as full,
+    ):
+        full.write(b"x" * 100_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_json(tmp_path / "x.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_sha256_is_the_published_one_of_abc(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vegrt.errors import BundleError, DataError
+from vegrt.preprocess import Contract, decode, load_image, prepare
+
+
+def jpeg(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    across = np.linspace(0, 255, width)[None, :].repeat(height, axis=0)
+    down = np.linspace(0, 255, height)[:, None].repeat(width, axis=1)
+    return Image.fromarray(np.stack([across, down, 255 - across], axis=2).astype(np.uint8))
+
+
+def test_an_image_of_the_right_size_is_left_alone() -> None:
+    image = gradient(224, 224)
+    assert np.array_equal(prepare(image, Contract()), np.asarray(image))
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (187, 224), (1000, 333)])
+def test_resize_and_crop_match_torch_antialias(width: int, height: int) -> None:
+    pixels = prepare(gradient(width, height), Contract(size=96, resize=128))
+    scale = 128 / min(width, height)
+    shape = max(128, round(height * scale)), max(128, round(width * scale))
+    whole = torch.from_numpy(np.asarray(gradient(width, height)).copy()).permute(2, 0, 1)[None].float()
+    resized = torch.nn.functional.interpolate(whole, shape, mode="bilinear", antialias=True, align_corners=False)
+    top, left = (shape[0] - 96) // 2, (shape[1] - 96) // 2
+    expected = resized[0, :, top : top + 96, left : left + 96].permute(1, 2, 0).numpy()
+    assert pixels.shape == (96, 96, 3)
+    assert np.abs(pixels - expected).max() <= 1.0  # Pillow rounds after each of its two passes
+
+
+def test_exif_orientation_is_applied() -> None:
+    image = gradient(60, 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored rotated: 90 degrees clockwise shows it upright
+    upright = np.asarray(decode(jpeg(image, exif=exif)), dtype=int)
+    expected = np.asarray(decode(jpeg(image)).transpose(Image.Transpose.ROTATE_270), dtype=int)
+    assert upright.shape == (60, 40, 3)
+    assert np.abs(upright - expected).max() == 0
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "F"])
+def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    grey = gradient(32, 32).convert("L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    else:
+        image = grey.convert(mode)
+    path = tmp_path / ("x.tif" if mode in ("CMYK", "F") else "x.png")
+    image.save(path)
+    got = np.asarray(decode(path), dtype=int)
+    assert got.shape == (32, 32, 3)
+    if mode not in ("1", "P"):
+        assert np.abs(got[..., 0] - np.asarray(grey, dtype=int)).max() <= 2
+
+
+def test_a_palette_with_transparency_raises_no_warning(tmp_path: Path) -> None:
+    image = gradient(16, 16).quantize(8)
+    image.save(tmp_path / "x.png", transparency=b"\x00\x80\xff")
+    assert decode(tmp_path / "x.png").mode == "RGB"
+
+
+def test_draft_decoding_keeps_what_the_model_sees() -> None:
+    data = jpeg(gradient(1600, 1200))
+    fast = load_image(data, Contract()).astype(int)
+    slow = prepare(decode(data), Contract()).astype(int)
+    assert decode(data, shorter_side=224).size == (800, 600)
+    assert np.abs(fast - slow).mean() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "identify"), (b"a text file", "identify"), (jpeg(gradient(64, 64))[:400], "damaged")],
+)
+def test_what_is_no_whole_image_is_one_data_error(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"broken\.jpg: .*{message}"):
+        load_image(path, Contract())
+
+
+def test_missing_files_folders_and_bombs_are_data_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        decode(tmp_path / "none.jpg")
+    with pytest.raises(DataError, match="not a regular file"):
+        decode(tmp_path)
+    header = io.BytesIO()
+    Image.new("1", (50_000, 50_000)).save(header, "PNG")
+    with pytest.raises(DataError, match="pixels"):
+        decode(header.getvalue())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pytest replaces the filter that vegrt.preprocess sets
+@settings(max_examples=150, deadline=None)
+@given(position=st.integers(0, 3000), value=st.integers(0, 255), cut=st.integers(1, 3000))
+def test_a_damaged_jpeg_gives_an_image_or_a_data_error_and_nothing_else(position: int, value: int, cut: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = bytearray(jpeg(gradient(80, 60), exif=exif))
+    data[position % len(data)] = value
+    try:
+        pixels = load_image(bytes(data[: len(data) - cut % 40]), Contract(size=32, resize=32))
+    except DataError:
+        return
+    assert pixels.shape == (32, 32, 3)
+
+
+def test_the_contract_survives_json_and_refuses_what_it_does_not_know() -> None:
+    contract = Contract(96, 112, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert Contract.from_dict(contract.to_dict()) == contract
+    with pytest.raises(BundleError, match="BGR"):
+        Contract.from_dict(contract.to_dict() | {"color": "BGR"})
+    with pytest.raises(BundleError, match="missing"):
+        Contract.from_dict({"size": 3})
+    with pytest.raises(BundleError, match="size <= resize"):
+        Contract(size=224, resize=200)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vegrt.errors import VegrtError
+from vegrt.train.recipe import Recipe, changes, make_recipe
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('backbone = "resnet50"\nlr = 1\nepochs = 7\nclass_weights = true\n')
+    recipe = make_recipe(file, epochs=9, seed=None)
+    assert (recipe.backbone, recipe.epochs, recipe.class_weights, recipe.seed) == ("resnet50", 9, True, Recipe().seed)
+    assert recipe.lr == 1.0
+    assert isinstance(recipe.lr, float)
+
+
+def test_random_weights_have_their_own_defaults(tmp_path: Path) -> None:
+    scratch = make_recipe(weights="none")
+    assert scratch.epochs_head == 0
+    assert scratch.epochs > make_recipe().epochs
+    assert make_recipe(weights="none", epochs=2).epochs == 2
+    file = tmp_path / "recipe.toml"
+    file.write_text('weights = "none"')
+    assert make_recipe(file) == scratch
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"learning_rate": 1.0}, r"unknown key\(s\) learning_rate; known are backbone, head, .*workers"),
+        ({"epochs": "5"}, "epochs is '5'; expected a int"),
+        ({"epochs": True}, "epochs is True"),
+        ({"lr": 0.0}, "lr is 0.0; expected 1e-09 to 10"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"augment": "wild"}, "augment is 'wild'; expected one of none, light, full"),
+        ({"epochs": 0, "epochs_head": 0}, "nothing would be trained"),
+        ({"weights": "none", "freeze_until": "layer1"}, "would keep random weights"),
+    ],
+)
+def test_refuses_what_it_does_not_know(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(VegrtError, match=message):
+        make_recipe(**flags)
+
+
+@pytest.mark.parametrize("content", [b"lr = ", b"\xff\xfe"])
+def test_refuses_a_file_that_is_not_toml(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(content)
+    with pytest.raises(VegrtError, match="not a TOML recipe"):
+        make_recipe(file)
+    with pytest.raises(VegrtError, match="cannot be read"):
+        make_recipe(tmp_path / "absent.toml")
+
+
+def test_changes_name_both_values_and_ignore_workers() -> None:
+    old, new = Recipe(lr=1e-3, workers=0), Recipe(lr=2e-3, workers=4)
+    assert changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]

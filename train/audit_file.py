@@ -1,0 +1,96 @@
+"""audit.json: what an audit found, written and read back. Format vegrt-audit, version 1.
+
+Photos are named by their path below DATA, with slashes.
+
+    fingerprints          split -> SHA-256 over its photos' names and contents; empty where one cannot be opened
+    thresholds            what "near" means: see vegrt.train.near
+    counts                split -> class -> files
+    unreadable            photo -> reason
+    usual_size_px         [width, height] of most photos
+    odd_sizes_px          photo -> [width, height], where they differ from the usual
+    exact_duplicates      groups of photos with equal bytes; only the first of a group stands in near_pairs
+    near_pairs            left, right, rms (of 255), mirrored, cross_split; closest first
+    clusters              groups of photos that near pairs and exact duplicates connect
+    leaked_test_images    split -> test photos, as <Class>/<file>, of which it holds a near or exact copy
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vegrt.dataset import Split, SplitName
+from vegrt.errors import DataError
+from vegrt.train.near import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
+
+FORMAT = "vegrt-audit"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two photos of one scene. cross_split: they, or exact copies of them, lie in different splits."""
+
+    left: str
+    right: str
+    rms: float
+    mirrored: bool
+    cross_split: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit found. The fields are those of audit.json, described above."""
+
+    fingerprints: dict[str, str]
+    counts: dict[str, dict[str, int]]
+    unreadable: dict[str, str]
+    usual_size_px: list[int]
+    odd_sizes_px: dict[str, list[int]]
+    exact_duplicates: list[list[str]]
+    near_pairs: list[Pair]
+    clusters: list[list[str]]
+    leaked_test_images: dict[str, list[str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of audit.json."""
+        thresholds = {"side_px": SIDE, "max_rms": MAX_RMS, "max_share": MAX_SHARE, "max_mirrored_rms": MAX_MIRRORED_RMS}
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, "thresholds": thresholds, **asdict(self)}
+
+    def check(self, split: Split, path: Path | None = None) -> None:
+        """Raise DataError unless `split` holds the photos that were audited. path: of audit.json, for the message."""
+        if self.fingerprints[split.name] != split.fingerprint():
+            raise DataError(
+                f"{path or 'audit'}: made for other photos than those in {split.root}; run: vegrt data audit DATA"
+            )
+
+
+def read_audit(path: Path) -> Audit:
+    """Return the audit in an audit.json. Raises DataError when it is missing, damaged or of another format."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; make it: vegrt data audit DATA")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if (value["format"], value["format_version"]) != (FORMAT, FORMAT_VERSION):
+            found = f"{value['format']} {value['format_version']}"
+            raise DataError(f"{path}: is {found}, expected {FORMAT} {FORMAT_VERSION}; run: vegrt data audit DATA")
+        known = {field.name: value[field.name] for field in fields(Audit)}
+        return Audit(**known | {"near_pairs": [Pair(**pair) for pair in known["near_pairs"]]})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged audit ({error!r}); run: vegrt data audit DATA") from error
+
+
+def load_audit(path: Path, split: Split, *, seen_in: Sequence[SplitName] = ("train", "validation")) -> set[str]:
+    """Return the names, as `Split.relative` gives them, of the test photos that leaked from the splits `seen_in`.
+
+    Validation counts by default: its photos chose the epoch and the int8 ranges.
+    Raises DataError when `split` is not the test split or not the one that was audited.
+    """
+    if split.name != "test":
+        raise DataError(f"{path}: names leaked photos of the test split; {split.name} was asked for")
+    audit = read_audit(path)
+    audit.check(split, path)
+    return {name for other in seen_in for name in audit.leaked_test_images[other]}

@@ -1,0 +1,93 @@
+"""The state of an unfinished run in OUT/.train: `last.safetensors` to resume from, `best.safetensors` to use.
+
+All of the resume state is one file (the progress is JSON in its metadata), so that it is replaced in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vegrt.errors import BundleError, VegrtError
+from vegrt.files import replacing
+from vegrt.train.records import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Where a run into the bundle `out` keeps its state."""
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the state, inside the bundle: removed when the training is finished."""
+        return self.out / ".train"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The resume state."""
+        return self.folder / "last.safetensors"
+
+    def start(self) -> None:
+        """Make the folder, without what an earlier run left. Raises BundleError when it cannot be written."""
+        if self.last.is_file():
+            log.warning("%s: discarding the unfinished training in it", self.out)
+        self.remove()
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise BundleError(f"{self.out}: cannot be written ({error.strerror}); choose another --out") from error
+
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the best weights, atomically."""
+        _save(self.best, weights)
+
+    def save_last(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write the resume state, atomically."""
+        _save(self.last, tensors, {"progress": json.dumps(progress.to_dict())})
+
+    def load_progress(self) -> Progress | None:
+        """Return where the unfinished run stands; None when there is none."""
+        if not self.last.is_file():
+            return None
+        return Progress.from_dict(json.loads(_read(self.last)[1]["progress"]))
+
+    def load_last(self) -> dict[str, Tensor]:
+        """Return the tensors of the resume state."""
+        return _read(self.last)[0]
+
+    def remove(self) -> None:
+        """Delete the state."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    with replacing(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, dict(metadata or {}) | {"format": "pt"})
+        except SafetensorError as error:  # a full disk, for one
+            raise VegrtError(f"{path}: writing failed ({error}); what was there is as it was") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise VegrtError(f"{path}: damaged ({error}); train again without --resume") from error

@@ -1,0 +1,131 @@
+"""Photos in, bundle out: the head first on frozen features, then everything, resumable at any moment."""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
+from vegrt.errors import ModelError, VegrtError
+from vegrt.networks import find_backbone
+from vegrt.progress import track
+from vegrt.train.checkpoint import Checkpoints
+from vegrt.train.data import Samples, load, ordered_batches
+from vegrt.train.device import device_name
+from vegrt.train.head import Features, features, train_head
+from vegrt.train.history import Recorder
+from vegrt.train.loop import JUDGE_BATCH, Loop
+from vegrt.train.recipe import Recipe, make_recipe
+from vegrt.train.records import Progress
+from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
+
+log = logging.getLogger(__name__)
+
+
+def train(data: Path, out: Path, recipe: Recipe, *, resume: bool = False, runs_db: Path | None = None) -> Bundle:
+    """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
+
+    The bundle appears, or replaces the one that is there, when the training is finished; until then its state is kept
+    in OUT/.train. resume: go on from that state, to the same weights as without the interruption.
+    runs_db: SQLite file that gets every epoch as it happens.
+    """
+    splits = read_data(data, recipe)
+    facts = data_facts(splits)
+    checkpoints = Checkpoints(out)
+    saved = _saved(checkpoints) if resume else None
+    if saved is not None:
+        check_unchanged(out, saved, recipe, facts)
+    progress = saved or Progress(secrets.token_hex(4), recipe.to_dict(), facts)
+    recorder = Recorder(runs_db, progress.run)
+    loop = open_loop(splits, recipe, progress, checkpoints, recorder, resumed=saved is not None)
+    recorder.start(recipe.to_dict(), data=data, bundle=out)
+    try:
+        bundle = _run(loop)
+    except BaseException as error:
+        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    recorder.end("finished")
+    return bundle
+
+
+def saved_recipe(out: Path) -> Recipe | None:
+    """Return the recipe of the unfinished training in `out`; None when there is none."""
+    saved = Checkpoints(out).load_progress()
+    return None if saved is None else make_recipe(**saved.recipe)
+
+
+def _saved(checkpoints: Checkpoints) -> Progress | None:
+    saved = checkpoints.load_progress()
+    if saved is None and (checkpoints.out / MANIFEST).is_file():
+        raise VegrtError(f"{checkpoints.out}: its training is finished; omit --resume to train it anew")
+    if saved is None:
+        log.warning("%s: no training to resume in it; starting one", checkpoints.out)
+    return saved
+
+
+def _run(loop: Loop) -> Bundle:
+    if loop.recipe.epochs_head and not loop.progress.epochs:
+        _train_head(loop)
+    loop.run()
+    return _write_bundle(loop)
+
+
+def _train_head(loop: Loop) -> None:
+    learner, best = loop.learner, None
+    head = learner.network.get_submodule(find_backbone(loop.recipe.backbone).head)
+    seen = [_features(loop, "train", loop.train), _features(loop, "validation", loop.validation)]
+    for record, judged in train_head(head, loop.recipe, seen[0], seen[1], learner.class_weights):
+        if not math.isfinite(record.train_loss + record.validation_loss):
+            raise ModelError(f"loss is not finite in epoch {record.epoch} of the head (lr_head {record.lr:.2g})")
+        best = judged if loop.add(record) else best
+    learner.restart_average()
+    loop.save(best=best)
+
+
+def _features(loop: Loop, name: str, samples: Samples) -> Features:
+    plain = Samples(samples.photos, loop.validation.finish)  # without augmentation
+    batches = load(plain, ordered_batches(len(plain.photos), JUDGE_BATCH), loop.recipe.workers)
+    bar = track(batches, f"features of {name}", len(batches))
+    return features(loop.learner.network, loop.recipe, bar, loop.learner.device)
+
+
+def _write_bundle(loop: Loop) -> Bundle:
+    recipe, out = loop.recipe, loop.checkpoints.out
+    manifest = Manifest(
+        name=out.resolve().name,
+        classes=loop.classes,
+        contract=recipe.contract,
+        model={"backbone": recipe.backbone, "head": recipe.head},
+        data=loop.progress.data,
+        training=_summary(loop),
+        tools={"torch": torch.__version__, "torchvision": torchvision.__version__, "python": platform.python_version()},
+    )
+    with changing(out) as staging:
+        shutil.copyfile(loop.checkpoints.best, staging.file("weights.safetensors"))
+        staging.add("weights.safetensors", "weights")
+        staging.finish(manifest)
+    loop.checkpoints.remove()
+    return open_bundle(out)
+
+
+def _summary(loop: Loop) -> dict[str, Any]:
+    progress = loop.progress
+    return {
+        "run": progress.run,
+        "recipe": progress.recipe,
+        "device": device_name(loop.learner.device),
+        "best_epoch": progress.best_epoch,
+        "validation_loss": progress.best_loss,
+        "validation_accuracy": progress.epochs[progress.best_epoch - 1].validation_accuracy,
+        "seconds": sum(record.seconds for record in progress.epochs),
+        "unreadable": {"train": loop.train.photos.unreadable, "validation": loop.validation.photos.unreadable},
+        "epochs": progress.to_dict()["epochs"],
+    }

@@ -1,0 +1,164 @@
+"""The runs of this machine in one SQLite file, written as they happen. Several runs may write to it at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from vegrt.errors import VegrtError
+from vegrt.train.records import EpochRecord
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, status TEXT NOT NULL, started TEXT NOT NULL, ended TEXT,
+    bundle TEXT NOT NULL, data TEXT NOT NULL, recipe TEXT NOT NULL, explanation TEXT NOT NULL DEFAULT '{}'
+);
+CREATE TABLE IF NOT EXISTS epochs (
+    run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, epoch INTEGER NOT NULL, phase TEXT NOT NULL,
+    train_loss REAL, train_accuracy REAL, validation_loss REAL, validation_accuracy REAL,
+    lr REAL, images_per_s REAL, seconds REAL, gradient_norms TEXT, PRIMARY KEY (run, epoch)
+);
+"""
+_COLUMNS = tuple(item.name for item in fields(EpochRecord))
+_BUSY_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training. A killed one stays `running` without an end. Times: ISO 8601, UTC.
+
+    explanation: of the best epoch, its confusion matrix and the validation photos of the highest loss.
+    """
+
+    id: str
+    status: Status
+    started: str
+    ended: str | None
+    bundle: str
+    data: str
+    recipe: dict[str, Any]
+    explanation: dict[str, Any]
+    epochs: tuple[EpochRecord, ...] = field(default=())
+
+    def best(self) -> EpochRecord | None:
+        """Return the epoch of the lowest validation loss; None before the first one ends."""
+        return min(self.epochs, key=lambda record: record.validation_loss, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Writes one run's story to `db`; nothing where `db` is None."""
+
+    db: Path | None
+    run: str
+
+    def start(self, recipe: dict[str, Any], *, data: Path, bundle: Path) -> None:
+        """Record the start, or that the run goes on."""
+        self._write(
+            "INSERT INTO runs (id, status, started, bundle, data, recipe) VALUES (?, 'running', ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET status = 'running', ended = NULL",
+            (self.run, _now(), str(bundle.resolve()), str(data.resolve()), json.dumps(recipe)),
+        )
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Record a finished epoch; one that is repeated after a kill replaces its first record."""
+        values = asdict(record) | {"gradient_norms": json.dumps(record.gradient_norms)}
+        marks = ", ".join("?" * (len(_COLUMNS) + 1))
+        sql = f"INSERT OR REPLACE INTO epochs (run, {', '.join(_COLUMNS)}) VALUES ({marks})"
+        self._write(sql, (self.run, *(values[name] for name in _COLUMNS)))
+
+    def explain(self, explanation: dict[str, Any]) -> None:
+        """Record what the best epoch so far gets wrong."""
+        self._write("UPDATE runs SET explanation = ? WHERE id = ?", (json.dumps(explanation), self.run))
+
+    def end(self, status: Status) -> None:
+        """Record how the run ended."""
+        self._write("UPDATE runs SET status = ?, ended = ? WHERE id = ?", (status, _now(), self.run))
+
+    def _write(self, sql: str, values: tuple[Any, ...]) -> None:
+        if self.db is not None:
+            with _connect(self.db) as connection:
+                connection.execute(sql, values)
+
+
+def list_runs(db: Path) -> list[Run]:
+    """Return all runs with their epochs, the newest first. Raises VegrtError when there is no such file."""
+    with _existing(db) as connection:
+        ids = [row["id"] for row in connection.execute("SELECT id FROM runs ORDER BY started DESC, id")]
+        return [_load(connection, run) for run in ids]
+
+
+def load_run(db: Path, run: str) -> Run:
+    """Return one run. Raises VegrtError that lists the known ones."""
+    with _existing(db) as connection:
+        _check_known(connection, db, run)
+        return _load(connection, run)
+
+
+def delete_run(db: Path, run: str) -> None:
+    """Delete one run and its epochs; its bundle stays. Raises VegrtError that lists the known ones."""
+    with _existing(db) as connection:
+        _check_known(connection, db, run)
+        connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+
+
+def compare(db: Path, runs: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Return, per row, one value for each run: the recipe entries that differ, then what the best epoch reached."""
+    loaded = [load_run(db, run) for run in runs]
+    names = list(dict.fromkeys(name for run in loaded for name in run.recipe))
+    rows = {name: tuple(run.recipe.get(name) for run in loaded) for name in names}
+    differing = {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+    best = [run.best() for run in loaded]
+    reached = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "images_per_s")
+    return differing | {name: tuple(getattr(record, name, None) for record in best) for name in reached}
+
+
+@contextmanager
+def _connect(db: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection in a transaction: committed at the end, rolled back on an exception."""
+    try:
+        db.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(db, timeout=_BUSY_TIMEOUT_S)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.executescript(_SCHEMA)
+            with connection:
+                yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise VegrtError(f"{db}: run history cannot be used ({error}); move it away or make it writable") from error
+
+
+@contextmanager
+def _existing(db: Path) -> Iterator[sqlite3.Connection]:
+    if not db.is_file():
+        raise VegrtError(f"{db}: no run history; `vegrt train` makes it")
+    with _connect(db) as connection:
+        yield connection
+
+
+def _check_known(connection: sqlite3.Connection, db: Path, run: str) -> None:
+    known = [row["id"] for row in connection.execute("SELECT id FROM runs ORDER BY started DESC")]
+    if run not in known:
+        raise VegrtError(f"{db}: no run {run!r}; known are {', '.join(known[:10]) or 'none'}")
+
+
+def _load(connection: sqlite3.Connection, run: str) -> Run:
+    row = dict(connection.execute("SELECT * FROM runs WHERE id = ?", (run,)).fetchone())
+    found = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM epochs WHERE run = ? ORDER BY epoch", (run,))
+    epochs = tuple(EpochRecord(**dict(line) | {"gradient_norms": json.loads(line["gradient_norms"])}) for line in found)
+    return Run(
+        **row | {"recipe": json.loads(row["recipe"]), "explanation": json.loads(row["explanation"]), "epochs": epochs}
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,158 @@
+"""The second phase: epochs over the whole network, each one judged, recorded and saved before the next begins."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from vegrt.errors import ModelError
+from vegrt.progress import track
+from vegrt.train.checkpoint import Checkpoints
+from vegrt.train.data import Samples, epoch_batches, load, ordered_batches
+from vegrt.train.history import Recorder
+from vegrt.train.judge import Judgement, judge
+from vegrt.train.learner import Learner, learning_rate
+from vegrt.train.recipe import Recipe
+from vegrt.train.records import EpochRecord, Progress
+
+log = logging.getLogger(__name__)
+
+JUDGE_BATCH = 64
+HARDEST = 24  # photos of the highest loss that are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Everything that the epochs need. train: augmented photos; validation: as inference will see them."""
+
+    learner: Learner
+    recipe: Recipe
+    classes: tuple[str, ...]
+    train: Samples
+    validation: Samples
+    progress: Progress
+    checkpoints: Checkpoints
+    recorder: Recorder
+
+    def run(self) -> None:
+        """Train until the recipe's last epoch or until patience ends.
+
+        Raises ModelError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C saves
+        after the step under way and raises KeyboardInterrupt; a second one does not wait.
+        """
+        with _interruptible() as interrupted:
+            while not self._finished():
+                self._epoch(interrupted)
+
+    def add(self, record: EpochRecord) -> bool:
+        """Take note of a finished epoch. Return whether it is the best so far."""
+        self.recorder.epoch(record)
+        log.info(
+            "epoch %d (%s): loss %.4f, validation loss %.4f, accuracy %.4f, %.1f images/s",
+            record.epoch,
+            record.phase,
+            record.train_loss,
+            record.validation_loss,
+            record.validation_accuracy,
+            record.images_per_s,
+        )
+        return self.progress.add(record)
+
+    def save(self, *, best: Judgement | None) -> None:
+        """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong."""
+        if best is not None:
+            self.checkpoints.save_best(self.learner.evaluated_weights())
+            self.recorder.explain(self._explanation(best))
+        self.checkpoints.save_last(self.learner.state(), self.progress)
+
+    def judge(self) -> Judgement:
+        """Return how good the network is on the validation split."""
+        batches = load(self.validation, ordered_batches(len(self.validation.photos), JUDGE_BATCH), self.recipe.workers)
+        return judge(self.learner.judged, batches, self.learner.device)
+
+    def _finished(self) -> bool:
+        if 0 < self.recipe.patience <= self.progress.stale_epochs():
+            log.info("stopped: no lower validation loss for %d epochs", self.recipe.patience)
+            return True
+        return len(self.progress.epochs) >= self.recipe.epochs_head + self.recipe.epochs
+
+    def _epoch(self, interrupted: threading.Event) -> None:
+        epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
+        batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
+        remaining = load(self.train, batches[sums.steps :], self.recipe.workers)
+        clock = time.perf_counter()
+        for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
+            rate = self._rate(epoch, sums.steps, len(batches))
+            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed)
+            if not step.is_finite():
+                raise self._diverged(f"step {sums.steps + 1} of epoch {epoch}", rate)
+            sums.add(len(labels), step.loss, step.correct, step.gradient_norms)
+            clock, before = time.perf_counter(), clock
+            sums.seconds += clock - before
+            if interrupted.is_set():
+                self._interrupt(epoch)
+        judged = self.judge()
+        rate = self._rate(epoch, len(batches) - 1, len(batches))
+        if not math.isfinite(judged.loss):
+            raise self._diverged(f"the validation after epoch {epoch}", rate)
+        better = self.add(sums.finish(epoch, "all", judged.loss, judged.accuracy, rate))
+        self.save(best=judged if better else None)
+
+    def _rate(self, epoch: int, step: int, steps: int) -> float:
+        done = (epoch - self.recipe.epochs_head - 1) * steps + step
+        return learning_rate(done, self.recipe.epochs * steps, self.recipe.lr, self.recipe.warmup)
+
+    def _diverged(self, moment: str, rate: float) -> ModelError:
+        best = self.progress.best_epoch
+        kept = f"epoch {best} is kept in {self.checkpoints.best}" if best else "no epoch was finished before"
+        return ModelError(f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {kept}; train with a lower lr")
+
+    def _interrupt(self, epoch: int) -> None:
+        self.checkpoints.save_last(self.learner.state(), self.progress)
+        log.warning(
+            "interrupted in epoch %d after step %d, saved in %s; to go on, repeat the command with --resume",
+            epoch,
+            self.progress.sums.steps,
+            self.checkpoints.folder,
+        )
+        raise KeyboardInterrupt
+
+    def _explanation(self, judged: Judgement) -> dict[str, Any]:
+        photos, classes = self.validation.photos.photos, self.classes
+        hardest = [
+            {
+                "photo": str(photos[index].path),
+                "label": classes[photos[index].label],
+                "answer": classes[int(judged.answers[index])],
+                "loss": judged.losses[index].item(),
+            }
+            for index in judged.hardest(HARDEST)
+        ]
+        return {"classes": list(classes), "confusion": judged.confusion(len(classes)), "hardest": hardest}
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets instead of raising; the second one raises as usual."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield interrupted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,143 @@
+"""The recipe: every choice of a training run in one place, from defaults, a TOML file and flags. Imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vegrt.errors import VegrtError
+from vegrt.preprocess import Contract
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Augment = Literal["none", "light", "full"]
+HeadKind = Literal["gap", "classic"]
+SCRATCH = "none"  # the value of `weights` that means random ones
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one network is trained. The defaults fine-tune ImageNet-like weights; see `make_recipe` for the others.
+
+    weights: `imagenet` (torchvision's download), `none` (random), or a .safetensors or .pth file.
+    size: of the square model input, in pixels; photos are resized to it by the shorter side.
+    epochs_head: first only the head, on features of the frozen backbone computed once. epochs: then everything.
+    lr_head, lr: AdamW's peak rates of these two phases.
+    warmup: share of a phase's steps over which the rate rises linearly; a cosine then takes it to zero.
+    class_weights: weigh the loss by inverse class frequency.
+    clip_norm: largest norm of the whole gradient. ema: decay of averaged weights, per step. Both: 0 is off.
+    patience: epochs without a lower validation loss after which training stops; 0 is never.
+    freeze_until: the last stage that keeps its weights, such as `layer2`; empty is none.
+    augment: `light` is RandomResizedCrop and flip, `full` adds TrivialAugmentWide.
+    workers: processes that decode and augment; -1 is none where the photos fit in memory on a CPU, else some.
+    """
+
+    backbone: str = "resnet18"
+    head: HeadKind = "gap"
+    weights: str = "imagenet"
+    size: int = 224
+    epochs_head: int = 20
+    epochs: int = 4
+    batch_size: int = 32
+    lr_head: float = 2e-3
+    lr: float = 2e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    class_weights: bool = False
+    clip_norm: float = 1.0
+    ema: float = 0.0
+    patience: int = 5
+    freeze_until: str = ""
+    augment: Augment = "full"
+    seed: int = 0
+    workers: int = -1
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (("head", get_args(HeadKind)), ("augment", get_args(Augment))):
+            if getattr(self, name) not in choices:
+                raise VegrtError(f"recipe: {name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise VegrtError(f"recipe: {name} is {getattr(self, name)}; expected {low} to {high}")
+        if not self.epochs_head + self.epochs:
+            raise VegrtError("recipe: epochs_head and epochs are both 0; nothing would be trained")
+        if self.freeze_until and self.weights == SCRATCH:
+            raise VegrtError("recipe: freeze_until with weights 'none' would keep random weights; drop one of them")
+
+    @property
+    def contract(self) -> Contract:
+        """How photos become the network's input."""
+        return Contract(self.size, self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON values."""
+        return asdict(self)
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "size": (32, 1024),
+    "epochs_head": (0, 10_000),
+    "epochs": (0, 10_000),
+    "batch_size": (2, 65_536),
+    "lr_head": (1e-9, 10),
+    "lr": (1e-9, 10),
+    "warmup": (0, 1),
+    "weight_decay": (0, 10),
+    "label_smoothing": (0, 0.9),
+    "clip_norm": (0, 1e9),
+    "ema": (0, 0.99999),
+    "patience": (0, 10_000),
+    "seed": (0, 2**31 - 1),
+    "workers": (-1, 256),
+}
+_FROM_SCRATCH = {"epochs_head": 0, "epochs": 30, "lr": 1e-3, "weight_decay": 0.05, "patience": 10}
+
+
+def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
+    """Return the defaults, overridden by the TOML `file`, overridden by `flags`; a flag of None was not given.
+
+    With weights `none` other defaults apply: no head phase, more epochs, a higher rate.
+    Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    given = _read(file) if file is not None else {}
+    given |= {name: value for name, value in flags.items() if value is not None}
+    values = _checked(given)
+    return replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}) | values)
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two recipes as `lr 0.001 -> 0.002`; the number of workers changes no result."""
+    names = sorted((old.keys() | new.keys()) - {"workers"})
+    return [f"{name} {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VegrtError(f"{file}: recipe cannot be read ({error.strerror})") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise VegrtError(f"{file}: not a TOML recipe ({error})") from error
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field.name: type(field.default) for field in fields(Recipe)}
+    if unknown := sorted(given.keys() - known.keys()):
+        raise VegrtError(f"recipe: unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
+    return {name: _as(known[name], name, value) for name, value in given.items()}
+
+
+def _as(kind: type, name: str, value: Any) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise VegrtError(f"recipe: {name} is {value!r}; expected a {kind.__name__}")
+    return value

@@ -1,0 +1,106 @@
+"""A leak-free split as a CSV manifest: photos of one scene stay together, classes keep their shares."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vegrt.dataset import SPLITS, SplitName, read_splits
+from vegrt.errors import DataError
+from vegrt.files import write_text
+from vegrt.train.audit_file import Audit
+
+Fractions = tuple[float, float, float]  # of train, validation, test
+DEFAULT_FRACTIONS: Fractions = (0.7, 0.15, 0.15)
+
+
+def split_manifest(
+    data: Path, audit: Audit, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
+) -> dict[SplitName, dict[str, int]]:
+    """Write path,class,split of every readable photo, paths below `data`; return the counts by split and class.
+
+    Raises DataError when `audit` is not of this data, or where a class has too few scenes for three splits.
+    """
+    splits = read_splits(data)
+    for split in splits.values():
+        audit.check(split)
+    classes = {
+        photo.path.relative_to(data).as_posix(): split.classes[photo.label]
+        for split in splits.values()
+        for photo in split.photos
+    }
+    for name in audit.unreadable:
+        del classes[name]
+    assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("path", "class", "split"))
+    writer.writerows((name, classes[name], assigned[name]) for name in sorted(classes))
+    write_text(out_csv, table.getvalue())
+    found = Counter((assigned[name], label) for name, label in classes.items())
+    return {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}
+
+
+def assign_splits(
+    classes: Mapping[str, str],
+    clusters: Sequence[Sequence[str]],
+    *,
+    fractions: Fractions = DEFAULT_FRACTIONS,
+    seed: int = 0,
+) -> dict[str, SplitName]:
+    """Return the split of each photo in `classes` (photo -> class). Photos of one cluster get the same.
+
+    Large clusters choose first, each at random among the splits with room for all of it, in proportion to the room; so
+    each split gets its share of large scenes, and the single photos that come last fill it up to the target. What fits
+    nowhere goes to the split that is least full.
+    Raises DataError when a class is left without photos in some split.
+    """
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DataError(f"fractions {fractions}: expected three positive numbers whose sum is 1")
+    targets = _targets(classes, fractions)
+    room = dict(targets)
+    random = np.random.default_rng(seed)
+    assigned: dict[str, SplitName] = {}
+    for cluster in _shuffled(classes, clusters, random):
+        need = Counter(classes[name] for name in cluster)
+        fits = [all(room[split, label] >= count for label, count in need.items()) for split in SPLITS]
+        left = [min(room[split, label] for label in need) for split in SPLITS]
+        share = [min(room[split, label] / targets[split, label] for label in need) for split in SPLITS]
+        weights = np.where(fits, left, 0)
+        choice = random.choice(3, p=weights / weights.sum()) if any(fits) else int(np.argmax(share))
+        assigned |= dict.fromkeys(cluster, SPLITS[choice])
+        for label, count in need.items():
+            room[SPLITS[choice], label] -= count
+    _check(classes, assigned)
+    return assigned
+
+
+def _targets(classes: Mapping[str, str], fractions: Fractions) -> dict[tuple[SplitName, str], int]:
+    """Return how many photos of each class a split should get, at least one."""
+    targets: dict[tuple[SplitName, str], int] = {}
+    for label, count in Counter(classes.values()).items():
+        small = [max(1, round(count * fraction)) for fraction in fractions[1:]]
+        targets |= {(split, label): n for split, n in zip(SPLITS, (max(1, count - sum(small)), *small), strict=True)}
+    return targets
+
+
+def _shuffled(
+    classes: Mapping[str, str], clusters: Sequence[Sequence[str]], random: np.random.Generator
+) -> list[list[str]]:
+    """Return all clusters, photos outside any as clusters of one: largest first, those of a size in random order."""
+    inside = {name for cluster in clusters for name in cluster}
+    every = [sorted(cluster) for cluster in clusters] + [[name] for name in sorted(classes) if name not in inside]
+    order = random.permutation(len(every))
+    return sorted((every[index] for index in order), key=len, reverse=True)
+
+
+def _check(classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> None:
+    found = {(assigned[name], label) for name, label in classes.items()}
+    for label in sorted(set(classes.values())):
+        if missing := [split for split in SPLITS if (split, label) not in found]:
+            raise DataError(f"class {label}: too few scenes to split, none is left for {', '.join(missing)}")

@@ -1,0 +1,93 @@
+"""From data, recipe and saved state to a loop that is ready to run. All refusals of bad input happen here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vegrt.dataset import Split, SplitName, read_splits
+from vegrt.errors import VegrtError
+from vegrt.networks import find_backbone
+from vegrt.preprocess import load_image
+from vegrt.train.checkpoint import Checkpoints
+from vegrt.train.data import CACHE_BYTES, Finish, Photos, Samples, load_photos, read_uncropped
+from vegrt.train.device import pick_device
+from vegrt.train.freeze import check_stage
+from vegrt.train.history import Recorder
+from vegrt.train.learner import Learner
+from vegrt.train.loop import Loop
+from vegrt.train.recipe import SCRATCH, Recipe, changes
+from vegrt.train.records import Progress
+from vegrt.train.weights import initial_network
+
+Splits = Mapping[SplitName, Split]
+
+
+def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
+    """Return the splits, after the cheap checks: errors that need no photo to be decoded are raised here."""
+    check_stage(find_backbone(recipe.backbone), recipe.freeze_until)
+    return read_splits(data)
+
+
+def data_facts(splits: Splits) -> dict[str, Any]:
+    """Return counts and fingerprint of every split, as JSON values."""
+    return {
+        name: {"photos": len(split), "counts": split.counts(), "fingerprint": split.fingerprint()}
+        for name, split in splits.items()
+    }
+
+
+def check_unchanged(out: Path, saved: Progress, recipe: Recipe, facts: Mapping[str, Any]) -> None:
+    """Raise VegrtError that lists what differs from the run's start: what came out would be neither run's."""
+    found = changes(saved.recipe, recipe.to_dict())
+    for name, now in facts.items():
+        then = saved.data[name]
+        if then["fingerprint"] != now["fingerprint"]:
+            counts = [f"photos of {name}/{change}" for change in changes(then["counts"], now["counts"])]
+            found += counts or [f"contents of photos in {name}"]
+    if found:
+        raise VegrtError(f"{out}: cannot resume, changed since: {'; '.join(found)}; undo that or omit --resume")
+
+
+def open_loop(
+    splits: Splits, recipe: Recipe, progress: Progress, checkpoints: Checkpoints, recorder: Recorder, *, resumed: bool
+) -> Loop:
+    """Return the loop at its start or where it was interrupted. Its state is saved: from here on it can be resumed."""
+    contract = recipe.contract
+    training = load_photos(splits["train"], partial(read_uncropped, contract=contract), CACHE_BYTES)
+    rest_bytes = CACHE_BYTES - training.cached_bytes()
+    validation = load_photos(splits["validation"], partial(load_image, contract=contract), rest_bytes)
+    loop = Loop(
+        learner=_learner(recipe, training, len(splits["train"].classes), resumed=resumed),
+        recipe=recipe,
+        classes=splits["train"].classes,
+        train=Samples(training, Finish(contract, recipe.augment)),
+        validation=Samples(validation, Finish(contract, "none")),
+        progress=progress,
+        checkpoints=checkpoints,
+        recorder=recorder,
+    )
+    if resumed:
+        loop.learner.restore(checkpoints.load_last())
+    else:
+        checkpoints.start()
+        loop.save(best=None)
+    return loop
+
+
+def _learner(recipe: Recipe, training: Photos, num_classes: int, *, resumed: bool) -> Learner:
+    torch.manual_seed(recipe.seed)
+    weights = SCRATCH if resumed else recipe.weights  # a resumed run has its own; the file may be gone
+    network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
+    return Learner(network, recipe, pick_device(), _class_weights(training) if recipe.class_weights else None)
+
+
+def _class_weights(photos: Photos) -> Tensor:
+    """Return weights (K,) by inverse frequency, whose mean over the photos is 1."""
+    counts = torch.bincount(photos.labels())
+    return len(photos) / (len(counts) * counts)
