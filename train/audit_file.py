@@ -68,6 +68,21 @@ class Audit:
             )
 
 
+def summary_lines(audit: Audit) -> list[str]:
+    """Return what was found, one line per kind, for people."""
+    photos = ", ".join(f"{name} {sum(counts.values())}" for name, counts in audit.counts.items())
+    across = sum(pair.cross_split for pair in audit.near_pairs)
+    test = sum(audit.counts["test"].values())
+    leaked = {name for names in audit.leaked_test_images.values() for name in names}
+    return [
+        f"photos: {photos}",
+        f"unreadable: {len(audit.unreadable)}, of another size than {audit.usual_size_px}: {len(audit.odd_sizes_px)}",
+        f"exact duplicates: {len(audit.exact_duplicates)} groups",
+        f"near duplicates: {len(audit.near_pairs)} pairs in {len(audit.clusters)} scenes, {across} pairs across splits",
+        f"leaked: {len(leaked)} of {test} test photos have a near duplicate in train or validation",
+    ]
+
+
 def read_audit(path: Path) -> Audit:
     """Return the audit in an audit.json. Raises DataError when it is missing, damaged or of another format."""
     if not path.is_file():

@@ -125,10 +125,13 @@ def data_audit(
 
     Counts photos; lists unreadable, odd-sized, equal and nearly equal ones; writes audit.json and audit.html.
     """
-    from vegrt.train.audit import audit, summarize
+    from vegrt.train.audit import audit
+    from vegrt.train.audit_file import summary_lines
 
     result = audit(data, out)
-    _show(result.to_dict(), as_json) if as_json else typer.echo(f"{summarize(result)}\n{out / 'audit.html'}")
+    _show(result.to_dict(), True) if as_json else typer.echo(
+        "\n".join([*summary_lines(result), f"{out / 'audit.html'}"])
+    )
 
 
 @app.command()
@@ -307,6 +310,7 @@ def report(
         )
         return
     for name, found in rows.items():
+        typer.echo(name)
         _show(render(found), False)
     typer.echo(f"report: {out}")
 
@@ -322,7 +326,7 @@ def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     from vegrt.bundle import open_bundle
     from vegrt.infer.verify import verify as run_checks
 
-    checks = run_checks(open_bundle(bundle))
+    checks = run_checks(open_bundle(bundle, verify=False))
     if as_json:
         _show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
     else:

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vegrt.bundle import Bundle
+from vegrt.dataset import Split, read_split
+from vegrt.errors import DataError
+from vegrt.infer.bench import bench
+from vegrt.infer.evaluate import calibration_error, compare, evaluate, gate, softmax, worst_verdict
+from vegrt.infer.open import Candidate
+from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.results import load_result, save_result
+from vegrt.preprocess import load_image
+
+CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime"), Candidate("fp32", "torch")]
+
+
+def test_an_evaluation_counts_what_torch_counts(bundle: Bundle, test_split: Split) -> None:
+    body = evaluate(bundle, test_split, CHOSEN, margin=0.5)
+    images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
+    labels = np.array([photo.label for photo in test_split.photos])
+    want = TorchRunner(bundle).logits(images)
+    reference, quantized, oracle = body["candidates"]
+    assert reference["gate"]["verdict"] == "REFERENCE"
+    assert oracle["top1"]["value"] == pytest.approx((want.argmax(axis=1) == labels).mean())
+    assert oracle["top3"]["value"] == 1.0  # of three classes
+    probabilities = softmax(want)
+    assert oracle["nll"] == pytest.approx(-np.log(probabilities[np.arange(60), labels]).mean(), abs=1e-4)
+    confusion = np.array(oracle["confusion"])
+    assert confusion.sum(axis=1).tolist() == [20, 20, 20]
+    assert np.trace(confusion) / 60 == pytest.approx(oracle["top1"]["value"])
+    answers = body["predictions"]["candidates"]
+    first, second = (np.array(answers[row["key"]]["top1"]) for row in (reference, quantized))
+    assert quantized["paired"]["flips"] == int((first != second).sum())
+    assert body["predictions"]["paths"][0] == "Beet/000.jpg"
+
+
+def test_unreadable_photos_are_listed_and_left_out(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    (tmp_path / "data/test/Beet/000.jpg").write_text("a text file")
+    body = evaluate(bundle, read_split(tmp_path / "data", "test"), CHOSEN[:1], margin=0.5)
+    assert body["images"] == 59
+    assert len(body["unreadable"]) == 1
+    assert "000.jpg: not an image" in body["unreadable"][0]
+    assert len(body["predictions"]["labels"]) == 59
+
+
+def test_other_classes_are_refused(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "test", tmp_path / "test")
+    (tmp_path / "test/Beet").rename(tmp_path / "test/Kale")
+    with pytest.raises(DataError, match=r"Kale.*was trained on Beet, Cress, Eggplant"):
+        evaluate(bundle, read_split(tmp_path, "test"), CHOSEN[:1], margin=0.5)
+
+
+def test_flips_are_counted_by_kind() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 1])
+    reference = np.array([0, 0, 1, 1, 2, 1])
+    candidate = np.array([0, 1, 0, 2, 2, 1])
+    paired = compare(reference, candidate, labels)
+    kinds = ("flips", "newly_wrong", "newly_right", "wrong_to_other_wrong")
+    assert [paired[kind] for kind in kinds] == [3, 1, 1, 1]
+    assert paired["agreement"] == 0.5
+    assert paired["drop"]["value"] == 0.0
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(0, "PASS"), (3, "INCONCLUSIVE"), (60, "FAIL")])
+def test_the_gate_says_why(wrong: int, verdict: str) -> None:
+    labels = np.zeros(900, int)
+    candidate = labels.copy()
+    candidate[:wrong] = 1
+    decided = gate(compare(labels, candidate, labels), 900, 0.5)
+    assert decided["verdict"] == verdict
+    assert "0.5 points" in decided["reason"]
+    assert ("images would decide" in decided["reason"]) == (verdict == "INCONCLUSIVE")
+
+
+def test_the_worst_verdict_wins() -> None:
+    def body(*verdicts: str) -> dict[str, object]:
+        return {"candidates": [{"gate": {"verdict": verdict}} for verdict in verdicts]}
+
+    assert worst_verdict(body("REFERENCE", "PASS")) == "PASS"
+    assert worst_verdict(body("REFERENCE", "PASS", "INCONCLUSIVE")) == "INCONCLUSIVE"
+    assert worst_verdict(body("FAIL", "INCONCLUSIVE")) == "FAIL"
+
+
+def test_calibration_error_of_a_known_case() -> None:
+    """Ten answers at 0.9 of which six are right, ten at 0.6 of which six are: (0.3 * 10 + 0 * 10) / 20."""
+    probabilities = np.array([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10)
+    labels = np.array([0] * 6 + [1] * 4 + [0] * 6 + [1] * 4)
+    assert calibration_error(probabilities, labels) == pytest.approx(0.15)
+
+
+def test_results_come_back_until_the_artifacts_change(copied: Bundle) -> None:
+    body = bench(copied, CHOSEN[:2], rounds=2, batch_sizes=(1, 4))
+    save_result(copied, "bench", body)
+    loaded = load_result(copied, "bench")
+    assert loaded is not None
+    assert loaded["schema"] == "vegrt-bench"
+    assert loaded["bundle"]["sha256"] == copied.sha256()
+    assert [point["batch"] for point in loaded["candidates"][0]["batches"]] == [1, 4]
+    point = loaded["candidates"][0]["batches"][1]
+    assert 0 < point["p50_ms"] <= point["p90_ms"] <= point["p99_ms"]
+    assert point["images_per_s"] == pytest.approx(4 / point["p50_ms"] * 1000)
+    assert load_result(copied, "evaluate-test") is None
+    loaded["candidates"][0]["artifact_sha256"] = "other"
+    save_result(copied, "bench", loaded)
+    assert load_result(copied, "bench") is None

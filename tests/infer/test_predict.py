@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from vegrt.bundle import Bundle
+from vegrt.dataset import Split
+from vegrt.errors import DataError, VegrtError
+from vegrt.infer.evaluate import evaluate
+from vegrt.infer.open import Candidate
+from vegrt.infer.pipeline import batches
+from vegrt.infer.predict import Request, find_images, run
+from vegrt.preprocess import load_image
+
+
+def lines(bundle: Bundle, *sources: Path, as_json: bool = False, **more: object) -> list[str]:
+    return list(run(bundle.path, Request(sources, **more), as_json=as_json))  # type: ignore[arg-type]
+
+
+def test_one_line_per_image_and_the_same_answers_as_evaluation(bundle: Bundle, photos: Path, test_split: Split) -> None:
+    body = evaluate(bundle, test_split, [Candidate("fp32", "onnxruntime")], margin=0.5)
+    expected = [bundle.manifest.classes[top1] for top1 in body["predictions"]["candidates"]["fp32/onnxruntime"]["top1"]]
+    got = [line.split("\t") for line in lines(bundle, photos / "test", variant="fp32", runtime="onnxruntime")]
+    assert [label for _, label, _ in got] == expected
+    assert [path for path, _, _ in got] == [str(photo.path) for photo in test_split.photos]
+
+
+def test_one_bad_image_costs_one_line_and_order_is_kept(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02d}.jpg").write_bytes((photos / f"test/Beet/{number:03d}.jpg").read_bytes())
+    (tmp_path / "07.jpg").write_text("text")
+    (tmp_path / "13.jpg").write_bytes(b"")
+    got = lines(bundle, tmp_path)
+    assert len(got) == 20
+    assert [number for number, line in enumerate(got) if "\terror\t" in line] == [7, 13]
+    assert all(line.startswith(str(tmp_path / f"{number:02d}.jpg")) for number, line in enumerate(got))
+
+
+def test_names_of_any_bytes_and_odd_things_named_like_images(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    content = (photos / "test/Beet/000.jpg").read_bytes()
+    (tmp_path / "new\nline.jpg").write_bytes(content)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg")).write_bytes(content)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    got = lines(bundle, tmp_path, out=tmp_path / "out.jsonl")
+    assert len(got) == 4
+    assert sum("\terror\t" in line for line in got) == 2  # the broken link and the pipe
+    assert any("new\\nline.jpg" in line for line in got)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert any("\\xff\\xfe.jpg" in row["path"] for row in rows)
+
+
+def test_the_three_file_formats_hold_the_same(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    for suffix in ("csv", "jsonl", "parquet"):
+        lines(bundle, photos / "test/Cress", out=tmp_path / f"out.{suffix}")
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        texts = list(csv.DictReader(file))
+    assert table == rows
+    assert len(table) == 20
+    assert [{**row, "probability": str(row["probability"])} for row in rows] == texts
+
+
+def test_json_is_one_object_that_names_what_ran(bundle: Bundle, photos: Path) -> None:
+    (text,) = lines(bundle, photos / "test/Beet", as_json=True, variant="int8-cpu", runtime="openvino")
+    answer = json.loads(text)
+    assert (answer["variant"], answer["runtime"], len(answer["predictions"])) == ("int8-cpu", "openvino", 20)
+
+
+def test_what_cannot_be_done_is_said_before_any_work(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_images([tmp_path / "none"])
+    with pytest.raises(DataError, match="no images in it"):
+        find_images([tmp_path])
+    with pytest.raises(VegrtError, match=r"\.csv, \.jsonl, \.parquet"):
+        lines(bundle, photos / "test", out=tmp_path / "out.xlsx")
+    (tmp_path / "only.jpg").write_text("text")
+    with pytest.raises(DataError, match=r"only\.jpg: not an image"):
+        lines(bundle, tmp_path / "only.jpg")
+
+
+def test_the_pipeline_gives_every_image_once_in_order_for_any_batch_size(bundle: Bundle, test_split: Split) -> None:
+    paths = [photo.path for photo in test_split.photos[:23]]
+    contract = bundle.manifest.contract
+    for size in (1, 4, 23, 64):
+        got = list(batches(paths, contract, size))
+        assert [index for batch in got for index in batch.indices] == list(range(23))
+        assert max(len(batch.indices) for batch in got) == min(size, 23)
+        rows = [row for batch in got for row in batch.images]
+        assert all((row == load_image(path, contract)).all() for row, path in zip(rows, paths, strict=True))
