@@ -1,6 +1,6 @@
 """Where Q/DQ pairs go. Decides on tensors and weights; knows nothing of ranges.
 
-The rules are TensorRT's (DESIGN.md, Quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
+The rules are TensorRT's (explicit quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
 and the residual branch of an Add; nothing between a Conv and its activation. The CPU encoding also quantizes the
 outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
 """

@@ -12,9 +12,14 @@ from vegrt.files import replacing, sha256_of, write_json
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     target = tmp_path / "result.json"
     write_json(target, {"old": 1})
-    with pytest.raises(RuntimeError, match="power"), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("power cut")
+
+    def fail() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power"):
+        fail()
     assert target.read_text() == '{\n  "old": 1\n}\n'
     assert list(tmp_path.iterdir()) == [target]
 
@@ -31,7 +36,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     with (
         pytest.raises(VegrtError, match=r"out\.bin.*No space left"),
         replacing(target),
-        open("/dev/full", "wb") as full,
+        Path("/dev/full").open("wb") as full,
     ):
         full.write(b"x" * 100_000)
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from vegrt.preprocess import Contract, decode, load_image, prepare
 
 def jpeg(image: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=95, **options)  # type: ignore[arg-type]
+    image.save(buffer, "JPEG", quality=95, **options)
     return buffer.getvalue()
 
 
@@ -57,10 +57,8 @@ def test_exif_orientation_is_applied() -> None:
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "F"])
 def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     grey = gradient(32, 32).convert("L")
-    if mode == "I;16":
-        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    else:
-        image = grey.convert(mode)
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    image = deep if mode == "I;16" else grey.convert(mode)
     path = tmp_path / ("x.tif" if mode in ("CMYK", "F") else "x.png")
     image.save(path)
     got = np.asarray(decode(path), dtype=int)

@@ -99,18 +99,22 @@ _RANGES: dict[str, tuple[float, float]] = {
     "workers": (-1, 256),
 }
 _FROM_SCRATCH = {"epochs_head": 0, "epochs": 30, "lr": 1e-3, "weight_decay": 0.05, "patience": 10}
+# vgg16 has no batch normalisation: fine-tuned at 2e-4 it fell from 89 % (head only) to 51 %, at 3e-5 it did not
+_SLOWER = {"vgg16": 3e-5 / 2e-4}
 
 
 def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     """Return the defaults, overridden by the TOML `file`, overridden by `flags`; a flag of None was not given.
 
-    With weights `none` other defaults apply: no head phase, more epochs, a higher rate.
+    With weights `none` other defaults apply: no head phase, more epochs, a higher rate. vgg16 has lower rates.
     Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
     """
     given = _read(file) if file is not None else {}
     given |= {name: value for name, value in flags.items() if value is not None}
     values = _checked(given)
-    return replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}) | values)
+    default = replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}))
+    slower = _SLOWER.get(values.get("backbone", default.backbone), 1.0)
+    return replace(replace(default, lr=default.lr * slower), **values)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ import os
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -62,7 +62,7 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle f
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--runtime", help="onnxruntime, openvino, tensorrt or torch; default: what is best here."),
 ]
 
@@ -138,19 +138,19 @@ def data_audit(
 def train(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Bundle folder to write, such as models/resnet18.")],
-    backbone: Annotated[Optional[Backbone], typer.Option(help="Architecture.")] = None,
-    weights: Annotated[Optional[str], typer.Option(help="imagenet, none, or a .safetensors or .pth file.")] = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="TOML file with any key of the recipe; flags win.")] = None,
-    head: Annotated[Optional[str], typer.Option(help="vgg16 only: gap (15 M parameters) or classic (138 M).")] = None,
-    size: Annotated[Optional[int], typer.Option(help="Model input's side, in pixels.")] = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Epochs in which all layers learn.")] = None,
-    epochs_head: Annotated[Optional[int], typer.Option(help="Epochs of the head alone, before that.")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Photos in a training step.")] = None,
-    lr: Annotated[Optional[float], typer.Option(help="Peak learning rate of all layers.")] = None,
-    lr_head: Annotated[Optional[float], typer.Option(help="Peak learning rate of the head alone.")] = None,
-    freeze_until: Annotated[Optional[str], typer.Option(help="Last stage that keeps its weights.")] = None,
-    augment: Annotated[Optional[str], typer.Option(help="none, light or full.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    backbone: Annotated[Backbone | None, typer.Option(help="Architecture.")] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a .safetensors or .pth file.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file with any key of the recipe; flags win.")] = None,
+    head: Annotated[str | None, typer.Option(help="vgg16 only: gap (15 M parameters) or classic (138 M).")] = None,
+    size: Annotated[int | None, typer.Option(help="Model input's side, in pixels.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs in which all layers learn.")] = None,
+    epochs_head: Annotated[int | None, typer.Option(help="Epochs of the head alone, before that.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Photos in a training step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of all layers.")] = None,
+    lr_head: Annotated[float | None, typer.Option(help="Peak learning rate of the head alone.")] = None,
+    freeze_until: Annotated[str | None, typer.Option(help="Last stage that keeps its weights.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, light or full.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted training of --out.")] = False,
     runs: Annotated[Path, typer.Option(help="SQLite file that records every epoch.")] = Path("runs.db"),
 ) -> None:
@@ -185,7 +185,7 @@ def export(
     bundle: BundleArgument,
     data: DataOption,
     engine: Annotated[
-        Optional[bool],
+        bool | None,
         typer.Option(
             "--engine/--no-engine", help="TensorRT engines too, or an error; default: where they can be built."
         ),
@@ -261,12 +261,12 @@ def bench(
 @app.command()
 def infer(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Images and folders of images.")],
-    model: Annotated[Optional[Path], typer.Option(help="Bundle; default: the only one under models/.")] = None,
-    variant: Annotated[Optional[str], typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Bundle; default: the only one under models/.")] = None,
+    variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
     runtime: RuntimeOption = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
-    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is in each image.
@@ -285,7 +285,7 @@ def infer(
 def report(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
-    data: Annotated[Optional[Path], typer.Option("--data", help="For the photos whose answer changed.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="For the photos whose answer changed.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write one offline HTML page.

@@ -89,7 +89,7 @@ def test_squared_error_grows_when_more_is_clipped_or_steps_get_coarse() -> None:
 
 
 def test_every_clipping_method_clips_an_outlier_and_minmax_does_not() -> None:
-    values = np.concatenate([samples(0, "normal"), np.float32([1000.0])])
+    values = np.concatenate([samples(0, "normal"), np.array([1000.0], np.float32)])
     seen = observation(values)
     thresholds = {method: clip_threshold(seen.magnitudes(), seen.peak, method, 127) for method in METHODS}
     assert thresholds["minmax"] == 1000.0

@@ -16,7 +16,7 @@ from vegrt.preprocess import load_image
 
 CPU = [
     Candidate(variant, runtime) for runtime in ("onnxruntime", "openvino") for variant in ("fp32", "int8", "int8-cpu")
-]  # type: ignore[arg-type]
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
     want = TorchRunner(bundle).logits(images)
     runner = open_runner(bundle, candidate)
     got = runner.logits(images)
-    assert (got.dtype, got.shape) == (np.float32, (len(images), 3))
+    assert got.dtype == np.float32
+    assert got.shape == (len(images), 3)
     assert (got.argmax(axis=1) == want.argmax(axis=1)).mean() >= (0.99 if candidate.variant == "fp32" else 0.9)
     for size in (1, 7):
         part = runner.logits(images[:size])
@@ -42,7 +43,7 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
 
 
 def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bundle: Bundle) -> None:
-    with pytest.raises(VegrtError, match="cuda|CUDA"):
+    with pytest.raises(VegrtError, match=r"cuda|CUDA"):
         open_runner(bundle, Candidate("fp32", "onnxruntime"), device="cuda")
     with pytest.raises(VegrtError, match="unknown device"):
         open_runner(bundle, Candidate("fp32", "onnxruntime"), device="tpu")
@@ -63,7 +64,7 @@ def test_a_broken_model_is_one_error(copied: Bundle) -> None:
     copied.file("model", "fp32").write_bytes(b"not a model")
     for runtime in ("onnxruntime", "openvino"):
         with pytest.raises(ModelError, match=r"fp32\.onnx: .* cannot load it"):
-            open_runner(copied, Candidate("fp32", runtime))  # type: ignore[arg-type]
+            open_runner(copied, Candidate("fp32", runtime))
 
 
 def row(bundle: Bundle, key: str, **more: object) -> dict[str, object]:
@@ -95,7 +96,7 @@ def test_results_about_other_artifacts_are_not_used(copied: Bundle) -> None:
 def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bundle) -> None:
     with pytest.raises(VegrtError, match="onnxruntime, openvino, tensorrt, torch"):
         find_runtime("tflite")
-    with pytest.raises(BundleError, match="no int4 model in it .variants: fp32, fp16, int8, int8-cpu"):
+    with pytest.raises(BundleError, match=r"no int4 model in it \(variants: fp32, fp16, int8, int8-cpu\)"):
         choose(bundle, "int4")
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         choose(trained)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import log
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,10 +32,10 @@ def direct_score(b: int, c: int, n: int, delta: float) -> float:
 
     def negative_log_likelihood(q: float) -> float:
         terms = [(b, q + delta), (c, q), (n - b - c, 1 - 2 * q - delta)]
-        return -sum(count * np.log(max(p, 1e-300)) for count, p in terms if count)
+        return -sum(count * log(max(p, 1e-300)) for count, p in terms if count)
 
     low, high = max(0.0, -delta), (1 - delta) / 2
-    q = minimize_scalar(negative_log_likelihood, bounds=(low, high), options={"xatol": 1e-13}).x
+    q = float(minimize_scalar(negative_log_likelihood, bounds=(low, high), options={"xatol": 1e-13}).x)
     variance = n * (2 * q + delta - delta**2)
     return float((b - c - n * delta) / np.sqrt(variance))
 

@@ -18,11 +18,13 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
     assert isinstance(recipe.lr, float)
 
 
-def test_random_weights_have_their_own_defaults(tmp_path: Path) -> None:
+def test_random_weights_and_vgg16_have_their_own_defaults(tmp_path: Path) -> None:
+    assert make_recipe(backbone="vgg16").lr == pytest.approx(3e-5)
     scratch = make_recipe(weights="none")
     assert scratch.epochs_head == 0
     assert scratch.epochs > make_recipe().epochs
     assert make_recipe(weights="none", epochs=2).epochs == 2
+    assert make_recipe(weights="none", backbone="vgg16").lr < scratch.lr
     file = tmp_path / "recipe.toml"
     file.write_text('weights = "none"')
     assert make_recipe(file) == scratch

@@ -1,0 +1,164 @@
+"""The command line as scripts rely on it: exit codes, one line per failure, one object per --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vegrt.bundle import MANIFEST, Bundle
+from vegrt.cli import Backbone, app
+from vegrt.networks import BACKBONES
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def failure(*words: object) -> str:
+    """Return the one line that a failing command prints on stderr."""
+    result = call(*words)
+    assert result.exit_code == 1, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("vegrt: ")
+    assert not result.stdout
+    return line
+
+
+def test_the_whole_job(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "resnet18"
+    shutil.copytree(bundle.path, path)
+    evaluated = call("evaluate", path, "--data", photos, "--json")
+    body = json.loads(evaluated.stdout)
+    verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
+    assert evaluated.exit_code == (3 if "FAIL" in verdicts else 4 if "INCONCLUSIVE" in verdicts else 0)
+    assert evaluated.exit_code == 4  # 60 photos cannot prove a drop below half a point
+    assert call("evaluate", path, "--data", photos, "--margin", "30").exit_code == 0
+    timed = json.loads(call("bench", path, "--rounds", "2", "--json").stdout)
+    assert {row["key"] for row in timed["candidates"]} >= {"fp32/onnxruntime", "int8-cpu/openvino"}
+    shown = call("report", path, "--data", photos, "-o", tmp_path / "report.html")
+    assert shown.exit_code == 0, shown.output
+    assert "report: " in shown.stdout
+    assert "int8-cpu" in shown.stdout
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    answered = call("infer", photos / "test/Beet", "--model", path, "-o", tmp_path / "out.csv")
+    assert len(answered.stdout.splitlines()) == 20
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
+    checks = json.loads(call("verify", path, "--json").stdout)["checks"]
+    assert all(check["passed"] for check in checks)
+
+
+def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    """The int8 model's place is taken by one whose classifier answers for the neighbouring class."""
+    import onnx
+    from onnx import numpy_helper
+
+    from vegrt.bundle import changing, open_bundle
+
+    shutil.copytree(bundle.path, tmp_path / "m")
+    copied = open_bundle(tmp_path / "m")
+    model = onnx.load(copied.file("model", "int8-cpu"))
+    for tensor in model.graph.initializer:
+        if tensor.name in ("fc.weight", "fc.bias"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[[1, 2, 0]].copy(), tensor.name))
+    with changing(copied.path) as staging:
+        onnx.save(model, staging.file("int8-cpu.onnx"))
+        staging.add("int8-cpu.onnx", "model", "int8-cpu", {"parity": {}, "reference": "fp32"})
+        staging.finish(copied.manifest)
+    result = call("evaluate", copied.path, "--data", photos)
+    assert result.exit_code == 3
+    assert "FAIL" in result.stdout
+    assert call("verify", copied.path).exit_code == 1
+
+
+def test_the_only_bundle_under_models_is_found(
+    bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no bundle in it; name one" in failure("infer", photos / "test")
+    shutil.copytree(bundle.path, tmp_path / "models/one")
+    result = call("infer", photos / "test/Beet/000.jpg")
+    assert result.exit_code == 0
+    assert "models/one: fp32 on " in result.stderr
+    shutil.copytree(bundle.path, tmp_path / "models/two")
+    assert "2 bundles (models/one, models/two)" in failure("infer", photos / "test")
+
+
+def test_bad_input_is_one_line_and_exit_1(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    assert "no such folder" in failure(
+        "train", "--data", tmp_path / "none", "--out", tmp_path / "m", "--weights", "none"
+    )
+    (tmp_path / "empty").mkdir()
+    assert "no train/ folder" in failure("train", "--data", tmp_path / "empty", "--out", tmp_path / "m")
+    (tmp_path / "single/train/Beet").mkdir(parents=True)
+    shutil.copy(photos / "train/Beet/000.jpg", tmp_path / "single/train/Beet")
+    assert "1 class folder" in failure("train", "--data", tmp_path / "single", "--out", tmp_path / "m")
+    assert "expected a bundle" in failure("export", tmp_path / "m", "--data", photos)
+    assert not (tmp_path / "m").exists()
+    copied = tmp_path / "copied"
+    shutil.copytree(bundle.path, copied)
+    content = bytearray((copied / "fp32.onnx").read_bytes())
+    content[1000] ^= 255
+    (copied / "fp32.onnx").write_bytes(content)
+    for command in (["verify"], ["bench"], ["evaluate", "--data", photos], ["export", "--data", photos]):
+        assert "fp32.onnx: damaged" in failure(*command, copied)
+    assert "fp32.onnx: damaged" in failure("infer", photos / "test", "--model", copied)
+    manifest = json.loads((copied / MANIFEST).read_text())
+    (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 2}))
+    assert "bundle format 2" in failure("verify", copied)
+
+
+def test_wrong_usage_is_exit_2(tmp_path: Path) -> None:
+    for words in (["train", "--data", tmp_path, "--backbone", "resnet19", "--out", "x"], ["infer"], ["nonsense"]):
+        result = call(*words)
+        assert result.exit_code == 2
+    assert "resnet18" in call("train", "--data", tmp_path, "--backbone", "resnet19", "--out", "x").stderr
+
+
+def test_the_command_line_offers_exactly_the_backbones_of_the_table() -> None:
+    assert [one.value for one in Backbone] == list(BACKBONES)
+
+
+def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> None:
+    words = ["train", "--data", photos, "--weights", "none", "--size", 64, "--epochs", 200, "--out", tmp_path / "m"]
+    command = [sys.executable, "-m", "vegrt.cli", *map(str, words), "--runs", str(tmp_path / "runs.db")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if (tmp_path / "m/.train").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_reader_that_leaves_early_is_no_error(bundle: Bundle, photos: Path) -> None:
+    command = [sys.executable, "-m", "vegrt.cli", "infer", str(photos), "--model", str(bundle.path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    _, errors = process.communicate(timeout=120)
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_output_is_one_line(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "cannot be written" in failure("infer", photos / "test", "--model", bundle.path, "-o", tmp_path / "x.csv")
+
+
+def test_doctor_prints_one_object() -> None:
+    answer = json.loads(call("doctor", "--json").stdout)
+    assert answer["machine"]["cores"] >= 1
+    assert call("doctor").exit_code == 0

@@ -1,0 +1,93 @@
+"""The package as users get it: links, wheel, help, and what importing the command line costs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("calibration", "export", "infer", "report", "train")
+COMMANDS = ("data sample", "data fetch", "data audit", "train", "export", "evaluate", "bench", "infer", "report")
+
+
+def vegrt(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "vegrt.cli", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_is_a_link_to_its_top_level_folder(stage: str) -> None:
+    link = ROOT / "src/vegrt" / stage
+    assert link.is_symlink()
+    assert link.readlink() == Path("../..") / stage
+    assert (link / "__init__.py").is_file()
+
+
+def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    subprocess.run([*build, str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vegrt"}
+    for stage in STAGES:
+        sources = {path.name for path in (ROOT / stage).glob("*.py")}
+        assert {name.split("/")[-1] for name in names if name.startswith(f"vegrt/{stage}/")} == sources
+    infos = zipfile.ZipFile(wheel).infolist()
+    assert not any(info.external_attr >> 16 & 0o170000 == 0o120000 for info in infos)  # no symbolic link
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    program = "import sys, vegrt.cli; print(*(name.partition('.')[0] for name in sys.modules))"
+    loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.split())
+    assert "typer" in loaded
+    assert not {"torch", "torchvision", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "PIL"} & loaded
+
+
+def test_inference_never_imports_torch(bundle_path: str, photo: str) -> None:
+    program = (
+        "import sys; from vegrt.cli import app; app(sys.argv[1:], standalone_mode=False);"
+        "print('TORCH' if 'torch' in sys.modules or 'onnx' in sys.modules else 'LEAN')"
+    )
+    words = ["infer", photo, "--model", bundle_path]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "LEAN", done.stderr
+
+
+@pytest.fixture(scope="module")
+def bundle_path(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("bundle").path)
+
+
+@pytest.fixture(scope="module")
+def photo(photos: Path) -> str:
+    return str(photos / "test/Beet/000.jpg")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "verify", "doctor"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = vegrt(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_commands_and_options_that_the_readme_shows_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^ *(?:\$ )?vegrt ((?:data )?[a-z]+)(.*)$", text, re.MULTILINE)
+    assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
+    for command, rest in shown:
+        usage = vegrt(*command.split(), "--help").stdout
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.partition("#")[0]):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", usage), f"vegrt {command} has no {option}"
+
+
+def test_make_targets_that_the_readme_shows_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for words in re.findall(
+        r"^ *make ([a-z -]+?)(?: [A-Z]+=.*| *#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE
+    ):
+        for target in words.split():
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target} does not exist"
