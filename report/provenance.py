@@ -23,7 +23,7 @@ def calibration(facts: Facts) -> Html:
     counts = (
         f"Ranges from {found.get('images', 0):,} validation photos, judged on {found.get('judged_images', 0):,} others."
     )
-    heads = ("method", "activations", "agreement with fp32", "KL", "accuracy", "")
+    heads = ("method", "activations", "agreement with fp32", "KL, nats", "")
     tournament = (
         table("Each method as a whole int8 model, on held-out photos", heads, lines, text_columns=2) if lines else ""
     )
@@ -83,7 +83,7 @@ def reproduce(facts: Facts) -> Html:
 
 def _contestant(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
     mark = "chosen" if chosen.get(entry["encoding"]) == entry["method"] else ""
-    figures = f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", f"{entry['accuracy']:.2%}"
+    figures = f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}"
     return entry["method"], entry["encoding"], *figures, mark
 
 
