@@ -14,6 +14,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
+# An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
 EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 NEED_DATA = @test -n "$(DATA)" || { echo 'DATA is not set; expected: make $@ DATA=folder-with-train-validation-test' >&2; exit 2; }
@@ -34,8 +35,8 @@ $(DEMO)/data/sample.json: | $(READY)
 	$(VEGRT) data sample $(DEMO)/data --train 100 --validation 40 --test 100
 
 $(DEMO)/.trained: $(DEMO)/data/sample.json
-	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 12 \
-		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18
+	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 14 --lr 2e-3 --augment light \
+		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18 $(if $(wildcard $(DEMO)/resnet18/.train),--resume)
 	@touch $@
 
 $(DEMO)/.exported: $(DEMO)/.trained
@@ -60,7 +61,8 @@ check: $(READY)
 
 train: $(READY)
 	$(NEED_DATA)
-	$(VEGRT) train --data $(DATA) --backbone $(BACKBONE) --weights $(WEIGHTS) --out $(BUNDLE)
+	$(VEGRT) train --data $(DATA) --backbone $(BACKBONE) --weights $(WEIGHTS) --out $(BUNDLE) \
+		$(if $(wildcard $(BUNDLE)/.train),--resume)
 
 export: $(READY)
 	$(NEED_DATA)

@@ -41,8 +41,8 @@ class Choice:
 def candidates(bundle: Bundle, runtime: str | None = None) -> list[Candidate]:
     """Return what can run here on the CPU, the fp32 reference first; only of `runtime` when one is named.
 
-    fp16 is left to GPUs when there is a choice: no x86 runtime has float16 kernels, ONNX Runtime casts back and forth, so it
-    is evaluated there once, to prove its accuracy, and never chosen.
+    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. It runs on ONNX Runtime only, to prove
+    its accuracy.
     """
     named = [find_runtime(runtime)] if runtime else [name for name in ("onnxruntime", "openvino") if is_installed(name)]
     found = [Candidate(variant, name) for name in named for variant in bundle.variants() if name in RUNTIMES]
