@@ -17,9 +17,9 @@ DEMO := demo
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
 EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
-NEED_DATA = @test -n "$(DATA)" || { echo 'DATA is not set; expected: make $@ DATA=folder-with-train-validation-test' >&2; exit 2; }
 
-.PHONY: setup demo test check train export infer report gpu-check clean
+.NOTPARALLEL:
+.PHONY: setup demo test check need-data need-images train export infer report gpu-check clean
 
 setup: $(READY)
 
@@ -59,26 +59,31 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-train: $(READY)
-	$(NEED_DATA)
+need-data:
+	@test -n "$(DATA)" || { echo 'DATA is not set; expected: make train DATA=folder-with-train-validation-test' >&2; exit 2; }
+
+need-images:
+	@test "$(IMAGES)" != /test || { echo 'IMAGES is not set; expected: make infer IMAGES=folder' >&2; exit 2; }
+
+train: need-data $(READY)
 	$(VEGRT) train --data $(DATA) --backbone $(BACKBONE) --weights $(WEIGHTS) --out $(BUNDLE) \
 		$(if $(wildcard $(BUNDLE)/.train),--resume)
 
-export: $(READY)
-	$(NEED_DATA)
+export: need-data $(READY)
 	$(VEGRT) export $(BUNDLE) --data $(DATA)
 
-infer: $(READY)
-	@test -n "$(DATA)$(filter-out /test,$(IMAGES))" || { echo 'IMAGES is not set; expected: make infer IMAGES=folder' >&2; exit 2; }
+infer: need-images $(READY)
 	$(VEGRT) infer --model $(BUNDLE) $(IMAGES)
 
-report: $(READY)
-	$(NEED_DATA)
+report: need-data $(READY)
 	$(VEGRT) evaluate $(BUNDLE) --data $(DATA) $(EVALUATED)
 	$(VEGRT) bench $(BUNDLE)
 	$(VEGRT) report $(BUNDLE) --data $(DATA) --out $(REPORT)
 
 gpu-check: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[tensorrt]'
+	$(VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime
+	$(VENV)/bin/python -m pip install --quiet --force-reinstall --no-deps onnxruntime-gpu
 	VEGRT_REQUIRE_GPU=1 $(VENV)/bin/python -m pytest -m gpu
 
 clean:

@@ -52,7 +52,8 @@ def observe(names: Sequence[str], activations: Activations, batches: Batches) ->
     for batch in batches():
         seen += len(batch)
         for index, values in enumerate(activations(batch)):
-            lows[index], highs[index] = min(lows[index], values.min()), max(highs[index], values.max())
+            lows[index] = np.minimum(lows[index], values.min())  # unlike min(), these let NaN through
+            highs[index] = np.maximum(highs[index], values.max())
     if not seen:
         raise ModelError("calibration: no images; expected at least one readable photo in the validation split")
     for name, low, high in zip(names, lows, highs, strict=True):

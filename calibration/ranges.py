@@ -62,7 +62,7 @@ def clip_threshold(magnitudes: NDArray[np.int64], peak: float, method: Method, l
 def squared_error(magnitudes: NDArray[np.int64], kept: int, levels: int) -> float:
     """Return the summed squared error, in squared bins, of clipping at `kept` bins and rounding to `levels` steps.
 
-    Every value counts at its bin's centre, plus the step's own variance step^2 / 12 where the step is below a bin.
+    Every value counts at its bin's centre.
     """
     centres = np.arange(len(magnitudes)) + 0.5
     step = kept / levels

@@ -32,20 +32,24 @@ class Target:
 
 def find_targets() -> list[Target]:
     """Return `tensorrt` for this machine's GPU where both are there, and `tensorrt_rtx`, which needs no GPU to build."""
-    found = []
+    found: list[Target] = []
     gpus = probe_gpus().gpus if find_spec("tensorrt") else ()
-    if gpus:
-        found.append(Target(import_module("tensorrt"), "sm" + gpus[0].compute_capability.replace(".", "")))
-    if find_spec("tensorrt_rtx"):
-        found.append(Target(import_module("tensorrt_rtx"), "sm80plus"))
+    wanted = {"tensorrt": "sm" + gpus[0].compute_capability.replace(".", "")} if gpus else {}
+    wanted |= {"tensorrt_rtx": "sm80plus"} if find_spec("tensorrt_rtx") else {}
+    for name, device in wanted.items():
+        try:
+            found.append(Target(import_module(name), device))
+        except ImportError as error:  # installed without the system libraries that it needs
+            log.warning("%s: installed but not usable (%s); no engines from it", name, error)
     return found
 
 
 def add_engines(staging: Staging, models: dict[str, bytes], *, required: bool | None) -> None:
     """Stage an fp16 and an int8 engine, with the builder's layer audit, for every target.
 
-    required: False builds nothing; None builds what is possible; True raises MissingExtraError when nothing is.
-    Raises EngineError when a build fails or when a convolution did not get the type that its variant promises.
+    required: False builds nothing. None builds what is possible and logs what is not: the ONNX models do not depend on it.
+    True raises MissingExtraError when there is no target, and EngineError when a build fails or when a convolution did not
+    get the type that its variant promises.
     """
     targets = [] if required is False else find_targets()
     if required and not targets:
@@ -55,7 +59,12 @@ def add_engines(staging: Staging, models: dict[str, bytes], *, required: bool | 
         )
     for target in targets:
         for variant, wanted in WANTED.items():
-            _add_engine(staging, target, variant, models[variant], wanted)
+            try:
+                _add_engine(staging, target, variant, models[variant], wanted)
+            except EngineError as error:
+                if required:
+                    raise
+                log.warning("no engine: %s; vegrt export --engine makes this an error", error)
 
 
 def _add_engine(staging: Staging, target: Target, variant: str, model: bytes, wanted: str) -> None:
@@ -83,6 +92,10 @@ def _add_engine(staging: Staging, target: Target, variant: str, model: bytes, wa
 
 def check_audit(subject: str, audit: Audit) -> None:
     """Raise EngineError unless every convolution has the wanted type in the builder's own list."""
+    if not audit.layers:
+        raise EngineError(
+            f"{subject}: the builder listed no layers in a form that is known; its types cannot be proven"
+        )
     if audit.fallbacks:
         raise EngineError(
             f"{subject}: {audit.matched} of {audit.convolutions} convolutions are {audit.wanted} in the builder's list; "

@@ -96,7 +96,7 @@ def measure_parity(reference: Runner, candidate: Runner, batches: Iterable[NDArr
         norms = np.linalg.norm(want, axis=1) * np.linalg.norm(got, axis=1)
         cosines.append(float((np.einsum("nk,nk->n", want, got) / np.maximum(norms, 1e-12)).min()))
         agree.extend(want.argmax(axis=1) == got.argmax(axis=1))
-    return Parity(len(agree), max(errors), min(cosines), float(np.mean(agree)) if agree else 0.0)
+    return Parity(len(agree), float(np.max(errors)), float(np.min(cosines)), float(np.mean(agree)) if agree else 0.0)
 
 
 def check_parity(subject: str, parity: Parity, *, min_cosine: float, min_agreement: float) -> None:

@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle, Staging, changing, open_bundle
+from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
 from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration, calibrate
 from vegrt.dataset import SPLITS, Photo, Split, content_hash, read_split, warn_unreadable
 from vegrt.errors import DataError
@@ -28,6 +27,7 @@ from vegrt.files import sha256_of_json, write_json
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.pipeline import batches
+from vegrt.infer.results import versions
 from vegrt.preprocess import Contract
 from vegrt.progress import track
 
@@ -39,7 +39,7 @@ OBSERVED_PHOTOS = 512  # at most: ranges do not move any more, and export should
 JUDGING_PHOTOS = 256
 MIN_CALIBRATION_PHOTOS = 32
 ADVISED_CALIBRATION_PHOTOS = 128
-_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
 def export(path: Path, data: Path, *, engines: bool | None = None) -> Bundle:
@@ -64,9 +64,14 @@ def export(path: Path, data: Path, *, engines: bool | None = None) -> Bundle:
         add_golden(staging, photos, contract, open_onnxruntime(source))
         add_engines(staging, models, required=engines)
         provenance = _provenance(calibration, photos, source, bundle)
-        tools = {name: version(name) for name in _TOOLS}
-        staging.finish(replace(bundle.manifest, calibration=provenance, tools=bundle.manifest.tools | tools))
+        manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=provenance)
+        staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
     return open_bundle(path)
+
+
+def _before_export(bundle: Bundle) -> tuple[Artifact, ...]:
+    """Return what training made: engines and models of an earlier export must not stand beside new ones."""
+    return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role == "weights")
 
 
 def _calibration_photos(bundle: Bundle, data: Path) -> list[Photo]:
@@ -190,7 +195,7 @@ def _provenance(calibration: Calibration, photos: list[Photo], source: bytes, bu
         "photos": sha256_of_json(hashes),
         "contract": bundle.manifest.contract.to_dict(),
         "weight_levels": WEIGHT_LEVELS,
-        "tools": {name: version(name) for name in _TOOLS},
+        "tools": versions(_TOOLS),
     }
     return {
         "key": sha256_of_json(key),

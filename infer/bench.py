@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.open import Candidate, open_runner
+from vegrt.infer.open import Candidate, artifact_of, open_runner
 from vegrt.infer.runner import Runner
 from vegrt.progress import track
 
@@ -83,8 +83,7 @@ def _interleave(
 
 
 def _row(bundle: Bundle, candidate: Candidate, load_s: float, seconds: dict[int, list[float]]) -> dict[str, Any]:
-    role: Any = "weights" if candidate.runtime == "torch" else "model"
-    artifact = bundle.artifact(role, "" if role == "weights" else candidate.variant)
+    artifact = artifact_of(bundle, candidate)
     points = []
     for batch, values in seconds.items():
         p50, p90, p99 = (float(number) for number in np.percentile(values, (50, 90, 99)))
@@ -94,7 +93,7 @@ def _row(bundle: Bundle, candidate: Candidate, load_s: float, seconds: dict[int,
         "key": str(candidate),
         "variant": candidate.variant,
         "runtime": candidate.runtime,
-        "device": "cpu",
+        "device": candidate.device,
         "artifact_sha256": artifact.sha256,
         "size_bytes": artifact.size_bytes,
         "load_s": load_s,

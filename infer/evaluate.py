@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
-from vegrt.errors import DataError, VegrtError
-from vegrt.infer.open import Candidate, open_runner
+from vegrt.errors import DataError, ModelError, VegrtError
+from vegrt.infer.open import Candidate, artifact_of, open_runner
 from vegrt.infer.pipeline import batches
 from vegrt.infer.statistics import CONFIDENCE, Interval, images_to_decide, judge, mcnemar, tango, wilson
 from vegrt.progress import track
@@ -31,10 +31,8 @@ def evaluate(bundle: Bundle, split: Split, chosen: list[Candidate], *, margin: f
     Raises DataError when the split's classes are not the bundle's, or when no photo is readable.
     """
     if split.classes != bundle.manifest.classes:
-        raise DataError(
-            f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on "
-            f"{', '.join(bundle.manifest.classes)}"
-        )
+        trained = ", ".join(bundle.manifest.classes)
+        raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
     logits, kept, errors = collect_logits(bundle, split, chosen)
     warn_unreadable(errors, len(split))
     if not kept:
@@ -71,7 +69,10 @@ def collect_logits(
         kept += batch.indices
         errors += [reason for _, reason in batch.errors]
         for candidate, runner in runners.items() if batch.indices else ():
-            parts[candidate].append(runner.logits(batch.images))
+            logits = runner.logits(batch.images)
+            if not np.isfinite(logits).all():
+                raise ModelError(f"{bundle.path}: {candidate} gives logits that are not finite; export it again")
+            parts[candidate].append(logits)
     return {one: np.concatenate(rows) for one, rows in parts.items() if rows}, kept, errors
 
 
@@ -133,14 +134,13 @@ def _row(
     top3 = np.argsort(-logits, axis=1)[:, :3] == labels[:, None]
     own = np.maximum(probabilities[np.arange(count), labels], 1e-12)
     confusion = np.bincount(labels * classes + top1, minlength=classes * classes).reshape(classes, classes)
-    role: Any = "weights" if candidate.runtime == "torch" else "model"
-    artifact = bundle.artifact(role, "" if role == "weights" else candidate.variant)
+    artifact = artifact_of(bundle, candidate)
     paired = compare(reference.argmax(axis=1), top1, labels)
     return {
         "key": str(candidate),
         "variant": candidate.variant,
         "runtime": candidate.runtime,
-        "device": "cpu",
+        "device": candidate.device,
         "artifact_sha256": artifact.sha256,
         "size_bytes": artifact.size_bytes,
         "top1": asdict(wilson(int(right.sum()), count)),

@@ -55,9 +55,14 @@ def examine_machine() -> Machine:
         board=_read(_ROOT / "proc/device-tree/model").rstrip("\0"),
         architecture=platform.machine(),
         cpu=parse_cpuinfo(_read(_ROOT / "proc/cpuinfo")),
-        cores=min([_affinity(), *cpu_limits()]),
+        cores=usable_cores(),
         memory_mib=min([parse_meminfo(_read(_ROOT / "proc/meminfo")), *memory_limits_bytes()]) >> 20,
     )
+
+
+def usable_cores() -> float:
+    """Return the CPU time per second that affinity and cgroup quotas leave to this process."""
+    return min([_affinity(), *cpu_limits()])
 
 
 def parse_cpuinfo(text: str) -> Cpu:

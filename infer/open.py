@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from vegrt.bundle import Bundle
+from vegrt.bundle import Artifact, Bundle
 from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.openvino import open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.results import load_result
-from vegrt.infer.runner import Runner, RuntimeName
+from vegrt.infer.runner import Device, Runner, RuntimeName
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
@@ -24,6 +24,11 @@ class Candidate:
 
     variant: str
     runtime: RuntimeName
+
+    @property
+    def device(self) -> Device:
+        """Return where evaluate and bench run it."""
+        return "cuda" if self.runtime == "tensorrt" else "cpu"
 
     def __str__(self) -> str:
         """Return `variant/runtime`, the key used in result files."""
@@ -38,20 +43,39 @@ class Choice:
     reason: str
 
 
-def candidates(bundle: Bundle, runtime: str | None = None) -> list[Candidate]:
-    """Return what can run here on the CPU, the fp32 reference first; only of `runtime` when one is named.
+def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu") -> list[Candidate]:
+    """Return what can run here on `device`, the fp32 reference first; only of `runtime` when one is named.
 
-    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. It runs on ONNX Runtime only, to prove
-    its accuracy.
+    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. On a CPU it runs on ONNX Runtime
+    only, to prove its accuracy. TensorRT is offered only when named, with fp32 on ONNX Runtime as its reference.
     """
-    named = [find_runtime(runtime)] if runtime else [name for name in ("onnxruntime", "openvino") if is_installed(name)]
-    found = [Candidate(variant, name) for name in named for variant in bundle.variants() if name in RUNTIMES]
+    if runtime == "torch":
+        return [Candidate("fp32", find_runtime("torch"))]
+    if runtime == "tensorrt":
+        engines = [one.variant for one in bundle.manifest.artifacts if _is_engine(one)]
+        reference = [Candidate("fp32", "onnxruntime")] if is_installed("onnxruntime") else []
+        return reference + [Candidate(variant, find_runtime("tensorrt")) for variant in engines]
+    offered: tuple[RuntimeName, ...] = ("onnxruntime",) if device == "cuda" else ("onnxruntime", "openvino")
+    named = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
+    found = [Candidate(variant, name) for name in named for variant in bundle.variants()]
     return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
 
 
-def open_runner(bundle: Bundle, candidate: Candidate, *, device: str = "cpu", threads: int = 0) -> Runner:
+def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
+    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX model."""
+    if candidate.runtime == "torch":
+        return bundle.artifact("weights")
+    if candidate.runtime == "tensorrt":
+        engines = [one for one in bundle.manifest.artifacts if _is_engine(one) and one.variant == candidate.variant]
+        return engines[0] if engines else bundle.artifact("engine", candidate.variant)
+    return bundle.artifact("model", candidate.variant)
+
+
+def open_runner(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0) -> Runner:
     """Return the candidate loaded. Raises VegrtError when its runtime or artifact is missing."""
     if candidate.runtime == "torch":
+        if candidate.variant != "fp32":
+            raise VegrtError(f"torch: runs the checkpoint, which is fp32; {candidate.variant} was asked for")
         return TorchRunner(bundle, device=device, threads=threads)
     if candidate.runtime == "tensorrt":
         from vegrt.infer.tensorrt import open_tensorrt
@@ -61,16 +85,15 @@ def open_runner(bundle: Bundle, candidate: Candidate, *, device: str = "cpu", th
     return opener(bundle.file("model", candidate.variant), device=device, threads=threads)
 
 
-def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> Choice:
+def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: Device = "cpu") -> Choice:
     """Return the fastest candidate that passed the gate, by the bundle's own result files; what is named stays as named.
 
     Without a passed gate the choice is fp32, because nobody has shown that anything else keeps the accuracy.
     """
-    open_here = [one for one in candidates(bundle, runtime) if variant in (None, one.variant)]
-    if runtime == "torch" and variant in (None, "fp32"):
-        open_here = [Candidate("fp32", "torch")]
+    open_here = [one for one in candidates(bundle, runtime, device) if variant in (None, one.variant)]
+    open_here = [one for one in open_here if runtime in (None, one.runtime)]
     if not open_here:
-        return _impossible(bundle, variant, runtime)
+        raise _impossible(bundle, variant, runtime)
     passed = _passed(bundle)
     allowed = [one for one in open_here if variant or str(one) in passed]
     if not allowed:
@@ -99,14 +122,21 @@ def is_installed(runtime: RuntimeName) -> bool:
     return find_spec(_PACKAGES[runtime]) is not None
 
 
-def _impossible(bundle: Bundle, variant: str | None, runtime: str | None) -> Choice:
+def _is_engine(artifact: Artifact) -> bool:
+    return artifact.role == "engine" and artifact.details.get("builder") == "tensorrt"
+
+
+def _impossible(bundle: Bundle, variant: str | None, runtime: str | None) -> VegrtError:
+    if not bundle.variants():
+        return VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
     if variant and variant not in bundle.variants():
         bundle.artifact("model", variant)  # raises, with the command that makes it
-    if not bundle.variants():
-        raise VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
-    if runtime == "tensorrt":
-        return Choice(Candidate(variant or "int8", "tensorrt"), "asked for")
-    raise MissingExtraError(
+    if runtime or any(is_installed(name) for name in ("onnxruntime", "openvino")):
+        found = ", ".join(bundle.variants())
+        return VegrtError(
+            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {found}"
+        )
+    return MissingExtraError(
         "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, tensorrt"
     )
 

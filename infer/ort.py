@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, VegrtError, require
+from vegrt.infer.machine import usable_cores
 from vegrt.infer.runner import RuntimeName
 
 # Its WeightBiasQuantization pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32).
@@ -76,10 +76,5 @@ def read_tensors(model: bytes, names: Sequence[str]) -> Any:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: its affinity, and the cgroup's quota where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
+    """Return how many threads of work this process may do at once: its affinity, and every cgroup quota above it."""
+    return max(1, int(usable_cores()))

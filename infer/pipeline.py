@@ -51,7 +51,7 @@ def _read(path: Path, contract: Contract) -> NDArray[np.uint8] | str:
     try:
         return load_image(path, contract)
     except DataError as error:
-        return str(error)
+        return str(error).encode("utf-8", "backslashreplace").decode()  # it names the file, in whatever bytes
 
 
 def _collect(start: int, results: list[NDArray[np.uint8] | str], contract: Contract) -> Batch:

@@ -13,11 +13,11 @@ from typing import Any
 
 from vegrt.bundle import Bundle, open_bundle
 from vegrt.errors import DataError, VegrtError, require
-from vegrt.files import replacing
+from vegrt.files import printable, replacing
 from vegrt.infer.evaluate import softmax
 from vegrt.infer.open import choose, open_runner
 from vegrt.infer.pipeline import Batch, batches
-from vegrt.infer.runner import Runner
+from vegrt.infer.runner import Device, Runner
 from vegrt.preprocess import SUFFIXES
 from vegrt.progress import track
 
@@ -44,7 +44,7 @@ class Request:
     sources: tuple[Path, ...]
     variant: str | None = None
     runtime: str | None = None
-    device: str = "cpu"
+    device: Device = "cpu"
     threads: int = 0
     out: Path | None = None
 
@@ -58,7 +58,7 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
         check_format(request.out)
     paths = find_images(request.sources)
     bundle = open_bundle(model)
-    choice = choose(bundle, request.variant, request.runtime)
+    choice = choose(bundle, request.variant, request.runtime, request.device)
     log.info("%s: %s on %s (%s)", model, choice.candidate.variant, choice.candidate.runtime, choice.reason)
     runner = open_runner(bundle, choice.candidate, device=request.device, threads=request.threads)
     rows: list[Prediction] = []
@@ -126,11 +126,6 @@ def _predict_batch(
             best = int(row.argmax())
             rows[index] = Prediction(printable(paths[index]), classes[best], round(float(row[best]), 6), "")
     return rows
-
-
-def printable(path: Path) -> str:
-    """Return a path as text that any encoding can hold: bytes that are not UTF-8 are shown as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def write_predictions(predictions: Iterable[Prediction], out: Path) -> list[Prediction]:

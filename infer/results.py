@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from typing import Any
 from vegrt import __version__
 from vegrt.bundle import Bundle
 from vegrt.files import write_json
+from vegrt.infer.machine import examine_machine
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-_PACKAGES = ("numpy", "pillow", "onnxruntime", "openvino", "tensorrt", "torch")
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
 
 def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
@@ -63,27 +65,16 @@ def header(bundle: Bundle, name: str) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Return the processor, the cores that we may use and the platform."""
-    from vegrt.infer.ort import available_cores
+    found = examine_machine()
+    return {"cpu": found.cpu.model, "cores": found.cores, "platform": platform.platform(terse=True)}
 
-    return {"cpu": _cpu_model(), "cores": available_cores(), "platform": platform.platform(terse=True)}
 
-
-def versions() -> dict[str, str]:
-    """Return the versions of vegrt, Python and the packages that shape a result; those that are missing are left out."""
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Return the versions of vegrt, Python and `packages`; those that are not installed are left out."""
     found = {"vegrt": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

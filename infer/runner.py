@@ -7,13 +7,14 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Device = Literal["cpu", "cuda"]
 RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "torch"]
 
 
 class Runner(Protocol):
     """A loaded artifact.
 
-    runtime: which library runs it. device: where (`cpu`, `cuda`). arithmetic: what computes it, in words for reports.
+    runtime: which library runs it. device: where.
     """
 
     runtime: RuntimeName

@@ -7,6 +7,7 @@ any moment leaves either the old bundle or the new one. The format is specified 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 COMMIT = ".commit"
 
-Role = Literal["weights", "model", "calibration", "engine", "audit", "golden", "timing-cache"]
+Role = Literal["weights", "model", "calibration", "engine", "audit", "golden"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,26 @@ def check_artifact(bundle: Bundle, artifact: Artifact) -> None:
 
 @contextmanager
 def changing(path: Path) -> Iterator[Staging]:
-    """Yield a Staging to put files into; on success they all appear in the bundle at once, on failure none does."""
-    _finish_commit(path)
+    """Yield a Staging to put files into; on success they all appear in the bundle at once, on failure none does.
+
+    Raises BundleError when the bundle cannot be written or when another process is changing it.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for abandoned in path.glob(".staging-*"):
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+    _finish_commit(path)
+    with _locked(path):
+        for abandoned in path.glob(".staging-*"):  # of a process that was killed: a living one would hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
+        with _staging(path) as staging:
+            yield staging
+        _move_commit(path)
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Staging]:
+    try:
         folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=path))
     except OSError as error:
         raise BundleError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
@@ -157,7 +172,6 @@ def changing(path: Path) -> Iterator[Staging]:
         raise BundleError(f"{path}: writing failed ({error.strerror or error}); the bundle is as it was") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _finish_commit(path)
 
 
 @dataclass(slots=True)
@@ -202,8 +216,7 @@ def _parse(value: Any, path: Path) -> Manifest:
         raise BundleError(f"{path}: bundle format {version}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}")
     artifacts = tuple(Artifact(**entry) for entry in value["artifacts"])
     for artifact in artifacts:
-        relative = PurePosixPath(artifact.path)
-        if relative.is_absolute() or ".." in relative.parts:
+        if _leaves(artifact.path):
             raise BundleError(f"{path / MANIFEST}: artifact path {artifact.path!r} leaves the bundle; refused")
     return Manifest(
         name=str(value["name"]),
@@ -215,21 +228,28 @@ def _parse(value: Any, path: Path) -> Manifest:
 
 
 def _finish_commit(path: Path) -> None:
-    """Move a committed change into place, the manifest last. Does nothing when there is none; may be repeated."""
+    """Move a committed change into place, if there is one. Does nothing otherwise; may be repeated."""
+    if (path / COMMIT).is_dir():
+        with _locked(path):
+            _move_commit(path)
+
+
+def _move_commit(path: Path) -> None:
+    """Move the files of `.commit`, remove what the change drops, and last move the manifest. The caller holds the lock.
+
+    A `.commit` without a manifest is one whose manifest was moved already: nothing of it is left to do.
+    """
     commit = path / COMMIT
-    if not commit.is_dir():
-        return
     try:
-        stale = _listed(path / MANIFEST) - _listed(commit / MANIFEST)
-        files = sorted(
-            (file for file in commit.rglob("*") if file.is_file()), key=lambda file: file == commit / MANIFEST
-        )
-        for file in files:
-            target = path / file.relative_to(commit)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-        for name in stale:
-            (path / name).unlink(missing_ok=True)
+        if (commit / MANIFEST).is_file():
+            stale = _listed(path / MANIFEST) - _listed(commit / MANIFEST)
+            for file in [file for file in commit.rglob("*") if file.is_file() and file != commit / MANIFEST]:
+                target = path / file.relative_to(commit)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            for name in stale:
+                (path / name).unlink(missing_ok=True)
+            (commit / MANIFEST).replace(path / MANIFEST)
         shutil.rmtree(commit)
     except OSError as error:
         raise BundleError(
@@ -238,11 +258,30 @@ def _finish_commit(path: Path) -> None:
 
 
 def _listed(manifest: Path) -> set[str]:
-    """Return the artifact paths of a manifest; none where there is no readable one."""
+    """Return the artifact paths of a manifest that lie in its bundle; none where there is no readable one."""
     try:
-        return {str(entry["path"]) for entry in json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]}
+        entries = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
+        return {name for entry in entries if not _leaves(name := str(entry["path"]))}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _leaves(name: str) -> bool:
+    relative = PurePosixPath(name)
+    return relative.is_absolute() or ".." in relative.parts
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the bundle's folder against other processes that change it. Raises BundleError when one does already."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BundleError(f"{path}: another process is changing it; wait until that is done") from error
+    finally:
+        os.close(descriptor)
 
 
 def _sync(folder: Path) -> None:

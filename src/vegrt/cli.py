@@ -1,6 +1,7 @@
 """The vegrt command. Each command parses, calls one library function and shows the result; heavy imports are inside.
 
-Exit codes: 0 done, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL, 4 gate INCONCLUSIVE, 130 interrupted.
+Exit codes: 0 done, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL, 4 gate INCONCLUSIVE, 130 interrupted,
+141 whoever read our output left.
 """
 
 from __future__ import annotations
@@ -56,6 +57,13 @@ class Backbone(str, Enum):
     vgg16 = "vgg16"
     efficientnet_b0 = "efficientnet_b0"
     mobilenet_v2 = "mobilenet_v2"
+
+
+class Device(str, Enum):
+    """What --device takes."""
+
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
@@ -230,7 +238,7 @@ def evaluate(
     opened = open_bundle(bundle)
     photos = read_split(data, find_split(split), opened.manifest.classes)
     body = run_evaluation(opened, photos, candidates(opened, runtime), margin=margin)
-    path = save_result(opened, f"evaluate-{photos.name}", body)
+    path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
     _show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else _show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
 
@@ -254,7 +262,7 @@ def bench(
 
     opened = open_bundle(bundle)
     body = run_bench(opened, candidates(opened, runtime), rounds=rounds)
-    path = save_result(opened, "bench", body)
+    path = save_result(opened, f"bench{_only(runtime)}", body)
     _show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else _show(bench_table(body), False)
 
 
@@ -264,7 +272,7 @@ def infer(
     model: Annotated[Path | None, typer.Option(help="Bundle; default: the only one under models/.")] = None,
     variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
     runtime: RuntimeOption = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.cpu,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet.")] = None,
     as_json: JsonOption = False,
@@ -275,7 +283,7 @@ def infer(
     """
     from vegrt.infer.predict import Request, run
 
-    request = Request(tuple(sources), variant, runtime, device, threads, out)
+    request = Request(tuple(sources), variant, runtime, device.value, threads, out)
     lines = run(model or _only_bundle(), request, as_json=as_json)
     for line in lines:
         typer.echo(line)
@@ -347,6 +355,11 @@ def doctor(as_json: JsonOption = False) -> None:
 
     diagnosis = examine()
     _show(diagnosis.to_dict(), True) if as_json else _show(render(diagnosis), False)
+
+
+def _only(runtime: str | None) -> str:
+    """Return the ending of a result's name that keeps a partial one from replacing the whole."""
+    return f"-only-{runtime}" if runtime else ""
 
 
 def _only_bundle() -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vegrt.errors import DataError
+from vegrt.files import printable
 from vegrt.preprocess import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class Split:
         return {name: found[label] for label, name in enumerate(self.classes)}
 
     def relative(self, photo: Photo) -> str:
-        """Return the photo's path as `<Class>/<file>`: the same name on every machine."""
-        return photo.path.relative_to(self.root).as_posix()
+        """Return the photo's path as `<Class>/<file>`: the same name on every machine, in printable characters."""
+        return printable(photo.path.relative_to(self.root))
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over names and contents of all photos, in hex."""

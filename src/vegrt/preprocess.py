@@ -7,6 +7,7 @@ the uint8 pixels (cast, transpose, normalise) is inside the graph, so no runtime
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,14 +15,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vegrt.errors import BundleError, DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs: a quarter GiB of RGB
+MAX_PIXELS = 178_956_970  # what Pillow refuses as a decompression bomb: half a GiB of RGB
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_FLIPS = Image.Transpose
+_TURNS = {2: _FLIPS.FLIP_LEFT_RIGHT, 3: _FLIPS.ROTATE_180, 4: _FLIPS.FLIP_TOP_BOTTOM, 5: _FLIPS.TRANSPOSE}
+_TURNS |= {6: _FLIPS.ROTATE_270, 7: _FLIPS.TRANSVERSE, 8: _FLIPS.ROTATE_90}  # EXIF 2.3, tag 0x0112
 Image.init()  # loads the format plugins once, so that decoding from several threads at once is safe
 warnings.filterwarnings("ignore", module=r"PIL\.")  # corrupt EXIF is no reason to warn; bombs are refused below
 
@@ -77,12 +81,13 @@ def decode(source: Path | bytes, *, shorter_side: int = 0) -> Image.Image:
             _check_pixels(subject, image.size)
             if shorter_side:
                 image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+            return _to_rgb(_upright(image, orientation))
     except UnidentifiedImageError as error:
         raise DataError(f"{subject}: not an image that Pillow can identify") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error) as error:
         raise DataError(
             f"{subject}: damaged image ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from error
@@ -94,6 +99,7 @@ def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
     scale = contract.resize / min(width, height)
     if scale != 1:
         new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
+        _check_pixels(f"image of {width}x{height}, resized", new_size)  # a 1x60000 line would become gigabytes
         image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
     left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
     if image.size != (contract.size, contract.size):
@@ -111,10 +117,16 @@ def _check_pixels(subject: str, size: tuple[int, int]) -> None:
         raise DataError(f"{subject}: {size[0]}x{size[1]} pixels; at most {MAX_PIXELS:,} are decoded")
 
 
+def _upright(image: Image.Image, orientation: object) -> Image.Image:
+    """Return the image as the camera was held. ImageOps.exif_transpose also rewrites the EXIF, and fails where that is odd."""
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image.transpose(turn) if turn is not None else image
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # 16-bit grey: convert() would clip, not scale
         grey = np.asarray(image, dtype=np.float32) / (257.0 if image.mode != "F" else 1.0)
         return Image.fromarray(np.clip(grey.round(), 0, 255).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info and image.mode == "P":
         image = image.convert("RGBA")  # what Pillow asks for: straight to RGB it warns
-    return image.convert("RGB")
+    return image.convert("RGB")  # a copy, also of what is RGB already

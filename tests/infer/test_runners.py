@@ -46,7 +46,7 @@ def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bund
     with pytest.raises(VegrtError, match=r"cuda|CUDA"):
         open_runner(bundle, Candidate("fp32", "onnxruntime"), device="cuda")
     with pytest.raises(VegrtError, match="unknown device"):
-        open_runner(bundle, Candidate("fp32", "onnxruntime"), device="tpu")
+        open_runner(bundle, Candidate("fp32", "onnxruntime"), device="tpu")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="cpu only"):
         open_runner(bundle, Candidate("fp32", "openvino"), device="cuda")
 
