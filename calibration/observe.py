@@ -15,6 +15,8 @@ from vegrt.errors import ModelError
 
 BINS = 2048  # per side of zero
 
+_SILENT = 1e-30  # a peak below this is zero for every purpose, and 1 / peak would overflow float32
+
 Batches = Callable[[], Iterable[NDArray[np.uint8]]]
 Activations = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
 
@@ -75,7 +77,7 @@ def histogram(values: NDArray[np.float32], peak: float) -> NDArray[np.int64]:
 
     A value's bin is floor((x / peak + 1) * BINS): several times faster than numpy.histogram, which searches edges.
     """
-    if peak == 0:
+    if peak < _SILENT:
         counts = np.zeros(2 * BINS, np.int64)
         counts[BINS] = values.size
         return counts

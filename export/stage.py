@@ -24,6 +24,7 @@ from vegrt.export.fp16 import to_fp16
 from vegrt.export.golden import add_golden
 from vegrt.export.model import Parity, check_parity, export_fp32, measure_parity, serialize
 from vegrt.files import sha256_of_json, write_json
+from vegrt.infer.open import FLOAT16_VARIANTS
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.pipeline import batches
@@ -164,14 +165,11 @@ def _variants(fp32: ir.Model, calibration: Calibration) -> dict[str, bytes]:
 def _check_variants(models: dict[str, bytes], photos: list[Photo], contract: Contract) -> dict[str, Parity]:
     """Compare with fp32. fp16 has to be equal but for near ties; int8 is judged by `vegrt evaluate`, here only measured."""
     some = photos[:PARITY_PHOTOS]
-    parity = {
-        variant: measure_parity(
-            open_onnxruntime(models["fp32"]),
-            open_onnxruntime(models[variant]),
-            _images(some, contract, f"Parity of {variant}")(),
-        )
-        for variant in ("fp16", "int8", "int8-cpu")
-    }
+    reference = open_onnxruntime(models["fp32"])
+    parity: dict[str, Parity] = {}
+    for variant in ("fp16", "int8", "int8-cpu"):
+        runner = open_onnxruntime(models[variant], float16=variant in FLOAT16_VARIANTS)
+        parity[variant] = measure_parity(reference, runner, _images(some, contract, f"Parity of {variant}")())
     check_parity("fp16.onnx", parity["fp16"], min_cosine=0.999, min_agreement=0.98)
     return parity
 

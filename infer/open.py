@@ -15,6 +15,7 @@ from vegrt.infer.results import load_result
 from vegrt.infer.runner import Device, Runner, RuntimeName
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
+FLOAT16_VARIANTS = frozenset({"fp16", "int8"})
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
 
 
@@ -81,8 +82,10 @@ def open_runner(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu",
         from vegrt.infer.tensorrt import open_tensorrt
 
         return open_tensorrt(bundle, candidate.variant)
-    opener = open_onnxruntime if candidate.runtime == "onnxruntime" else open_openvino
-    return opener(bundle.file("model", candidate.variant), device=device, threads=threads)
+    file = bundle.file("model", candidate.variant)
+    if candidate.runtime == "openvino":
+        return open_openvino(file, device=device, threads=threads)
+    return open_onnxruntime(file, float16=candidate.variant in FLOAT16_VARIANTS, device=device, threads=threads)
 
 
 def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: Device = "cpu") -> Choice:

@@ -13,8 +13,9 @@ from vegrt.errors import ModelError, VegrtError, require
 from vegrt.infer.machine import usable_cores
 from vegrt.infer.runner import RuntimeName
 
-# Its WeightBiasQuantization pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32).
-_BROKEN_OPTIMIZERS = ["WeightBiasQuantization"]
+# This pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32). With float32 scales it is
+# right, and needed: it quantizes the bias, without which no convolution becomes an 8-bit one.
+_BROKEN_FOR_FLOAT16 = ["WeightBiasQuantization"]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -33,12 +34,15 @@ class OnnxRuntimeRunner:
         return result
 
 
-def open_onnxruntime(model: Path | bytes, *, device: str = "cpu", threads: int = 0) -> OnnxRuntimeRunner:
-    """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda); threads: 0 for all cores allowed to us.
+def open_onnxruntime(
+    model: Path | bytes, *, float16: bool = False, device: str = "cpu", threads: int = 0
+) -> OnnxRuntimeRunner:
+    """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda).
 
+    float16: whether the model's scales are float16. threads: 0 for all cores allowed to us.
     Raises VegrtError when the provider asked for is not what the session really uses.
     """
-    session = open_session(model, device=device, threads=threads)
+    session = open_session(model, float16=float16, device=device, threads=threads)
     if (used := session.get_providers()[0]) != _PROVIDERS[device]:
         raise VegrtError(
             f"onnxruntime: {device} was asked for, {used} would run; pip install 'vegrt[gpu]', check the driver"
@@ -46,7 +50,7 @@ def open_onnxruntime(model: Path | bytes, *, device: str = "cpu", threads: int =
     return OnnxRuntimeRunner(session, device)
 
 
-def open_session(model: Path | bytes, *, device: str = "cpu", threads: int = 0) -> Any:
+def open_session(model: Path | bytes, *, float16: bool = False, device: str = "cpu", threads: int = 0) -> Any:
     """Return an onnxruntime.InferenceSession. Raises ModelError when the file is no model that it can load."""
     ort = require("onnxruntime", "gpu" if device == "cuda" else "cpu")
     if device not in _PROVIDERS:
@@ -62,7 +66,7 @@ def open_session(model: Path | bytes, *, device: str = "cpu", threads: int = 0) 
             str(model) if isinstance(model, Path) else model,
             options,
             providers=[_PROVIDERS[device]],
-            disabled_optimizers=_BROKEN_OPTIMIZERS,
+            disabled_optimizers=_BROKEN_FOR_FLOAT16 if float16 else None,
         )
     except Exception as error:  # its exceptions share no base class but Exception
         subject = model if isinstance(model, Path) else "model"

@@ -107,3 +107,36 @@ def test_what_is_no_bundle_says_how_to_make_one(tmp_path: Path, trained: Bundle)
         open_bundle(tmp_path)
     with pytest.raises(BundleError, match="vegrt export"):
         trained.file("model", "int8")
+
+
+def test_a_commit_whose_manifest_was_moved_already_takes_nothing_away(tmp_path: Path) -> None:
+    """Killed after its last rename: what is left of `.commit` says nothing about the bundle."""
+    write(tmp_path / "m", b"one", extra="x.engine")
+    (tmp_path / "m" / COMMIT).mkdir()
+    opened = open_bundle(tmp_path / "m")
+    assert opened.file("engine", "int8").read_bytes() == b"extra"
+    assert not (tmp_path / "m" / COMMIT).exists()
+
+
+def test_a_hostile_commit_cannot_delete_what_lies_outside(tmp_path: Path) -> None:
+    write(tmp_path / "m", b"one")
+    write(tmp_path / "m2", b"two")
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    manifest = json.loads((tmp_path / "m" / MANIFEST).read_text())
+    manifest["artifacts"] += [{"path": str(victim)}, {"path": "../victim"}]
+    (tmp_path / "m" / MANIFEST).write_text(json.dumps(manifest))
+    shutil.copytree(tmp_path / "m2", tmp_path / "m" / COMMIT)
+    assert open_bundle(tmp_path / "m").file("weights").read_bytes() == b"two"
+    assert victim.read_text() == "mine"
+
+
+def test_two_changes_at_once_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "m", b"one")
+    with changing(tmp_path / "m") as staging:
+        with pytest.raises(BundleError, match="another process is changing it"):
+            write(tmp_path / "m", b"two")
+        staging.file("weights.safetensors").write_bytes(b"three")
+        staging.add("weights.safetensors", "weights")
+        staging.finish(open_bundle(tmp_path / "m").manifest)
+    assert open_bundle(tmp_path / "m").file("weights").read_bytes() == b"three"

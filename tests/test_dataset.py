@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -56,3 +57,12 @@ def test_what_is_not_the_expected_tree_is_said_in_words(photos: Path, tmp_path: 
         shutil.rmtree(tmp_path / "data/train" / name)
     with pytest.raises(DataError, match="1 class folder"):
         read_splits(tmp_path / "data")
+
+
+def test_names_that_are_not_utf8_are_no_obstacle(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    first = tmp_path / "data/test/Beet/000.jpg"
+    first.rename(Path(os.fsdecode(os.fsencode(first.parent) + b"/m\xf6hre.jpg")))
+    split = read_split(tmp_path / "data", "test")
+    assert len(split.fingerprint()) == 64
+    assert split.relative(split.photos[19]) == "Beet/m\\xf6hre.jpg"

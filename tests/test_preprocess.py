@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vegrt.errors import BundleError, DataError
 from vegrt.preprocess import Contract, decode, load_image, prepare
@@ -127,3 +128,35 @@ def test_the_contract_survives_json_and_refuses_what_it_does_not_know() -> None:
         Contract.from_dict({"size": 3})
     with pytest.raises(BundleError, match="size <= resize"):
         Contract(size=224, resize=200)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("tag", "value"), [(0x011A, -3), (0x0111, "text"), (0x0112, "six"), (0x0112, 99)])
+def test_odd_exif_does_not_cost_the_photo(tag: int, value: object) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = gradient(60, 40)
+    data = jpeg(image, exif=exif)
+    odd = Image.Exif()
+    odd[tag] = value
+    try:
+        data = jpeg(image, exif=odd)
+    except (ValueError, TypeError, struct.error):  # Pillow itself will not write this one: patch the written bytes
+        data = data.replace(b"\x12\x01\x03\x00", b"\x11\x01\x02\x00", 1)
+    assert decode(data).mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_eight_orientations_are_pillows(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(gradient(60, 40), exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert np.array_equal(np.asarray(decode(data)), np.asarray(expected))
+
+
+def test_a_line_that_resizing_would_blow_up_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 60_000)).save(buffer, "PNG")
+    with pytest.raises(DataError, match=r"1x60000, resized: 224x13440000 pixels"):
+        load_image(buffer.getvalue(), Contract())

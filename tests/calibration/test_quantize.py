@@ -16,6 +16,7 @@ from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
 from vegrt.calibration.place import place, quantizable
 from vegrt.dataset import Split
 from vegrt.errors import ModelError
+from vegrt.infer.open import FLOAT16_VARIANTS
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.preprocess import load_image
 
@@ -112,7 +113,7 @@ def test_the_tournament_rescues_a_model_whose_peak_is_an_outlier(
 def test_quantized_models_do_not_depend_on_batch_size_order_or_company(bundle: Bundle, test_split: Split) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:33]])
     for variant in ("int8", "int8-cpu"):
-        runner = open_onnxruntime(bundle.file("model", variant))
+        runner = open_onnxruntime(bundle.file("model", variant), float16=variant in FLOAT16_VARIANTS)
         whole = runner.logits(images)
         parts = np.concatenate([runner.logits(images[i : i + 7]) for i in range(0, 33, 7)])
         singly = np.concatenate([runner.logits(image[None]) for image in images])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import onnx
 import pytest
 
-from vegrt.bundle import Bundle
+from vegrt.bundle import Bundle, Staging
 from vegrt.errors import EngineError
 from vegrt.export.engine import Profile, build_engine
-from vegrt.export.engines import check_audit, convolutions
+from vegrt.export.engines import add_engines, check_audit, convolutions
 from vegrt.export.layers import Layer, audit_layers, parse_layers
 
 trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
@@ -62,3 +63,21 @@ def test_a_profile_must_be_in_order() -> None:
     assert str(Profile(1, 4, 16)) == "b1-4-16"
     with pytest.raises(EngineError, match="expected 1 <= smallest"):
         Profile(4, 2, 16)
+
+
+def test_an_engine_that_cannot_be_built_costs_the_export_nothing_unless_asked_for(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    models = {
+        variant: bundle.file("model", "fp32").read_bytes() for variant in ("fp16", "int8")
+    }  # neither Half nor Int8
+    staging = Staging(tmp_path)
+    add_engines(staging, models, required=None)
+    assert staging.added == []
+    with pytest.raises(EngineError, match="0 of 20 convolutions are Half"):
+        add_engines(staging, models, required=True)
+
+
+def test_an_unknown_layer_list_is_not_taken_for_proof() -> None:
+    with pytest.raises(EngineError, match="cannot be proven"):
+        check_audit("int8.onnx", audit_layers((), ["conv1"], "Int8"))

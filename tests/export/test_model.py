@@ -6,12 +6,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.errors import ModelError
 from vegrt.export.fp16 import to_fp16
 from vegrt.export.model import check_parity, measure_parity
+from vegrt.infer.open import FLOAT16_VARIANTS
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.preprocess import Contract, load_image
@@ -42,7 +44,7 @@ def test_every_variant_answers_like_torch(bundle: Bundle, test_split: Split) -> 
     want = TorchRunner(bundle).logits(images)
     tolerance = {"fp32": 1e-3, "fp16": 5e-2}
     for variant in bundle.variants():
-        got = open_onnxruntime(bundle.file("model", variant)).logits(images)
+        got = open_onnxruntime(bundle.file("model", variant), float16=variant in FLOAT16_VARIANTS).logits(images)
         assert got.dtype == np.float32
         if variant in tolerance:
             assert np.abs(got - want).max() < tolerance[variant] * max(1, np.abs(want).max())
@@ -73,9 +75,9 @@ def test_parity_sees_a_swapped_channel_order(bundle: Bundle, test_split: Split) 
 
     class Swapped:
         runtime = runner.runtime
-        device = "cpu"
+        device: str = "cpu"
 
-        def logits(self, images: np.ndarray) -> np.ndarray:
+        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
             return runner.logits(np.ascontiguousarray(images[..., ::-1]))
 
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
@@ -85,3 +87,20 @@ def test_parity_sees_a_swapped_channel_order(bundle: Bundle, test_split: Split) 
     other = measure_parity(runner, Swapped(), [images])
     with pytest.raises(ModelError, match=r"fp32\.onnx: cosine .* nothing was written"):
         check_parity("fp32.onnx", other, min_cosine=0.9999, min_agreement=1.0)
+
+
+def test_parity_does_not_let_nan_pass(bundle: Bundle, test_split: Split) -> None:
+    runner = open_onnxruntime(bundle.file("model", "fp32"))
+
+    class Broken:
+        runtime = runner.runtime
+        device: str = "cpu"
+
+        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return np.full((len(images), 3), np.nan, np.float32)
+
+    images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:20]])
+    parity = measure_parity(runner, Broken(), [images])
+    assert np.isnan(parity.min_cosine)
+    with pytest.raises(ModelError, match="cosine nan"):
+        check_parity("fp16.onnx", parity, min_cosine=0.9, min_agreement=0.0)

@@ -101,3 +101,17 @@ def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bun
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         choose(trained)
     assert {str(one) for one in candidates(bundle)} >= {"fp32/onnxruntime", "fp16/onnxruntime", "int8-cpu/openvino"}
+
+
+def test_torch_is_the_checkpoint_and_nothing_else(bundle: Bundle, trained: Bundle) -> None:
+    for one in (bundle, trained):
+        assert [str(found) for found in candidates(one, "torch")] == ["fp32/torch"]
+        assert str(choose(one, runtime="torch").candidate) == "fp32/torch"
+    with pytest.raises(VegrtError, match="int8 was asked for"):
+        open_runner(bundle, Candidate("int8", "torch"))
+    with pytest.raises(VegrtError, match="int8 to run on torch"):
+        choose(bundle, "int8", "torch")
+
+
+def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
+    assert {one.runtime for one in candidates(bundle, device="cuda")} == {"onnxruntime"}
