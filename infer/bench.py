@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.open import Candidate, artifact_of, open_runner
+from vegrt.infer.open import Candidate, describe, open_runner
 from vegrt.infer.runner import Runner
 from vegrt.progress import track
 
@@ -83,19 +83,13 @@ def _interleave(
 
 
 def _row(bundle: Bundle, candidate: Candidate, load_s: float, seconds: dict[int, list[float]]) -> dict[str, Any]:
-    artifact = artifact_of(bundle, candidate)
     points = []
     for batch, values in seconds.items():
         p50, p90, p99 = (float(number) for number in np.percentile(values, (50, 90, 99)))
         point = {"batch": batch, "p50_ms": p50 * 1e3, "p90_ms": p90 * 1e3, "p99_ms": p99 * 1e3}
         points.append(point | {"images_per_s": batch / p50, "count": len(values)})
     return {
-        "key": str(candidate),
-        "variant": candidate.variant,
-        "runtime": candidate.runtime,
-        "device": candidate.device,
-        "artifact_sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
+        **describe(bundle, candidate),
         "load_s": load_s,
         "batches": points,
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
 from vegrt.errors import DataError, ModelError, VegrtError
-from vegrt.infer.open import Candidate, artifact_of, open_runner
+from vegrt.infer.open import Candidate, describe, open_runner
 from vegrt.infer.pipeline import batches
 from vegrt.infer.statistics import CONFIDENCE, Interval, images_to_decide, judge, mcnemar, tango, wilson
 from vegrt.progress import track
@@ -134,15 +134,9 @@ def _row(
     top3 = np.argsort(-logits, axis=1)[:, :3] == labels[:, None]
     own = np.maximum(probabilities[np.arange(count), labels], 1e-12)
     confusion = np.bincount(labels * classes + top1, minlength=classes * classes).reshape(classes, classes)
-    artifact = artifact_of(bundle, candidate)
     paired = compare(reference.argmax(axis=1), top1, labels)
     return {
-        "key": str(candidate),
-        "variant": candidate.variant,
-        "runtime": candidate.runtime,
-        "device": candidate.device,
-        "artifact_sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
+        **describe(bundle, candidate),
         "top1": asdict(wilson(int(right.sum()), count)),
         "top3": asdict(wilson(int(top3.any(axis=1).sum()), count)),
         "nll": float(-np.log(own).mean()),

@@ -72,6 +72,19 @@ def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
     return bundle.artifact("model", candidate.variant)
 
 
+def describe(bundle: Bundle, candidate: Candidate) -> dict[str, Any]:
+    """Return what every row of a result file begins with: which candidate, and the artifact that it ran."""
+    artifact = artifact_of(bundle, candidate)
+    return {
+        "key": str(candidate),
+        "variant": candidate.variant,
+        "runtime": candidate.runtime,
+        "device": candidate.device,
+        "artifact_sha256": artifact.sha256,
+        "size_bytes": artifact.size_bytes,
+    }
+
+
 def open_runner(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0) -> Runner:
     """Return the candidate loaded. Raises VegrtError when its runtime or artifact is missing."""
     if candidate.runtime == "torch":
