@@ -136,7 +136,7 @@ def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> 
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "interrupted" in errors
     assert "Traceback" not in errors
 
