@@ -3,10 +3,8 @@
 It knows how a set is laid out and written; what a picture shows is in `sample_scene` and `sample_vegetables`.
 Only numpy and Pillow are imported, because every drawing process pays for the imports.
 
-Hard enough to make a network err. Measured on the default set with the difficulty that `sample_scene` states: ResNet18
-from random weights at 64 x 64, 12 epochs, AdamW one-cycle to 2e-3, batch 32, random crops (0.6, 1) and flips, label
-smoothing 0.1: 92.3 % of the test images right (seed 0, one run), still rising. It mixes up Bitter_Gourd with Cucumber,
-Capsicum with Tomato, and Papaya with Pumpkin and Carrot.
+Hard enough to make a network err. Measured on the default set with the difficulty that `sample_scene` states: ResNet18 from
+random weights at 64 x 64, 11 epochs of `vegrt train --lr 2e-3 --augment light`: 89.2 % of the test images right (seed 0).
 """
 
 from __future__ import annotations
