@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.observe import Observation, observe
+from vegrt.calibration.observe import Batches, Observation, observe
 from vegrt.calibration.place import Encoding, place
 from vegrt.calibration.ranges import METHODS, Method, tensor_range
 from vegrt.errors import ModelError
@@ -26,8 +26,6 @@ from vegrt.infer.ort import open_onnxruntime, read_tensors
 WEIGHT_LEVELS: dict[Encoding, int] = {"signed": 127, "unsigned": 64}
 
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
-
-Batches = Callable[[], Iterable[NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True, slots=True)

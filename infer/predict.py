@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Bundle, open_bundle
+from vegrt.dataset import image_files
 from vegrt.errors import DataError, VegrtError, require
 from vegrt.files import printable, replacing
 from vegrt.infer.evaluate import softmax
@@ -94,7 +95,7 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+            inside = image_files(source)
             if not inside:
                 raise DataError(f"{source}: no images in it; expected {', '.join(sorted(SUFFIXES))} files")
             found += inside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -67,12 +66,3 @@ def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
     """A copy of the exported bundle that a test may damage."""
     shutil.copytree(bundle.path, tmp_path / "copied")
     return open_bundle(tmp_path / "copied")
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real photos and weights, which is not part of the repository."""
-    root = Path(os.environ.get("VEGRT_SHARED", Path(__file__).parents[2] / "shared"))
-    if not (root / "vegetables").is_dir():
-        pytest.skip("no real photos here; VEGRT_SHARED names the folder that holds vegetables/ and weights/")
-    return root

@@ -100,6 +100,11 @@ def content_hash(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Return everything below `folder` that is named like an image and is no folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+
+
 def warn_unreadable(errors: Sequence[str], total: int) -> None:
     """Log every unreadable photo and how many of `total` were skipped; say nothing when there is none."""
     for error in errors:
@@ -120,7 +125,7 @@ def _split_root(data: Path, name: SplitName) -> Path:
 
 
 def _images(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    files = image_files(folder)
     if not files:
         raise DataError(f"{folder}: no *.jpg, *.png or *.webp in it; every class needs photos in every split")
     return files
