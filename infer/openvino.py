@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,19 @@ class OpenVinoRunner:
 
 def open_openvino(model: Path | bytes, *, device: str = "cpu", threads: int = 0) -> OpenVinoRunner:
     """Return a runner for an ONNX file; threads: 0 for all cores allowed to us. Raises ModelError when it cannot load."""
-    openvino = require("openvino", "openvino")
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads or available_cores()}
     try:
-        compiled = openvino.Core().compile_model(str(model) if isinstance(model, Path) else model, "CPU", settings)
+        compiled = _core().compile_model(str(model) if isinstance(model, Path) else model, "CPU", settings)
     except RuntimeError as error:
         raise ModelError(f"{model!s:.200}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
     return OpenVinoRunner(compiled)
+
+
+@cache
+def _core() -> Any:
+    """Return the process's one Core. Two of them, closed in the order that they were opened, leave the thread a signal
+    stack that is no longer mapped (OpenVINO 2026.4, CPU plugin): the next Ctrl-C is then a segmentation fault.
+    """
+    return require("openvino", "openvino").Core()

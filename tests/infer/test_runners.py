@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -115,3 +119,22 @@ def test_torch_is_the_checkpoint_and_nothing_else(bundle: Bundle, trained: Bundl
 
 def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
     assert {one.runtime for one in candidates(bundle, device="cuda")} == {"onnxruntime"}
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from vegrt.infer.openvino import open_openvino
+for _ in range(2):
+    runners = [open_openvino(Path(sys.argv[1])) for _ in range(2)]
+    while runners:
+        del runners[0]
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_an_interrupt_after_openvino_was_used_is_no_crash(bundle: Bundle) -> None:
+    command = [sys.executable, "-X", "faulthandler", "-c", INTERRUPTED, str(bundle.file("model", "fp32"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip().endswith("KeyboardInterrupt")
+    assert done.returncode == -signal.SIGINT
