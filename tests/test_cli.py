@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from vegrt.bundle import MANIFEST, Bundle
-from vegrt.cli import Backbone, app
+from vegrt.cli import app
+from vegrt.commands.training import Backbone
 from vegrt.networks import BACKBONES
 
 

@@ -33,16 +33,16 @@ from vegrt.train.sample_shapes import (
 from vegrt.train.sample_vegetables import PAINTERS, UPRIGHT
 
 # Difficulty.
-COUNT_SHARES = (0.75, 0.17, 0.08)  # of pictures with one, two and three vegetables of the class
-REACH_PX = ((76, 108), (54, 74), (46, 64))  # half-length of each, by how many there are
-OFF_CENTRE_PX = 16  # standard deviation of where a single vegetable lies
-STRANGER_SHARE = 0.1  # of pictures with a smaller vegetable of another class at the margin
-OCCLUDER_SHARE = 0.15  # of pictures with a leaf or a twig in front
-BLUR_SHARE, BLUR_PX = 0.3, (0.5, 1.6)
-NOISE = (0.0, 0.04)  # standard deviation of the sensor's noise, of 1
-EXPOSURE = (0.7, 1.25)
-WARMTH = 0.12  # largest gain of red against blue, and the reverse
-TILT = 0.4  # standard deviation of an upright vegetable's lean, in radians
+COUNT_SHARES = (0.8, 0.14, 0.06)  # of pictures with one, two and three vegetables of the class
+REACH_PX = ((84, 112), (58, 76), (50, 66))  # half-length of each, by how many there are
+OFF_CENTRE_PX = 10  # standard deviation of where a single vegetable lies
+STRANGER_SHARE = 0.08  # of pictures with a smaller vegetable of another class at the margin
+OCCLUDER_SHARE = 0.1  # of pictures with a leaf or a twig in front
+BLUR_SHARE, BLUR_PX = 0.2, (0.5, 1.2)
+NOISE = (0.0, 0.03)  # standard deviation of the sensor's noise, of 1
+EXPOSURE = (0.8, 1.2)
+WARMTH = 0.08  # largest gain of red against blue, and the reverse
+TILT = 0.3  # standard deviation of an upright vegetable's lean, in radians
 
 WHOLE = (slice(0, SIZE), slice(0, SIZE))
 Ground = Callable[[Canvas, np.random.Generator], None]

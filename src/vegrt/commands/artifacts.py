@@ -1,0 +1,148 @@
+"""vegrt export, evaluate, bench, report and verify: what happens to a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
+from vegrt.errors import VegrtError
+
+GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
+
+
+def export(
+    bundle: BundleArgument,
+    data: DataOption,
+    engine: Annotated[
+        bool | None,
+        typer.Option(
+            "--engine/--no-engine", help="TensorRT engines too, or an error; default: where they can be built."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the ONNX variants and engines.
+
+    fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
+    """
+    from vegrt.errors import require
+
+    for module in ("torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
+        require(module, "export")
+    from vegrt.export.stage import describe_export, export_lines
+    from vegrt.export.stage import export as run_export
+
+    result = run_export(bundle, data, engines=engine)
+    show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
+
+
+def evaluate(
+    bundle: BundleArgument,
+    data: DataOption,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    margin: Annotated[float, typer.Option(min=0.0, max=100.0, help="Largest drop that passes, in points.")] = 0.5,
+    runtime: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure accuracy; the gate decides.
+
+    Every variant and runtime that runs here, paired against fp32. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
+    """
+    from vegrt.bundle import open_bundle
+    from vegrt.dataset import find_split, read_split
+    from vegrt.infer.evaluate import evaluate as run_evaluation
+    from vegrt.infer.evaluate import evaluation_table, worst_verdict
+    from vegrt.infer.open import candidates
+    from vegrt.infer.results import save_result
+
+    opened = open_bundle(bundle)
+    photos = read_split(data, find_split(split), opened.manifest.classes)
+    body = run_evaluation(opened, photos, candidates(opened, runtime), margin=margin)
+    path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
+    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
+    raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
+
+
+def bench(
+    bundle: BundleArgument,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; each gives one timing per case.")] = 30,
+    runtime: RuntimeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time every variant and runtime here.
+
+    Latency of one image and throughput of a batch, from memory, in interleaved rounds.
+    """
+    from vegrt.bundle import open_bundle
+    from vegrt.infer.bench import bench as run_bench
+    from vegrt.infer.bench import bench_table
+    from vegrt.infer.open import candidates
+    from vegrt.infer.results import save_result
+
+    opened = open_bundle(bundle)
+    body = run_bench(opened, candidates(opened, runtime), rounds=rounds)
+    path = save_result(opened, f"bench{_only(runtime)}", body)
+    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(bench_table(body), False)
+
+
+def report(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+    data: Annotated[Path | None, typer.Option("--data", help="For the photos whose answer changed.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one offline HTML page.
+
+    From the result files of evaluate and bench; prints the comparison of all variants too.
+    """
+    from vegrt.bundle import open_bundle
+    from vegrt.errors import require
+    from vegrt.report.summary import comparison, render
+
+    require("altair", "report")
+    require("vl_convert", "report")
+    from vegrt.report.page import write_report
+
+    opened = [open_bundle(bundle) for bundle in bundles]
+    write_report(opened, out, data=data)
+    rows = {str(bundle.path): comparison(bundle) for bundle in opened}
+    if as_json:
+        show(
+            {"report": str(out), "bundles": {name: [row.to_dict() for row in found] for name, found in rows.items()}},
+            True,
+        )
+        return
+    for name, found in rows.items():
+        typer.echo(name)
+        show(render(found), False)
+    typer.echo(f"report: {out}")
+
+
+def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Check hashes and golden answers.
+
+    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine.
+    """
+    from dataclasses import asdict
+
+    from vegrt.bundle import open_bundle
+    from vegrt.infer.verify import verify as run_checks
+
+    checks = run_checks(open_bundle(bundle, verify=False))
+    if as_json:
+        show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
+    else:
+        typer.echo("\n".join(f"{'ok  ' if one.passed else 'FAIL'} {one.subject}: {one.detail}" for one in checks))
+    if failed := [check.subject for check in checks if not check.passed]:
+        raise VegrtError(
+            f"{bundle}: {len(failed)} of {len(checks)} checks failed ({', '.join(failed)}); export it again"
+        )
+
+
+def _only(runtime: str | None) -> str:
+    """Return the ending of a result's name that keeps a partial one from replacing the whole."""
+    return f"-only-{runtime}" if runtime else ""

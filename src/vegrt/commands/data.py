@@ -1,0 +1,61 @@
+"""vegrt data: make, fetch and audit data folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegrt.commands.options import JsonOption, show
+
+app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit data folders.")
+
+
+@app.command("sample")
+def data_sample(
+    out: Annotated[Path, typer.Argument(help="New folder for the set.")],
+    seed: Annotated[int, typer.Option(help="Another seed draws other pictures.")] = 0,
+    train: Annotated[int, typer.Option(min=1, help="Training images of each class.")] = 100,
+    validation: Annotated[int, typer.Option(min=1, help="Validation images of each class.")] = 40,
+    test: Annotated[int, typer.Option(min=1, help="Test images of each class.")] = 100,
+) -> None:
+    """Draw the embedded sample set.
+
+    15 vegetable classes with train/, validation/ and test/, drawn by a program; nothing is downloaded.
+    """
+    from vegrt.train.sample import SampleSizes, write_sample_set
+
+    count = write_sample_set(out, SampleSizes(train, validation, test), seed)
+    typer.echo(f"{out}: {count} images of 15 classes")
+
+
+@app.command("fetch")
+def data_fetch(out: Annotated[Path, typer.Argument(help="Folder for the set.")]) -> None:
+    """Download the Vegetable Image Dataset.
+
+    From Kaggle, with its counts verified. A folder that you filled by hand is verified only.
+    """
+    from vegrt.train.fetch import fetch
+
+    for split, counts in fetch(out).items():
+        typer.echo(f"{out}/{split}: {sum(counts.values())} photos of {len(counts)} classes")
+
+
+@app.command("audit")
+def data_audit(
+    data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for audit.json and audit.html.")] = Path("audit"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find duplicates and leaks between splits.
+
+    Counts photos; lists unreadable, odd-sized, equal and nearly equal ones; writes audit.json and audit.html.
+    """
+    from vegrt.train.audit import audit
+    from vegrt.train.audit_file import summary_lines
+
+    result = audit(data, out)
+    show(result.to_dict(), True) if as_json else typer.echo(
+        "\n".join([*summary_lines(result), f"{out / 'audit.html'}"])
+    )

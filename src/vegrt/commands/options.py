@@ -1,0 +1,38 @@
+"""What the commands share: arguments, options, and how a result is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Device(str, Enum):
+    """What --device takes."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option("--runtime", help="onnxruntime, openvino, tensorrt or torch; default: what is best here."),
+]
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Print one JSON object, or a rich table as wide as its content where stdout is no terminal."""
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(value)
