@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vegrt.dataset import Photo, Split, SplitName, content_hash, read_splits
+from vegrt.dataset import Photo, Split, SplitName, base_folder, content_hash, read_splits
 from vegrt.errors import DataError
 from vegrt.files import write_json, write_text
 from vegrt.preprocess import decode
@@ -63,14 +63,15 @@ def audit(data: Path, out: Path | None = None) -> Audit:
     )
     if out is not None:
         write_json(out / "audit.json", result.to_dict())
-        write_text(out / "audit.html", render_page(result, data))
+        write_text(out / "audit.html", render_page(result, base_folder(data)))
     return result
 
 
 def _look_at_all(data: Path, splits: Sequence[Split]) -> tuple[list[_Seen], dict[str, str]]:
     """Return the readable photos in the order of the splits, and the others' reasons."""
     photos = [(split, photo) for split in splits for photo in split.photos]
-    names = [photo.path.relative_to(data).as_posix() for _, photo in photos]
+    base = base_folder(data)
+    names = [photo.path.relative_to(base).as_posix() for _, photo in photos]
     with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter lock
         looks = pool.map(_look_at, names, *zip(*photos, strict=True))
         results = list(track(looks, "reading photos", len(photos)))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vegrt.dataset import SPLITS, SplitName, read_splits
+from vegrt.dataset import SPLITS, SplitName, base_folder, read_splits
 from vegrt.errors import DataError
 from vegrt.files import write_text
+from vegrt.listing import COLUMNS, relative_path
 from vegrt.train.audit_file import Audit
 
 Fractions = tuple[float, float, float]  # of train, validation, test
@@ -22,15 +23,15 @@ DEFAULT_FRACTIONS: Fractions = (0.7, 0.15, 0.15)
 def split_manifest(
     data: Path, audit: Audit, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
 ) -> dict[SplitName, dict[str, int]]:
-    """Write path,class,split of every readable photo, paths below `data`; return the counts by split and class.
+    """Write path,class,split of every readable photo as `vegrt.listing` describes; return the counts by split and class.
 
     Raises DataError when `audit` is not of this data, or where a class has too few scenes for three splits.
     """
-    splits = read_splits(data)
+    splits, base = read_splits(data), base_folder(data)
     for split in splits.values():
         audit.check(split)
     classes = {
-        photo.path.relative_to(data).as_posix(): split.classes[photo.label]
+        photo.path.relative_to(base).as_posix(): split.classes[photo.label]
         for split in splits.values()
         for photo in split.photos
     }
@@ -39,8 +40,8 @@ def split_manifest(
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("path", "class", "split"))
-    writer.writerows((name, classes[name], assigned[name]) for name in sorted(classes))
+    writer.writerow(COLUMNS)
+    writer.writerows((relative_path(base / name, out_csv), classes[name], assigned[name]) for name in sorted(classes))
     write_text(out_csv, table.getvalue())
     found = Counter((assigned[name], label) for name, label in classes.items())
     return {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}
@@ -78,6 +79,15 @@ def assign_splits(
             room[SPLITS[choice], label] -= count
     _check(classes, assigned)
     return assigned
+
+
+def read_fractions(text: str) -> Fractions:
+    """Return three shares written as `0.7,0.15,0.15`. Raises DataError for anything else."""
+    try:
+        train, validation, test = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DataError(f"fractions {text!r}: expected three numbers, such as 0.7,0.15,0.15") from error
+    return train, validation, test
 
 
 def _targets(classes: Mapping[str, str], fractions: Fractions) -> dict[tuple[SplitName, str], int]:

@@ -1,4 +1,4 @@
-"""Labelled photos in folders: DATA/{train,validation,test}/<Class>/*.jpg|png|webp, `val` accepted for validation."""
+"""Labelled photos: DATA/{train,validation,test}/<Class>/*.jpg|png|webp, `val` accepted for validation, or a CSV file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Literal
 
 from vegrt.errors import DataError
 from vegrt.files import printable
+from vegrt.listing import SUFFIX, read_listing
 from vegrt.preprocess import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Split:
         return {name: found[label] for label, name in enumerate(self.classes)}
 
     def relative(self, photo: Photo) -> str:
-        """Return the photo's path as `<Class>/<file>`: the same name on every machine, in printable characters."""
+        """Return the photo's path below the root, as `<Class>/<file>` in a folder tree, in printable characters."""
         return printable(photo.path.relative_to(self.root))
 
     def fingerprint(self) -> str:
@@ -59,22 +60,24 @@ class Split:
 
 
 def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None) -> Split:
-    """Return one split of a data folder.
+    """Return one split of a data folder, or of a CSV file as `vegrt.listing` describes it.
 
-    classes: what the folder must hold, in label order; by default what it holds, sorted.
+    classes: what must be there, in label order; by default what is there, sorted.
     Raises DataError, with the expected tree, for a missing or empty folder, fewer than two classes, an empty class, or
     classes that differ from those given.
     """
-    root = _split_root(data, name)
-    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    expected = list(classes) if classes is not None else found
+    root, found = _listed(data, name) if data.suffix == SUFFIX else _folders(data, name)
+    expected = list(classes) if classes is not None else sorted(found)
+    subject = f"{data}, {name}" if data.suffix == SUFFIX else str(root)
     if len(expected) < 2:
-        raise DataError(f"{root}: {len(found)} class folder(s) found, at least 2 expected; the tree is {TREE}")
+        raise DataError(f"{subject}: {len(found)} class folder(s) found, at least 2 expected; the tree is {TREE}")
     if missing := sorted(set(expected) - set(found)):
-        raise DataError(f"{root}: class folder(s) {', '.join(missing)} missing; the same classes belong in every split")
+        raise DataError(f"{subject}: class {', '.join(missing)} missing; the same classes belong in every split")
     if surplus := sorted(set(found) - set(expected)):
-        raise DataError(f"{root}: unknown class folder(s) {', '.join(surplus)}; expected only {', '.join(expected)}")
-    photos = tuple(Photo(path, label) for label, name in enumerate(expected) for path in _images(root / name))
+        raise DataError(f"{subject}: unknown class {', '.join(surplus)}; expected only {', '.join(expected)}")
+    if empty := [label for label in expected if not found[label]]:
+        raise DataError(f"{root / empty[0]}: no *.jpg, *.png or *.webp in it; every class needs photos in every split")
+    photos = tuple(Photo(path, label) for label, key in enumerate(expected) for path in found[key])
     return Split(name, root, tuple(expected), photos)
 
 
@@ -82,6 +85,11 @@ def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitN
     """Return all three splits, which hold the same classes. Raises DataError as `read_split` does."""
     train = read_split(data, "train", classes)
     return {name: train if name == "train" else read_split(data, name, train.classes) for name in SPLITS}
+
+
+def base_folder(data: Path) -> Path:
+    """Return the folder below which all photos of `data` lie."""
+    return read_listing(data).root if data.suffix == SUFFIX else data
 
 
 def find_split(name: str) -> SplitName:
@@ -124,8 +132,19 @@ def _split_root(data: Path, name: SplitName) -> Path:
     raise DataError(f"{data}: no {name}/ folder (found: {found}); expected {TREE}")
 
 
-def _images(folder: Path) -> list[Path]:
-    files = image_files(folder)
-    if not files:
-        raise DataError(f"{folder}: no *.jpg, *.png or *.webp in it; every class needs photos in every split")
-    return files
+def _folders(data: Path, name: SplitName) -> tuple[Path, dict[str, list[Path]]]:
+    root = _split_root(data, name)
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return root, {folder.name: image_files(folder) for folder in folders}
+
+
+def _listed(file: Path, name: SplitName) -> tuple[Path, dict[str, list[Path]]]:
+    listing = read_listing(file)
+    found = {label: sorted(paths) for label, paths in listing.photos.get(name, {}).items()}
+    if not found:
+        raise DataError(f"{file}: lists no photos of split {name}")
+    if absent := [path for paths in found.values() for path in paths if not path.is_file()]:
+        raise DataError(
+            f"{file}: {len(absent)} listed photo(s) missing, such as {absent[0]}; paths start at {file.parent}"
+        )
+    return listing.root, found

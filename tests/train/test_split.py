@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vegrt.dataset import SplitName
+from vegrt.dataset import SplitName, read_splits
 from vegrt.errors import DataError
 from vegrt.train.audit import audit
 from vegrt.train.split import assign_splits, split_manifest
@@ -100,7 +100,11 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
     with (tmp_path / "split.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len({row["path"] for row in rows}) == 24
-    assert all((tmp_path / "data" / row["path"]).parent.name == row["class"] for row in rows)
+    assert all((tmp_path / row["path"]).parent.name == row["class"] for row in rows)
+    splits = read_splits(tmp_path / "split.csv")
+    assert {name: split.counts() for name, split in splits.items()} == counts
+    again = audit(tmp_path / "split.csv")
+    assert (again.counts, again.clusters) == (counts, found.clusters)
     (tmp_path / "data/test/Bean/0.png").unlink()
     with pytest.raises(DataError, match="made for other photos"):
         split_manifest(tmp_path / "data", found, tmp_path / "split.csv")

@@ -1,4 +1,4 @@
-"""vegrt data: make, fetch and audit data folders."""
+"""vegrt data: make, fetch, audit and split data folders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from vegrt.commands.options import JsonOption, show
+from vegrt.errors import DataError
 
-app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit data folders.")
+app = typer.Typer(no_args_is_help=True, help="Make, fetch, audit and split data folders.")
 
 
 @app.command("sample")
@@ -44,7 +45,7 @@ def data_fetch(out: Annotated[Path, typer.Argument(help="Folder for the set.")])
 
 @app.command("audit")
 def data_audit(
-    data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it.")],
+    data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for audit.json and audit.html.")] = Path("audit"),
     as_json: JsonOption = False,
 ) -> None:
@@ -59,3 +60,28 @@ def data_audit(
     show(result.to_dict(), True) if as_json else typer.echo(
         "\n".join([*summary_lines(result), f"{out / 'audit.html'}"])
     )
+
+
+@app.command("split")
+def data_split(
+    data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; --data takes it.")],
+    fractions: Annotated[str, typer.Option(help="Shares of train, validation and test.")] = "0.7,0.15,0.15",
+    seed: Annotated[int, typer.Option(help="Another seed makes another split.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a split without leaks.
+
+    Photos of one scene stay together, every class keeps its shares; written as a list, no photo is copied.
+    """
+    from vegrt.train.audit import audit
+    from vegrt.train.split import read_fractions, split_manifest
+
+    if out.suffix != ".csv":
+        raise DataError(f"{out}: expected a name that ends in .csv")
+    counts = split_manifest(data, audit(data), out, fractions=read_fractions(fractions), seed=seed)
+    if as_json:
+        show({"file": str(out), "counts": counts}, True)
+        return
+    for split, found in counts.items():
+        typer.echo(f"{out}: {split} {sum(found.values())} photos of {len(found)} classes")

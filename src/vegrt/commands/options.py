@@ -19,7 +19,9 @@ class Device(str, Enum):
 
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
-DataOption = Annotated[Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it.")]
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it, or a CSV file.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
     str | None,

@@ -1,0 +1,57 @@
+"""A data set as a CSV file with the columns path, class and split, instead of a folder tree: nothing is copied.
+
+Paths are taken from the file's own folder on. `vegrt data split` writes such files.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vegrt.errors import DataError
+
+COLUMNS = ("path", "class", "split")
+SUFFIX = ".csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The photos of a CSV file. root: the deepest folder that holds all of them. photos: split -> class -> paths."""
+
+    root: Path
+    photos: dict[str, dict[str, list[Path]]]
+
+
+def read_listing(file: Path) -> Listing:
+    """Return what the file lists. Raises DataError with the line number for a row that makes no sense."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); expected a CSV with {', '.join(COLUMNS)}") from error
+    reader = csv.DictReader(text.splitlines())
+    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise DataError(f"{file}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    photos: dict[str, dict[str, list[Path]]] = {}
+    seen: dict[Path, int] = {}
+    for row in reader:
+        path, label, split = (row[name] or "" for name in COLUMNS)
+        line = reader.line_num
+        if not path or not label or split not in ("train", "validation", "test"):
+            raise DataError(
+                f"{file}: line {line}: {path!r}, {label!r}, {split!r}; expected a path, a class and a split"
+            )
+        full = Path(os.path.abspath(file.parent / path))  # noqa: PTH100 (resolve would follow links to other names)
+        if full in seen:
+            raise DataError(f"{file}: line {line}: {path} is listed in line {seen[full]} already; keep one of them")
+        seen[full] = line
+        photos.setdefault(split, {}).setdefault(label, []).append(full)
+    if not seen:
+        raise DataError(f"{file}: lists no photos")
+    return Listing(Path(os.path.commonpath([path.parent for path in seen])), photos)
+
+
+def relative_path(path: Path, file: Path) -> str:
+    """Return `path` as it belongs in the CSV `file`: from its folder on, with slashes."""
+    return Path(os.path.relpath(path, file.parent)).as_posix()
