@@ -35,7 +35,7 @@ $(DEMO)/data/sample.json: | $(READY)
 	$(VEGRT) data sample $(DEMO)/data --train 100 --validation 40 --test 100
 
 $(DEMO)/.trained: $(DEMO)/data/sample.json
-	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 13 --lr 2e-3 --augment light \
+	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 9 --lr 2e-3 --augment light \
 		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18 $(if $(wildcard $(DEMO)/resnet18/.train),--resume)
 	@touch $@
 
