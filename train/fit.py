@@ -22,7 +22,7 @@ from vegrt.train.data import Samples, load, ordered_batches
 from vegrt.train.device import device_name
 from vegrt.train.head import Features, features, train_head
 from vegrt.train.history import Recorder
-from vegrt.train.loop import JUDGE_BATCH, Loop
+from vegrt.train.loop import JUDGE_BATCH, Loop, Watch
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.records import Progress
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
@@ -30,12 +30,21 @@ from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
 log = logging.getLogger(__name__)
 
 
-def train(data: Path, out: Path, recipe: Recipe, *, resume: bool = False, runs_db: Path | None = None) -> Bundle:
+def train(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    runs_db: Path | None = None,
+    watch: Watch = lambda record: None,
+) -> Bundle:
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
 
     The bundle appears, or replaces the one that is there, when the training is finished; until then its state is kept
     in OUT/.train. resume: go on from that state, to the same weights as without the interruption.
     runs_db: SQLite file that gets every epoch as it happens.
+    watch: called with every finished epoch, before it is saved; what it raises ends the training.
     """
     splits = read_data(data, recipe)
     facts = data_facts(splits)
@@ -45,7 +54,7 @@ def train(data: Path, out: Path, recipe: Recipe, *, resume: bool = False, runs_d
         check_unchanged(out, saved, recipe, facts)
     progress = saved or Progress(secrets.token_hex(4), recipe.to_dict(), facts)
     recorder = Recorder(runs_db, progress.run)
-    loop = open_loop(splits, recipe, progress, checkpoints, recorder, resumed=saved is not None)
+    loop = open_loop(splits, recipe, progress, checkpoints, recorder, resumed=saved is not None, watch=watch)
     recorder.start(recipe.to_dict(), data=data, bundle=out)
     try:
         bundle = _run(loop)

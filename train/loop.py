@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -25,13 +25,18 @@ from vegrt.train.records import EpochRecord, Progress
 
 log = logging.getLogger(__name__)
 
+Watch = Callable[[EpochRecord], None]
+
 JUDGE_BATCH = 64
 HARDEST = 24  # photos of the highest loss that are remembered
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Everything that the epochs need. train: augmented photos; validation: as inference will see them."""
+    """Everything that the epochs need. train: augmented photos; validation: as inference will see them.
+
+    watch: told of every finished epoch; it may raise to end the training there.
+    """
 
     learner: Learner
     recipe: Recipe
@@ -41,6 +46,7 @@ class Loop:
     progress: Progress
     checkpoints: Checkpoints
     recorder: Recorder
+    watch: Watch
 
     def run(self) -> None:
         """Train until the recipe's last epoch or until patience ends.
@@ -64,7 +70,9 @@ class Loop:
             record.validation_accuracy,
             record.images_per_s,
         )
-        return self.progress.add(record)
+        better = self.progress.add(record)
+        self.watch(record)
+        return better
 
     def save(self, *, best: Judgement | None) -> None:
         """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong."""

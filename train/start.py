@@ -20,7 +20,7 @@ from vegrt.train.device import pick_device
 from vegrt.train.freeze import check_stage
 from vegrt.train.history import Recorder
 from vegrt.train.learner import Learner
-from vegrt.train.loop import Loop
+from vegrt.train.loop import Loop, Watch
 from vegrt.train.recipe import SCRATCH, Recipe, changes
 from vegrt.train.records import Progress
 from vegrt.train.weights import initial_network
@@ -55,7 +55,14 @@ def check_unchanged(out: Path, saved: Progress, recipe: Recipe, facts: Mapping[s
 
 
 def open_loop(
-    splits: Splits, recipe: Recipe, progress: Progress, checkpoints: Checkpoints, recorder: Recorder, *, resumed: bool
+    splits: Splits,
+    recipe: Recipe,
+    progress: Progress,
+    checkpoints: Checkpoints,
+    recorder: Recorder,
+    *,
+    resumed: bool,
+    watch: Watch,
 ) -> Loop:
     """Return the loop at its start or where it was interrupted. Its state is saved: from here on it can be resumed."""
     contract = recipe.contract
@@ -71,6 +78,7 @@ def open_loop(
         progress=progress,
         checkpoints=checkpoints,
         recorder=recorder,
+        watch=watch,
     )
     if resumed:
         loop.learner.restore(checkpoints.load_last())
