@@ -14,12 +14,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
+SHARED ?= ../shared
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
 EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 
 .NOTPARALLEL:
-.PHONY: setup demo test check need-data need-images train export infer report gpu-check clean
+.PHONY: setup demo test bench accept check need-data need-images train export infer report gpu-check clean
 
 setup: $(READY)
 
@@ -35,7 +36,7 @@ $(DEMO)/data/sample.json: | $(READY)
 	$(VEGRT) data sample $(DEMO)/data --train 100 --validation 40 --test 100
 
 $(DEMO)/.trained: $(DEMO)/data/sample.json
-	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 9 --lr 2e-3 --augment light \
+	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 8 --lr 2e-3 --augment light \
 		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18 $(if $(wildcard $(DEMO)/resnet18/.train),--resume)
 	@touch $@
 
@@ -53,6 +54,13 @@ $(DEMO)/.benched: $(DEMO)/.exported
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest
+
+# what takes too long for every commit; the photos are described in docs/results.md
+bench: $(READY)
+	$(VENV)/bin/python tests/slow/train_step.py
+
+accept: $(READY)
+	$(VENV)/bin/python tests/slow/kill.py $(SHARED)/vegetables
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

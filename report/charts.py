@@ -13,13 +13,16 @@ import altair as alt
 
 from vegrt.report.facts import Facts
 from vegrt.report.summary import RUNTIMES, Row
+from vegrt.train.records import PHASES
 
 Spec = dict[str, Any]
 
 HEIGHT_PX = 300
+MAX_CLASSES_DRAWN = 40  # in a confusion matrix
 _COLOURS = {"ONNX Runtime": "#3d8bd4", "OpenVINO": "#dc7a1f", "TensorRT": "#5f9e1a", "PyTorch": "#c2549d"}
 _SHAPES = {"fp32": "circle", "fp16": "square", "int8": "triangle-up", "int8-cpu": "diamond"}
 _TOP1 = "top-1 accuracy, %"
+_WIDE = 20  # largest loss by the smallest
 _ALERT = "#d9482b"
 _INK = "currentColor"
 _CONFIG = {
@@ -38,7 +41,8 @@ _CONFIG = {
         "layout": {"top": {"direction": "vertical"}},
     },
 }
-_SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as a phone has room for
+SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as a phone has room for
+EPOCH = alt.X("epoch:O", title="epoch", axis=alt.Axis(labelAngle=0, labelOverlap=True))
 _MARKERS = alt.Legend(orient="top", title=None, columns=4, symbolFillColor=_INK, symbolStrokeColor=_INK)
 
 
@@ -58,7 +62,7 @@ def accuracy_latency(rows: Sequence[Row], margin_points: float) -> Spec:
     reference = next((row.top1 for row in rows if row.verdict == "REFERENCE"), None)
     if reference:
         layers[:0] = _gate_line(100 * reference.value - margin_points, margin_points)
-    return _finish(*layers)
+    return finish(*layers)
 
 
 def throughput(measured: Sequence[dict[str, Any]]) -> Spec:
@@ -76,7 +80,7 @@ def throughput(measured: Sequence[dict[str, Any]]) -> Spec:
         detail="key:N",
     )
     marks = base.mark_point(filled=True, size=110, opacity=1).encode(shape=_variant(data), tooltip=_tooltips(data[0]))
-    return _finish(base.mark_line(strokeWidth=1.5, opacity=0.7), marks)
+    return finish(base.mark_line(strokeWidth=1.5, opacity=0.7), marks)
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximum: int) -> Spec:
@@ -103,36 +107,46 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximu
         text="photos:Q",
         opacity=alt.when(is_mistake).then(alt.value(1)).otherwise(alt.value(0.6)),
     )
-    return _finish(right, mistakes, numbers, height=110 + 19 * len(classes))
+    return finish(right, mistakes, numbers, height=110 + 19 * len(classes))
 
 
 def training_curve(epochs: Sequence[dict[str, Any]], measure: str, best_epoch: int | None) -> Spec:
-    """Return one measure (`loss`, `accuracy`) of training and validation by epoch, the best epoch marked."""
+    """Return one measure (`loss`, `accuracy`) of training and validation by epoch, the best epoch marked.
+
+    The phases have marks of their own and no line between them: training's photos are not the same in both.
+    """
     scale = 100 if measure == "accuracy" else 1
     data = [
-        {"epoch": epoch["epoch"], "split": split, "value": scale * epoch[f"{split}_{measure}"], "phase": epoch["phase"]}
+        {"epoch": epoch["epoch"], "split": split, "value": scale * epoch[f"{split}_{measure}"]}
+        | {"phase": PHASES[epoch["phase"]]}
         for epoch in epochs
         for split in ("train", "validation")
     ]
     colours = alt.Scale(domain=["train", "validation"], range=list(_COLOURS.values())[:2])
-    lines = (
-        alt.Chart(alt.InlineData(values=data))
-        .mark_line(point=alt.OverlayMarkDef(filled=True, size=36))
-        .encode(
-            x=alt.X("epoch:O", title="epoch", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("value:Q", title="accuracy, %" if scale == 100 else "cross-entropy", scale=alt.Scale(zero=False)),
-            color=alt.Color("split:N", scale=colours, legend=_SERIES),
-            tooltip=["epoch:O", "phase:N", "split:N", alt.Tooltip("value:Q", format=".4g")],
-        )
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        x=EPOCH,
+        y=_measure_axis(measure, [point["value"] for point in data]),
+        color=alt.Color("split:N", scale=colours, legend=SERIES),
+        tooltip=["epoch:O", "phase:N", "split:N", alt.Tooltip("value:Q", format=".4g")],
     )
+    phases = [name for phase, name in PHASES.items() if any(epoch["phase"] == phase for epoch in epochs)]
+    marks = alt.Scale(domain=phases, range=["diamond" if name == PHASES["head"] else "circle" for name in phases])
+    shape = alt.Shape("phase:N", scale=marks, legend=_MARKERS if len(phases) > 1 else None)
+    points = base.mark_point(filled=True, size=44, opacity=1).encode(shape=shape)
     best = alt.Chart(alt.InlineData(values=[{"epoch": best_epoch}] if best_epoch else []))
-    rule = best.mark_rule(strokeDash=[3, 3], color=_INK, opacity=0.6).encode(x="epoch:O")
-    return _finish(rule, lines, height=220)
+    rule = best.mark_rule(strokeDash=[3, 3], color=_INK, opacity=0.6).encode(x=EPOCH)
+    return finish(rule, base.mark_line().encode(detail="phase:N"), points, height=220)
 
 
 def paired_rows(facts: Facts, rows: Sequence[Row]) -> list[Row]:
     """Return the rows that have a place in `accuracy_latency`."""
     return [row for row in rows if row.top1 is not None and row.p50_ms] if facts.evaluation else []
+
+
+def finish(*layers: alt.Chart, height: int = HEIGHT_PX) -> Spec:
+    """Return the layers as one chart with the look that all share."""
+    look = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
+    return alt.layer(*layers).to_dict() | look | {"config": _CONFIG}
 
 
 def _point(row: Row) -> dict[str, Any]:
@@ -168,8 +182,16 @@ def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:
     return [rule, text]
 
 
+def _measure_axis(measure: str, values: Sequence[float]) -> alt.Y:
+    """Return an axis that is logarithmic where one wild loss would flatten all the others."""
+    title = {"accuracy": "accuracy, %", "loss": "cross-entropy"}[measure]
+    if measure == "loss" and min(values) > 0 and max(values) > _WIDE * min(values):
+        return alt.Y("value:Q", title=f"{title} (log)", scale=alt.Scale(type="log", nice=False, padding=8))
+    return alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
+
+
 def _runtime(data: Sequence[dict[str, Any]]) -> alt.Color:
-    return alt.Color("runtime:N", scale=_scale(_COLOURS, {row["runtime"] for row in data}), legend=_SERIES)
+    return alt.Color("runtime:N", scale=_scale(_COLOURS, {row["runtime"] for row in data}), legend=SERIES)
 
 
 def _variant(data: Sequence[dict[str, Any]]) -> alt.Shape:
@@ -189,8 +211,3 @@ def _tooltips(row: dict[str, Any]) -> list[alt.Tooltip]:
         for name, value in row.items()
         if name != "key"
     ]
-
-
-def _finish(*layers: alt.Chart, height: int = HEIGHT_PX) -> Spec:
-    look = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
-    return alt.layer(*layers).to_dict() | look | {"config": _CONFIG}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
-
 from vegrt.dataset import read_split
 from vegrt.errors import DataError
-from vegrt.preprocess import decode
 from vegrt.report.facts import Facts, Flip
-from vegrt.report.markup import Html, element, html, join
+from vegrt.report.markup import Html, element, join
+from vegrt.report.photos import MISSING, thumbnail
 
 MAX_SHOWN = 48
-_SIDE_PX = 160  # of a thumbnail; 48 of them take about a quarter of a megabyte
 
 
 def gallery(facts: Facts, data: Path | None) -> Html:
@@ -65,7 +60,6 @@ def _figure(flip: Flip, photo: Html | None, classes: Sequence[str]) -> Html:
         element("li", element("span", key, class_="key"), " ", _answer(classes[said], probability, said == flip.label))
         for key, said, probability in flip.answers
     ]
-    image = photo or element("p", "photo not shown", class_="missing")
     kind = "newly wrong" if flip.newly_wrong else "newly right"
     if reference != flip.label and all(said != flip.label for _, said, _ in flip.answers):
         kind = "wrong either way"
@@ -75,7 +69,7 @@ def _figure(flip: Flip, photo: Html | None, classes: Sequence[str]) -> Html:
         element("ul", *answers),
         element("small", flip.path),
     ]
-    return element("figure", image, element("figcaption", *caption))
+    return element("figure", photo or MISSING, element("figcaption", *caption))
 
 
 def _answer(said: str, probability: float, right: bool) -> Html:
@@ -88,14 +82,4 @@ def _thumbnail(data: Path | None, split: str, flip: Flip) -> Html | None:
     name = PurePosixPath(flip.path)
     if data is None or name.is_absolute() or ".." in name.parts:
         return None
-    try:
-        image = decode(data / split / name, shorter_side=_SIDE_PX)
-    except DataError:
-        return None
-    image.thumbnail((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=70)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    size = {"width": str(image.width), "height": str(image.height)}
-    named = "".join(f' {key}="{value}"' for key, value in size.items())
-    return Html(f'<img src="{uri}" alt="{html(f"photo {flip.path}")}"{named}>')
+    return thumbnail(data / split / name, flip.path)

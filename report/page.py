@@ -12,7 +12,7 @@ from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError, require
 from vegrt.files import write_text
 from vegrt.report.facts import load_facts
-from vegrt.report.markup import element, html
+from vegrt.report.markup import Html, element, html, join
 from vegrt.report.style import CSS
 
 _PAGE = Template(
@@ -48,21 +48,32 @@ def write_report(bundles: Sequence[Bundle], out: Path, *, data: Path | None = No
     if not bundles:
         raise VegrtError("report: no bundle named; expected: vegrt report BUNDLE... -o report.html")
     facts = [load_facts(bundle) for bundle in bundles]
+    require_charts()
+    from vegrt.report.sections import bundle_article
+
+    title = f"Deployment report: {', '.join(bundle.manifest.name for bundle in bundles)}"
+    articles = [bundle_article(one, data) for one in facts]
+    write_text(out, assemble(title, articles, source="result files"))
+
+
+def require_charts() -> None:
+    """Raise MissingExtraError unless charts can be drawn."""
     for module in ("altair", "vl_convert"):
         require(module, "report")
+
+
+def assemble(title: str, articles: Sequence[Html], *, source: str) -> str:
+    """Return a whole page. source: what its facts were read from. Needs the `report` extra."""
     from vegrt.report.embed import policy, scripts
-    from vegrt.report.sections import bundle_article
 
     vega, start = scripts()
     made = datetime.datetime.now(datetime.timezone.utc).strftime("%d %B %Y, %H:%M UTC")
-    title = f"Deployment report: {', '.join(bundle.manifest.name for bundle in bundles)}"
-    page = _PAGE.substitute(
+    return _PAGE.substitute(
         policy=html(policy()),
         title=html(title),
         css=CSS,
-        articles="\n".join(bundle_article(one, data) for one in facts),
-        footer=element("p", f"Made by vegrt {__version__} on {made}, from result files alone."),
+        articles=join(articles),
+        footer=element("p", f"Made by vegrt {__version__} on {made}, from {source} alone."),
         vega=vega,
         start=start,
     )
-    write_text(out, page)

@@ -15,7 +15,6 @@ from vegrt.report.provenance import calibration, engines, environment, reproduce
 from vegrt.report.summary import HEADS, Row, rows
 from vegrt.report.verdict import Conclusion, conclude
 
-_MAX_CLASSES_DRAWN = 40
 _MAX_CONFUSIONS = 10
 
 
@@ -103,7 +102,7 @@ def _confusion(facts: Facts, conclusion: Conclusion) -> Html:
     ranked = sorted(found.items(), key=lambda item: (-sum(item[1]), item[0]))[:_MAX_CONFUSIONS]
     lines = [(classes[true], classes[said], *map(str, counts)) for (true, said), counts in ranked]
     maps = []
-    if len(classes) <= _MAX_CLASSES_DRAWN:
+    if len(classes) <= charts.MAX_CLASSES_DRAWN:
         maximum = max((max(counts) for counts in found.values()), default=1)
         maps = [_heat_map(row, classes, maximum) for row in pair]
     heads = ("what it is", "what was said", *(row["key"] for row in pair))

@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 
 from vegrt.bundle import MANIFEST, Bundle
 from vegrt.cli import app
-from vegrt.commands.training import Backbone
 from vegrt.networks import BACKBONES
 
 
@@ -117,14 +116,13 @@ def test_bad_input_is_one_line_and_exit_1(bundle: Bundle, photos: Path, tmp_path
 
 
 def test_wrong_usage_is_exit_2(tmp_path: Path) -> None:
-    for words in (["train", "--data", tmp_path, "--backbone", "resnet19", "--out", "x"], ["infer"], ["nonsense"]):
-        result = call(*words)
-        assert result.exit_code == 2
-    assert "resnet18" in call("train", "--data", tmp_path, "--backbone", "resnet19", "--out", "x").stderr
+    for words in (["train", "--data", tmp_path, "--epochs", "few", "--out", "x"], ["infer"], ["nonsense"]):
+        assert call(*words).exit_code == 2
 
 
-def test_the_command_line_offers_exactly_the_backbones_of_the_table() -> None:
-    assert [one.value for one in Backbone] == list(BACKBONES)
+def test_help_and_error_name_all_backbones_of_the_table(tmp_path: Path) -> None:
+    error = failure("train", "--data", tmp_path, "--backbone", "resnet19", "--out", tmp_path / "x")
+    assert all(name in error and name in call("train", "--help").stdout for name in BACKBONES)
 
 
 def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> None:
@@ -132,13 +130,14 @@ def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> 
     command = [sys.executable, "-m", "vegrt.cli", *map(str, words), "--runs", str(tmp_path / "runs.db")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
-        if (tmp_path / "m/.train").exists():
+        if (tmp_path / "m/.train/last.safetensors").exists():
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "interrupted" in errors
+    # CPython dies by the signal instead, which a shell calls 130 too, if the interrupt once passed through exec(): in an import
+    assert process.returncode in (130, -signal.SIGINT), errors
+    assert errors.splitlines()[-1] == "vegrt: interrupted; to go on, repeat the command with --resume"
     assert "Traceback" not in errors
 
 
@@ -165,3 +164,12 @@ def test_doctor_prints_one_object() -> None:
     answer = json.loads(call("doctor", "--json").stdout)
     assert answer["machine"]["cores"] >= 1
     assert call("doctor").exit_code == 0
+
+
+def test_every_key_of_the_recipe_is_a_flag() -> None:
+    from dataclasses import fields
+
+    from vegrt.train.recipe import Recipe
+
+    usage = call("train", "--help").stdout
+    assert [field.name for field in fields(Recipe) if f"--{field.name.replace('_', '-')}" not in usage] == []

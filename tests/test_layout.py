@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("calibration", "export", "infer", "report", "train")
-COMMANDS = ("data sample", "data fetch", "data audit", "train", "export", "evaluate", "bench", "infer", "report")
+DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show", "runs compare")
+COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "infer", "report")
 
 
 def vegrt(*words: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +45,10 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     program = "import sys, vegrt.cli; print(*(name.partition('.')[0] for name in sys.modules))"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.split())
     assert "typer" in loaded
-    assert not {"torch", "torchvision", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "PIL"} & loaded
+    assert (
+        not {"torch", "torchvision", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "PIL", "altair", "optuna"}
+        & loaded
+    )
 
 
 def test_inference_never_imports_torch(bundle_path: str, photo: str) -> None:
@@ -67,7 +71,7 @@ def photo(photos: Path) -> str:
     return str(photos / "test/Beet/000.jpg")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "verify", "doctor"])
+@pytest.mark.parametrize("command", [*COMMANDS, "verify", "doctor", "runs delete"])
 def test_every_command_explains_itself(command: str) -> None:
     done = vegrt(*command.split(), "--help")
     assert done.returncode == 0
@@ -76,7 +80,7 @@ def test_every_command_explains_itself(command: str) -> None:
 
 def test_commands_and_options_that_the_readme_shows_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^ *(?:\$ )?vegrt ((?:data )?[a-z]+)(.*)$", text, re.MULTILINE)
+    shown = re.findall(r"^ *(?:\$ )?vegrt ((?:(?:data|runs) )?[a-z]+)(.*)$", text, re.MULTILINE)
     assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
     for command, rest in shown:
         usage = vegrt(*command.split(), "--help").stdout

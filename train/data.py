@@ -130,6 +130,15 @@ class Samples(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         return self.finish(self.photos.pixels(draw.photo), draw.seed), self.photos.photos[draw.photo].label
 
+    def plain(self) -> Samples:
+        """Return the photos as inference sees them, without augmentation."""
+        return Samples(self.photos, Finish(self.finish.contract, "none"))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing has to be read from disk."""
+        return bool(self.photos.cache)
+
 
 def epoch_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> list[list[Draw]]:
     """Return the shuffled batches of an epoch: a function of the arguments only.
@@ -156,7 +165,7 @@ def load(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataL
     they share the pixels instead of copying them.
     """
     if workers < 0:
-        idle_device = not torch.cuda.is_available() and bool(samples.photos.cache)
+        idle_device = not torch.cuda.is_available() and samples.in_memory
         workers = 0 if idle_device else min(8, len(os.sched_getaffinity(0)))
     context = "fork" if workers else None
     return DataLoader(samples, batch_sampler=batches, num_workers=workers, multiprocessing_context=context)

@@ -7,25 +7,30 @@ import math
 import platform
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+from torch import nn
 
 from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
-from vegrt.errors import ModelError, VegrtError
-from vegrt.networks import find_backbone
+from vegrt.errors import DivergedError, VegrtError
+from vegrt.networks import contract_of, find_backbone
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints
-from vegrt.train.data import Samples, load, ordered_batches
+from vegrt.train.data import load, ordered_batches
 from vegrt.train.device import device_name
 from vegrt.train.head import Features, features, train_head
 from vegrt.train.history import Recorder
-from vegrt.train.loop import JUDGE_BATCH, Loop, Watch
+from vegrt.train.kept import keep
+from vegrt.train.loop import JUDGE_BATCH, Loop, Stopped, Watch
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.records import Progress
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
+from vegrt.train.team import join_team
+from vegrt.train.tensorboard import scalars
 
 log = logging.getLogger(__name__)
 
@@ -38,31 +43,30 @@ def train(
     resume: bool = False,
     runs_db: Path | None = None,
     watch: Watch = lambda record: None,
+    tensorboard: Path | None = None,
 ) -> Bundle:
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
 
     The bundle appears, or replaces the one that is there, when the training is finished; until then its state is kept
     in OUT/.train. resume: go on from that state, to the same weights as without the interruption.
     runs_db: SQLite file that gets every epoch as it happens.
-    watch: called with every finished epoch, before it is saved; what it raises ends the training.
+    watch: called with every finished epoch, before it is saved; Stopped, raised by it, ends the training.
+    tensorboard: folder that gets every epoch's scalars, in a folder named by the run's id.
     """
     splits = read_data(data, recipe)
     facts = data_facts(splits)
     checkpoints = Checkpoints(out)
+    team = join_team(recipe.batch_size)
     saved = _saved(checkpoints) if resume else None
+    team.wait()  # until all have read what the first one is about to replace
     if saved is not None:
         check_unchanged(out, saved, recipe, facts)
     progress = saved or Progress(secrets.token_hex(4), recipe.to_dict(), facts)
-    recorder = Recorder(runs_db, progress.run)
-    loop = open_loop(splits, recipe, progress, checkpoints, recorder, resumed=saved is not None, watch=watch)
-    recorder.start(recipe.to_dict(), data=data, bundle=out)
-    try:
-        bundle = _run(loop)
-    except BaseException as error:
-        recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
-    recorder.end("finished")
-    return bundle
+    recorder = Recorder(runs_db if team.is_first else None, progress.run)
+    with scalars(tensorboard if team.is_first else None, progress, watch) as told:
+        loop = open_loop(splits, recipe, progress, checkpoints, recorder, team, resumed=saved is not None, watch=told)
+        recorder.start(recipe.to_dict(), data=data, bundle=out)
+        return _recorded(loop)
 
 
 def saved_recipe(out: Path) -> Recipe | None:
@@ -80,38 +84,58 @@ def _saved(checkpoints: Checkpoints) -> Progress | None:
     return saved
 
 
+def _recorded(loop: Loop) -> Bundle:
+    """Run the training and record how it ended."""
+    try:
+        bundle = _run(loop)
+    except Stopped:
+        loop.recorder.end("pruned")
+        raise
+    except BaseException as error:
+        loop.recorder.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    loop.recorder.end("finished")
+    return bundle
+
+
 def _run(loop: Loop) -> Bundle:
+    if loop.recipe.freeze_until and loop.recipe.views:
+        kept = keep(loop.learner, loop.train, loop.validation)
+        loop = replace(loop, train=kept[0], validation=kept[1])
     if loop.recipe.epochs_head and not loop.progress.epochs:
         _train_head(loop)
+    loop.learner.connect()
     loop.run()
-    return _write_bundle(loop)
+    if loop.team.is_first:
+        _write_bundle(loop)
+    loop.team.wait()
+    return open_bundle(loop.checkpoints.out)
 
 
 def _train_head(loop: Loop) -> None:
     learner, best = loop.learner, None
     head = learner.network.get_submodule(find_backbone(loop.recipe.backbone).head)
-    seen = [_features(loop, "train", loop.train), _features(loop, "validation", loop.validation)]
+    seen = [_features(loop, head, name) for name in ("train", "validation")]
     for record, judged in train_head(head, loop.recipe, seen[0], seen[1], learner.class_weights):
         if not math.isfinite(record.train_loss + record.validation_loss):
-            raise ModelError(f"loss is not finite in epoch {record.epoch} of the head (lr_head {record.lr:.2g})")
+            raise DivergedError(f"loss is not finite in epoch {record.epoch} of the head (lr_head {record.lr:.2g})")
         best = judged if loop.add(record) else best
     learner.restart_average()
     loop.save(best=best)
 
 
-def _features(loop: Loop, name: str, samples: Samples) -> Features:
-    plain = Samples(samples.photos, loop.validation.finish)  # without augmentation
-    batches = load(plain, ordered_batches(len(plain.photos), JUDGE_BATCH), loop.recipe.workers)
-    bar = track(batches, f"features of {name}", len(batches))
-    return features(loop.learner.network, loop.recipe, bar, loop.learner.device)
+def _features(loop: Loop, head: nn.Module, name: str) -> Features:
+    samples = {"train": loop.train.plain(), "validation": loop.validation}[name]
+    batches = load(samples, ordered_batches(len(samples.photos), JUDGE_BATCH), loop.recipe.workers)
+    return features(loop.learner.model, head, track(batches, f"features of {name}", len(batches)), loop.learner.device)
 
 
-def _write_bundle(loop: Loop) -> Bundle:
+def _write_bundle(loop: Loop) -> None:
     recipe, out = loop.recipe, loop.checkpoints.out
     manifest = Manifest(
         name=out.resolve().name,
         classes=loop.classes,
-        contract=recipe.contract,
+        contract=contract_of(recipe.backbone, recipe.size),
         model={"backbone": recipe.backbone, "head": recipe.head},
         data=loop.progress.data,
         training=_summary(loop),
@@ -122,7 +146,6 @@ def _write_bundle(loop: Loop) -> Bundle:
         staging.add("weights.safetensors", "weights")
         staging.finish(manifest)
     loop.checkpoints.remove()
-    return open_bundle(out)
 
 
 def _summary(loop: Loop) -> dict[str, Any]:

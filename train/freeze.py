@@ -8,6 +8,7 @@ from vegrt.errors import ModelError
 from vegrt.networks import Backbone
 
 HEAD = "head"
+REST = "rest"  # parameters outside all stages, which some of timm's models have
 
 
 def stage_names(backbone: Backbone) -> tuple[str, ...]:
@@ -41,10 +42,12 @@ def set_training(model: nn.Module, frozen: list[nn.Module]) -> None:
 
 
 def parameters_by_stage(network: nn.Module, backbone: Backbone) -> dict[str, list[nn.Parameter]]:
-    """Return the trainable parameters of each stage and of the head; stages without any are left out."""
+    """Return the trainable parameters of each stage, of the head and of the rest; groups without any are left out."""
     groups: dict[str, list[nn.Parameter]] = {}
     for names in (*backbone.stages, (backbone.head,)):
         found = [parameter for name in names for parameter in network.get_submodule(name).parameters()]
         label = HEAD if names == (backbone.head,) else names[0]
         groups[label] = [parameter for parameter in found if parameter.requires_grad]
-    return {label: found for label, found in groups.items() if found}
+    known = {id(parameter) for found in groups.values() for parameter in found}
+    rest = [each for each in network.parameters() if each.requires_grad and id(each) not in known]
+    return {label: found for label, found in (*groups.items(), (REST, rest)) if found}

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vegrt.networks import Deployed, find_backbone
 from vegrt.train.data import epoch_batches
 from vegrt.train.device import precision
 from vegrt.train.judge import Judgement, judge_logits
-from vegrt.train.learner import channels_last, learning_rate, make_optimizer, set_rate
+from vegrt.train.learner import learning_rate, make_optimizer, set_rate
 from vegrt.train.recipe import Recipe
 from vegrt.train.records import EpochRecord, Sums
 
@@ -24,19 +23,21 @@ Features = tuple[Tensor, Tensor]  # float32 (N, F), int64 (N,)
 
 @torch.no_grad()
 def features(
-    network: nn.Module, recipe: Recipe, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
+    model: nn.Module, head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Features:
-    """Return what the head sees of each photo, and the labels, on the device. Moves the network there."""
-    attribute = find_backbone(recipe.backbone).head
-    model = Deployed(channels_last(network.to(device)), recipe.contract).to(device).eval()
-    head = network.get_submodule(attribute)
-    setattr(network, attribute, nn.Identity())
+    """Return what the head, a part of the model, sees of each photo, and the labels, on the device."""
+    seen: list[Tensor] = []
+    labels: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
     try:
+        model.eval()
         with precision(device):
-            found = [(model(images.to(device)).float(), labels.to(device)) for images, labels in batches]
+            for images, truth in batches:
+                model(images.to(device))
+                labels.append(truth.to(device))
     finally:
-        setattr(network, attribute, head)
-    return torch.cat([values for values, _ in found]), torch.cat([labels for _, labels in found])
+        hook.remove()
+    return torch.cat(seen), torch.cat(labels)
 
 
 def train_head(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from vegrt.errors import VegrtError
 from vegrt.train.records import EpochRecord
 
-Status = Literal["running", "finished", "interrupted", "failed"]
+Status = Literal["running", "finished", "interrupted", "pruned", "failed"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -29,6 +30,8 @@ CREATE TABLE IF NOT EXISTS epochs (
 """
 _COLUMNS = tuple(item.name for item in fields(EpochRecord))
 _BUSY_TIMEOUT_S = 30
+_REACHED = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+LAST = "last"  # names the newest run
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,33 @@ class Run:
     explanation: dict[str, Any]
     epochs: tuple[EpochRecord, ...] = field(default=())
 
+    @property
+    def augmented(self) -> bool:
+        """Whether the whole network learnt from augmented photos."""
+        return self.recipe.get("augment") != "none"
+
     def best(self) -> EpochRecord | None:
         """Return the epoch of the lowest validation loss; None before the first one ends."""
         return min(self.epochs, key=lambda record: record.validation_loss, default=None)
+
+    def images_per_s(self) -> float | None:
+        """Return the median over the epochs of the last phase: the head's own, on features, are far faster."""
+        speeds = [record.images_per_s for record in self.epochs if record.phase == self.epochs[-1].phase]
+        return statistics.median(speeds) if speeds else None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run in one row of JSON values. Accuracy and losses: of the best epoch; accuracy in [0, 1]."""
+        best = self.best()
+        return {
+            **{name: getattr(self, name) for name in ("id", "status", "started", "ended")},
+            "backbone": self.recipe.get("backbone"),
+            "epochs": len(self.epochs),
+            **{"best_epoch" if name == "epoch" else name: getattr(best, name, None) for name in _REACHED},
+            "images_per_s": self.images_per_s(),
+            "seconds": sum(record.seconds for record in self.epochs),
+            "bundle": self.bundle,
+            "data": self.data,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +124,42 @@ def list_runs(db: Path) -> list[Run]:
 
 
 def load_run(db: Path, run: str) -> Run:
-    """Return one run. Raises VegrtError that lists the known ones."""
+    """Return one run by its id, a unique beginning of it, or `last`. Raises VegrtError that lists the known ones."""
     with _existing(db) as connection:
-        _check_known(connection, db, run)
-        return _load(connection, run)
+        return _load(connection, _find(connection, db, run))
 
 
-def delete_run(db: Path, run: str) -> None:
-    """Delete one run and its epochs; its bundle stays. Raises VegrtError that lists the known ones."""
+def delete_runs(db: Path, runs: Sequence[str], *, force: bool = False) -> list[str]:
+    """Delete the runs with their epochs, all of them or none, and return their ids; their bundles stay.
+
+    force: also those that are recorded as running, because a killed run stays so for ever.
+    Raises VegrtError for a run that is not known, or that is running.
+    """
     with _existing(db) as connection:
-        _check_known(connection, db, run)
-        connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+        found = list(dict.fromkeys(_find(connection, db, run) for run in runs))
+        for run in found:
+            (status,) = connection.execute("SELECT status FROM runs WHERE id = ?", (run,)).fetchone()
+            if status == "running" and not force:
+                raise VegrtError(f"{db}: run {run} is recorded as running; if it was killed, delete it with --force")
+            connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+        return found
 
 
 def compare(db: Path, runs: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Return, per row, one value for each run: the recipe entries that differ, then what the best epoch reached."""
+    """Return, per row, one value for each run: the recipe entries that differ, then what the best epoch reached.
+
+    Raises VegrtError for fewer than two runs.
+    """
+    if len(runs) < 2:
+        raise VegrtError(f"{db}: one run to compare; expected: vegrt runs compare ID ID...")
     loaded = [load_run(db, run) for run in runs]
     names = list(dict.fromkeys(name for run in loaded for name in run.recipe))
     rows = {name: tuple(run.recipe.get(name) for run in loaded) for name in names}
     differing = {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
-    best = [run.best() for run in loaded]
-    reached = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "images_per_s")
-    return differing | {name: tuple(getattr(record, name, None) for record in best) for name in reached}
+    summaries = [run.summary() for run in loaded]
+    reached = ("best_epoch", *_REACHED[1:], "images_per_s", "seconds")
+    identity = {"run": tuple(run.id for run in loaded)}
+    return identity | differing | {name: tuple(summary[name] for summary in summaries) for name in reached}
 
 
 @contextmanager
@@ -145,10 +186,17 @@ def _existing(db: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _check_known(connection: sqlite3.Connection, db: Path, run: str) -> None:
-    known = [row["id"] for row in connection.execute("SELECT id FROM runs ORDER BY started DESC")]
-    if run not in known:
+def _find(connection: sqlite3.Connection, db: Path, run: str) -> str:
+    """Return the whole id of a run named by it, by a unique beginning, or as `last`."""
+    known: list[str] = [row["id"] for row in connection.execute("SELECT id FROM runs ORDER BY started DESC, id")]
+    if run in known:
+        return run
+    found = known[:1] if run == LAST else [one for one in known if run and one.startswith(run)]
+    if len(found) > 1:
+        raise VegrtError(f"{db}: run {run!r} may be {', '.join(found[:10])}; give more of the id")
+    if not found:
         raise VegrtError(f"{db}: no run {run!r}; known are {', '.join(known[:10]) or 'none'}")
+    return found[0]
 
 
 def _load(connection: sqlite3.Connection, run: str) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +53,17 @@ def judge_logits(logits: Tensor, labels: Tensor) -> Judgement:
 
 @torch.inference_mode()
 def judge(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Judgement:
-    """Return the judgement of `model` in evaluation mode on batches of images uint8 (N, H, W, 3) and labels."""
+    """Return the judgement of `model` in evaluation mode on batches of its input and labels."""
     model.eval()
-    logits, labels = [], []
+    found = []
     for images, truth in batches:
         with precision(device):
-            logits.append(model(images.to(device)).float())
-        labels.append(truth)
-    return judge_logits(torch.cat(logits), torch.cat(labels))
+            found.append(judge_logits(model(images.to(device)).float(), truth))
+    return join(found)
+
+
+def join(parts: Sequence[Judgement]) -> Judgement:
+    """Return the parts as one, in their order."""
+    none = Judgement(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    columns = zip(*((part.losses, part.answers, part.labels) for part in (none, *parts)), strict=True)
+    return Judgement(*map(torch.cat, columns))

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from vegrt.networks import Deployed, find_backbone
+from vegrt.networks import Deployed, contract_of, find_backbone
+from vegrt.train.cut import cut
 from vegrt.train.device import precision
 from vegrt.train.freeze import freeze, frozen_modules, parameters_by_stage, set_training
 from vegrt.train.recipe import Recipe
+from vegrt.train.team import Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,21 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 class Learner:
     """Trains all of a network but its frozen stages. Owns the network, which it moves to the device.
 
-    model: what steps run on, uint8 (N, H, W, 3) to logits (N, K). judged: the same with averaged weights, if there are.
+    model: what steps run on, to logits (N, K) from uint8 (N, H, W, 3), or from activations after `skip_frozen`.
+    judged: the same with averaged weights, if there are.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, class_weights: Tensor | None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        device: torch.device,
+        class_weights: Tensor | None,
+        team: Team | None = None,
+    ) -> None:
+        self.team = team or Team()
         backbone = find_backbone(recipe.backbone)
+        self.contract = contract_of(recipe.backbone, recipe.size)
         self.recipe = recipe
         self.device = device
         self.class_weights = None if class_weights is None else class_weights.to(device)
@@ -73,9 +85,8 @@ class Learner:
         self.optimizer = make_optimizer(self.network, recipe.lr, recipe.weight_decay)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False) if recipe.ema else None
         judged = self.network if self.averaged is None else self.averaged
-        self.judged = Deployed(judged, recipe.contract).to(device)
-        model = Deployed(self.network, recipe.contract).to(device)
-        self.model = cast(nn.Module, torch.compile(model)) if recipe.compile else model
+        self.judged: nn.Module = Deployed(judged, self.contract).to(device)
+        self.model = self._compiled(Deployed(self.network, self.contract).to(device))
 
     def step(self, images: Tensor, labels: Tensor, *, lr: float, seed: int) -> Step:
         """Take one step; leaves the weights as they were when loss or gradient are not finite.
@@ -89,12 +100,28 @@ class Learner:
             logits = self.model(images).float()
         smoothing = self.recipe.label_smoothing
         objective = cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
+        if self.class_weights is not None and self.team.size > 1:  # its divisor is the whole batch's
+            divisor = self.class_weights[labels].sum()
+            objective = objective * divisor / self.team.mean(divisor)
         self.optimizer.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]
         step = self._seen(objective.detach(), logits.detach(), labels)
         if step.is_finite():
             self._apply(lr, step)
         return step
+
+    def connect(self) -> None:
+        """Average the gradients with the other processes from now on."""
+        self.model = self.team.connect(self.model)
+
+    def frozen_part(self) -> nn.Module:
+        """Return what the frozen stages do with uint8 (N, H, W, 3): the input of the model after `skip_frozen`."""
+        return Deployed(self._cut(self.network)[0], self.contract).to(self.device)
+
+    def skip_frozen(self) -> None:
+        """From now on take the frozen part's output in place of images."""
+        self.model = self._compiled(self._cut(self.network)[1])
+        self.judged = self._cut(self.network if self.averaged is None else self.averaged)[1]
 
     def restart_average(self) -> None:
         """Let the averaged weights start from what the network is now."""
@@ -127,11 +154,19 @@ class Learner:
                     like = parameter.detach() if key != "step" else torch.zeros((), device=self.device)
                     self.optimizer.state[parameter][key] = torch.empty_like(like).copy_(moments[name])
 
+    def _cut(self, network: nn.Module) -> tuple[nn.Module, nn.Module]:
+        return cut(network, find_backbone(self.recipe.backbone), self.recipe.freeze_until)
+
+    def _compiled(self, model: nn.Module) -> nn.Module:
+        return cast(nn.Module, torch.compile(model)) if self.recipe.compile else model
+
     def _seen(self, objective: Tensor, logits: Tensor, labels: Tensor) -> Step:
         correct = (logits.argmax(1) == labels).sum().float()
         norms = [get_total_norm([p.grad for p in group if p.grad is not None]) for group in self.stages.values()]
-        values = torch.stack([objective, cross_entropy(logits, labels), correct, *norms]).tolist()  # one transfer
-        return Step(values[0], values[1], int(values[2]), dict(zip(self.stages, values[3:], strict=True)))
+        seen = self.team.mean(torch.stack([objective, cross_entropy(logits, labels), correct, *norms]))
+        values = seen.tolist()  # one transfer
+        correct_of_all = round(values[2] * self.team.size)
+        return Step(values[0], values[1], correct_of_all, dict(zip(self.stages, values[3:], strict=True)))
 
     def _apply(self, lr: float, step: Step) -> None:
         if self.recipe.clip_norm:

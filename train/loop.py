@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from vegrt.errors import ModelError
+from vegrt.errors import DivergedError
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints
 from vegrt.train.data import Samples, epoch_batches, load, ordered_batches
 from vegrt.train.history import Recorder
-from vegrt.train.judge import Judgement, judge
+from vegrt.train.judge import Judgement, join, judge
 from vegrt.train.learner import Learner, learning_rate
 from vegrt.train.recipe import Recipe
 from vegrt.train.records import EpochRecord, Progress
+from vegrt.train.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +30,18 @@ Watch = Callable[[EpochRecord], None]
 
 JUDGE_BATCH = 64
 HARDEST = 24  # photos of the highest loss that are remembered
+MISTAKES = 200  # wrongly answered photos that are remembered, worst first
+
+
+class Stopped(Exception):
+    """Raised by a watch for which the training is not worth going on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
     """Everything that the epochs need. train: augmented photos; validation: as inference will see them.
 
-    watch: told of every finished epoch; it may raise to end the training there.
+    watch: told of every finished epoch; it may raise Stopped to end the training there.
     """
 
     learner: Learner
@@ -46,12 +52,13 @@ class Loop:
     progress: Progress
     checkpoints: Checkpoints
     recorder: Recorder
+    team: Team
     watch: Watch
 
     def run(self) -> None:
         """Train until the recipe's last epoch or until patience ends.
 
-        Raises ModelError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C saves
+        Raises DivergedError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C saves
         after the step under way and raises KeyboardInterrupt; a second one does not wait.
         """
         with _interruptible() as interrupted:
@@ -75,16 +82,23 @@ class Loop:
         return better
 
     def save(self, *, best: Judgement | None) -> None:
-        """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong."""
+        """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong.
+
+        Only the first process of a team writes.
+        """
+        if not self.team.is_first:
+            return
         if best is not None:
             self.checkpoints.save_best(self.learner.evaluated_weights())
             self.recorder.explain(self._explanation(best))
         self.checkpoints.save_last(self.learner.state(), self.progress)
 
     def judge(self) -> Judgement:
-        """Return how good the network is on the validation split."""
-        batches = load(self.validation, ordered_batches(len(self.validation.photos), JUDGE_BATCH), self.recipe.workers)
-        return judge(self.learner.judged, batches, self.learner.device)
+        """Return how good the network is on the validation split, of which each process judges a part."""
+        self.team.align(self.learner.judged)
+        mine = self.team.portion(ordered_batches(len(self.validation.photos), JUDGE_BATCH))
+        judged = judge(self.learner.judged, load(self.validation, mine, self.recipe.workers), self.learner.device)
+        return join(self.team.gather([judged]))
 
     def _finished(self) -> bool:
         if 0 < self.recipe.patience <= self.progress.stale_epochs():
@@ -95,17 +109,18 @@ class Loop:
     def _epoch(self, interrupted: threading.Event) -> None:
         epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
         batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
-        remaining = load(self.train, batches[sums.steps :], self.recipe.workers)
+        shares = [self.team.share(batch) for batch in batches[sums.steps :]]
+        remaining = load(self.train, shares, self.recipe.workers)
         clock = time.perf_counter()
         for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
             rate = self._rate(epoch, sums.steps, len(batches))
-            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed)
+            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed + self.team.rank)
             if not step.is_finite():
                 raise self._diverged(f"step {sums.steps + 1} of epoch {epoch}", rate)
-            sums.add(len(labels), step.loss, step.correct, step.gradient_norms)
+            sums.add(len(labels) * self.team.size, step.loss, step.correct, step.gradient_norms)
             clock, before = time.perf_counter(), clock
             sums.seconds += clock - before
-            if interrupted.is_set():
+            if self.team.any(interrupted.is_set()):
                 self._interrupt(epoch)
         judged = self.judge()
         rate = self._rate(epoch, len(batches) - 1, len(batches))
@@ -118,15 +133,17 @@ class Loop:
         done = (epoch - self.recipe.epochs_head - 1) * steps + step
         return learning_rate(done, self.recipe.epochs * steps, self.recipe.lr, self.recipe.warmup)
 
-    def _diverged(self, moment: str, rate: float) -> ModelError:
+    def _diverged(self, moment: str, rate: float) -> DivergedError:
         best = self.progress.best_epoch
         kept = f"epoch {best} is kept in {self.checkpoints.best}" if best else "no epoch was finished before"
-        return ModelError(f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {kept}; train with a lower lr")
+        return DivergedError(
+            f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {kept}; train with a lower lr"
+        )
 
     def _interrupt(self, epoch: int) -> None:
-        self.checkpoints.save_last(self.learner.state(), self.progress)
+        self.save(best=None)
         log.warning(
-            "interrupted in epoch %d after step %d, saved in %s; to go on, repeat the command with --resume",
+            "interrupted in epoch %d after step %d, saved in %s",
             epoch,
             self.progress.sums.steps,
             self.checkpoints.folder,
@@ -134,17 +151,23 @@ class Loop:
         raise KeyboardInterrupt
 
     def _explanation(self, judged: Judgement) -> dict[str, Any]:
-        photos, classes = self.validation.photos.photos, self.classes
-        hardest = [
-            {
-                "photo": str(photos[index].path),
-                "label": classes[photos[index].label],
-                "answer": classes[int(judged.answers[index])],
-                "loss": judged.losses[index].item(),
-            }
-            for index in judged.hardest(HARDEST)
-        ]
-        return {"classes": list(classes), "confusion": judged.confusion(len(classes)), "hardest": hardest}
+        order = judged.hardest(len(judged.labels))
+        wrong = [index for index in order if judged.answers[index] != judged.labels[index]]
+        return {
+            "classes": list(self.classes),
+            "confusion": judged.confusion(len(self.classes)),
+            "hardest": [self._case(judged, index) for index in order[:HARDEST]],
+            "mistakes": [self._case(judged, index) for index in wrong[:MISTAKES]],
+        }
+
+    def _case(self, judged: Judgement, index: int) -> dict[str, Any]:
+        photo = self.validation.photos.photos[index]
+        return {
+            "photo": str(photo.path.absolute()),
+            "label": self.classes[photo.label],
+            "answer": self.classes[int(judged.answers[index])],
+            "loss": judged.losses[index].item(),
+        }
 
 
 @contextmanager

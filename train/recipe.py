@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
-from vegrt.preprocess import Contract
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,6 +34,7 @@ class Recipe:
     clip_norm: largest norm of the whole gradient. ema: decay of averaged weights, per step. Both: 0 is off.
     patience: epochs without a lower validation loss after which training stops; 0 is never.
     freeze_until: the last stage that keeps its weights, such as `layer2`; empty is none.
+    views: versions of each photo whose activations behind the frozen stages are kept; 0 computes new ones every time.
     augment: `light` is RandomResizedCrop and flip, `full` adds TrivialAugmentWide.
     workers: processes that decode and augment; -1 is none where the photos fit in memory on a CPU, else some.
     """
@@ -55,6 +56,7 @@ class Recipe:
     ema: float = 0.0
     patience: int = 5
     freeze_until: str = ""
+    views: int = 4
     augment: Augment = "full"
     seed: int = 0
     workers: int = -1
@@ -64,7 +66,7 @@ class Recipe:
         for name, choices in (("head", get_args(HeadKind)), ("augment", get_args(Augment))):
             if getattr(self, name) not in choices:
                 raise VegrtError(f"recipe: {name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise VegrtError(f"recipe: {name} is {getattr(self, name)}; expected {low} to {high}")
         if not self.epochs_head + self.epochs:
@@ -72,17 +74,17 @@ class Recipe:
         if self.freeze_until and self.weights == SCRATCH:
             raise VegrtError("recipe: freeze_until with weights 'none' would keep random weights; drop one of them")
 
-    @property
-    def contract(self) -> Contract:
-        """How photos become the network's input."""
-        return Contract(self.size, self.size)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         return asdict(self)
 
+    def to_toml(self) -> str:
+        """Return the recipe as the text of a file that `make_recipe` takes."""
+        # JSON's strings, numbers and booleans are TOML's, once nothing but control characters is escaped
+        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(self).items())
 
-_RANGES: dict[str, tuple[float, float]] = {
+
+RANGES: dict[str, tuple[float, float]] = {
     "size": (32, 1024),
     "epochs_head": (0, 10_000),
     "epochs": (0, 10_000),
@@ -95,6 +97,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip_norm": (0, 1e9),
     "ema": (0, 0.99999),
     "patience": (0, 10_000),
+    "views": (0, 1000),
     "seed": (0, 2**31 - 1),
     "workers": (-1, 256),
 }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["head", "all"]
+PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # for people, in their order
 
 
 @dataclass(frozen=True, slots=True)

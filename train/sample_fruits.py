@@ -38,7 +38,7 @@ EYE = outline([0.45, 0.5, 0.45], bend=0.3)
 
 def bean(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     """Paint a handful of thin pods, swollen over their seeds."""
-    colour = between(rng, (0.24, 0.50, 0.16), (0.50, 0.66, 0.30))
+    colour = between(rng, (0.34, 0.58, 0.18), (0.54, 0.70, 0.32))
     for _ in range(int(rng.integers(4, 7))):
         swell = 1 + 0.10 * np.cos(np.linspace(0, 2 * math.pi * 6, 40) + rng.uniform(0, 6))
         shape = outline((rng.uniform(0.055, 0.085) * swell).tolist(), bluntness=6, bend=rng.uniform(-0.22, 0.22))
@@ -49,8 +49,8 @@ def bean(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
 
 def bitter_gourd(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     """Paint a spindle with long ridges and rows of warts between them."""
-    colour = between(rng, (0.30, 0.52, 0.16), (0.62, 0.76, 0.38))
-    girth = rng.uniform(0.24, 0.35)
+    colour = between(rng, (0.44, 0.62, 0.20), (0.68, 0.80, 0.38))
+    girth = rng.uniform(0.28, 0.38)
     ragged = 1 + rng.uniform(-0.035, 0.035, 40)
     base = np.interp(np.linspace(-1, 1, 40), [-1, -0.75, -0.3, 0.3, 0.75, 1], [0.35, 0.78, 1, 1, 0.66, 0.14])
     shape = outline((base * ragged * girth).tolist(), bluntness=5, bend=rng.uniform(-0.2, 0.2))
@@ -164,7 +164,7 @@ def _tops(canvas: Canvas, pose: Pose, rng: np.random.Generator, start: float, *,
 
 def cucumber(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     """Paint a dark green cylinder with pale streaks from its end, sometimes with cut slices."""
-    colour = between(rng, (0.08, 0.24, 0.08), (0.28, 0.45, 0.17))
+    colour = between(rng, (0.07, 0.20, 0.08), (0.20, 0.38, 0.15))
     girth = rng.uniform(0.16, 0.23)
     shape = outline(
         [girth * 0.8, girth * 0.95, girth, girth, girth * 0.95, girth * 0.85],

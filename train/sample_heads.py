@@ -88,7 +88,7 @@ def capsicum(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
         ((0.66, 0.07, 0.05), (0.84, 0.20, 0.09)),
         ((0.90, 0.62, 0.08), (0.96, 0.78, 0.16)),
     )
-    colour = between(rng, *ends[int(rng.choice(3, p=(0.55, 0.25, 0.20)))])
+    colour = between(rng, *ends[int(rng.choice(3, p=(0.70, 0.15, 0.15)))])
     girth = rng.uniform(0.66, 0.88)
     shape = outline(
         [girth * 0.9, girth, girth, girth * 0.94, girth * rng.uniform(0.7, 0.88)], bluntness=rng.uniform(3.5, 5)
@@ -133,7 +133,7 @@ def pumpkin(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
         ((0.72, 0.50, 0.22), (0.82, 0.62, 0.34)),
         ((0.24, 0.38, 0.14), (0.48, 0.54, 0.24)),
     )
-    kind = int(rng.choice(3, p=(0.6, 0.2, 0.2)))
+    kind = int(rng.choice(3, p=(0.75, 0.15, 0.1)))
     colour = between(rng, *ends[kind])
     flat = rng.uniform(0.66, 0.86)  # height over width; the axis is the short one
     globe = replace(pose, reach=pose.reach * flat)
@@ -158,7 +158,7 @@ def tomato(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
     shape = outline([girth * 0.98, girth, girth, girth * 0.94], bluntness=2.3)
     shadow(canvas, globe, shape)
     seen = surface(canvas, globe, shape)
-    ripeness = (1.5 if rng.random() < 0.8 else 0.35) + 0.4 * seen.u + 0.2 * canvas.noise("broad", seen.window)
+    ripeness = (1.5 if rng.random() < 0.9 else 0.35) + 0.4 * seen.u + 0.2 * canvas.noise("broad", seen.window)
     folds = np.abs(np.cos(around(seen.v) * 2.5)) * np.clip(-seen.u, 0, 1)
     paint(canvas, seen, mix(unripe, red, ripeness), gloss=0.6, relief=folds * globe.reach * 0.08)
     green = between(rng, (0.20, 0.40, 0.12), (0.36, 0.54, 0.18))

@@ -40,7 +40,7 @@ STRANGER_SHARE = 0.08  # of pictures with a smaller vegetable of another class a
 OCCLUDER_SHARE = 0.1  # of pictures with a leaf or a twig in front
 BLUR_SHARE, BLUR_PX = 0.2, (0.5, 1.2)
 NOISE = (0.0, 0.03)  # standard deviation of the sensor's noise, of 1
-EXPOSURE = (0.8, 1.2)
+EXPOSURE = (0.85, 1.15)
 WARMTH = 0.08  # largest gain of red against blue, and the reverse
 TILT = 0.3  # standard deviation of an upright vegetable's lean, in radians
 

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from vegrt.dataset import Split, SplitName, read_splits
 from vegrt.errors import VegrtError
-from vegrt.networks import find_backbone
+from vegrt.networks import contract_of, find_backbone
 from vegrt.preprocess import load_image
 from vegrt.train.checkpoint import Checkpoints
 from vegrt.train.data import CACHE_BYTES, Finish, Photos, Samples, load_photos, read_uncropped
-from vegrt.train.device import pick_device
 from vegrt.train.freeze import check_stage
 from vegrt.train.history import Recorder
 from vegrt.train.learner import Learner
 from vegrt.train.loop import Loop, Watch
 from vegrt.train.recipe import SCRATCH, Recipe, changes
 from vegrt.train.records import Progress
+from vegrt.train.team import Team
 from vegrt.train.weights import initial_network
 
 Splits = Mapping[SplitName, Split]
@@ -60,17 +60,18 @@ def open_loop(
     progress: Progress,
     checkpoints: Checkpoints,
     recorder: Recorder,
+    team: Team,
     *,
     resumed: bool,
     watch: Watch,
 ) -> Loop:
     """Return the loop at its start or where it was interrupted. Its state is saved: from here on it can be resumed."""
-    contract = recipe.contract
+    contract = contract_of(recipe.backbone, recipe.size)
     training = load_photos(splits["train"], partial(read_uncropped, contract=contract), CACHE_BYTES)
     rest_bytes = CACHE_BYTES - training.cached_bytes()
     validation = load_photos(splits["validation"], partial(load_image, contract=contract), rest_bytes)
     loop = Loop(
-        learner=_learner(recipe, training, len(splits["train"].classes), resumed=resumed),
+        learner=_learner(recipe, training, len(splits["train"].classes), team, resumed=resumed),
         recipe=recipe,
         classes=splits["train"].classes,
         train=Samples(training, Finish(contract, recipe.augment)),
@@ -78,21 +79,25 @@ def open_loop(
         progress=progress,
         checkpoints=checkpoints,
         recorder=recorder,
+        team=team,
         watch=watch,
     )
     if resumed:
         loop.learner.restore(checkpoints.load_last())
-    else:
+    elif team.is_first:
         checkpoints.start()
+    team.wait()
+    if not resumed:
         loop.save(best=None)
     return loop
 
 
-def _learner(recipe: Recipe, training: Photos, num_classes: int, *, resumed: bool) -> Learner:
+def _learner(recipe: Recipe, training: Photos, num_classes: int, team: Team, *, resumed: bool) -> Learner:
     torch.manual_seed(recipe.seed)
     weights = SCRATCH if resumed else recipe.weights  # a resumed run has its own; the file may be gone
     network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
-    return Learner(network, recipe, pick_device(), _class_weights(training) if recipe.class_weights else None)
+    class_weights = _class_weights(training) if recipe.class_weights else None
+    return Learner(team.prepare(network), recipe, team.device, class_weights, team)
 
 
 def _class_weights(photos: Photos) -> Tensor:

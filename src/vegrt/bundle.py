@@ -148,7 +148,7 @@ def changing(path: Path) -> Iterator[Staging]:
     except OSError as error:
         raise BundleError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
     _finish_commit(path)
-    with _locked(path):
+    with locked(path):
         for abandoned in path.glob(".staging-*"):  # of a process that was killed: a living one would hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
         with _staging(path) as staging:
@@ -230,7 +230,7 @@ def _parse(value: Any, path: Path) -> Manifest:
 def _finish_commit(path: Path) -> None:
     """Move a committed change into place, if there is one. Does nothing otherwise; may be repeated."""
     if (path / COMMIT).is_dir():
-        with _locked(path):
+        with locked(path):
             _move_commit(path)
 
 
@@ -272,8 +272,8 @@ def _leaves(name: str) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the bundle's folder against other processes that change it. Raises BundleError when one does already."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder against other processes that change it. Raises BundleError when one does already."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, data, inference, training
+from vegrt.commands import artifacts, data, inference, runs, training, tuning
 from vegrt.errors import VegrtError
 
 
@@ -29,7 +29,7 @@ class _Group(TyperGroup):
             typer.echo(f"vegrt: {' '.join(str(error).split())}", err=True)
             raise SystemExit(1) from error
         except KeyboardInterrupt as error:
-            note = f" {error}" if str(error) else ""
+            note = f"; {error}" if str(error) else ""
             typer.echo(f"vegrt: interrupted{note}", err=True)
             raise SystemExit(130) from error
         except BrokenPipeError as error:  # `vegrt infer ... | head`
@@ -41,8 +41,10 @@ app = typer.Typer(
     cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
 )
 app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
 for _command in (
     training.train,
+    tuning.tune,
     artifacts.export,
     artifacts.evaluate,
     artifacts.bench,

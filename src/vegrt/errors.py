@@ -4,6 +4,7 @@ VegrtError              one clear line: subject, what was found, what was expect
 ├── DataError           look at the photos or the data folder
 ├── BundleError         look at the bundle: missing, damaged, too new, or lacking an artifact
 ├── ModelError          look at the network: weights that do not fit, an export that lost parity
+│   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
 └── MissingExtraError   install something; the message is the pip command
 """
@@ -28,6 +29,10 @@ class BundleError(VegrtError):
 
 class ModelError(VegrtError):
     """A network, checkpoint or graph that cannot be used."""
+
+
+class DivergedError(ModelError):
+    """A training whose loss or gradient is no longer finite."""
 
 
 class EngineError(VegrtError):

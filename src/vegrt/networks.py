@@ -5,8 +5,10 @@ It lives here and not in train/ because export and the torch runner build networ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -15,23 +17,29 @@ import torchvision
 from torch import Tensor, nn
 
 from vegrt.bundle import Bundle
-from vegrt.errors import ModelError
-from vegrt.preprocess import Contract
+from vegrt.errors import ModelError, require
+from vegrt.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
 
 Head = Literal["gap", "classic"]
+TIMM = "timm:"  # what the names of timm's models begin with
+_Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """One torchvision architecture.
+    """One architecture.
 
+    builder: takes torchvision's or timm's arguments.
     head: attribute whose last Linear is the classifier. stages: module prefixes from the input on, in freezing order.
+    mean, std: what its weights were trained with, per RGB channel of pixels in [0, 1].
     """
 
     name: str
     builder: Callable[..., nn.Module]
     head: str
     stages: tuple[tuple[str, ...], ...]
+    mean: _Triple = IMAGENET_MEAN
+    std: _Triple = IMAGENET_STD
 
 
 _RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
@@ -52,10 +60,18 @@ BACKBONES = {backbone.name: backbone for backbone in _TABLE}
 
 
 def find_backbone(name: str) -> Backbone:
-    """Return the backbone of that name. Raises ModelError that lists the known ones."""
+    """Return the backbone of that name, `timm:NAME` for one of timm's. Raises ModelError that lists the known ones."""
+    if name.startswith(TIMM):
+        return _timm_backbone(name.removeprefix(TIMM))
     if name not in BACKBONES:
-        raise ModelError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}")
+        raise ModelError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}, or {TIMM}NAME")
     return BACKBONES[name]
+
+
+def contract_of(backbone: str, size: int) -> Contract:
+    """Return how photos become this backbone's input."""
+    found = find_backbone(backbone)
+    return Contract(size, size, found.mean, found.std)
 
 
 def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: bool = False) -> nn.Module:
@@ -65,6 +81,8 @@ def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: 
     layer (15 M parameters instead of 138 M); `classic` keeps them.
     """
     backbone = find_backbone(name)
+    if name.startswith(TIMM):
+        return backbone.builder(pretrained=imagenet, num_classes=num_classes)
     network: Any = backbone.builder(weights="DEFAULT" if imagenet else None)
     if name == "vgg16" and head == "gap":
         network.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -76,6 +94,33 @@ def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: 
     else:
         network.classifier[-1] = nn.Linear(network.classifier[-1].in_features, num_classes)
     return cast(nn.Module, network)
+
+
+@cache
+def _timm_backbone(name: str) -> Backbone:
+    """Return what timm knows of its model. Every part with weights is a stage, so are the steps of a sequence of parts."""
+    timm = require("timm", "timm")
+    if (architecture := name.partition(".")[0]) not in (known := timm.list_models()):
+        near = ", ".join(get_close_matches(architecture, known, n=5)) or "none of a similar name"
+        raise ModelError(f"backbone {TIMM}{name}: timm {timm.__version__} has no such model; it has {near}")
+    builder = partial(timm.create_model, name)
+    with torch.device("meta"):
+        network: Any = builder(pretrained=False)
+    config, head = network.pretrained_cfg, network.pretrained_cfg.get("classifier")
+    if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Linear):
+        raise ModelError(f"backbone {TIMM}{name}: its classifier is not one linear layer; choose another model")
+    stages = tuple((stage,) for stage in _parts(network) if not head.startswith(stage))
+    return Backbone(f"{TIMM}{name}", builder, head, stages, tuple(config["mean"]), tuple(config["std"]))
+
+
+def _parts(network: nn.Module) -> Iterator[str]:
+    for name, child in network.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from (
+                f"{name}.{step}" for step, part in child.named_children() if any(True for _ in part.parameters())
+            )
+        elif any(True for _ in child.parameters()):
+            yield name
 
 
 class Deployed(nn.Module):

@@ -133,7 +133,7 @@ def test_killed_runs_end_with_the_same_weights(
     assert_same_weights(out, reference.path)
 
 
-def test_ctrl_c_saves_within_the_epoch_and_says_how_to_go_on(
+def test_ctrl_c_saves_within_the_epoch(
     reference: Bundle, colours: Path, tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, db = tmp_path / "interrupted", tmp_path / "runs.db"
@@ -147,7 +147,7 @@ def test_ctrl_c_saves_within_the_epoch_and_says_how_to_go_on(
     with pytest.raises(KeyboardInterrupt):
         train(colours, out, tiny_recipe, runs_db=db)
     finger.join()
-    assert "repeat the command with --resume" in caplog.text
+    assert "interrupted in epoch 4 after step " in caplog.text
     progress = Checkpoints(out).load_progress()
     assert progress is not None
     assert progress.sums.steps > 0

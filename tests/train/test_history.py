@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.train.history import Recorder, compare, delete_run, list_runs, load_run
+from vegrt.train.history import Recorder, compare, delete_runs, list_runs, load_run
 from vegrt.train.records import EpochRecord
 
 RECORD = EpochRecord(1, "all", 0.9, 0.5, 0.8, 0.6, 1e-4, 50.0, 3.0, {"layer1": 0.25})
@@ -50,11 +51,39 @@ def test_compare_shows_what_differs_and_what_it_brought(tmp_path: Path) -> None:
     assert rows["validation_loss"] == (0.4, None)
 
 
+def test_a_run_is_named_by_a_unique_beginning_or_as_the_last(tmp_path: Path) -> None:
+    db = tmp_path / "runs.db"
+    for run in ("abc1", "abd2", "b"):
+        record_run(db, run)
+        time.sleep(0.002)  # started is kept in milliseconds
+    assert [load_run(db, name).id for name in ("abc", "abd2", "last")] == ["abc1", "abd2", "b"]
+    with pytest.raises(VegrtError, match="run 'ab' may be abd2, abc1; give more of the id"):
+        load_run(db, "ab")
+    with pytest.raises(VegrtError, match="no run ''"):
+        load_run(db, "")
+
+
+def test_the_speed_of_the_head_phase_is_not_that_of_the_run(tmp_path: Path) -> None:
+    db, recorder = tmp_path / "runs.db", Recorder(tmp_path / "runs.db", "a")
+    recorder.start({}, data=Path("d"), bundle=Path("b"))
+    assert load_run(db, "a").summary()["images_per_s"] is None
+    recorder.epoch(replace(RECORD, phase="head", images_per_s=9000.0))
+    assert load_run(db, "a").images_per_s() == 9000.0
+    for epoch, speed in ((2, 40.0), (3, 50.0), (4, 52.0)):
+        recorder.epoch(replace(RECORD, epoch=epoch, images_per_s=speed))
+    assert load_run(db, "a").images_per_s() == 50.0
+
+
 def test_delete_takes_the_epochs_along(tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     record_run(db, "a")
     record_run(db, "b")
-    delete_run(db, "a")
+    Recorder(db, "b").end("finished")
+    with pytest.raises(VegrtError, match="run a is recorded as running; if it was killed, delete it with --force"):
+        delete_runs(db, ["b", "a"])
+    assert len(list_runs(db)) == 2
+    Recorder(db, "a").end("finished")
+    assert delete_runs(db, ["a", "a"]) == ["a"]
     assert [run.id for run in list_runs(db)] == ["b"]
     record_run(db, "a", losses=())
     assert load_run(db, "a").epochs == ()
@@ -85,9 +114,10 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "absent.db").exists()
     db = tmp_path / "runs.db"
     record_run(db, "a")
-    for action in (load_run, delete_run):
+    for action in (lambda: load_run(db, "zz"), lambda: delete_runs(db, ["a", "zz"], force=True)):
         with pytest.raises(VegrtError, match="no run 'zz'; known are a"):
-            action(db, "zz")
+            action()
+    assert load_run(db, "a").id == "a"
     foreign = tmp_path / "text.db"
     foreign.write_text("this is no database, but long enough to be read as one" * 20)
     with pytest.raises(VegrtError, match="run history cannot be used"):

@@ -58,6 +58,13 @@ def test_refuses_a_file_that_is_not_toml(tmp_path: Path, content: bytes) -> None
         make_recipe(tmp_path / "absent.toml")
 
 
+def test_a_written_recipe_is_read_as_it_was(tmp_path: Path) -> None:
+    recipe = Recipe(weights='a "file"\\é😀\t.pth', lr=1e-9, weight_decay=0.1 + 0.2, class_weights=True)
+    file = tmp_path / "recipe.toml"
+    file.write_text(recipe.to_toml(), encoding="utf-8")
+    assert make_recipe(file) == recipe
+
+
 def test_changes_name_both_values_and_ignore_workers() -> None:
     old, new = Recipe(lr=1e-3, workers=0), Recipe(lr=2e-3, workers=4)
     assert changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vegrt.commands.options import DataOption
 
-
-class Backbone(str, Enum):
-    """What --backbone takes; the table is vegrt.networks.BACKBONES, which this file must not import."""
-
-    resnet18 = "resnet18"
-    resnet50 = "resnet50"
-    vgg16 = "vgg16"
-    efficientnet_b0 = "efficientnet_b0"
-    mobilenet_v2 = "mobilenet_v2"
+# what `tune` takes too
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(help="resnet18, resnet50, vgg16, efficientnet_b0, mobilenet_v2, or timm:NAME for one of timm's."),
+]
+WeightsOption = Annotated[str | None, typer.Option(help="imagenet, none, or a .safetensors or .pth file.")]
+RecipeOption = Annotated[Path | None, typer.Option(help="TOML file with any key of the recipe; flags win.")]
+HeadOption = Annotated[str | None, typer.Option(help="vgg16 only: gap (15 M parameters) or classic (138 M).")]
+SizeOption = Annotated[int | None, typer.Option(help="Model input's side, in pixels.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Epochs in which all layers learn.")]
+EpochsHeadOption = Annotated[int | None, typer.Option(help="Epochs of the head alone, before that.")]
+BatchSizeOption = Annotated[int | None, typer.Option(help="Photos in a training step.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")]
+RunsOption = Annotated[Path, typer.Option(help="SQLite file that records every epoch.")]
 
 
 def train(
+    ctx: typer.Context,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Bundle folder to write, such as models/resnet18.")],
-    backbone: Annotated[Backbone | None, typer.Option(help="Architecture.")] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a .safetensors or .pth file.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="TOML file with any key of the recipe; flags win.")] = None,
-    head: Annotated[str | None, typer.Option(help="vgg16 only: gap (15 M parameters) or classic (138 M).")] = None,
-    size: Annotated[int | None, typer.Option(help="Model input's side, in pixels.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs in which all layers learn.")] = None,
-    epochs_head: Annotated[int | None, typer.Option(help="Epochs of the head alone, before that.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Photos in a training step.")] = None,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    recipe: RecipeOption = None,
+    head: HeadOption = None,
+    size: SizeOption = None,
+    epochs: EpochsOption = None,
+    epochs_head: EpochsHeadOption = None,
+    batch_size: BatchSizeOption = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of all layers.")] = None,
     lr_head: Annotated[float | None, typer.Option(help="Peak learning rate of the head alone.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the steps in which the rate rises.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's, on matrices only.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread over all classes.")] = None,
+    class_weights: Annotated[bool | None, typer.Option(help="Weigh classes by inverse frequency.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient; 0 is off.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of averaged weights, per step; 0 is off.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without progress before it stops; 0 is never.")] = None,
     freeze_until: Annotated[str | None, typer.Option(help="Last stage that keeps its weights.")] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Versions of each photo kept behind frozen stages; 0: none.")
+    ] = None,
     augment: Annotated[str | None, typer.Option(help="none, light or full.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    seed: SeedOption = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode; -1 chooses.")] = None,
+    compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted training of --out.")] = False,
-    runs: Annotated[Path, typer.Option(help="SQLite file that records every epoch.")] = Path("runs.db"),
+    runs: RunsOption = Path("runs.db"),
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard scalars of every epoch.")] = None,
 ) -> None:
     """Train on DATA and write a bundle.
 
@@ -47,20 +66,21 @@ def train(
     from vegrt.errors import require
 
     require("torchvision", "train")
+    if tensorboard is not None:
+        require("tensorboard", "tensorboard")
     from vegrt.train.fit import saved_recipe
     from vegrt.train.fit import train as run_training
-    from vegrt.train.recipe import make_recipe
+    from vegrt.train.recipe import Recipe, make_recipe
 
-    flags: dict[str, Any] = {
-        "backbone": backbone.value if backbone else None,
-        "weights": weights,
-        "head": head,
-        "size": size,
-    }
-    flags |= {"epochs": epochs, "epochs_head": epochs_head, "batch_size": batch_size, "lr": lr, "lr_head": lr_head}
-    flags |= {"freeze_until": freeze_until, "augment": augment, "seed": seed}
+    known = {field.name for field in fields(Recipe)}
+    flags = {name.rstrip("_"): value for name, value in ctx.params.items() if name.rstrip("_") in known}
     given = recipe is not None or any(value is not None for value in flags.values())
     kept = saved_recipe(out) if resume and not given else None
-    bundle = run_training(data, out, kept or make_recipe(recipe, **flags), resume=resume, runs_db=runs)
+    chosen = kept or make_recipe(recipe, **flags)
+    try:
+        bundle = run_training(data, out, chosen, resume=resume, runs_db=runs, tensorboard=tensorboard)
+    except KeyboardInterrupt as error:
+        note = "to go on, repeat the command with --resume" if saved_recipe(out) else ""
+        raise KeyboardInterrupt(note) from error
     summary = bundle.manifest.training
     typer.echo(f"{out}: validation accuracy {summary['validation_accuracy']:.2%} in epoch {summary['best_epoch']}")

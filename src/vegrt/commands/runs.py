@@ -1,0 +1,127 @@
+"""vegrt runs: what the recorded trainings brought, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vegrt.commands.options import JsonOption, show
+
+if TYPE_CHECKING:
+    from vegrt.train.history import Run
+
+app = typer.Typer(help="List, explain, compare and delete recorded trainings.")
+
+_DEFAULT = Path("runs.db")
+RunsOption = Annotated[
+    Path | None,
+    typer.Option("--runs", help="SQLite file that vegrt train wrote; default: runs.db.", show_default=False),
+]
+RunArgument = Annotated[str, typer.Argument(metavar="ID", help="A run, the beginning of its id, or last.")]
+
+
+@app.callback(invoke_without_command=True)
+def runs_list(ctx: typer.Context, runs: RunsOption = None, as_json: JsonOption = False) -> None:
+    """List the recorded trainings, newest first.
+
+    Status, epochs, the best epoch's accuracy and loss on the validation split, and speed.
+    """
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = runs, as_json
+        return
+    from vegrt.report.run_text import runs_table
+    from vegrt.train.history import list_runs
+
+    found = list_runs(runs or _DEFAULT)
+    show({"runs": [run.summary() for run in found]} if as_json else runs_table(found), as_json)
+
+
+@app.command("show")
+def runs_show(
+    ctx: typer.Context,
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write one offline HTML page.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Folder for the charts as PNG files.")] = None,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain one training.
+
+    Overfitting, the gap to new photos, gradients of each stage, confusions, and the photos that were hardest.
+    """
+    from vegrt.report.run_text import describe, run_text
+    from vegrt.train.history import load_run
+
+    db, as_json = _common(ctx, runs, as_json)
+    found = load_run(db, run)
+    written = _write(found, out, png)
+    if as_json:
+        show(describe(found) | {"written": [str(path) for path in written]}, True)
+        return
+    show(run_text(found), False)
+    for path in written:
+        typer.echo(f"written: {path}")
+
+
+@app.command("compare")
+def runs_compare(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID ID...", help="Runs, as for show.")],
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare trainings.
+
+    The recipe entries that differ, and what each one's best epoch reached.
+    """
+    from vegrt.report.run_text import comparison_table
+    from vegrt.train.history import compare
+
+    db, as_json = _common(ctx, runs, as_json)
+    rows = compare(db, ids)
+    show(rows if as_json else comparison_table(rows), as_json)
+
+
+@app.command("delete")
+def runs_delete(
+    ctx: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Runs, as for show.")],
+    force: Annotated[bool, typer.Option("--force", help="Also one recorded as running, as a killed one is.")] = False,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete recorded trainings.
+
+    All those named or none; their bundles stay.
+    """
+    from vegrt.train.history import delete_runs
+
+    db, as_json = _common(ctx, runs, as_json)
+    deleted = delete_runs(db, ids, force=force)
+    show({"deleted": deleted}, True) if as_json else typer.echo(f"deleted: {', '.join(deleted)}")
+
+
+def _write(run: Run, out: Path | None, png: Path | None) -> list[Path]:
+    """Write the page and the charts that were asked for; return the files."""
+    written: list[Path] = []
+    if out is not None:
+        from vegrt.report.run_page import write_run_page
+
+        write_run_page(run, out)
+        written.append(out)
+    if png is not None:
+        from vegrt.report.page import require_charts
+
+        require_charts()
+        from vegrt.report.run_charts import write_pngs
+
+        written += write_pngs(run, png)
+    return written
+
+
+def _common(ctx: typer.Context, runs: Path | None, as_json: bool) -> tuple[Path, bool]:
+    """Return the options that may stand before the sub-command as well as after it."""
+    before, json_before = ctx.obj
+    return runs or before or _DEFAULT, as_json or json_before

@@ -1,0 +1,72 @@
+"""vegrt tune: photos to a recipe and its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegrt.commands.options import DataOption, JsonOption, show
+from vegrt.commands.training import (
+    BackboneOption,
+    BatchSizeOption,
+    EpochsHeadOption,
+    EpochsOption,
+    HeadOption,
+    RecipeOption,
+    RunsOption,
+    SeedOption,
+    SizeOption,
+    WeightsOption,
+)
+
+
+def tune(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder of the study; its best bundle is OUT/best.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of an interrupted call included.")],
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    recipe: RecipeOption = None,
+    head: HeadOption = None,
+    size: SizeOption = None,
+    epochs: EpochsOption = None,
+    epochs_head: EpochsHeadOption = None,
+    batch_size: BatchSizeOption = None,
+    seed: SeedOption = None,
+    runs: RunsOption = Path("runs.db"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find a better recipe by trials.
+
+    Searches learning rates, weight decay, augmentation and frozen stages, around the recipe's own values, by the loss on
+    DATA/validation. After an interruption the same command goes on. OUT/best.toml is the best recipe, for train --recipe.
+    """
+    from vegrt.errors import require
+
+    require("torchvision", "train")
+    require("optuna", "tune")
+    from vegrt.train.recipe import make_recipe
+    from vegrt.train.trials import trials_table
+    from vegrt.train.tune import tune as run_tuning
+
+    start = make_recipe(
+        recipe,
+        backbone=backbone,
+        weights=weights,
+        head=head,
+        size=size,
+        epochs=epochs,
+        epochs_head=epochs_head,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    tuned = run_tuning(data, out, start, trials=trials, runs_db=runs)
+    if as_json:
+        show(tuned.to_dict(), True)
+        return
+    show(trials_table(tuned.trials), False)
+    if tuned.importance:
+        typer.echo("importance: " + ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items()))
+    typer.echo(f"best: {tuned.best}, made again by: vegrt train --recipe {tuned.recipe}")

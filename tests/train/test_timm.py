@@ -1,0 +1,58 @@
+"""Models of timm take the same way as torchvision's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vegrt.errors import ModelError
+from vegrt.export.model import export_fp32, serialize
+from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.ort import open_onnxruntime
+from vegrt.networks import build_network, contract_of, find_backbone
+from vegrt.train.cut import cut
+from vegrt.train.fit import train
+from vegrt.train.freeze import frozen_modules, parameters_by_stage
+from vegrt.train.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_contract_and_stages_come_from_timm() -> None:
+    backbone = find_backbone("timm:vit_tiny_patch16_224")
+    assert contract_of(backbone.name, 224).mean == (0.5, 0.5, 0.5)
+    network = build_network(backbone.name, 3)
+    groups = parameters_by_stage(network, backbone)
+    assert list(groups)[-1] == "rest"  # the position embedding
+    assert sum(map(len, groups.values())) == len(list(network.parameters()))
+
+
+def test_frozen_stages_of_timm_can_be_cut_off() -> None:
+    backbone = find_backbone("timm:mobilenetv3_small_050")
+    network = build_network(backbone.name, 3).eval()
+    first, rest = cut(network, backbone, "blocks.2")
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(rest(first(images)), network(images))
+    frozen = frozen_modules(network, backbone, "blocks.2")
+    parameters = {id(parameter) for module in frozen for parameter in module.parameters()}
+    assert {id(parameter) for parameter in first.parameters()} == parameters
+
+
+@pytest.mark.parametrize(("name", "message"), [("resnet19x", "has no such model; it has resnet1"), ("zzz", "none of")])
+def test_unknown_names_are_answered_with_similar_ones(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        find_backbone(f"timm:{name}")
+
+
+def test_a_trained_one_becomes_onnx_that_answers_like_torch(colours: Path, tmp_path: Path) -> None:
+    recipe = Recipe(
+        backbone="timm:mobilenetv3_small_050", weights="none", size=32, batch_size=8, epochs_head=0, epochs=1
+    )
+    bundle = train(colours, tmp_path / "small", recipe)
+    (tmp_path / "fp32.onnx").write_bytes(serialize(export_fp32(bundle)))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    answers = open_onnxruntime(tmp_path / "fp32.onnx").logits(pixels)
+    np.testing.assert_allclose(answers, TorchRunner(bundle).logits(pixels), rtol=1e-3, atol=1e-4)
