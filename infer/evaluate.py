@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,13 @@ BATCH = 32
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
 
-def evaluate(bundle: Bundle, split: Split, chosen: list[Candidate], *, margin: float) -> dict[str, Any]:
+def evaluate(
+    bundle: Bundle, split: Split, chosen: list[Candidate], *, margin: float, leaked: Collection[str] | None = None
+) -> dict[str, Any]:
     """Return the body of an evaluation result (docs/results-format.md).
 
     chosen: the first is the reference that the others are compared with. margin: of the gate, in percentage points.
+    leaked: photos, as `Split.relative` names them, without which every figure is given a second time; None: no audit.
     Raises DataError when the split's classes are not the bundle's, or when no photo is readable.
     """
     if split.classes != bundle.manifest.classes:
@@ -37,19 +41,42 @@ def evaluate(bundle: Bundle, split: Split, chosen: list[Candidate], *, margin: f
     warn_unreadable(errors, len(split))
     if not kept:
         raise DataError(f"{split.root}: none of {len(split)} photos is readable; nothing to evaluate")
+    return {"unreadable": errors, **judged(bundle, split, kept, logits, margin=margin, leaked=leaked)}
+
+
+def judged(
+    bundle: Bundle,
+    split: Split,
+    kept: list[int],
+    logits: Mapping[Candidate, NDArray[np.float32]],
+    *,
+    margin: float,
+    leaked: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Return the result's figures. kept: the positions of the photos that the (N, K) logits are of; the first is the
+    reference.
+    """
     labels = np.array([split.photos[index].label for index in kept])
-    reference = logits[chosen[0]]
-    rows = [_row(bundle, one, logits[one], reference, labels, margin, is_reference=one is chosen[0]) for one in chosen]
+    names = [split.relative(split.photos[index]) for index in kept]
+    clean = None if leaked is None else np.array([name not in leaked for name in names])
+    reference = next(iter(logits.values()))
+    rows = []
+    for candidate, values in logits.items():
+        figures = partial(_figures, margin=margin, is_reference=values is reference)
+        row = {**describe(bundle, candidate), **figures(values, reference, labels)}
+        if clean is not None and clean.any():
+            row["without_leaks"] = figures(values[clean], reference[clean], labels[clean])
+        rows.append(row)
     return {
         "split": split.name,
         "data_fingerprint": split.fingerprint(),
         "images": len(kept),
-        "unreadable": errors,
+        "leaked": None if clean is None else int((~clean).sum()),
         "classes": list(split.classes),
         "margin_points": margin,
         "confidence": CONFIDENCE,
         "candidates": rows,
-        "predictions": _predictions(split, kept, labels, logits),
+        "predictions": _predictions(names, labels, logits),
     }
 
 
@@ -87,20 +114,27 @@ def evaluation_table(body: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{body['images']} {body['split']} images, margin {body['margin_points']} points")
-    for heading in ("candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "gate"):
+    clean = bool(body["leaked"])
+    headings = ["candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "gate"]
+    for heading in [*headings, f"top-1 % without {body['leaked']} leaked"] if clean else headings:
         table.add_column(heading)
     for row in body["candidates"]:
-        paired, top1 = row["paired"], row["top1"]
+        paired = row["paired"]
         low, value, high = (100 * paired["drop"][key] for key in ("low", "value", "high"))
         table.add_row(
             row["key"],
-            f"{100 * top1['value']:.2f} ({100 * top1['low']:.2f} to {100 * top1['high']:.2f})",
+            _percent(row["top1"]),
             f"{value:+.2f} ({low:+.2f} to {high:+.2f})",
             str(paired["flips"]),
             f"{paired['mcnemar_p']:.3f}",
             row["gate"]["verdict"],
+            *([_percent(row["without_leaks"]["top1"])] if clean and "without_leaks" in row else []),
         )
     return table
+
+
+def _percent(interval: Mapping[str, float]) -> str:
+    return f"{100 * interval['value']:.2f} ({100 * interval['low']:.2f} to {100 * interval['high']:.2f})"
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -118,16 +152,15 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def _row(
-    bundle: Bundle,
-    candidate: Candidate,
+def _figures(
     logits: NDArray[np.float32],
     reference: NDArray[np.float32],
     labels: NDArray[np.int_],
-    margin: float,
     *,
+    margin: float,
     is_reference: bool,
 ) -> dict[str, Any]:
+    """Return all figures of (N, K) logits, paired with the reference's on the same images."""
     probabilities, top1 = softmax(logits), logits.argmax(axis=1)
     count, classes = len(labels), logits.shape[1]
     right = top1 == labels
@@ -136,7 +169,6 @@ def _row(
     confusion = np.bincount(labels * classes + top1, minlength=classes * classes).reshape(classes, classes)
     paired = compare(reference.argmax(axis=1), top1, labels)
     return {
-        **describe(bundle, candidate),
         "top1": asdict(wilson(int(right.sum()), count)),
         "top3": asdict(wilson(int(top3.any(axis=1).sum()), count)),
         "nll": float(-np.log(own).mean()),
@@ -183,11 +215,11 @@ def _reference_gate() -> dict[str, Any]:
 
 
 def _predictions(
-    split: Split, kept: list[int], labels: NDArray[np.int_], logits: Mapping[Candidate, NDArray[np.float32]]
+    names: list[str], labels: NDArray[np.int_], logits: Mapping[Candidate, NDArray[np.float32]]
 ) -> dict[str, Any]:
     """Return, per readable photo in order: its name, label, and each candidate's top-1 with its probability."""
     return {
-        "paths": [split.relative(split.photos[index]) for index in kept],
+        "paths": names,
         "labels": labels.tolist(),
         "candidates": {
             str(candidate): {

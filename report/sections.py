@@ -25,6 +25,7 @@ def bundle_article(facts: Facts, data: Path | None) -> Html:
     parts = [
         _verdict(facts, conclusion),
         _comparison(facts, compared),
+        _leaks(facts),
         _charts(facts, compared),
         _confusion(facts, conclusion),
         section("Photos that changed their answer", gallery(facts, data)),
@@ -68,6 +69,27 @@ def _comparison(facts: Facts, compared: Sequence[Row]) -> Html:
     return section(
         "Comparison", table(title, HEADS, lines, text_columns=2), element("p", " ".join(notes), class_="note")
     )
+
+
+def _leaks(facts: Facts) -> Html:
+    """Return every candidate's accuracy with and without the leaked test photos; nothing without an audit."""
+    rows = [(row, row["without_leaks"]) for row in facts.evaluated() if "without_leaks" in row]
+    if not facts.evaluation or not rows:
+        return Html("")
+    lines = []
+    for whole, clean in rows:
+        drop, verdict = clean["paired"]["drop"], clean["gate"]["verdict"]
+        interval = f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})"
+        badge = element("span", verdict, class_=f"badge {verdict.lower()}")
+        tops = (f"{100 * figures['top1']['value']:.2f}" for figures in (whole, clean))
+        lines.append((whole["key"], *tops, interval, str(clean["paired"]["flips"]), badge))
+    leaked, images = facts.evaluation["leaked"], facts.evaluation["images"]
+    text = (
+        f"{leaked:,} of {images:,} test photos have a near duplicate in train or validation, by the audit. The last three "
+        f"columns are of the other {images - leaked:,}."
+    )
+    heads = ("candidate", "top-1 %, all", "top-1 %, clean", "drop, points", "flips", "gate")
+    return section("With and without leaked photos", element("p", text), table("Leaks", heads, lines, text_columns=1))
 
 
 def _charts(facts: Facts, compared: Sequence[Row]) -> Html:

@@ -55,6 +55,21 @@ def test_the_whole_job(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     assert all(check["passed"] for check in checks)
 
 
+def test_evaluate_takes_the_audit_that_is_of_its_photos(
+    bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(bundle.path, tmp_path / "m")
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copy(photos / "train/Beet/000.jpg", tmp_path / "photos/test/Beet/leak.jpg")
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "m", "--runtime", "torch", "--json", "--data"]
+    assert call("data", "audit", "photos").exit_code == 0
+    assert json.loads(call(*words, "photos").stdout)["leaked"] == 1
+    assert json.loads(call(*words, photos).stdout)["leaked"] is None
+    assert "evaluating without it" in caplog.text
+    assert "made for other photos" in failure(*words, photos, "--audit", "audit/audit.json")
+
+
 def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     """The int8 model's place is taken by one whose classifier answers for the neighbouring class."""
     import onnx

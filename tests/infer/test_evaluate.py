@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from vegrt.dataset import Split, read_split
 from vegrt.errors import DataError
 from vegrt.infer.bench import bench
 from vegrt.infer.evaluate import calibration_error, compare, evaluate, gate, softmax, worst_verdict
-from vegrt.infer.open import Candidate
+from vegrt.infer.open import Candidate, describe
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.results import load_result, save_result
 from vegrt.preprocess import load_image
@@ -37,6 +38,21 @@ def test_an_evaluation_counts_what_torch_counts(bundle: Bundle, test_split: Spli
     first, second = (np.array(answers[row["key"]]["top1"]) for row in (reference, quantized))
     assert quantized["paired"]["flips"] == int((first != second).sum())
     assert body["predictions"]["paths"][0] == "Beet/000.jpg"
+
+
+def test_every_figure_is_given_again_without_leaked_photos(bundle: Bundle, test_split: Split) -> None:
+    leaked = [test_split.relative(photo) for photo in test_split.photos[:15]]
+    body = evaluate(bundle, test_split, CHOSEN, margin=0.5, leaked=leaked)
+    clean = replace(test_split, photos=test_split.photos[15:])
+    alone = evaluate(bundle, clean, CHOSEN, margin=0.5)
+    assert (body["leaked"], body["images"], alone["leaked"]) == (15, 60, None)
+    for row, same in zip(body["candidates"], alone["candidates"], strict=True):
+        assert row["without_leaks"] == {name: same[name] for name in row["without_leaks"]}
+        assert row["without_leaks"].keys() == row.keys() - {*describe(bundle, CHOSEN[0]), "without_leaks"}
+    everything = evaluate(
+        bundle, test_split, CHOSEN, margin=0.5, leaked=set(map(test_split.relative, test_split.photos))
+    )
+    assert "without_leaks" not in everything["candidates"][0]
 
 
 def test_unreadable_photos_are_listed_and_left_out(bundle: Bundle, photos: Path, tmp_path: Path) -> None:

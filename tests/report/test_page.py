@@ -158,8 +158,19 @@ def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
     write_report([make(measured=False, provenance=False)], tmp_path / "out.html")
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Not measured yet: vegrt bench" in words
-    assert not [title for title in ("Training", "Calibration", "Engines", "Accuracy against speed") if title in words]
+    assert not [
+        title for title in ("Training", "Calibration", "Engines", "Accuracy against speed", "leaked") if title in words
+    ]
     assert "How to reproduce" in words
+
+
+def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, tmp_path: Path) -> None:
+    bundle = make(audited=True)
+    write_report([bundle], tmp_path / "out.html")
+    words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
+    assert "180 of 900 test photos have a near duplicate in train or validation" in words
+    clean = load_result(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
+    assert f"{100 * clean['top1']['value']:.2f}" in words.partition("With and without leaked photos")[2]
 
 
 def test_without_evaluation_no_accuracy_is_claimed(make: Make, tmp_path: Path) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
-from vegrt.errors import VegrtError
+from vegrt.errors import DataError, VegrtError
 
+if TYPE_CHECKING:
+    from vegrt.dataset import Split
+
+log = logging.getLogger(__name__)
+
+AUDIT = Path("audit/audit.json")
 GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
 
 
@@ -46,11 +53,16 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     margin: Annotated[float, typer.Option(min=0.0, max=100.0, help="Largest drop that passes, in points.")] = 0.5,
     runtime: RuntimeOption = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help=f"audit.json of `vegrt data audit DATA`; default: {AUDIT}, if it is of this data."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy; the gate decides.
 
     Every variant and runtime that runs here, paired against fp32. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
+    With an audit, every figure a second time without the test photos that leaked from train or validation.
     """
     from vegrt.bundle import open_bundle
     from vegrt.dataset import find_split, read_split
@@ -61,7 +73,7 @@ def evaluate(
 
     opened = open_bundle(bundle)
     photos = read_split(data, find_split(split), opened.manifest.classes)
-    body = run_evaluation(opened, photos, candidates(opened, runtime), margin=margin)
+    body = run_evaluation(opened, photos, candidates(opened, runtime), margin=margin, leaked=_leaked(audit, photos))
     path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
@@ -141,6 +153,21 @@ def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         raise VegrtError(
             f"{bundle}: {len(failed)} of {len(checks)} checks failed ({', '.join(failed)}); export it again"
         )
+
+
+def _leaked(audit: Path | None, photos: Split) -> set[str] | None:
+    """Return the leaked photos of an audit: the one that was asked for, or the one that lies here and is of these photos."""
+    from vegrt.train.audit_file import load_audit
+
+    if audit is not None:
+        return load_audit(audit, photos)
+    if photos.name != "test" or not AUDIT.is_file():
+        return None
+    try:
+        return load_audit(AUDIT, photos)
+    except DataError as error:
+        log.info("%s; evaluating without it", error)
+        return None
 
 
 def _only(runtime: str | None) -> str:
