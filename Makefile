@@ -8,7 +8,7 @@ BACKBONE ?= resnet18
 WEIGHTS ?= imagenet
 BUNDLE ?= models/$(BACKBONE)
 REPORT ?= report.html
-IMAGES ?= $(DATA)/test
+IMAGES ?= $(if $(filter %.csv,$(DATA)),,$(DATA)/test)
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -71,7 +71,7 @@ need-data:
 	@test -n "$(DATA)" || { echo 'DATA is not set; expected: make train DATA=folder-with-train-validation-test' >&2; exit 2; }
 
 need-images:
-	@test "$(IMAGES)" != /test || { echo 'IMAGES is not set; expected: make infer IMAGES=folder' >&2; exit 2; }
+	@test -n "$(IMAGES)" -a "$(IMAGES)" != /test || { echo 'IMAGES is not set; expected: make infer IMAGES=folder' >&2; exit 2; }
 
 train: need-data $(READY)
 	$(VEGRT) train --data $(DATA) --backbone $(BACKBONE) --weights $(WEIGHTS) --out $(BUNDLE) \

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
 from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration, calibrate
-from vegrt.dataset import SPLITS, Photo, Split, content_hash, read_split, warn_unreadable
+from vegrt.dataset import Photo, Split, content_hash, has_split, read_split, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.export.engines import add_engines
 from vegrt.export.fp16 import to_fp16
@@ -107,7 +107,7 @@ def _readable(split: Split, contract: Contract) -> tuple[list[Photo], list[str]]
 
 
 def _test_hashes(data: Path, classes: tuple[str, ...]) -> set[str]:
-    if not (data / SPLITS[2]).is_dir():
+    if not has_split(data, "test"):
         return set()
     return {content_hash(photo.path) for photo in read_split(data, "test", classes).photos}
 

@@ -23,7 +23,8 @@ def gallery(facts: Facts, data: Path | None) -> Html:
     if not flips:
         return element("p", f"None: every candidate answers like fp32 on all {facts.evaluation['images']:,} photos.")
     shown = flips[:MAX_SHOWN]
-    photos = [_thumbnail(data, facts.evaluation["split"], flip) for flip in shown]
+    root = _root(facts.evaluation, data)
+    photos = [_thumbnail(root, flip) for flip in shown]
     figures = [_figure(flip, photo, facts.evaluation["classes"]) for flip, photo in zip(shown, photos, strict=True)]
     more = len(flips) - len(shown)
     parts = [
@@ -77,9 +78,17 @@ def _answer(said: str, probability: float, right: bool) -> Html:
     return element("span", f"{mark} {said} {probability:.0%}", class_=name)
 
 
-def _thumbnail(data: Path | None, split: str, flip: Flip) -> Html | None:
+def _root(evaluation: dict[str, Any], data: Path | None) -> Path | None:
+    """Return the folder that the photos' names start from; None where there is no such split."""
+    try:
+        return read_split(data, evaluation["split"], evaluation["classes"]).root if data is not None else None
+    except DataError:
+        return None
+
+
+def _thumbnail(root: Path | None, flip: Flip) -> Html | None:
     """Return the photo as an <img>, or None when it cannot be read or its name leads out of the split."""
     name = PurePosixPath(flip.path)
-    if data is None or name.is_absolute() or ".." in name.parts:
+    if root is None or name.is_absolute() or ".." in name.parts:
         return None
-    return thumbnail(data / split / name, flip.path)
+    return thumbnail(root / name, flip.path)

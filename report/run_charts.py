@@ -82,12 +82,13 @@ def gradient_norms(run: Run) -> Spec:
         for stage, norm in record.gradient_norms.items()
         if norm > 0
     ]
-    colours = alt.Scale(domain=stages, range=list(_COLOURS[: len(stages)]))
+    many = len(stages) > len(_COLOURS)
+    colours = alt.Scale(scheme="viridis") if many else alt.Scale(domain=stages, range=list(_COLOURS[: len(stages)]))
     axis = alt.Axis(format="~g", tickCount=6)
     base = alt.Chart(alt.InlineData(values=data)).encode(
         x=EPOCH,
         y=alt.Y("norm:Q", title="gradient norm (log)", scale=alt.Scale(type="log"), axis=axis),
-        color=alt.Color("stage:N", scale=colours, legend=SERIES),
+        color=alt.Color("stage:O" if many else "stage:N", sort=stages, scale=colours, legend=SERIES),
         tooltip=["epoch:O", "stage:N", alt.Tooltip("norm:Q", format=".3g")],
     )
     return finish(base.mark_line(), base.mark_point(filled=True, size=44, opacity=1), height=220)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from vegrt.dataset import base_folder, read_split, read_splits
+from vegrt.dataset import base_folder, has_split, read_split, read_splits
 from vegrt.errors import DataError
 from vegrt.listing import relative_path
 
@@ -34,6 +35,16 @@ def test_a_listing_takes_the_place_of_the_folder(photos: Path, tmp_path: Path, m
     moved = next(photo for photo in listed["test"].photos if photo not in folders["test"].photos)
     assert listed["test"].relative(moved) == "train/Beet/003.jpg"
     assert base_folder(file) == photos.resolve()
+    assert has_split(file, "test")
+    assert not has_split(photos, "holdout")  # type: ignore[arg-type]
+
+
+def test_names_with_line_breaks_of_unicode_and_val_are_taken(photos: Path, tmp_path: Path) -> None:
+    odd = "a\u2028b.jpg"
+    shutil.copy(photos / "test/Beet/000.jpg", tmp_path / odd)
+    shutil.copy(photos / "test/Cress/000.jpg", tmp_path / "c.jpg")
+    (tmp_path / "list.csv").write_text(f"path,class,split\n{odd},Beet,val\nc.jpg,Cress,validation\n", encoding="utf-8")
+    assert [photo.path.name for photo in read_split(tmp_path / "list.csv", "validation").photos] == [odd, "c.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +59,7 @@ def test_a_listing_takes_the_place_of_the_folder(photos: Path, tmp_path: Path, m
         ("path,class,split\na.jpg,Beet,test\nb.jpg,Cress,test\n", r"2 listed photo\(s\) missing, such as .*a.jpg"),
         ("path,class,split\nlist.csv,Beet,test\n", "at least 2 expected"),
         ("path,class,split\r\n\udcff", "cannot be read"),
+        ('path,class,split\n"a.jpg,Beet,test\n' + 140_000 * "x", "line .*field larger"),
     ],
 )
 def test_what_makes_no_sense_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:

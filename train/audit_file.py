@@ -17,12 +17,12 @@ Photos are named by their path below DATA, with slashes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vegrt.dataset import Split, SplitName
+from vegrt.dataset import Split
 from vegrt.errors import DataError
 from vegrt.train.near import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 
@@ -98,14 +98,18 @@ def read_audit(path: Path) -> Audit:
         raise DataError(f"{path}: damaged audit ({error!r}); run: vegrt data audit DATA") from error
 
 
-def load_audit(path: Path, split: Split, *, seen_in: Sequence[SplitName] = ("train", "validation")) -> set[str]:
-    """Return the names, as `Split.relative` gives them, of the test photos that leaked from the splits `seen_in`.
+def load_audit(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[str]:
+    """Return the names, as `Split.relative` gives them, of the test photos that leaked from train or validation.
 
-    Validation counts by default: its photos chose the epoch and the int8 ranges.
-    Raises DataError when `split` is not the test split or not the one that was audited.
+    Validation counts: its photos chose the epoch and the int8 ranges. trained_on: the fingerprints of these two splits
+    when the model was trained.
+    Raises DataError when `split` is not the test split, or when any of the three is not what was audited.
     """
     if split.name != "test":
         raise DataError(f"{path}: names leaked photos of the test split; {split.name} was asked for")
     audit = read_audit(path)
     audit.check(split, path)
-    return {name for other in seen_in for name in audit.leaked_test_images[other]}
+    for name, fingerprint in trained_on.items():
+        if audit.fingerprints[name] != fingerprint:
+            raise DataError(f"{path}: its {name} photos are not those of the training; run: vegrt data audit DATA")
+    return {name for other in ("train", "validation") for name in audit.leaked_test_images[other]}

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -66,11 +68,13 @@ class Checkpoints:
         """Return where the unfinished run stands; None when there is none."""
         if not self.last.is_file():
             return None
-        return Progress.from_dict(json.loads(_read(self.last)[1]["progress"]))
+        with _opened(self.last) as file:
+            return Progress.from_dict(json.loads(file.metadata()["progress"]))
 
     def load_last(self) -> dict[str, Tensor]:
         """Return the tensors of the resume state."""
-        return _read(self.last)[0]
+        with _opened(self.last) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def remove(self) -> None:
         """Delete the state."""
@@ -85,9 +89,10 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
             raise VegrtError(f"{path}: writing failed ({error}); what was there is as it was") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise VegrtError(f"{path}: damaged ({error}); train again without --resume") from error

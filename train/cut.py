@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from vegrt.errors import ModelError
 from vegrt.networks import Backbone
 from vegrt.train.freeze import stage_names
 
@@ -43,9 +44,16 @@ def cut(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Module, 
     """Return the network in two parts, sharing its modules: all that the stages up to `until` decide, and the rest.
 
     What has no weights and no chance in it (activation, pooling) goes with the first part, whose output is then smaller.
+    Raises ModelError for a network whose outermost forward cannot be traced, draws by chance, or hands more than one
+    value from part to part.
     """
     leaves = {name for stage in (*backbone.stages, (backbone.head,)) for name in stage}
-    graph = _Tracer(leaves).trace(network)
+    try:
+        graph = _Tracer(leaves).trace(network)
+    except Exception as error:  # of whatever kind the network's own code raises when it is given proxies
+        raise ModelError(f"{backbone.name}: cannot be cut in two ({error!r:.200})") from error
+    if chances := [node for node in graph.nodes if node.op == "call_function" and "dropout" in str(node.target)]:
+        raise ModelError(f"{backbone.name}: cannot be cut in two ({chances[0]} draws by chance outside of all stages)")
     frozen = {name for stage in backbone.stages[: stage_names(backbone).index(until) + 1] for name in stage}
     last = max(index for index, node in enumerate(graph.nodes) if node.op == "call_module" and node.target in frozen)
     boundary = list(graph.nodes)[last]
@@ -60,6 +68,8 @@ def cut(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Module, 
     first.output(copies[boundary])
     behind = {boundary: second.placeholder("activations")}
     for node in list(graph.nodes)[len(copies) :]:
+        if missing := set(node.all_input_nodes) - behind.keys():
+            raise ModelError(f"{backbone.name}: cannot be cut behind {until}: {node} needs {missing.pop()} too")
         behind[node] = second.node_copy(node, behind.__getitem__)
     return fx.GraphModule(network, first), Rest(fx.GraphModule(network, second))
 
@@ -74,4 +84,4 @@ def _sole_follower(node: fx.Node, network: nn.Module) -> fx.Node | None:
         module: Any = network.get_submodule(str(user.target))
         inert = not isinstance(module, _DROPOUTS) and not any(True for _ in module.parameters())
         return user if inert else None
-    return None if "dropout" in str(user.target) else user
+    return user

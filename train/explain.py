@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vegrt.train.records import PHASES, EpochRecord
+from vegrt.train.records import PHASES, REST, EpochRecord
 
 Key = Literal[
     "guessing",
@@ -121,7 +121,7 @@ def gradients(epochs: Sequence[EpochRecord]) -> Finding:
     if not ratios:
         text = "No epoch has gradient norms of two stages: the head alone learns from features that are computed once."
         return Finding("no-gradients", False, "no gradients to compare", text)
-    first, *_, last = seen[0].gradient_norms
+    first, *_, last = (stage for stage in seen[0].gradient_norms if stage != REST)
     ratio = statistics.median(ratios)
     text = f"Gradient norm of {first}, the first stage that learns, relative to {last}: {ratio:.2g} "
     text += f"(median of {len(ratios)} epochs; {ratios[0]:.2g} in the first, {ratios[-1]:.2g} in the last). "
@@ -182,5 +182,5 @@ def _loss_gap(record: EpochRecord) -> float:
 
 def _gradient_ratio(record: EpochRecord) -> float | None:
     """Return the first stage's norm by the last one's; None where fewer than two stages have one."""
-    norms = list(record.gradient_norms.values())
+    norms = [norm for stage, norm in record.gradient_norms.items() if stage != REST]
     return norms[0] / norms[-1] if len(norms) > 1 and norms[-1] > 0 else None

@@ -6,9 +6,9 @@ from torch import nn
 
 from vegrt.errors import ModelError
 from vegrt.networks import Backbone
+from vegrt.train.records import REST
 
 HEAD = "head"
-REST = "rest"  # parameters outside all stages, which some of timm's models have
 
 
 def stage_names(backbone: Backbone) -> tuple[str, ...]:
@@ -28,10 +28,17 @@ def frozen_modules(network: nn.Module, backbone: Backbone, until: str) -> list[n
     return [network.get_submodule(name) for stage in backbone.stages[:count] for name in stage]
 
 
-def freeze(modules: list[nn.Module]) -> None:
-    """Stop the gradients of these modules. Their batch norms stay in use as they are: see `set_training`."""
+def freeze(network: nn.Module, backbone: Backbone, modules: list[nn.Module]) -> None:
+    """Stop the gradients of these modules, and of what lies outside all stages but beside the head.
+
+    Their batch norms stay in use as they are: see `set_training`.
+    """
     for module in modules:
         module.requires_grad_(False)
+    own = tuple(f"{name}." for stage in (*backbone.stages, (backbone.head.partition(".")[0],)) for name in stage)
+    for name, parameter in network.named_parameters():
+        if modules and not name.startswith(own):  # such as a position embedding
+            parameter.requires_grad_(False)
 
 
 def set_training(model: nn.Module, frozen: list[nn.Module]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vegrt.errors import ModelError
 from vegrt.progress import track
 from vegrt.train.data import Draw, Samples, load, ordered_batches
 from vegrt.train.device import precision
@@ -48,16 +49,24 @@ class Kept(Samples):
 def keep(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
     """Return both sets as activations of the learner's frozen stages, which it then skips.
 
-    As many versions as the recipe's `views` or as fit into KEPT_BYTES; where not even one does, both as they were.
+    As many versions as the recipe's `views` or as fit into KEPT_BYTES. Where there is no room for an augmented one, or the
+    network cannot be cut, both as they were. Every process of a team keeps all of them.
     """
     recipe = learner.recipe
-    prefix = learner.frozen_part()
+    wanted = 1 if recipe.augment == "none" else recipe.views
+    try:
+        prefix = learner.frozen_part()
+    except ModelError as error:
+        log.warning("%s; its frozen stages are computed at every step", error)
+        return train, validation
     plain = train.plain()
     size_bytes = _activations(prefix, plain, [[Draw(0)]], learner.device, recipe.workers, "")[0].nbytes
-    views = min(recipe.views, (KEPT_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
-    if views < 1:
+    views = min(wanted, (KEPT_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
+    if views < min(2, wanted):
         log.warning("activations behind %s do not fit into memory; computing them at every step", recipe.freeze_until)
         return train, validation
+    if views < wanted:
+        log.warning("only %d of %d versions of each photo fit into memory", views, wanted)
     log.info("keeping %d version(s) of each photo behind %s", views, recipe.freeze_until)
     versions = []
     for view in range(views):

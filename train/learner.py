@@ -80,7 +80,7 @@ class Learner:
         self.class_weights = None if class_weights is None else class_weights.to(device)
         self.network = channels_last(network.to(device))
         self.frozen = frozen_modules(self.network, backbone, recipe.freeze_until)
-        freeze(self.frozen)
+        freeze(self.network, backbone, self.frozen)
         self.stages = parameters_by_stage(self.network, backbone)
         self.optimizer = make_optimizer(self.network, recipe.lr, recipe.weight_decay)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False) if recipe.ema else None
@@ -113,6 +113,8 @@ class Learner:
     def connect(self) -> None:
         """Average the gradients with the other processes from now on."""
         self.model = self.team.connect(self.model)
+        if self.averaged is not None:
+            self.team.align(self.averaged)
 
     def frozen_part(self) -> nn.Module:
         """Return what the frozen stages do with uint8 (N, H, W, 3): the input of the model after `skip_frozen`."""

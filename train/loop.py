@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from vegrt.errors import DivergedError
+from vegrt.files import printable
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints
 from vegrt.train.data import Samples, epoch_batches, load, ordered_batches
@@ -66,7 +67,8 @@ class Loop:
                 self._epoch(interrupted)
 
     def add(self, record: EpochRecord) -> bool:
-        """Take note of a finished epoch. Return whether it is the best so far."""
+        """Take note of a finished epoch, as the first process saw it. Return whether it is the best so far."""
+        record = self.team.gather([record])[0]
         self.recorder.epoch(record)
         log.info(
             "epoch %d (%s): loss %.4f, validation loss %.4f, accuracy %.4f, %.1f images/s",
@@ -148,6 +150,7 @@ class Loop:
             self.progress.sums.steps,
             self.checkpoints.folder,
         )
+        self.team.wait()  # a process that ends makes torchrun stop the one that still writes
         raise KeyboardInterrupt
 
     def _explanation(self, judged: Judgement) -> dict[str, Any]:
@@ -163,7 +166,7 @@ class Loop:
     def _case(self, judged: Judgement, index: int) -> dict[str, Any]:
         photo = self.validation.photos.photos[index]
         return {
-            "photo": str(photo.path.absolute()),
+            "photo": printable(photo.path.absolute()),
             "label": self.classes[photo.label],
             "answer": self.classes[int(judged.answers[index])],
             "loss": judged.losses[index].item(),

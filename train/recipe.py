@@ -81,7 +81,8 @@ class Recipe:
     def to_toml(self) -> str:
         """Return the recipe as the text of a file that `make_recipe` takes."""
         # JSON's strings, numbers and booleans are TOML's, once nothing but control characters is escaped
-        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(self).items())
+        lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(self).items()]
+        return "".join(lines).replace("\x7f", "\\u007F")
 
 
 RANGES: dict[str, tuple[float, float]] = {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+REST = "rest"  # the gradients of parameters outside all stages, which some of timm's models have
 Phase = Literal["head", "all"]
 PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # for people, in their order
 

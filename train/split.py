@@ -12,7 +12,7 @@ import numpy as np
 
 from vegrt.dataset import SPLITS, SplitName, base_folder, read_splits
 from vegrt.errors import DataError
-from vegrt.files import write_text
+from vegrt.files import printable, write_text
 from vegrt.listing import COLUMNS, relative_path
 from vegrt.train.audit_file import Audit
 
@@ -35,6 +35,10 @@ def split_manifest(
         for split in splits.values()
         for photo in split.photos
     }
+    if unnameable := [name for name in classes if printable(Path(name)) != name]:
+        raise DataError(
+            f"{data}: {len(unnameable)} file name(s) that are not UTF-8, such as {printable(Path(unnameable[0]))}"
+        )
     for name in audit.unreadable:
         del classes[name]
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
@@ -61,8 +65,7 @@ def assign_splits(
     nowhere goes to the split that is least full.
     Raises DataError when a class is left without photos in some split.
     """
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise DataError(f"fractions {fractions}: expected three positive numbers whose sum is 1")
+    _check_fractions(fractions)
     targets = _targets(classes, fractions)
     room = dict(targets)
     random = np.random.default_rng(seed)
@@ -87,7 +90,13 @@ def read_fractions(text: str) -> Fractions:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError as error:
         raise DataError(f"fractions {text!r}: expected three numbers, such as 0.7,0.15,0.15") from error
+    _check_fractions((train, validation, test))
     return train, validation, test
+
+
+def _check_fractions(fractions: Fractions) -> None:
+    if not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-6):
+        raise DataError(f"fractions {fractions}: expected three positive numbers whose sum is 1")
 
 
 def _targets(classes: Mapping[str, str], fractions: Fractions) -> dict[tuple[SplitName, str], int]:

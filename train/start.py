@@ -31,6 +31,7 @@ Splits = Mapping[SplitName, Split]
 def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
     """Return the splits, after the cheap checks: errors that need no photo to be decoded are raised here."""
     check_stage(find_backbone(recipe.backbone), recipe.freeze_until)
+    contract_of(recipe.backbone, recipe.size)
     return read_splits(data)
 
 
@@ -97,7 +98,7 @@ def _learner(recipe: Recipe, training: Photos, num_classes: int, team: Team, *, 
     weights = SCRATCH if resumed else recipe.weights  # a resumed run has its own; the file may be gone
     network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
     class_weights = _class_weights(training) if recipe.class_weights else None
-    return Learner(team.prepare(network), recipe, team.device, class_weights, team)
+    return Learner(team.prepare(network, recipe.backbone), recipe, team.device, class_weights, team)
 
 
 def _class_weights(photos: Photos) -> Tensor:

@@ -57,7 +57,7 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
 def next_trial(study: optuna.Study, seed: int) -> Trial:
     """Return the trial that was interrupted, or a new one.
 
-    Its sampler is seeded by its number, so that a study gets the same trials no matter how often it was interrupted.
+    Its sampler is seeded by its number, so that an interruption between trials does not change what comes after.
     """
     interrupted = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     number = interrupted[0].number if interrupted else len(ended(study))
@@ -108,6 +108,10 @@ def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
         raise VegrtError(f"{db}: study cannot be used ({cause}); move it away or use another --out") from error
     try:
         yield storage
+    except optuna.exceptions.StorageInternalError as error:
+        raise VegrtError(
+            f"{db}: cannot be written ({error}); free some space or make it writable, then repeat"
+        ) from error
     finally:
         storage.remove_session()
         storage.engine.dispose()

@@ -1,7 +1,8 @@
 """Training processes that act as one: `torchrun ... -m vegrt.cli train` starts them, accelerate connects them.
 
 Each process takes its share of every batch, and gradients are averaged, so N processes take the steps that one process
-would take on the same batches. Only the first one writes: bundle, checkpoints and history.
+would take on the same batches. Only the first one writes: bundle, checkpoints and history. On several machines all must
+see the same data and the same OUT.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vegrt.errors import VegrtError, require
+from vegrt.networks import TIMM
 from vegrt.train.device import pick_device
 
 T = TypeVar("T")
@@ -43,10 +45,13 @@ class Team:
         count = -(-len(items) // self.size)
         return list(items[self.rank * count : (self.rank + 1) * count])
 
-    def prepare(self, network: nn.Module) -> nn.Module:
+    def prepare(self, network: nn.Module, backbone: str) -> nn.Module:
         """Let batch norms see the whole batch, on GPUs; there is no such thing for CPUs, where each sees its share."""
         if self.size > 1 and self.device.type == "cuda":
-            converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+            convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+            if backbone.startswith(TIMM):  # torch's converter loses the activations that timm's batch norms hold
+                convert = require("timm.layers", "timm").convert_sync_batchnorm
+            converted: nn.Module = convert(network)
             return converted
         return network
 
@@ -79,12 +84,12 @@ class Team:
         return found
 
     def align(self, module: nn.Module) -> None:
-        """Give the module the first process's buffers: batch norm statistics differ where each saw its share."""
+        """Give the module the first process's values: batch norm statistics differ where each saw its share."""
         if self._accelerator:
             from accelerate.utils import broadcast
 
-            for buffer in module.buffers():
-                buffer.copy_(broadcast(buffer))
+            for tensor in (*module.parameters(), *module.buffers()):
+                tensor.data.copy_(broadcast(tensor.detach()))
 
     def wait(self) -> None:
         """Return when all processes have come here."""

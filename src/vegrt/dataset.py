@@ -12,7 +12,7 @@ from typing import Literal
 
 from vegrt.errors import DataError
 from vegrt.files import printable
-from vegrt.listing import SUFFIX, read_listing
+from vegrt.listing import is_listing, read_listing
 from vegrt.preprocess import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -66,11 +66,11 @@ def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None
     Raises DataError, with the expected tree, for a missing or empty folder, fewer than two classes, an empty class, or
     classes that differ from those given.
     """
-    root, found = _listed(data, name) if data.suffix == SUFFIX else _folders(data, name)
+    root, found = _listed(data, name) if is_listing(data) else _folders(data, name)
     expected = list(classes) if classes is not None else sorted(found)
-    subject = f"{data}, {name}" if data.suffix == SUFFIX else str(root)
+    subject = f"{data}, {name}" if is_listing(data) else str(root)
     if len(expected) < 2:
-        raise DataError(f"{subject}: {len(found)} class folder(s) found, at least 2 expected; the tree is {TREE}")
+        raise DataError(f"{subject}: {len(found)} class(es) found, at least 2 expected; the tree is {TREE}")
     if missing := sorted(set(expected) - set(found)):
         raise DataError(f"{subject}: class {', '.join(missing)} missing; the same classes belong in every split")
     if surplus := sorted(set(found) - set(expected)):
@@ -87,9 +87,14 @@ def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitN
     return {name: train if name == "train" else read_split(data, name, train.classes) for name in SPLITS}
 
 
+def has_split(data: Path, name: SplitName) -> bool:
+    """Return whether `data` says anything about that split."""
+    return name in read_listing(data).photos if is_listing(data) else (data / name).is_dir()
+
+
 def base_folder(data: Path) -> Path:
     """Return the folder below which all photos of `data` lie."""
-    return read_listing(data).root if data.suffix == SUFFIX else data
+    return read_listing(data).root if is_listing(data) else data
 
 
 def find_split(name: str) -> SplitName:

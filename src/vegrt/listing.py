@@ -6,6 +6,7 @@ Paths are taken from the file's own folder on. `vegrt data split` writes such fi
 from __future__ import annotations
 
 import csv
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from vegrt.errors import DataError
 
 COLUMNS = ("path", "class", "split")
-SUFFIX = ".csv"
+SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}  # as written, as meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,25 @@ class Listing:
     photos: dict[str, dict[str, list[Path]]]
 
 
+def is_listing(data: Path) -> bool:
+    """Return whether `data` is meant as such a file and not as a folder."""
+    return data.suffix.lower() == ".csv"
+
+
 def read_listing(file: Path) -> Listing:
     """Return what the file lists. Raises DataError with the line number for a row that makes no sense."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error}); expected a CSV with {', '.join(COLUMNS)}") from error
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        return _listing(file, reader)
+    except csv.Error as error:
+        raise DataError(f"{file}: line {reader.line_num}: {error}; expected a CSV with {', '.join(COLUMNS)}") from error
+
+
+def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
     if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
         raise DataError(f"{file}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
     photos: dict[str, dict[str, list[Path]]] = {}
@@ -38,15 +51,15 @@ def read_listing(file: Path) -> Listing:
     for row in reader:
         path, label, split = (row[name] or "" for name in COLUMNS)
         line = reader.line_num
-        if not path or not label or split not in ("train", "validation", "test"):
+        if not path or not label or split not in SPLITS:
             raise DataError(
-                f"{file}: line {line}: {path!r}, {label!r}, {split!r}; expected a path, a class and a split"
+                f"{file}: line {line}: {path!r}, {label!r}, {split!r}; expected a path, a class and one of {', '.join(SPLITS)}"
             )
         full = Path(os.path.abspath(file.parent / path))  # noqa: PTH100 (resolve would follow links to other names)
         if full in seen:
             raise DataError(f"{file}: line {line}: {path} is listed in line {seen[full]} already; keep one of them")
         seen[full] = line
-        photos.setdefault(split, {}).setdefault(label, []).append(full)
+        photos.setdefault(SPLITS[split], {}).setdefault(label, []).append(full)
     if not seen:
         raise DataError(f"{file}: lists no photos")
     return Listing(Path(os.path.commonpath([path.parent for path in seen])), photos)

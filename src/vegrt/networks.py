@@ -32,6 +32,7 @@ class Backbone:
     builder: takes torchvision's or timm's arguments.
     head: attribute whose last Linear is the classifier. stages: module prefixes from the input on, in freezing order.
     mean, std: what its weights were trained with, per RGB channel of pixels in [0, 1].
+    size: the only input size that it takes, in pixels; 0 is any.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Backbone:
     stages: tuple[tuple[str, ...], ...]
     mean: _Triple = IMAGENET_MEAN
     std: _Triple = IMAGENET_STD
+    size: int = 0
 
 
 _RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
@@ -69,8 +71,10 @@ def find_backbone(name: str) -> Backbone:
 
 
 def contract_of(backbone: str, size: int) -> Contract:
-    """Return how photos become this backbone's input."""
+    """Return how photos become this backbone's input. Raises ModelError for a size that it does not take."""
     found = find_backbone(backbone)
+    if found.size and size != found.size:
+        raise ModelError(f"backbone {backbone}: size {size} given, it takes {found.size} only; add --size {found.size}")
     return Contract(size, size, found.mean, found.std)
 
 
@@ -104,13 +108,16 @@ def _timm_backbone(name: str) -> Backbone:
         near = ", ".join(get_close_matches(architecture, known, n=5)) or "none of a similar name"
         raise ModelError(f"backbone {TIMM}{name}: timm {timm.__version__} has no such model; it has {near}")
     builder = partial(timm.create_model, name)
-    with torch.device("meta"):
+    try:
         network: Any = builder(pretrained=False)
+    except RuntimeError as error:  # an unknown tag behind the dot, for one
+        raise ModelError(f"backbone {TIMM}{name}: timm cannot build it ({error})") from error
     config, head = network.pretrained_cfg, network.pretrained_cfg.get("classifier")
     if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Linear):
         raise ModelError(f"backbone {TIMM}{name}: its classifier is not one linear layer; choose another model")
+    size = config["input_size"][-1] if config.get("fixed_input_size") else 0
     stages = tuple((stage,) for stage in _parts(network) if not head.startswith(stage))
-    return Backbone(f"{TIMM}{name}", builder, head, stages, tuple(config["mean"]), tuple(config["std"]))
+    return Backbone(f"{TIMM}{name}", builder, head, stages, tuple(config["mean"]), tuple(config["std"]), size)
 
 
 def _parts(network: nn.Module) -> Iterator[str]:

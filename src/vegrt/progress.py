@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
@@ -14,7 +15,8 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"  # under torchrun one bar is enough
     count = len(items) if total is None and isinstance(items, Sized) else total
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         yield from progress.track(items, total=count, description=description)

@@ -29,6 +29,10 @@ def test_calibrating_on_a_test_photo_is_refused(trained: Bundle, photos: Path, t
     shutil.copy(tmp_path / "data/test/Beet/003.jpg", tmp_path / "data/validation/Beet/another-name.jpg")
     with pytest.raises(DataError, match=r"another-name\.jpg: also in the test split"):
         export(tmp_path / "bundle", tmp_path / "data", engines=False)
+    rows = [f"{path},{path.parent.name},{path.parents[1].name}" for path in (tmp_path / "data").rglob("*.jpg")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,class,split", *rows]))
+    with pytest.raises(DataError, match=r"another-name\.jpg: also in the test split"):
+        export(tmp_path / "bundle", tmp_path / "list.csv", engines=False)
     assert open_bundle(tmp_path / "bundle").manifest == trained.manifest
 
 

@@ -129,6 +129,13 @@ def test_gallery_says_why_there_is_no_photo_and_how_many_more(make: Make, data: 
     assert text.count("<img ") == 47
 
 
+def test_gallery_takes_a_listing_in_place_of_the_folder(usual: Bundle, data: Path, tmp_path: Path) -> None:
+    rows = [f"{path.absolute()},{path.parent.name},test" for path in (data / "test").rglob("*.jpg")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,class,split", *rows]))
+    facts = load_facts(usual)
+    assert gallery(facts, tmp_path / "list.csv") == gallery(facts, data)
+
+
 def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None:
     bundle = make(noise={"int8": 0.5})
     outside = data / "outside.jpg"

@@ -171,14 +171,16 @@ def test_leaked_names_are_given_for_the_audited_test_split_only(data: Path, tmp_
     file = tmp_path / "audit.json"
     test = read_split(data, "test")
     both = {"Bean/burst of train a.png", "Leek & <i>/mirror of validation a.png"}
-    assert load_audit(file, test) == both
-    assert load_audit(file, test) < {test.relative(photo) for photo in test.photos}
-    assert load_audit(file, test, seen_in=["train"]) == {"Bean/burst of train a.png"}
+    seen = {name: read_split(data, name).fingerprint() for name in ("train", "validation")}
+    assert load_audit(file, test, seen) == both
+    assert load_audit(file, test, {}) == both < {test.relative(photo) for photo in test.photos}
     with pytest.raises(DataError, match="test split"):
-        load_audit(file, read_split(data, "train"))
+        load_audit(file, read_split(data, "train"), seen)
+    with pytest.raises(DataError, match="its train photos are not those of the training"):
+        load_audit(file, test, seen | {"train": "of more photos"})
     Image.fromarray(scene(9)).save(data / "test/Bean/new.png")
     with pytest.raises(DataError, match="made for other photos"):
-        load_audit(file, test)
+        load_audit(file, test, seen)
 
 
 @pytest.mark.parametrize(

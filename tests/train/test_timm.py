@@ -14,8 +14,11 @@ from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.networks import build_network, contract_of, find_backbone
 from vegrt.train.cut import cut
+from vegrt.train.data import Finish, Photos, Samples
 from vegrt.train.fit import train
-from vegrt.train.freeze import frozen_modules, parameters_by_stage
+from vegrt.train.freeze import freeze, frozen_modules, parameters_by_stage
+from vegrt.train.kept import keep
+from vegrt.train.learner import Learner
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,6 +42,42 @@ def test_frozen_stages_of_timm_can_be_cut_off() -> None:
     frozen = frozen_modules(network, backbone, "blocks.2")
     parameters = {id(parameter) for module in frozen for parameter in module.parameters()}
     assert {id(parameter) for parameter in first.parameters()} == parameters
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "ghostnet_050"])
+def test_what_cannot_be_cut_is_computed_at_every_step(
+    name: str, colours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = Recipe(backbone=f"timm:{name}", weights="none", size=224)
+    backbone = find_backbone(recipe.backbone)
+    learner = Learner(build_network(backbone.name, 3), recipe, torch.device("cpu"), None)
+    object.__setattr__(recipe, "freeze_until", backbone.stages[3][0])  # which random weights rule out elsewhere
+    samples = Samples(Photos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), Finish(learner.contract, "full"))
+    assert keep(learner, samples, samples) == (samples, samples)
+    assert "its frozen stages are computed at every step" in caplog.text
+
+
+def test_a_position_embedding_is_frozen_with_the_stages_behind_it() -> None:
+    backbone = find_backbone("timm:vit_tiny_patch16_224")
+    network = build_network(backbone.name, 3)
+    freeze(network, backbone, frozen_modules(network, backbone, "blocks.0"))
+    assert "rest" not in parameters_by_stage(network, backbone)
+    convnext = find_backbone("timm:convnext_atto")
+    network = build_network(convnext.name, 3)
+    freeze(network, convnext, frozen_modules(network, convnext, "stages.0"))
+    assert network.get_parameter("head.norm.weight").requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("resnet18.nonsense", 224, "timm cannot build it"),
+        ("vit_tiny_patch16_224", 64, "it takes 224 only; add --size 224"),
+    ],
+)
+def test_what_timm_would_fail_on_is_said_before(name: str, size: int, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        contract_of(f"timm:{name}", size)
 
 
 @pytest.mark.parametrize(("name", "message"), [("resnet19x", "has no such model; it has resnet1"), ("zzz", "none of")])

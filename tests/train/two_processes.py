@@ -26,7 +26,7 @@ def steps(team: Team, recipe: Recipe) -> dict[str, list[float]]:
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    learner = Learner(team.prepare(network), recipe, team.device, torch.tensor([0.5, 3.0, 1.0]), team)
+    learner = Learner(team.prepare(network, "vgg16"), recipe, team.device, torch.tensor([0.5, 3.0, 1.0]), team)
     learner.connect()
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8, generator=generator)

@@ -13,6 +13,7 @@ from vegrt.commands.options import BundleArgument, DataOption, JsonOption, Runti
 from vegrt.errors import DataError, VegrtError
 
 if TYPE_CHECKING:
+    from vegrt.bundle import Bundle
     from vegrt.dataset import Split
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ def evaluate(
 
     opened = open_bundle(bundle)
     photos = read_split(data, find_split(split), opened.manifest.classes)
-    body = run_evaluation(opened, photos, candidates(opened, runtime), margin=margin, leaked=_leaked(audit, photos))
+    body = run_evaluation(
+        opened, photos, candidates(opened, runtime), margin=margin, leaked=_leaked(audit, photos, opened)
+    )
     path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
@@ -155,16 +158,18 @@ def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         )
 
 
-def _leaked(audit: Path | None, photos: Split) -> set[str] | None:
+def _leaked(audit: Path | None, photos: Split, bundle: Bundle) -> set[str] | None:
     """Return the leaked photos of an audit: the one that was asked for, or the one that lies here and is of these photos."""
     from vegrt.train.audit_file import load_audit
 
+    data = bundle.manifest.data
+    trained_on: dict[str, str] = {name: data[name]["fingerprint"] for name in ("train", "validation") if name in data}
     if audit is not None:
-        return load_audit(audit, photos)
+        return load_audit(audit, photos, trained_on)
     if photos.name != "test" or not AUDIT.is_file():
         return None
     try:
-        return load_audit(AUDIT, photos)
+        return load_audit(AUDIT, photos, trained_on)
     except DataError as error:
         log.info("%s; evaluating without it", error)
         return None

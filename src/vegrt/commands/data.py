@@ -79,7 +79,8 @@ def data_split(
 
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
-    counts = split_manifest(data, audit(data), out, fractions=read_fractions(fractions), seed=seed)
+    shares = read_fractions(fractions)
+    counts = split_manifest(data, audit(data), out, fractions=shares, seed=seed)
     if as_json:
         show({"file": str(out), "counts": counts}, True)
         return

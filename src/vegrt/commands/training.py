@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -82,5 +83,7 @@ def train(
     except KeyboardInterrupt as error:
         note = "to go on, repeat the command with --resume" if saved_recipe(out) else ""
         raise KeyboardInterrupt(note) from error
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
+        return
     summary = bundle.manifest.training
     typer.echo(f"{out}: validation accuracy {summary['validation_accuracy']:.2%} in epoch {summary['best_epoch']}")
