@@ -69,12 +69,13 @@ def test_what_does_not_fit_is_computed_at_every_step(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(kept, "KEPT_BYTES", 36 * 256 * 2 * 2 * 2)  # 24 photos and 12 of validation, once
-    train(colours, tmp_path / "one", replace(frozen_recipe, epochs=1))
-    assert "keeping 1 version(s)" in caplog.text
-    monkeypatch.setattr(kept, "KEPT_BYTES", 35 * 256 * 2 * 2 * 2)
-    train(colours, tmp_path / "none", replace(frozen_recipe, epochs=1))
-    assert "do not fit into memory" in caplog.text
+    photo_bytes = 256 * 2 * 2 * 2  # 256 channels of 2x2, float16; 24 photos to train on, 12 to validate
+    monkeypatch.setattr(kept, "KEPT_BYTES", 60 * photo_bytes)
+    train(colours, tmp_path / "two", replace(frozen_recipe, epochs=0))
+    assert "only 2 of 3 versions of each photo fit into memory" in caplog.text
+    monkeypatch.setattr(kept, "KEPT_BYTES", 59 * photo_bytes)
+    train(colours, tmp_path / "none", replace(frozen_recipe, epochs=0))
+    assert "do not fit into memory; computing them at every step" in caplog.text
 
 
 def test_an_interruption_does_not_show_in_the_weights(colours: Path, frozen_recipe: Recipe, tmp_path: Path) -> None:
