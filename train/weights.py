@@ -97,7 +97,7 @@ def _check(wanted: set[str], own: Mapping[str, Tensor], found: Mapping[str, Tens
     )
     words = [f"{kind}: {_some(names)}" for kind, names in problems if names]
     if words:
-        raise ModelError(f"{subject}; {'; '.join(words)}; expected torchvision's names")
+        raise ModelError(f"{subject}; {'; '.join(words)}; expected the architecture's own names")
 
 
 def _some(names: list[str]) -> str:
