@@ -25,9 +25,9 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
         "--weights",
         "none",
         "--size",
-        "64",
+        "32",
         "--epochs",
-        "3",
+        "6",
         "--ema",
         "0.9",
         "--runs",
@@ -44,7 +44,7 @@ def main(data: Path) -> None:
         seconds = time.monotonic() - start
         for blow in range(BLOWS):
             process = subprocess.Popen(command(data, killed, "--resume"))
-            time.sleep(random.uniform(0.2, 0.45) * seconds)
+            time.sleep(random.uniform(0.1, 0.3) * seconds)
             process.kill()
             process.wait()
             progress = Checkpoints(killed).load_progress()
