@@ -22,16 +22,9 @@ BLOWS = 5
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
     recipe = [
-        "--weights",
-        "none",
-        "--size",
-        "32",
-        "--epochs",
-        "6",
-        "--ema",
-        "0.9",
         "--runs",
         str(out.parent / "runs.db"),
+        *["--weights", "none", "--size", "32", "--epochs", "6", "--ema", "0.9"],
     ]
     return [sys.executable, "-m", "vegrt.cli", "-q", "train", "--data", str(data), "--out", str(out), *recipe, *more]
 
