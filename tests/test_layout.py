@@ -9,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from vegrt.cli import app
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("calibration", "export", "infer", "report", "train")
@@ -16,8 +19,10 @@ DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show",
 COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "infer", "report")
 
 
-def vegrt(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "vegrt.cli", *words], capture_output=True, text=True, check=False)
+def usage_of(command: str) -> str:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0, command
+    return result.stdout
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -73,17 +78,15 @@ def photo(photos: Path) -> str:
 
 @pytest.mark.parametrize("command", [*COMMANDS, "verify", "doctor", "runs delete"])
 def test_every_command_explains_itself(command: str) -> None:
-    done = vegrt(*command.split(), "--help")
-    assert done.returncode == 0
-    assert "Usage" in done.stdout
+    assert "Usage" in usage_of(command)
 
 
 def test_commands_and_options_that_the_readme_shows_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^ *(?:\$ )?vegrt ((?:(?:data|runs) )?[a-z]+)(.*)$", text, re.MULTILINE)
+    shown = re.findall(r"^ {4}vegrt ((?:(?:data|runs) )?[a-z]+)(.*)$", text, re.MULTILINE)
     assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
     for command, rest in shown:
-        usage = vegrt(*command.split(), "--help").stdout
+        usage = usage_of(command)
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.partition("#")[0]):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", usage), f"vegrt {command} has no {option}"
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -98,10 +99,12 @@ def test_missing_files_folders_and_bombs_are_data_errors(tmp_path: Path) -> None
         decode(tmp_path / "none.jpg")
     with pytest.raises(DataError, match="not a regular file"):
         decode(tmp_path)
-    header = io.BytesIO()
-    Image.new("1", (50_000, 50_000)).save(header, "PNG")
+    small = io.BytesIO()
+    Image.new("1", (8, 8)).save(small, "PNG")
+    head = b"IHDR" + struct.pack(">II", 50_000, 50_000) + small.getvalue()[24:29]  # a small file that claims to be huge
+    bomb = small.getvalue()[:12] + head + struct.pack(">I", zlib.crc32(head)) + small.getvalue()[33:]
     with pytest.raises(DataError, match="pixels"):
-        decode(header.getvalue())
+        decode(bomb)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pytest replaces the filter that vegrt.preprocess sets
