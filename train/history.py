@@ -53,8 +53,9 @@ class Run:
 
     @property
     def augmented(self) -> bool:
-        """Whether the whole network learnt from augmented photos."""
-        return self.recipe.get("augment") != "none"
+        """Whether what learnt after the head learnt from augmented photos. The one version that `views` 1 keeps is plain."""
+        only_plain = bool(self.recipe.get("freeze_until")) and self.recipe.get("views") == 1
+        return self.recipe.get("augment") != "none" and not only_plain
 
     def best(self) -> EpochRecord | None:
         """Return the epoch of the lowest validation loss; None before the first one ends."""

@@ -34,7 +34,8 @@ class Recipe:
     clip_norm: largest norm of the whole gradient. ema: decay of averaged weights, per step. Both: 0 is off.
     patience: epochs without a lower validation loss after which training stops; 0 is never.
     freeze_until: the last stage that keeps its weights, such as `layer2`; empty is none.
-    views: versions of each photo whose activations behind the frozen stages are kept; 0 computes new ones every time.
+    views: versions of each photo whose activations behind the frozen stages are kept, the first one without
+        augmentation; 0 computes new ones at every step.
     augment: `light` is RandomResizedCrop and flip, `full` adds TrivialAugmentWide.
     workers: processes that decode and augment; -1 is none where the photos fit in memory on a CPU, else some.
     """

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,3 +130,18 @@ def test_without_a_file_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.
     Recorder(None, "a").start({}, data=Path("d"), bundle=Path("b"))
     Recorder(None, "a").epoch(RECORD)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "augmented"),
+    [
+        ({"augment": "full"}, True),
+        ({"augment": "none"}, False),
+        ({"augment": "light", "freeze_until": "layer3", "views": 2}, True),
+        ({"augment": "light", "freeze_until": "layer3", "views": 1}, False),
+        ({"augment": "light", "freeze_until": "", "views": 1}, True),
+    ],
+)
+def test_a_run_knows_whether_it_saw_augmented_photos(tmp_path: Path, recipe: dict[str, Any], augmented: bool) -> None:
+    Recorder(tmp_path / "runs.db", "one").start(recipe, data=tmp_path, bundle=tmp_path)
+    assert load_run(tmp_path / "runs.db", "one").augmented is augmented
