@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
 from vegrt.calibration.observe import Batches, Observation, observe
 from vegrt.calibration.place import Encoding, place
@@ -105,6 +106,7 @@ def expose(model: ir.Model, names: Iterable[str]) -> bytes:
 
 def _quantize(model: ir.Model, encoding: Encoding, ranges: Ranges) -> None:
     insert_qdq(model, place(model, encoding), ranges, encoding, weight_levels=WEIGHT_LEVELS[encoding])
+    check_placement(model, encoding)
 
 
 def _contest(

@@ -14,6 +14,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.models import MobileNetV2
 
 from vegrt.bundle import Bundle
 from vegrt.errors import ModelError
@@ -115,7 +116,21 @@ class _GlobalAverage(nn.Module):
         return features.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
 
 
+class _MobileNet(nn.Module):
+    """torchvision's MobileNetV2 under the same names; its own forward pools by a function, which no module replaces."""
+
+    def __init__(self, network: MobileNetV2) -> None:
+        super().__init__()
+        self.features, self.pool, self.classifier = network.features, _GlobalAverage(), network.classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
+        return logits
+
+
 def _exportable(network: nn.Module) -> nn.Module:
+    if isinstance(network, MobileNetV2):
+        return _MobileNet(network)
     for name, child in network.named_children():
         if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
             setattr(network, name, _GlobalAverage())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
 from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration, calibrate
-from vegrt.dataset import Photo, Split, content_hash, has_split, read_split, warn_unreadable
-from vegrt.errors import DataError
+from vegrt.calibration.photos import calibration_photos
+from vegrt.dataset import Photo, content_hash
 from vegrt.export.engines import add_engines
 from vegrt.export.fp16 import to_fp16
 from vegrt.export.golden import add_golden
@@ -32,27 +31,23 @@ from vegrt.infer.results import versions
 from vegrt.preprocess import Contract
 from vegrt.progress import track
 
-log = logging.getLogger(__name__)
-
 BATCH = 16
 PARITY_PHOTOS = 200
 OBSERVED_PHOTOS = 512  # at most: ranges do not move any more, and export should take minutes
 JUDGING_PHOTOS = 256
-MIN_CALIBRATION_PHOTOS = 32
-ADVISED_CALIBRATION_PHOTOS = 128
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
-def export(path: Path, data: Path, *, engines: bool | None = None) -> Bundle:
+def export(path: Path, data: Path, *, engines: bool | None = None, near_test: Collection[str] = ()) -> Bundle:
     """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it.
 
     data: its validation split calibrates and checks parity. engines: True builds TensorRT engines or says why it cannot; None
-    builds them where a TensorRT module is usable.
+    builds them where a TensorRT module is usable. near_test: validation photos that do not calibrate, see calibration_photos.
     Raises ModelError when a model is not what its reference is; the bundle is then as it was.
     """
     bundle = open_bundle(path)
-    photos = _calibration_photos(bundle, data)
     contract = bundle.manifest.contract
+    photos = calibration_photos(data, bundle.manifest.classes, contract, near_test=near_test)
     fp32 = export_fp32(bundle)
     source = serialize(fp32)
     parity = {"fp32": _check_fp32(bundle, source, photos, contract)}
@@ -73,43 +68,6 @@ def export(path: Path, data: Path, *, engines: bool | None = None) -> Bundle:
 def _before_export(bundle: Bundle) -> tuple[Artifact, ...]:
     """Return what training made: engines and models of an earlier export must not stand beside new ones."""
     return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role == "weights")
-
-
-def _calibration_photos(bundle: Bundle, data: Path) -> list[Photo]:
-    """Return the readable validation photos, none of which is a test photo, in an order that mixes the classes."""
-    split = read_split(data, "validation", bundle.manifest.classes)
-    forbidden = _test_hashes(data, bundle.manifest.classes)
-    photos, errors = _readable(split, bundle.manifest.contract)
-    warn_unreadable(errors, len(split))
-    if leaked := [photo.path for photo in photos if content_hash(photo.path) in forbidden]:
-        raise DataError(
-            f"{leaked[0]}: also in the test split, as are {len(leaked) - 1} more; calibrating on test photos would make "
-            f"the proof worthless, so remove them from {split.root}"
-        )
-    if len(photos) < MIN_CALIBRATION_PHOTOS:
-        raise DataError(
-            f"{split.root}: {len(photos)} readable photos; calibration needs at least {MIN_CALIBRATION_PHOTOS}"
-        )
-    if len(photos) < ADVISED_CALIBRATION_PHOTOS:
-        log.warning(
-            "%s: only %d photos; %d or more calibrate better", split.root, len(photos), ADVISED_CALIBRATION_PHOTOS
-        )
-    return [photos[index] for index in np.random.default_rng(0).permutation(len(photos))]
-
-
-def _readable(split: Split, contract: Contract) -> tuple[list[Photo], list[str]]:
-    photos: list[Photo] = []
-    errors: list[str] = []
-    for batch in batches([photo.path for photo in split.photos], contract, BATCH):
-        photos += [split.photos[index] for index in batch.indices]
-        errors += [reason for _, reason in batch.errors]
-    return photos, errors
-
-
-def _test_hashes(data: Path, classes: tuple[str, ...]) -> set[str]:
-    if not has_split(data, "test"):
-        return set()
-    return {content_hash(photo.path) for photo in read_split(data, "test", classes).photos}
 
 
 def _images(photos: list[Photo], contract: Contract, what: str) -> Callable[[], Iterator[NDArray[np.uint8]]]:

@@ -17,13 +17,14 @@ Photos are named by their path below DATA, with slashes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vegrt.dataset import Split
+from vegrt.dataset import Photo, Split, base_folder, read_split
 from vegrt.errors import DataError
+from vegrt.files import printable
 from vegrt.train.near import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 
 FORMAT = "vegrt-audit"
@@ -113,3 +114,24 @@ def load_audit(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[s
         if audit.fingerprints[name] != fingerprint:
             raise DataError(f"{path}: its {name} photos are not those of the training; run: vegrt data audit DATA")
     return {name for other in ("train", "validation") for name in audit.leaked_test_images[other]}
+
+
+def near_test_photos(path: Path, data: Path, classes: Sequence[str]) -> set[str]:
+    """Return the names, as `Split.relative` gives them, of the validation photos that show the scene of a test photo.
+
+    Raises DataError when either split of `data` is not what was audited.
+    """
+    audit, base = read_audit(path), base_folder(data)
+    validation, test = read_split(data, "validation", classes), read_split(data, "test", classes)
+    audit.check(validation, path)
+    audit.check(test, path)
+
+    def name(photo: Photo) -> str:
+        return printable(photo.path.relative_to(base))
+
+    copies = {one: group for group in audit.exact_duplicates for one in group}
+    tested, near = {name(photo) for photo in test.photos}, set[str]()
+    for pair in audit.near_pairs:
+        left, right = (set(copies.get(one, [one])) for one in (pair.left, pair.right))
+        near |= (right if left & tested else set()) | (left if right & tested else set())
+    return {validation.relative(photo) for photo in validation.photos if name(photo) in near}

@@ -13,12 +13,18 @@ from vegrt.commands.options import BundleArgument, DataOption, JsonOption, Runti
 from vegrt.errors import DataError, VegrtError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vegrt.bundle import Bundle
     from vegrt.dataset import Split
 
 log = logging.getLogger(__name__)
 
 AUDIT = Path("audit/audit.json")
+AuditOption = Annotated[
+    Path | None,
+    typer.Option(help=f"audit.json of `vegrt data audit DATA`; default: {AUDIT}, if it is of this data."),
+]
 GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
 
 
@@ -31,20 +37,26 @@ def export(
             "--engine/--no-engine", help="TensorRT engines too, or an error; default: where they can be built."
         ),
     ] = None,
+    audit: AuditOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
 
     fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
+    With an audit, validation photos that nearly are test photos do not calibrate.
     """
     from vegrt.errors import require
 
     for module in ("torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
         require(module, "export")
+    from vegrt.bundle import open_bundle
     from vegrt.export.stage import describe_export, export_lines
     from vegrt.export.stage import export as run_export
+    from vegrt.train.audit_file import near_test_photos
 
-    result = run_export(bundle, data, engines=engine)
+    classes = open_bundle(bundle, verify=False).manifest.classes
+    near = _by_audit(audit, lambda path: near_test_photos(path, data, classes))
+    result = run_export(bundle, data, engines=engine, near_test=near or ())
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
@@ -54,10 +66,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     margin: Annotated[float, typer.Option(min=0.0, max=100.0, help="Largest drop that passes, in points.")] = 0.5,
     runtime: RuntimeOption = None,
-    audit: Annotated[
-        Path | None,
-        typer.Option(help=f"audit.json of `vegrt data audit DATA`; default: {AUDIT}, if it is of this data."),
-    ] = None,
+    audit: AuditOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy; the gate decides.
@@ -164,14 +173,21 @@ def _leaked(audit: Path | None, photos: Split, bundle: Bundle) -> set[str] | Non
 
     data = bundle.manifest.data
     trained_on: dict[str, str] = {name: data[name]["fingerprint"] for name in ("train", "validation") if name in data}
+    if audit is None and photos.name != "test":
+        return None
+    return _by_audit(audit, lambda path: load_audit(path, photos, trained_on))
+
+
+def _by_audit(audit: Path | None, load: Callable[[Path], set[str]]) -> set[str] | None:
+    """Return the photos that `load` takes from an audit: the one that was asked for, or the one that lies here, if it fits."""
     if audit is not None:
-        return load_audit(audit, photos, trained_on)
-    if photos.name != "test" or not AUDIT.is_file():
+        return load(audit)
+    if not AUDIT.is_file():
         return None
     try:
-        return load_audit(AUDIT, photos, trained_on)
+        return load(AUDIT)
     except DataError as error:
-        log.info("%s; evaluating without it", error)
+        log.info("%s; going on without it", error)
         return None
 
 
