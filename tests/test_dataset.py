@@ -55,7 +55,7 @@ def test_what_is_not_the_expected_tree_is_said_in_words(photos: Path, tmp_path: 
         read_splits(tmp_path / "data")
     for name in ("Cress", "Eggplant"):
         shutil.rmtree(tmp_path / "data/train" / name)
-    with pytest.raises(DataError, match="1 class folder"):
+    with pytest.raises(DataError, match="1 class"):
         read_splits(tmp_path / "data")
 
 
