@@ -239,9 +239,8 @@ def test_what_the_builder_itself_accepts(name: str) -> None:
             build_engine(trt, name, model, Profile())
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_b0"])  # the others hold nothing that these do not
-def test_the_hard_backbones_keep_the_rules(backbone: str, tmp_path: Path) -> None:
-    fp32 = export_fp32(untrained(backbone, tmp_path / backbone))
+def test_a_hard_backbone_keeps_the_rules(tmp_path: Path) -> None:
+    fp32 = export_fp32(untrained("mobilenet_v2", tmp_path / "bundle"))
     fp16 = copy_of(fp32)
     to_fp16(fp16)
     some = frozenset(str(node.name) for node in list(quantizable(fp32))[3:5])  # left in float, as a budget may ask for
