@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vegrt.dataset import read_split
+from vegrt.dataset import Split, read_split
 from vegrt.errors import DataError
 from vegrt.report.facts import Facts, Flip
 from vegrt.report.markup import Html, element, join
@@ -23,36 +23,37 @@ def gallery(facts: Facts, data: Path | None) -> Html:
     if not flips:
         return element("p", f"None: every candidate answers like fp32 on all {facts.evaluation['images']:,} photos.")
     shown = flips[:MAX_SHOWN]
-    root = _root(facts.evaluation, data)
-    photos = [_thumbnail(root, flip) for flip in shown]
+    split = _split(facts.evaluation, data)
+    photos = [_thumbnail(split, flip) for flip in shown]
     figures = [_figure(flip, photo, facts.evaluation["classes"]) for flip, photo in zip(shown, photos, strict=True)]
     more = len(flips) - len(shown)
     parts = [
-        element("p", _introduction(facts.evaluation, flips, data, photos.count(None))),
+        element("p", _introduction(facts.evaluation, flips, data, split, photos.count(None))),
         element("div", join(figures), class_="gallery"),
         element("p", f"and {more:,} more, in results/evaluate-test.json", class_="note") if more else Html(""),
     ]
     return join(parts)
 
 
-def _introduction(evaluation: dict[str, Any], flips: Sequence[Flip], data: Path | None, missing: int) -> str:
+def _introduction(
+    evaluation: dict[str, Any], flips: Sequence[Flip], data: Path | None, split: Split | None, missing: int
+) -> str:
     text = f"{len(flips):,} of {evaluation['images']:,} photos on which some candidate answers otherwise than fp32; "
     text += "first those that most candidates lost. A percentage is the probability given to the answer."
     if data is None:
         return f"{text} The photos are not shown, because no data folder was given: add --data DATA."
     if missing:
         text += f" {missing} photos are not shown, because they cannot be read in {data}."
-    if not _same_photos(evaluation, data):
+    if not _same_photos(evaluation, split):
         text += f" Note: {data} has changed since the evaluation, so a photo may not be the one that was judged."
     return text
 
 
-def _same_photos(evaluation: dict[str, Any], data: Path) -> bool:
+def _same_photos(evaluation: dict[str, Any], split: Split | None) -> bool:
     try:
-        found = read_split(data, evaluation["split"], evaluation["classes"]).fingerprint()
-    except DataError:
+        return split is not None and bool(split.fingerprint() == evaluation["data_fingerprint"])
+    except DataError:  # one of them cannot be opened any more
         return False
-    return bool(found == evaluation["data_fingerprint"])
 
 
 def _figure(flip: Flip, photo: Html | None, classes: Sequence[str]) -> Html:
@@ -78,17 +79,17 @@ def _answer(said: str, probability: float, right: bool) -> Html:
     return element("span", f"{mark} {said} {probability:.0%}", class_=name)
 
 
-def _root(evaluation: dict[str, Any], data: Path | None) -> Path | None:
-    """Return the folder that the photos' names start from; None where there is no such split."""
+def _split(evaluation: dict[str, Any], data: Path | None) -> Split | None:
+    """Return the evaluated split as it is in `data` now; None where there is none."""
     try:
-        return read_split(data, evaluation["split"], evaluation["classes"]).root if data is not None else None
+        return read_split(data, evaluation["split"], evaluation["classes"]) if data is not None else None
     except DataError:
         return None
 
 
-def _thumbnail(root: Path | None, flip: Flip) -> Html | None:
+def _thumbnail(split: Split | None, flip: Flip) -> Html | None:
     """Return the photo as an <img>, or None when it cannot be read or its name leads out of the split."""
     name = PurePosixPath(flip.path)
-    if root is None or name.is_absolute() or ".." in name.parts:
+    if split is None or name.is_absolute() or ".." in name.parts:
         return None
-    return thumbnail(root / name, flip.path)
+    return thumbnail(split.root / name, flip.path)

@@ -10,7 +10,15 @@ from vegrt.files import write_text
 from vegrt.report.markup import Html, element, fact_table, join, section, table
 from vegrt.report.page import assemble, require_charts
 from vegrt.report.photos import MISSING, thumbnail
-from vegrt.report.run_text import EPOCH_HEADS, MAX_CONFUSIONS, capital, epoch_cells, findings
+from vegrt.report.run_text import (
+    CONFUSION_HEADS,
+    EPOCH_HEADS,
+    MAX_CONFUSIONS,
+    capital,
+    confusion_cells,
+    epoch_cells,
+    findings,
+)
 from vegrt.train.explain import Finding
 from vegrt.train.history import Run
 from vegrt.train.misses import Miss, confusions, hardest
@@ -73,9 +81,8 @@ def _confusions(run: Run, chart: Html) -> list[Html]:
     most = confusions(run.explanation, MAX_CONFUSIONS)
     if not most:
         return [chart, element("p", "None: every validation photo was answered rightly.")] if run.explanation else []
-    rows = [(one.label, one.answer, f"{one.photos:,}", f"{one.share:.1%}") for one in most]
-    heads = ("what it is", "what was said", "photos", "of the class")
-    tabled = table("The most frequent confusions of the best epoch", heads, rows, text_columns=2)
+    caption = "The most frequent confusions of the best epoch"
+    tabled = table(caption, CONFUSION_HEADS, map(confusion_cells, most), text_columns=2)
     photos = [_figure(run, miss) for one in most for miss in one.examples[:_MAX_EXAMPLES]]
     gallery = [element("p", "Photos of these, the most frequent confusion first:"), _gallery(photos)] if photos else []
     return [_charts([part for part in (chart, tabled) if part]), *gallery]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vegrt.train.explain import Finding, explain
 from vegrt.train.history import Run
-from vegrt.train.misses import confusions, hardest
+from vegrt.train.misses import Confusion, confusions, hardest
 from vegrt.train.records import PHASES, EpochRecord
 
 EPOCH_HEADS = (
@@ -27,6 +27,7 @@ EPOCH_HEADS = (
     "images/s",
     "s",
 )
+CONFUSION_HEADS = ("what it is", "what was said", "photos", "of the class")
 MAX_CONFUSIONS = 8
 NONE = "–"
 
@@ -68,8 +69,7 @@ def run_text(run: Run) -> Group:
     parts.append(_table(EPOCH_HEADS, [epoch_cells(record) for record in run.epochs], numbers=range(2, 9)))
     most = confusions(run.explanation, MAX_CONFUSIONS)
     if most:
-        rows = [(one.label, one.answer, f"{one.photos:,}", f"{one.share:.1%}") for one in most]
-        parts.append(_table(("what it is", "what was said", "photos", "of the class"), rows, numbers=range(2, 4)))
+        parts.append(_table(CONFUSION_HEADS, map(confusion_cells, most), numbers=range(2, 4)))
     return Group(*parts)
 
 
@@ -81,6 +81,11 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
         *(f"{100 * share:.2f}" for share in (record.train_accuracy, record.validation_accuracy)),
         *(f"{record.lr:.2g}", f"{record.images_per_s:,.1f}", f"{record.seconds:.1f}"),
     )
+
+
+def confusion_cells(confusion: Confusion) -> tuple[str, ...]:
+    """Return a confusion as text, one cell for each of CONFUSION_HEADS."""
+    return confusion.label, confusion.answer, f"{confusion.photos:,}", f"{confusion.share:.1%}"
 
 
 def capital(text: str) -> str:

@@ -12,7 +12,7 @@ from vegrt.report.facts import Facts
 from vegrt.report.gallery import gallery
 from vegrt.report.markup import Html, element, join, section, table
 from vegrt.report.provenance import calibration, engines, environment, reproduce
-from vegrt.report.summary import HEADS, Row, rows
+from vegrt.report.summary import HEADS, Row, joined, rows
 from vegrt.report.verdict import Conclusion, conclude
 
 _MAX_CONFUSIONS = 10
@@ -73,19 +73,18 @@ def _comparison(facts: Facts, compared: Sequence[Row]) -> Html:
 
 def _leaks(facts: Facts) -> Html:
     """Return every candidate's accuracy with and without the leaked test photos; nothing without an audit."""
-    rows = [(row, row["without_leaks"]) for row in facts.evaluated() if "without_leaks" in row]
-    if not facts.evaluation or not rows:
+    found = [row for row in facts.evaluated() if "without_leaks" in row]
+    if not facts.evaluation or not found:
         return Html("")
     lines = []
-    for whole, clean in rows:
-        drop, verdict = clean["paired"]["drop"], clean["gate"]["verdict"]
-        interval = f"{100 * drop['value']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})"
+    for row in found:
+        _, _, whole, *_ = joined(row, None).cells()
+        _, _, clean, drop, flips, *_, verdict = joined(row | row["without_leaks"], None).cells()
         badge = element("span", verdict, class_=f"badge {verdict.lower()}")
-        tops = (f"{100 * figures['top1']['value']:.2f}" for figures in (whole, clean))
-        lines.append((whole["key"], *tops, interval, str(clean["paired"]["flips"]), badge))
+        lines.append((row["key"], whole, clean, drop, flips, badge))
     leaked, images = facts.evaluation["leaked"], facts.evaluation["images"]
     text = (
-        f"{leaked:,} of {images:,} test photos have a near duplicate in train or validation, by the audit. The last three "
+        f"{leaked:,} of {images:,} test photos have a near duplicate in train or validation, by the audit. The last four "
         f"columns are of the other {images - leaked:,}."
     )
     heads = ("candidate", "top-1 %, all", "top-1 %, clean", "drop, points", "flips", "gate")

@@ -81,7 +81,7 @@ def rows(facts: Facts) -> list[Row]:
     """Return one row for each candidate that was evaluated or measured, joined by key."""
     evaluated = {row["key"]: row for row in facts.evaluated()}
     measured = {row["key"]: row for row in facts.measured()}
-    return [_row(evaluated.get(key), measured.get(key)) for key in evaluated | measured]
+    return [joined(evaluated.get(key), measured.get(key)) for key in evaluated | measured]
 
 
 def render(compared: Iterable[Row]) -> Table:
@@ -105,7 +105,8 @@ def points(proportion: float) -> str:
     return f"{round(100 * proportion, 2) + 0.0:+.2f}"
 
 
-def _row(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) -> Row:
+def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) -> Row:
+    """Return the row of a candidate from what each result file says of it, at least one of them."""
     known = evaluated or measured or {}
     row = {name: known[name] for name in ("key", "variant", "runtime", "size_bytes")}
     if evaluated:

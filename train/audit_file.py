@@ -11,7 +11,7 @@ Photos are named by their path below DATA, with slashes.
     exact_duplicates      groups of photos with equal bytes; only the first of a group stands in near_pairs
     near_pairs            left, right, rms (of 255), mirrored, cross_split; closest first
     clusters              groups of photos that near pairs and exact duplicates connect
-    leaked_test_images    split -> test photos, as <Class>/<file>, of which it holds a near or exact copy
+    leaked_test_images    split -> test photos, named below their split, of which it holds a near or exact copy
 """
 
 from __future__ import annotations

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, fx, nn
 
 from vegrt.errors import ModelError
-from vegrt.networks import Backbone
+from vegrt.networks import Backbone, has_weights
 from vegrt.train.freeze import stage_names
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
@@ -81,7 +79,6 @@ def _sole_follower(node: fx.Node, network: nn.Module) -> fx.Node | None:
         return None
     user = users[0]
     if user.op == "call_module":
-        module: Any = network.get_submodule(str(user.target))
-        inert = not isinstance(module, _DROPOUTS) and not any(True for _ in module.parameters())
-        return user if inert else None
+        module = network.get_submodule(str(user.target))
+        return None if isinstance(module, _DROPOUTS) or has_weights(module) else user
     return user

@@ -20,7 +20,7 @@ from vegrt.errors import DivergedError, VegrtError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints
-from vegrt.train.data import load, ordered_batches
+from vegrt.train.data import Samples, load, ordered_batches
 from vegrt.train.device import device_name
 from vegrt.train.head import Features, features, train_head
 from vegrt.train.history import Recorder
@@ -115,8 +115,9 @@ def _run(loop: Loop) -> Bundle:
 def _train_head(loop: Loop) -> None:
     learner, best = loop.learner, None
     head = learner.network.get_submodule(find_backbone(loop.recipe.backbone).head)
-    seen = [_features(loop, head, name) for name in ("train", "validation")]
-    for record, judged in train_head(head, loop.recipe, seen[0], seen[1], learner.class_weights):
+    train = _features(loop, head, "train", loop.train.plain())
+    validation = _features(loop, head, "validation", loop.validation)
+    for record, judged in train_head(head, loop.recipe, train, validation, learner.class_weights):
         if not math.isfinite(record.train_loss + record.validation_loss):
             raise DivergedError(f"loss is not finite in epoch {record.epoch} of the head (lr_head {record.lr:.2g})")
         best = judged if loop.add(record) else best
@@ -124,8 +125,7 @@ def _train_head(loop: Loop) -> None:
     loop.save(best=best)
 
 
-def _features(loop: Loop, head: nn.Module, name: str) -> Features:
-    samples = {"train": loop.train.plain(), "validation": loop.validation}[name]
+def _features(loop: Loop, head: nn.Module, name: str, samples: Samples) -> Features:
     batches = load(samples, ordered_batches(len(samples.photos), JUDGE_BATCH), loop.recipe.workers)
     return features(loop.learner.model, head, track(batches, f"features of {name}", len(batches)), loop.learner.device)
 

@@ -70,8 +70,8 @@ def keep(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples
     log.info("keeping %d version(s) of each photo behind %s", views, recipe.freeze_until)
     versions = []
     for view in range(views):
-        samples, seed = (train, view) if view else (plain, 0)
-        batches = _batches(len(train.photos), recipe.seed, seed)
+        samples = train if view else plain
+        batches = _batches(len(train.photos), recipe.seed, view)
         versions.append(_activations(prefix, samples, batches, learner.device, recipe.workers, f"version {view + 1}"))
     batches = ordered_batches(len(validation.photos), BATCH)
     judged = _activations(prefix, validation, batches, learner.device, recipe.workers, "validation")

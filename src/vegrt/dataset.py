@@ -8,16 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from vegrt.errors import DataError
 from vegrt.files import printable
-from vegrt.listing import is_listing, read_listing
+from vegrt.listing import SPLIT_NAMES, is_listing, read_listing
+from vegrt.listing import SplitName as SplitName
 from vegrt.preprocess import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 TREE = "DATA/{train,validation,test}/<Class>/*.jpg|png|webp"
 
@@ -89,7 +88,7 @@ def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitN
 
 def has_split(data: Path, name: SplitName) -> bool:
     """Return whether `data` says anything about that split."""
-    return name in read_listing(data).photos if is_listing(data) else (data / name).is_dir()
+    return name in read_listing(data).photos if is_listing(data) else any(map(Path.is_dir, _split_roots(data, name)))
 
 
 def base_folder(data: Path) -> Path:
@@ -99,10 +98,9 @@ def base_folder(data: Path) -> Path:
 
 def find_split(name: str) -> SplitName:
     """Return the split of that name; `val` is validation. Raises DataError that lists the known ones."""
-    for known in SPLITS:
-        if name == known or (name, known) == ("val", "validation"):
-            return known
-    raise DataError(f"split {name!r}: unknown; expected one of {', '.join(SPLITS)}")
+    if name not in SPLIT_NAMES:
+        raise DataError(f"split {name!r}: unknown; expected one of {', '.join(SPLITS)}")
+    return SPLIT_NAMES[name]
 
 
 def content_hash(path: Path) -> str:
@@ -126,11 +124,15 @@ def warn_unreadable(errors: Sequence[str], total: int) -> None:
         log.warning("skipped %d unreadable of %d photos", len(errors), total)
 
 
+def _split_roots(data: Path, name: SplitName) -> list[Path]:
+    """Return where a split may lie, the first choice first."""
+    return [data / folder for folder, meant in SPLIT_NAMES.items() if meant == name]
+
+
 def _split_root(data: Path, name: SplitName) -> Path:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; expected {TREE}")
-    candidates = (data / name, data / "val") if name == "validation" else (data / name,)
-    for candidate in candidates:
+    for candidate in _split_roots(data, name):
         if candidate.is_dir():
             return candidate
     found = ", ".join(sorted(entry.name for entry in data.iterdir())[:8]) or "nothing"

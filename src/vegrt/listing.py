@@ -10,11 +10,13 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vegrt.errors import DataError
 
 COLUMNS = ("path", "class", "split")
-SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}  # as written, as meant
+SplitName = Literal["train", "validation", "test"]
+SPLIT_NAMES: dict[str, SplitName] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,14 @@ def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
     for row in reader:
         path, label, split = (row[name] or "" for name in COLUMNS)
         line = reader.line_num
-        if not path or not label or split not in SPLITS:
-            raise DataError(
-                f"{file}: line {line}: {path!r}, {label!r}, {split!r}; expected a path, a class and one of {', '.join(SPLITS)}"
-            )
+        if not path or not label or split not in SPLIT_NAMES:
+            wanted = f"a path, a class and one of {', '.join(SPLIT_NAMES)}"
+            raise DataError(f"{file}: line {line}: {path!r}, {label!r}, {split!r}; expected {wanted}")
         full = Path(os.path.abspath(file.parent / path))  # noqa: PTH100 (resolve would follow links to other names)
         if full in seen:
             raise DataError(f"{file}: line {line}: {path} is listed in line {seen[full]} already; keep one of them")
         seen[full] = line
-        photos.setdefault(SPLITS[split], {}).setdefault(label, []).append(full)
+        photos.setdefault(SPLIT_NAMES[split], {}).setdefault(label, []).append(full)
     if not seen:
         raise DataError(f"{file}: lists no photos")
     return Listing(Path(os.path.commonpath([path.parent for path in seen])), photos)

@@ -123,11 +123,14 @@ def _timm_backbone(name: str) -> Backbone:
 def _parts(network: nn.Module) -> Iterator[str]:
     for name, child in network.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            yield from (
-                f"{name}.{step}" for step, part in child.named_children() if any(True for _ in part.parameters())
-            )
-        elif any(True for _ in child.parameters()):
+            yield from (f"{name}.{step}" for step, part in child.named_children() if has_weights(part))
+        elif has_weights(child):
             yield name
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Return whether the module or any part of it learns."""
+    return any(True for _ in module.parameters())
 
 
 class Deployed(nn.Module):

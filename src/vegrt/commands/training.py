@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,14 +67,11 @@ def train(
     from vegrt.errors import require
 
     require("torchvision", "train")
-    if tensorboard is not None:
-        require("tensorboard", "tensorboard")
     from vegrt.train.fit import saved_recipe
     from vegrt.train.fit import train as run_training
-    from vegrt.train.recipe import Recipe, make_recipe
+    from vegrt.train.recipe import make_recipe
 
-    known = {field.name for field in fields(Recipe)}
-    flags = {name.rstrip("_"): value for name, value in ctx.params.items() if name.rstrip("_") in known}
+    flags = recipe_flags(ctx)
     given = recipe is not None or any(value is not None for value in flags.values())
     kept = saved_recipe(out) if resume and not given else None
     chosen = kept or make_recipe(recipe, **flags)
@@ -87,3 +84,11 @@ def train(
         return
     summary = bundle.manifest.training
     typer.echo(f"{out}: validation accuracy {summary['validation_accuracy']:.2%} in epoch {summary['best_epoch']}")
+
+
+def recipe_flags(ctx: typer.Context) -> dict[str, Any]:
+    """Return the command's options that are keys of the recipe; None for one that was not given."""
+    from vegrt.train.recipe import Recipe
+
+    known = {field.name for field in fields(Recipe)}
+    return {name.rstrip("_"): value for name, value in ctx.params.items() if name.rstrip("_") in known}

@@ -19,10 +19,12 @@ from vegrt.commands.training import (
     SeedOption,
     SizeOption,
     WeightsOption,
+    recipe_flags,
 )
 
 
 def tune(
+    ctx: typer.Context,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Folder of the study; its best bundle is OUT/best.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of an interrupted call included.")],
@@ -51,17 +53,7 @@ def tune(
     from vegrt.train.trials import trials_table
     from vegrt.train.tune import tune as run_tuning
 
-    start = make_recipe(
-        recipe,
-        backbone=backbone,
-        weights=weights,
-        head=head,
-        size=size,
-        epochs=epochs,
-        epochs_head=epochs_head,
-        batch_size=batch_size,
-        seed=seed,
-    )
+    start = make_recipe(recipe, **recipe_flags(ctx))
     tuned = run_tuning(data, out, start, trials=trials, runs_db=runs)
     if as_json:
         show(tuned.to_dict(), True)
