@@ -1,26 +1,28 @@
 """Calibration from observation to decision: observe, derive ranges by every method, let the methods compete.
 
-The first half of the validation photos (every second one) is observed; the other half judges: for each encoding the
-method wins whose int8 model agrees most often with the float model, ties to the smaller divergence of the outputs.
+Half of the photos are observed; the other half judges: for each encoding the method wins whose int8 model agrees most often
+with the float model. Under a budget the layers that cost most then stay in float until it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
+from vegrt.calibration.judge import Judge, Labelled, Score, serialize
 from vegrt.calibration.observe import Batches, Observation, observe
+from vegrt.calibration.outliers import Outlier, find_outliers
 from vegrt.calibration.place import Encoding, place
 from vegrt.calibration.ranges import METHODS, Method, tensor_range
+from vegrt.calibration.resume import Progress
+from vegrt.calibration.settings import Settings
 from vegrt.errors import ModelError
-from vegrt.infer.ort import open_onnxruntime, read_tensors
+from vegrt.infer.ort import read_tensors
 
 # Largest weight magnitude. x86 CPUs without VNNI add pairs of u8 x s8 products in 16 bits, which saturates above 64 * 255 * 2;
 # with 64 the CPU model gives the same answers on every CPU (docs/decisions/0003).
@@ -28,71 +30,98 @@ WEIGHT_LEVELS: dict[Encoding, int] = {"signed": 127, "unsigned": 64}
 
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
+Ranges = Mapping[str, Range]
+Table = Mapping[tuple[Encoding, Method], Ranges]
+
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """How one method's int8 model did on the judging photos, against the float model.
-
-    agreement: share of equal top-1. kl: mean KL(float || int8) of the class probabilities, in nats.
-    """
+    """How one method's int8 model did on the judging photos, against the float model."""
 
     method: Method
     encoding: Encoding
-    agreement: float
-    kl: float
+    score: Score
 
-
-Ranges = dict[str, Range]
-Table = dict[tuple[Encoding, Method], Ranges]
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as flat JSON values."""
+        return {"method": self.method, "encoding": self.encoding} | asdict(self.score)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was observed, every method's ranges by tensor name, the tournament, and its winner for each encoding."""
+    """Every tensor's extrema, every method's ranges, the tournament, its winner for each encoding, and what stays in float.
 
-    observations: dict[str, Observation]
+    float_layers: by encoding, what stays in float. scores: by encoding, the winner with these on all judging photos, where
+    it was judged again.
+    """
+
+    extrema: Ranges
     ranges: Table
-    contests: list[Contest]
-    winners: dict[Encoding, Method]
+    contests: Sequence[Contest]
+    winners: Mapping[Encoding, Method]
+    outliers: Sequence[Outlier] = ()
+    float_layers: Mapping[Encoding, Sequence[str]] = field(default_factory=dict)
+    scores: Mapping[Encoding, Score] = field(default_factory=dict)
+
+    def chosen(self, encoding: Encoding) -> Ranges:
+        """Return the ranges of the encoding's winner."""
+        return self.ranges[encoding, self.winners[encoding]]
 
     def quantize(self, model: ir.Model, encoding: Encoding) -> None:
         """Insert the winner's Q/DQ pairs of an encoding into a float32 or float16 `model`, in place."""
-        _quantize(model, encoding, self.ranges[encoding, self.winners[encoding]])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return extrema, every method's [low, high] and the winners as JSON values."""
-        tensors: dict[str, Any] = {
-            name: {"low": seen.low, "high": seen.high} for name, seen in self.observations.items()
-        }
-        for (encoding, method), ranges in self.ranges.items():
-            for name, span in ranges.items():
-                tensors[name].setdefault(encoding, {})[method] = [span.low, span.high]
-        return {"tensors": tensors, "winners": self.winners}
+        quantize_with(model, encoding, self.chosen(encoding), frozenset(self.float_layers.get(encoding, ())))
 
 
-def calibrate(model: Callable[[], ir.Model], observed: Batches, judging: Batches) -> Calibration:
-    """Return the calibration of a float32 graph.
+def calibrate(
+    model: Callable[[], ir.Model],
+    observed: Batches,
+    judging: Labelled,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Return the calibration of a float32 graph, with nothing in float yet.
 
-    model: gives a fresh copy of the graph each time. observed, judging: give (N, H, W, 3) uint8 batches, anew each time.
+    model: gives a fresh copy of the graph each time. progress: where an interrupted calibration goes on.
     """
+    settings, progress = settings or Settings(), progress or Progress(None, "")
+    observations = observe_tensors(model, observed, progress)
+    table = all_ranges(observations, settings)
+    judge = Judge(model(), judging)
+    contests = [
+        _contest(model, encoding, method, ranges, judge, progress) for (encoding, method), ranges in table.items()
+    ]
+    return Calibration(
+        extrema={name: Range(seen.low, seen.high) for name, seen in observations.items()},
+        ranges=table,
+        contests=contests,
+        winners={encoding: winner(one for one in contests if one.encoding == encoding) for encoding in ENCODINGS},
+        outliers=find_outliers(observations, place(model(), "signed")),
+    )
+
+
+def observe_tensors(model: Callable[[], ir.Model], batches: Batches, progress: Progress) -> dict[str, Observation]:
+    """Return an Observation of every tensor that any encoding quantizes."""
     names = list(dict.fromkeys(name for one in ENCODINGS for name in place(model(), one).activations))
-    observations = observe(names, read_tensors(expose(model(), names), names), observed)
-    table: Table = {
-        (encoding, method): {name: tensor_range(seen, method, encoding) for name, seen in observations.items()}
+    return observe(names, read_tensors(expose(model(), names), names), batches, progress)
+
+
+def all_ranges(observations: Mapping[str, Observation], settings: Settings) -> dict[tuple[Encoding, Method], Ranges]:
+    """Return every method's ranges for every encoding."""
+    return {
+        (encoding, method): {
+            name: tensor_range(seen, method, encoding, percentile=settings.percentile)
+            for name, seen in observations.items()
+        }
         for encoding in ENCODINGS
         for method in METHODS
     }
-    reference = _outputs(_serialize(model()), judging)
-    contests = [
-        _contest(model(), encoding, method, ranges, reference, judging) for (encoding, method), ranges in table.items()
-    ]
-    winners: dict[Encoding, Method] = {
-        encoding: min(
-            (one for one in contests if one.encoding == encoding), key=lambda one: (-one.agreement, one.kl)
-        ).method
-        for encoding in ENCODINGS
-    }
-    return Calibration(observations, table, contests, winners)
+
+
+def winner(contests: Iterable[Contest]) -> Method:
+    """Return the method that agrees most often; then by accuracy, then by KL in two digits; ties go to the simplest."""
+    return min(
+        contests, key=lambda one: (-one.score.agreement, -one.score.accuracy, float(f"{one.score.kl:.1e}"))
+    ).method
 
 
 def expose(model: ir.Model, names: Iterable[str]) -> bytes:
@@ -101,45 +130,29 @@ def expose(model: ir.Model, names: Iterable[str]) -> bytes:
     if missing := sorted(set(names) - set(map(str, values))):
         raise ModelError(f"ONNX graph: no tensors {', '.join(missing)} to observe; export it again")
     model.graph.outputs.extend(values[name] for name in names)
-    return _serialize(model)
+    return serialize(model)
 
 
-def _quantize(model: ir.Model, encoding: Encoding, ranges: Ranges) -> None:
-    insert_qdq(model, place(model, encoding), ranges, encoding, weight_levels=WEIGHT_LEVELS[encoding])
+def quantize_with(
+    model: ir.Model, encoding: Encoding, ranges: Ranges, keep_float: frozenset[str] = frozenset()
+) -> None:
+    """Insert Q/DQ pairs with these ranges into `model`, in place, but for the layers to keep in float; checked."""
+    placement = place(model, encoding, keep_float=keep_float)
+    insert_qdq(model, placement, ranges, encoding, weight_levels=WEIGHT_LEVELS[encoding])
     check_placement(model, encoding)
 
 
 def _contest(
-    model: ir.Model,
+    model: Callable[[], ir.Model],
     encoding: Encoding,
     method: Method,
     ranges: Ranges,
-    reference: NDArray[np.float32],
-    judging: Batches,
+    judge: Judge,
+    progress: Progress,
 ) -> Contest:
-    _quantize(model, encoding, ranges)
-    logits = _outputs(_serialize(model), judging)
-    agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
-    return Contest(method, encoding, agreement, divergence_of(reference, logits))
+    def judged() -> dict[str, Any]:
+        candidate = model()
+        quantize_with(candidate, encoding, ranges)
+        return asdict(judge.score(candidate))
 
-
-def divergence_of(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
-    """Return the mean KL divergence, in nats, from the reference's class probabilities to the candidate's; (N, K) logits."""
-    log_p, log_q = _log_softmax(reference), _log_softmax(logits)
-    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
-
-
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
-
-
-def _outputs(model: bytes, batches: Batches) -> NDArray[np.float32]:
-    runner = open_onnxruntime(model)
-    return np.concatenate([runner.logits(images) for images in batches()])
-
-
-def _serialize(model: ir.Model) -> bytes:
-    data: bytes = ir.to_proto(model).SerializeToString()
-    return data
+    return Contest(method, encoding, Score(**progress.step(f"{encoding}-{method}", judged)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,18 @@ _CELLS = 16  # per side: few enough that one averages the pixels that resizing o
 _BATCH = 16
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationPhotos:
+    """The photos that may calibrate, in an order that mixes the classes, and how many near duplicates were left out."""
+
+    used: list[Photo]
+    left_out: int
+
+
 def calibration_photos(
     data: Path, classes: tuple[str, ...], contract: Contract, *, near_test: Collection[str] = ()
-) -> list[Photo]:
-    """Return the validation photos that may calibrate, in an order that mixes the classes.
+) -> CalibrationPhotos:
+    """Return the validation photos that may calibrate.
 
     near_test: names, as `Split.relative` gives them, of near duplicates of test photos; they are left out with a warning.
     Raises DataError when one is a test photo, when they are noise, or when fewer than MIN_PHOTOS remain.
@@ -46,7 +55,8 @@ def calibration_photos(
         log.warning("%s: %d of %d photos do not calibrate: by the audit near duplicates of test photos", *shown)
     _check_count(split, len(photos), left_out)
     _refuse_noise(split, np.array([readable[photo] for photo in photos]))
-    return [photos[index] for index in np.random.default_rng(0).permutation(len(photos))]
+    order = np.random.default_rng(0).permutation(len(photos))
+    return CalibrationPhotos([photos[index] for index in order], left_out)
 
 
 def correlation(images: NDArray[np.uint8]) -> NDArray[np.float64]:

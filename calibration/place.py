@@ -39,20 +39,31 @@ class Placement:
 
 
 def place(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = frozenset()) -> Placement:
-    """Return what to quantize in a float model. keep_float: names of nodes to leave alone, weights and inputs."""
+    """Return what to quantize in a float model. keep_float: names of nodes whose weights and inputs stay in float."""
     edges: dict[str, list[Edge]] = {}
     weights: dict[str, int] = {}
     for node in quantizable(model):
-        if node.name in keep_float:
-            continue
-        weights[_name(node.inputs[1])] = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", False) else 1
+        if node.name not in keep_float:
+            transposed = node.op_type == "Conv" or node.attributes.get_int("transB", False)
+            weights[_name(node.inputs[1])] = 0 if transposed else 1
         _add(edges, node, 0)
     for node in model.graph:
         if node.op_type == "Add" and (residual := _residual_input(node)) is not None:
             _add(edges, node, residual)
     if encoding == "unsigned":
         _add_cpu_edges(model, edges, keep_float)
-    return Placement({name: tuple(found) for name, found in edges.items()}, weights)
+    kept = {name: tuple(edge for edge in found if edge.node not in keep_float) for name, found in edges.items()}
+    return Placement({name: found for name, found in kept.items() if found}, weights)
+
+
+def layers(model: ir.Model, encoding: Encoding) -> list[str]:
+    """Return the names of the nodes that a placement quantizes and that `keep_float` may name, in the graph's order.
+
+    Layers with weights; additions whose skip connection is quantized; for a CPU also the pooling before the classifier.
+    """
+    read = {edge.node for edges in place(model, encoding).activations.values() for edge in edges}
+    able = _CPU_KERNELS if encoding == "unsigned" else _CPU_KERNELS - {"GlobalAveragePool"}
+    return [_text(node.name) for node in model.graph if node.name in read and node.op_type in able]
 
 
 def quantizable(model: ir.Model) -> Iterator[ir.Node]:

@@ -14,30 +14,32 @@ from numpy.typing import NDArray
 from vegrt.calibration.encode import SIGNED_LEVELS, UNSIGNED_LEVELS, Range
 from vegrt.calibration.observe import Observation
 from vegrt.calibration.place import Encoding
+from vegrt.calibration.settings import PERCENTILE
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse", "entropy")  # simplest first: ties go to the earlier
-PERCENTILE = 99.99
 _CANDIDATES = 128  # thresholds that mse and entropy try
 
 
-def tensor_range(seen: Observation, method: Method, encoding: Encoding) -> Range:
+def tensor_range(seen: Observation, method: Method, encoding: Encoding, *, percentile: float = PERCENTILE) -> Range:
     """Return the interval that an encoding's 8 bits shall cover for a tensor."""
     if seen.peak == 0:
         return Range(0.0, 0.0)
     if encoding == "signed":
-        threshold = clip_threshold(seen.magnitudes(), seen.peak, method, SIGNED_LEVELS)
+        threshold = clip_threshold(seen.magnitudes(), seen.peak, method, SIGNED_LEVELS, percentile=percentile)
         return Range(-threshold, threshold)
     levels = UNSIGNED_LEVELS if seen.low >= 0 else round(UNSIGNED_LEVELS * seen.peak / (seen.high - seen.low))
-    threshold = clip_threshold(seen.magnitudes(), seen.peak, method, levels)
+    threshold = clip_threshold(seen.magnitudes(), seen.peak, method, levels, percentile=percentile)
     return Range(max(seen.low, -threshold), min(seen.high, threshold))
 
 
-def clip_threshold(magnitudes: NDArray[np.int64], peak: float, method: Method, levels: int) -> float:
+def clip_threshold(
+    magnitudes: NDArray[np.int64], peak: float, method: Method, levels: int, *, percentile: float = PERCENTILE
+) -> float:
     """Return the threshold of `method`, for a histogram of |x| over equal bins of [0, peak].
 
     minmax: the peak, nothing is clipped.
-    percentile: the smallest bin edge with at least 99.99 % of the values at or below it.
+    percentile: the smallest bin edge with at least `percentile` % of the values at or below it.
     mse: the candidate with the least mean squared error of rounding and clipping.
     entropy: the candidate with the least Kullback-Leibler divergence KL(P || Q) between the clipped histogram P and its
         quantization Q (Migacz, 8-bit Inference with TensorRT, GTC 2017).
@@ -47,7 +49,7 @@ def clip_threshold(magnitudes: NDArray[np.int64], peak: float, method: Method, l
     bins = len(magnitudes)
     if method == "percentile":
         cumulative = np.cumsum(magnitudes)
-        reached = int(np.searchsorted(cumulative, cumulative[-1] * (PERCENTILE / 100)))
+        reached = int(np.searchsorted(cumulative, cumulative[-1] * (percentile / 100)))
         return peak * (reached + 1) / bins
     if method == "entropy":  # zeros are exact at any scale; kept, a Relu's mass of them would excuse any clipping
         magnitudes = np.concatenate([magnitudes[1:2], magnitudes[1:]])

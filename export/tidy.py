@@ -59,3 +59,18 @@ def _name_after_modules(graph: ir.Graph) -> None:
             node.name = weight.name.removesuffix(".weight")
             if not node.outputs[0].is_graph_output():
                 node.outputs[0].name = node.name
+        elif node.op_type == "Add" and (module := _module_of(node)):
+            node.name = _unused(f"{module}.add", graph)
+
+
+def _module_of(node: ir.Node) -> str:
+    """Return the torch module that a node was exported from, by the exporter's note: `layer1.0`; empty where it says none."""
+    scopes = node.metadata_props.get("namespace", "").split("/")[
+        :-1
+    ]  # "...: ResNet/network.layer1.0: BasicBlock/add_8"
+    return scopes[-1].split(":")[0].removeprefix(MODULE_PREFIX).strip() if len(scopes) > 1 else ""
+
+
+def _unused(name: str, graph: ir.Graph) -> str:
+    taken = {node.name for node in graph}
+    return next(one for one in (name, *(f"{name}{number}" for number in range(1, len(taken) + 2))) if one not in taken)

@@ -15,7 +15,6 @@ from vegrt.infer.results import load_result
 from vegrt.infer.runner import Device, Runner, RuntimeName
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
-FLOAT16_VARIANTS = frozenset({"fp16", "int8"})
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
 
 
@@ -98,7 +97,13 @@ def open_runner(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu",
     file = bundle.file("model", candidate.variant)
     if candidate.runtime == "openvino":
         return open_openvino(file, device=device, threads=threads)
-    return open_onnxruntime(file, float16=candidate.variant in FLOAT16_VARIANTS, device=device, threads=threads)
+    return open_onnxruntime(file, float16=is_float16(bundle, candidate.variant), device=device, threads=threads)
+
+
+def is_float16(bundle: Bundle, variant: str) -> bool:
+    """Return whether what is not 8-bit in a variant is float16. Bundles made before it was noted have int8 and fp16 so."""
+    noted = bundle.artifact("model", variant).details.get("float")
+    return noted == "float16" if noted else variant in ("fp16", "int8")
 
 
 def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: Device = "cpu") -> Choice:

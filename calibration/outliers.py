@@ -1,0 +1,48 @@
+"""Outlier channels: one channel so large that one scale for all leaves the others almost no steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vegrt.calibration.observe import Observation
+from vegrt.calibration.place import Placement
+
+# A tensor's largest channel over its median one, above which a median channel is left 127 / 32 = 4 steps of an int8 scale.
+OUTLIER_RATIO = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A tensor with an outlier channel, and the layers that read it. typical: the median channel's largest magnitude."""
+
+    tensor: str
+    layers: tuple[str, ...]
+    channel: int
+    peak: float
+    typical: float
+
+    def __str__(self) -> str:
+        """Return the finding and what to do, in one line."""
+        return (
+            f"{', '.join(self.layers)}: channel {self.channel} of the input reaches {self.peak:.3g}, the median channel "
+            f"{self.typical:.3g}; 8 bits leave that one {127 * self.typical / self.peak:.1f} steps. If int8 loses accuracy, keep "
+            "the layer in float (--max-drop or --float-layers)"
+        )
+
+
+def find_outliers(observations: Mapping[str, Observation], placement: Placement) -> list[Outlier]:
+    """Return the tensors, of those that `placement` quantizes, whose largest channel exceeds OUTLIER_RATIO medians.
+
+    Channels that never leave zero do not count.
+    """
+    found = []
+    for name, edges in placement.activations.items():
+        peaks = observations[name].channels
+        alive = peaks[peaks > 0]
+        if len(alive) > 1 and peaks.max() > OUTLIER_RATIO * (typical := float(np.median(alive))):
+            layers = tuple(dict.fromkeys(edge.node for edge in edges))
+            found.append(Outlier(name, layers, int(peaks.argmax()), float(peaks.max()), typical))
+    return found

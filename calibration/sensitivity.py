@@ -1,0 +1,58 @@
+"""Sensitivity: what each layer alone costs, quantized while all the rest stays in float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import onnx_ir as ir
+
+from vegrt.calibration.calibrate import Calibration, quantize_with
+from vegrt.calibration.judge import Judge, Score
+from vegrt.calibration.place import Encoding, layers
+from vegrt.calibration.resume import Progress
+from vegrt.progress import track
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """One layer, by the name of its torch module, and how the model does when only that layer is 8-bit."""
+
+    layer: str
+    encoding: Encoding
+    score: Score
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures as JSON values."""
+        shown = {
+            key: value for key, value in asdict(self.score).items() if key in ("kl", "sqnr_db", "flips", "agreement")
+        }
+        return {"layer": self.layer, "encoding": self.encoding} | shown
+
+
+def measure_sensitivity(
+    model: Callable[[], ir.Model], calibration: Calibration, encoding: Encoding, judge: Judge, progress: Progress
+) -> list[Sensitivity]:
+    """Return every layer's Sensitivity, with the ranges of the encoding's winner, in the graph's order.
+
+    model: gives a fresh copy of the float32 graph each time.
+    """
+    names = layers(model(), encoding)
+
+    def alone(name: str) -> dict[str, Any]:
+        candidate = model()
+        quantize_with(candidate, encoding, calibration.chosen(encoding), frozenset(names) - {name})
+        return asdict(judge.score(candidate))
+
+    found = []
+    for name in track(names, f"Sensitivity, {encoding}"):
+        figures = progress.step(f"sensitivity-{encoding}-{name.replace('/', '_')}", partial(alone, name))
+        found.append(Sensitivity(name, encoding, Score(**figures)))
+    return found
+
+
+def most_sensitive_first(found: Iterable[Sensitivity]) -> list[str]:
+    """Return the layers' names, by falling KL divergence of the outputs."""
+    return [one.layer for one in sorted(found, key=lambda one: -one.score.kl)]

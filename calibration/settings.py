@@ -1,0 +1,77 @@
+"""What a user may ask of calibration, and the small file that names the layers to keep in float."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vegrt.calibration.place import Encoding
+from vegrt.errors import DataError, VegrtError
+
+PERCENTILE = 99.99
+MIN_OBSERVED = 16
+VARIANTS: dict[Encoding, str] = {"signed": "int8", "unsigned": "int8-cpu"}
+_FORMAT = "vegrt-float-layers"
+
+FloatLayers = Mapping[Encoding, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to calibrate.
+
+    photos: how many are observed at most; beyond some hundreds ranges hardly move. percentile: of the percentile method.
+    max_drop: most points of accuracy, max_flips: most changed answers that int8 may cost on the photos held out; layers stay
+    in float until that holds. float_layers: stay in float in any case. rest: the type of what is not 8-bit in int8.onnx.
+    """
+
+    photos: int = 512
+    percentile: float = PERCENTILE
+    max_drop: float | None = None
+    max_flips: int | None = None
+    float_layers: FloatLayers = field(default_factory=dict)
+    rest: Literal["float16", "float32"] = "float16"
+
+    def __post_init__(self) -> None:
+        if not 50 < self.percentile <= 100:
+            raise VegrtError(
+                f"percentile {self.percentile:g}: expected more than 50 and at most 100, such as {PERCENTILE}"
+            )
+        if self.photos < MIN_OBSERVED:
+            raise VegrtError(f"--photos {self.photos}: expected at least {MIN_OBSERVED}")
+        if min(self.max_drop or 0, self.max_flips or 0) < 0:
+            raise VegrtError("--max-drop and --max-flips: a budget is 0 or more")
+
+    @property
+    def has_budget(self) -> bool:
+        """Return whether a loss is limited."""
+        return self.max_drop is not None or self.max_flips is not None
+
+
+def read_float_layers(path: Path) -> FloatLayers:
+    """Return the layers that a float-layers file names. Raises DataError when it is not one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); `vegrt calibrate` writes such a file") from error
+    except ValueError as error:
+        raise DataError(f"{path}: no JSON ({error}); expected a file as `vegrt calibrate` writes it") from error
+    known = ("format", *VARIANTS.values())
+    if not isinstance(found, dict) or found.get("format") != _FORMAT or set(found) - set(known):
+        raise DataError(
+            f'{path}: expected an object with "format": "{_FORMAT}" and lists of layers: {", ".join(known[1:])}'
+        )
+    layers = {encoding: found.get(variant, []) for encoding, variant in VARIANTS.items()}
+    if any(
+        not isinstance(names, list) or not all(isinstance(name, str) for name in names) for names in layers.values()
+    ):
+        raise DataError(f"{path}: expected a list of layer names for each of {', '.join(known[1:])}")
+    return layers
+
+
+def float_layers_json(layers: FloatLayers) -> dict[str, object]:
+    """Return the content of a float-layers file: one list for each int8 variant."""
+    return {"format": _FORMAT} | {variant: list(layers.get(encoding, ())) for encoding, variant in VARIANTS.items()}
