@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,37 @@ from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration, calibrate
 from vegrt.calibration.photos import calibration_photos
 from vegrt.dataset import Photo, content_hash
 from vegrt.export.engines import add_engines
-from vegrt.export.fp16 import to_fp16
+from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
+from vegrt.export.gate import BF16, FP16, FP32, Evidence, check_parity, load_evidence
 from vegrt.export.golden import add_golden
-from vegrt.export.model import Parity, check_parity, export_fp32, measure_parity, serialize
+from vegrt.export.model import Exported, export_passing, serialize
+from vegrt.export.options import Options
+from vegrt.export.overflow import check_overflow
 from vegrt.files import sha256_of_json, write_json
 from vegrt.infer.open import FLOAT16_VARIANTS
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
+from vegrt.infer.parity import Parity
 from vegrt.infer.pipeline import batches
 from vegrt.infer.results import versions
 from vegrt.preprocess import Contract
 from vegrt.progress import track
 
 BATCH = 16
-PARITY_PHOTOS = 200
 OBSERVED_PHOTOS = 512  # at most: ranges do not move any more, and export should take minutes
 JUDGING_PHOTOS = 256
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
-def export(path: Path, data: Path, *, engines: bool | None = None, near_test: Collection[str] = ()) -> Bundle:
-    """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it.
+def export(
+    path: Path,
+    data: Path,
+    *,
+    engines: bool | None = None,
+    near_test: Collection[str] = (),
+    options: Options | None = None,
+) -> Bundle:
+    """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it; a bf16 one if asked for.
 
     data: its validation split calibrates and checks parity. engines: True builds TensorRT engines or says why it cannot; None
     builds them where a TensorRT module is usable. near_test: validation photos that do not calibrate, see calibration_photos.
@@ -48,17 +59,21 @@ def export(path: Path, data: Path, *, engines: bool | None = None, near_test: Co
     bundle = open_bundle(path)
     contract = bundle.manifest.contract
     photos = calibration_photos(data, bundle.manifest.classes, contract, near_test=near_test)
-    fp32 = export_fp32(bundle)
-    source = serialize(fp32)
-    parity = {"fp32": _check_fp32(bundle, source, photos, contract)}
+    options = options or Options()
+    evidence = load_evidence(bundle, photos, options.profile.largest)
+    exported = export_passing(bundle, partial(_check_fp32, evidence), opset=options.opset)
+    fp32, source = exported.model, exported.source
+    check_overflow(copy_of(fp32), _images(halves(photos)[0], contract, "Range of float16")())
     calibration = _calibrate(fp32, photos, contract)
     models = {"fp32": source} | _variants(fp32, calibration)
-    parity |= _check_variants(models, photos, contract)
+    parity = {"fp32": exported.parity} | _check_variants(models, evidence)
+    if options.bf16:
+        models["bf16"], parity["bf16"] = _bf16(fp32, evidence)
     with changing(path) as staging:
-        _add_models(staging, models, parity)
+        _add_models(staging, models, parity, exported)
         _add_calibration(staging, calibration)
         add_golden(staging, photos, contract, open_onnxruntime(source))
-        add_engines(staging, models, required=engines)
+        add_engines(staging, models, required=engines, options=options, previous=path)
         provenance = _provenance(calibration, photos, source, bundle)
         manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=provenance)
         staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
@@ -81,17 +96,9 @@ def _images(photos: list[Photo], contract: Contract, what: str) -> Callable[[], 
     return read
 
 
-def _check_fp32(bundle: Bundle, source: bytes, photos: list[Photo], contract: Contract) -> Parity:
-    some = _images(photos[:PARITY_PHOTOS], contract, "Parity with torch")()
-    images = (part for batch in some for part in _odd_parts(batch))
-    parity = measure_parity(TorchRunner(bundle), open_onnxruntime(source), images)
-    check_parity("fp32.onnx", parity, min_cosine=0.9999, min_agreement=1.0)
-    return parity
-
-
-def _odd_parts(images: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
-    """Split a batch into 1, 2, 7 and the rest: a graph with a baked-in batch size fails at once."""
-    return (part for part in np.split(images, [1, 3, 10]) if len(part))
+def _check_fp32(evidence: Evidence, source: bytes) -> Parity:
+    parity = evidence.measure(TorchRunner(evidence.bundle), open_onnxruntime(source))
+    return check_parity("fp32.onnx", parity, FP32, evidence, source)
 
 
 def _calibrate(fp32: ir.Model, photos: list[Photo], contract: Contract) -> Calibration:
@@ -120,22 +127,35 @@ def _variants(fp32: ir.Model, calibration: Calibration) -> dict[str, bytes]:
     return {"fp16": serialize(fp16), "int8": serialize(int8), "int8-cpu": serialize(cpu)}
 
 
-def _check_variants(models: dict[str, bytes], photos: list[Photo], contract: Contract) -> dict[str, Parity]:
-    """Compare with fp32. fp16 has to be equal but for near ties; int8 is judged by `vegrt evaluate`, here only measured."""
-    some = photos[:PARITY_PHOTOS]
+def _check_variants(models: dict[str, bytes], evidence: Evidence) -> dict[str, Parity]:
+    """Compare with fp32. fp16 is gated; int8 is judged by `vegrt evaluate`, here only measured."""
     reference = open_onnxruntime(models["fp32"])
     parity: dict[str, Parity] = {}
     for variant in ("fp16", "int8", "int8-cpu"):
         runner = open_onnxruntime(models[variant], float16=variant in FLOAT16_VARIANTS)
-        parity[variant] = measure_parity(reference, runner, _images(some, contract, f"Parity of {variant}")())
-    check_parity("fp16.onnx", parity["fp16"], min_cosine=0.999, min_agreement=0.98)
+        parity[variant] = evidence.measure(reference, runner)
+    check_parity("fp16.onnx", parity["fp16"], FP16, evidence, models["fp16"])
     return parity
 
 
-def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity]) -> None:
+def _bf16(fp32: ir.Model, evidence: Evidence) -> tuple[bytes, Parity]:
+    """Return bf16.onnx and the parity of a graph that rounds as it does: no CPU runtime runs the file itself."""
+    bf16, rounded = copy_of(fp32), copy_of(fp32)
+    to_bf16(bf16)
+    round_to_bf16(rounded)
+    source = serialize(rounded)
+    parity = evidence.measure(open_onnxruntime(serialize(fp32)), open_onnxruntime(source))
+    return serialize(bf16), check_parity("bf16.onnx", parity, BF16, evidence, source)
+
+
+def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity], exported: Exported) -> None:
+    how: dict[str, dict[str, Any]] = {
+        "fp32": {"reference": "torch"} | exported.details(),
+        "bf16": {"not_run": "parity is of an fp32 graph that rounds to bfloat16; no CPU runtime runs bf16.onnx itself"},
+    }
     for variant, data in models.items():
         staging.file(f"{variant}.onnx").write_bytes(data)
-        details = {"parity": parity[variant].to_dict(), "reference": "torch" if variant == "fp32" else "fp32"}
+        details = {"parity": parity[variant].to_dict(), "reference": "fp32"} | how.get(variant, {})
         staging.add(f"{variant}.onnx", "model", variant, details)
 
 
