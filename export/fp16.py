@@ -36,7 +36,7 @@ def to_bf16(model: ir.Model) -> None:
 def round_to_bf16(model: ir.Model) -> None:
     """Rewrite a float32 model in place so that each weight and each result is rounded to bfloat16, and computed in float32.
 
-    No CPU runtime has bfloat16 convolutions; this stands in for bf16.onnx where its accuracy is measured.
+    ONNX Runtime has no bfloat16 convolutions on a CPU; this stands in for bf16.onnx where its accuracy is measured.
     """
     graph, kind = model.graph, ir.DataType.BFLOAT16
     network = _network(graph)

@@ -51,7 +51,11 @@ class Exported:
 
 
 def check_opset(opset: int) -> None:
-    """Raise ModelError for an opset that the variants cannot have."""
+    """Raise ModelError for an opset that the variants cannot have, or that the installed onnx does not know."""
+    import onnx
+
+    if opset > (newest := onnx.defs.onnx_opset_version()):
+        raise ModelError(f"--opset {opset}: onnx {onnx.__version__} knows {newest} at most; {OPSET} is the default")
     if opset < HALF_SCALES_OPSET:
         raise ModelError(
             f"--opset {opset}: int8.onnx has float16 scales, which need opset {HALF_SCALES_OPSET}; expected "

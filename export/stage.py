@@ -139,7 +139,7 @@ def _check_variants(models: dict[str, bytes], evidence: Evidence) -> dict[str, P
 
 
 def _bf16(fp32: ir.Model, evidence: Evidence) -> tuple[bytes, Parity]:
-    """Return bf16.onnx and the parity of a graph that rounds as it does: no CPU runtime runs the file itself."""
+    """Return bf16.onnx and the parity of a graph that rounds as it does: ONNX Runtime cannot run the file itself."""
     bf16, rounded = copy_of(fp32), copy_of(fp32)
     to_bf16(bf16)
     round_to_bf16(rounded)
@@ -151,7 +151,9 @@ def _bf16(fp32: ir.Model, evidence: Evidence) -> tuple[bytes, Parity]:
 def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity], exported: Exported) -> None:
     how: dict[str, dict[str, Any]] = {
         "fp32": {"reference": "torch"} | exported.details(),
-        "bf16": {"not_run": "parity is of an fp32 graph that rounds to bfloat16; no CPU runtime runs bf16.onnx itself"},
+        "bf16": {
+            "not_run": "parity is of an fp32 graph that rounds to bfloat16: ONNX Runtime cannot run bf16.onnx itself"
+        },
     }
     for variant, data in models.items():
         staging.file(f"{variant}.onnx").write_bytes(data)

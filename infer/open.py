@@ -16,7 +16,7 @@ from vegrt.infer.runner import Device, Runner, RuntimeName
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
 FLOAT16_VARIANTS = frozenset({"fp16", "int8"})
-_TENSORRT_ONLY = frozenset({"bf16"})  # no CPU runtime has bfloat16 convolutions
+_UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
 
 
@@ -59,8 +59,8 @@ def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu
         return reference + [Candidate(variant, find_runtime("tensorrt")) for variant in engines]
     offered: tuple[RuntimeName, ...] = ("onnxruntime",) if device == "cuda" else ("onnxruntime", "openvino")
     named = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
-    variants = [variant for variant in bundle.variants() if variant not in _TENSORRT_ONLY]
-    found = [Candidate(variant, name) for name in named for variant in variants]
+    found = [Candidate(variant, name) for name in named for variant in bundle.variants()]
+    found = [one for one in found if one.runtime != "onnxruntime" or one.variant not in _UNKNOWN_TO_ONNX_RUNTIME]
     return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
 
 

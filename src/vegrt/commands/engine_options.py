@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 OpsetOption = Annotated[int, typer.Option("--opset", help="ONNX opset, 19 or more.")]
-Bf16Option = Annotated[bool, typer.Option("--bf16", help="bf16.onnx and its engine too; runs on TensorRT only.")]
+Bf16Option = Annotated[bool, typer.Option("--bf16", help="bf16.onnx and its engine too; for TensorRT and OpenVINO.")]
 Fp32EngineOption = Annotated[bool, typer.Option("--fp32-engine", help="An fp32 engine too.")]
 BatchOption = Annotated[str, typer.Option("--batch", metavar="MIN,OPT,MAX", help="Batch sizes that engines take.")]
 WorkspaceOption = Annotated[int, typer.Option("--workspace", min=1, metavar="MIB", help="Builder's scratch memory.")]
