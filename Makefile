@@ -58,9 +58,11 @@ test: $(READY)
 # what takes too long for every commit; the photos are described in docs/results.md
 bench: $(READY)
 	$(VENV)/bin/python tests/slow/train_step.py
+	$(VENV)/bin/python tests/slow/builds.py
 
 accept: $(READY)
 	$(VENV)/bin/python tests/slow/kill.py $(SHARED)/vegetables
+	$(VENV)/bin/python tests/slow/kill_export.py $(BUNDLE) $(SHARED)/vegetables
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

@@ -3,107 +3,171 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import onnx
 
 from vegrt.bundle import Staging
 from vegrt.errors import EngineError, MissingExtraError
-from vegrt.export.engine import Profile, build_engine
-from vegrt.export.layers import Audit, audit_layers
+from vegrt.export.accept import check_model
+from vegrt.export.engine import build_engine
+from vegrt.export.layers import Audit, Layer, audit_layers
+from vegrt.export.options import Options
 from vegrt.files import write_json
+from vegrt.infer.fingerprint import Fingerprint
 from vegrt.infer.gpu import probe_gpus
+from vegrt.progress import track
 
 log = logging.getLogger(__name__)
 
-WANTED = {"fp16": "Half", "int8": "Int8"}
+WANTED = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
+DEFAULT = ("fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A TensorRT module and the device that it builds for. name: in the folder's and file's name."""
+    """A TensorRT module and the device that it builds for. name: in the folder's name. device: the GPU's name, or empty."""
 
     module: ModuleType
     name: str
+    device: str = ""
 
 
 def find_targets() -> list[Target]:
     """Return `tensorrt` for this machine's GPU where both are there, and `tensorrt_rtx`, which needs no GPU to build."""
     found: list[Target] = []
     gpus = probe_gpus().gpus if find_spec("tensorrt") else ()
-    wanted = {"tensorrt": "sm" + gpus[0].compute_capability.replace(".", "")} if gpus else {}
-    wanted |= {"tensorrt_rtx": "sm80plus"} if find_spec("tensorrt_rtx") else {}
+    wanted = {"tensorrt": (gpus[0].target, gpus[0].name)} if gpus else {}
+    wanted |= {"tensorrt_rtx": ("sm80plus", "")} if find_spec("tensorrt_rtx") else {}
     for name, device in wanted.items():
         try:
-            found.append(Target(import_module(name), device))
+            found.append(Target(import_module(name), *device))
         except ImportError as error:  # installed without the system libraries that it needs
             log.warning("%s: installed but not usable (%s); no engines from it", name, error)
     return found
 
 
-def add_engines(staging: Staging, models: dict[str, bytes], *, required: bool | None) -> None:
-    """Stage an fp16 and an int8 engine, with the builder's layer audit, for every target.
+def add_engines(
+    staging: Staging,
+    models: dict[str, bytes],
+    *,
+    required: bool | None,
+    options: Options | None = None,
+    previous: Path | None = None,
+) -> None:
+    """Stage engines of fp16, int8 and whatever else the options name, with the builder's layer audit, for every target.
 
-    required: False builds nothing. None builds what is possible and logs what is not: the ONNX models do not depend on it.
-    True raises MissingExtraError when there is no target, and EngineError when a build fails or when a convolution did not
-    get the type that its variant promises.
+    previous: the bundle, whose timing caches are used again. required: False builds nothing. None builds what is possible and
+    logs what is not: the ONNX models do not depend on it. True raises MissingExtraError when there is no target, and
+    EngineError when a build fails or when a convolution did not get the type that its variant promises.
     """
-    targets = [] if required is False else find_targets()
+    options = options or Options()
+    targets = [] if required is False else _usable(find_targets(), options)
     if required and not targets:
         raise MissingExtraError(
             "--engine: neither tensorrt with a GPU nor tensorrt_rtx is usable here; pip install 'vegrt[rtx]' builds plans "
             "without a GPU"
         )
-    for target in targets:
-        for variant, wanted in WANTED.items():
-            try:
-                _add_engine(staging, target, variant, models[variant], wanted)
-            except EngineError as error:
-                if required:
-                    raise
-                log.warning("no engine: %s; vegrt export --engine makes this an error", error)
+    wanted = {*DEFAULT, *(("fp32",) if options.fp32_engine else ()), *(("bf16",) if options.bf16 else ())}
+    jobs = [(target, variant) for target in targets for variant in WANTED if variant in wanted]
+    for target, variant in track(jobs, "Building engines"):
+        try:
+            build_into(staging, target, variant, models[variant], options, previous)
+        except EngineError as error:
+            if required:
+                raise
+            log.warning("no engine: %s; vegrt export --engine makes this an error", error)
 
 
-def _add_engine(staging: Staging, target: Target, variant: str, model: bytes, wanted: str) -> None:
-    profile, module = Profile(), target.module
-    name = f"{variant}.onnx for {module.__name__}"
-    engine = build_engine(module, name, model, profile)
-    audit = audit_layers(engine.layers, convolutions(model), wanted)
-    check_audit(name, audit)
-    fingerprint = f"{module.__name__}-{module.__version__}-{target.name}-{profile}"
-    path = f"engines/{fingerprint}/{variant}.engine"
+def build_into(
+    staging: Staging, target: Target, variant: str, model: bytes, options: Options, previous: Path | None
+) -> None:
+    """Stage one engine with its audit and timing cache. Raises EngineError as add_engines does."""
+    module, subject = target.module, f"{variant}.onnx for {target.module.__name__}"
+    check_model(subject, model)
+    folder = f"engines/{folder_name(target, options)}"
+    cache = _cache_in((staging.folder, previous), f"{folder}/timing.cache")
+    engine = build_engine(module, subject, model, options.profile, options=options.build, timing_cache=cache)
+    audit = audit_model(engine.layers, model, WANTED[variant])
+    check_audit(subject, audit, min_share=options.min_int8 if variant == "int8" else None)
+    path = f"{folder}/{variant}.engine"
     staging.file(path).write_bytes(engine.plan)
-    matched = {"convolutions": audit.convolutions, "matched": audit.matched, "wanted": wanted}
-    details = {
-        "builder": module.__name__,
-        "version": module.__version__,
-        "target": target.name,
-        "profile": str(profile),
-    }
-    staging.add(path, "engine", variant, details | matched)
-    layers = f"engines/{fingerprint}/{variant}.layers.json"
+    staging.add(path, "engine", variant, _details(target, options, audit))
+    layers = f"{folder}/{variant}.layers.json"
     write_json(staging.file(layers), audit.to_dict())
     staging.add(layers, "audit", variant)
-    log.info("%s: %d of %d convolutions %s", path, audit.matched, audit.convolutions, wanted)
+    if engine.timing_cache:
+        staging.file(f"{folder}/timing.cache").write_bytes(engine.timing_cache)
+        staging.add(f"{folder}/timing.cache", "timing")
+    log.info("%s: %s", path, audit)
 
 
-def check_audit(subject: str, audit: Audit) -> None:
-    """Raise EngineError unless every convolution has the wanted type in the builder's own list."""
+def folder_name(target: Target, options: Options) -> str:
+    """Return the folder of a target's engines: module, version, device and profile, and what widens where it runs."""
+    build = options.build
+    wider = ("-vc" if build.version_compatible else "") + ("-hc" if build.hardware_compatible else "")
+    return f"{target.module.__name__}-{target.module.__version__}-{target.name}-{options.profile}{wider}"
+
+
+def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> Audit:
+    """Return the audit of a builder's layers against the ONNX model; an Int8 type is asked only of what is quantized."""
+    in_float = set(convolutions(model)) - set(convolutions(model, quantized=True)) if wanted == "Int8" else ()
+    return audit_layers(layers, convolutions(model), wanted, in_float=in_float)
+
+
+def check_audit(subject: str, audit: Audit, *, min_share: float | None = None) -> None:
+    """Raise EngineError unless the convolutions have the wanted type in the builder's own list.
+
+    min_share: of all convolutions; None asks it of each that is not left in float on purpose.
+    """
     if not audit.layers:
         raise EngineError(
             f"{subject}: the builder listed no layers in a form that is known; its types cannot be proven"
         )
-    if audit.fallbacks:
-        raise EngineError(
-            f"{subject}: {audit.matched} of {audit.convolutions} convolutions are {audit.wanted} in the builder's list; "
-            f"not so: {', '.join(audit.fallbacks)}"
-        )
+    if audit.convolutions and not audit.matched:
+        raise EngineError(f"{subject}: {audit}; export it again, this is no {audit.wanted} model")
+    if min_share is not None and audit.share < min_share:
+        raise EngineError(f"{subject}: {audit}; {audit.share:.1%}, expected at least {min_share:.1%} (--min-int8)")
+    if min_share is None and audit.fallbacks:
+        raise EngineError(f"{subject}: {audit} in its list; expected none (--min-int8 SHARE allows some)")
 
 
-def convolutions(model: bytes) -> list[str]:
-    """Return the names of the Conv nodes of an ONNX model."""
+def convolutions(model: bytes, *, quantized: bool = False) -> list[str]:
+    """Return the names of the Conv nodes of an ONNX model; with `quantized`, of those that read a DequantizeLinear."""
     graph = onnx.load_model_from_string(model).graph
-    return [node.name for node in graph.node if node.op_type == "Conv"]
+    restored = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    found = [node for node in graph.node if node.op_type == "Conv"]
+    return [node.name for node in found if node.input[0] in restored or not quantized]
+
+
+def _usable(targets: list[Target], options: Options) -> list[Target]:
+    if not options.build.version_compatible:
+        return targets
+    usable = [target for target in targets if target.module.__name__ != "tensorrt_rtx"]
+    if len(usable) < len(targets):  # the package lacks the lean runtime that such an engine holds (1.7)
+        log.warning("--version-compatible: tensorrt_rtx cannot build such engines; none from it")
+    return usable
+
+
+def _details(target: Target, options: Options, audit: Audit) -> dict[str, object]:
+    built, build = target.module, options.build
+    fingerprint = Fingerprint(
+        built.__name__,
+        built.__version__,
+        target.name,
+        target.device,
+        version_compatible=build.version_compatible,
+        hardware_compatible=build.hardware_compatible,
+    )
+    counts = {"convolutions": audit.convolutions, "matched": audit.matched, "wanted": audit.wanted}
+    return fingerprint.to_dict() | asdict(build) | {"profile": str(options.profile)} | counts
+
+
+def _cache_in(folders: Sequence[Path | None], name: str) -> bytes:
+    """Return the timing cache of an earlier build: of this change first, then of the bundle as it was; empty without one."""
+    return next(((folder / name).read_bytes() for folder in folders if folder and (folder / name).is_file()), b"")

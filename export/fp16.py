@@ -1,12 +1,20 @@
-"""fp32 graph to float16: everything between the normalised pixels and the logits. Names stay, so one calibration fits both."""
+"""fp32 graph to float16 or bfloat16: everything between the normalised pixels and the logits.
+
+Names stay, so one calibration fits all.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+from onnxscript import version_converter
 
 from vegrt.errors import ModelError
 
+BF16_OPSET = 22  # the first whose Conv, MaxPool and GlobalAveragePool take bfloat16
 _KEPT_FLOAT = ("Cast", "Transpose", "Mul", "Add")  # the contract's own operators, in graph order
 
 
@@ -15,18 +23,58 @@ def to_fp16(model: ir.Model) -> None:
 
     Raises ModelError, naming the weight, when one exceeds the range of float16.
     """
+    _to_half(model, ir.DataType.FLOAT16)
+
+
+def to_bf16(model: ir.Model) -> None:
+    """Rewrite a float32 model in place, as `to_fp16` does, with bfloat16 and the opset that allows it in convolutions."""
+    if model.opset_imports[""] < BF16_OPSET:
+        version_converter.convert_version(model, BF16_OPSET)
+    _to_half(model, ir.DataType.BFLOAT16)
+
+
+def round_to_bf16(model: ir.Model) -> None:
+    """Rewrite a float32 model in place so that each weight and each result is rounded to bfloat16, and computed in float32.
+
+    ONNX Runtime has no bfloat16 convolutions on a CPU; this stands in for bf16.onnx where its accuracy is measured.
+    """
+    graph, kind = model.graph, ir.DataType.BFLOAT16
+    network = _network(graph)
+    for value in _weights(graph, network):
+        tensor = _narrowed(value, kind).numpy().astype(np.float32)
+        value.const_value = ir.Tensor(tensor, name=value.name)
+    for node in network:
+        output = node.outputs[0]
+        if output.dtype != ir.DataType.FLOAT or output.is_graph_output():
+            continue
+        users = list(output.uses())
+        down = ir.node("Cast", [output], {"to": int(kind)}, name=f"{node.name}.round")
+        back = ir.node("Cast", [down.outputs[0]], {"to": int(ir.DataType.FLOAT)}, name=f"{node.name}.rounded")
+        graph.insert_after(node, [down, back])
+        for user, index in users:
+            user.replace_input_with(index, back.outputs[0])
+
+
+def _to_half(model: ir.Model, kind: ir.DataType) -> None:
     graph = model.graph
-    network = list(graph)[_contract_length(graph) :]
+    network = _network(graph)
     first = network[0].inputs[0]
     if first is None:
         raise AssertionError("the network reads the normalised pixels")
-    _convert_weights(graph, network)
+    for value in _weights(graph, network):
+        value.const_value = _narrowed(value, kind)
+        value.type = ir.TensorType(kind)
     for node in network:
-        _convert_constants(node)
+        _convert_constants(node, kind)
         for output in node.outputs:
-            output.type = ir.TensorType(ir.DataType.FLOAT16) if output.dtype == ir.DataType.FLOAT else output.type
-    _cast_input(graph, first, network)
-    _cast_output(graph)
+            output.type = ir.TensorType(kind) if output.dtype == ir.DataType.FLOAT else output.type
+    _cast_input(graph, first, network, kind)
+    _cast_output(graph, kind)
+
+
+def _network(graph: ir.Graph) -> list[ir.Node]:
+    """Return the nodes behind the contract's own."""
+    return list(graph)[_contract_length(graph) :]
 
 
 def _contract_length(graph: ir.Graph) -> int:
@@ -39,42 +87,47 @@ def _contract_length(graph: ir.Graph) -> int:
     return len(_KEPT_FLOAT)
 
 
-def _convert_weights(graph: ir.Graph, network: list[ir.Node]) -> None:
+def _weights(graph: ir.Graph, network: list[ir.Node]) -> list[ir.Value]:
     used = {value.name for node in network for value in node.inputs if value is not None and value.is_initializer()}
-    for name in used:
-        value = graph.initializers[str(name)]
-        if value.dtype != ir.DataType.FLOAT or value.const_value is None:
-            continue
-        weights = value.const_value.numpy()
-        if not np.abs(weights).max(initial=0) <= np.finfo(np.float16).max:
-            raise ModelError(f"{name}: weights up to {np.abs(weights).max():.3g} exceed float16; use the fp32 variant")
-        value.const_value = ir.Tensor(weights.astype(np.float16), name=name)
-        value.type = ir.TensorType(ir.DataType.FLOAT16)
+    found = [graph.initializers[str(name)] for name in used]
+    return [value for value in found if value.dtype == ir.DataType.FLOAT and value.const_value is not None]
 
 
-def _convert_constants(node: ir.Node) -> None:
+def _narrowed(value: ir.Value, kind: ir.DataType) -> ir.Tensor[Any]:
+    """Return the weight in another float type. Raises ModelError when it exceeds that type's range."""
+    if value.const_value is None:
+        raise AssertionError(f"{value.name} is not a weight")
+    weights, dtype = value.const_value.numpy(), kind.numpy()
+    if not np.abs(weights).max(initial=0) <= float(ml_dtypes.finfo(dtype).max):  # type: ignore[no-untyped-call]
+        raise ModelError(
+            f"{value.name}: weights up to {np.abs(weights).max():.3g} exceed {kind.name.lower()}; use the fp32 variant"
+        )
+    return ir.Tensor(weights.astype(dtype), name=value.name)
+
+
+def _convert_constants(node: ir.Node, kind: ir.DataType) -> None:
     for name, attribute in list(node.attributes.items()):
         if node.op_type == "Cast" and name == "to" and attribute.as_int() == ir.DataType.FLOAT:
-            node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT16))
+            node.attributes[name] = ir.AttrInt64(name, int(kind))
         elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == ir.DataType.FLOAT:
-            half = attribute.as_tensor().numpy().astype(np.float16)
+            half = attribute.as_tensor().numpy().astype(kind.numpy())
             node.attributes[name] = ir.AttrTensor(name, ir.Tensor(half))
 
 
-def _cast_input(graph: ir.Graph, pixels: ir.Value, network: list[ir.Node]) -> None:
-    cast = ir.node("Cast", [pixels], {"to": int(ir.DataType.FLOAT16)}, name="to_fp16")
+def _cast_input(graph: ir.Graph, pixels: ir.Value, network: list[ir.Node], kind: ir.DataType) -> None:
+    cast = ir.node("Cast", [pixels], {"to": int(kind)}, name=f"to_{kind.name.lower()}")
     cast.outputs[0].name, cast.outputs[0].shape, pixels.name = pixels.name, pixels.shape, f"{pixels.name}_fp32"
-    cast.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
+    cast.outputs[0].type = ir.TensorType(kind)
     graph.insert_before(network[0], cast)
     for node, index in list(pixels.uses()):
         if node is not cast:
             node.replace_input_with(index, cast.outputs[0])
 
 
-def _cast_output(graph: ir.Graph) -> None:
+def _cast_output(graph: ir.Graph, kind: ir.DataType) -> None:
     logits = graph.outputs[0]
     cast = ir.node("Cast", [logits], {"to": int(ir.DataType.FLOAT)}, name="to_fp32")
     cast.outputs[0].shape, cast.outputs[0].type = logits.shape, ir.TensorType(ir.DataType.FLOAT)
-    cast.outputs[0].name, logits.name = logits.name, "logits_fp16"
+    cast.outputs[0].name, logits.name = logits.name, f"logits_{kind.name.lower()}"
     graph.append(cast)
     graph.outputs[0] = cast.outputs[0]

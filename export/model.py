@@ -1,78 +1,156 @@
-"""Checkpoint to fp32.onnx: the contract in the graph, a dynamic batch, parity with torch or nothing is written."""
+"""Checkpoint to an ONNX graph: the contract in it, a dynamic batch, by the first of torch's exporters that passes the gate.
+
+Wrong graphs of ResNets are known from the newer exporter (pytorch issues 166797, 168224, 169178), so the older one stands by.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-import numpy as np
 import onnx_ir as ir
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2
 
-from vegrt.bundle import Bundle
+from vegrt.bundle import FORMAT_VERSION, Bundle
+from vegrt.calibration.check import HALF_SCALES_OPSET
 from vegrt.errors import ModelError
+from vegrt.export.options import OPSET
 from vegrt.export.tidy import tidy
-from vegrt.infer.runner import Runner
+from vegrt.infer.parity import Parity
 from vegrt.networks import Deployed, load_network
-from vegrt.preprocess import Contract
 
 log = logging.getLogger(__name__)
 
-OPSET = 20  # 19 is the first that allows float16 scales in QuantizeLinear
+IR_VERSION = 10  # what torch's newer exporter writes
+
+
+Exporter = Literal["torch.export", "torchscript"]
+EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)  # in the order in which they are tried
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """How far a model's logits are from the reference's over the same images."""
+class Exported:
+    """A graph that passed the gate. dropped: exporters that were tried before, each with the reason why it was not kept."""
 
-    images: int
-    max_abs_error: float
-    min_cosine: float
-    top1_agreement: float
+    model: ir.Model
+    source: bytes
+    parity: Parity
+    exporter: Exporter
+    dropped: dict[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
-        return asdict(self)
+    def details(self) -> dict[str, Any]:
+        """Return what the manifest says of how the graph was made."""
+        return {"exporter": self.exporter, "dropped_exporters": self.dropped, "opset": self.model.opset_imports[""]}
 
 
-def export_fp32(bundle: Bundle) -> ir.Model:
+def check_opset(opset: int) -> None:
+    """Raise ModelError for an opset that the variants cannot have, or that the installed onnx does not know."""
+    import onnx
+
+    if opset > (newest := onnx.defs.onnx_opset_version()):
+        raise ModelError(f"--opset {opset}: onnx {onnx.__version__} knows {newest} at most; {OPSET} is the default")
+    if opset < HALF_SCALES_OPSET:
+        raise ModelError(
+            f"--opset {opset}: int8.onnx has float16 scales, which need opset {HALF_SCALES_OPSET}; expected "
+            f"{HALF_SCALES_OPSET} or more, {OPSET} is the default"
+        )
+
+
+def export_passing(bundle: Bundle, gate: Callable[[bytes], Parity], *, opset: int = OPSET) -> Exported:
+    """Return the first exporter's graph that passes the gate, which raises ModelError for one that does not.
+
+    Raises ModelError, with every exporter's reason, when none passes.
+    """
+    check_opset(opset)
+    dropped: dict[str, str] = {}
+    for exporter in EXPORTERS:
+        try:
+            model = export_fp32(bundle, opset=opset, exporter=exporter)
+            source = serialize(model)
+            return Exported(model, source, gate(source), exporter, dropped)
+        except ModelError as error:
+            dropped[exporter] = " ".join(str(error).split())
+            log.warning("%s exporter: dropped (%s)", exporter, dropped[exporter])
+    raise ModelError(f"{bundle.path}: {'; '.join(f'{name}: {reason}' for name, reason in dropped.items())}")
+
+
+def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "torch.export") -> ir.Model:
     """Return the bundle's checkpoint as an ONNX graph: `images` uint8 (N, H, W, 3) -> `logits` float32 (N, K)."""
     contract = bundle.manifest.contract
     network = Deployed(_exportable(load_network(bundle)), contract).eval()
     example = torch.zeros((2, contract.size, contract.size, 3), dtype=torch.uint8)
+    run = _by_torch_export if exporter == "torch.export" else _by_torchscript
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError(f"{bundle.path}: torch.onnx.export returned nothing; report this with your torch version")
-    model: ir.Model = program.model
+        warnings.simplefilter("ignore")  # the exporters warn of their own internals
+        try:
+            model = run(network, example, opset)
+        except Exception as error:  # theirs share no base class but Exception
+            raise ModelError(
+                f"opset {opset}: {exporter} cannot export it ({str(error).strip().splitlines()[0]})"
+            ) from error
+    if (found := model.opset_imports.get("", 0)) != opset:
+        raise ModelError(f"opset {opset}: {exporter} gave {found} instead; {OPSET} is the default")
     tidy(model)
-    describe(model, bundle.manifest.classes, contract)
+    describe(model, bundle)
     return model
 
 
-def describe(model: ir.Model, classes: Iterable[str], contract: Contract) -> None:
-    """Write class names and contract into the graph's metadata, so that the ONNX file alone is usable too."""
+def _by_torch_export(network: nn.Module, example: Tensor, opset: int) -> ir.Model:
+    program = torch.onnx.export(
+        network,
+        (example,),
+        dynamo=True,
+        opset_version=opset,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+        external_data=False,
+        verbose=False,
+    )
+    if program is None:
+        raise ModelError("torch.onnx.export returned nothing; report this with your torch version")
+    model: ir.Model = program.model
+    return model
+
+
+def _by_torchscript(network: nn.Module, example: Tensor, opset: int) -> ir.Model:
+    """Return the older exporter's graph. PRESERVE keeps weights' names and BatchNorms; the optimizer folds them as above."""
+    import onnx
+    from onnxscript import optimizer
+
+    file: Any = io.BytesIO()  # which its annotation does not know
+    torch.onnx.export(
+        network,
+        (example,),
+        file,
+        dynamo=False,
+        opset_version=opset,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_axes={"images": {0: "N"}, "logits": {0: "N"}},
+        training=torch.onnx.TrainingMode.PRESERVE,
+        do_constant_folding=False,
+    )
+    model = ir.from_proto(onnx.load_model_from_string(file.getvalue()))
+    optimizer.optimize(model)
+    model.ir_version = IR_VERSION
+    return model
+
+
+def describe(model: ir.Model, bundle: Bundle) -> None:
+    """Write class names, contract and origin into the graph's metadata, so that the ONNX file alone is usable too."""
     model.producer_name = "vegrt"
-    model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
-    model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
+    model.metadata_props["vegrt.classes"] = json.dumps(list(bundle.manifest.classes), ensure_ascii=False)
+    model.metadata_props["vegrt.contract"] = json.dumps(bundle.manifest.contract.to_dict())
+    model.metadata_props["vegrt.bundle_format"] = str(FORMAT_VERSION)
+    model.metadata_props["vegrt.weights_sha256"] = bundle.artifact("weights").sha256
 
 
 def serialize(model: ir.Model) -> bytes:
@@ -86,27 +164,6 @@ def serialize(model: ir.Model) -> bytes:
         raise ModelError(f"ONNX graph: refused by the ONNX checker ({str(error).splitlines()[0]})") from error
     data: bytes = proto.SerializeToString()
     return data
-
-
-def measure_parity(reference: Runner, candidate: Runner, batches: Iterable[NDArray[np.uint8]]) -> Parity:
-    """Compare two runners' logits over (N, H, W, 3) uint8 batches."""
-    errors, cosines, agree = [0.0], [1.0], []
-    for images in batches:
-        want, got = reference.logits(images), candidate.logits(images)
-        errors.append(float(np.abs(want - got).max()))
-        norms = np.linalg.norm(want, axis=1) * np.linalg.norm(got, axis=1)
-        cosines.append(float((np.einsum("nk,nk->n", want, got) / np.maximum(norms, 1e-12)).min()))
-        agree.extend(want.argmax(axis=1) == got.argmax(axis=1))
-    return Parity(len(agree), float(np.max(errors)), float(np.min(cosines)), float(np.mean(agree)) if agree else 0.0)
-
-
-def check_parity(subject: str, parity: Parity, *, min_cosine: float, min_agreement: float) -> None:
-    """Raise ModelError unless the candidate is as close to the reference as its precision allows."""
-    if not (parity.min_cosine >= min_cosine and parity.top1_agreement >= min_agreement):
-        raise ModelError(
-            f"{subject}: cosine {parity.min_cosine:.6f}, top-1 agreement {parity.top1_agreement:.2%} with its reference over "
-            f"{parity.images} photos; expected at least {min_cosine} and {min_agreement:.0%}; nothing was written"
-        )
 
 
 class _GlobalAverage(nn.Module):

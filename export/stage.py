@@ -1,10 +1,11 @@
-"""The export stage: a trained bundle gains its ONNX variants, calibration, golden images and, when asked, engines."""
+"""The export stage: a bundle gains its ONNX variants, calibration, golden images and, when asked, engines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,92 +18,105 @@ from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import Settings
 from vegrt.calibration.stage import finish_calibration, run_calibration
-from vegrt.dataset import Photo
-from vegrt.export.calibrated import add_calibration, copy_of, images, int8_models, provenance, subject_of
+from vegrt.export.calibrated import add_calibration, copy_of, halves, images, int8_models, provenance, subject_of
 from vegrt.export.engines import add_engines
-from vegrt.export.fp16 import to_fp16
+from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
+from vegrt.export.gate import BF16, FP16, FP32, Evidence, check_parity, load_evidence
 from vegrt.export.golden import add_golden
-from vegrt.export.model import Parity, check_parity, export_fp32, measure_parity, serialize
+from vegrt.export.model import export_passing, serialize
+from vegrt.export.options import Options
+from vegrt.export.overflow import check_overflow
+from vegrt.export.source import load_foreign
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
+from vegrt.infer.parity import Parity
 from vegrt.infer.results import versions
-from vegrt.preprocess import Contract
+from vegrt.infer.runner import Runner
 
-PARITY_PHOTOS = 200
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
-def export(
-    path: Path,
-    data: Path,
-    *,
-    engines: bool | None = None,
-    near_test: Collection[str] = (),
-    settings: Settings | None = None,
-) -> Bundle:
-    """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked for. engines: see add_engines. near_test: validation photos that do not calibrate."""
 
-    data: its validation split calibrates and checks parity. engines: True builds TensorRT engines or says why it cannot; None
-    builds them where a TensorRT module is usable. near_test: validation photos that do not calibrate, see calibration_photos.
-    Raises ModelError when a model is not what its reference is; the bundle is then as it was.
-    """
-    bundle, settings = open_bundle(path), settings or Settings()
-    contract = bundle.manifest.contract
-    photos = calibration_photos(data, bundle.manifest.classes, contract, near_test=near_test)
-    fp32 = export_fp32(bundle)
-    source = serialize(fp32)
-    parity = {"fp32": _check_fp32(bundle, source, photos.used, contract)}
-    made = Made(fp32, {"fp32": source}, parity)
-    return complete(bundle, made, photos, engines=engines, settings=settings)
-
-
-def recalibrate(
-    path: Path,
-    data: Path,
-    *,
-    engines: bool | None = None,
-    near_test: Collection[str] = (),
-    settings: Settings | None = None,
-) -> Bundle:
-    """Calibrate the bundle's fp32.onnx anew and replace what depends on it; arguments and errors as for `export`."""
-    bundle, settings = open_bundle(path), settings or Settings()
-    model = bundle.artifact("model", "fp32")
-    photos = calibration_photos(data, bundle.manifest.classes, bundle.manifest.contract, near_test=near_test)
-    source = (bundle.path / model.path).read_bytes()
-    made = Made(load_model(source), {"fp32": source}, {"fp32": Parity(**model.details["parity"])})
-    return complete(bundle, made, photos, engines=engines, settings=settings)
-
-
-def load_model(data: bytes) -> ir.Model:
-    """Return the graph of an .onnx file's bytes."""
-    return ir.from_proto(onnx.load_model_from_string(data))
+    engines: bool | None = None
+    near_test: Collection[str] = ()
+    options: Options = field(default_factory=Options)
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What the rest is made of: the float32 graph, the models written so far, and their parity, both by variant."""
+    """The float32 graph that passed its gate, its bytes, and what the manifest says of it."""
 
-    fp32: ir.Model
-    models: dict[str, bytes]
-    parity: dict[str, Parity]
+    model: ir.Model
+    source: bytes
+    details: dict[str, Any]
 
 
-def complete(
-    bundle: Bundle, made: Made, photos: CalibrationPhotos, *, engines: bool | None, settings: Settings
-) -> Bundle:
+def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
+    """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it; a bf16 one if asked for.
+
+    data: its validation split calibrates and checks parity. Raises ModelError when a model is not what its reference is,
+    MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
+    """
+    job = job or Job()
+    bundle, photos, evidence = _prepare(path, data, job)
+    return _complete(bundle, _fp32(bundle, evidence, job.options.opset), photos, evidence, job)
+
+
+def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
+    """Calibrate the fp32.onnx of the bundle at `path` anew and replace what depends on it; otherwise as `export`."""
+    job = job or Job()
+    bundle, photos, evidence = _prepare(path, data, job)
+    return _complete(bundle, load_fp32(bundle), photos, evidence, job)
+
+
+def load_fp32(bundle: Bundle) -> Made:
+    """Return the bundle's float32 graph. Raises BundleError when it has not been exported."""
+    known = bundle.artifact("model", "fp32")
+    source = (bundle.path / known.path).read_bytes()
+    return Made(ir.from_proto(onnx.load_model_from_string(source)), source, known.details)
+
+
+def _prepare(path: Path, data: Path, job: Job) -> tuple[Bundle, CalibrationPhotos, Evidence]:
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    photos = calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test)
+    return bundle, photos, load_evidence(bundle, photos.used, job.options.profile.largest)
+
+
+def _fp32(bundle: Bundle, evidence: Evidence, opset: int) -> Made:
+    """Return the graph of the bundle's checkpoint, or of the foreign model that it holds."""
+    if bundle.has("source"):
+        foreign = load_foreign(bundle)
+        source = serialize(foreign.graph)
+        parity = _check_fp32(evidence, foreign.reference, source)
+        return Made(foreign.graph, source, {"parity": parity.to_dict(), "reference": foreign.name})
+    found = export_passing(bundle, partial(_check_fp32, evidence, TorchRunner(bundle)), opset=opset)
+    details = {"parity": found.parity.to_dict(), "reference": "torch"} | found.details()
+    return Made(found.model, found.source, details)
+
+
+def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: Evidence, job: Job) -> Bundle:
     """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle."""
-    path, contract = bundle.path, bundle.manifest.contract
-    outcome = run_calibration(path, subject_of(made.fp32, photos.used, contract, settings), settings)
-    fp16 = copy_of(made.fp32)
+    path, contract, settings = bundle.path, bundle.manifest.contract, job.settings
+    observed, _ = halves(photos.used, settings)
+    check_overflow(copy_of(made.model), images(observed, contract, "Range of float16")())
+    outcome = run_calibration(path, subject_of(made.model, photos.used, contract, settings), settings)
+    fp16 = copy_of(made.model)
     to_fp16(fp16)
-    models = made.models | {"fp16": serialize(fp16)} | int8_models(made.fp32, outcome, settings)
-    parity = made.parity | _check_variants(models, photos.used, contract, settings)
+    models = {"fp32": made.source, "fp16": serialize(fp16)} | int8_models(made.model, outcome, settings)
+    details = {"fp32": made.details} | _measure_variants(models, evidence, settings)
+    if job.options.bf16:
+        models["bf16"], details["bf16"] = _bf16(made.model, evidence)
     with changing(path) as staging:
-        _add_models(staging, models, parity, settings)
+        _add_models(staging, models, details)
         add_calibration(staging, outcome)
-        add_golden(staging, photos.used, contract, open_onnxruntime(models["fp32"]))
-        add_engines(staging, models, required=engines)
-        known = provenance(made.fp32, outcome, photos.used, photos.left_out, settings)
+        add_golden(staging, photos.used, contract, open_onnxruntime(made.source))
+        add_engines(staging, models, required=job.engines, options=job.options, previous=path)
+        known = provenance(made.model, outcome, photos, settings)
         manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=known)
         staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
     finish_calibration(path)
@@ -110,51 +124,43 @@ def complete(
 
 
 def _before_export(bundle: Bundle) -> tuple[Artifact, ...]:
-    """Return what training made: engines and models of an earlier export must not stand beside new ones."""
-    return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role == "weights")
+    """Return what the export starts from: engines and models of an earlier one must not stand beside new ones."""
+    return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role in ("weights", "source"))
 
 
-def _check_fp32(bundle: Bundle, source: bytes, photos: list[Photo], contract: Contract) -> Parity:
-    some = images(photos[:PARITY_PHOTOS], contract, "Parity with torch")()
-    parts = (part for batch in some for part in _odd_parts(batch))
-    parity = measure_parity(TorchRunner(bundle), open_onnxruntime(source), parts)
-    check_parity("fp32.onnx", parity, min_cosine=0.9999, min_agreement=1.0)
-    return parity
+def _check_fp32(evidence: Evidence, reference: Runner, source: bytes) -> Parity:
+    parity = evidence.measure(reference, open_onnxruntime(source))
+    return check_parity("fp32.onnx", parity, FP32, evidence, source)
 
 
-def _odd_parts(images: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
-    """Split a batch into 1, 2, 7 and the rest: a graph with a baked-in batch size fails at once."""
-    return (part for part in np.split(images, [1, 3, 10]) if len(part))
-
-
-def _check_variants(
-    models: dict[str, bytes], photos: list[Photo], contract: Contract, settings: Settings
-) -> dict[str, Parity]:
-    """Compare with fp32. fp16 has to be equal but for near ties; int8 is judged by `vegrt evaluate`, here only measured."""
-    some = photos[:PARITY_PHOTOS]
+def _measure_variants(models: dict[str, bytes], evidence: Evidence, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Compare with fp32. fp16 is gated; int8 is judged by `vegrt evaluate`, here only measured."""
     reference = open_onnxruntime(models["fp32"])
-    parity: dict[str, Parity] = {}
-    for variant in ("fp16", "int8", "int8-cpu"):
-        runner = open_onnxruntime(models[variant], float16=_rest(variant, settings) == "float16")
-        parity[variant] = measure_parity(reference, runner, images(some, contract, f"Parity of {variant}")())
-    check_parity("fp16.onnx", parity["fp16"], min_cosine=0.999, min_agreement=0.98)
-    return parity
+    details: dict[str, dict[str, Any]] = {}
+    for variant, kind in (("fp16", "float16"), ("int8", settings.rest), ("int8-cpu", "float32")):
+        parity = evidence.measure(reference, open_onnxruntime(models[variant], float16=kind == "float16"))
+        if variant == "fp16":
+            check_parity("fp16.onnx", parity, FP16, evidence, models["fp16"])
+        details[variant] = {"parity": parity.to_dict(), "reference": "fp32", "float": kind}
+    return details
 
 
-def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity], settings: Settings) -> None:
+def _bf16(fp32: ir.Model, evidence: Evidence) -> tuple[bytes, dict[str, Any]]:
+    """Return bf16.onnx and the parity of a graph that rounds as it does: ONNX Runtime cannot run the file itself."""
+    bf16, rounded = copy_of(fp32), copy_of(fp32)
+    to_bf16(bf16)
+    round_to_bf16(rounded)
+    source = serialize(rounded)
+    parity = evidence.measure(open_onnxruntime(serialize(fp32)), open_onnxruntime(source))
+    check_parity("bf16.onnx", parity, BF16, evidence, source)
+    why = "parity is of an fp32 graph that rounds to bfloat16: ONNX Runtime cannot run bf16.onnx itself"
+    return serialize(bf16), {"parity": parity.to_dict(), "reference": "fp32", "float": "bfloat16", "not_run": why}
+
+
+def _add_models(staging: Staging, models: dict[str, bytes], details: dict[str, dict[str, Any]]) -> None:
     for variant, data in models.items():
         staging.file(f"{variant}.onnx").write_bytes(data)
-        details = {
-            "parity": parity[variant].to_dict(),
-            "reference": "torch" if variant == "fp32" else "fp32",
-            "float": _rest(variant, settings),
-        }
-        staging.add(f"{variant}.onnx", "model", variant, details)
-
-
-def _rest(variant: str, settings: Settings) -> str:
-    """Return the type of what is not 8-bit in a variant."""
-    return {"fp16": "float16", "int8": settings.rest}.get(variant, "float32")
+        staging.add(f"{variant}.onnx", "model", variant, details[variant])
 
 
 def export_lines(bundle: Bundle) -> list[str]:

@@ -17,6 +17,8 @@ def tidy(model: ir.Model) -> None:
         _flatten(graph, node)
     common.RemoveUnusedNodesPass()(model)
     _name_after_modules(graph)
+    for item in [*graph, *(value for node in graph for value in node.outputs)]:
+        item.metadata_props.clear()  # the exporter's traces hold paths of the machine that exported
 
 
 def constant(value: ir.Value | None) -> list[int] | None:

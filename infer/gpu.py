@@ -25,6 +25,11 @@ class Gpu:
     compute_capability: str
     memory_mib: int
 
+    @property
+    def target(self) -> str:
+        """Return the compute capability as TensorRT writes it: sm87."""
+        return "sm" + self.compute_capability.replace(".", "")
+
 
 @dataclass(frozen=True, slots=True)
 class GpuProbe:

@@ -15,6 +15,7 @@ from vegrt.infer.results import load_result
 from vegrt.infer.runner import Device, Runner, RuntimeName
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
+_UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
 
 
@@ -58,6 +59,7 @@ def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu
     offered: tuple[RuntimeName, ...] = ("onnxruntime",) if device == "cuda" else ("onnxruntime", "openvino")
     named = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
     found = [Candidate(variant, name) for name in named for variant in bundle.variants()]
+    found = [one for one in found if one.runtime != "onnxruntime" or one.variant not in _UNKNOWN_TO_ONNX_RUNTIME]
     return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
 
 

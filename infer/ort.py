@@ -47,6 +47,11 @@ def open_onnxruntime(
         raise VegrtError(
             f"onnxruntime: {device} was asked for, {used} would run; pip install 'vegrt[gpu]', check the driver"
         )
+    names = [[value.name for value in values] for values in (session.get_inputs(), session.get_outputs())]
+    if names[0] != ["images"] or "logits" not in names[1]:
+        subject = model if isinstance(model, Path) else "model"
+        shown = (", ".join(part) for part in names)
+        raise ModelError(f"{subject}: takes {next(shown)} and gives {next(shown)}; expected images and logits")
     return OnnxRuntimeRunner(session, device)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Artifact, Bundle
 from vegrt.errors import BundleError, EngineError, require
+from vegrt.infer.fingerprint import Fingerprint, differences
 from vegrt.infer.gpu import probe_gpus
 from vegrt.infer.runner import RuntimeName
 
@@ -60,11 +61,9 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
 
     Raises EngineError when there is no GPU, when no engine fits it, or when TensorRT refuses the plan.
     """
-    probe = probe_gpus()
-    if not probe.gpus:  # without CUDA, TensorRT's Runtime crashes the process at exit: never construct it then
-        raise EngineError(f"tensorrt: no usable NVIDIA GPU ({probe.problem}); leave --runtime out to run on the CPU")
+    here = local_fingerprint()
     trt, cudart = require("tensorrt", "tensorrt"), require("cuda.bindings.runtime", "tensorrt")
-    artifact = _fitting(bundle, variant, trt.__version__, "sm" + probe.gpus[0].compute_capability.replace(".", ""))
+    artifact = fitting_engine(bundle, variant, here)
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
     engine = runtime.deserialize_cuda_engine((bundle.path / artifact.path).read_bytes())
     if engine is None:
@@ -72,23 +71,36 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
     return TensorRtRunner(engine, cudart, len(bundle.manifest.classes))
 
 
-def _fitting(bundle: Bundle, variant: str, version: str, target: str) -> Artifact:
+def local_fingerprint() -> Fingerprint:
+    """Return this machine's TensorRT and GPU. Raises EngineError without a GPU, MissingExtraError without TensorRT.
+
+    TensorRT is not imported without a GPU: its Runtime would crash the process at exit.
+    """
+    probe = probe_gpus()
+    if not probe.gpus:
+        raise EngineError(f"tensorrt: no usable NVIDIA GPU ({probe.problem}); leave --runtime out to run on the CPU")
+    trt, gpu = require("tensorrt", "tensorrt"), probe.gpus[0]
+    return Fingerprint("tensorrt", trt.__version__, gpu.target, gpu.name)
+
+
+def fitting_engine(bundle: Bundle, variant: str, here: Fingerprint) -> Artifact:
+    """Return the bundle's engine of `variant` that opens here.
+
+    Raises BundleError when there is none of that builder, EngineError that says how the nearest one differs.
+    """
     engines = [one for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
-    engines = [one for one in engines if one.details["builder"] == "tensorrt"]
+    engines = [one for one in engines if one.details["builder"] == here.builder]
     if not engines:
-        raise BundleError(f"{bundle.path}: no {variant} TensorRT engine in it; {_rebuild(bundle)}")
-    for artifact in engines:
-        if (artifact.details["version"], artifact.details["target"]) == (version, target):
-            return artifact
-    built = engines[0].details
-    raise EngineError(
-        f"{engines[0].path}: built for {built['target']} by TensorRT {built['version']}, this is {target} with {version}; "
-        f"{_rebuild(bundle)}"
-    )
+        raise BundleError(f"{bundle.path}: no {variant} {here.builder} engine in it; {_rebuild(bundle)}")
+    found = [(differences(Fingerprint.from_details(one.details), here), one) for one in engines]
+    problems, nearest = min(found, key=lambda pair: len(pair[0]))
+    if problems:
+        raise EngineError(f"{nearest.path}: {'; '.join(problems)}; {_rebuild(bundle)}")
+    return nearest
 
 
 def _rebuild(bundle: Bundle) -> str:
-    return f"build it: vegrt export {bundle.path} --data DATA --engine"
+    return f"build it: vegrt export {bundle.path} --data DATA --engine, or vegrt infer --rebuild"
 
 
 def _checked(cudart: Any, answer: tuple[Any, ...]) -> Any:

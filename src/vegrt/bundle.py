@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 COMMIT = ".commit"
 
-Role = Literal["weights", "model", "calibration", "engine", "audit", "golden"]
+Role = Literal["weights", "model", "calibration", "engine", "audit", "timing", "golden"]
 
 
 @dataclass(frozen=True, slots=True)

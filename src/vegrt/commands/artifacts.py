@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vegrt.commands.engine_options import (
+    BatchOption,
+    Bf16Option,
+    BuilderLevelOption,
+    Fp32EngineOption,
+    HardwareCompatibleOption,
+    MinInt8Option,
+    OpsetOption,
+    VersionCompatibleOption,
+    WorkspaceOption,
+)
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
 from vegrt.errors import DataError, VegrtError
 
@@ -38,6 +49,15 @@ def export(
         ),
     ] = None,
     audit: AuditOption = None,
+    opset: OpsetOption = 20,
+    bf16: Bf16Option = False,
+    fp32_engine: Fp32EngineOption = False,
+    batch: BatchOption = "1,8,32",
+    workspace: WorkspaceOption = 1024,
+    builder_level: BuilderLevelOption = None,
+    version_compatible: VersionCompatibleOption = False,
+    hardware_compatible: HardwareCompatibleOption = False,
+    min_int8: MinInt8Option = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
@@ -50,13 +70,19 @@ def export(
     for module in ("torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
         require(module, "export")
     from vegrt.bundle import open_bundle
+    from vegrt.export.engine import BuildOptions, Profile
+    from vegrt.export.model import check_opset
+    from vegrt.export.options import Options
     from vegrt.export.stage import describe_export, export_lines
     from vegrt.export.stage import export as run_export
     from vegrt.train.audit_file import near_test_photos
 
+    check_opset(opset)
+    build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
+    options = Options(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
     classes = open_bundle(bundle, verify=False).manifest.classes
     near = _by_audit(audit, lambda path: near_test_photos(path, data, classes))
-    result = run_export(bundle, data, engines=engine, near_test=near or ())
+    result = run_export(bundle, data, engines=engine, near_test=near or (), options=options)
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 

@@ -21,6 +21,9 @@ def infer(
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.cpu,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet.")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="With --runtime tensorrt: build engines that do not fit this GPU anew.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is in each image.
@@ -29,8 +32,12 @@ def infer(
     """
     from vegrt.infer.predict import Request, run
 
+    model = model or _only_bundle()
+    if rebuild:
+        _rebuild(model, variant, runtime)
+
     request = Request(tuple(sources), variant, runtime, device.value, threads, out)
-    lines = run(model or _only_bundle(), request, as_json=as_json)
+    lines = run(model, request, as_json=as_json)
     for line in lines:
         typer.echo(line)
 
@@ -44,6 +51,23 @@ def doctor(as_json: JsonOption = False) -> None:
 
     diagnosis = examine()
     show(diagnosis.to_dict(), True) if as_json else show(render(diagnosis), False)
+
+
+def _rebuild(model: Path, variant: str | None, runtime: str | None) -> None:
+    from vegrt.errors import require
+
+    if runtime != "tensorrt":
+        raise VegrtError(
+            f"--rebuild: builds TensorRT engines, the runtime is {runtime or 'not named'}; add --runtime tensorrt"
+        )
+    from vegrt.infer.tensorrt import local_fingerprint
+
+    here = local_fingerprint()
+    require("onnx", "export")
+    require("onnx_ir", "export")
+    from vegrt.export.rebuild import rebuild_engines
+
+    rebuild_engines(model, (variant,) if variant else None, here)
 
 
 def _only_bundle() -> Path:

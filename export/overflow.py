@@ -1,0 +1,61 @@
+"""The overflow lint: layers whose results float16 cannot hold, found in float32 on the calibration photos.
+
+Parity on a CPU does not see them: ONNX Runtime has no float16 kernels there and computes in float32 between its casts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from vegrt.calibration.calibrate import expose
+from vegrt.errors import ModelError
+from vegrt.infer.ort import read_tensors
+
+log = logging.getLogger(__name__)
+
+LARGEST = float(np.finfo(np.float16).max)  # 65504
+NEAR = LARGEST / 4  # photos in the field may go beyond those of the calibration
+
+
+def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]]) -> float:
+    """Return the largest magnitude of any result in a float32 graph over (N, H, W, 3) uint8 batches; warn when it is near.
+
+    Raises ModelError that names each layer beyond float16 with its value. Changes `model`: give a copy.
+    """
+    results = {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
+    peaks = dict.fromkeys(results, 0.0)
+    read = read_tensors(expose(model, results), list(results))
+    for images in batches:
+        for name, values in zip(results, read(images), strict=True):
+            peaks[name] = max(peaks[name], float(np.abs(values).max()))
+    beyond = [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if not peak <= LARGEST]
+    if beyond:
+        raise ModelError(
+            f"fp16.onnx: {len(beyond)} results exceed float16's {LARGEST:.0f} on the calibration photos: {', '.join(beyond)}; "
+            "train with more weight decay or a lower learning rate; nothing was written"
+        )
+    name, peak = max(peaks.items(), key=lambda pair: pair[1], default=("", 0.0))
+    if peak > NEAR:
+        log.warning(
+            "fp16.onnx: %s reaches %.4g on the calibration photos, float16 ends at %.0f", results[name], peak, LARGEST
+        )
+    return peak
+
+
+def layer_of(node: ir.Node) -> str:
+    """Return the layer that a node belongs to: itself, or the operator behind the last Conv or Gemm before it."""
+    source: ir.Node | None = node
+    while source is not None and source.op_type not in {"Conv", "Gemm"}:
+        source = next((value.producer() for value in source.inputs if value is not None and value.producer()), None)
+    if source is None or source is node:
+        return str(node.name)
+    return f"{node.op_type} behind {source.name}"
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype == ir.DataType.FLOAT and not value.is_graph_output()
