@@ -21,10 +21,10 @@ from vegrt.dataset import Photo, content_hash
 from vegrt.export.engines import add_engines
 from vegrt.export.fp16 import to_fp16
 from vegrt.export.golden import add_golden
-from vegrt.export.model import Parity, check_parity, export_fp32, measure_parity, serialize
+from vegrt.export.model import Parity, check_parity, measure_parity, serialize
+from vegrt.export.source import Source, load_source
 from vegrt.files import sha256_of_json, write_json
 from vegrt.infer.open import FLOAT16_VARIANTS
-from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.pipeline import batches
 from vegrt.infer.results import versions
@@ -48,14 +48,15 @@ def export(path: Path, data: Path, *, engines: bool | None = None, near_test: Co
     bundle = open_bundle(path)
     contract = bundle.manifest.contract
     photos = calibration_photos(data, bundle.manifest.classes, contract, near_test=near_test)
-    fp32 = export_fp32(bundle)
+    origin = load_source(bundle)
+    fp32 = origin.graph
     source = serialize(fp32)
-    parity = {"fp32": _check_fp32(bundle, source, photos, contract)}
+    parity = {"fp32": _check_fp32(origin, source, photos, contract)}
     calibration = _calibrate(fp32, photos, contract)
     models = {"fp32": source} | _variants(fp32, calibration)
     parity |= _check_variants(models, photos, contract)
     with changing(path) as staging:
-        _add_models(staging, models, parity)
+        _add_models(staging, models, parity, origin.name)
         _add_calibration(staging, calibration)
         add_golden(staging, photos, contract, open_onnxruntime(source))
         add_engines(staging, models, required=engines)
@@ -66,8 +67,8 @@ def export(path: Path, data: Path, *, engines: bool | None = None, near_test: Co
 
 
 def _before_export(bundle: Bundle) -> tuple[Artifact, ...]:
-    """Return what training made: engines and models of an earlier export must not stand beside new ones."""
-    return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role == "weights")
+    """Return what the export starts from: engines and models of an earlier one must not stand beside new ones."""
+    return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role in ("weights", "source"))
 
 
 def _images(photos: list[Photo], contract: Contract, what: str) -> Callable[[], Iterator[NDArray[np.uint8]]]:
@@ -81,10 +82,10 @@ def _images(photos: list[Photo], contract: Contract, what: str) -> Callable[[], 
     return read
 
 
-def _check_fp32(bundle: Bundle, source: bytes, photos: list[Photo], contract: Contract) -> Parity:
-    some = _images(photos[:PARITY_PHOTOS], contract, "Parity with torch")()
+def _check_fp32(origin: Source, source: bytes, photos: list[Photo], contract: Contract) -> Parity:
+    some = _images(photos[:PARITY_PHOTOS], contract, f"Parity with {origin.name}")()
     images = (part for batch in some for part in _odd_parts(batch))
-    parity = measure_parity(TorchRunner(bundle), open_onnxruntime(source), images)
+    parity = measure_parity(origin.reference, open_onnxruntime(source), images)
     check_parity("fp32.onnx", parity, min_cosine=0.9999, min_agreement=1.0)
     return parity
 
@@ -132,10 +133,10 @@ def _check_variants(models: dict[str, bytes], photos: list[Photo], contract: Con
     return parity
 
 
-def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity]) -> None:
+def _add_models(staging: Staging, models: dict[str, bytes], parity: dict[str, Parity], origin: str) -> None:
     for variant, data in models.items():
         staging.file(f"{variant}.onnx").write_bytes(data)
-        details = {"parity": parity[variant].to_dict(), "reference": "torch" if variant == "fp32" else "fp32"}
+        details = {"parity": parity[variant].to_dict(), "reference": origin if variant == "fp32" else "fp32"}
         staging.add(f"{variant}.onnx", "model", variant, details)
 
 

@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 COMMIT = ".commit"
 
-Role = Literal["weights", "model", "calibration", "engine", "audit", "golden"]
+Role = Literal["weights", "source", "model", "calibration", "engine", "audit", "golden"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,10 @@ class Bundle:
         for artifact in self.manifest.artifacts:
             if (artifact.role, artifact.variant) == (role, variant):
                 return artifact
+        if role == "weights":
+            raise BundleError(
+                f"{self.path}: no checkpoint in it, it was made from an ONNX file; torch cannot run it, use --runtime onnxruntime"
+            )
         have = ", ".join(self.variants()) or "none"
         wanted = f"{variant} {role}".strip()
         raise BundleError(

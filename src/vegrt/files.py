@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_toml(file: Path, what: str) -> dict[str, Any]:
+    """Return a TOML file's values. what: the file's purpose, for messages. Raises VegrtError when it cannot be read."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # here, because an edge box has no need of it
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VegrtError(f"{file}: {what} cannot be read ({error.strerror})") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise VegrtError(f"{file}: not a TOML {what} ({error})") from error
 
 
 def printable(path: Path) -> str:

@@ -38,6 +38,13 @@ def export(
         ),
     ] = None,
     audit: AuditOption = None,
+    from_onnx: Annotated[
+        Path | None, typer.Option(help="Make BUNDLE of this ONNX classifier; needs --classes and --contract.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="Its class names, one a line, in the order of its scores.")
+    ] = None,
+    contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
@@ -45,6 +52,9 @@ def export(
     fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
     With an audit, validation photos that nearly are test photos do not calibrate.
     """
+    given = [option for option in (from_onnx, classes, contract) if option is not None]
+    if len(given) not in (0, 3):
+        raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
     from vegrt.errors import require
 
     for module in ("torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
@@ -54,8 +64,12 @@ def export(
     from vegrt.export.stage import export as run_export
     from vegrt.train.audit_file import near_test_photos
 
-    classes = open_bundle(bundle, verify=False).manifest.classes
-    near = _by_audit(audit, lambda path: near_test_photos(path, data, classes))
+    if given:
+        from vegrt.export.source import import_onnx
+
+        import_onnx(bundle, *given)
+    names = open_bundle(bundle, verify=False).manifest.classes
+    near = _by_audit(audit, lambda path: near_test_photos(path, data, names))
     result = run_export(bundle, data, engines=engine, near_test=near or ())
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
