@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, data, inference, runs, training, tuning
+from vegrt.commands import artifacts, bundles, data, inference, runs, training, tuning
 from vegrt.errors import VegrtError
 
 
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.add_typer(bundles.app, name="bundle")
 for _command in (
     training.train,
     tuning.tune,

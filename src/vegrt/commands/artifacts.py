@@ -160,17 +160,28 @@ def report(
     typer.echo(f"report: {out}")
 
 
-def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+def verify(
+    bundle: BundleArgument,
+    public_key: Annotated[Path | None, typer.Option(help="Require a signature by this ed25519 key (PEM).")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check hashes and golden answers.
 
-    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine.
+    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine. With a public key,
+    first of all the signature of `vegrt bundle sign`.
     """
     from dataclasses import asdict
 
     from vegrt.bundle import open_bundle
     from vegrt.infer.verify import verify as run_checks
 
-    checks = run_checks(open_bundle(bundle, verify=False))
+    signed = []
+    if public_key is not None:
+        from vegrt.infer.verify import Check
+        from vegrt.signature import check_signature
+
+        signed = [Check("signature", True, f"of this manifest, by key {check_signature(bundle, public_key)}")]
+    checks = signed + run_checks(open_bundle(bundle, verify=False))
     if as_json:
         show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
     else:
