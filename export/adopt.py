@@ -6,6 +6,7 @@ no shape arithmetic. Knows nothing of the reference; the export stage compares t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ from vegrt.export.foreign import Foreign
 from vegrt.export.model import OPSET, describe
 from vegrt.export.tidy import constant, tidy
 from vegrt.preprocess import Contract
+
+log = logging.getLogger(__name__)
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 _FOLDED = (
@@ -57,6 +60,8 @@ def adopt(foreign: Foreign, classes: Sequence[str], contract: Contract) -> ir.Mo
 
 def _with_opset(foreign: Foreign) -> onnx.ModelProto:
     if foreign.opset >= OPSET:
+        if foreign.opset > OPSET:
+            log.warning("%s: opset %d is kept; TensorRT 10.3 reads up to %d", foreign.subject, foreign.opset, OPSET)
         return foreign.proto
     try:
         return onnx.version_converter.convert_version(foreign.proto, OPSET)

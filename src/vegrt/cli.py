@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, bundles, data, inference, runs, training, tuning
+from vegrt.commands import artifacts, bundles, data, deploy, inference, runs, training, tuning
 from vegrt.errors import VegrtError
 
 
@@ -43,6 +43,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 app.add_typer(bundles.app, name="bundle")
+app.add_typer(deploy.app, name="deploy")
 for _command in (
     training.train,
     tuning.tune,
