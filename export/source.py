@@ -7,15 +7,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
-from vegrt.errors import BundleError, DataError, VegrtError
+from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.adopt import adopt
-from vegrt.export.foreign import ForeignRunner, read_foreign
-from vegrt.export.model import export_fp32
+from vegrt.export.foreign import Foreign, ForeignRunner, read_foreign, run_session
+from vegrt.export.model import export_fp32, serialize
 from vegrt.files import read_toml, sha256_of
 from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.ort import open_session
 from vegrt.infer.runner import Runner
 from vegrt.preprocess import Contract
 
@@ -37,7 +39,7 @@ def load_source(bundle: Bundle) -> Source:
     if not _has_source(bundle):
         return Source(export_fp32(bundle), TorchRunner(bundle), "torch")
     foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract)
-    graph = adopt(foreign, manifest.classes, manifest.contract)
+    graph = _adopted(foreign, manifest.classes, manifest.contract)
     return Source(graph, ForeignRunner(foreign, manifest.contract), SOURCE)
 
 
@@ -51,7 +53,7 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
     foreign = read_foreign(file, len(names), pixels)
     if (path / MANIFEST).exists():
         return _same(open_bundle(path), file, names, pixels)
-    adopt(foreign, names, pixels)  # what cannot be converted shall fail before anything is written
+    _adopted(foreign, names, pixels)  # what cannot be converted shall fail before anything is written
     model = {"onnx": file.name, "producer": foreign.proto.producer_name or "unknown", "opset": foreign.opset}
     with changing(path) as staging:
         shutil.copyfile(file, staging.file(SOURCE))
@@ -88,6 +90,21 @@ def read_contract(file: Path) -> Contract:
     for name, value in given.items():
         _check_value(file, name, value)
     return Contract(given["size"], given["resize"], tuple(given["mean"]), tuple(given["std"]))
+
+
+def _adopted(foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> ir.Model:
+    """Return the adopted graph. Raises ModelError when the exported batch is baked into it and could not be freed."""
+    graph = adopt(foreign, classes, contract)
+    session = open_session(serialize(graph))
+    for count in (1, 2, 3):
+        images = np.zeros((count, contract.size, contract.size, 3), np.uint8)
+        try:
+            found = run_session(session, foreign.subject, "logits", "images", images).shape
+        except ModelError as error:
+            raise ModelError(f"{error}; its batch is baked in: export it with a dynamic batch") from error
+        if found != (count, len(classes)):
+            raise ModelError(f"{foreign.subject}: {found} for {count} images, the batch is baked in: export it dynamic")
+    return graph
 
 
 def _check_value(file: Path, name: str, value: Any) -> None:

@@ -188,8 +188,8 @@ def tensorflow_like(file: Path, *, opset: int = 13, **changes: Any) -> None:
     graph = helper.make_graph(
         nodes,
         "tf2onnx",
-        [tensor("pixels", TensorProto.FLOAT, "unk__1", 48, 48, 3), *changes.get("inputs", [])],
-        [tensor("scores", TensorProto.FLOAT, "unk__1", 3), *changes.get("outputs", [])],
+        [tensor("pixels", TensorProto.FLOAT, changes.get("batch", "unk__1"), 48, 48, 3), *changes.get("inputs", [])],
+        [tensor("scores", TensorProto.FLOAT, changes.get("batch", "unk__1"), 3), *changes.get("outputs", [])],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )
     onnx.save(
@@ -209,6 +209,22 @@ def test_a_file_of_tensorflows_layout_is_taken(tmp_path: Path) -> None:
     assert np.ptp(got) > 0.01
     counts = Counter(node.op_type for node in model.graph)
     assert (counts["Transpose"], counts["Gemm"], counts["BatchNormalization"]) == (1, 1, 0)
+
+
+def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
+    """Its last Reshape keeps three numbers, whatever the batch."""
+    three = helper.make_node("Constant", [], ["three"], value_ints=[3])
+    first = helper.make_node("Constant", [], ["first"], value_ints=[0])
+    tail = [
+        three,
+        first,
+        helper.make_node("Reshape", ["images", "three"], ["flat"]),
+        helper.make_node("Unsqueeze", ["flat", "first"], ["scores"]),
+    ]
+    tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
+    with pytest.raises(VegrtError, match="batch is baked in: export it with a dynamic batch"):
+        import_onnx(folder / "out", folder / "model.onnx", folder / "classes.txt", folder / "contract.toml")
+    assert not (folder / "out").exists()
 
 
 def relu(**attributes: Any) -> onnx.NodeProto:
