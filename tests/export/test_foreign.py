@@ -227,6 +227,16 @@ def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
     assert not (folder / "out").exists()
 
 
+def test_a_reshape_to_the_exported_batch_is_freed(folder: Path) -> None:
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
+    tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"])]
+    tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
+    model = adopt(read_foreign(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
+    images = random_images(4)
+    want = original_answer(folder / "model.onnx", images, nhwc=True)
+    np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
+
+
 def relu(**attributes: Any) -> onnx.NodeProto:
     return helper.make_node("Relu", ["images"], ["scores"], **attributes)
 
