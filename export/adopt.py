@@ -27,9 +27,8 @@ from vegrt.preprocess import Contract
 log = logging.getLogger(__name__)
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+# Batch normalisation is folded by the optimizer already.
 _FOLDED = (
-    rules.fuse_batchnorm_into_conv_rule,
-    rules.fuse_batchnorm_into_gemm_rule,
     rules.matmul_add_to_gemm_rule,
     rules.materialize_reshape_shape_rule,
     rules.transpose_transpose_rule,
