@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vegrt.calibration.judge import Score
 from vegrt.calibration.key import differences
 from vegrt.calibration.outliers import Outlier
 from vegrt.calibration.ranges import METHODS
+from vegrt.errors import BundleError
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,20 @@ def load_calibration(path: Path, key: Mapping[str, Any]) -> Calibration | None:
         if other := differences(found["key"], key):
             log.warning("%s: not used, it was made with %s; calibrating again", path, "; ".join(other))
             return None
-        return _from_json(found)
+        return replace(_from_json(found), float_layers={})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s: not used, it cannot be read as a calibration (%s); calibrating again", path, error)
         return None
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Return the calibration of the file at `path`, with its layers in float, whatever its key. Raises BundleError."""
+    try:
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: no calibration ({error}); make one: vegrt calibrate {path.parent} --data DATA"
+        ) from error
 
 
 def _from_json(found: Mapping[str, Any]) -> Calibration:
@@ -67,6 +78,7 @@ def _from_json(found: Mapping[str, Any]) -> Calibration:
         contests=[_contest(entry) for entry in found["tournament"]],
         winners={encoding: found["winners"][encoding] for encoding in ENCODINGS},
         outliers=[Outlier(**one | {"layers": tuple(one["layers"])}) for one in found["outliers"]],
+        float_layers={encoding: tuple(names) for encoding, names in found["float_layers"].items()},
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from vegrt.calibration.check import check_placement
 from vegrt.errors import EngineError, ModelError

@@ -16,6 +16,7 @@ from vegrt.calibration.budget import int8_share
 from vegrt.calibration.calibrate import WEIGHT_LEVELS
 from vegrt.calibration.judge import Labelled
 from vegrt.calibration.observe import Batches
+from vegrt.calibration.photos import CalibrationPhotos
 from vegrt.calibration.saved import FILE, to_json
 from vegrt.calibration.settings import VARIANTS, Settings, float_layers_json
 from vegrt.calibration.stage import Outcome, Subject
@@ -94,11 +95,9 @@ def add_calibration(staging: Staging, outcome: Outcome) -> None:
     staging.add(FLOAT_LAYERS, "calibration", "float-layers")
 
 
-def provenance(
-    fp32: ir.Model, outcome: Outcome, photos: list[Photo], left_out: int, settings: Settings
-) -> dict[str, Any]:
-    """Return what the manifest says of a calibration, as JSON values. left_out: photos too near to test photos."""
-    calibration, (observed, held_out) = outcome.calibration, halves(photos, settings)
+def provenance(fp32: ir.Model, outcome: Outcome, photos: CalibrationPhotos, settings: Settings) -> dict[str, Any]:
+    """Return what the manifest says of a calibration, as JSON values."""
+    calibration, (observed, held_out) = outcome.calibration, halves(photos.used, settings)
     kept = {VARIANTS[encoding]: list(names) for encoding, names in calibration.float_layers.items()}
     return {
         "key": sha256_of_json(dict(outcome.key)),
@@ -106,7 +105,7 @@ def provenance(
         "percentile": settings.percentile,
         "images": len(observed),
         "judged_images": len(held_out[:TOURNAMENT_PHOTOS]),
-        "left_out_near_test": left_out,
+        "left_out_near_test": photos.left_out,
         "photos_sha256": sha256_of_json(outcome.key["photos"]),
         "weight_levels": WEIGHT_LEVELS,
         "tournament": [one.to_dict() for one in calibration.contests],

@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -25,6 +25,7 @@ from vegrt.export.options import OPSET
 from vegrt.export.tidy import tidy
 from vegrt.infer.parity import Parity
 from vegrt.networks import Deployed, load_network
+from vegrt.preprocess import Contract
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "tor
     if (found := model.opset_imports.get("", 0)) != opset:
         raise ModelError(f"opset {opset}: {exporter} gave {found} instead; {OPSET} is the default")
     tidy(model)
-    describe(model, bundle)
+    describe(model, bundle.manifest.classes, bundle.manifest.contract, bundle.artifact("weights").sha256)
     return model
 
 
@@ -144,13 +145,13 @@ def _by_torchscript(network: nn.Module, example: Tensor, opset: int) -> ir.Model
     return model
 
 
-def describe(model: ir.Model, bundle: Bundle) -> None:
+def describe(model: ir.Model, classes: Sequence[str], contract: Contract, weights_sha256: str) -> None:
     """Write class names, contract and origin into the graph's metadata, so that the ONNX file alone is usable too."""
     model.producer_name = "vegrt"
-    model.metadata_props["vegrt.classes"] = json.dumps(list(bundle.manifest.classes), ensure_ascii=False)
-    model.metadata_props["vegrt.contract"] = json.dumps(bundle.manifest.contract.to_dict())
+    model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
+    model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
     model.metadata_props["vegrt.bundle_format"] = str(FORMAT_VERSION)
-    model.metadata_props["vegrt.weights_sha256"] = bundle.artifact("weights").sha256
+    model.metadata_props["vegrt.weights_sha256"] = weights_sha256
 
 
 def serialize(model: ir.Model) -> bytes:

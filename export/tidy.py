@@ -30,17 +30,18 @@ def constant(value: ir.Value | None) -> list[int] | None:
 
 def _pool_globally(graph: ir.Graph, node: ir.Node) -> None:
     """ReduceMean over H and W that keeps the dimensions -> GlobalAveragePool, which has an 8-bit kernel."""
-    if node.op_type != "ReduceMean" or node.attributes["keepdims"].as_int() != 1:
+    if node.op_type != "ReduceMean" or node.attributes.get_int("keepdims", 1) != 1 or len(node.inputs) < 2:
         return
     if constant(node.inputs[1]) in ([2, 3], [-1, -2], [-2, -1]):
         _replace(graph, node, ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name))
 
 
 def _flatten(graph: ir.Graph, node: ir.Node) -> None:
-    """Reshape of pooled (N, C, 1, 1) to (N, C) -> Flatten, which needs no shape arithmetic."""
+    """Reshape of pooled (N, C, 1, 1) to two dimensions, (N, C) -> Flatten, which needs no shape arithmetic."""
     source = node.inputs[0].producer() if node.op_type == "Reshape" and node.inputs[0] is not None else None
-    shape = constant(node.inputs[1]) if source is not None else None
-    if source is not None and source.op_type == "GlobalAveragePool" and shape is not None and len(shape) == 2:
+    if source is None or source.op_type != "GlobalAveragePool" or (shape := node.inputs[1]) is None:
+        return
+    if shape.shape == (2,):
         _replace(graph, node, ir.node("Flatten", [node.inputs[0]], {"axis": 1}, name=node.name))
 
 

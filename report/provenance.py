@@ -70,10 +70,13 @@ def reproduce(facts: Facts) -> Html:
     """Return the commands that make the bundle, its results and this page again."""
     path, model = shlex.quote(str(facts.bundle.path)), facts.bundle.manifest.model
     backbone = f" --backbone {shlex.quote(str(model['backbone']))}" if "backbone" in model else ""
+    made = [f"vegrt train --data DATA{backbone} --out {path}", f"vegrt export {path} --data DATA"]
+    if "onnx" in model:
+        source = f"--from-onnx {shlex.quote(str(model['onnx']))} --classes CLASSES --contract CONTRACT"
+        made = [f"vegrt export {path} {source} --data DATA"]
     margin = f" --margin {facts.evaluation['margin_points']:g}" if facts.evaluation else ""
     commands = (
-        f"vegrt train --data DATA{backbone} --out {path}",
-        f"vegrt export {path} --data DATA",
+        *made,
         f"vegrt evaluate {path} --data DATA --split test{margin}",
         f"vegrt bench {path}",
         f"vegrt report {path} -o report.html",

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from vegrt.files import read_toml
 
 Augment = Literal["none", "light", "full"]
 HeadKind = Literal["gap", "classic"]
@@ -114,7 +109,7 @@ def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     With weights `none` other defaults apply: no head phase, more epochs, a higher rate. vgg16 has lower rates.
     Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
     """
-    given = _read(file) if file is not None else {}
+    given = read_toml(file, "recipe") if file is not None else {}
     given |= {name: value for name, value in flags.items() if value is not None}
     values = _checked(given)
     default = replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}))
@@ -126,15 +121,6 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return what differs between two recipes as `lr 0.001 -> 0.002`; the number of workers changes no result."""
     names = sorted((old.keys() | new.keys()) - {"workers"})
     return [f"{name} {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VegrtError(f"{file}: recipe cannot be read ({error.strerror})") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise VegrtError(f"{file}: not a TOML recipe ({error})") from error
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,15 +20,16 @@ from typing import Any, Literal
 
 from vegrt import __version__
 from vegrt.errors import BundleError
-from vegrt.files import sha256_of, write_json
+from vegrt.files import sha256_of, sync_files, write_json
 from vegrt.preprocess import Contract
 
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
 COMMIT = ".commit"
 
-Role = Literal["weights", "model", "calibration", "engine", "audit", "timing", "golden"]
+Role = Literal["weights", "source", "model", "calibration", "engine", "audit", "timing", "golden"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,19 @@ class Bundle:
         for artifact in self.manifest.artifacts:
             if (artifact.role, artifact.variant) == (role, variant):
                 return artifact
+        if role == "weights":
+            raise BundleError(
+                f"{self.path}: no checkpoint in it, it was made from an ONNX file; torch cannot run it, use --runtime onnxruntime"
+            )
         have = ", ".join(self.variants()) or "none"
         wanted = f"{variant} {role}".strip()
         raise BundleError(
             f"{self.path}: no {wanted} in it (variants: {have}); make it: vegrt export {self.path} --data DATA"
         )
+
+    def has(self, role: Role) -> bool:
+        """Return whether the bundle holds an artifact of that role."""
+        return any(artifact.role == role for artifact in self.manifest.artifacts)
 
     def file(self, role: Role, variant: str = "") -> Path:
         """Return the path of an artifact. Raises BundleError when the bundle lacks it."""
@@ -114,10 +123,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     if not file.is_file():
         found = "a folder without manifest.json" if path.is_dir() else "no such folder"
         raise BundleError(f"{path}: {found}; expected a bundle, made by: vegrt train --data DATA --out {path}")
-    try:
-        bundle = Bundle(path, _parse(json.loads(file.read_text(encoding="utf-8")), path))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{file}: damaged manifest ({error}); restore it or train again") from error
+    bundle = Bundle(path, parse_manifest(file.read_bytes(), path))
     if verify:
         for artifact in bundle.manifest.artifacts:
             check_artifact(bundle, artifact)
@@ -166,7 +172,7 @@ def _staging(path: Path) -> Iterator[Staging]:
         yield Staging(folder)
         if not (folder / MANIFEST).is_file():
             raise AssertionError("a staged change ends with its manifest")
-        _sync(folder)
+        sync_files(folder)
         folder.rename(path / COMMIT)
     except OSError as error:
         raise BundleError(f"{path}: writing failed ({error.strerror or error}); the bundle is as it was") from error
@@ -208,6 +214,14 @@ def find_bundles(root: Path) -> list[Path]:
     return sorted(file.parent for file in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
 
 
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Return the manifest in the bytes of a manifest.json; path: where it is, for messages. Raises BundleError."""
+    try:
+        return _parse(json.loads(content), path)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{path / MANIFEST}: damaged manifest ({error}); restore it or train again") from error
+
+
 def _parse(value: Any, path: Path) -> Manifest:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise BundleError(f"{path / MANIFEST}: not the manifest of a vegrt bundle")
@@ -216,6 +230,10 @@ def _parse(value: Any, path: Path) -> Manifest:
         raise BundleError(f"{path}: bundle format {version}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}")
     artifacts = tuple(Artifact(**entry) for entry in value["artifacts"])
     for artifact in artifacts:
+        if type(artifact.size_bytes) is not int or artifact.size_bytes < 0:
+            raise BundleError(
+                f"{path / MANIFEST}: {artifact.path!r} has {artifact.size_bytes!r} bytes; expected a count"
+            )
         if _leaves(artifact.path):
             raise BundleError(f"{path / MANIFEST}: artifact path {artifact.path!r} leaves the bundle; refused")
     return Manifest(
@@ -282,13 +300,3 @@ def locked(path: Path) -> Iterator[None]:
         raise BundleError(f"{path}: another process is changing it; wait until that is done") from error
     finally:
         os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

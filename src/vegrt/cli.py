@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, data, inference, runs, training, tuning
+from vegrt.commands import artifacts, bundles, data, deploy, exporting, inference, runs, training, tuning
 from vegrt.errors import VegrtError
 
 
@@ -42,10 +42,13 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.add_typer(bundles.app, name="bundle")
+app.add_typer(deploy.app, name="deploy")
 for _command in (
     training.train,
     tuning.tune,
-    artifacts.export,
+    exporting.export,
+    exporting.calibrate,
     artifacts.evaluate,
     artifacts.bench,
     inference.infer,

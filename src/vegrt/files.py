@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +42,39 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
+
+    Raises VegrtError when `path` holds something already, or when it cannot be written.
+    """
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise VegrtError(f"{path}: exists and is not an empty folder; choose another place, or delete it")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise VegrtError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    try:
+        yield temporary
+        sync_files(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise VegrtError(
+            f"{path}: writing failed ({error.strerror or error}); nothing was left half-written"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_files(folder: Path) -> None:
+    """Have the disk hold every file below a folder before this returns."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, atomically."""
     with replacing(path) as temporary:
@@ -48,6 +84,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_toml(file: Path, what: str) -> dict[str, Any]:
+    """Return a TOML file's values. what: the file's purpose, for messages. Raises VegrtError when it cannot be read."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # here, because an edge box has no need of it
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VegrtError(f"{file}: {what} cannot be read ({error.strerror})") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise VegrtError(f"{file}: not a TOML {what} ({error})") from error
 
 
 def printable(path: Path) -> str:

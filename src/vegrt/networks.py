@@ -158,9 +158,8 @@ def load_network(bundle: Bundle) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    manifest = bundle.manifest
+    manifest, file = bundle.manifest, bundle.file("weights")
     network = build_network(manifest.model["backbone"], len(manifest.classes), head=manifest.model["head"])
-    file = bundle.file("weights")
     try:
         network.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError) as error:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from vegrt.calibration.observe import BINS, histogram, observe
+from vegrt.calibration.observe import BINS, CHUNK, Batches, histogram, observe
+from vegrt.calibration.resume import Progress
 from vegrt.errors import ModelError
+
+
+def again(parts: list[NDArray[np.uint8]]) -> Batches:
+    """Give the same batches at each call, but for the first `skip` images."""
+
+    def read(skip: int = 0) -> Iterator[NDArray[np.uint8]]:
+        images = np.concatenate(parts)[skip:] if parts else np.zeros((0, 1, 1, 3), np.uint8)
+        size = len(parts[0]) if parts else 1
+        yield from (images[start : start + size] for start in range(0, len(images), size))
+
+    return read
 
 
 @settings(max_examples=100, deadline=None)
@@ -36,8 +52,8 @@ def test_observations_do_not_depend_on_the_batch_size() -> None:
     def split(size: int) -> list[NDArray[np.uint8]]:
         return [images[start : start + size] for start in range(0, len(images), size)]
 
-    whole = observe(["centred", "halved"], activations, lambda: [images])
-    parts = observe(["centred", "halved"], activations, lambda: split(5))
+    whole = observe(["centred", "halved"], activations, again([images]))
+    parts = observe(["centred", "halved"], activations, again(split(5)))
     for name, seen in whole.items():
         assert (seen.low, seen.high) == (parts[name].low, parts[name].high)
         assert np.array_equal(seen.counts, parts[name].counts)
@@ -48,13 +64,42 @@ def test_observations_do_not_depend_on_the_batch_size() -> None:
 def test_not_a_number_and_no_images_are_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     with pytest.raises(ModelError, match="conv1: activation range"):
-        observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], lambda: [images])
+        observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], again([images]))
     with pytest.raises(ModelError, match="no images"):
-        observe(["conv1"], lambda batch: [], list)
+        observe(["conv1"], lambda batch: [], again([]))
 
 
 def test_a_single_nan_among_numbers_is_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     values = np.array([1.0, np.nan, 2.0], np.float32)
     with pytest.raises(ModelError, match="relu: activation range"):
-        observe(["relu"], lambda batch: [values], lambda: [images])
+        observe(["relu"], lambda batch: [values], again([images]))
+
+
+def test_an_interrupted_observation_goes_on_after_its_last_chunk(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5 * CHUNK, 4, 4, 3), np.uint8)
+    batches = again([images[start : start + 16] for start in range(0, len(images), 16)])
+    ran = 0
+
+    def activations(batch: NDArray[np.uint8], *, limit: int = 10**9) -> list[NDArray[np.float32]]:
+        nonlocal ran
+        ran += len(batch)
+        if ran > limit:
+            raise KeyboardInterrupt
+        return [batch.astype(np.float32).transpose(0, 3, 1, 2) - 100]
+
+    whole = observe(["pixels"], activations, batches)["pixels"]
+    for limit in (2 * CHUNK + 1, 3 * CHUNK, 3 * CHUNK):  # within pass one, at its end, and within pass two
+        ran = 0
+        with pytest.raises(KeyboardInterrupt):
+            observe(["pixels"], partial(activations, limit=limit), batches, Progress(tmp_path / "p", "key"))
+    ran = 0
+    resumed = observe(["pixels"], activations, batches, Progress(tmp_path / "p", "key"))["pixels"]
+    assert ran < len(images)
+    assert (resumed.low, resumed.high) == (whole.low, whole.high)
+    assert np.array_equal(resumed.counts, whole.counts)
+    assert np.array_equal(resumed.channels, whole.channels)
+    assert np.array_equal(whole.channels, np.abs(images.astype(np.float64) - 100).max((0, 1, 2)))
+    ran = 0
+    observe(["pixels"], activations, batches, Progress(tmp_path / "p", "another key"))
+    assert ran == 2 * len(images)  # nothing of another calibration is used

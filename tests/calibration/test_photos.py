@@ -63,7 +63,7 @@ def test_random_data_is_refused(data: Path, noisy: int, refused: bool) -> None:
         with pytest.raises(DataError, match=f"validation: {noisy} of 48 photos are noise"):
             calibration_photos(data, CLASSES, CONTRACT)
     else:
-        assert len(calibration_photos(data, CLASSES, CONTRACT)) == 48
+        assert len(calibration_photos(data, CLASSES, CONTRACT).used) == 48
 
 
 def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
@@ -73,7 +73,9 @@ def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
     near = near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
     assert near == {f"Cress/{number:03d}.jpg" for number in range(COPIES)}
     with caplog.at_level(logging.WARNING):
-        kept = calibration_photos(data, CLASSES, CONTRACT, near_test=near)
+        found = calibration_photos(data, CLASSES, CONTRACT, near_test=near)
+    kept = found.used
+    assert found.left_out == COPIES
     assert len(kept) == 48 - COPIES
     assert not {photo.path.relative_to(data / "validation").as_posix() for photo in kept} & near
     left_out, few = (record.getMessage() for record in caplog.records)

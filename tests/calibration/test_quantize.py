@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
-from vegrt.calibration.calibrate import calibrate, divergence_of
+from vegrt.calibration.calibrate import calibrate
 from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
+from vegrt.calibration.judge import Labelled, divergence_of
 from vegrt.calibration.place import place, quantizable
 from vegrt.dataset import Split
 from vegrt.errors import ModelError
-from vegrt.infer.open import FLOAT16_VARIANTS
+from vegrt.infer.open import is_float16
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.preprocess import load_image
 
@@ -102,18 +103,19 @@ def test_the_tournament_rescues_a_model_whose_peak_is_an_outlier(
 ) -> None:
     """One pixel value in a thousand photos must not set the scale: the winner agrees at least as often as minmax."""
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
-    result = calibrate(fresh, lambda: [images[::2]], lambda: [images[1::2]])
+    labels = [photo.label for photo in test_split.photos[1::2]]
+    result = calibrate(fresh, lambda skip=0: [images[::2][skip:]], Labelled(lambda skip=0: [images[1::2]], labels))
     for encoding, winner in result.winners.items():
         rows = {row.method: row for row in result.contests if row.encoding == encoding}
-        assert rows[winner].agreement == max(row.agreement for row in rows.values())
-        assert rows[winner].agreement >= 0.9
-    assert set(result.to_dict()["tensors"]) == set(result.observations)
+        assert rows[winner].score.agreement == max(row.score.agreement for row in rows.values())
+        assert rows[winner].score.agreement >= 0.9
+        assert set(result.chosen(encoding)) == set(result.extrema)
 
 
 def test_quantized_models_do_not_depend_on_batch_size_order_or_company(bundle: Bundle, test_split: Split) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:33]])
     for variant in ("int8", "int8-cpu"):
-        runner = open_onnxruntime(bundle.file("model", variant), float16=variant in FLOAT16_VARIANTS)
+        runner = open_onnxruntime(bundle.file("model", variant), float16=is_float16(bundle, variant))
         whole = runner.logits(images)
         parts = np.concatenate([runner.logits(images[i : i + 7]) for i in range(0, 33, 7)])
         singly = np.concatenate([runner.logits(image[None]) for image in images])

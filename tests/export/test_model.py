@@ -14,11 +14,11 @@ from vegrt.bundle import Bundle
 from vegrt.calibration.place import place
 from vegrt.dataset import Split
 from vegrt.errors import ModelError
+from vegrt.export.calibrated import copy_of
 from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.model import EXPORTERS, check_opset, export_passing, serialize
 from vegrt.export.overflow import check_overflow
-from vegrt.export.stage import copy_of
-from vegrt.infer.open import FLOAT16_VARIANTS
+from vegrt.infer.open import is_float16
 from vegrt.infer.openvino import open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
@@ -54,7 +54,7 @@ def test_every_variant_answers_like_torch(bundle: Bundle, test_split: Split) -> 
     want = TorchRunner(bundle).logits(images)
     tolerance = {"fp32": 1e-3, "fp16": 5e-2}
     for variant in bundle.variants():
-        got = open_onnxruntime(bundle.file("model", variant), float16=variant in FLOAT16_VARIANTS).logits(images)
+        got = open_onnxruntime(bundle.file("model", variant), float16=is_float16(bundle, variant)).logits(images)
         assert got.dtype == np.float32
         if variant in tolerance:
             assert np.abs(got - want).max() < tolerance[variant] * max(1, np.abs(want).max())

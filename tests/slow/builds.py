@@ -24,11 +24,11 @@ from vegrt.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
 from vegrt.calibration.place import place
+from vegrt.export.calibrated import copy_of
 from vegrt.export.engine import Profile, build_engine
 from vegrt.export.engines import WANTED, audit_model
 from vegrt.export.fp16 import to_fp16
 from vegrt.export.model import export_fp32, serialize
-from vegrt.export.stage import copy_of
 from vegrt.networks import BACKBONES, build_network, contract_of
 
 CLASSES = tuple(f"class{index}" for index in range(15))

@@ -1,89 +1,22 @@
-"""vegrt export, evaluate, bench, report and verify: what happens to a bundle."""
+"""vegrt evaluate, bench, report and verify: what happens to an exported bundle."""
 
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vegrt.commands.engine_options import (
-    BatchOption,
-    Bf16Option,
-    BuilderLevelOption,
-    Fp32EngineOption,
-    HardwareCompatibleOption,
-    MinInt8Option,
-    OpsetOption,
-    VersionCompatibleOption,
-    WorkspaceOption,
-)
+from vegrt.commands.audits import AuditOption, by_audit
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
-from vegrt.errors import DataError, VegrtError
+from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vegrt.bundle import Bundle
     from vegrt.dataset import Split
 
-log = logging.getLogger(__name__)
-
-AUDIT = Path("audit/audit.json")
-AuditOption = Annotated[
-    Path | None,
-    typer.Option(help=f"audit.json of `vegrt data audit DATA`; default: {AUDIT}, if it is of this data."),
-]
 GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
-
-
-def export(
-    bundle: BundleArgument,
-    data: DataOption,
-    engine: Annotated[
-        bool | None,
-        typer.Option(
-            "--engine/--no-engine", help="TensorRT engines too, or an error; default: where they can be built."
-        ),
-    ] = None,
-    audit: AuditOption = None,
-    opset: OpsetOption = 20,
-    bf16: Bf16Option = False,
-    fp32_engine: Fp32EngineOption = False,
-    batch: BatchOption = "1,8,32",
-    workspace: WorkspaceOption = 1024,
-    builder_level: BuilderLevelOption = None,
-    version_compatible: VersionCompatibleOption = False,
-    hardware_compatible: HardwareCompatibleOption = False,
-    min_int8: MinInt8Option = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the ONNX variants and engines.
-
-    fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
-    With an audit, validation photos that nearly are test photos do not calibrate.
-    """
-    from vegrt.errors import require
-
-    for module in ("torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
-        require(module, "export")
-    from vegrt.bundle import open_bundle
-    from vegrt.export.engine import BuildOptions, Profile
-    from vegrt.export.model import check_opset
-    from vegrt.export.options import Options
-    from vegrt.export.stage import describe_export, export_lines
-    from vegrt.export.stage import export as run_export
-    from vegrt.train.audit_file import near_test_photos
-
-    check_opset(opset)
-    build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
-    options = Options(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
-    classes = open_bundle(bundle, verify=False).manifest.classes
-    near = _by_audit(audit, lambda path: near_test_photos(path, data, classes))
-    result = run_export(bundle, data, engines=engine, near_test=near or (), options=options)
-    show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
 def evaluate(
@@ -172,17 +105,28 @@ def report(
     typer.echo(f"report: {out}")
 
 
-def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+def verify(
+    bundle: BundleArgument,
+    public_key: Annotated[Path | None, typer.Option(help="Require a signature by this ed25519 key (PEM).")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check hashes and golden answers.
 
-    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine.
+    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine. With a public key,
+    first of all the signature of `vegrt bundle sign`.
     """
     from dataclasses import asdict
 
     from vegrt.bundle import open_bundle
     from vegrt.infer.verify import verify as run_checks
 
-    checks = run_checks(open_bundle(bundle, verify=False))
+    signed = []
+    if public_key is not None:
+        from vegrt.infer.verify import Check
+        from vegrt.signature import check_signature
+
+        signed = [Check("signature", True, f"of this manifest, by key {check_signature(bundle, public_key)}")]
+    checks = signed + run_checks(open_bundle(bundle, verify=False))
     if as_json:
         show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
     else:
@@ -201,20 +145,7 @@ def _leaked(audit: Path | None, photos: Split, bundle: Bundle) -> set[str] | Non
     trained_on: dict[str, str] = {name: data[name]["fingerprint"] for name in ("train", "validation") if name in data}
     if audit is None and photos.name != "test":
         return None
-    return _by_audit(audit, lambda path: load_audit(path, photos, trained_on))
-
-
-def _by_audit(audit: Path | None, load: Callable[[Path], set[str]]) -> set[str] | None:
-    """Return the photos that `load` takes from an audit: the one that was asked for, or the one that lies here, if it fits."""
-    if audit is not None:
-        return load(audit)
-    if not AUDIT.is_file():
-        return None
-    try:
-        return load(AUDIT)
-    except DataError as error:
-        log.info("%s; going on without it", error)
-        return None
+    return by_audit(audit, lambda path: load_audit(path, photos, trained_on))
 
 
 def _only(runtime: str | None) -> str:

@@ -1,0 +1,124 @@
+"""An ONNX classifier that someone else exported, as what an export starts from."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
+from vegrt.errors import BundleError, DataError, ModelError, VegrtError
+from vegrt.export.adopt import adopt
+from vegrt.export.foreign import Foreign, ForeignRunner, read_foreign, run_session
+from vegrt.export.model import serialize
+from vegrt.files import read_toml, sha256_of
+from vegrt.infer.ort import open_session
+from vegrt.infer.runner import Runner
+from vegrt.preprocess import Contract
+
+SOURCE = "source.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A network as a float32 graph, and the runner that says what it has to answer. name: of the reference."""
+
+    graph: ir.Model
+    reference: Runner
+    name: str
+
+
+def load_foreign(bundle: Bundle) -> Source:
+    """Return the foreign classifier that a bundle holds. Raises ModelError when it cannot become such a graph."""
+    manifest = bundle.manifest
+    foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract)
+    graph = _adopted(foreign, manifest.classes, manifest.contract)
+    return Source(graph, ForeignRunner(foreign, manifest.contract), SOURCE)
+
+
+def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle:
+    """Write a bundle that holds a foreign ONNX classifier as its source, to be exported, and return it.
+
+    file: the model. classes: names, one a line. contract: TOML. The same once more changes nothing, so that a command which
+    failed later can be repeated. Raises BundleError when `path` holds anything else, ModelError for an unfit model.
+    """
+    names, pixels = read_classes(classes), read_contract(contract)
+    foreign = read_foreign(file, len(names), pixels)
+    if (path / MANIFEST).exists():
+        return _same(open_bundle(path), file, names, pixels)
+    _adopted(foreign, names, pixels)  # what cannot be converted shall fail before anything is written
+    model = {"onnx": file.name, "producer": foreign.proto.producer_name or "unknown", "opset": foreign.opset}
+    with changing(path) as staging:
+        shutil.copyfile(file, staging.file(SOURCE))
+        staging.add(SOURCE, "source", details={"layout": foreign.layout, "batch": foreign.batch})
+        staging.finish(Manifest(path.resolve().name, names, pixels, model))
+    return open_bundle(path)
+
+
+def read_classes(file: Path) -> tuple[str, ...]:
+    """Return class names from a text file, one a line. Raises DataError unless there are two or more, each once."""
+    try:
+        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); expected class names, one a line") from error
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{file}: class {', '.join(twice)} twice; expected every name once, in the order of the scores")
+    if len(names) < 2:
+        raise DataError(f"{file}: {len(names)} class name(s), at least 2 expected, one a line")
+    return names
+
+
+def read_contract(file: Path) -> Contract:
+    """Return the contract of a TOML file with all its keys. Raises VegrtError for unknown, missing or odd ones.
+
+    There are no defaults: pixels that are normalised otherwise than in training cost accuracy in silence.
+    """
+    given, known = read_toml(file, "contract"), [field.name for field in fields(Contract)]
+    if unknown := sorted(given.keys() - set(known)):
+        raise VegrtError(f"{file}: unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
+    if missing := [name for name in known if name not in given]:
+        raise VegrtError(
+            f"{file}: {', '.join(missing)} missing; expected {', '.join(known)}, as the network was trained"
+        )
+    for name, value in given.items():
+        _check_value(file, name, value)
+    return Contract(given["size"], given["resize"], tuple(given["mean"]), tuple(given["std"]))
+
+
+def _adopted(foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> ir.Model:
+    """Return the adopted graph. Raises ModelError when the exported batch is baked into it and could not be freed."""
+    graph = adopt(foreign, classes, contract)
+    session = open_session(serialize(graph))
+    for count in (1, 2, 3):
+        images = np.zeros((count, contract.size, contract.size, 3), np.uint8)
+        try:
+            found = run_session(session, foreign.subject, "logits", "images", images).shape
+        except ModelError as error:
+            raise ModelError(f"{error}; its batch is baked in: export it with a dynamic batch") from error
+        if found != (count, len(classes)):
+            raise ModelError(f"{foreign.subject}: {found} for {count} images, the batch is baked in: export it dynamic")
+    return graph
+
+
+def _check_value(file: Path, name: str, value: Any) -> None:
+    if name in ("size", "resize"):
+        fits, expected = type(value) is int, "pixels, such as 224"
+    else:
+        fits = isinstance(value, list) and len(value) == 3 and all(type(one) in (int, float) for one in value)
+        expected = "three numbers, of RGB pixels in [0, 1], such as [0.485, 0.456, 0.406]"
+    if not fits:
+        raise VegrtError(f"{file}: {name} is {value!r}; expected {expected}")
+
+
+def _same(bundle: Bundle, file: Path, classes: tuple[str, ...], contract: Contract) -> Bundle:
+    manifest = bundle.manifest
+    known = (manifest.classes, manifest.contract) == (classes, contract) and bundle.has("source")
+    if not known or bundle.artifact("source").sha256 != sha256_of(file):
+        raise BundleError(
+            f"{bundle.path}: a bundle of another model, classes or contract; choose another BUNDLE, or delete this one"
+        )
+    return bundle

@@ -1,0 +1,159 @@
+"""Bytes of an archive <-> its members, .zip and .tar.zst. Knows nothing of bundles.
+
+Written so that the same members give the same bytes: order as given, time zero, mode 0644, no compression in a .zip.
+Read as input of an enemy: only plain members come out, one after the other, and never more bytes than a caller asks for.
+"""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from vegrt.errors import BundleError, require
+
+SUFFIXES = (".zip", ".tar.zst")
+# What reading a damaged archive raises, while its members are read too; zipfile promises the first only.
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.HeaderError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+)
+_BLOCK = 1 << 20
+_MODE = 0o100644  # a regular file that its owner may write
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zero of zip's calendar
+_WINDOW = 1 << 27  # bytes of memory that a .tar.zst may ask of its reader: what level 19 and `zstd --long` write
+_LEVEL = 10
+
+
+class Readable(Protocol):
+    """What the two formats have in common."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of an archive being read. content: readable until the next member is asked for."""
+
+    name: str
+    size_bytes: int
+    content: Readable
+
+
+def suffix_of(file: Path) -> str:
+    """Return .zip or .tar.zst. Raises BundleError for any other name."""
+    for suffix in SUFFIXES:
+        if file.name.lower().endswith(suffix):
+            return suffix
+    raise BundleError(f"{file}: unknown kind of archive; expected a name that ends in {' or '.join(SUFFIXES)}")
+
+
+def write_archive(out: Path, suffix: str, members: Iterable[tuple[str, Path]]) -> None:
+    """Write files under the given names. Raises BundleError for a name that the format cannot hold."""
+    if suffix == ".zip":
+        _write_zip(out, members)
+        return
+    compressor = require("zstandard", "pack").ZstdCompressor(level=_LEVEL, write_checksum=True)
+    with out.open("wb") as raw, compressor.stream_writer(raw) as packed:
+        _write_tar(packed, members)
+
+
+def _write_zip(out: Path, members: Iterable[tuple[str, Path]]) -> None:
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, file in members:
+            entry = zipfile.ZipInfo(name, _EARLIEST)
+            entry.create_system, entry.external_attr, entry.file_size = 3, _MODE << 16, file.stat().st_size
+            with archive.open(entry, "w") as target, file.open("rb") as source:
+                _copy(source, target)
+
+
+def _write_tar(packed: IO[bytes], members: Iterable[tuple[str, Path]]) -> None:
+    with tarfile.open(fileobj=packed, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
+        for name, file in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = file.stat().st_size
+            try:
+                with file.open("rb") as source:
+                    archive.addfile(entry, source)
+            except ValueError as error:
+                raise BundleError(f"{name}: no name for a .tar.zst ({error}); pack a .zip") from error
+
+
+def read_archive(file: Path) -> Iterator[Member]:
+    """Yield the members in their order. Raises BundleError for members that are no plain files, one of DAMAGE for damage."""
+    reader = _read_zip if suffix_of(file) == ".zip" else _read_tar
+    if not file.is_file():
+        raise BundleError(f"{file}: no such file; expected an archive, made by: vegrt bundle pack BUNDLE {file}")
+    yield from reader(file)
+
+
+def _read_zip(file: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            kind = entry.external_attr >> 28  # of the Unix file types; 0 where a system without them wrote it
+            name = entry.orig_filename
+            if kind not in (0, _MODE >> 12) or entry.filename != name or entry.is_dir():
+                raise BundleError(f"{file}: {name!r} is no plain file (a link, folder or device); refused")
+            if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise BundleError(f"{file}: {name!r} is encrypted or compressed in an unknown way; refused")
+            with archive.open(entry) as content:
+                yield Member(name, entry.file_size, content)
+
+
+def _read_tar(file: Path) -> Iterator[Member]:
+    """Read ustar headers one by one: the tarfile module would also take extensions, of any length, into memory."""
+    zstandard: Any = require("zstandard", "pack")
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    with file.open("rb") as raw, decompressor.stream_reader(raw) as packed:
+        stream = _Stream(packed, zstandard.ZstdError)
+        while any(header := stream.exactly(tarfile.BLOCKSIZE)):
+            entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+            if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.size < 0:
+                raise BundleError(f"{file}: {entry.name!r} is no plain file (a link, folder or device); refused")
+            stream.left = entry.size
+            yield Member(entry.name, entry.size, stream)
+            while stream.read(_BLOCK):
+                pass  # what the caller left
+            stream.exactly(-entry.size % tarfile.BLOCKSIZE)
+
+
+class _Stream:
+    """An unpacked .tar. left: bytes of the present member that are still to be read."""
+
+    def __init__(self, packed: IO[bytes], error: type[Exception]) -> None:
+        self._packed, self._error, self.left = packed, error, 0
+
+    def read(self, size: int) -> bytes:
+        found = self.exactly(min(size, self.left))
+        self.left -= len(found)
+        return found
+
+    def exactly(self, size: int) -> bytes:
+        found = bytearray()
+        while len(found) < size:
+            try:
+                block = self._packed.read(size - len(found))
+            except self._error as error:
+                raise EOFError(str(error)) from error
+            if not block:
+                raise EOFError("it ends too early")
+            found += block
+        return bytes(found)
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    while block := source.read(_BLOCK):
+        target.write(block)

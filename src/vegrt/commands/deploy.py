@@ -1,0 +1,77 @@
+"""vegrt deploy triton and jetson: a bundle in the form that a server or a device takes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegrt.commands.options import BundleArgument, JsonOption, show
+
+app = typer.Typer(no_args_is_help=True, help="Folders for Triton Inference Server and for Jetsons.")
+OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist or be empty.")]
+BatchOption = Annotated[int, typer.Option("--max-batch", min=1, help="Largest batch.")]
+
+
+class Variant(str, Enum):
+    """What --variant takes."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+    int8_cpu = "int8-cpu"
+
+
+class Backend(str, Enum):
+    """What --backend takes."""
+
+    onnxruntime = "onnxruntime"
+    tensorrt = "tensorrt"
+
+
+@app.command()
+def triton(
+    bundle: BundleArgument,
+    out: OutArgument,
+    variant: Annotated[
+        Variant, typer.Option(help="Which model; int8-cpu is for servers without a GPU.")
+    ] = Variant.fp32,
+    backend: Annotated[
+        Backend, typer.Option(help="tensorrt serves the bundle's engine, built for the server's GPU.")
+    ] = Backend.onnxruntime,
+    max_batch: BatchOption = 32,
+    instances: Annotated[int, typer.Option(min=1, help="Copies of the model per device.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a Triton model repository.
+
+    config.pbtxt with dynamic batching, labels, the model. It takes uint8 pixels: the contract is in the graph.
+    """
+    from vegrt.bundle import open_bundle
+    from vegrt.export.triton import Serving, deploy_triton
+
+    serving = Serving(variant.value, "tensorrt" if backend == Backend.tensorrt else "onnxruntime", max_batch, instances)
+    folder = deploy_triton(open_bundle(bundle), out, serving)
+    if as_json:
+        show({"repository": str(out), "model": folder.name, "variant": variant.value, "backend": backend.value}, True)
+    else:
+        typer.echo(
+            f"{folder}: {variant.value}, {backend.value}; serve it: tritonserver --model-repository {out.resolve()}"
+        )
+
+
+@app.command()
+def jetson(bundle: BundleArgument, out: OutArgument, max_batch: BatchOption = 32, as_json: JsonOption = False) -> None:
+    """Write a folder for a Jetson with JetPack 6.
+
+    int8 and fp16 ONNX, classes, a small program, and a README with the trtexec lines; engines are built on the device.
+    """
+    from vegrt.bundle import open_bundle
+    from vegrt.export.jetson import deploy_jetson
+
+    names = deploy_jetson(open_bundle(bundle), out, max_batch=max_batch)
+    show({"folder": str(out), "files": names}, True) if as_json else typer.echo(
+        f"{out}: {len(names)} files; see README.md"
+    )

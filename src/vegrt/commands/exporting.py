@@ -1,0 +1,147 @@
+"""vegrt export and calibrate: a checkpoint becomes models and engines, and int8 is calibrated anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegrt.commands.audits import AuditOption, by_audit
+from vegrt.commands.calibration_options import (
+    FloatLayersOption,
+    MaxDropOption,
+    MaxFlipsOption,
+    PercentileOption,
+    PhotosOption,
+    Rest,
+    RestOption,
+    settings_of,
+)
+from vegrt.commands.engine_options import (
+    BatchOption,
+    Bf16Option,
+    BuilderLevelOption,
+    Fp32EngineOption,
+    HardwareCompatibleOption,
+    MinInt8Option,
+    OpsetOption,
+    VersionCompatibleOption,
+    WorkspaceOption,
+)
+from vegrt.commands.options import BundleArgument, DataOption, JsonOption, show
+
+EngineOption = Annotated[
+    bool | None,
+    typer.Option("--engine/--no-engine", help="TensorRT engines too, or an error; default: where they can be built."),
+]
+
+
+def export(
+    bundle: BundleArgument,
+    data: DataOption,
+    engine: EngineOption = None,
+    audit: AuditOption = None,
+    photos: PhotosOption = 512,
+    percentile: PercentileOption = 99.99,
+    max_drop: MaxDropOption = None,
+    max_flips: MaxFlipsOption = None,
+    float_layers: FloatLayersOption = None,
+    rest: RestOption = Rest.fp16,
+    opset: OpsetOption = 20,
+    bf16: Bf16Option = False,
+    fp32_engine: Fp32EngineOption = False,
+    batch: BatchOption = "1,8,32",
+    workspace: WorkspaceOption = 1024,
+    builder_level: BuilderLevelOption = None,
+    version_compatible: VersionCompatibleOption = False,
+    hardware_compatible: HardwareCompatibleOption = False,
+    min_int8: MinInt8Option = None,
+    from_onnx: Annotated[
+        Path | None, typer.Option(help="Make BUNDLE of this ONNX classifier; needs --classes and --contract.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="Its class names, one a line, in the order of its scores.")
+    ] = None,
+    contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the ONNX variants and engines.
+
+    fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
+    With an audit, validation photos that nearly are test photos do not calibrate.
+    """
+    given = [option for option in (from_onnx, classes, contract) if option is not None]
+    if len(given) not in (0, 3):
+        raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
+    _require_packages()
+    from vegrt.export.engine import BuildOptions, Profile
+    from vegrt.export.model import check_opset
+    from vegrt.export.options import Options
+    from vegrt.export.stage import Job, describe_export, export_lines
+    from vegrt.export.stage import export as run_export
+
+    check_opset(opset)
+    build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
+    options = Options(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
+    if given:
+        from vegrt.export.source import import_onnx
+
+        import_onnx(bundle, *given)
+    result = run_export(bundle, data, Job(engine, _near_test(bundle, data, audit), options, settings))
+    show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
+
+
+def calibrate(
+    bundle: BundleArgument,
+    data: DataOption,
+    engine: EngineOption = None,
+    audit: AuditOption = None,
+    photos: PhotosOption = 512,
+    percentile: PercentileOption = 99.99,
+    max_drop: MaxDropOption = None,
+    max_flips: MaxFlipsOption = None,
+    float_layers: FloatLayersOption = None,
+    rest: RestOption = Rest.fp16,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Also measure what each layer alone costs.")
+    ] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also measure how many photos are enough: 32, 64 ... all.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Calibrate an exported bundle anew.
+
+    Replaces int8 and int8-cpu, their calibration and their engines. A calibration with the same key is not repeated.
+    Prints the tournament, and what else was asked for.
+    """
+    _require_packages()
+    from vegrt.export.evidence import calibration_tables, measure_extras
+    from vegrt.export.stage import Job, recalibrate
+
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
+    job = Job(engine, _near_test(bundle, data, audit), settings=settings)
+    result = recalibrate(bundle, data, job)
+    extras = measure_extras(result, data, job, sensitivity=sensitivity, curve=curve)
+    if as_json:
+        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | extras, True)
+        return
+    for table in calibration_tables(result, extras):
+        show(table, False)
+
+
+def _require_packages() -> None:
+    from vegrt.errors import require
+
+    for module in ("torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime"):
+        require(module, "export")
+
+
+def _near_test(bundle: Path, data: Path, audit: Path | None) -> set[str]:
+    from vegrt.bundle import open_bundle
+    from vegrt.train.audit_file import near_test_photos
+
+    names = open_bundle(bundle, verify=False).manifest.classes
+    return by_audit(audit, lambda path: near_test_photos(path, data, names)) or set()

@@ -1,0 +1,298 @@
+"""Cache, resumption, sensitivity and mixed precision on a graph that takes milliseconds, in ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, checker, helper, numpy_helper
+
+from vegrt.calibration import stage
+from vegrt.calibration.budget import convolution_macs, fewest_float_layers, int8_share
+from vegrt.calibration.calibrate import Calibration, quantize_with
+from vegrt.calibration.curve import sample_counts, sample_curve
+from vegrt.calibration.judge import Judge, Labelled, serialize, signal_to_noise_db
+from vegrt.calibration.observe import Batches
+from vegrt.calibration.place import layers
+from vegrt.calibration.resume import Progress
+from vegrt.calibration.saved import FILE, read_calibration, to_json
+from vegrt.calibration.settings import Settings, float_layers_json, read_float_layers
+from vegrt.calibration.stage import PROGRESS, Outcome, Subject, run_calibration, sensitivities
+from vegrt.errors import BundleError, DataError, ModelError, VegrtError
+from vegrt.files import write_json
+from vegrt.infer.ort import open_onnxruntime
+from vegrt.preprocess import Contract
+
+CHANNELS, CLASSES, SIDE = 8, 4, 12
+
+
+def tiny_model(*, hostile: bool = False, seed: int = 0) -> ir.Model:
+    """Return conv1 -> Relu -> conv2 -> (+ skip) -> Relu -> pool -> fc.
+
+    hostile: a quarter of the channels between conv1 and conv2 are 1000 times larger, and conv2 undoes it.
+    """
+    random = np.random.default_rng(seed)
+    factor = np.where(np.arange(CHANNELS) % 4 == 0, 1000.0, 1.0) if hostile else np.ones(CHANNELS)
+    weights = {
+        "scale": np.float32(1 / 255),
+        "conv1.weight": random.normal(size=(CHANNELS, 3, 3, 3)) * factor[:, None, None, None],
+        "conv1.bias": random.normal(size=CHANNELS) * factor,
+        "conv2.weight": random.normal(size=(CHANNELS, CHANNELS, 3, 3)) / factor[None, :, None, None],
+        "conv2.bias": random.normal(size=CHANNELS),
+        "skip.weight": random.normal(size=(CHANNELS, 3, 1, 1)),
+        "fc.weight": random.normal(size=(CLASSES, CHANNELS)),
+        "fc.bias": random.normal(size=CLASSES),
+    }
+    pads = [1, 1, 1, 1]
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], "transpose", perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["planes", "scale"], ["pixels"], "normalise"),
+        helper.make_node("Conv", ["pixels", "conv1.weight", "conv1.bias"], ["conv1"], "conv1", pads=pads),
+        helper.make_node("Relu", ["conv1"], ["relu1"], "relu1"),
+        helper.make_node("Conv", ["relu1", "conv2.weight", "conv2.bias"], ["conv2"], "conv2", pads=pads),
+        helper.make_node("Conv", ["pixels", "skip.weight"], ["skip"], "skip"),
+        helper.make_node("Add", ["conv2", "skip"], ["sum"], "add"),
+        helper.make_node("Relu", ["sum"], ["relu2"], "relu2"),
+        helper.make_node("GlobalAveragePool", ["relu2"], ["pool"], "pool"),
+        helper.make_node("Flatten", ["pool"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "fc.weight", "fc.bias"], ["logits"], "fc", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    checker.check_model(model, full_check=True)
+    return ir.passes.common.ShapeInferencePass()(ir.from_proto(model)).model
+
+
+def photos(count: int, seed: int) -> Batches:
+    """Return images in batches of 16: each has its own brightness per channel, so that the answers differ."""
+    random = np.random.default_rng(seed)
+    levels = random.uniform(20, 235, (count, 1, 1, 3))
+    images = np.clip(random.normal(levels, 20, (count, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+
+    def read(skip: int = 0) -> Iterator[NDArray[np.uint8]]:
+        rest = images[skip:]
+        yield from (rest[start : start + 16] for start in range(0, len(rest), 16))
+
+    return read
+
+
+def labelled(model: ir.Model, count: int, seed: int) -> Labelled:
+    """Return photos whose labels are what `model` itself says: it is right on all of them."""
+    batches, runner = photos(count, seed), open_onnxruntime(serialize(model))
+    return Labelled(batches, [int(one) for images in batches() for one in runner.logits(images).argmax(axis=1)])
+
+
+def subject(*, hostile: bool = False, seed: int = 0, hashes: Sequence[str] = ("a", "b")) -> Subject:
+    held_out = labelled(tiny_model(hostile=hostile, seed=seed), 96, seed=2)
+    return Subject(
+        model=lambda: tiny_model(hostile=hostile, seed=seed),
+        contract=Contract(SIDE, SIDE, (0, 0, 0), (1, 1, 1)),
+        hashes={"observed": list(hashes), "held out": ["c"]},
+        observed=photos(96, seed=1),
+        held_out=held_out,
+        tournament=held_out,
+        few=held_out,
+    )
+
+
+def kept_in_bundle(folder: Path, outcome: Outcome) -> Calibration:
+    write_json(folder / FILE, to_json(outcome.calibration, outcome.key))
+    stage.finish_calibration(folder)
+    return read_calibration(folder / FILE)
+
+
+def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_differs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run_calibration(tmp_path, subject(), Settings())
+    assert not first.reused
+    assert kept_in_bundle(tmp_path, first) == first.calibration
+    again = run_calibration(tmp_path, subject(), Settings())
+    assert again.reused
+    assert again.calibration == first.calibration
+    assert not caplog.records
+    cases: list[tuple[Subject, Settings, str]] = [
+        (subject(seed=5), Settings(), "other weights"),
+        (subject(hashes=["a", "x"]), Settings(), "other photos"),
+        (subject(hashes=["a"]), Settings(), "3 photos, now 2"),
+        (subject(), Settings(percentile=99.9), "method: percentile 99.99, now 99.9"),
+        (
+            dataclasses.replace(subject(), contract=Contract(SIDE, SIDE, (0, 0, 0.5), (1, 1, 1))),
+            Settings(),
+            r"contract: mean \[0, 0, 0\], now \[0, 0, 0.5\]",
+        ),
+    ]
+    for other, settings, words in cases:
+        caplog.clear()
+        assert not run_calibration(tmp_path, other, settings).reused
+        stage.finish_calibration(tmp_path)
+        assert [record for record in caplog.records if re.search(words, record.getMessage())], words
+    saved = json.loads((tmp_path / FILE).read_text())
+    saved["key"]["tools"]["onnxruntime"] = "1.0"
+    write_json(tmp_path / FILE, saved)
+    caplog.clear()
+    assert not run_calibration(tmp_path, subject(), Settings()).reused
+    assert "it was made with tools: onnxruntime 1.0, now" in caplog.text
+    (tmp_path / FILE).write_text("{")
+    assert not run_calibration(tmp_path, subject(), Settings()).reused
+    with pytest.raises(BundleError, match="no calibration"):
+        read_calibration(tmp_path / FILE)
+
+
+def test_an_interrupted_calibration_does_not_judge_again_what_it_has_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run_calibration(tmp_path / "whole", subject(), Settings()).calibration
+    scored = 0
+    score = Judge.score
+
+    def counting(judge: Judge, model: ir.Model) -> object:
+        nonlocal scored
+        scored += 1
+        if scored == 4:
+            raise KeyboardInterrupt
+        return score(judge, model)
+
+    monkeypatch.setattr(Judge, "score", counting)
+    with pytest.raises(KeyboardInterrupt):
+        run_calibration(tmp_path / "cut", subject(), Settings())
+    with caplog.at_level(logging.WARNING):
+        assert run_calibration(tmp_path / "cut", subject(), Settings()).calibration == whole
+    assert scored == 4 + 5  # three of eight were done
+    assert "going on with the interrupted calibration" in caplog.text
+    stage.finish_calibration(tmp_path / "cut")
+    assert not (tmp_path / "cut" / PROGRESS).exists()
+
+
+def test_the_hostile_layer_is_named_first_and_the_budget_saves_the_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hostile = subject(hostile=True)
+    caplog.set_level(logging.INFO, "vegrt")
+    plain = run_calibration(tmp_path, hostile, Settings()).calibration
+    assert [one.tensor for one in plain.outliers] == ["relu1"]
+    assert "conv2: channel" in caplog.text
+    assert min(one.score.agreement for one in plain.contests if one.encoding == "signed") < 0.8
+    found = sensitivities(hostile, plain, "signed", Progress(None, ""))
+    assert [one.layer for one in found] == layers(tiny_model(), "signed") == ["conv1", "conv2", "skip", "add"]
+    assert max(found, key=lambda one: one.score.kl).layer == "conv2"
+    saved = run_calibration(tmp_path, hostile, Settings(max_drop=1.0, max_flips=2)).calibration
+    for encoding in ("signed", "unsigned"):
+        assert "conv2" in saved.float_layers[encoding]
+        assert len(saved.float_layers[encoding]) <= 2
+        assert saved.scores[encoding].flips <= 2
+        assert saved.scores[encoding].drop_points <= 1.0
+    assert "conv2 in float" in caplog.text
+    assert run_calibration(tmp_path, subject(), Settings(max_drop=100)).calibration.float_layers["signed"] == ()
+
+
+def test_layers_named_in_a_file_stay_in_float_and_unknown_ones_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "float-layers.json"
+    write_json(file, float_layers_json({"signed": ["conv1"]}))
+    settings = Settings(float_layers=read_float_layers(file))
+    calibration = run_calibration(tmp_path, subject(), settings).calibration
+    assert calibration.float_layers == {"signed": ("conv1",), "unsigned": ()}
+    model = tiny_model()
+    calibration.quantize(model, "signed")
+    readers = {node.name: [value.name for value in node.inputs if value] for node in model.graph}
+    assert readers["conv1"] == ["pixels", "conv1.weight", "conv1.bias"]
+    assert readers["conv2"][:2] == ["relu1.dq", "conv2.weight.dq"]
+    with pytest.raises(
+        ModelError, match=r"float layers of int8: the model has no conv9; it has conv1, conv2, skip, add"
+    ):
+        run_calibration(tmp_path, subject(), Settings(float_layers={"signed": ["conv9"]}))
+    for text in ("[]", '{"format": "other"}', '{"format": "vegrt-float-layers", "int8": "conv1"}', "no json"):
+        file.write_text(text)
+        with pytest.raises(DataError, match=r"float-layers\.json: "):
+            read_float_layers(file)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_float_layers(tmp_path / "none.json")
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    cases: list[dict[str, Any]] = [
+        {"percentile": 10},
+        {"percentile": 101},
+        {"max_drop": -1},
+        {"max_flips": -1},
+        {"photos": 3},
+    ]
+    for wrong in cases:
+        with pytest.raises(VegrtError):
+            Settings(**wrong)
+
+
+@given(costs=st.lists(st.integers(0, 20), min_size=1, max_size=12), budget=st.integers(0, 60))
+def test_the_budget_keeps_the_fewest_of_the_most_sensitive(costs: list[int], budget: int) -> None:
+    """With costs that add up, the greedy choice by falling cost is optimal: fewer layers cannot do."""
+    ordered = sorted((f"layer{index}" for index in range(len(costs))), key=lambda name: -costs[int(name[5:])])
+
+    def holds(kept: frozenset[str]) -> bool:
+        return sum(cost for index, cost in enumerate(costs) if f"layer{index}" not in kept) <= budget
+
+    kept = fewest_float_layers(ordered, holds)
+    assert holds(frozenset(kept))
+    falling = sorted(costs, reverse=True)
+    fewest = next(count for count in range(len(costs) + 1) if sum(falling[count:]) <= budget)
+    assert len(kept) == fewest
+
+
+def test_work_is_counted_by_output_pixels_and_weights() -> None:
+    model = tiny_model()
+    pixels = SIDE * SIDE
+    macs = {"conv1": pixels * 8 * 27, "conv2": pixels * 8 * 72, "skip": pixels * 24}
+    assert convolution_macs(model) == macs
+    assert int8_share(model, frozenset({"conv2"})) == pytest.approx((macs["conv1"] + macs["skip"]) / sum(macs.values()))
+    assert int8_share(model, frozenset()) == 1
+
+
+def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None:
+    assert sample_counts(200) == [32, 64, 128, 200]
+    assert sample_counts(20) == [20]
+    whole = subject()
+    calibration = run_calibration(tmp_path, whole, Settings()).calibration
+    judge = Judge(tiny_model(), whole.tournament)
+    points = list(sample_curve(whole.model, whole.observed, 96, calibration, Settings(), judge))
+    assert [point.images for point in points] == [32, 32, 64, 64, 96, 96]
+    for point in points[-2:]:
+        (winner,) = (
+            one
+            for one in calibration.contests
+            if (one.encoding, one.method) == (point.encoding, calibration.winners[point.encoding])
+        )
+        assert point.score == winner.score
+
+
+def test_the_scores_say_what_they_are_defined_as(tmp_path: Path) -> None:
+    whole = subject()
+    calibration = run_calibration(tmp_path, whole, Settings()).calibration
+    wrong = dataclasses.replace(
+        whole.held_out,
+        labels=[(label + 1) % 4 for label in whole.held_out.labels[:10]] + list(whole.held_out.labels[10:]),
+    )
+    model = tiny_model()
+    quantize_with(model, "signed", calibration.chosen("signed"))
+    score = Judge(tiny_model(), wrong).score(model)
+    assert score.flips == round((1 - score.agreement) * 96)
+    assert score.drop_points == pytest.approx(100 * (86 / 96 - score.accuracy))
+    x = np.array([[3.0, 4.0]], np.float32)
+    assert signal_to_noise_db(x, x) == 200
+    assert signal_to_noise_db(x, x * np.float32(0.9)) == pytest.approx(20, abs=1e-4)
