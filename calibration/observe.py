@@ -87,8 +87,11 @@ def histogram(values: NDArray[np.float32], peak: float) -> NDArray[np.int64]:
         return counts
     scaled = values.reshape(-1) * np.float32(BINS / peak)
     scaled += np.float32(BINS)
-    bins = np.minimum(scaled, 2 * BINS - 1, out=scaled).astype(np.int32)
-    return np.bincount(np.maximum(bins, 0, out=bins), minlength=2 * BINS)
+    counts = np.bincount(
+        scaled.astype(np.intp), minlength=2 * BINS + 1
+    )  # rounds towards zero: nothing falls below bin 0
+    counts[2 * BINS - 1] += counts[2 * BINS]
+    return counts[: 2 * BINS]
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -29,7 +28,7 @@ from vegrt.preprocess import Contract
 from vegrt.progress import track
 
 BATCH = 16
-OBSERVING_BATCH = 8  # all inner tensors of a batch are in memory at once
+OBSERVING_BATCH = 1  # all inner tensors of a batch are in memory at once
 TOURNAMENT_PHOTOS = 256  # at most: eight models are judged on them
 FEW_PHOTOS = 64  # judge each layer alone
 FLOAT_LAYERS = "float-layers.json"
@@ -48,7 +47,7 @@ def images(photos: list[Photo], contract: Contract, what: str, batch: int = BATC
 
 def copy_of(model: ir.Model) -> ir.Model:
     """Return an independent copy of a graph."""
-    return ir.from_proto(copy.deepcopy(ir.to_proto(model)))
+    return ir.from_proto(ir.to_proto(model))
 
 
 def subject_of(fp32: ir.Model, photos: list[Photo], contract: Contract, settings: Settings) -> Subject:

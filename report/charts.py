@@ -19,6 +19,8 @@ Spec = dict[str, Any]
 
 HEIGHT_PX = 300
 MAX_CLASSES_DRAWN = 40  # in a confusion matrix
+MAX_LAYERS_DRAWN = 30  # of a sensitivity, the most sensitive
+_LAYER_PX = 22
 _COLOURS = {"ONNX Runtime": "#3d8bd4", "OpenVINO": "#dc7a1f", "TensorRT": "#5f9e1a", "PyTorch": "#c2549d"}
 _SHAPES = {"fp32": "circle", "fp16": "square", "int8": "triangle-up", "int8-cpu": "diamond"}
 _TOP1 = "top-1 accuracy, %"
@@ -108,6 +110,31 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximu
         opacity=alt.when(is_mistake).then(alt.value(1)).otherwise(alt.value(0.6)),
     )
     return finish(right, mistakes, numbers, height=110 + 19 * len(classes))
+
+
+def sensitivity(rows: Sequence[dict[str, Any]]) -> Spec:
+    """Return the layers' KL divergence as bars, a row for each layer, a colour for each encoding. rows: of a result file."""
+    worst: dict[str, float] = {}
+    for row in rows:
+        worst[row["layer"]] = max(row["kl"], worst.get(row["layer"], 0))
+    shown = sorted(worst, key=lambda name: -worst[name])[:MAX_LAYERS_DRAWN]
+    data = [row for row in rows if row["layer"] in shown]
+    colours = alt.Scale(domain=["signed", "unsigned"], range=[_COLOURS["ONNX Runtime"], _COLOURS["OpenVINO"]])
+    bars = (
+        alt.Chart(alt.InlineData(values=data))
+        .mark_bar()
+        .encode(
+            x=alt.X("kl:Q", title="KL divergence of the answers, nats"),
+            y=alt.Y("layer:N", title=None, sort=shown, axis=alt.Axis(labelLimit=220)),
+            yOffset=alt.YOffset("encoding:N"),
+            color=alt.Color("encoding:N", scale=colours, legend=SERIES),
+            tooltip=[
+                *(alt.Tooltip(f"{name}:N") for name in ("layer", "encoding", "flips")),
+                *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("kl", "sqnr_db")),
+            ],
+        )
+    )
+    return finish(bars, height=_LAYER_PX * len(shown))
 
 
 def training_curve(epochs: Sequence[dict[str, Any]], measure: str, best_epoch: int | None) -> Spec:

@@ -12,6 +12,7 @@ from vegrt.infer.results import load_result
 
 EVALUATION = "evaluate-test"
 BENCHMARK = "bench"
+CALIBRATION_EXTRAS = ("sensitivity", "curve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Facts:
     bundle: Bundle
     evaluation: dict[str, Any] | None
     bench: dict[str, Any] | None
+    sensitivity: dict[str, Any] | None = None
+    curve: dict[str, Any] | None = None
 
     def evaluated(self) -> list[dict[str, Any]]:
         """Return the evaluation's rows, the reference first; none without an evaluation."""
@@ -69,7 +72,8 @@ class Facts:
 
 def load_facts(bundle: Bundle) -> Facts:
     """Return the bundle's facts. Raises VegrtError, naming the cure, when there is no result at all."""
-    facts = Facts(bundle, load_result(bundle, EVALUATION), load_result(bundle, BENCHMARK))
+    extras = (load_result(bundle, name) for name in CALIBRATION_EXTRAS)
+    facts = Facts(bundle, load_result(bundle, EVALUATION), load_result(bundle, BENCHMARK), *extras)
     if facts.evaluation is None and facts.bench is None:
         raise VegrtError(
             f"{bundle.path}: no results of its present artifacts to report; make them: "

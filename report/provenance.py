@@ -6,8 +6,10 @@ import shlex
 from typing import Any
 
 from vegrt.bundle import Artifact
+from vegrt.report import charts
+from vegrt.report.embed import chart_figure
 from vegrt.report.facts import Facts
-from vegrt.report.markup import Html, element, fact_table, section, table
+from vegrt.report.markup import Html, element, fact_table, join, section, table
 
 _HASH_DIGITS = 12
 
@@ -27,7 +29,49 @@ def calibration(facts: Facts) -> Html:
     tournament = (
         table("Each method as a whole int8 model, on held-out photos", heads, lines, text_columns=2) if lines else ""
     )
-    return section("Calibration", element("p", f"{text}. {counts}" if text else counts), tournament)
+    return section(
+        "Calibration",
+        element("p", f"{text}. {counts}" if text else counts),
+        tournament,
+        _mixed(found),
+        _sensitivity(facts),
+        _curve(facts),
+    )
+
+
+def _mixed(found: dict[str, Any]) -> Html:
+    """Return which layers stay in float, and the outlier channels."""
+    kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
+    lines = [(variant, ", ".join(names), f"{found['int8_macs_share'][variant]:.1%}") for variant, names in kept.items()]
+    heads = ("variant", "layers in float", "convolution work in 8 bits")
+    outliers = [
+        (", ".join(one["layers"]), f"{one['channel']}", f"{one['peak']:.3g}", f"{one['typical']:.3g}")
+        for one in found.get("outliers", [])
+    ]
+    of_inputs = ("layer", "channel of its input", "its largest value", "the median channel's")
+    tables = []
+    if lines:
+        tables.append(table("Kept in float", heads, lines, text_columns=2))
+    if outliers:
+        tables.append(table("Outlier channels: one scale for all leaves the others few steps", of_inputs, outliers))
+    return join(tables)
+
+
+def _sensitivity(facts: Facts) -> Html:
+    if not (found := facts.sensitivity):
+        return Html("")
+    caption = f"Divergence of the answers on {found['images']} photos when only that layer is 8-bit; the most sensitive first."
+    return chart_figure(charts.sensitivity(found["rows"]), "What each layer alone costs", caption)
+
+
+def _curve(facts: Facts) -> Html:
+    if not (found := facts.curve):
+        return Html("")
+    lines = [
+        (f"{row['images']:,}", row["encoding"], f"{row['agreement']:.2%}", f"{row['kl']:.3g}") for row in found["rows"]
+    ]
+    heads = ("photos observed", "activations", "agreement with fp32", "KL, nats")
+    return table(f"Ranges from fewer photos, judged on {found['images']:,} others", heads, lines, text_columns=2)
 
 
 def engines(facts: Facts) -> Html:

@@ -104,6 +104,10 @@ def make_bundle(path: Path, data: Path, case: Case) -> Bundle:
     chosen = [candidate_of(key) for key in case.speed_ms]
     if case.evaluated:
         save_result(bundle, "evaluate-test", evaluation(bundle, split, chosen, case))
+    if case.provenance:
+        used = [{"artifact_sha256": bundle.artifact("model", "fp32").sha256}]
+        for name, rows in calibration_extras().items():
+            save_result(bundle, name, {"candidates": used, "images": 64, "rows": rows})
     if case.measured:
         save_result(bundle, "bench", benchmark(bundle, chosen, case))
     return bundle
@@ -146,6 +150,19 @@ def benchmark(bundle: Bundle, chosen: list[Candidate], case: Case) -> dict[str, 
     return {"rounds": 60, "warm_up": 3, "candidates": [row(one) for one in chosen]}
 
 
+def calibration_extras() -> dict[str, list[dict[str, Any]]]:
+    layers = [f"layer{stage}.{block}.conv{number}" for stage in (1, 2, 3, 4) for block in (0, 1) for number in (1, 2)]
+    figures = {"sqnr_db": 30.0, "flips": 1, "agreement": 0.99}
+    return {
+        "sensitivity": [
+            {"layer": layer, "encoding": encoding, "kl": 1e-3 / (index + 1) ** power} | figures
+            for power, encoding in ((1, "signed"), (0.5, "unsigned"))
+            for index, layer in enumerate(layers)
+        ],
+        "curve": [{"images": 32, "encoding": "signed", "kl": 2e-3} | figures],
+    }
+
+
 def provenance(split: Split) -> dict[str, Any]:
     epochs: list[dict[str, Any]] = [
         {
@@ -176,6 +193,9 @@ def provenance(split: Split) -> dict[str, Any]:
             "images": 450,
             "judged_images": 450,
             "tournament": tournament,
+            "float_layers": {"int8": ["layer4.1.conv2"], "int8-cpu": []},
+            "int8_macs_share": {"int8": 0.9, "int8-cpu": 1.0},
+            "outliers": [{"tensor": "relu", "layers": ["layer1.0.conv1"], "channel": 7, "peak": 60.0, "typical": 1.0}],
         },
         "tools": {"torch": "2.9.1"},
     }

@@ -91,13 +91,15 @@ def test_says_where_the_numbers_come_from(text: str, usual: Bundle) -> None:
     words = Page(text).text
     for expected in ("mse signed 99.70% 0.003 chosen", "convolutions 20, matched 20, wanted Int8", usual.sha256()[:12]):
         assert expected in words
+    for expected in ("int8 layer4.1.conv2 90.0%", "layer1.0.conv1 7 60 1", "32 signed 99.00% 0.002"):
+        assert expected in words
     assert f"vegrt export {usual.path} --data DATA" in words
     assert all(artifact.sha256[:12] in words for artifact in usual.manifest.artifacts)
 
 
 def test_charts_are_drawn_without_scripts_and_described(text: str) -> None:
     figures = re.findall(r'<figure class="chart">.*?</figure>', text, re.S)
-    assert len(figures) == 6
+    assert len(figures) == 7
     for figure in figures:
         assert "<svg" in figure
         assert re.search(r'role="img" aria-label="[^"]{10,}"', figure)
@@ -156,7 +158,7 @@ def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -
     assert HOSTILE.lower() not in text.lower()
     assert HOSTILE in seen.text
     assert 'a<b>&"c: ' in seen.text
-    assert seen.tags.count("script") == 8  # six charts' specifications, Vega, the start
+    assert seen.tags.count("script") == 9  # seven charts' specifications, Vega, the start
     specifications = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
     assert any(HOSTILE in str(json.loads(specification)) for specification in specifications)
 

@@ -1,0 +1,70 @@
+"""`vegrt calibrate` on a real bundle: what it replaces, what it keeps, what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.calibration.settings import Settings, float_layers_json
+from vegrt.calibration.stage import PROGRESS
+from vegrt.cli import app
+from vegrt.export.evidence import calibration_tables
+from vegrt.export.stage import Job, recalibrate
+from vegrt.files import write_json
+from vegrt.infer.open import Candidate, is_float16, open_runner
+from vegrt.infer.results import load_result
+
+
+def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
+    copied: Bundle, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_json(tmp_path / "float.json", float_layers_json({"signed": ["conv1", "layer1.0.add"]}))
+    before = {one.path: one.sha256 for one in copied.manifest.artifacts}
+    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--rest", "fp32", "--curve", "--json"]
+    result = CliRunner().invoke(app, [*words, "--float-layers", str(tmp_path / "float.json")])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["calibration"]["float_layers"] == {"int8": ["conv1", "layer1.0.add"], "int8-cpu": []}
+    assert 0.8 < said["calibration"]["int8_macs_share"]["int8"] < 1
+    assert not [record for record in caplog.records if "calibrating again" in record.getMessage()]
+    after = open_bundle(copied.path)
+    changed = {one.path for one in after.manifest.artifacts if before.get(one.path) != one.sha256}
+    assert changed == {"int8.onnx", "calibration.json", "float-layers.json"}
+    assert not [one for one in after.manifest.artifacts if one.role == "engine"]  # none of the model that was replaced
+    assert not (copied.path / PROGRESS).exists()
+    assert not is_float16(after, "int8")
+    graph = onnx.load(after.file("model", "int8")).graph
+    reads = {node.name: list(node.input) for node in graph.node}
+    assert not any(name.endswith(".dq") for name in reads["conv1"] + reads["layer1.0.add"])
+    assert reads["layer1.0.conv1"][1].endswith(".dq")
+    assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8}
+    assert open_runner(after, Candidate("int8", "onnxruntime"))
+    curve = load_result(after, "curve")
+    assert curve is not None
+    assert [(row["images"], row["encoding"]) for row in curve["rows"]] == [(24, "signed"), (24, "unsigned")]
+    headings = [str(table.title) for table in calibration_tables(after, {"curve": curve})]
+    assert headings[0] == "Ranges from 24 photos, judged on 24 others"
+    assert len(headings) == 3
+
+
+def test_another_percentile_calibrates_again_and_says_so(
+    copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    was = copied.manifest.calibration
+    after = recalibrate(copied.path, photos, Job(engines=False, settings=Settings(percentile=99.0, max_flips=24)))
+    assert "calibration.json: not used, it was made with method: percentile 99.99, now 99.0" in caplog.text
+    assert after.manifest.calibration["key"] != was["key"]
+    assert after.manifest.calibration["budget"] == {"max_drop": None, "max_flips": 24, "images": 24}
+    assert after.manifest.calibration["budget_scores"]["int8"]["flips"] <= 24
+    assert after.manifest.calibration["float_layers"] == {"int8": [], "int8-cpu": []}
+
+
+def test_a_bundle_without_models_is_told_to_export_first(trained: Bundle, photos: Path) -> None:
+    result = CliRunner().invoke(app, ["calibrate", str(trained.path), "--data", str(photos)])
+    assert result.exit_code == 1
+    assert "no fp32 model in it (variants: none); make it: vegrt export" in result.output

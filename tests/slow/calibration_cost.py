@@ -1,0 +1,108 @@
+"""Peak memory and time of calibration beside ONNX Runtime's own calibrators, each case in a process of its own.
+
+    python tests/slow/calibration_cost.py BUNDLE DATA
+
+BUNDLE: exported. DATA: its validation photos are used; where more are asked for than there are, they repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LIMIT_GIB = 16
+ROUNDS = 2  # of those that are timed
+CASES = ("vegrt 64", "vegrt 512", "vegrt 750", "minmax 750", "entropy 64", "entropy 512")
+
+
+def main(bundle: Path, data: Path) -> None:
+    """Print one line of JSON for each case."""
+    timed = ("vegrt 750", "minmax 750")
+    for case in (*CASES, *(timed * (ROUNDS - 1))):
+        subprocess.run([sys.executable, __file__, str(bundle), str(data), case], check=False)
+
+
+def measure(bundle: Path, data: Path, case: str) -> None:
+    """Run one case here and print its wall time and this process's peak memory."""
+    kind, count = case.split()
+    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_GIB << 30, LIMIT_GIB << 30))
+    photos = Images(bundle, data, int(count))
+    start = time.perf_counter()
+    try:
+        {"vegrt": ours, "minmax": theirs, "entropy": theirs}[kind](photos, kind)
+        outcome = "done"
+    except Exception as error:  # MemoryError, or whatever ONNX Runtime makes of one
+        outcome = f"stopped at {LIMIT_GIB} GiB ({type(error).__name__})"
+    seconds = time.perf_counter() - start
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found = {"case": case, "seconds": round(seconds, 1), "peak_mib": round(peak_mib), "outcome": outcome}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+class Images:
+    """Validation photos in batches as calibration takes them."""
+
+    def __init__(self, bundle: Path, data: Path, count: int) -> None:
+        from vegrt.bundle import open_bundle
+        from vegrt.calibration.photos import calibration_photos
+
+        self.bundle = open_bundle(bundle)
+        manifest = self.bundle.manifest
+        found = calibration_photos(data, manifest.classes, manifest.contract).used
+        self.photos = [found[index % len(found)] for index in range(count)]
+
+    def __call__(self, skip: int = 0) -> Iterator[NDArray[np.uint8]]:
+        from vegrt.export.calibrated import OBSERVING_BATCH
+        from vegrt.infer.pipeline import batches
+
+        paths = [photo.path for photo in self.photos[skip:]]
+        return (batch.images for batch in batches(paths, self.bundle.manifest.contract, OBSERVING_BATCH))
+
+
+def ours(photos: Images, _: str) -> None:
+    """Observe, and derive the ranges of all four methods for both encodings."""
+    from vegrt.calibration.calibrate import all_ranges, observe_tensors
+    from vegrt.calibration.resume import Progress
+    from vegrt.calibration.settings import Settings
+    from vegrt.export.calibrated import copy_of
+    from vegrt.export.stage import load_fp32
+
+    model = load_fp32(photos.bundle).model
+    all_ranges(observe_tensors(lambda: copy_of(model), photos, Progress(None, "")), Settings())
+
+
+def theirs(photos: Images, kind: str) -> None:
+    """Let one of ONNX Runtime's calibrators compute its ranges."""
+    from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = photos()
+
+        def get_next(self) -> Any:
+            images = next(self.left, None)
+            return None if images is None else {"images": images}
+
+    method = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy}[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(Path(folder, "augmented.onnx"))
+        calibrator = create_calibrator(photos.bundle.file("model", "fp32"), None, model, calibrate_method=method)
+        calibrator.collect_data(Reader())
+        calibrator.compute_data()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        measure(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
