@@ -69,9 +69,9 @@ def run_calibration(bundle: Path, subject: Subject, settings: Settings) -> Outco
     return Outcome(mix_precision(subject, calibration, settings, progress), key, reused=found is not None)
 
 
-def open_progress(bundle: Path, key: Mapping[str, Any]) -> Progress:
-    """Return where an interrupted calibration with this key was, in a hidden folder of the bundle."""
-    return Progress(bundle / PROGRESS, sha256_of_json(dict(key)))
+def open_progress(bundle: Path, key: Mapping[str, Any], folder: str = PROGRESS) -> Progress:
+    """Return where interrupted work with this key was, in a hidden folder of the bundle."""
+    return Progress(bundle / folder, sha256_of_json(dict(key)))
 
 
 def mix_precision(subject: Subject, calibration: Calibration, settings: Settings, progress: Progress) -> Calibration:
@@ -90,9 +90,9 @@ def mix_precision(subject: Subject, calibration: Calibration, settings: Settings
     return replace(calibration, float_layers=kept, scores=scores)
 
 
-def finish_calibration(bundle: Path) -> None:
+def finish_progress(bundle: Path, folder: str = PROGRESS) -> None:
     """Remove what an interruption would have needed."""
-    shutil.rmtree(bundle / PROGRESS, ignore_errors=True)
+    shutil.rmtree(bundle / folder, ignore_errors=True)
 
 
 def sensitivities(

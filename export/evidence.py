@@ -13,7 +13,7 @@ from vegrt.calibration.judge import Judge
 from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.saved import FILE, read_calibration
 from vegrt.calibration.settings import VARIANTS
-from vegrt.calibration.stage import finish_calibration, open_progress, sensitivities
+from vegrt.calibration.stage import finish_progress, open_progress, sensitivities
 from vegrt.export.calibrated import halves, subject_of
 from vegrt.export.stage import Job, load_fp32
 from vegrt.infer.results import save_result
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SENSITIVITY, CURVE = "sensitivity", "curve"
+PROGRESS = ".calibrating-layers"
 
 
 def measure_extras(bundle: Bundle, data: Path, job: Job, *, sensitivity: bool, curve: bool) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def measure_extras(bundle: Bundle, data: Path, job: Job, *, sensitivity: bool, c
     subject = subject_of(load_fp32(bundle).model, photos, manifest.contract, job.settings)
     rows: dict[str, list[dict[str, Any]]] = {}
     if sensitivity:
-        progress = open_progress(bundle.path, {"sensitivity of": manifest.calibration["key"]})
+        progress = open_progress(bundle.path, {"calibration": bundle.artifact("calibration").sha256}, PROGRESS)
         found = [one for encoding in ENCODINGS for one in sensitivities(subject, calibration, encoding, progress)]
         rows[SENSITIVITY] = [one.to_dict() for one in found]
     if curve:
@@ -45,7 +46,7 @@ def measure_extras(bundle: Bundle, data: Path, job: Job, *, sensitivity: bool, c
     bodies = {name: _body(bundle, judged[name], found) for name, found in rows.items()}
     for name, body in bodies.items():
         save_result(bundle, name, body)
-    finish_calibration(bundle.path)
+    finish_progress(bundle.path, PROGRESS)
     return bodies
 
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import Settings
-from vegrt.calibration.stage import finish_calibration, run_calibration
+from vegrt.calibration.stage import finish_progress, run_calibration
 from vegrt.export.calibrated import add_calibration, copy_of, halves, images, int8_models, provenance, subject_of
 from vegrt.export.engines import add_engines
 from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
@@ -117,7 +117,7 @@ def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: E
         known = provenance(made.model, outcome, photos, settings)
         manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=known)
         staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
-    finish_calibration(path)
+    finish_progress(path)
     return open_bundle(path)
 
 

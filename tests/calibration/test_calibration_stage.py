@@ -115,7 +115,7 @@ def subject(*, hostile: int = 0, seed: int = 0, hashes: Sequence[str] = ("a", "b
 
 def kept_in_bundle(folder: Path, outcome: Outcome) -> Calibration:
     write_json(folder / FILE, to_json(outcome.calibration, outcome.key))
-    stage.finish_calibration(folder)
+    stage.finish_progress(folder)
     return read_calibration(folder / FILE)
 
 
@@ -143,7 +143,7 @@ def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_d
     for other, settings, words in cases:
         caplog.clear()
         assert not run_calibration(tmp_path, other, settings).reused
-        stage.finish_calibration(tmp_path)
+        stage.finish_progress(tmp_path)
         assert [record for record in caplog.records if re.search(words, record.getMessage())], words
     saved = json.loads((tmp_path / FILE).read_text())
     saved["key"]["tools"]["onnxruntime"] = "1.0"
@@ -178,7 +178,7 @@ def test_an_interrupted_calibration_does_not_judge_again_what_it_has_judged(
         assert run_calibration(tmp_path / "cut", subject(), Settings()).calibration == whole
     assert scored == 4 + 5  # three of eight were done
     assert "going on with the interrupted calibration" in caplog.text
-    stage.finish_calibration(tmp_path / "cut")
+    stage.finish_progress(tmp_path / "cut")
     assert not (tmp_path / "cut" / PROGRESS).exists()
 
 
