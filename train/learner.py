@@ -98,11 +98,7 @@ class Learner:
         images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         with precision(self.device):
             logits = self.model(images).float()
-        smoothing = self.recipe.label_smoothing
-        objective = cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
-        if self.class_weights is not None and self.team.size > 1:  # its divisor is the whole batch's
-            divisor = self.class_weights[labels].sum()
-            objective = objective * divisor / self.team.mean(divisor)
+        objective = self._objective(images, logits, labels)
         self.optimizer.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]
         step = self._seen(objective.detach(), logits.detach(), labels)
@@ -155,6 +151,15 @@ class Learner:
                 if name in moments:
                     like = parameter.detach() if key != "step" else torch.zeros((), device=self.device)
                     self.optimizer.state[parameter][key] = torch.empty_like(like).copy_(moments[name])
+
+    def _objective(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return what a step minimises."""
+        smoothing = self.recipe.label_smoothing
+        objective = cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
+        if self.class_weights is not None and self.team.size > 1:  # its divisor is the whole batch's
+            divisor = self.class_weights[labels].sum()
+            objective = objective * divisor / self.team.mean(divisor)
+        return objective
 
     def _cut(self, network: nn.Module) -> tuple[nn.Module, nn.Module]:
         return cut(network, find_backbone(self.recipe.backbone), self.recipe.freeze_until)

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
 from vegrt.files import read_toml
+from vegrt.train.qat_source import completed
 
 Augment = Literal["none", "light", "full"]
 HeadKind = Literal["gap", "classic"]
+QatEncoding = Literal["int8", "int8-cpu"]
 SCRATCH = "none"  # the value of `weights` that means random ones
 
 
@@ -33,6 +35,8 @@ class Recipe:
         augmentation; 0 computes new ones at every step.
     augment: `light` is RandomResizedCrop and flip, `full` adds TrivialAugmentWide.
     workers: processes that decode and augment; -1 is none where the photos fit in memory on a CPU, else some.
+    qat: an exported bundle whose network learns on, rounded as its model qat_encoding rounds it; empty is none.
+        qat_sha256: that bundle's identity, filled in.
     """
 
     backbone: str = "resnet18"
@@ -57,9 +61,16 @@ class Recipe:
     seed: int = 0
     workers: int = -1
     compile: bool = False
+    qat: str = ""
+    qat_encoding: QatEncoding = "int8"
+    qat_sha256: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in (("head", get_args(HeadKind)), ("augment", get_args(Augment))):
+        for name, choices in (
+            ("head", get_args(HeadKind)),
+            ("augment", get_args(Augment)),
+            ("qat_encoding", get_args(QatEncoding)),
+        ):
             if getattr(self, name) not in choices:
                 raise VegrtError(f"recipe: {name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         for name, (low, high) in RANGES.items():
@@ -69,6 +80,8 @@ class Recipe:
             raise VegrtError("recipe: epochs_head and epochs are both 0; nothing would be trained")
         if self.freeze_until and self.weights == SCRATCH:
             raise VegrtError("recipe: freeze_until with weights 'none' would keep random weights; drop one of them")
+        if self.qat and (self.freeze_until or self.epochs_head):
+            raise VegrtError("recipe: qat trains all layers at once; omit freeze_until and epochs_head")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
@@ -106,12 +119,15 @@ _SLOWER = {"vgg16": 3e-5 / 2e-4}
 def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     """Return the defaults, overridden by the TOML `file`, overridden by `flags`; a flag of None was not given.
 
+    With `qat` the bundle says which network it is, and there are few epochs at a low rate; it is opened.
     With weights `none` other defaults apply: no head phase, more epochs, a higher rate. vgg16 has lower rates.
     Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
     """
     given = read_toml(file, "recipe") if file is not None else {}
     given |= {name: value for name, value in flags.items() if value is not None}
     values = _checked(given)
+    if values.get("qat"):
+        return replace(Recipe(), **completed(values))
     default = replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}))
     slower = _SLOWER.get(values.get("backbone", default.backbone), 1.0)
     return replace(replace(default, lr=default.lr * slower), **values)

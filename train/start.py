@@ -20,6 +20,7 @@ from vegrt.train.freeze import check_stage
 from vegrt.train.history import Recorder
 from vegrt.train.learner import Learner
 from vegrt.train.loop import Loop, Watch
+from vegrt.train.qat_source import check_classes
 from vegrt.train.recipe import SCRATCH, Recipe, changes
 from vegrt.train.records import Progress
 from vegrt.train.team import Team
@@ -32,7 +33,10 @@ def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
     """Return the splits, after the cheap checks: errors that need no photo to be decoded are raised here."""
     check_stage(find_backbone(recipe.backbone), recipe.freeze_until)
     contract_of(recipe.backbone, recipe.size)
-    return read_splits(data)
+    splits = read_splits(data)
+    if recipe.qat:
+        check_classes(Path(recipe.qat), splits["train"].classes)
+    return splits
 
 
 def data_facts(splits: Splits) -> dict[str, Any]:
@@ -98,7 +102,12 @@ def _learner(recipe: Recipe, training: Photos, num_classes: int, team: Team, *, 
     weights = SCRATCH if resumed else recipe.weights  # a resumed run has its own; the file may be gone
     network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
     class_weights = _class_weights(training) if recipe.class_weights else None
-    return Learner(team.prepare(network, recipe.backbone), recipe, team.device, class_weights, team)
+    prepared = team.prepare(network, recipe.backbone)
+    if recipe.qat:
+        from vegrt.train.qat import QatLearner  # reads graphs: wants the extra `export`, which plain training does not
+
+        return QatLearner(prepared, recipe, team.device, class_weights, team)
+    return Learner(prepared, recipe, team.device, class_weights, team)
 
 
 def _class_weights(photos: Photos) -> Tensor:

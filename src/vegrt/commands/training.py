@@ -53,6 +53,8 @@ def train(
         int | None, typer.Option(help="Versions of each photo kept behind frozen stages; 0: none.")
     ] = None,
     augment: Annotated[str | None, typer.Option(help="none, light or full.")] = None,
+    qat: Annotated[str | None, typer.Option(help="Exported bundle that learns to be 8-bit: a few epochs.")] = None,
+    qat_encoding: Annotated[str | None, typer.Option(help="int8 or int8-cpu: whose rounding --qat learns.")] = None,
     seed: SeedOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; -1 chooses.")] = None,
     compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")] = None,
@@ -67,6 +69,7 @@ def train(
     from vegrt.errors import require
 
     require("torchvision", "train")
+    _check_qat(ctx, qat, out)
     from vegrt.train.fit import saved_recipe
     from vegrt.train.fit import train as run_training
     from vegrt.train.recipe import make_recipe
@@ -84,6 +87,20 @@ def train(
         return
     summary = bundle.manifest.training
     typer.echo(f"{out}: validation accuracy {summary['validation_accuracy']:.2%} in epoch {summary['best_epoch']}")
+
+
+def _check_qat(ctx: typer.Context, qat: str | None, out: Path) -> None:
+    """Raise VegrtError for flags that do not go with --qat."""
+    from vegrt.errors import VegrtError, require
+    from vegrt.train.qat_source import SETTLED
+
+    if qat is None:
+        return
+    require("onnx_ir", "export")
+    if given := [f"--{name}" for name in SETTLED if ctx.params.get(name) is not None]:
+        raise VegrtError(f"--qat {qat}: the bundle settles {', '.join(given)} already; omit it")
+    if Path(qat).resolve() == out.resolve():
+        raise VegrtError(f"--out {out}: the bundle of --qat would be replaced; choose another --out")
 
 
 def recipe_flags(ctx: typer.Context) -> dict[str, Any]:
