@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -19,12 +20,11 @@ from vegrt.bundle import Artifact, Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.calibrate import WEIGHT_LEVELS
 from vegrt.calibration.encode import quantize_weights
 from vegrt.calibration.judge import serialize
-from vegrt.calibration.place import Encoding
+from vegrt.calibration.place import Encoding, layers
 from vegrt.calibration.saved import read_calibration
 from vegrt.cli import app
 from vegrt.dataset import read_split
 from vegrt.export.model import export_fp32
-from vegrt.infer.ort import open_onnxruntime
 from vegrt.networks import BACKBONES, Deployed, build_network, contract_of, load_network
 from vegrt.preprocess import load_image
 from vegrt.train.fit import train
@@ -46,20 +46,31 @@ def answers(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32
 
 
 @pytest.mark.parametrize("encoding", ["signed", "unsigned"])
-@pytest.mark.parametrize("kept", [(), ("layer1.0.conv1", "layer3.0.conv2")])
+@pytest.mark.parametrize(("rounded", "share"), [(("conv1", "layer4.1.conv2"), 0.05), ((), 0.5)], ids=["two", "all"])
 def test_before_any_step_it_answers_as_the_exported_model(
-    bundle: Bundle, photos: Path, encoding: Encoding, kept: tuple[str, ...]
+    bundle: Bundle, photos: Path, encoding: Encoding, rounded: tuple[str, ...], share: float
 ) -> None:
-    calibration = replace(read_calibration(bundle.file("calibration")), float_layers={encoding: kept})
+    """Beside ONNX Runtime without its fusions, which add up in another order. Rounding is discontinuous: what falls on the
+    other side of a step in one layer is multiplied in the next ones, so all layers together may differ more than two.
+    """
     graph = ir.load(bundle.file("model", "fp32"))
+    kept = tuple(name for name in layers(graph, encoding) if rounded and name not in rounded)
+    calibration = replace(read_calibration(bundle.file("calibration")), float_layers={encoding: kept})
     calibration.quantize(graph, encoding)
     images = pixels(photos, bundle)
-    wanted = open_onnxruntime(serialize(graph)).logits(images)
+    wanted = unfused(serialize(graph), images)
     found = answers(rounding(load_network(bundle), bundle, calibration, encoding), images)
     unrounded = answers(Deployed(load_network(bundle), bundle.manifest.contract), images)
     assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
-    # values that land on the other side of a rounding step add up over the layers: less than what rounding itself does
-    assert np.abs(found - wanted).mean() < 0.8 * np.abs(unrounded - wanted).mean()
+    assert np.abs(found - wanted).mean() < share * np.abs(unrounded - wanted).mean()
+
+
+def unfused(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    found: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
+    return found
 
 
 @pytest.mark.parametrize("levels", sorted(set(WEIGHT_LEVELS.values())))
@@ -81,7 +92,7 @@ def test_gradients_pass_rounding_and_stop_at_a_range(bundle: Bundle) -> None:
     assert all(torch.equal(tensor, statistics[name]) for name, tensor in network.named_buffers())
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_b0", "vgg16"])
+@pytest.mark.parametrize("backbone", ["mobilenet_v2"])
 def test_the_graph_without_rounding_is_the_network(backbone: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
