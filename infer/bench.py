@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.open import Candidate, describe, open_runner
+from vegrt.infer.open import Candidate, describe, open_candidate
 from vegrt.infer.runner import Runner
 from vegrt.progress import track
 
@@ -37,7 +37,7 @@ def bench(
     load_s: dict[Candidate, float] = {}
     for candidate in chosen:
         start = time.perf_counter()
-        runners[candidate] = open_runner(bundle, candidate)
+        runners[candidate] = open_candidate(bundle, candidate)
         load_s[candidate] = time.perf_counter() - start
     cases = [(candidate, batch) for candidate in chosen for batch in batch_sizes]
     for candidate, batch in cases:

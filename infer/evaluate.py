@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
 from vegrt.errors import DataError, ModelError, VegrtError
-from vegrt.infer.open import Candidate, describe, open_runner
+from vegrt.infer.open import Candidate, describe, open_candidate
 from vegrt.infer.pipeline import batches
 from vegrt.infer.statistics import CONFIDENCE, Interval, images_to_decide, judge, mcnemar, tango, wilson
 from vegrt.progress import track
@@ -86,7 +86,7 @@ def collect_logits(
     """Return each candidate's (N, K) logits, the positions of the N readable photos, and why others were skipped."""
     if not chosen:
         raise VegrtError(f"{bundle.path}: nothing to evaluate; export it first: vegrt export {bundle.path} --data DATA")
-    runners = {candidate: open_runner(bundle, candidate) for candidate in chosen}
+    runners = {candidate: open_candidate(bundle, candidate) for candidate in chosen}
     parts: dict[Candidate, list[NDArray[np.float32]]] = {candidate: [] for candidate in chosen}
     kept: list[int] = []
     errors: list[str] = []

@@ -86,7 +86,7 @@ def describe(bundle: Bundle, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def open_runner(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0) -> Runner:
+def open_candidate(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0) -> Runner:
     """Return the candidate loaded. Raises VegrtError when its runtime or artifact is missing."""
     if candidate.runtime == "torch":
         if candidate.variant != "fp32":

@@ -16,7 +16,7 @@ from vegrt.dataset import image_files
 from vegrt.errors import DataError, VegrtError, require
 from vegrt.files import printable, replacing
 from vegrt.infer.evaluate import softmax
-from vegrt.infer.open import choose, open_runner
+from vegrt.infer.open import choose, open_candidate
 from vegrt.infer.pipeline import Batch, batches
 from vegrt.infer.runner import Device, Runner
 from vegrt.preprocess import SUFFIXES
@@ -61,7 +61,7 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     bundle = open_bundle(model)
     choice = choose(bundle, request.variant, request.runtime, request.device)
     log.info("%s: %s on %s (%s)", model, choice.candidate.variant, choice.candidate.runtime, choice.reason)
-    runner = open_runner(bundle, choice.candidate, device=request.device, threads=request.threads)
+    runner = open_candidate(bundle, choice.candidate, device=request.device, threads=request.threads)
     rows: list[Prediction] = []
     for prediction in track(predict(bundle, runner, paths), "Inferring", len(paths)):
         rows.append(prediction)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle, open_bundle
 from vegrt.errors import BundleError, DataError
-from vegrt.infer.open import Candidate, candidates, open_runner
+from vegrt.infer.open import Candidate, candidates, open_candidate
 from vegrt.infer.parity import cosines
 from vegrt.preprocess import load_image
 
@@ -58,7 +58,7 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
 
 
 def _compare(bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], want: NDArray[np.float32]) -> Check:
-    got = open_runner(bundle, candidate).logits(images)
+    got = open_candidate(bundle, candidate).logits(images)
     cosine = float(cosines(want, got).min())
     least = TOLERANCE.get(candidate.variant, 0.9)
     return Check(str(candidate), cosine >= least, f"cosine with the stored fp32 logits {cosine:.5f}, at least {least}")

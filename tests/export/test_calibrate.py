@@ -16,7 +16,7 @@ from vegrt.cli import app
 from vegrt.export.evidence import calibration_tables
 from vegrt.export.stage import Job, recalibrate
 from vegrt.files import write_json
-from vegrt.infer.open import Candidate, is_float16, open_runner
+from vegrt.infer.open import Candidate, is_float16, open_candidate
 from vegrt.infer.results import load_result
 
 
@@ -43,7 +43,7 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert not any(name.endswith(".dq") for name in reads["conv1"] + reads["layer1.0.add"])
     assert reads["layer1.0.conv1"][1].endswith(".dq")
     assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8}
-    assert open_runner(after, Candidate("int8", "onnxruntime"))
+    assert open_candidate(after, Candidate("int8", "onnxruntime"))
     curve = load_result(after, "curve")
     assert curve is not None
     assert [(row["images"], row["encoding"]) for row in curve["rows"]] == [(24, "signed"), (24, "unsigned")]

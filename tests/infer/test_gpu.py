@@ -10,7 +10,7 @@ import pytest
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.infer.gpu import probe_gpus
-from vegrt.infer.open import Candidate, open_runner
+from vegrt.infer.open import Candidate, open_candidate
 from vegrt.preprocess import load_image
 
 pytestmark = pytest.mark.gpu
@@ -31,6 +31,8 @@ def _needs_a_gpu() -> None:
 )
 def test_gpu_runners_answer_like_the_cpu(bundle: Bundle, test_split: Split, candidate: Candidate) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
-    want = open_runner(bundle, Candidate("fp32", "onnxruntime")).logits(images)
-    got = open_runner(bundle, candidate, device="cuda").logits(images)  # 60 images: more than an engine's largest batch
+    want = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
+    got = open_candidate(bundle, candidate, device="cuda").logits(
+        images
+    )  # 60 images: more than an engine's largest batch
     assert (got.argmax(axis=1) == want.argmax(axis=1)).mean() >= 0.95

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
-from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_runner
+from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_candidate
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.results import save_result
 from vegrt.preprocess import load_image
@@ -31,7 +31,7 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("candidate", [*CPU, Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")], ids=str)
 def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
     want = TorchRunner(bundle).logits(images)
-    runner = open_runner(bundle, candidate)
+    runner = open_candidate(bundle, candidate)
     got = runner.logits(images)
     assert got.dtype == np.float32
     assert got.shape == (len(images), 3)
@@ -48,11 +48,11 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
 
 def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bundle: Bundle) -> None:
     with pytest.raises(VegrtError, match=r"cuda|CUDA"):
-        open_runner(bundle, Candidate("fp32", "onnxruntime"), device="cuda")
+        open_candidate(bundle, Candidate("fp32", "onnxruntime"), device="cuda")
     with pytest.raises(VegrtError, match="unknown device"):
-        open_runner(bundle, Candidate("fp32", "onnxruntime"), device="tpu")  # type: ignore[arg-type]
+        open_candidate(bundle, Candidate("fp32", "onnxruntime"), device="tpu")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="cpu only"):
-        open_runner(bundle, Candidate("fp32", "openvino"), device="cuda")
+        open_candidate(bundle, Candidate("fp32", "openvino"), device="cuda")
 
 
 def test_without_a_gpu_no_tensorrt_runtime_is_constructed(bundle: Bundle) -> None:
@@ -61,14 +61,14 @@ def test_without_a_gpu_no_tensorrt_runtime_is_constructed(bundle: Bundle) -> Non
     if probe_gpus().gpus:
         pytest.skip("this machine has a GPU; tests/infer/test_gpu.py covers it")
     with pytest.raises((EngineError, MissingExtraError), match=r"GPU|tensorrt"):
-        open_runner(bundle, Candidate("int8", "tensorrt"))
+        open_candidate(bundle, Candidate("int8", "tensorrt"))
 
 
 def test_a_broken_model_is_one_error(copied: Bundle) -> None:
     copied.file("model", "fp32").write_bytes(b"not a model")
     for runtime in ("onnxruntime", "openvino"):
         with pytest.raises(ModelError, match=r"fp32\.onnx: .* cannot load it"):
-            open_runner(copied, Candidate("fp32", runtime))
+            open_candidate(copied, Candidate("fp32", runtime))
 
 
 def row(bundle: Bundle, key: str, **more: object) -> dict[str, object]:
@@ -112,7 +112,7 @@ def test_torch_is_the_checkpoint_and_nothing_else(bundle: Bundle, trained: Bundl
         assert [str(found) for found in candidates(one, "torch")] == ["fp32/torch"]
         assert str(choose(one, runtime="torch").candidate) == "fp32/torch"
     with pytest.raises(VegrtError, match="int8 was asked for"):
-        open_runner(bundle, Candidate("int8", "torch"))
+        open_candidate(bundle, Candidate("int8", "torch"))
     with pytest.raises(VegrtError, match="int8 to run on torch"):
         choose(bundle, "int8", "torch")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import open_bundle
 from vegrt.dataset import read_split
-from vegrt.infer.open import candidates, open_runner
+from vegrt.infer.open import candidates, open_candidate
 from vegrt.infer.pipeline import batches
 from vegrt.infer.runner import Runner
 
@@ -30,7 +30,7 @@ def main(bundle: Path, data: Path) -> None:
     images = np.concatenate([batch.images for batch in batches(paths, opened.manifest.contract, 32)])
     sys.stdout.write("| candidate | largest difference of a logit | largest logit | other top-1 |\n|---|---|---|---|\n")
     for one in candidates(opened):
-        apart, largest, changed = compare(open_runner(opened, one), images)
+        apart, largest, changed = compare(open_candidate(opened, one), images)
         sys.stdout.write(f"| {one} | {apart:.3g} | {largest:.3g} | {changed} |\n")
         sys.stdout.flush()
 
