@@ -187,4 +187,6 @@ def test_every_key_of_the_recipe_is_a_flag() -> None:
     from vegrt.train.recipe import Recipe
 
     usage = call("train", "--help").stdout
-    assert [field.name for field in fields(Recipe) if f"--{field.name.replace('_', '-')}" not in usage] == []
+    filled_in = {"qat_sha256"}
+    names = {field.name for field in fields(Recipe)} - filled_in
+    assert {name for name in names if f"--{name.replace('_', '-')} " not in usage} == set()

@@ -125,6 +125,7 @@ INTERRUPTED = """
 import signal, sys
 from pathlib import Path
 from vegrt.infer.openvino import open_openvino
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 for _ in range(2):
     runners = [open_openvino(Path(sys.argv[1])) for _ in range(2)]
     while runners:
