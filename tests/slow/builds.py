@@ -1,6 +1,7 @@
 """All five backbones as ONNX and as TensorRT-RTX plans in fp32, fp16 and int8: sizes, build seconds, layer types, as Markdown.
 
     python tests/slow/builds.py [BACKBONE...]        random weights, 224 x 224 pixels; no photos: ranges of int8 are [-1, 1]
+    python tests/slow/builds.py --additions [BACKBONE...]        int8 only, with Q/DQ otherwise placed around residual additions
 
 The types do not depend on the ranges. Nothing is executed.
 """
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -23,7 +25,7 @@ from safetensors.torch import save_file
 from vegrt.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import place
+from vegrt.calibration.place import Edge, Placement, place
 from vegrt.export.calibrated import copy_of
 from vegrt.export.engine import Profile, build_engine
 from vegrt.export.engines import WANTED, audit_model
@@ -69,25 +71,53 @@ def rows_of(backbone: str) -> Iterator[list[str]]:
         yield [backbone, variant, *sizes, f"{seconds:.1f}", str(audit), f"{len(engine.layers)}: {listed}"]
 
 
-def main(backbones: list[str]) -> None:
+def addition_rows(backbone: str) -> Iterator[list[str]]:
+    """Yield what the builder makes of an int8 graph for each way to quantize at its additions."""
+    with tempfile.TemporaryDirectory() as folder:
+        fp16 = export_fp32(random_bundle(backbone, Path(folder, backbone)))
+    to_fp16(fp16)
+    ours = place(fp16, "signed")
+    ways = {"skip connection (ours)": ours, "nothing": without_additions(fp16, ours), "both": both_inputs(fp16, ours)}
+    for way, placement in ways.items():
+        model = copy_of(fp16)
+        insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
+        layers = build_engine(trt, way, serialize(model), Profile()).layers
+        given = Counter(kind for layer in layers for kind in layer.outputs[:1])
+        yield [backbone, way, str(len(layers)), *(str(given[kind]) for kind in ("Int8", "Half", "Float"))]
+
+
+def without_additions(model: ir.Model, ours: Placement) -> Placement:
+    additions = {node.name for node in model.graph if node.op_type == "Add"}
+    kept = {
+        name: tuple(edge for edge in edges if edge.node not in additions) for name, edges in ours.activations.items()
+    }
+    return replace(ours, activations={name: edges for name, edges in kept.items() if edges})
+
+
+def both_inputs(model: ir.Model, ours: Placement) -> Placement:
+    skipped = {edge.node for edges in ours.activations.values() for edge in edges}
+    found = {name: dict.fromkeys(edges) for name, edges in ours.activations.items()}
+    for node in model.graph:
+        if node.op_type == "Add" and node.name in skipped:
+            for index, value in enumerate(node.inputs):
+                found.setdefault(str(value and value.name), {})[Edge(node.name, index)] = None
+    return replace(ours, activations={name: tuple(edges) for name, edges in found.items()})
+
+
+def main(words: list[str]) -> None:
+    additions, backbones = "--additions" in words, [word for word in words if not word.startswith("--")]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, TensorRT-RTX {trt.__version__}"
     sys.stdout.write(f"{versions}; profile {Profile()}, default level, {SIZE} x {SIZE}\n\n")
-    heads = [
-        "backbone",
-        "variant",
-        "ONNX MB",
-        "plan MB",
-        "build s",
-        "convolutions",
-        "engine layers by type of first input",
-    ]
+    heads = ["backbone", "variant", "ONNX MB", "plan MB", "build s", "convolutions", "layers by type of first input"]
+    if additions:
+        heads = ["backbone", "quantized at additions", "engine layers", "give Int8", "give Half", "give Float"]
     for row in (heads, ["---"] * len(heads)):
         sys.stdout.write(f"| {' | '.join(row)} |\n")
-    for backbone in backbones:
-        for row in rows_of(backbone):
+    for backbone in backbones or list(BACKBONES):
+        for row in addition_rows(backbone) if additions else rows_of(backbone):
             sys.stdout.write(f"| {' | '.join(row)} |\n")
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(BACKBONES))
+    main(sys.argv[1:])
