@@ -15,7 +15,7 @@ from vegrt.infer.runner import RuntimeName
 
 
 class OpenVinoRunner:
-    """One ONNX model compiled by OpenVINO for the CPU."""
+    """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read where they lie."""
 
     runtime: RuntimeName = "openvino"
     device = "cpu"
@@ -33,7 +33,11 @@ def open_openvino(model: Path | bytes, *, device: str = "cpu", threads: int = 0)
     """Return a runner for an ONNX file; threads: 0 for all cores allowed to us. Raises ModelError when it cannot load."""
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads or available_cores()}
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
+        "INFERENCE_NUM_THREADS": threads or available_cores(),
+        "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
+    }
     try:
         compiled = _core().compile_model(str(model) if isinstance(model, Path) else model, "CPU", settings)
     except RuntimeError as error:
