@@ -21,6 +21,7 @@ class OpenVinoRunner:
     device = "cpu"
 
     def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
