@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,15 +74,16 @@ def batches(paths: Sequence[Path], contract: Contract, batch_size: int) -> Itera
 
 
 def stream(
-    items: Iterable[Item | None], contract: Contract, batch_size: int, *, threads: int = 0
-) -> Iterator[Decoded]:
+    items: Iterable[Item | None], contract: Contract, batch_size: int, *, threads: int = 0, keep: bool = False
+) -> Generator[Decoded, None, None]:
     """Yield all items in order, `batch_size` at a time, in buffers that are used again (see Decoded).
 
     items: taken one by one, by the decode threads, as buffers become free; a None among them says that no more is to be had
     for now, and what is there is yielded as a short batch. What `items` raises is raised after the batches before it.
-    threads: how many decode; 0 for one per core that we may use.
+    threads: how many decode; 0 for one per core that we may use. keep: whether items keep what was fetched or unpacked for them,
+    for who needs the photo itself again; else only paths stay.
     """
-    ring = _Ring(iter(items), contract, batch_size)
+    ring = _Ring(iter(items), contract, batch_size, keep)
     count = threads or available_cores()
     workers = [threading.Thread(target=ring.work, name=f"decode-{i}", daemon=True) for i in range(count)]
     for worker in workers:
@@ -97,16 +98,18 @@ def stream(
             worker.join(_LEAVE_S)
 
 
-def read_pixels(item: Item, contract: Contract) -> NDArray[np.uint8]:
-    """Return the item's photo as (H, W, 3) uint8 RGB, ready for a runner. Raises DataError when there is none."""
+def fetched(item: Item) -> Path | bytes | NDArray[np.uint8]:
+    """Return where the item's photo really is. Raises DataError when there is none."""
     content = item.content
     if isinstance(content, DataError):
         raise content
+    return content if isinstance(content, (bytes, Path, np.ndarray)) else content()
+
+
+def _pixels(name: str, content: Path | bytes | NDArray[np.uint8], contract: Contract) -> NDArray[np.uint8]:
     if isinstance(content, np.ndarray):
         return prepare(Image.fromarray(content), contract)
-    if isinstance(content, (bytes, Path)):
-        return load_image(content, contract, item.name)
-    return load_image(content(), contract, item.name)
+    return load_image(content, contract, name)
 
 
 @dataclass(slots=True)
@@ -130,8 +133,8 @@ class _Slot:
 class _Ring:
     """The slots, and who may touch which: a thread the row that it claimed, the consumer a slot that is closed and done."""
 
-    def __init__(self, items: Iterator[Item | None], contract: Contract, batch_size: int) -> None:
-        self._items, self._contract, self._batch_size = items, contract, batch_size
+    def __init__(self, items: Iterator[Item | None], contract: Contract, batch_size: int, keep: bool) -> None:
+        self._items, self._contract, self._batch_size, self._keep = items, contract, batch_size, keep
         shape = (batch_size, contract.size, contract.size, 3)
         self._free = deque(np.empty(shape, np.uint8) for _ in range(BUFFERS))
         self._filled: deque[_Slot] = deque()  # in order; the last may still be open
@@ -167,7 +170,11 @@ class _Ring:
             reason: str | None = None
             failure: BaseException | None = None
             try:
-                slot.buffer[row] = read_pixels(slot.items[row], self._contract)
+                item = slot.items[row]
+                content = fetched(item)
+                slot.buffer[row] = _pixels(item.name, content, self._contract)
+                if not isinstance(content, Path):
+                    slot.items[row] = Item(item.name, content if self._keep else b"")
             except DataError as error:
                 reason = str(error).encode("utf-8", "backslashreplace").decode()  # it names the file, in whatever bytes
             except BaseException as error:  # ours, and not the photo's: for the thread that consumes
