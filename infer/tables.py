@@ -166,7 +166,7 @@ class ParquetFile(JsonLinesFile):
         import pyarrow
         import pyarrow.parquet
 
-        schema = pyarrow.schema([(name, _type_of(name, pyarrow)) for name in self.columns])
+        schema = _schema(self.columns)
         write = pyarrow.parquet.ParquetWriter
         with replacing(self.out) as temporary, self.part.open("rb") as file, write(temporary, schema) as writer:
             while lines := list(islice(file, _ROW_GROUP)):
@@ -201,6 +201,17 @@ class EmbeddingTable(ParquetFile):
 
     def _record(self, row: Row) -> dict[str, Any]:
         return {"path": row.path, _EMBEDDING: None if row.embedding is None else _packed(row.embedding)}
+
+
+def schema_of(wanted: Wanted, class_count: int) -> Any:
+    """Return the pyarrow.Schema of a table of rows without embeddings: one of `as_cells` each."""
+    return _schema(column_names(wanted, class_count))
+
+
+def _schema(columns: Sequence[str]) -> Any:
+    import pyarrow
+
+    return pyarrow.schema([(name, _type_of(name, pyarrow)) for name in columns])
 
 
 def _type_of(column: str, pyarrow: Any) -> Any:

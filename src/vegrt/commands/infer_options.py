@@ -16,6 +16,13 @@ class Scores(str, Enum):
     logits = "logits"
 
 
+class Engine(str, Enum):
+    """What --engine takes."""
+
+    local = "local"
+    ray = "ray"
+
+
 SourceArgument = Annotated[
     list[str],
     typer.Argument(
@@ -48,3 +55,10 @@ SortIntoOption = Annotated[
 FollowOption = Annotated[bool, typer.Option("--follow", help="Watch folders for new images until Ctrl-C.")]
 EveryOption = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Of a video every Nth frame.")]
 NullOption = Annotated[bool, typer.Option("--null", "-0", help="Names in lists end with NUL, as from find -print0.")]
+EngineOption = Annotated[
+    Engine,
+    typer.Option("--engine", help="ray: a Ray Data job (RAY_ADDRESS, or started here); -o is a folder of Parquet."),
+]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, metavar="N", help="With --engine ray; 0: one per GPU or per four cores.")
+]

@@ -34,6 +34,8 @@ def infer(
     follow: options.FollowOption = False,
     every: options.EveryOption = 1,
     null: options.NullOption = False,
+    engine: options.EngineOption = options.Engine.local,
+    workers: options.WorkersOption = 0,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="With --runtime tensorrt: build engines that do not fit this GPU anew.")
     ] = False,
@@ -64,6 +66,11 @@ def infer(
         Destination(out, embeddings, resume),
         Extras(annotate, sort_into),
     )
+    if engine is options.Engine.ray:
+        from vegrt.infer.ray_job import run_ray
+
+        summary = run_ray(model, request, workers=workers)
+        return show(summary.to_dict() if as_json else str(summary), as_json)
     _print(run(model, request, as_json=as_json))
 
 
