@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ def mixed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "07.jpg").write_text("text")
     (folder / "30.jpg").write_bytes(b"")
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
-    shutil.copy(folder / "00.jpg", bytes(folder) + b"/\xff.jpg")
+    shutil.copy(folder / "00.jpg", folder / os.fsdecode(b"\xff.jpg"))
     return folder
 
 
@@ -90,10 +92,10 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
         "no such file": Request((mixed / "none",), to=to),
     }
     for match, request in requests.items():
-        refused(match, lambda request=request: run_ray(bundle.path, request))
+        refused(match, partial(run_ray, bundle.path, request))
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(mixed / "00.jpg", "00.jpg")
-    refused("unpack archives", lambda: run_ray(bundle.path, Request((tmp_path / "photos.zip",), to=to)))
+    refused("unpack archives", partial(run_ray, bundle.path, Request((tmp_path / "photos.zip",), to=to)))
     assert "ray" not in sys.modules
     assert not (tmp_path / "out.parquet").exists()
 
