@@ -15,7 +15,7 @@ from vegrt.files import creating, write_json
 
 VARIANTS = ("int8", "fp16")
 # What classify.py imports, as it is: Python 3.10, numpy and Pillow are enough for it.
-_SHARED = ("__init__", "errors", "files", "preprocess", "bundle", "infer/__init__")
+_SHARED = ("__init__", "errors", "files", "preprocess", "heif", "bundle", "infer/__init__")
 _MODULES = (*_SHARED, "infer/runner", "infer/machine", "infer/gpu", "infer/ort", "infer/fingerprint", "infer/tensorrt")
 
 REQUIREMENTS = """\

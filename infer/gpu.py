@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
+# One of them exists wherever CUDA can answer: a PC or server, a Jetson, WSL.
+_DEVICE_FILES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
 _SMI_TIMEOUT_S = 10  # a wedged driver makes nvidia-smi hang
 
 
@@ -51,6 +53,11 @@ def probe_gpus() -> GpuProbe:
     except ImportError:
         return _ask_nvidia_smi(driver)
     return _ask_cuda(driver)
+
+
+def has_gpu() -> bool:
+    """Return whether CUDA can use a GPU. Without a driver's device file it is not asked: importing cuda-bindings takes 0.15 s."""
+    return any(Path(name).exists() for name in _DEVICE_FILES) and bool(probe_gpus().gpus)
 
 
 def parse_driver_version(text: str) -> str:

@@ -1,89 +1,70 @@
-"""Which runner runs a bundle here: the candidates, and the fastest of them that passed the gate."""
+"""A bundle's variant, loaded: one candidate that is known, or the best that works here."""
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
 
-from vegrt.bundle import Artifact, Bundle
-from vegrt.errors import MissingExtraError, VegrtError
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.errors import VegrtError
+from vegrt.infer.candidates import Candidate as Candidate
+from vegrt.infer.candidates import artifact_of as artifact_of
+from vegrt.infer.candidates import candidates as candidates
+from vegrt.infer.candidates import describe as describe
+from vegrt.infer.candidates import find_runtime as find_runtime
+from vegrt.infer.candidates import is_float16 as is_float16
+from vegrt.infer.choice import Choice as Choice
+from vegrt.infer.choice import choose as choose
+from vegrt.infer.choice import rank
 from vegrt.infer.openvino import open_openvino
 from vegrt.infer.oracle import TorchRunner
-from vegrt.infer.ort import open_onnxruntime
-from vegrt.infer.results import load_result
-from vegrt.infer.runner import Device, Runner, RuntimeName
+from vegrt.infer.ort import TensorRtProvider, open_onnxruntime
+from vegrt.infer.runner import Device, Runner
 
-RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch")
-_UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
-_PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A variant of a bundle and the runtime that would run it."""
+class Opened:
+    """A runner that is ready, what it runs, and why that was picked, in words for the user."""
 
-    variant: str
-    runtime: RuntimeName
-
-    @property
-    def device(self) -> Device:
-        """Return where evaluate and bench run it."""
-        return "cuda" if self.runtime == "tensorrt" else "cpu"
-
-    def __str__(self) -> str:
-        """Return `variant/runtime`, the key used in result files."""
-        return f"{self.variant}/{self.runtime}"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What `choose` picked and why, in words for the user."""
-
+    bundle: Bundle
+    runner: Runner
     candidate: Candidate
     reason: str
 
 
-def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu") -> list[Candidate]:
-    """Return what can run here on `device`, the fp32 reference first; only of `runtime` when one is named.
+def open_runner(
+    bundle: Bundle | Path | str,
+    variant: str | None = None,
+    runtime: str | None = None,
+    device: Device | None = None,
+    *,
+    threads: int = 0,
+) -> Opened:
+    """Return the fastest runner that passed the gate and loads here, and why; what is named stays as named. Logs the same.
 
-    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. On a CPU it runs on ONNX Runtime
-    only, to prove its accuracy. TensorRT is offered only when named, with fp32 on ONNX Runtime as its reference.
+    What cannot be loaded is said in a warning, and the next best that fits the names is taken. device: None is the GPU where
+    CUDA answers and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU, 0 for all cores allowed to us.
+    Raises BundleError for a bundle that cannot be opened, and the first choice's VegrtError when nothing can be loaded.
     """
-    if runtime == "torch":
-        return [Candidate("fp32", find_runtime("torch"))]
-    if runtime == "tensorrt":
-        engines = [one.variant for one in bundle.manifest.artifacts if _is_engine(one)]
-        reference = [Candidate("fp32", "onnxruntime")] if is_installed("onnxruntime") else []
-        return reference + [Candidate(variant, find_runtime("tensorrt")) for variant in engines]
-    offered: tuple[RuntimeName, ...] = ("onnxruntime",) if device == "cuda" else ("onnxruntime", "openvino")
-    named = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
-    found = [Candidate(variant, name) for name in named for variant in bundle.variants()]
-    found = [one for one in found if one.runtime != "onnxruntime" or one.variant not in _UNKNOWN_TO_ONNX_RUNTIME]
-    return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
-
-
-def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
-    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX model."""
-    if candidate.runtime == "torch":
-        return bundle.artifact("weights")
-    if candidate.runtime == "tensorrt":
-        engines = [one for one in bundle.manifest.artifacts if _is_engine(one) and one.variant == candidate.variant]
-        return engines[0] if engines else bundle.artifact("engine", candidate.variant)
-    return bundle.artifact("model", candidate.variant)
-
-
-def describe(bundle: Bundle, candidate: Candidate) -> dict[str, Any]:
-    """Return what every row of a result file begins with: which candidate, and the artifact that it ran."""
-    artifact = artifact_of(bundle, candidate)
-    return {
-        "key": str(candidate),
-        "variant": candidate.variant,
-        "runtime": candidate.runtime,
-        "device": candidate.device,
-        "artifact_sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
-    }
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+    first: VegrtError | None = None
+    for choice in rank(opened, variant, runtime, device):
+        try:
+            runner = open_candidate(opened, choice.candidate, device=choice.device, threads=threads)
+        except VegrtError as error:
+            log.warning("%s on %s cannot be loaded here, looking further (%s)", choice.candidate, choice.device, error)
+            first = first or error
+            continue
+        reason = choice.reason if first is None else f"the first choice cannot be loaded; {choice.reason}"
+        where = "" if runner.device == "cpu" else f" with {runner.device}"
+        log.info("%s: %s on %s%s (%s)", opened.path, choice.candidate.variant, runner.runtime, where, reason)
+        return Opened(opened, runner, choice.candidate, reason)
+    assert first is not None, "rank returns at least one choice"
+    raise first
 
 
 def open_candidate(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0) -> Runner:
@@ -99,78 +80,13 @@ def open_candidate(bundle: Bundle, candidate: Candidate, *, device: Device = "cp
     file = bundle.file("model", candidate.variant)
     if candidate.runtime == "openvino":
         return open_openvino(file, device=device, threads=threads)
-    return open_onnxruntime(file, float16=is_float16(bundle, candidate.variant), device=device, threads=threads)
+    provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
+    float16 = is_float16(bundle, candidate.variant)
+    return open_onnxruntime(file, float16=float16, device=device, threads=threads, tensorrt=provider)
 
 
-def is_float16(bundle: Bundle, variant: str) -> bool:
-    """Return whether what is not 8-bit in a variant is float16. Bundles made before it was noted have int8 and fp16 so."""
-    noted = bundle.artifact("model", variant).details.get("float")
-    return noted == "float16" if noted else variant in ("fp16", "int8")
-
-
-def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: Device = "cpu") -> Choice:
-    """Return the fastest candidate that passed the gate, by the bundle's own result files; what is named stays as named.
-
-    Without a passed gate the choice is fp32, because nobody has shown that anything else keeps the accuracy.
-    """
-    open_here = [one for one in candidates(bundle, runtime, device) if variant in (None, one.variant)]
-    open_here = [one for one in open_here if runtime in (None, one.runtime)]
-    if not open_here:
-        raise _impossible(bundle, variant, runtime)
-    passed = _passed(bundle)
-    allowed = [one for one in open_here if variant or str(one) in passed]
-    if not allowed:
-        allowed = [one for one in open_here if one.variant == "fp32"] or open_here
-        return Choice(allowed[0], "no variant passed the gate here yet; see: vegrt evaluate")
-    speeds = _speeds(bundle)
-    best = max(allowed, key=lambda one: speeds.get(str(one), 0.0))
-    if str(best) not in speeds:
-        return Choice(best, "asked for" if variant else "passed the gate; not benchmarked here yet, see: vegrt bench")
-    return Choice(best, f"fastest {'of those asked for' if variant or runtime else 'that passed the gate'}")
-
-
-def find_runtime(name: str) -> RuntimeName:
-    """Return the runtime of that name, installed. Raises VegrtError for an unknown, MissingExtraError for a missing one."""
-    for known in RUNTIMES:
-        if known == name:
-            if not is_installed(known):
-                extra = {"onnxruntime": "cpu", "torch": "train"}.get(name, name)
-                raise MissingExtraError(f"{name}: not installed; pip install 'vegrt[{extra}]'")
-            return known
-    raise VegrtError(f"runtime {name!r}: unknown; expected one of {', '.join(RUNTIMES)}")
-
-
-def is_installed(runtime: RuntimeName) -> bool:
-    """Return whether the runtime's package is there, without importing it."""
-    return find_spec(_PACKAGES[runtime]) is not None
-
-
-def _is_engine(artifact: Artifact) -> bool:
-    return artifact.role == "engine" and artifact.details.get("builder") == "tensorrt"
-
-
-def _impossible(bundle: Bundle, variant: str | None, runtime: str | None) -> VegrtError:
-    if not bundle.variants():
-        return VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
-    if variant and variant not in bundle.variants():
-        bundle.artifact("model", variant)  # raises, with the command that makes it
-    if runtime or any(is_installed(name) for name in ("onnxruntime", "openvino")):
-        found = ", ".join(bundle.variants())
-        return VegrtError(
-            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {found}"
-        )
-    return MissingExtraError(
-        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, tensorrt"
-    )
-
-
-def _passed(bundle: Bundle) -> set[str]:
-    evaluation = load_result(bundle, "evaluate-test")
-    rows: list[dict[str, Any]] = evaluation["candidates"] if evaluation else []
-    return {row["key"] for row in rows if row["gate"]["verdict"] in ("PASS", "REFERENCE")}
-
-
-def _speeds(bundle: Bundle) -> dict[str, float]:
-    benchmark = load_result(bundle, "bench")
-    rows: list[dict[str, Any]] = benchmark["candidates"] if benchmark else []
-    return {row["key"]: max(point["images_per_s"] for point in row["batches"]) for row in rows}
+def _tensorrt_provider(bundle: Bundle, candidate: Candidate) -> TensorRtProvider:
+    """Return how ONNX Runtime's TensorRT provider builds: its engines are kept in the user's cache, not in the bundle."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = home / "vegrt/tensorrt-provider" / artifact_of(bundle, candidate).sha256[:16]
+    return TensorRtProvider(bundle.manifest.contract.size, candidate.variant == "int8", cache)

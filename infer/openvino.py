@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from vegrt.infer.runner import RuntimeName
 
 
 class OpenVinoRunner:
-    """One ONNX model compiled by OpenVINO for the CPU."""
+    """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read where they lie."""
 
     runtime: RuntimeName = "openvino"
     device = "cpu"
 
     def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -33,12 +35,25 @@ def open_openvino(model: Path | bytes, *, device: str = "cpu", threads: int = 0)
     """Return a runner for an ONNX file; threads: 0 for all cores allowed to us. Raises ModelError when it cannot load."""
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads or available_cores()}
+    return OpenVinoRunner(compile_model(model, threads=threads))
+
+
+def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[str] = ()) -> Any:
+    """Return an openvino.CompiledModel. outputs: names of inner tensors that it shall give too. Raises ModelError."""
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
+        "INFERENCE_NUM_THREADS": threads or available_cores(),
+        "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
+    }
+    source = str(model) if isinstance(model, Path) else model
     try:
-        compiled = _core().compile_model(str(model) if isinstance(model, Path) else model, "CPU", settings)
+        if not outputs:
+            return _core().compile_model(source, "CPU", settings)
+        graph = _core().read_model(source)
+        graph.add_outputs(list(outputs))
+        return _core().compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         raise ModelError(f"{model!s:.200}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
-    return OpenVinoRunner(compiled)
 
 
 @cache

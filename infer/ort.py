@@ -1,81 +1,160 @@
-"""ONNX Runtime: an ONNX model as a runner, and a float model with its inner tensors exposed for calibration."""
+"""ONNX Runtime: an ONNX model as a runner, and a float model with its inner tensors exposed for calibration.
+
+The provider asked for runs every node of the model, or opening it is an error: ONNX Runtime itself would go on with the CPU in
+silence. What concerns GPUs has not yet run on hardware: see README, What has not been run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import ModelError, VegrtError, require
+from vegrt.errors import MissingExtraError, ModelError, VegrtError, require
+from vegrt.infer.lanes import parts
 from vegrt.infer.machine import usable_cores
 from vegrt.infer.runner import RuntimeName
 
 # This pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32). With float32 scales it is
 # right, and needed: it quantizes the bias, without which no convolution becomes an 8-bit one.
 _BROKEN_FOR_FLOAT16 = ["WeightBiasQuantization"]
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CPU = "CPUExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+_PROVIDERS = {"cpu": _CPU, "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRtProvider:
+    """How ONNX Runtime's TensorRT provider builds its engine, when the first batch comes.
+
+    size: height and width of the images. int8: whether the model has QuantizeLinear nodes. cache: the folder that keeps the
+    engine, one per model, because the provider's own key does not cover the weights. largest: batch that the engine takes.
+    """
+
+    size: int
+    int8: bool
+    cache: Path
+    tuned: int = 8
+    largest: int = 32
+
+    def options(self, *, float16: bool) -> dict[str, str]:
+        """Return the provider's options (onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider)."""
+        shapes = zip(("min", "opt", "max"), (1, self.tuned, self.largest), strict=True)
+        return {
+            **{f"trt_profile_{name}_shapes": f"images:{count}x{self.size}x{self.size}x3" for name, count in shapes},
+            "trt_fp16_enable": str(int(float16)),
+            "trt_int8_enable": str(int(self.int8)),
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(self.cache),
+        }
 
 
 class OnnxRuntimeRunner:
-    """One ONNX model in ONNX Runtime."""
+    """One ONNX model in ONNX Runtime. On a GPU it is not thread-safe: the input's buffer there is kept from call to call.
 
-    runtime: RuntimeName = "onnxruntime"
+    largest: batch that the session takes at once; 0 for any. bound: whether inputs are copied to `device` by us.
+    """
 
-    def __init__(self, session: Any, device: str) -> None:
+    def __init__(
+        self, session: Any, device: str, *, runtime: RuntimeName = "onnxruntime", largest: int = 0, bound: bool = False
+    ) -> None:
+        self.runtime: RuntimeName = runtime
         self.device = device
         self._session = session
+        self._largest = largest
+        self._call = self._run_bound if bound else self._run
+        self._given: Any = None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""
+        if not self._largest or len(images) <= self._largest:
+            return self._call(images)
+        return np.concatenate([self._call(images[part]) for part in parts(len(images), self._largest)])
+
+    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = self._session.run(["logits"], {"images": images})[0]
+        return result
+
+    def _run_bound(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Copy to the device, run there, copy back: nothing else is copied, and the input's buffer stays where it is."""
+        images = np.ascontiguousarray(images)
+        if self._given is None or tuple(self._given.shape()) != images.shape:
+            value = require("onnxruntime", "gpu").OrtValue
+            self._given = value.ortvalue_from_shape_and_type(list(images.shape), np.uint8, self.device, 0)
+        self._given.update_inplace(images)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("images", self._given)
+        binding.bind_output("logits", self.device)
+        self._session.run_with_iobinding(binding)
+        result: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
         return result
 
 
 def open_onnxruntime(
-    model: Path | bytes, *, float16: bool = False, device: str = "cpu", threads: int = 0
+    model: Path | bytes,
+    *,
+    float16: bool = False,
+    device: str = "cpu",
+    threads: int = 0,
+    tensorrt: TensorRtProvider | None = None,
 ) -> OnnxRuntimeRunner:
-    """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda).
+    """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda), or by the TensorRT provider.
 
     float16: whether the model's scales are float16. threads: 0 for all cores allowed to us.
     Raises VegrtError when the provider asked for is not what the session really uses.
     """
-    session = open_session(model, float16=float16, device=device, threads=threads)
-    if (used := session.get_providers()[0]) != _PROVIDERS[device]:
-        raise VegrtError(
-            f"onnxruntime: {device} was asked for, {used} would run; pip install 'vegrt[gpu]', check the driver"
-        )
+    session = open_session(model, float16=float16, device=device, threads=threads, tensorrt=tensorrt)
+    wanted = _TENSORRT if tensorrt else _PROVIDERS[device]
+    if (used := session.get_providers()[0]) != wanted:
+        raise VegrtError(f"onnxruntime: {wanted} was asked for, {used} would run; check the driver: vegrt doctor")
     names = [[value.name for value in values] for values in (session.get_inputs(), session.get_outputs())]
     if names[0] != ["images"] or "logits" not in names[1]:
         subject = model if isinstance(model, Path) else "model"
         shown = (", ".join(part) for part in names)
         raise ModelError(f"{subject}: takes {next(shown)} and gives {next(shown)}; expected images and logits")
-    return OnnxRuntimeRunner(session, device)
+    if tensorrt:
+        largest = tensorrt.largest
+        return OnnxRuntimeRunner(session, "cuda", runtime="onnxruntime-tensorrt", largest=largest, bound=True)
+    return OnnxRuntimeRunner(session, device, bound=device != "cpu")
 
 
-def open_session(model: Path | bytes, *, float16: bool = False, device: str = "cpu", threads: int = 0) -> Any:
+def open_session(
+    model: Path | bytes,
+    *,
+    float16: bool = False,
+    device: str = "cpu",
+    threads: int = 0,
+    tensorrt: TensorRtProvider | None = None,
+) -> Any:
     """Return an onnxruntime.InferenceSession. Raises ModelError when the file is no model that it can load."""
-    ort = require("onnxruntime", "gpu" if device == "cuda" else "cpu")
+    ort = require("onnxruntime", "gpu" if device == "cuda" or tensorrt else "cpu")
     if device not in _PROVIDERS:
         raise VegrtError(f"onnxruntime: unknown device {device!r}; expected one of {', '.join(_PROVIDERS)}")
+    provider = _TENSORRT if tensorrt else _PROVIDERS[device]
+    _check_provider(ort, provider)
+    if tensorrt:
+        tensorrt.cache.mkdir(parents=True, exist_ok=True)
     ort.set_default_logger_severity(3)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.log_severity_level = 3
-    if device == "cuda":
+    if provider != _CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         return ort.InferenceSession(
             str(model) if isinstance(model, Path) else model,
             options,
-            providers=[_PROVIDERS[device]],
+            providers=[(provider, tensorrt.options(float16=float16)) if tensorrt else provider],
             disabled_optimizers=_BROKEN_FOR_FLOAT16 if float16 else None,
         )
     except Exception as error:  # its exceptions share no base class but Exception
         subject = model if isinstance(model, Path) else "model"
-        raise ModelError(f"{subject}: ONNX Runtime cannot load it ({str(error).splitlines()[0]})") from error
+        where = "" if provider == _CPU else f" with {provider}"
+        raise ModelError(f"{subject}: ONNX Runtime cannot load it{where} ({str(error).splitlines()[0]})") from error
 
 
 def read_tensors(model: bytes, names: Sequence[str]) -> Any:
@@ -87,3 +166,17 @@ def read_tensors(model: bytes, names: Sequence[str]) -> Any:
 def available_cores() -> int:
     """Return how many threads of work this process may do at once: its affinity, and every cgroup quota above it."""
     return max(1, int(usable_cores()))
+
+
+def has_provider(device: str) -> bool:
+    """Return whether the onnxruntime installed here was built for `device`; it may still fail for want of a driver."""
+    return _PROVIDERS[device] in require("onnxruntime", "cpu").get_available_providers()
+
+
+def _check_provider(ort: Any, provider: str) -> None:
+    """Raise MissingExtraError when onnxruntime was built without it: it would only warn, and run on the CPU."""
+    if provider not in (have := ort.get_available_providers()):
+        raise MissingExtraError(
+            f"onnxruntime: {provider} was asked for, this build has {', '.join(have)}; "
+            "pip uninstall onnxruntime, then pip install 'vegrt[gpu]'"
+        )

@@ -1,169 +1,231 @@
-"""Photos to predictions: the images a user named, what the model says of each, and the file that keeps it."""
+"""What `vegrt infer` does on one machine: from sources through the pipeline and a runner to lines and files."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vegrt.bundle import Bundle, open_bundle
-from vegrt.dataset import image_files
-from vegrt.errors import DataError, VegrtError, require
-from vegrt.files import printable, replacing
-from vegrt.infer.evaluate import softmax
-from vegrt.infer.open import choose, open_candidate
-from vegrt.infer.pipeline import Batch, batches
+from vegrt.errors import DataError, VegrtError
+from vegrt.infer.autobatch import find_batch
+from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
+from vegrt.infer.extras import Extras
+from vegrt.infer.open import Candidate, choose, describe, open_candidate
+from vegrt.infer.outputs import Destination, Outputs, open_outputs
+from vegrt.infer.pipeline import Decoded, Item, stream
+from vegrt.infer.rows import Row, Wanted, as_line, as_record, rank
 from vegrt.infer.runner import Device, Runner
-from vegrt.preprocess import SUFFIXES
-from vegrt.progress import track
+from vegrt.infer.sources import Reading, is_endless, open_sources, reading_threads
+from vegrt.progress import counting
 
 log = logging.getLogger(__name__)
 
 BATCH = 16
-FORMATS = (".csv", ".jsonl", ".parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the model says of one photo. probability: of `label`, 0 to 1. error: why there is no label, else empty."""
-
-    path: str
-    label: str
-    probability: float | None
-    error: str
+Batches = Generator[list[Row], None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `vegrt infer` was asked for; None and 0 leave the choice to us."""
+    """What `vegrt infer` was asked for; None and 0 leave the choice to us.
 
-    sources: tuple[Path, ...]
+    sources: as `vegrt.infer.sources` reads them. batch: images that the runner gets at once; 0: the fastest is found first.
+    """
+
+    sources: tuple[str | Path, ...]
     variant: str | None = None
     runtime: str | None = None
     device: Device = "cpu"
     threads: int = 0
-    out: Path | None = None
+    batch: int = BATCH
+    reading: Reading = field(default_factory=Reading)
+    wanted: Wanted = field(default_factory=Wanted)
+    to: Destination = field(default_factory=Destination)
+    extras: Extras = field(default_factory=Extras)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What has been done so far. total: rows, of which `errors` say why an image is unreadable; first: one of those."""
+
+    total: int = 0
+    errors: int = 0
+    first: str = ""
+
+    def add(self, rows: Sequence[Row]) -> None:
+        failed = [row.error for row in rows if row.error]
+        self.first = self.first or (failed[0] if failed else "")
+        self.total += len(rows)
+        self.errors += len(failed)
 
 
 def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
-    """Yield the lines that `vegrt infer` prints: one per image, or one JSON object in all. Writes request.out.
+    """Yield the text that `vegrt infer` prints, a batch at a time: a line per image, or the parts of one JSON object.
 
-    The bundle, variant and runtime chosen are logged. Raises DataError when not one image was readable.
+    Writes what request.to and request.extras name. The bundle, variant and runtime chosen are logged. Raises DataError when not
+    one image was readable. A KeyboardInterrupt is raised with how to go on, but ends an endless source in good order.
     """
-    if request.out is not None:
-        check_format(request.out)
-    paths = find_images(request.sources)
+    items = open_sources(request.sources, request.reading)
+    request.to.check()
+    request.extras.check()
     bundle = open_bundle(model)
+    request.wanted.check(bundle.manifest.classes)
     choice = choose(bundle, request.variant, request.runtime, request.device)
     log.info("%s: %s on %s (%s)", model, choice.candidate.variant, choice.candidate.runtime, choice.reason)
-    runner = open_candidate(bundle, choice.candidate, device=request.device, threads=request.threads)
-    rows: list[Prediction] = []
-    for prediction in track(predict(bundle, runner, paths), "Inferring", len(paths)):
-        rows.append(prediction)
-        if not as_json:
-            yield as_line(prediction)
-    if request.out is not None:
-        write_predictions(rows, request.out)
-    if as_json:
-        chosen = {"bundle": str(model), "variant": choice.candidate.variant, "runtime": choice.candidate.runtime}
-        yield json.dumps(chosen | {"predictions": [asdict(row) for row in rows]}, ensure_ascii=False)
-    if errors := [row for row in rows if row.error]:
-        if len(errors) == len(rows):
-            raise DataError(errors[0].error if len(rows) == 1 else f"none of {len(rows)} images is readable")
-        log.warning("%d of %d images are unreadable; each has its own line", len(errors), len(rows))
+    runner = _open(bundle, choice.candidate, request)
+    width = runner.width if isinstance(runner, EmbeddingRunner) else 0
+    outputs = open_outputs(request.to, request.wanted, len(bundle.manifest.classes), width)
+    tally = _Tally()
+    try:
+        outputs.begin(_identity(bundle, choice.candidate, request))
+        with _ending(request):
+            batches = _rows(bundle, runner, _missing(items, outputs), request)
+            chosen = {"bundle": str(model), "variant": choice.candidate.variant, "runtime": choice.candidate.runtime}
+            yield from _written(batches, outputs, tally, request.wanted, chosen if as_json else None)
+        outputs.finish()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(outputs.going_on()) from None
+    finally:
+        outputs.close()
+    _conclude(tally, outputs)
 
 
-def as_line(prediction: Prediction) -> str:
-    """Return `path<TAB>class<TAB>probability`, or the error in place of the last two, on one line."""
-    path = prediction.path.replace("\n", "\\n").replace("\t", "\\t")
-    if prediction.error:
-        return f"{path}\terror\t{' '.join(prediction.error.split())}"
-    return f"{path}\t{prediction.label}\t{prediction.probability:.4f}"
+def predict(
+    bundle: Bundle,
+    runner: Runner,
+    items: Iterator[Item | None],
+    wanted: Wanted,
+    *,
+    batch: int = BATCH,
+    threads: int = 0,
+) -> Iterator[list[Row]]:
+    """Yield a row per item, in order, a batch at a time; an unreadable image is its error and does not stop the others.
 
-
-def find_images(sources: Sequence[Path]) -> list[Path]:
-    """Return the image files that `sources` name, folders searched recursively in sorted order.
-
-    A file that was named itself is kept whatever its suffix; if it is no image, its own line will say so.
-    Raises DataError for a source that does not exist and for a folder without images.
+    threads: how many decode; 0 for one per core.
     """
-    found: list[Path] = []
-    for source in sources:
-        if source.is_dir():
-            inside = image_files(source)
-            if not inside:
-                raise DataError(f"{source}: no images in it; expected {', '.join(sorted(SUFFIXES))} files")
-            found += inside
-        elif os.path.lexists(source):
-            found.append(source)
-        else:
-            raise DataError(f"{source}: no such file or folder; expected images or folders of images")
-    return found
+    return (rows for _, rows in _answered(bundle, runner, items, wanted, batch, threads, keep=False))
 
 
-def predict(bundle: Bundle, runner: Runner, paths: Sequence[Path]) -> Iterator[Prediction]:
-    """Yield one Prediction per path, in order; an unreadable image yields its error and does not stop the others."""
+def _answered(
+    bundle: Bundle,
+    runner: Runner,
+    items: Iterator[Item | None],
+    wanted: Wanted,
+    batch: int,
+    threads: int,
+    *,
+    keep: bool,
+) -> Iterator[tuple[Decoded, list[Row]]]:
     classes = bundle.manifest.classes
-    start = 0
-    for batch in batches(paths, bundle.manifest.contract, BATCH):
-        rows = _predict_batch(runner, batch, paths, classes)
-        count = len(batch.indices) + len(batch.errors)
-        yield from (rows[index] for index in range(start, start + count))
-        start += count
+    nothing = np.empty((0, len(classes)), np.float32)
+    with closing(stream(items, bundle.manifest.contract, batch, threads=threads, keep=keep)) as parts:
+        for part in parts:
+            embeddings: NDArray[np.float32] | None = None
+            if not part.readable:
+                logits = nothing
+            elif isinstance(runner, EmbeddingRunner):
+                logits, embeddings = runner.answers(part.images)
+            else:
+                logits = runner.logits(part.images)
+            yield part, rank(part, logits, classes, wanted, embeddings)
 
 
-def _predict_batch(
-    runner: Runner, batch: Batch, paths: Sequence[Path], classes: Sequence[str]
-) -> dict[int, Prediction]:
-    rows = {index: Prediction(printable(paths[index]), "", None, reason) for index, reason in batch.errors}
-    if batch.indices:
-        probabilities = softmax(runner.logits(batch.images))
-        for index, row in zip(batch.indices, probabilities, strict=True):
-            best = int(row.argmax())
-            rows[index] = Prediction(printable(paths[index]), classes[best], round(float(row[best]), 6), "")
-    return rows
+def _rows(bundle: Bundle, runner: Runner, items: Iterator[Item | None], request: Request) -> Batches:
+    batch = request.batch or find_batch(runner, bundle.manifest.contract.size)
+    threads = reading_threads(request.sources, request.threads)
+    extras = request.extras
+    for part, rows in _answered(bundle, runner, items, request.wanted, batch, threads, keep=extras.any):
+        extras.make(part, rows, request.wanted)
+        yield rows
 
 
-def write_predictions(predictions: Iterable[Prediction], out: Path) -> list[Prediction]:
-    """Write predictions to `out`, CSV, JSON Lines or Parquet by its suffix, atomically; return them."""
-    check_format(out)
-    rows = list(predictions)
-    with replacing(out) as temporary:
-        if out.suffix == ".parquet":
-            _write_parquet(rows, temporary)
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                _write_text(rows, file, out.suffix)
-    return rows
+def _written(
+    batches: Batches, outputs: Outputs, tally: _Tally, wanted: Wanted, chosen: dict[str, Any] | None
+) -> Iterator[str]:
+    """Append each batch to the outputs, then yield it as text: lines, or parts of an object that begins with `chosen`."""
+    end = ""
+    if chosen is not None:
+        yield json.dumps(chosen, ensure_ascii=False)[:-1] + ', "predictions": ['
+        end = "]}\n"
+    try:
+        with closing(batches), counting("Inferring") as advance:
+            for rows in batches:
+                outputs.append(rows)
+                first = not tally.total
+                tally.add(rows)
+                advance(len(rows))
+                if chosen is None:
+                    yield "".join(as_line(row, wanted) + "\n" for row in rows)
+                else:
+                    records = (json.dumps(as_record(row, wanted), ensure_ascii=False, allow_nan=False) for row in rows)
+                    yield ("" if first else ", ") + ", ".join(records)
+    except (VegrtError, KeyboardInterrupt):  # what was printed stays one whole object
+        yield end
+        raise
+    yield end
 
 
-def check_format(out: Path) -> None:
-    """Raise VegrtError unless `out` has a suffix that we write and, for Parquet, pyarrow is there."""
-    if out.suffix not in FORMATS:
-        raise VegrtError(f"{out}: suffix {out.suffix or 'missing'!r}; expected one of {', '.join(FORMATS)}")
-    if out.suffix == ".parquet":
-        require("pyarrow", "parquet")
+def _open(bundle: Bundle, candidate: Candidate, request: Request) -> Runner:
+    opener: Callable[..., Runner] = open_embedding_runner if request.wanted.embedding else open_candidate
+    return opener(bundle, candidate, device=request.device, threads=request.threads)
 
 
-def _write_text(rows: list[Prediction], file: Any, suffix: str) -> None:
-    if suffix == ".jsonl":
-        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-        return
-    table = csv.DictWriter(file, [field.name for field in fields(Prediction)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
+def _missing(items: Iterator[Item | None], outputs: Outputs) -> Iterator[Item | None]:
+    """Return the items that the outputs do not hold yet."""
+    return (item for item in items if item is None or item.name not in outputs.done)
 
 
-def _write_parquet(rows: list[Prediction], path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
+def _identity(bundle: Bundle, candidate: Candidate, request: Request) -> dict[str, Any]:
+    """Return what must be the same for a run to go on with another one's files."""
+    made = describe(bundle, candidate)
+    wanted = request.wanted
+    return {
+        "model": bundle.manifest.name,
+        "artifact_sha256": made["artifact_sha256"],
+        "variant": candidate.variant,
+        "runtime": candidate.runtime,
+        "top_k": wanted.top_k,
+        "scores": wanted.scores,
+        "min_probability": wanted.min_probability,
+        "embeddings": request.to.embeddings,
+        "every": request.reading.every,
+    }
 
-    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Prediction)}
-    types = {"path": "string", "label": "string", "probability": "float64", "error": "string"}
-    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in types.items()])
-    pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), path)
+
+@contextmanager
+def _ending(request: Request) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end an endless source, so that all is written; in any case end what waits for more."""
+    stop = request.reading.stop
+    endless = is_endless(request.sources, request.reading) and threading.current_thread() is threading.main_thread()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if endless else {}
+
+    def end(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, previous[signal.Signals(number)])  # the second time it kills
+
+    for number in previous:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        stop.set()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _conclude(tally: _Tally, outputs: Outputs) -> None:
+    if tally.errors and tally.errors == tally.total and not len(outputs.done):
+        raise DataError(tally.first if tally.total == 1 else f"none of {tally.total} images is readable")
+    if tally.errors:
+        log.warning("%d of %d images are unreadable; each has its own line", tally.errors, tally.total)
+    if not tally.total:
+        log.info("nothing new")

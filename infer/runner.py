@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Device = Literal["cpu", "cuda"]
-RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "torch"]
+RuntimeName = Literal["onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
 
 
 class Runner(Protocol):
     """A loaded artifact.
 
-    runtime: which library runs it. device: where.
+    runtime: which library runs it; onnxruntime-tensorrt is ONNX Runtime with its TensorRT provider. device: where.
     """
 
     runtime: RuntimeName

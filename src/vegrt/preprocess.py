@@ -10,6 +10,7 @@ import io
 import struct
 import warnings
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vegrt.errors import BundleError, DataError
+from vegrt.heif import is_heif, load_plugin
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -66,18 +68,18 @@ class Contract:
             raise BundleError(f"contract: {error!r} is missing or malformed; export the bundle again") from error
 
 
-def decode(source: Path | bytes, *, shorter_side: int = 0) -> Image.Image:
-    """Return an upright RGB image.
+def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Image.Image:
+    """Return an upright RGB image; of an animation the first frame.
 
     EXIF orientation is applied, alpha is dropped, 16-bit is scaled to 8. With `shorter_side` (pixels) a large JPEG is
     decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still covers twice that side: several times faster.
-    Raises DataError for whatever is not a whole, readable image below MAX_PIXELS.
+    name: what messages call it; by default the path. Raises DataError for whatever is not a whole, readable image below
+    MAX_PIXELS.
     """
-    subject = "image" if isinstance(source, bytes) else str(source)
-    if isinstance(source, Path) and not source.is_file():
-        raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
+    subject = name or ("image" if isinstance(source, bytes) else str(source))
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        _check_source(subject, source)
+        with _open(subject, source) as image:
             _check_pixels(subject, image.size)
             if shorter_side:
                 image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
@@ -87,7 +89,11 @@ def decode(source: Path | bytes, *, shorter_side: int = 0) -> Image.Image:
         raise DataError(f"{subject}: not an image that Pillow can identify") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb") from error
+    except MemoryError as error:
+        raise DataError(f"{subject}: not enough memory to decode it") from error
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(f"{subject}: cannot be read ({error.strerror})") from error
         raise DataError(
             f"{subject}: damaged image ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from error
@@ -107,9 +113,28 @@ def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def load_image(source: Path | bytes, contract: Contract) -> NDArray[np.uint8]:
-    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises DataError for an unreadable image."""
-    return prepare(decode(source, shorter_side=contract.resize), contract)
+def load_image(source: Path | bytes, contract: Contract, name: str = "") -> NDArray[np.uint8]:
+    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises DataError, that calls it `name`, if unreadable."""
+    return prepare(decode(source, shorter_side=contract.resize, name=name), contract)
+
+
+def _check_source(subject: str, source: Path | bytes) -> None:
+    if isinstance(source, Path) and not source.is_file():  # a named pipe, opened, would wait for ever
+        raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
+        raise DataError(f"{subject}: empty, 0 bytes; not an image that Pillow can identify")
+
+
+def _open(subject: str, source: Path | bytes) -> Image.Image:
+    opened = partial(Image.open, io.BytesIO(source) if isinstance(source, bytes) else source)
+    try:
+        return opened()
+    except UnidentifiedImageError:
+        if not is_heif(source):
+            raise
+        if not load_plugin():
+            raise DataError(f"{subject}: a HEIC photo; to read it: pip install pillow-heif") from None
+        return opened()
 
 
 def _check_pixels(subject: str, size: tuple[int, int]) -> None:

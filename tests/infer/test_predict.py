@@ -13,13 +13,15 @@ from vegrt.dataset import Split
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.evaluate import evaluate
 from vegrt.infer.open import Candidate
+from vegrt.infer.outputs import Destination
 from vegrt.infer.pipeline import batches
-from vegrt.infer.predict import Request, find_images, run
+from vegrt.infer.predict import Request, run
 from vegrt.preprocess import load_image
 
 
-def lines(bundle: Bundle, *sources: Path, as_json: bool = False, **more: object) -> list[str]:
-    return list(run(bundle.path, Request(sources, **more), as_json=as_json))  # type: ignore[arg-type]
+def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool = False, **more: object) -> list[str]:
+    request = Request(sources, to=Destination(out), **more)  # type: ignore[arg-type]
+    return "".join(run(bundle.path, request, as_json=as_json)).splitlines()
 
 
 def test_one_line_per_image_and_the_same_answers_as_evaluation(bundle: Bundle, photos: Path, test_split: Split) -> None:
@@ -76,9 +78,9 @@ def test_json_is_one_object_that_names_what_ran(bundle: Bundle, photos: Path) ->
 
 def test_what_cannot_be_done_is_said_before_any_work(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
-        find_images([tmp_path / "none"])
+        lines(bundle, tmp_path / "none")
     with pytest.raises(DataError, match="no images in it"):
-        find_images([tmp_path])
+        lines(bundle, tmp_path)
     with pytest.raises(VegrtError, match=r"\.csv, \.jsonl, \.parquet"):
         lines(bundle, photos / "test", out=tmp_path / "out.xlsx")
     (tmp_path / "only.jpg").write_text("text")

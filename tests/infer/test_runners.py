@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
-from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_candidate
+from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_candidate, open_runner
+from vegrt.infer.openvino import open_openvino
 from vegrt.infer.oracle import TorchRunner
-from vegrt.infer.results import save_result
+from vegrt.infer.ort import OnnxRuntimeRunner, TensorRtProvider, open_session
+from vegrt.infer.results import machine, save_result
 from vegrt.preprocess import load_image
 
 CPU = [
@@ -47,8 +51,9 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
 
 
 def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bundle: Bundle) -> None:
-    with pytest.raises(VegrtError, match=r"cuda|CUDA"):
-        open_candidate(bundle, Candidate("fp32", "onnxruntime"), device="cuda")
+    for runtime, provider in (("onnxruntime", "CUDA"), ("onnxruntime-tensorrt", "Tensorrt")):
+        with pytest.raises(VegrtError, match=rf"{provider}ExecutionProvider .*vegrt\[gpu\]"):
+            open_candidate(bundle, Candidate("fp32", runtime), device="cuda")  # type: ignore[arg-type]
     with pytest.raises(VegrtError, match="unknown device"):
         open_candidate(bundle, Candidate("fp32", "onnxruntime"), device="tpu")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="cpu only"):
@@ -119,6 +124,121 @@ def test_torch_is_the_checkpoint_and_nothing_else(bundle: Bundle, trained: Bundl
 
 def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
     assert {one.runtime for one in candidates(bundle, device="cuda")} == {"onnxruntime"}
+
+
+def test_the_best_that_loads_is_opened_and_the_reason_is_said(
+    copied: Bundle, images: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = {"fp32/onnxruntime": 50.0, "int8-cpu/onnxruntime": 90.0, "int8-cpu/openvino": 120.0}
+    gate = {"fp32/onnxruntime": "REFERENCE"}
+    rows = [row(copied, key, gate={"verdict": gate.get(key, "PASS")}) for key in keys]
+    save_result(copied, "evaluate-test", {"candidates": rows})
+    timed = [row(copied, key, batches=[{"images_per_s": speed}]) for key, speed in keys.items()]
+    save_result(copied, "bench", {"candidates": timed})
+    opened = open_runner(str(copied.path))
+    assert (str(opened.candidate), opened.reason) == ("int8-cpu/openvino", "fastest that passed the gate")
+    assert opened.runner.logits(images[:2]).shape == (2, 3)
+    assert f"{copied.path}: int8-cpu on openvino (fastest that passed the gate)" in caplog.text
+    assert str(open_runner(copied, "fp32").candidate) == "fp32/onnxruntime"
+
+    copied.file("model", "int8-cpu").write_bytes(
+        b"not a model"
+    )  # after the bundle was opened: its hash is not asked again
+    caplog.clear()
+    fallen = open_runner(copied)
+    assert str(fallen.candidate) == "fp32/onnxruntime"
+    assert fallen.reason == "the first choice cannot be loaded; fastest that passed the gate"
+    assert [text.partition(" on cpu cannot be loaded here")[0] for text in caplog.messages[:2]] == [
+        "int8-cpu/openvino",
+        "int8-cpu/onnxruntime",
+    ]
+    with pytest.raises(ModelError, match="OpenVINO cannot load it"):
+        open_runner(copied, "int8-cpu", "openvino")
+    with pytest.raises(BundleError, match="damaged"):
+        open_runner(copied.path)
+
+
+def test_speeds_of_another_machine_are_used_and_called_so(copied: Bundle) -> None:
+    gates = [row(copied, key, gate={"verdict": "PASS"}) for key in ("fp32/onnxruntime", "int8-cpu/onnxruntime")]
+    save_result(copied, "evaluate-test", {"candidates": gates})
+    timed = [row(copied, "int8-cpu/onnxruntime", batches=[{"images_per_s": 9.0}])]
+    body = {"candidates": timed, "machine": machine() | {"cpu": "Cortex-A78AE"}}
+    save_result(copied, "bench", body)
+    choice = choose(copied)
+    assert str(choice.candidate) == "int8-cpu/onnxruntime"
+    assert choice.reason.startswith("fastest that passed the gate on Cortex-A78AE; this is ")
+
+
+def test_without_a_benchmark_an_8_bit_variant_that_passed_comes_first(copied: Bundle) -> None:
+    gates = [row(copied, key, gate={"verdict": "PASS"}) for key in ("fp32/onnxruntime", "int8-cpu/onnxruntime")]
+    save_result(copied, "evaluate-test", {"candidates": gates})
+    assert str(choose(copied).candidate) == "int8-cpu/onnxruntime"
+    assert "not benchmarked here yet" in choose(copied).reason
+
+
+def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None:
+    gates = [row(copied, "int8-cpu/onnxruntime", gate={"verdict": "PASS"}, device="cpu")]
+    save_result(copied, "evaluate-test", {"candidates": gates})
+    assert choose(copied).candidate.variant == "int8-cpu"
+    assert choose(copied, device="cuda").candidate.variant == "fp32"
+
+
+def test_the_tensorrt_provider_is_offered_the_variants_that_it_takes(bundle: Bundle) -> None:
+    found = [str(one) for one in candidates(bundle, "onnxruntime-tensorrt")]
+    assert found == ["fp32/onnxruntime", *(f"{one}/onnxruntime-tensorrt" for one in ("fp32", "fp16", "int8"))]
+    assert candidates(bundle, "onnxruntime-tensorrt")[1].device == "cuda"
+    options = TensorRtProvider(48, True, Path("cache")).options(float16=True)
+    assert options["trt_profile_max_shapes"] == "images:32x48x48x3"
+    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "1")
+
+
+def test_bound_inputs_and_parts_give_the_same_logits_and_leave_the_images_alone(
+    bundle: Bundle, images: NDArray[np.uint8]
+) -> None:
+    """What runs on GPUs, with the CPU as the device: buffers are kept, and batches larger than the session takes are cut."""
+    session = open_session(bundle.file("model", "fp32"))
+    want = OnnxRuntimeRunner(session, "cpu").logits(images)
+    runner, given = OnnxRuntimeRunner(session, "cpu", bound=True, largest=8), images.copy()
+    for size in (len(given), 8, 8, 3):
+        np.testing.assert_allclose(runner.logits(given[:size]), want[:size], rtol=1e-4, atol=1e-4)
+    assert np.array_equal(given, images)
+    np.testing.assert_allclose(runner.logits(given[::2]), want[::2], rtol=1e-4, atol=1e-4)  # not contiguous
+
+
+def test_openvino_reads_contiguous_images_where_they_lie(bundle: Bundle, images: NDArray[np.uint8]) -> None:
+    runner = open_openvino(bundle.file("model", "fp32"))
+    runner.logits(images)
+    assert np.shares_memory(runner._request.get_tensor("images").data, images)
+
+
+THREADS = """
+import os, sys
+os.sched_setaffinity(0, map(int, sys.argv[3].split(",")))
+import numpy as np
+from pathlib import Path
+from vegrt.bundle import open_bundle
+from vegrt.infer.open import Candidate, open_candidate
+bundle = open_bundle(Path(sys.argv[1]), verify=False)
+size = bundle.manifest.contract.size
+for runtime in ("onnxruntime", "openvino"):
+    runner = open_candidate(bundle, Candidate("fp32", runtime), threads=int(sys.argv[2]))
+    runner.logits(np.zeros((4, size, size, 3), np.uint8))
+    used = runner._session.get_session_options().intra_op_num_threads if runtime == "onnxruntime" else \
+        runner._compiled.get_property("INFERENCE_NUM_THREADS")
+    print(used)
+"""
+
+
+@pytest.mark.parametrize(("affinity", "threads", "want"), [(1, 0, "1"), (2, 0, "2"), (2, 1, "1")])
+def test_threads_are_those_asked_for_or_all_that_the_process_may_use(
+    bundle: Bundle, affinity: int, threads: int, want: str
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))[:affinity]
+    if len(cores) < affinity:
+        pytest.skip("needs two cores")
+    words = [sys.executable, "-c", THREADS, str(bundle.path), str(threads), ",".join(map(str, cores))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [want, want], done.stderr
 
 
 INTERRUPTED = """

@@ -29,7 +29,7 @@ def uses_in(source: str) -> dict[str, Uses]:
     owners: dict[str, str] = {name: library for name, library in ROOTS.items() if library in libraries}
     aliases: dict[str, str] = dict.fromkeys(owners, "")  # name -> its chain from the module, where it is known
     for function in _functions(tree) if libraries else ():
-        _collect(function, dict(owners), dict(aliases), found, owners)
+        _collect(function, dict(owners), dict(aliases), found, (owners, aliases))
     return found
 
 
@@ -43,8 +43,9 @@ def _collect(
     owners: dict[str, str],
     aliases: dict[str, str],
     found: dict[str, Uses],
-    lasting: dict[str, str],
+    lasting: tuple[dict[str, str], dict[str, str]],
 ) -> None:
+    """Note what a function uses. lasting: owners and aliases for the functions after it, which get those of self."""
     library = "tensorrt" if "tensorrt" in found else "cuda"
     for argument in [*function.args.args, *function.args.kwonlyargs]:
         if isinstance(argument.annotation, ast.Name) and argument.annotation.id == "Any":
@@ -56,11 +57,12 @@ def _collect(
                 if not name or root not in owners or ("." in name and not name.startswith("self.")):
                     continue
                 owners[name] = owners[root]
-                if name.startswith("self."):
-                    lasting[name] = owners[root]
                 chain = _chain(value, aliases)
                 if chain is not None:
                     aliases[name] = chain
+                if name.startswith("self."):
+                    lasting[0][name] = owners[root]
+                    lasting[1].update({name: chain} if chain is not None else {})
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load | ast.Store):
             _note(node, owners, aliases, found)
 

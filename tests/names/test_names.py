@@ -79,8 +79,26 @@ def test_what_builds_engines_exists() -> None:
 
 def test_what_asks_cuda_exists() -> None:
     uses = collect.uses_of(ROOT / "infer")["cuda"]
-    assert {"cudaMemcpyAsync", "totalGlobalMem"} <= uses.chains | uses.members
+    captures = {"cudaGraphLaunch", "cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal", "cudaGraphExecDestroy"}
+    assert captures | {"cudaMallocHost", "cudaMemcpyKind.cudaMemcpyHostToDevice"} <= uses.chains
+    assert "totalGlobalMem" in uses.members
     assert missing_in(uses, importlib.import_module("cuda.bindings.runtime")) == set()
+
+
+def test_what_asks_cuda_existed_in_12() -> None:
+    """Of 12 the functions and types are known that NVIDIA's own samples use; members of enums are looked up in 13 only."""
+    uses = collect.uses_of(ROOT / "infer")["cuda"]
+    names = json.loads((HERE / "cuda-bindings-12.json").read_text(encoding="utf-8"))["names"]
+    assert {chain.partition(".")[0] for chain in uses.chains} - set(names) == set()
+
+
+def test_what_self_holds_is_followed_into_every_method() -> None:
+    source = "class A:\n    def __init__(self, cudart: Any) -> None:\n        self.lib = cudart\n\n"
+    source += "    def f(self) -> None:\n        self.lib.cudaGone(self.lib.cudaMemcpyKind.cudaMemcpySideways)\n"
+    uses = collect.uses_in(source)["cuda"]
+    assert uses.chains >= {"cudaGone", "cudaMemcpyKind.cudaMemcpySideways"}
+    gone = missing_in(uses, importlib.import_module("cuda.bindings.runtime"))
+    assert gone == {"cudaGone", "cudaMemcpyKind.cudaMemcpySideways"}
 
 
 def test_names_that_are_gone_are_noticed() -> None:

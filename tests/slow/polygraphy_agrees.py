@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from vegrt.bundle import open_bundle
+from vegrt.dataset import image_files
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.parity import compare_logits
-from vegrt.infer.predict import find_images
 from vegrt.preprocess import load_image
 
 COUNT = 32
@@ -29,7 +29,7 @@ def main(path: Path, photos: Path) -> None:
     results: Any = importlib.import_module("polygraphy.comparator")
     bundle = open_bundle(path)
     model = bundle.file("model", "fp32")
-    files = find_images([photos])[:COUNT]
+    files = image_files(photos)[:COUNT]
     images = np.stack([load_image(file, bundle.manifest.contract) for file in files])
     with tempfile.TemporaryDirectory() as folder:
         given, taken = Path(folder, "inputs.json"), Path(folder, "outputs.json")

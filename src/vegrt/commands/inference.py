@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vegrt.commands import infer_options as options
 from vegrt.commands.options import Device, JsonOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
@@ -14,13 +16,26 @@ MODELS = Path("models")
 
 
 def infer(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Images and folders of images.")],
+    sources: options.SourceArgument,
     model: Annotated[Path | None, typer.Option(help="Bundle; default: the only one under models/.")] = None,
     variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
     runtime: RuntimeOption = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.cpu,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet.")] = None,
+    batch: options.BatchSizeOption = "16",
+    out: options.OutOption = None,
+    resume: options.ResumeOption = False,
+    top_k: options.TopKOption = 1,
+    scores: options.ScoresOption = options.Scores.probabilities,
+    min_probability: options.MinProbabilityOption = 0.0,
+    embeddings: options.EmbeddingsOption = "",
+    annotate: options.AnnotateOption = None,
+    sort_into: options.SortIntoOption = None,
+    follow: options.FollowOption = False,
+    every: options.EveryOption = 1,
+    null: options.NullOption = False,
+    engine: options.EngineOption = options.Engine.local,
+    workers: options.WorkersOption = 0,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="With --runtime tensorrt: build engines that do not fit this GPU anew.")
     ] = False,
@@ -30,16 +45,33 @@ def infer(
 
     One line per image: path, class, probability. Without --variant: the fastest that passed the gate.
     """
+    from vegrt.infer.extras import Extras
+    from vegrt.infer.outputs import Destination
     from vegrt.infer.predict import Request, run
+    from vegrt.infer.rows import Wanted
+    from vegrt.infer.sources import Reading
 
     model = model or _only_bundle()
     if rebuild:
         _rebuild(model, variant, runtime)
+    request = Request(
+        tuple(sources),
+        variant,
+        runtime,
+        device.value,
+        threads,
+        _batch_size(batch),
+        Reading(every=every, null=null, follow=follow),
+        Wanted(top_k, scores.value, min_probability, bool(embeddings)),
+        Destination(out, embeddings, resume),
+        Extras(annotate, sort_into),
+    )
+    if engine is options.Engine.ray:
+        from vegrt.infer.ray_job import run_ray
 
-    request = Request(tuple(sources), variant, runtime, device.value, threads, out)
-    lines = run(model, request, as_json=as_json)
-    for line in lines:
-        typer.echo(line)
+        summary = run_ray(model, request, workers=workers)
+        return show(summary.to_dict() if as_json else str(summary), as_json)
+    _print(run(model, request, as_json=as_json))
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -68,6 +100,26 @@ def _rebuild(model: Path, variant: str | None, runtime: str | None) -> None:
     from vegrt.export.rebuild import rebuild_engines
 
     rebuild_engines(model, (variant,) if variant else None, here)
+
+
+def _print(parts: Iterator[str]) -> None:
+    """Write text to stdout as it comes, a batch at a time. Raises VegrtError when stdout is a file on a full disk."""
+    for part in parts:
+        try:
+            typer.echo(part, nl=False)
+        except BrokenPipeError:  # `| head`: whoever called us knows what to do
+            raise
+        except OSError as error:
+            raise VegrtError(f"stdout: writing failed ({error.strerror}); make room, then repeat it") from error
+
+
+def _batch_size(text: str) -> int:
+    """Return the number, 0 for `auto`."""
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise typer.BadParameter(f"{text!r}: expected a number from 1 to 4096, or auto", param_hint="--batch")
+    return int(text)
 
 
 def _only_bundle() -> Path:

@@ -25,7 +25,9 @@ DataOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
     str | None,
-    typer.Option("--runtime", help="onnxruntime, openvino, tensorrt or torch; default: what is best here."),
+    typer.Option(
+        "--runtime", help="onnxruntime, onnxruntime-tensorrt, openvino, tensorrt or torch; default: the best here."
+    ),
 ]
 
 

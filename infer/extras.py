@@ -1,0 +1,64 @@
+"""What becomes of the photos themselves after the answer: sorted into folders, copied with the answer drawn on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from vegrt.errors import DataError, VegrtError
+from vegrt.files import printable
+from vegrt.infer.annotate import annotate
+from vegrt.infer.ort import available_cores
+from vegrt.infer.pipeline import Decoded, Item
+from vegrt.infer.placing import check_folder
+from vegrt.infer.rows import Row, Wanted
+from vegrt.infer.sort import sort_into
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Folders to fill; None for none of that."""
+
+    annotate: Path | None = None
+    sort_into: Path | None = None
+
+    @property
+    def any(self) -> bool:
+        """Return whether there is anything to do."""
+        return self.annotate is not None or self.sort_into is not None
+
+    def check(self) -> None:
+        """Raise VegrtError for a folder that cannot be written, before any work."""
+        for folder in filter(None, (self.annotate, self.sort_into)):
+            check_folder(folder)
+
+    def make(self, part: Decoded, rows: list[Row], wanted: Wanted) -> None:
+        """Do it for the readable photos of a batch; a photo that has gone since costs a warning. Raises VegrtError."""
+        if not self.any:
+            return
+        pairs = [(item, row) for item, row in zip(part.items, rows, strict=True) if row.ranked]
+        if (folder := self.sort_into) is not None:
+            for item, row in pairs:
+                _tried(folder, item, partial(sort_into, folder, item, row.label))
+        if (folder := self.annotate) is not None:
+            with ThreadPoolExecutor(available_cores()) as pool:  # decoding and encoding leave Python's lock
+                jobs = [
+                    partial(_tried, folder, item, partial(annotate, folder, item, row, wanted)) for item, row in pairs
+                ]
+                list(pool.map(lambda job: job(), jobs))
+
+
+def _tried(folder: Path, item: Item, make: Callable[[], Path]) -> None:
+    try:
+        make()
+    except (DataError, FileNotFoundError) as error:
+        log.warning("%s: could not be copied (%s)", item.name, " ".join(str(error).split()))
+    except OSError as error:
+        where = printable(folder)
+        raise VegrtError(f"{where}: writing failed ({error.strerror or error}); make room, then repeat it") from error

@@ -1,0 +1,73 @@
+"""A new file in a folder of the user's, under its own name, never over another one, and the same again when a run is repeated."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from vegrt.errors import VegrtError
+from vegrt.infer.pipeline import Item
+
+
+def file_name(item: Item) -> str:
+    """Return an item's own name, without folders, archive or host."""
+    if isinstance(item.content, Path):
+        return item.content.name
+    name = unquote(urlsplit(item.name).path) if "://" in item.name else item.name
+    return PurePosixPath(name).name or "image"
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder. Raises VegrtError unless files can be made in it."""
+    probe = folder / f".{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise VegrtError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+
+
+def place(folder: Path, name: str, source: str, write: Callable[[Path], None]) -> Path:
+    """Have `write` make a file, give it a name in `folder`, and return that.
+
+    name: what it shall be called. Where another file has that name, a hash of `source` is added before the suffix; where the same
+    content lies there already, nothing changes. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{secrets.token_hex(8)}"
+    try:
+        write(temporary)
+        for target in _names(folder, name, source):
+            try:
+                os.link(temporary, target)
+                return target
+            except FileExistsError:
+                if _same(temporary, target):
+                    return target
+            except OSError:  # a file system without hard links
+                if not os.path.lexists(target):
+                    temporary.rename(target)
+                    return target
+    finally:
+        temporary.unlink(missing_ok=True)
+    raise AssertionError("there is always another name")
+
+
+def _names(folder: Path, name: str, source: str) -> Iterator[Path]:
+    path = PurePosixPath(name)
+    stem = f"{path.stem}-{blake2b(source.encode(errors='surrogateescape'), digest_size=4).hexdigest()}"
+    yield folder / name
+    yield folder / f"{stem}{path.suffix}"
+    for number in count(2):
+        yield folder / f"{stem}-{number}{path.suffix}"
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and (one.samefile(other) or filecmp.cmp(one, other, shallow=False))

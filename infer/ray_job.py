@@ -1,0 +1,206 @@
+"""`vegrt infer --engine ray`: the same pipeline on many machines, as a Ray Data job whose actors hold one runner each.
+
+Photos and bundle must have the same paths on every machine, or the photos be URLs. The answer is a folder of Parquet files, as
+Ray, Spark and Dask write them: read in the order of their names, its rows are in the order of the sources.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle import open_bundle
+from vegrt.errors import DataError, VegrtError, require
+from vegrt.files import creating
+from vegrt.infer.open import choose, open_runner
+from vegrt.infer.ort import available_cores
+from vegrt.infer.predict import BATCH, Request
+from vegrt.infer.ray_worker import Job, Worker, names_of
+from vegrt.infer.runner import Device
+from vegrt.infer.sources import open_sources
+from vegrt.infer.sources_remote import is_remote
+
+log = logging.getLogger(__name__)
+
+_CORES_EACH = 4  # of a worker, unless their number is given: on more cores one photo at a time is computed no faster
+_ROWS_PER_FILE = 2048  # at most; also what is done again when a machine is lost
+_FOR_WRITING = 0.1  # of a worker's cores: its actor leaves so much to the task that writes its answers
+_STORE_BYTES = 256 << 20  # of a Ray that we start: it holds names and answers, no pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a job did. errors: rows of images that cannot be read."""
+
+    out: str
+    images: int
+    errors: int
+    variant: str
+    runtime: str
+    device: str
+    workers: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.out}: {self.images} images, {self.errors} unreadable, {self.workers} workers, {self.seconds:.1f} s"
+        )
+
+
+def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
+    """Infer on the Ray that RAY_ADDRESS names or that is connected already, else on one started here for the job.
+
+    request.to.out: a folder that is made, NAME.parquet, here or at a URL. request.threads: of each worker; 0: its share of the
+    cores. workers: 0 is one per GPU, or one per four cores of the cluster.
+    Raises VegrtError for what a job cannot do, DataError when not one image was readable.
+    """
+    require("pyarrow", "ray")
+    out = _place(request)
+    found = list(open_sources(request.sources, request.reading))
+    names = names_of([item for item in found if item is not None])
+    started = time.monotonic()
+    with _connected() as ray, _output(out) as folder:
+        resources = ray.cluster_resources()
+        job, share, count = _plan(model, request, workers, resources)
+        try:
+            _infer(ray, names, job, share, count).write_parquet(
+                folder, ray_remote_args={"num_cpus": _FOR_WRITING * share}
+            )
+        except Exception as error:
+            raise _ours(error) from error
+    summary = _summarize(out, job, count, time.monotonic() - started)
+    if summary.errors == summary.images:
+        raise DataError(f"none of {summary.images} images is readable; the reasons are in {out}")
+    return summary
+
+
+def _plan(model: Path, request: Request, workers: int, resources: dict[str, float]) -> tuple[Job, float, int]:
+    """Return the job, each worker's share of the cores, and how many workers there are."""
+    cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
+    bundle = open_bundle(model)
+    request.wanted.check(bundle.manifest.classes)
+    device: Device = request.device
+    if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
+        choice = choose(bundle, request.variant, request.runtime, device)
+        candidate, count = choice.candidate, workers or max(1, gpus)
+    else:
+        opened = open_runner(bundle, request.variant, request.runtime, device)
+        candidate, count = opened.candidate, workers or max(1, int(cores) // _CORES_EACH)
+    share = cores / count
+    threads = request.threads or max(1, int(share))
+    return Job(model.absolute(), candidate, device, threads, request.batch or BATCH, request.wanted), share, count
+
+
+def _infer(ray: Any, names: Any, job: Job, share: float, workers: int) -> Any:
+    """Return the lazy dataset of answers, in the order of `names`."""
+    rows = min(_ROWS_PER_FILE, -(-len(names) // (4 * workers)))
+    rows = -(-rows // job.batch) * job.batch  # whole batches, as they are formed on one machine
+    blocks = [names.slice(start, rows) for start in range(0, len(names), rows)]
+    return ray.data.from_arrow(blocks).map_batches(
+        Worker,
+        fn_constructor_args=(job,),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        batch_size=rows,
+        batch_format="pyarrow",
+        num_cpus=(1 - _FOR_WRITING) * share,
+        **({"num_gpus": 1} if job.device == "cuda" else {}),
+    )
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """Yield the module ray, connected: as it was, or to RAY_ADDRESS, or to one started here that ends with the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    warnings.filterwarnings("ignore", module=r"ray\b")  # it warns of its own options
+    ray = require("ray", "ray")
+    require("ray.data", "ray")
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.ERROR)
+    with ExitStack() as ending:
+        if not ray.is_initialized():
+            logging.getLogger("ray").setLevel(logging.ERROR)
+            ending.callback(ray.shutdown)
+            here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": available_cores(), "include_dashboard": False}
+            if here:
+                here["object_store_memory"] = _STORE_BYTES
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = sys.stderr.isatty()
+        yield ray
+
+
+def _place(request: Request) -> str:
+    """Return where the answers go. Raises VegrtError for whatever a job cannot do."""
+    out = request.to.out
+    if out is None or out.suffix != ".parquet":
+        raise VegrtError(f"--engine ray: writes a folder of Parquet files, not {out or 'nothing'}; add -o NAME.parquet")
+    refused = {
+        "--resume": request.to.resume,
+        "--embeddings": bool(request.to.embeddings),
+        "--annotate and --sort-into": request.extras.any,
+        "--follow": request.reading.follow,
+    }
+    for option, given in refused.items():
+        if given:
+            raise VegrtError(f"{option}: not with --engine ray; leave one of them out")
+    scheme = re.match(r"([a-z][a-z0-9+.-]+):/+", str(out))
+    if not scheme:
+        return str(out)
+    slashes = "///" if scheme[1] == "file" else "//"  # Path made one of them
+    return f"{scheme[1]}:{slashes}{str(out)[scheme.end() :]}"
+
+
+@contextmanager
+def _output(out: str) -> Iterator[str]:
+    """Yield where to write: a folder that becomes `out` when all is there; a URL itself, which must hold nothing yet."""
+    if not is_remote(out):
+        with creating(Path(out)) as folder:
+            yield str(folder.absolute())
+        return
+    from pyarrow import fs
+
+    try:
+        system, path = fs.FileSystem.from_uri(out)
+        there = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    except (OSError, ValueError) as error:
+        raise VegrtError(f"{out}: cannot be written ({error}); choose another place") from error
+    if there:
+        raise VegrtError(f"{out}: holds something already; choose another place, or delete it")
+    yield out
+
+
+def _summarize(out: str, job: Job, workers: int, seconds: float) -> Summary:
+    from pyarrow import dataset
+
+    written = dataset.dataset(out, format="parquet")
+    errors = written.count_rows(filter=dataset.field("error") != "")
+    candidate = job.candidate
+    return Summary(
+        out, written.count_rows(), errors, candidate.variant, candidate.runtime, job.device, workers, round(seconds, 2)
+    )
+
+
+def _ours(error: BaseException) -> VegrtError:
+    """Return the VegrtError that a worker raised, or one of what Ray says."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, VegrtError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    words = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return VegrtError(f"ray: the job failed ({words[-1] if words else type(error).__name__})")

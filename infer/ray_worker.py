@@ -1,0 +1,84 @@
+"""What a Ray Data worker does: a table of names in, a table of answers out, through the pipeline of one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle import open_bundle
+from vegrt.errors import DataError, VegrtError
+from vegrt.infer.open import Candidate, open_candidate
+from vegrt.infer.pipeline import Item
+from vegrt.infer.predict import predict
+from vegrt.infer.rows import Wanted, as_cells
+from vegrt.infer.runner import Device
+from vegrt.infer.sources_remote import is_remote, open_remote
+from vegrt.infer.tables import schema_of
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker is told. bundle: a path that every machine has. threads: of the runner, and as many decode."""
+
+    bundle: Path
+    candidate: Candidate
+    device: Device
+    threads: int
+    batch: int
+    wanted: Wanted
+
+
+class Worker:
+    """The actor: one runner, for as long as the job lasts."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._bundle = open_bundle(job.bundle)
+        self._runner = open_candidate(self._bundle, job.candidate, device=job.device, threads=job.threads)
+        self._schema = schema_of(job.wanted, len(self._bundle.manifest.classes))
+
+    def __call__(self, names: Any) -> Any:
+        """Return the rows, a pyarrow.Table, of a table of names."""
+        import pyarrow
+
+        job, classes = self._job, len(self._bundle.manifest.classes)
+        items = (_item(*values) for values in zip(*(column.to_pylist() for column in names.columns), strict=True))
+        rows = predict(self._bundle, self._runner, items, job.wanted, batch=job.batch, threads=job.threads)
+        cells = (as_cells(row, job.wanted, classes) for part in rows for row in part)
+        records = [dict(zip(self._schema.names, values, strict=True)) for values in cells]
+        return pyarrow.Table.from_pylist(records, schema=self._schema)
+
+
+def names_of(items: Sequence[Item]) -> Any:
+    """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error."""
+    import pyarrow
+
+    rows: list[tuple[str, bytes | None, str]] = []
+    for item in items:
+        if isinstance(item.content, Path):
+            rows.append((item.name, os.fsencode(item.content.absolute()), ""))
+        elif isinstance(item.content, DataError):
+            rows.append((item.name, None, str(item.content)))
+        elif is_remote(item.name):
+            rows.append((item.name, None, ""))
+        else:
+            raise VegrtError(
+                f"{item.name}: --engine ray shares out files and URLs; unpack archives, cut videos into frames"
+            )
+    kinds = [("name", pyarrow.string()), ("path", pyarrow.binary()), ("error", pyarrow.string())]
+    columns = [pyarrow.array([row[place] for row in rows], kind) for place, (_, kind) in enumerate(kinds)]
+    return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(kinds))
+
+
+def _item(name: str, path: bytes | None, error: str) -> Item:
+    if error:
+        return Item(name, DataError(error))
+    if path is not None:
+        return Item(name, Path(os.fsdecode(path)))
+    try:
+        return Item(name, next(open_remote(name)).content)
+    except VegrtError as problem:
+        return Item(name, DataError(str(problem)))
