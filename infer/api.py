@@ -25,8 +25,7 @@ from vegrt.infer.runner import Device, Runner, RuntimeName
 __all__ = ["Model", "Prediction", "Score", "load"]
 
 OnError: TypeAlias = Literal["raise", "return"]
-_One: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]"
-_Batch: TypeAlias = "np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]"
+_One: TypeAlias = "str | Path | bytes | Image.Image"
 
 BATCH = 16
 TOP_K = 5
@@ -96,8 +95,8 @@ class Model:
 
     @overload
     def predict(self, images: _One, *, top_k: int = ..., on_error: OnError = ...) -> Prediction: ...  # type: ignore[overload-overlap]
-    @overload
-    def predict(self, images: _Batch, *, top_k: int = ..., on_error: OnError = ...) -> list[Prediction]: ...
+    @overload  # type checkers know no array's rank: three dimensions give a Prediction, four a list
+    def predict(self, images: NDArray[np.uint8], *, top_k: int = ..., on_error: OnError = ...) -> Any: ...
     @overload
     def predict(
         self, images: Iterable[Photo], *, top_k: int = ..., on_error: Literal["raise"] = ...

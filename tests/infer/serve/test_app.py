@@ -283,4 +283,4 @@ def test_nothing_is_loaded_from_elsewhere(shared: Running) -> None:
 def test_limits_that_make_no_sense_are_refused() -> None:
     for words in ({"max_batch": 0}, {"queue": 0}, {"max_delay_ms": -1.0}, {"max_delay_ms": float("nan")}):
         with pytest.raises(VegrtError, match="or more"):
-            Settings(**words)  # type: ignore[arg-type]
+            Settings(**words)
