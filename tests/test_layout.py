@@ -41,7 +41,7 @@ def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(tmp_path: Path
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vegrt"}
     for stage in STAGES:
-        sources = {path.name for path in (ROOT / stage).glob("*.py")}
+        sources = {path.name for path in (ROOT / stage).rglob("*.py")}
         assert {name.split("/")[-1] for name in names if name.startswith(f"vegrt/{stage}/")} == sources
     infos = zipfile.ZipFile(wheel).infolist()
     assert not any(info.external_attr >> 16 & 0o170000 == 0o120000 for info in infos)  # no symbolic link
@@ -77,7 +77,7 @@ def photo(photos: Path) -> str:
     return str(photos / "test/Beet/000.jpg")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *SHIPPING, "verify", "doctor", "runs delete"])
+@pytest.mark.parametrize("command", [*COMMANDS, *SHIPPING, "verify", "doctor", "serve", "runs delete"])
 def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in usage_of(command)
 

@@ -83,8 +83,7 @@ def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Im
             _check_pixels(subject, image.size)
             if shorter_side:
                 image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-            return _to_rgb(_upright(image, orientation))
+            return upright_rgb(image)
     except UnidentifiedImageError as error:
         raise DataError(f"{subject}: not an image that Pillow can identify") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -97,6 +96,12 @@ def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Im
         raise DataError(
             f"{subject}: damaged image ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return a Pillow image as the camera was held and as RGB: a copy. Raises whatever Pillow does for a damaged file."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return _to_rgb(_upright(image, orientation))
 
 
 def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:

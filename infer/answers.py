@@ -1,0 +1,53 @@
+"""Logits to answers: the class, how sure the model is, and the runners-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.infer.evaluate import softmax
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One class and its probability, 0 to 1. index: its place in Model.classes."""
+
+    label: str
+    probability: float
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one photo.
+
+    label, probability (0 to 1), index: of the likeliest class. top: the likeliest classes, best first, itself included.
+    """
+
+    label: str
+    probability: float
+    index: int
+    top: tuple[Score, ...]
+
+    def __str__(self) -> str:
+        """Return `label 97.3 %`."""
+        return f"{self.label} {100 * self.probability:.1f} %"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return label, probability, index and top (a list of such dicts) as JSON values."""
+        return asdict(self) | {"top": [asdict(score) for score in self.top]}
+
+
+def predictions(logits: NDArray[np.float32], classes: Sequence[str], top_k: int) -> list[Prediction]:
+    """Return one Prediction per row of (N, K) logits. Of equal probabilities the class of the lower index comes first."""
+    probabilities = softmax(logits)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    answers = []
+    for row, best in zip(probabilities, order.tolist(), strict=True):
+        top = tuple(Score(classes[index], float(row[index]), index) for index in best)
+        answers.append(Prediction(top[0].label, top[0].probability, top[0].index, top))
+    return answers

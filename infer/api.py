@@ -1,0 +1,173 @@
+"""The Python API: `load` a bundle, ask the Model what is in photos.
+
+Photos become pixels by the contract, as everywhere; what the answers mean is in docs/python-api.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.errors import DataError, VegrtError
+from vegrt.infer.answers import Prediction, Score, predictions
+from vegrt.infer.open import Candidate, choose, open_candidate
+from vegrt.infer.photo import Photo, prepared, to_pixels
+from vegrt.infer.readahead import read_ahead
+from vegrt.infer.runner import Device, Runner, RuntimeName
+
+__all__ = ["Model", "Prediction", "Score", "load"]
+
+OnError: TypeAlias = Literal["raise", "return"]
+_One: TypeAlias = "str | Path | bytes | Image.Image"
+
+BATCH = 16
+TOP_K = 5
+
+
+def load(
+    path: str | Path,
+    *,
+    variant: str | None = None,
+    runtime: str | None = None,
+    device: Device = "cpu",
+    threads: int = 0,
+    batch: int = BATCH,
+) -> Model:
+    """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
+
+    variant, runtime: None for the fastest that passed the gate on this device. threads: 0 for all cores that this process
+    may use. batch: how many photos the runner gets at once. Raises VegrtError when nothing of it runs here.
+    """
+    bundle = open_bundle(Path(path))
+    choice = choose(bundle, variant, runtime, device)
+    runner = open_candidate(bundle, choice.candidate, device=device, threads=threads)
+    return Model(bundle, choice.candidate, runner, reason=choice.reason, batch=batch)
+
+
+class Model:
+    """A loaded bundle. Safe to use from several threads: photos are decoded in parallel, the runner takes one batch at a time.
+
+    reason: why this variant and runtime were chosen.
+    """
+
+    def __init__(
+        self, bundle: Bundle, candidate: Candidate, runner: Runner, *, reason: str = "", batch: int = BATCH
+    ) -> None:
+        if batch < 1:
+            raise VegrtError(f"batch: {batch}; expected 1 or more")
+        self.bundle, self.candidate, self.reason, self.batch = bundle, candidate, reason, batch
+        self._runner, self._lock = runner, threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.bundle.path)!r}, variant={self.variant!r}, runtime={self.runtime!r})"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, in the order of the logits."""
+        return self.bundle.manifest.classes
+
+    @property
+    def size(self) -> int:
+        """Return the side of a prepared image, in pixels."""
+        return self.bundle.manifest.contract.size
+
+    @property
+    def variant(self) -> str:
+        """Return the variant that runs: fp32, fp16, int8 or int8-cpu."""
+        return self.candidate.variant
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """Return the runtime that runs it."""
+        return self._runner.runtime
+
+    @property
+    def device(self) -> str:
+        """Return where it runs: cpu or cuda."""
+        return self._runner.device
+
+    @overload
+    def predict(self, images: _One, *, top_k: int = ..., on_error: OnError = ...) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload  # type checkers know no array's rank: three dimensions give a Prediction, four a list
+    def predict(self, images: NDArray[np.uint8], *, top_k: int = ..., on_error: OnError = ...) -> Any: ...
+    @overload
+    def predict(
+        self, images: Iterable[Photo], *, top_k: int = ..., on_error: Literal["raise"] = ...
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self, images: Iterable[Photo], *, top_k: int = ..., on_error: Literal["return"]
+    ) -> list[Prediction | DataError]: ...
+    def predict(self, images: Any, *, top_k: int = TOP_K, on_error: OnError = "raise") -> Any:
+        """Return what the model says of one photo (a Prediction) or of many (a list in their order).
+
+        One photo: a path, the bytes of an image file, a PIL image, or (H, W, 3) uint8 RGB of any size, which is resized and
+        cropped by the contract. Many: any iterable of those, or (N, S, S, 3) uint8 RGB that is prepared already, S = size.
+        top_k: how many classes `top` holds. on_error: of many, whether a photo that cannot be read raises its DataError, or
+        takes its place in the list. Of one photo, it is always raised.
+        """
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            return list(self._answer_batch(prepared(images, self.size), top_k))
+        if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
+            pixels = to_pixels(images, self.bundle.manifest.contract)
+            (answer,) = self._answer([pixels], _at_least_one(top_k))
+            return answer
+        return list(self.predict_iter(images, top_k=top_k, on_error=on_error))
+
+    @overload
+    def predict_iter(
+        self, images: Iterable[Photo], *, top_k: int = ..., on_error: Literal["raise"] = ...
+    ) -> Iterator[Prediction]: ...
+    @overload
+    def predict_iter(
+        self, images: Iterable[Photo], *, top_k: int = ..., on_error: Literal["return"]
+    ) -> Iterator[Prediction | DataError]: ...
+    def predict_iter(
+        self, images: Iterable[Photo], *, top_k: int = TOP_K, on_error: OnError = "raise"
+    ) -> Iterator[Any]:
+        """Yield what `predict` returns of many photos, in their order and in bounded memory: two batches are read ahead.
+
+        `images` may be endless, and is iterated in the caller's thread.
+        """
+        if on_error not in ("raise", "return"):
+            raise VegrtError(f"on_error: {on_error!r}; expected 'raise' or 'return'")
+        return self._stream(images, _at_least_one(top_k), on_error)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (N, K) float32 logits of (N, S, S, 3) uint8 RGB prepared images, in one call of the runner."""
+        pixels = prepared(images, self.size)
+        with self._lock:
+            return self._runner.logits(pixels)
+
+    def _stream(self, images: Iterable[Photo], top_k: int, on_error: OnError) -> Iterator[Prediction | DataError]:
+        contract = self.bundle.manifest.contract
+        for results in read_ahead(images, lambda photo: to_pixels(photo, contract), self.batch):
+            readable = [result for result in results if not isinstance(result, DataError)]
+            answers = iter(self._answer(readable, top_k))
+            for result in results:
+                if not isinstance(result, DataError):
+                    yield next(answers)
+                elif on_error == "raise":
+                    raise result
+                else:
+                    yield result
+
+    def _answer(self, images: Sequence[NDArray[np.uint8]], top_k: int) -> list[Prediction]:
+        return predictions(self.logits(np.stack(images)), self.classes, top_k) if images else []
+
+    def _answer_batch(self, images: NDArray[np.uint8], top_k: int) -> Iterator[Prediction]:
+        for start in range(0, len(images), self.batch):
+            yield from predictions(self.logits(images[start : start + self.batch]), self.classes, _at_least_one(top_k))
+
+
+def _at_least_one(top_k: int) -> int:
+    if top_k < 1:
+        raise VegrtError(f"top_k: {top_k}; expected 1 or more")
+    return top_k

@@ -1,0 +1,198 @@
+"""The HTTP routes: Open Inference Protocol v2, one convenient POST of a photo, metrics and the web page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from anyio import fail_after
+from fastapi import FastAPI, Request, Response
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+
+from vegrt import __version__
+from vegrt.infer.answers import predictions
+from vegrt.infer.api import TOP_K, Model
+from vegrt.infer.machine import usable_cores
+from vegrt.infer.serve import protocol
+from vegrt.infer.serve.batcher import Batcher, Seat
+from vegrt.infer.serve.body import read_body
+from vegrt.infer.serve.metrics import Counted, Metrics
+from vegrt.infer.serve.page import page_and_policy
+from vegrt.infer.serve.refusal import Overloaded, Refusal
+from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.upload import photo_pixels
+
+_LONG_JSON = 65_536  # bytes; parsing more than this would hold up the other requests
+
+
+class Service:
+    """A model behind a batcher, with the threads that decode for it. close() ends both after what they hold is answered."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        self.name = protocol.model_name(model.bundle.manifest.name)
+        self.metrics = Metrics(lambda: self.batcher.inside, lambda: self.batcher.waiting)
+        self.batcher = Batcher(
+            model.logits,
+            max_batch=settings.max_batch,
+            max_delay_s=settings.max_delay_ms / 1000,
+            queue=settings.queue,
+            max_held_bytes=settings.max_held_bytes,
+            on_batch=self.metrics.count_batch,
+        )
+        self._pool = ThreadPoolExecutor(max(2, int(usable_cores())), thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Answer what waits, then end the threads."""
+        self.batcher.close()
+        self._pool.shutdown()
+
+    async def predict(self, request: Request) -> Response:
+        """Answer POST /v1/predict."""
+        started = time.perf_counter()
+        model, settings = self.model, self.settings
+        with self.batcher.admit() as seat:
+            body = await read_body(request, self.batcher, seat, settings)
+            kind = request.headers.get("content-type", "")
+            contract = model.bundle.manifest.contract
+            pixels = await self._in_thread(photo_pixels, body, kind, contract, settings.max_pixels)
+            logits = await self._logits(seat, pixels)
+        (answer,) = predictions(logits, model.classes, TOP_K)
+        facts = {"bundle": model.bundle.manifest.name, "variant": model.variant}
+        top = [{"label": score.label, "probability": score.probability, "index": score.index} for score in answer.top]
+        best = {"label": answer.label, "probability": answer.probability, "top": top}
+        return _json(best | facts | {"ms": round(1000 * (time.perf_counter() - started), 3)})
+
+    async def infer(self, request: Request) -> Response:
+        """Answer POST /v2/models/NAME/infer."""
+        header = request.headers.get("inference-header-content-length")
+        with self.batcher.admit() as seat:
+            body = await read_body(request, self.batcher, seat, self.settings)
+            if (header is not None and len(header) < 6 and len(body) > _LONG_JSON) or len(body) <= _LONG_JSON:
+                asked = protocol.parse_infer(body, header, self.model.size)
+            else:
+                asked = await self._in_thread(protocol.parse_infer, body, header, self.model.size)
+            logits = await self._logits(seat, asked.images)
+        content, json_length = protocol.render_infer(asked, logits, self.name, self.model.classes)
+        if json_length is None:
+            return Response(content, media_type="application/json")
+        headers = {"Inference-Header-Content-Length": str(json_length)}
+        return Response(content, headers=headers, media_type="application/octet-stream")
+
+    async def _in_thread(self, function: Any, *words: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *words)
+
+    async def _logits(self, seat: Seat, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            with fail_after(self.settings.answer_timeout_s):
+                return await self.batcher.logits(seat, images)
+        except TimeoutError as error:
+            raise Refusal(f"no answer within {self.settings.answer_timeout_s:g} s", 504) from error
+
+
+def build_app(service: Service) -> FastAPI:
+    """Return the ASGI application of a service; it closes the service when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.get_running_loop().run_in_executor(None, service.close)
+
+    # docs_url, redoc_url: their pages load scripts from elsewhere
+    app = FastAPI(title="vegrt", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    _add_protocol(app, service)
+    app.post("/v1/predict", summary="What is in a photo: its bytes, or a form with the field `file`.")(service.predict)
+    _add_pages(app, service)
+    _add_errors(app)
+    infer = f"/v2/models/{service.name}/infer"
+    endpoints = {"/v1/predict": "predict", infer: "infer", f"/v2/models/{service.name}/versions/1/infer": "infer"}
+    app.add_middleware(Counted, metrics=service.metrics, endpoints=endpoints)
+    return app
+
+
+def _add_protocol(app: FastAPI, service: Service) -> None:
+    model = service.model
+    metadata = protocol.model_metadata(service.name, model.runtime, model.size, len(model.classes))
+
+    @app.get("/v2", summary="The server.")
+    async def server() -> Response:
+        return _json({"name": "vegrt", "version": __version__, "extensions": protocol.EXTENSIONS})
+
+    @app.get("/v2/health/live", summary="Whether the process answers.")
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", summary="Whether requests are taken.")
+    async def ready() -> Response:
+        return _json({"ready": service.batcher.ready}, 200 if service.batcher.ready else 503)
+
+    async def describe(name: str, version: str = protocol.VERSION) -> Response:
+        _check_model(service, name, version)
+        return _json(metadata)
+
+    async def model_ready(name: str, version: str = protocol.VERSION) -> Response:
+        _check_model(service, name, version)
+        return _json({"name": name, "ready": service.batcher.ready}, 200 if service.batcher.ready else 503)
+
+    async def infer(request: Request, name: str, version: str = protocol.VERSION) -> Response:
+        _check_model(service, name, version)
+        return await service.infer(request)
+
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        app.get(path, summary="The model's inputs and outputs.")(describe)
+        app.get(f"{path}/ready", summary="Whether the model takes requests.")(model_ready)
+        app.post(f"{path}/infer", summary="Logits of prepared images.")(infer)
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    page, policy = page_and_policy(service.model)
+    headers = {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
+
+    @app.get("/", summary="A page to try it.")
+    async def front() -> Response:
+        return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+
+    @app.get("/metrics", summary="Prometheus metrics.")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> Response:
+        retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
+        return _json({"error": str(error)}, error.status, retry)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        return _json(
+            {"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code, error.headers
+        )
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return _json({"error": "internal error; the reason is in the service's log"}, 500)
+
+
+def _check_model(service: Service, name: str, version: str) -> None:
+    if (name, version) != (service.name, protocol.VERSION):
+        raise Refusal(
+            f"model {name[:80]!r} version {version[:20]!r}: not served; this is {service.name!r} version '1'", 404
+        )
+
+
+def _json(value: dict[str, Any], status: int = 200, headers: Any = None) -> Response:
+    content = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return Response(content, status, headers, media_type="application/json")

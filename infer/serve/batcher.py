@@ -1,0 +1,245 @@
+"""Requests to batches: one thread feeds the runner, each request gets exactly the rows of its own images.
+
+Knows asyncio and the runner, nothing of HTTP. Three numbers govern it, all counted in images: `inside` (admitted and not yet
+answered, at most `queue`), `coming` (admitted, their bodies still being read or decoded), and those that wait for the runner.
+An incomplete batch waits only while images are coming, so that a single client never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.infer.serve.refusal import Overloaded, Refusal, TooLarge
+
+log = logging.getLogger(__name__)
+
+Logits = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One request's place inside: its images, the bytes of its body, and whether its images are still to come."""
+
+    images: int = 1
+    held_bytes: int = 0
+    coming: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One request's images (N, S, S, 3) and the future that its (N, K) logits go to. taken, done: rows given and answered."""
+
+    images: Pixels
+    future: asyncio.Future[Logits]
+    logits: list[Logits] = field(default_factory=list)
+    taken: int = 0
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows start to stop of a job, in one batch."""
+
+    job: _Job
+    start: int
+    stop: int
+
+
+class Batcher:
+    """A bounded queue in front of a runner.
+
+    run: from (N, S, S, 3) uint8 to (N, K) float32, called by one thread only. on_batch: told the size of each batch.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Pixels], Logits],
+        *,
+        max_batch: int,
+        max_delay_s: float,
+        queue: int,
+        max_held_bytes: int,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._run, self._on_batch = run, on_batch
+        self._max_batch, self._max_delay_s = max_batch, max_delay_s
+        self._queue, self._max_held_bytes = queue, max_held_bytes
+        self._jobs: deque[_Job] = deque()
+        self._wakened = threading.Condition()
+        self._inside = self._coming = self._waiting = self._held_bytes = 0
+        self._closing = False
+        self._buffer: Pixels | None = None
+        self._thread = threading.Thread(target=self._work, name="runner", daemon=True)
+        self._thread.start()
+
+    @property
+    def inside(self) -> int:
+        """Return how many images are admitted and not yet answered."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """Return how many images wait for the runner."""
+        return self._waiting
+
+    @property
+    def ready(self) -> bool:
+        """Return whether requests are taken."""
+        return self._thread.is_alive() and not self._closing
+
+    @contextmanager
+    def admit(self) -> Iterator[Seat]:
+        """Hold a place for one image while its request is read, computed and answered. Raises Overloaded when all are taken."""
+        seat = Seat(images=0)
+        with self._wakened:
+            self._claim(seat, 1)
+            self._coming += 1
+        try:
+            yield seat
+        finally:
+            with self._wakened:
+                self._inside -= seat.images
+                self._held_bytes -= seat.held_bytes
+                self._arrived(seat)
+
+    def hold(self, seat: Seat, size_bytes: int) -> None:
+        """Count bytes of a body against the sum that all may hold. Raises Overloaded beyond it."""
+        with self._wakened:
+            if self._held_bytes + size_bytes > self._max_held_bytes:
+                raise Overloaded("too many large bodies at once; try again soon")
+            seat.held_bytes += size_bytes
+            self._held_bytes += size_bytes
+
+    async def logits(self, seat: Seat, images: Pixels) -> Logits:
+        """Return the (N, K) logits of a request's (N, S, S, 3) images. Raises TooLarge, Overloaded, or what the runner raised."""
+        if len(images) > self._queue:
+            raise TooLarge(f"{len(images)} images in one request; at most {self._queue}")
+        job = _Job(images, asyncio.get_running_loop().create_future())
+        with self._wakened:
+            self._claim(seat, len(images) - seat.images)
+            self._jobs.append(job)
+            self._waiting += len(images)
+            self._arrived(seat)
+            if len(self._jobs) == 1 or self._waiting >= self._max_batch:  # else the thread sleeps on for the rest
+                self._wakened.notify()
+        return await job.future
+
+    def close(self) -> None:
+        """Finish what waits, then end the thread. Later requests are refused."""
+        with self._wakened:
+            self._closing = True
+            self._wakened.notify()
+        self._thread.join()
+
+    def _claim(self, seat: Seat, images: int) -> None:
+        """Admit so many images more, under the lock."""
+        if self._closing:
+            raise Overloaded("the service is shutting down")
+        if self._inside + images > self._queue:
+            raise Overloaded(f"the queue is full ({self._inside} of {self._queue} images); try again soon")
+        self._inside += images
+        seat.images += images
+
+    def _arrived(self, seat: Seat) -> None:
+        """Note, under the lock, that a request will bring no more images: when none will, nobody waits for them."""
+        if seat.coming:
+            seat.coming = False
+            self._coming -= 1
+            if not self._coming:
+                self._wakened.notify()
+
+    def _work(self) -> None:
+        while parts := self._next_parts():
+            rows = None
+            try:
+                rows = self._run(self._gather(parts))
+            except Exception:
+                log.exception("the runner failed on a batch")
+            _deliver(parts, rows)
+
+    def _next_parts(self) -> list[_Part]:
+        """Wait for images and return which rows of which jobs are the next batch; none when closed and empty."""
+        with self._wakened:
+            while True:
+                while not self._jobs and not self._closing:
+                    self._wakened.wait()
+                deadline = time.monotonic() + self._max_delay_s
+                while self._waiting < self._max_batch and self._coming and not self._closing:
+                    if (remaining := deadline - time.monotonic()) <= 0:
+                        break
+                    self._wakened.wait(remaining)
+                if (parts := self._take()) or self._closing:
+                    return parts
+
+    def _take(self) -> list[_Part]:
+        parts: list[_Part] = []
+        room = self._max_batch
+        while self._jobs and room:
+            job = self._jobs[0]
+            if job.future.done():  # its request timed out
+                self._waiting -= len(job.images) - job.taken
+                self._jobs.popleft()
+                continue
+            start = job.taken
+            job.taken = min(len(job.images), start + room)
+            room -= job.taken - start
+            self._waiting -= job.taken - start
+            parts.append(_Part(job, start, job.taken))
+            if job.taken == len(job.images):
+                self._jobs.popleft()
+        return parts
+
+    def _gather(self, parts: list[_Part]) -> Pixels:
+        """Return the batch as one array: a lone part as it is, several copied into a buffer that is reused."""
+        size = sum(part.stop - part.start for part in parts)
+        self._on_batch(size)
+        if len(parts) == 1:
+            return parts[0].job.images[parts[0].start : parts[0].stop]
+        if self._buffer is None:
+            self._buffer = np.empty((self._max_batch, *parts[0].job.images.shape[1:]), np.uint8)
+        row = 0
+        for part in parts:
+            self._buffer[row : row + part.stop - part.start] = part.job.images[part.start : part.stop]
+            row += part.stop - part.start
+        return self._buffer[:row]
+
+
+def _deliver(parts: list[_Part], rows: Logits | None) -> None:
+    """Give each job its rows, and wake each event loop once for all jobs that are then complete. rows: None for a failure."""
+    complete: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    row = 0
+    for part in parts:
+        count = part.stop - part.start
+        if rows is None:
+            part.job.failed = True
+        else:
+            part.job.logits.append(rows[row : row + count].copy())  # a runner may reuse its output buffer
+        row += count
+        if part.stop == len(part.job.images):
+            complete.setdefault(part.job.future.get_loop(), []).append(part.job)
+    for loop, jobs in complete.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, jobs)
+        except RuntimeError:  # the loop was closed: nobody is left to answer
+            log.warning("%d answers came after the service had ended", len(jobs))
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():  # its request timed out
+            continue
+        if job.failed:
+            job.future.set_exception(Refusal("the runner failed; the reason is in the service's log", 500))
+        else:
+            job.future.set_result(job.logits[0] if len(job.logits) == 1 else np.concatenate(job.logits))

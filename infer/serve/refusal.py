@@ -1,0 +1,32 @@
+"""What a request is told when it is not answered. No other module decides on status codes."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """A request that is refused: `status` is the HTTP status, the message is for whoever sent it."""
+
+    status = 400
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status or self.status
+
+
+class TooLarge(Refusal):
+    """More bytes or pixels than the service takes."""
+
+    status = 413
+
+
+class NotAPhoto(Refusal):
+    """A body that cannot be decoded."""
+
+    status = 422
+
+
+class Overloaded(Refusal):
+    """The queue is full: come back in `retry_after_s` seconds."""
+
+    status = 503
+    retry_after_s = 1

@@ -1,0 +1,84 @@
+"""The process: a socket, a warm runner, uvicorn, and an end on SIGTERM that answers what was asked before."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+
+import numpy as np
+import uvicorn
+
+from vegrt.errors import VegrtError
+from vegrt.infer.api import Model
+from vegrt.infer.serve.app import Service, build_app
+from vegrt.infer.serve.settings import Settings
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 30
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+def serve(model: Model, host: str, port: int, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then take no more, answer what is inside, and return.
+
+    port: 0 for any free one; the address is logged when requests are taken. Raises VegrtError when it cannot be listened on.
+    """
+    listener = listen(host, port)
+    with listener:
+        warm_up(model, settings.max_batch)
+        server = make_server(Service(model, settings))
+        log.info("%s: %s on %s (%s)", model.bundle.path, model.variant, model.runtime, model.reason)
+        if listener.getsockname()[0] not in _LOOPBACK:
+            log.warning("anyone who reaches %s can use this service: it has no authentication", host)
+        log.info("serving on %s; Ctrl-C ends it", url_of(listener))
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signal again when it has ended; the handler that it finds then must not end us in its way
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, server.handle_exit)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise VegrtError(f"{host} port {port}: the server did not start; the reason is above")
+    log.info("ended; every request that was taken has been answered")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket. Raises VegrtError that says why there is none."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError) as error:
+        raise VegrtError(
+            f"{host} port {port}: cannot listen there ({error}); choose another --host or --port"
+        ) from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return where a browser finds it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def warm_up(model: Model, max_batch: int) -> None:
+    """Run the smallest and the largest batch once, so that the first request does not pay for it."""
+    for count in {1, max_batch}:
+        model.logits(np.zeros((count, model.size, model.size, 3), np.uint8))
+
+
+def make_server(service: Service) -> uvicorn.Server:
+    """Return a uvicorn server of the service, for `run(sockets=[...])`; should_exit = True ends it gracefully."""
+    config = uvicorn.Config(
+        build_app(service),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(service.settings.answer_timeout_s) + 1,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,43 @@
+"""vegrt serve: a bundle over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vegrt.commands.options import BundleArgument, Device, RuntimeOption
+
+
+def serve(
+    bundle: BundleArgument,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all: there is no authentication.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, which is logged.")] = 8000,
+    variant: Annotated[str | None, typer.Option(help="Default: the fastest that passed the gate.")] = None,
+    runtime: RuntimeOption = None,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.cpu,
+    threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
+    max_batch: Annotated[int, typer.Option(min=1, help="Images that the runner gets at once.")] = 16,
+    max_delay_ms: Annotated[float, typer.Option(min=0, help="What an image waits for others on their way.")] = 5.0,
+    queue: Annotated[int, typer.Option(min=1, help="Images inside at once; more are refused with 503.")] = 128,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body.")] = 16 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of one photo, before it is decoded.")] = 50_000_000,
+) -> None:
+    """Serve a bundle over HTTP.
+
+    A web page at /, photos at /v1/predict, the Open Inference Protocol at /v2, Prometheus metrics at /metrics. Requests are
+    batched. SIGTERM or Ctrl-C: what was taken is answered first. See docs/serving.md.
+    """
+    from vegrt.errors import require
+
+    for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        require(module, "serve")
+    from vegrt.infer.api import load
+    from vegrt.infer.serve.server import serve as run_serve
+    from vegrt.infer.serve.settings import Settings
+
+    settings = Settings(max_batch, max_delay_ms, queue, max_bytes, max_pixels)
+    model = load(bundle, variant=variant, runtime=runtime, device=device.value, threads=threads)
+    run_serve(model, host, port, settings)
