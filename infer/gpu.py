@@ -15,6 +15,7 @@ from pathlib import Path
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _SMI_TIMEOUT_S = 10  # a wedged driver makes nvidia-smi hang
+_BUS_ID_CHARACTERS = 20  # CUDA asks for at least 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ def probe_gpus() -> GpuProbe:
     except ImportError:
         return _ask_nvidia_smi(driver)
     return _ask_cuda(driver)
+
+
+def first_bus_id() -> str:
+    """Return the PCI bus address of CUDA's first device, as "0000:01:00.0"; empty without a GPU or cuda-bindings."""
+    try:
+        cudart = importlib.import_module("cuda.bindings.runtime")
+    except ImportError:
+        return ""
+    error, address = cudart.cudaDeviceGetPCIBusId(_BUS_ID_CHARACTERS, 0)
+    return address.split(b"\0")[0].decode() if error == cudart.cudaError_t.cudaSuccess else ""
 
 
 def parse_driver_version(text: str) -> str:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, bundles, data, deploy, exporting, inference, runs, training, tuning
+from vegrt.commands import artifacts, bundles, data, deploy, exporting, inference, measuring, runs, training, tuning
 from vegrt.errors import VegrtError
 
 
@@ -50,7 +50,8 @@ for _command in (
     exporting.export,
     exporting.calibrate,
     artifacts.evaluate,
-    artifacts.bench,
+    measuring.bench,
+    measuring.compare,
     inference.infer,
     artifacts.report,
     artifacts.verify,

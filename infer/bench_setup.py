@@ -1,0 +1,105 @@
+"""What all benchmarks share: the conditions that they state, and candidates opened and ready to be timed."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle import Bundle
+from vegrt.errors import VegrtError
+from vegrt.infer.bench_cases import Rig
+from vegrt.infer.bench_inputs import Inputs
+from vegrt.infer.memory import peak_rss_mib
+from vegrt.infer.open import Candidate, open_candidate
+from vegrt.infer.ort import available_cores
+from vegrt.infer.runner import Device
+from vegrt.progress import track
+
+WARM_UP = 3
+LARGEST_BATCH = 4096  # 600 MB of 224x224 images; more is a typing error
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which all candidates are timed.
+
+    threads: 0 for all cores allowed to us. device: of the runtimes that know both. data: photos to use, see `gather_inputs`.
+    memory: whether to measure each candidate's peak memory, in a process of its own.
+    """
+
+    threads: int = 0
+    device: Device = "cpu"
+    data: Path | None = None
+    memory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner; peak_rss_mib: None if unknown."""
+
+    rig: Rig
+    load_s: float
+    peak_rss_mib: float | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what a result file says of it beside its times."""
+        return {"device": self.rig.device, "peak_rss_mib": self.peak_rss_mib}
+
+
+def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
+    """Raise VegrtError unless there is something to time, at batch sizes that can be meant."""
+    if not chosen:
+        raise VegrtError(f"{bundle.path}: nothing to measure; export it first: vegrt export {bundle.path} --data DATA")
+    if not batch_sizes or not all(1 <= batch <= LARGEST_BATCH for batch in batch_sizes):
+        shown = ", ".join(map(str, batch_sizes))
+        raise VegrtError(f"batch sizes {shown or '(none)'}; expected numbers from 1 to {LARGEST_BATCH}, such as 1,4,16")
+
+
+def open_all(
+    bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
+) -> dict[Candidate, Opened]:
+    """Return every candidate opened. Memory is measured first, while this process is small and idle.
+
+    A runtime's library is imported before its first candidate is timed; the first one still pays for what it loads lazily.
+    """
+    peaks = {one: _peak(bundle, one, conditions, largest_batch) for one in track(chosen, "Measuring memory")}
+    opened = {}
+    for one in track(chosen, "Loading"):
+        with suppress(ImportError):  # open_candidate says what is missing
+            importlib.import_module(one.runtime)
+        start = time.perf_counter()
+        runner = open_candidate(bundle, one, device=_device(one, conditions), threads=conditions.threads)
+        load_s = time.perf_counter() - start
+        rig = Rig(runner, inputs, len(bundle.manifest.classes), largest_batch)
+        opened[one] = Opened(rig, load_s, peaks[one])
+    return opened
+
+
+def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any]:
+    """Return what a result file says of the conditions."""
+    return {
+        "threads": conditions.threads or available_cores(),
+        "images_source": inputs.source,
+        "photos_source": inputs.photos_source,
+    }
+
+
+def warm_up(rig: Rig, batch: int) -> float:
+    """Run a batch WARM_UP times; return the seconds of the fastest."""
+    return min(rig.alone(batch).run_s for _ in range(WARM_UP))
+
+
+def _device(candidate: Candidate, conditions: Conditions) -> Device:
+    return "cuda" if candidate.runtime == "tensorrt" else conditions.device
+
+
+def _peak(bundle: Bundle, candidate: Candidate, conditions: Conditions, batch: int) -> float | None:
+    if not conditions.memory:
+        return None
+    device = _device(candidate, conditions)
+    return peak_rss_mib(bundle, candidate, device=device, threads=conditions.threads, batch=batch)
