@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.bench_cases import MEASURES, Case, Lap, Measure
+from vegrt.infer.bench_cases import Case, Lap, Measure
 from vegrt.infer.bench_inputs import gather_inputs
-from vegrt.infer.bench_setup import WARM_UP, Conditions, Opened, check_request, describe_conditions, open_all, warm_up
-from vegrt.infer.bench_stats import MIN_ROUNDS, Samples, plan_rounds, summarize, takes_part
+from vegrt.infer.bench_rounds import Laps, estimate_costs, interleave
+from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, open_all
+from vegrt.infer.bench_stats import Samples, plan_rounds, summarize
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.power import watch_gpu
 from vegrt.progress import track
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 4, 16)
 BUDGET_S = 40.0
-
-Laps = dict[Case, list[Lap | None]]  # one per round; None where the case sat it out
 
 
 def bench(
@@ -38,8 +36,8 @@ def bench(
 ) -> dict[str, Any]:
     """Return the body of a benchmark result (docs/results-format.md).
 
-    Each round runs every case once, in an order that is shuffled anew; a case is a candidate, a batch size and a measure.
-    rounds: at most so many. budget_s: seconds of timed rounds; to keep to it, dear cases sit rounds out (`plan_rounds`).
+    Each round runs every case once, in an order that is shuffled anew (`interleave`); a case is a candidate, a batch size and a
+    measure. rounds: at most so many. budget_s: seconds of timed rounds; to keep to it, dear cases sit rounds out (`plan_rounds`).
     """
     check_request(bundle, chosen, batch_sizes)
     if rounds < 1:
@@ -47,11 +45,10 @@ def bench(
     conditions, largest = conditions or Conditions(), max(batch_sizes)
     inputs = gather_inputs(bundle, conditions.data, largest)
     opened = open_all(bundle, chosen, inputs, conditions, largest)
-    costs = _costs(opened, batch_sizes, inputs.decode_s)
-    laps: Laps = {case: [] for case in costs}
+    counts = plan_rounds(estimate_costs(opened, batch_sizes, inputs.decode_s), budget_s, rounds)
+    laps: Laps = {}
     with watch_gpu(any(one.rig.device == "cuda" for one in opened.values())) as gpu:
-        counts = plan_rounds(costs, budget_s, rounds)
-        for _ in track(_interleave(opened, counts, rounds, budget_s, laps), "Benchmarking", sum(counts.values())):
+        for _ in track(interleave(opened, counts, budget_s, laps), "Benchmarking", sum(counts.values())):
             pass
     rows = []
     for one in chosen:
@@ -93,36 +90,6 @@ def _medians(*points: dict[str, Any]) -> list[str]:
     return [f"{point['p50_ms']:.2f}" for point in points]
 
 
-def _costs(opened: Mapping[Candidate, Opened], batch_sizes: tuple[int, ...], decode_s: float) -> dict[Case, float]:
-    """Return about how many seconds one lap of each case takes, having warmed every runner up at every batch size."""
-    costs = {}
-    for candidate, one in opened.items():
-        for batch in dict.fromkeys(batch_sizes):
-            run_s = warm_up(one.rig, batch)
-            for measure in MEASURES:
-                costs[Case(candidate, batch, measure)] = run_s + (batch * decode_s if measure == "end_to_end" else 0.0)
-    return costs
-
-
-def _interleave(
-    opened: Mapping[Candidate, Opened], counts: Mapping[Case, int], rounds: int, budget_s: float, laps: Laps
-) -> Iterator[None]:
-    """Fill `laps` round by round, yielding after each lap. Ends early when the time is over and MIN_ROUNDS are reached."""
-    cases, shuffle, start = list(counts), np.random.default_rng(0), time.perf_counter()
-    made = dict.fromkeys(cases, 0)
-    for turn in range(rounds):
-        if time.perf_counter() - start > budget_s and min(made.values()) >= MIN_ROUNDS:
-            return
-        for number in shuffle.permutation(len(cases)):
-            case = cases[number]
-            if not takes_part(turn, counts[case], rounds):
-                laps[case].append(None)
-                continue
-            laps[case].append(opened[case.candidate].rig.time(case.measure, case.batch, turn))
-            made[case] += 1
-            yield
-
-
 def _row(bundle: Bundle, candidate: Candidate, load_s: float, seconds: Mapping[int, Samples]) -> dict[str, Any]:
     """Return a candidate's row with its times alone. seconds: per batch size."""
     points = [summarize(batch, samples) for batch, samples in seconds.items()]
@@ -147,7 +114,7 @@ def _with_photos(laps: Laps, candidate: Candidate, alone: list[dict[str, Any]]) 
 
 def _totals(laps: Laps, candidate: Candidate, measure: Measure) -> dict[int, Samples]:
     return {
-        case.batch: [lap and lap.total_s for lap in found]
+        case.batch: [lap.total_s if lap else None for lap in found]
         for case, found in laps.items()
         if (case.candidate, case.measure) == (candidate, measure)
     }

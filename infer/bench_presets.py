@@ -16,7 +16,7 @@ import numpy as np
 from vegrt.bundle import Bundle
 from vegrt.infer.bench_cases import Lap, Rig
 from vegrt.infer.bench_inputs import gather_inputs
-from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, open_all, warm_up
+from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, open_all, settle, warm_up
 from vegrt.infer.bench_stats import bootstrap_mean, summarize
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.power import watch_gpu
@@ -71,6 +71,7 @@ def bench_scenario(
     rows = []
     with watch_gpu(any(one.rig.device == "cuda" for one in opened.values())) as gpu:
         for one in track(chosen, _RULES[scenario]["name"]):
+            settle()
             points = run(opened[one].rig, batches, duration_s)
             head = {**describe(bundle, one), "load_s": opened[one].load_s, **opened[one].facts}
             rows.append(head | points | {"end_to_end": [], "stages_ms": []})
@@ -103,18 +104,19 @@ def scenario_table(body: dict[str, Any]) -> Table:
         table.add_column(heading, justify="left" if heading == "candidate" else "right")
     for row in body["candidates"]:
         (point,) = row["copies"]
-        keys = ("p90_ms", "p90_low_ms", "p90_high_ms")
-        keys = keys if single else ("images_per_s", "images_per_s_low", "images_per_s_high")
-        value, low, high = (f"{point[key]:.2f}" for key in keys)
-        cells = (str(point["batch"]), str(point["count"] * point["batch"]), value, f"{low} to {high}")
-        table.add_row(row["key"], *cells, f"{point['p50_ms']:.2f}", f"{point['p99_ms']:.2f}")
+        names = ("p90_ms", "p90_low_ms", "p90_high_ms")
+        if not single:
+            names = ("images_per_s", "images_per_s_low", "images_per_s_high")
+        value, low, high, p50, p99 = (f"{point[name]:.2f}" for name in (*names, "p50_ms", "p99_ms"))
+        images = str(point["count"] * point["batch"])
+        table.add_row(row["key"], str(point["batch"]), images, value, f"{low} to {high}", p50, p99)
     return table
 
 
-def _single_stream(rig: Rig, _: tuple[int, ...], duration_s: float) -> dict[str, Any]:
+def _single_stream(rig: Rig, _batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
     """Send one image, wait for its label, send the next, until both minima are reached."""
     warm_up(rig, 1)
-    laps, _ = _run(rig, 1, lambda done, elapsed_s: done >= MIN_QUERIES and elapsed_s >= duration_s)
+    laps, _elapsed = _run(rig, 1, lambda done, elapsed_s: done >= MIN_QUERIES and elapsed_s >= duration_s)
     return _points(1, laps)
 
 

@@ -133,10 +133,17 @@ def _thinned(samples: Samples) -> Samples:
 def _resampled_quantiles(
     values: NDArray[np.float64], quantiles: tuple[float, ...], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return (RESAMPLES, len(quantiles)): the quantiles of samples drawn from `values` with replacement."""
-    size = max(1, _CHUNK // len(values))
+    """Return (RESAMPLES, len(quantiles)): the quantiles of samples drawn from `values` with replacement.
+
+    By sorting the draws' ranks: several times faster than numpy.quantile of so many short rows, and the same.
+    """
+    ranked, count = np.sort(values), len(values)
+    size, places = max(1, _CHUNK // count), np.array(quantiles) * (count - 1)
+    below, above = np.floor(places).astype(int), np.ceil(places).astype(int)
     parts = []
     for start in range(0, RESAMPLES, size):
-        picks = generator.integers(0, len(values), (min(size, RESAMPLES - start), len(values)))
-        parts.append(np.quantile(values[picks], quantiles, axis=1).T)
+        ranks = generator.integers(0, count, (min(size, RESAMPLES - start), count), np.int32)
+        ranks.sort(axis=1)
+        low, high = ranked[ranks[:, below]], ranked[ranks[:, above]]
+        parts.append(low + (high - low) * (places - below))
     return np.concatenate(parts)

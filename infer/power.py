@@ -9,7 +9,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from vegrt.infer.gpu import first_bus_id
 
 log = logging.getLogger(__name__)
 
+QUANTITIES = ("power_w", "clock_mhz", "temperature_c", "memory_mib")
 _PERIOD_S = 0.05
 
 
@@ -25,6 +26,7 @@ class GpuWatch:
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml, self._handle = nvml, handle
+        self._facts = {"name": nvml.nvmlDeviceGetName(handle), "driver": nvml.nvmlSystemGetDriverVersion()}
         self._samples: dict[str, list[float]] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="nvml", daemon=True)
@@ -39,15 +41,11 @@ class GpuWatch:
         self._thread.join()
 
     def summary(self) -> dict[str, Any]:
-        """Return name and driver, and per quantity the mean and the maximum of its samples."""
-        nvml = self._nvml
-        found: dict[str, Any] = {
-            "name": nvml.nvmlDeviceGetName(self._handle),
-            "driver": nvml.nvmlSystemGetDriverVersion(),
+        """Return name and driver, and per quantity the mean and the maximum of its samples; null where there are none."""
+        taken = {
+            name: {"mean": sum(values) / len(values), "max": max(values)} for name, values in self._samples.items()
         }
-        for name, values in self._samples.items():
-            found[name] = {"mean": sum(values) / len(values), "max": max(values)}
-        return found | {"samples": max(map(len, self._samples.values()), default=0)}
+        return self._facts | {name: taken.get(name) for name in QUANTITIES}
 
     def _sample(self) -> None:
         while True:
@@ -64,20 +62,20 @@ def watch_gpu(wanted: bool) -> Iterator[GpuWatch | None]:
     if nvml is None:
         yield None
         return
-    watch = GpuWatch(nvml, _handle(nvml))
     try:
-        watch.start()
+        watch = _watch(nvml)
         try:
             yield watch
         finally:
-            watch.stop()
+            if watch:
+                watch.stop()
     finally:
         nvml.nvmlShutdown()
 
 
 def read_gpu(nvml: Any, handle: Any) -> dict[str, float]:
     """Return what the GPU reports now: power_w, clock_mhz (multiprocessors), temperature_c, memory_mib (used by everybody)."""
-    readings = {
+    readings: dict[str, Callable[[], float]] = {
         "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
         "clock_mhz": lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
         "temperature_c": lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
@@ -105,6 +103,16 @@ def _nvml() -> Any | None:
         log.warning("no power or clocks of the GPU: NVML answers %s", error)
         return None
     return nvml
+
+
+def _watch(nvml: Any) -> GpuWatch | None:
+    try:
+        watch = GpuWatch(nvml, _handle(nvml))
+    except nvml.NVMLError as error:
+        log.warning("no power or clocks of the GPU: NVML answers %s", error)
+        return None
+    watch.start()
+    return watch
 
 
 def _handle(nvml: Any) -> Any:
