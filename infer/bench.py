@@ -12,7 +12,7 @@ from vegrt.errors import VegrtError
 from vegrt.infer.bench_cases import Case, Lap, Measure
 from vegrt.infer.bench_inputs import gather_inputs
 from vegrt.infer.bench_rounds import Laps, estimate_costs, interleave
-from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, open_all
+from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, measure_memory, open_all
 from vegrt.infer.bench_stats import Samples, plan_rounds, summarize
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.power import watch_gpu
@@ -53,7 +53,9 @@ def bench(
     rows = []
     for one in chosen:
         row = _row(bundle, one, opened[one].load_s, _totals(laps, one, "batches"))
-        rows.append(row | opened[one].facts | _with_photos(laps, one, row["batches"]))
+        rows.append(row | {"device": opened[one].rig.device} | _with_photos(laps, one, row["batches"]))
+    for row, peak in zip(rows, measure_memory(bundle, opened, conditions, largest).values(), strict=True):
+        row["peak_rss_mib"] = peak
     return {
         "scenario": "interleaved",
         "rounds": len(next(iter(laps.values()))),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vegrt.infer.bench_inputs import Inputs
 from vegrt.infer.evaluate import softmax
@@ -57,6 +58,10 @@ class Rig:
         if measure == "batches":
             return self.alone(batch)
         return self.copies(batch, turn) if measure == "copies" else self.end_to_end(batch, turn)
+
+    def answers(self, batch: int) -> NDArray[np.intp]:
+        """Return the top-1 of the last `batch` images that came with copies; a view."""
+        return self._labels[:batch]
 
     def alone(self, batch: int) -> Lap:
         """Time `logits` of a batch that lies ready in memory."""

@@ -16,7 +16,16 @@ import numpy as np
 from vegrt.bundle import Bundle
 from vegrt.infer.bench_cases import Lap, Rig
 from vegrt.infer.bench_inputs import gather_inputs
-from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, open_all, settle, warm_up
+from vegrt.infer.bench_setup import (
+    WARM_UP,
+    Conditions,
+    check_request,
+    describe_conditions,
+    measure_memory,
+    open_all,
+    settle,
+    warm_up,
+)
 from vegrt.infer.bench_stats import bootstrap_mean, summarize
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.power import watch_gpu
@@ -73,8 +82,10 @@ def bench_scenario(
         for one in track(chosen, _RULES[scenario]["name"]):
             settle()
             points = run(opened[one].rig, batches, duration_s)
-            head = {**describe(bundle, one), "load_s": opened[one].load_s, **opened[one].facts}
+            head = describe(bundle, one) | {"load_s": opened[one].load_s, "device": opened[one].rig.device}
             rows.append(head | points | {"end_to_end": [], "stages_ms": []})
+    for row, peak in zip(rows, measure_memory(bundle, opened, conditions, max(batches)).values(), strict=True):
+        row["peak_rss_mib"] = peak
     limits = {"min_duration_s": duration_s, "mlperf_min_duration_s": 600}
     return {
         "scenario": scenario,

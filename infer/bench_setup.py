@@ -41,16 +41,10 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner; peak_rss_mib: None if unknown."""
+    """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner."""
 
     rig: Rig
     load_s: float
-    peak_rss_mib: float | None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Return what a result file says of it beside its times."""
-        return {"device": self.rig.device, "peak_rss_mib": self.peak_rss_mib}
 
 
 def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
@@ -65,11 +59,10 @@ def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[in
 def open_all(
     bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
 ) -> dict[Candidate, Opened]:
-    """Return every candidate opened. Memory is measured first, while this process is small and idle.
+    """Return every candidate opened.
 
     A runtime's library is imported before its first candidate is timed; the first one still pays for what it loads lazily.
     """
-    peaks = {one: _peak(bundle, one, conditions, largest_batch) for one in track(chosen, "Measuring memory")}
     opened = {}
     for one in track(chosen, "Loading"):
         with suppress(ImportError):  # open_candidate says what is missing
@@ -78,8 +71,22 @@ def open_all(
         runner = open_candidate(bundle, one, device=_device(one, conditions), threads=conditions.threads)
         load_s = time.perf_counter() - start
         rig = Rig(runner, inputs, len(bundle.manifest.classes), largest_batch)
-        opened[one] = Opened(rig, load_s, peaks[one])
+        opened[one] = Opened(rig, load_s)
     return opened
+
+
+def measure_memory(
+    bundle: Bundle, opened: dict[Candidate, Opened], conditions: Conditions, largest_batch: int
+) -> dict[Candidate, float | None]:
+    """Return each candidate's peak memory in MiB, None if it is unknown or not wanted. Empties `opened`: memory is scarce."""
+    chosen = list(opened)
+    opened.clear()
+    if not conditions.memory:
+        return dict.fromkeys(chosen)
+    return {
+        one: peak_rss_mib(bundle, one, device=_device(one, conditions), threads=conditions.threads, batch=largest_batch)
+        for one in track(chosen, "Measuring memory")
+    }
 
 
 def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any]:
@@ -111,10 +118,3 @@ def settle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float]
 
 def _device(candidate: Candidate, conditions: Conditions) -> Device:
     return "cuda" if candidate.runtime == "tensorrt" else conditions.device
-
-
-def _peak(bundle: Bundle, candidate: Candidate, conditions: Conditions, batch: int) -> float | None:
-    if not conditions.memory:
-        return None
-    device = _device(candidate, conditions)
-    return peak_rss_mib(bundle, candidate, device=device, threads=conditions.threads, batch=batch)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio with its 95 % interval. paired: whether rounds of the same run were resampled together."""
+    """A ratio with its 95 % interval. paired: whether it is of rounds of the same run."""
 
     value: float
     low: float
@@ -77,25 +77,25 @@ def bootstrap_mean(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def ratio_of_medians(base: NDArray[np.float64], new: NDArray[np.float64], *, paired: bool) -> Ratio:
-    """Return median(new) / median(base) of timings in any unit, NaN where a round was sat out.
+def ratio_of_times(base: NDArray[np.float64], new: NDArray[np.float64], *, paired: bool) -> Ratio:
+    """Return how much slower `new` is than `base`: timings in any unit, NaN where a round was sat out.
 
-    paired: both come from the same rounds of one run. Then the rounds that both took part in are resampled together, which
-    removes the drift that hit both alike; with fewer than MIN_ROUNDS of them they are treated as unpaired.
+    Unpaired: the ratio of the medians, each resampled for itself. paired: both come from the same rounds of one run; then it is
+    the median of the rounds' ratios, which knows nothing of the drift that hit both alike. With fewer than MIN_ROUNDS rounds
+    that both took part in they are treated as unpaired.
     """
-    both = ~(np.isnan(base) | np.isnan(new)) if paired else np.zeros(0, bool)
+    ratios = new / base if paired else np.zeros(0)
+    ratios = ratios[~np.isnan(ratios)]
     generator = np.random.default_rng(0)
-    if paired := bool(both.sum() >= MIN_ROUNDS):
-        base, new = base[both], new[both]
-        picks = generator.integers(0, len(base), (RESAMPLES, len(base)))
-        ratios = np.median(new[picks], axis=1) / np.median(base[picks], axis=1)
+    if len(ratios) >= MIN_ROUNDS:
+        value, drawn = np.median(ratios), _resampled_quantiles(ratios, (0.5,), generator)
     else:
         base, new = base[~np.isnan(base)], new[~np.isnan(new)]
-        drawn = (_resampled_quantiles(values, (0.5,), generator)[:, 0] for values in (base, new))
-        below = next(drawn)
-        ratios = next(drawn) / below
-    low, high = np.quantile(ratios, _TAILS)
-    return Ratio(float(np.median(new) / np.median(base)), float(low), float(high), paired)
+        value = np.median(new) / np.median(base)
+        below, above = (_resampled_quantiles(values, (0.5,), generator) for values in (base, new))
+        drawn = above / below
+    low, high = np.quantile(drawn, _TAILS)
+    return Ratio(float(value), float(low), float(high), len(ratios) >= MIN_ROUNDS)
 
 
 def plan_rounds(costs_s: Mapping[T, float], budget_s: float, rounds: int) -> dict[T, int]:

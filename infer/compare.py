@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vegrt.errors import VegrtError
 from vegrt.infer.bench_cases import Measure
-from vegrt.infer.bench_stats import Ratio, ratio_of_medians
+from vegrt.infer.bench_stats import Ratio, ratio_of_times
 from vegrt.infer.compare_files import Result, Timing, differences, read_bench
 from vegrt.infer.statistics import CONFIDENCE, Interval, Verdict, judge
 
@@ -122,7 +122,7 @@ def _pair(base: Result, new: Result, cases: list[dict[str, Any]]) -> dict[str, A
 
 
 def _case(base: Timing, new: Timing, limit: float | None, *, paired: bool) -> dict[str, Any]:
-    ratio = ratio_of_medians(base.samples_ms, new.samples_ms, paired=paired)
+    ratio = ratio_of_times(base.samples_ms, new.samples_ms, paired=paired)
     return {
         "key": new.key,
         "base_key": base.key,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from vegrt.infer.bench_stats import (
     bootstrap,
     bootstrap_mean,
     plan_rounds,
-    ratio_of_medians,
+    ratio_of_times,
     summarize,
     takes_part,
 )
@@ -29,33 +31,34 @@ def timings(seed: int, count: int = 30, median: float = 1.0) -> NDArray[np.float
 def test_intervals_are_those_of_scipy() -> None:
     from scipy import stats
 
-    values = timings(0, 60)
+    values = timings(0, 200)
     low, high = bootstrap(values)
     for index, quantile in enumerate((0.5, 0.9)):
         expected = stats.bootstrap(
             (values,),
             lambda sample, axis, q=quantile: np.quantile(sample, q, axis=axis),
-            n_resamples=4000,
+            n_resamples=2000,
             method="percentile",
             rng=np.random.default_rng(1),
         ).confidence_interval
         assert low[index] == pytest.approx(expected.low, rel=0.02)
         assert high[index] == pytest.approx(expected.high, rel=0.02)
-    expected = stats.bootstrap((values,), np.mean, n_resamples=8000, method="percentile", rng=2).confidence_interval
+    expected = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=2).confidence_interval
     assert bootstrap_mean(values) == pytest.approx((expected.low, expected.high), rel=0.01)
 
 
 def test_intervals_cover_what_they_estimate() -> None:
-    """Of 300 runs of 30 rounds, 95 % hold the true median, and the true ratio of two; 3.3 standard errors either way."""
-    medians = ratios = 0
+    """Of 300 runs of 30 rounds, 95 % hold the true median, and the true ratio of two, however paired; 3.3 standard errors."""
+    medians, ratios = 0, np.zeros(2)
     for seed in range(300):
         base, new = timings(seed), timings(seed + 10_000, median=1.1)
         low, high = bootstrap(base)
         medians += bool(low[0] <= 1.0 <= high[0])
-        ratio = ratio_of_medians(base, new, paired=False)
-        ratios += ratio.low <= 1.1 <= ratio.high
+        ratios += [
+            one.low <= 1.1 <= one.high for one in (ratio_of_times(base, new, paired=paired) for paired in (False, True))
+        ]
     assert 0.908 <= medians / 300 <= 0.992
-    assert 0.908 <= ratios / 300 <= 0.992
+    assert ((ratios >= 0.908 * 300) & (ratios <= 0.992 * 300)).all()
 
 
 def test_a_point_of_known_timings() -> None:
@@ -92,21 +95,22 @@ def test_a_long_run_is_kept_in_part_and_figured_in_full() -> None:
 def test_pairs_of_rounds_take_the_drift_out() -> None:
     drift = np.linspace(1, 3, 30)
     base, new = drift * timings(2) ** 0.05, 1.2 * drift * timings(3) ** 0.05
-    paired, unpaired = (ratio_of_medians(base, new, paired=wanted) for wanted in (True, False))
+    paired, unpaired = (ratio_of_times(base, new, paired=wanted) for wanted in (True, False))
     assert (paired.paired, unpaired.paired) == (True, False)
     assert 1.15 < paired.low <= 1.2 <= paired.high < 1.25
     assert unpaired.low < 1.0
     assert unpaired.high > 1.4
-    assert paired.value == unpaired.value == pytest.approx(np.median(new) / np.median(base))
+    assert unpaired.value == pytest.approx(np.median(new) / np.median(base))
+    assert paired.value == pytest.approx(np.median(new / base))
 
 
 def test_only_rounds_that_both_took_part_in_are_paired() -> None:
     base, new = np.array([1.0, 9.0] * 6), np.full(12, np.nan)
     new[::2] = 2.0
-    assert ratio_of_medians(base, new, paired=True) == ratio_of_medians(base[::2], new[::2], paired=True)
-    assert ratio_of_medians(base, new, paired=True).value == 2.0
+    assert ratio_of_times(base, new, paired=True) == ratio_of_times(base[::2], new[::2], paired=True)
+    assert ratio_of_times(base, new, paired=True).value == 2.0
     new[: 2 * (7 - MIN_ROUNDS)] = np.nan
-    assert not ratio_of_medians(base, new, paired=True).paired
+    assert not ratio_of_times(base, new, paired=True).paired
 
 
 @given(costs=COSTS, budget=st.floats(0, 100), rounds=st.integers(1, 60))
@@ -117,7 +121,8 @@ def test_a_plan_keeps_to_the_budget_and_to_its_bounds(costs: dict[int, float], b
     assert all(least <= count <= rounds for count in counts.values())
     spent = sum(costs[case] * count for case, count in counts.items())
     assert spent <= budget + least * sum(costs.values()) + 1e-6
-    assert [counts[case] for case in sorted(costs, key=costs.__getitem__)] == sorted(counts.values(), reverse=True)
+    ranked = [counts[case] for case in sorted(costs, key=costs.__getitem__)]
+    assert all(cheap >= dear - 1 for cheap, dear in itertools.pairwise(ranked))  # 1: what rounding down left over
     if all(count > least for count in counts.values()):
         assert spent <= budget + 1e-6
 
