@@ -61,7 +61,7 @@ def first_bus_id() -> str:
     except ImportError:
         return ""
     error, address = cudart.cudaDeviceGetPCIBusId(_BUS_ID_CHARACTERS, 0)
-    return address.split(b"\0")[0].decode() if error == cudart.cudaError_t.cudaSuccess else ""
+    return _c_string(address) if error == cudart.cudaError_t.cudaSuccess else ""
 
 
 def parse_driver_version(text: str) -> str:
@@ -80,6 +80,10 @@ def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
         Gpu(name, capability if capability[0].isdigit() else "", int(memory) if memory.isdigit() else 0)
         for name, capability, memory in (row for row in rows if len(row) == 3 and all(row))
     )
+
+
+def _c_string(value: bytes) -> str:
+    return value.split(b"\0")[0].decode()
 
 
 def _ask_cuda(driver: str) -> GpuProbe:
