@@ -17,6 +17,7 @@ _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 # One of them exists wherever CUDA can answer: a PC or server, a Jetson, WSL.
 _DEVICE_FILES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
 _SMI_TIMEOUT_S = 10  # a wedged driver makes nvidia-smi hang
+_BUS_ID_CHARACTERS = 20  # CUDA asks for at least 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,16 @@ def has_gpu() -> bool:
     return any(Path(name).exists() for name in _DEVICE_FILES) and bool(probe_gpus().gpus)
 
 
+def first_bus_id() -> str:
+    """Return the PCI bus address of CUDA's first device, as "0000:01:00.0"; empty without a GPU or cuda-bindings."""
+    try:
+        cudart = importlib.import_module("cuda.bindings.runtime")
+    except ImportError:
+        return ""
+    error, address = cudart.cudaDeviceGetPCIBusId(_BUS_ID_CHARACTERS, 0)
+    return _c_string(address) if error == cudart.cudaError_t.cudaSuccess else ""
+
+
 def parse_driver_version(text: str) -> str:
     """Return the version in a /proc/driver/nvidia/version, or an empty string."""
     found = re.search(r"NVRM version:.*?\s(\d+\.[\d.]+)\s", text)
@@ -76,6 +87,10 @@ def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
         Gpu(name, capability if capability[0].isdigit() else "", int(memory) if memory.isdigit() else 0)
         for name, capability, memory in (row for row in rows if len(row) == 3 and all(row))
     )
+
+
+def _c_string(value: bytes) -> str:
+    return value.split(b"\0")[0].decode()
 
 
 def _ask_cuda(driver: str) -> GpuProbe:

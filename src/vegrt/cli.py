@@ -15,7 +15,19 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, bundles, data, deploy, exporting, inference, runs, serving, training, tuning
+from vegrt.commands import (
+    artifacts,
+    bundles,
+    data,
+    deploy,
+    exporting,
+    inference,
+    measuring,
+    runs,
+    serving,
+    training,
+    tuning,
+)
 from vegrt.errors import VegrtError
 
 
@@ -50,7 +62,8 @@ for _command in (
     exporting.export,
     exporting.calibrate,
     artifacts.evaluate,
-    artifacts.bench,
+    measuring.bench,
+    measuring.compare,
     inference.infer,
     serving.serve,
     artifacts.report,

@@ -1,4 +1,4 @@
-"""vegrt evaluate, bench, report and verify: what happens to an exported bundle."""
+"""vegrt evaluate, report and verify: what happens to an exported bundle."""
 
 from __future__ import annotations
 
@@ -48,28 +48,6 @@ def evaluate(
     path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
-
-
-def bench(
-    bundle: BundleArgument,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; each gives one timing per case.")] = 30,
-    runtime: RuntimeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Time every variant and runtime here.
-
-    Latency of one image and throughput of a batch, from memory, in interleaved rounds.
-    """
-    from vegrt.bundle import open_bundle
-    from vegrt.infer.bench import bench as run_bench
-    from vegrt.infer.bench import bench_table
-    from vegrt.infer.open import candidates
-    from vegrt.infer.results import save_result
-
-    opened = open_bundle(bundle)
-    body = run_bench(opened, candidates(opened, runtime), rounds=rounds)
-    path = save_result(opened, f"bench{_only(runtime)}", body)
-    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(bench_table(body), False)
 
 
 def report(

@@ -1,0 +1,120 @@
+"""What all benchmarks share: the conditions that they state, and candidates opened and ready to be timed."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle import Bundle
+from vegrt.errors import VegrtError
+from vegrt.infer.bench_cases import Rig
+from vegrt.infer.bench_inputs import Inputs
+from vegrt.infer.memory import peak_rss_mib
+from vegrt.infer.open import Candidate, open_candidate
+from vegrt.infer.ort import available_cores
+from vegrt.infer.runner import Device
+from vegrt.progress import track
+
+WARM_UP = 3
+NAP_S, NAPS = 0.01, 50
+LARGEST_BATCH = 4096  # 600 MB of 224x224 images; more is a typing error
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which all candidates are timed.
+
+    threads: 0 for all cores allowed to us. device: of the runtimes that know both. data: photos to use, see `gather_inputs`.
+    memory: whether to measure each candidate's peak memory, in a process of its own.
+    """
+
+    threads: int = 0
+    device: Device = "cpu"
+    data: Path | None = None
+    memory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner."""
+
+    rig: Rig
+    load_s: float
+
+
+def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
+    """Raise VegrtError unless there is something to time, at batch sizes that can be meant."""
+    if not chosen:
+        raise VegrtError(f"{bundle.path}: nothing to measure; export it first: vegrt export {bundle.path} --data DATA")
+    if not batch_sizes or not all(1 <= batch <= LARGEST_BATCH for batch in batch_sizes):
+        shown = ", ".join(map(str, batch_sizes))
+        raise VegrtError(f"batch sizes {shown or '(none)'}; expected numbers from 1 to {LARGEST_BATCH}, such as 1,4,16")
+
+
+def open_all(
+    bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
+) -> dict[Candidate, Opened]:
+    """Return every candidate opened.
+
+    A runtime's library is imported before its first candidate is timed; the first one still pays for what it loads lazily.
+    """
+    opened = {}
+    for one in track(chosen, "Loading"):
+        with suppress(ImportError):  # open_candidate says what is missing
+            importlib.import_module(one.runtime)
+        start = time.perf_counter()
+        runner = open_candidate(bundle, one, device=_device(one, conditions), threads=conditions.threads)
+        load_s = time.perf_counter() - start
+        rig = Rig(runner, inputs, len(bundle.manifest.classes), largest_batch)
+        opened[one] = Opened(rig, load_s)
+    return opened
+
+
+def measure_memory(
+    bundle: Bundle, opened: dict[Candidate, Opened], conditions: Conditions, largest_batch: int
+) -> dict[Candidate, float | None]:
+    """Return each candidate's peak memory in MiB, None if it is unknown or not wanted. Empties `opened`: memory is scarce."""
+    chosen = list(opened)
+    opened.clear()
+    if not conditions.memory:
+        return dict.fromkeys(chosen)
+    return {
+        one: peak_rss_mib(bundle, one, device=_device(one, conditions), threads=conditions.threads, batch=largest_batch)
+        for one in track(chosen, "Measuring memory")
+    }
+
+
+def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any]:
+    """Return what a result file says of the conditions."""
+    return {
+        "threads": conditions.threads or available_cores(),
+        "images_source": inputs.source,
+        "photos_source": inputs.photos_source,
+    }
+
+
+def warm_up(rig: Rig, batch: int) -> float:
+    """Run a batch WARM_UP times; return the seconds of the fastest."""
+    return min(rig.alone(batch).run_s for _ in range(WARM_UP))
+
+
+def settle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float], None] = time.sleep) -> None:
+    """Return when the threads of this process have gone to sleep, or after NAPS.
+
+    Those of ONNX Runtime spin after a run, in the hope of the next: 46 ms of CPU time on two cores (1.32), which whoever is timed
+    next would lack.
+    """
+    for _ in range(NAPS):
+        before = cpu_s()
+        nap(NAP_S)
+        if cpu_s() - before < NAP_S / 10:
+            return
+
+
+def _device(candidate: Candidate, conditions: Conditions) -> Device:
+    return "cuda" if candidate.runtime == "tensorrt" else conditions.device
