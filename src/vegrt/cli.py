@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt import __version__
-from vegrt.commands import artifacts, bundles, data, deploy, exporting, inference, runs, training, tuning
+from vegrt.commands import artifacts, bundles, data, deploy, exporting, inference, reporting, runs, training, tuning
 from vegrt.errors import VegrtError
 
 
@@ -52,7 +52,7 @@ for _command in (
     artifacts.evaluate,
     artifacts.bench,
     inference.infer,
-    artifacts.report,
+    reporting.report,
     artifacts.verify,
     inference.doctor,
 ):

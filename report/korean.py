@@ -1,0 +1,1 @@
+KOREAN: dict[str, str] = {}
