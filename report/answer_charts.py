@@ -87,7 +87,9 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
     y = alt.Y("accuracy:Q", title=say("answers that are right"), scale=unit, axis=alt.Axis(format=".0%"))
     titles = {"confidence": say("mean probability"), "accuracy": say("answers that are right"), "photos": say("photos")}
     bars = (
-        chart_of(data).mark_bar(color=BLUE, opacity=0.35).encode(x=x, x2="high:Q", y=y, tooltip=tooltips(data, titles))
+        chart_of(data)
+        .mark_rect(color=BLUE, opacity=0.3)
+        .encode(x=x, x2="high:Q", y=y, y2=alt.datum(0), tooltip=tooltips(data, titles))
     )
     ideal = chart_of([{"low": 0, "accuracy": 0}, {"low": 1, "accuracy": 1}]).mark_line(
         strokeDash=[4, 4], strokeWidth=1.2, color=INK, opacity=0.6

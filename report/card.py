@@ -20,12 +20,13 @@ from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.language import Language, say, speaking
 from vegrt.report.page import made_by
-from vegrt.report.provenance import artifacts, commands
+from vegrt.report.provenance import artifacts, commands, methods_text
 from vegrt.report.summary import HEADS, NONE, rows
 from vegrt.report.verdict import Conclusion, conclude
 from vegrt.report.write import Sources, facts_of
 
 _HASH_DIGITS = 64
+_EXTRAS = {"openvino": "openvino", "tensorrt": "tensorrt"}  # the runtime's pip extra, where it is not cpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def card(facts: Facts, claims: Claims) -> str:
     """Return the whole card."""
     conclusion = conclude(facts, rows(facts))
     title = f"# {markdown.escape(facts.bundle.manifest.name)}"
-    said = markdown.body(_sections(facts, conclusion), lambda _: None)
+    said = markdown.body(_sections(facts, conclusion), lambda _: None, level=2)
     head = header(facts, license=claims.license, dataset=claims.dataset)
     parts = [head, title, markdown.escape(_summary(facts)), said, markdown.escape(made_by(say("result files")))]
     return "\n\n".join(parts) + "\n"
@@ -109,8 +110,10 @@ def _use(facts: Facts) -> Section:
 def _how_to_run(facts: Facts, conclusion: Conclusion) -> str:
     chosen = conclusion.chosen
     fast = chosen is not None and conclusion.outcome == "PASS"
+    extra = _EXTRAS.get(chosen.runtime, "cpu") if chosen is not None and fast else "cpu"
     flags = f" --variant {chosen.variant} --runtime {chosen.runtime}" if chosen is not None and fast else ""
-    return f"pip install 'vegrt[cpu]'\nvegrt infer images/ --model {_place(facts)}{flags}\nvegrt verify {_place(facts)}"
+    place = _place(facts)
+    return f"pip install 'vegrt[{extra}]'\nvegrt verify {place}\nvegrt infer images/ --model {place}{flags}"
 
 
 def _evaluation(facts: Facts, conclusion: Conclusion) -> Section:
@@ -177,16 +180,13 @@ def _quantization(facts: Facts) -> Section | None:
         (str(variant), f"{value:.1%}", ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
         for variant, value in share.items()
     ]
-    chosen = "; ".join(
-        say("{encoding} activations: {method}", encoding=encoding, method=method)
-        for encoding, method in found.get("method", {}).items()
-    )
+    chosen = methods_text(found)
     heads = (say("variant"), say("convolution work in 8 bits"), say("layers in float"))
     return section(
         "quantization",
         say("Quantization"),
         Text(text),
-        Text(f"{chosen}.") if chosen else None,
+        Text(chosen) if chosen else None,
         table(say("What is in 8 bits"), heads, lines),
     )
 

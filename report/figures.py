@@ -7,6 +7,7 @@ from typing import Any
 
 from vegrt.report import answer_charts, making_charts, speed_charts
 from vegrt.report.answer_charts import MAX_CLASSES_DRAWN
+from vegrt.report.answers import CLEAN, corruption_words
 from vegrt.report.blocks import Chart, Spec
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
@@ -14,7 +15,6 @@ from vegrt.report.summary import Row, rows_with
 
 _MAX_PANELS = 6
 _NARROW_PX = 288
-_MAX_STAGE_BATCHES = 2
 
 
 def bundle_charts(facts: Facts, chosen: Row | None) -> dict[str, Chart]:
@@ -69,13 +69,21 @@ def throughput(facts: Facts) -> Chart | None:
 
 
 def stage_times(facts: Facts) -> Chart | None:
-    """Return where the time from a JPEG to a label goes, a panel for one photo and one for the largest batch."""
-    batches = sorted({point["batch"] for row in facts.measured() for point in row.get("stages_ms") or ()})
-    shown = list(dict.fromkeys((batches[:1] + batches[-1:])[:_MAX_STAGE_BATCHES]))
+    """Return where the time from a JPEG to a label goes, a panel for one photo at a time and one for the largest batches."""
+    staged = [(row, points) for row in facts.measured() if (points := row.get("stages_ms"))]
+    one = [(row, point) for row, points in staged for point in points if point["batch"] == 1]
+    many = [(row, max(points, key=lambda point: int(point["batch"]))) for row, points in staged]
+    many = [(row, point) for row, point in many if point["batch"] > 1]
+    titled = ((one, say("one photo at a time")), (many, say("each candidate's best batch")))
     panels = [
-        speed_charts.stage_times(facts.measured(), batch, title=say("batch of {batch}", batch=batch)) for batch in shown
+        speed_charts.stage_times([row for row, _ in found], [point for _, point in found], title=title)
+        for found, title in titled
+        if found
     ]
-    caption = say("From the JPEG file to the label: decode it, prepare the batch, run the network, read the answer.")
+    caption = say(
+        "From the JPEG file to the label: decode it, prepare the batch, run the network, read the answer. Medians of each, so "
+        "that they need not add up to the whole's."
+    )
     return _chart("stage-times", panels, say("Where the time goes, by candidate"), caption)
 
 
@@ -149,16 +157,14 @@ def robustness(facts: Facts, chosen: Row | None) -> Chart | None:
     keys = list(dict.fromkeys(row["candidate"] for row in rows))
     if chosen and chosen.key in keys and len(keys) > 2:
         keys = list(dict.fromkeys((keys[0], chosen.key)))
-    lowest = 100 * min(row["top1"]["low"] for row in rows if row["candidate"] in keys)
-    panels = [
-        answer_charts.robustness(
-            [row for row in rows if row["corruption"] == corruption and row["candidate"] in keys],
-            keys,
-            lowest=5 * (lowest // 5),
-            title=str(corruption),
-        )
-        for corruption in dict.fromkeys(row["corruption"] for row in rows)
-    ]
+    shown = [row for row in rows if row["candidate"] in keys]
+    clean = [row for row in shown if row["level"] == 0]
+    lowest = 5 * (100 * min(row["top1"]["low"] for row in shown) // 5)
+    panels = []
+    for corruption in dict.fromkeys(row["corruption"] for row in shown if row["level"] > 0):
+        own = [row for row in shown if row["corruption"] == corruption and row["level"] > 0]
+        start = [row for row in clean if row["corruption"] in (corruption, CLEAN)]
+        panels.append(answer_charts.robustness(start + own, keys, lowest=lowest, title=corruption_words(corruption)))
     caption = say("Does quantization cost more when the photo is bad? Bands: intervals of top-1.")
     return _chart("robustness", panels, say("Top-1 accuracy against the strength of a corruption"), caption, _NARROW_PX)
 

@@ -19,9 +19,9 @@ def verdict(name: str, conclusion: Conclusion) -> str:
     return f"## {escape(f'{name}: {conclusion.headline}')}\n\n**{escape(badge)}**\n\n{sentences}"
 
 
-def body(sections: Sequence[Section], link: Link) -> str:
-    """Return the sections; a chart without a picture is left out."""
-    return "\n\n".join(filter(None, (_section(one, link) for one in sections)))
+def body(sections: Sequence[Section], link: Link, *, level: int = 3) -> str:
+    """Return the sections under headings of this level; a chart without a picture is left out."""
+    return "\n\n".join(filter(None, (_section(one, link, level) for one in sections)))
 
 
 def escape(text: str) -> str:
@@ -37,9 +37,9 @@ def tabled(table: Table) -> str:
     return f"**{escape(table.caption)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _section(section: Section, link: Link) -> str:
+def _section(section: Section, link: Link, level: int) -> str:
     parts = list(filter(None, (_block(block, link) for block in section.blocks)))
-    return "\n\n".join([f"### {escape(section.title)}", *parts]) if parts else ""
+    return "\n\n".join([f"{'#' * level} {escape(section.title)}", *parts]) if parts else ""
 
 
 def _block(block: Block, link: Link) -> str:

@@ -41,17 +41,19 @@ def picture(chart: Chart, subject: str) -> Spec:
     config = chart.panels[0]["config"] | {"background": "white"}
     common: dict[str, Any] = {"$schema": chart.panels[0]["$schema"], "config": config, "padding": 16}
     if len(chart.panels) == 1:
-        panel = _fixed(chart.panels[0], _ALONE_PX)
+        panel = _fixed(chart.panels[0], _ALONE_PX) | {"datasets": chart.panels[0].get("datasets", {})}
         if "title" in panel:
             title["subtitle"] = panel.pop("title")
         return panel | common | {"title": title}
     small = len(chart.panels) >= _SMALL_FROM
     panels = [_fixed(panel, _SMALL_PX if small else _PANEL_PX) for panel in chart.panels]
-    apart = {name: "independent" for name in ("color", "shape", "opacity", "size")}
-    whole = {"concat": panels, "columns": 3 if small else 2, "spacing": 28, "resolve": {"scale": apart}}
+    apart = dict.fromkeys(("color", "shape", "opacity", "size"), "independent")
+    data = {name: rows for panel in chart.panels for name, rows in panel.get("datasets", {}).items()}
+    whole: dict[str, Any] = {"datasets": data} if data else {}
+    whole |= {"concat": panels, "columns": 3 if small else 2, "spacing": 28, "resolve": {"scale": apart}}
     return common | whole | {"title": title}
 
 
 def _fixed(panel: Spec, width_px: int) -> Spec:
-    kept = {name: value for name, value in panel.items() if name not in ("config", "autosize", "$schema")}
+    kept = {name: value for name, value in panel.items() if name not in ("config", "autosize", "$schema", "datasets")}
     return kept | {"width": width_px}

@@ -19,9 +19,7 @@ def calibration(facts: Facts, drawn: dict[str, Chart]) -> Section | None:
     if not found:
         return None
     chosen = {str(encoding): str(method) for encoding, method in dict(found.get("method", {})).items()}
-    text = "; ".join(
-        say("{encoding} activations: {method}", encoding=encoding, method=method) for encoding, method in chosen.items()
-    )
+    text = methods_text(found)
     counts = say(
         "Ranges from {images} validation photos, judged on {others} others.",
         images=f"{found.get('images', 0):,}",
@@ -33,12 +31,21 @@ def calibration(facts: Facts, drawn: dict[str, Chart]) -> Section | None:
     return section(
         "calibration",
         say("Calibration"),
-        Text(f"{text}. {counts}" if text else counts),
+        Text(f"{text} {counts}" if text else counts),
         charts(drawn.get("tournament"), drawn.get("sensitivity")),
         tournament,
         *_mixed(found),
         _curve(facts),
     )
+
+
+def methods_text(found: dict[str, Any]) -> str:
+    """Return which range method each encoding has. found: a manifest's calibration."""
+    methods = dict(found.get("method", {}))
+    named = [
+        say("{method} for {encoding} activations", method=one, encoding=encoding) for encoding, one in methods.items()
+    ]
+    return say("Range method: {methods}.", methods=", ".join(named)) if named else ""
 
 
 def _mixed(found: dict[str, Any]) -> list[Table | None]:

@@ -84,23 +84,24 @@ def throughput(measured: Sequence[Mapping[str, Any]], *, title: str = "") -> Spe
     return finish(*layers, title=title)
 
 
-def stage_times(measured: Sequence[Mapping[str, Any]], batch: int, *, title: str = "") -> Spec:
-    """Return where the time of a batch of this size goes, as one stacked bar for each candidate."""
+def stage_times(measured: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
+    """Return where the time of one photo goes, as one stacked bar for each candidate.
+
+    points: of each of `measured`, the batch size and its stages in milliseconds per photo.
+    """
     words = {"decode": say("decode"), "prepare": say("prepare"), "run": say("run"), "post": say("post-process")}
     data = [
-        {"key": row["key"], "stage": words[stage], "order": order, "ms": float(point[stage])}
-        for row in measured
-        for point in row.get("stages_ms", ())
-        if point["batch"] == batch
+        {"key": row["key"], "stage": words[stage], "order": order, "ms": float(point[stage]), "batch": point["batch"]}
+        for row, point in zip(measured, points, strict=True)
         for order, stage in enumerate(STAGES)
     ]
     keys = list(dict.fromkeys(row["key"] for row in data))
-    titles = {"key": say("candidate"), "stage": say("stage"), "ms": say("ms")}
+    titles = {"key": say("candidate"), "stage": say("stage"), "ms": say("ms"), "batch": say("batch size, photos")}
     bars = (
         chart_of(data)
         .mark_bar()
         .encode(
-            x=alt.X("ms:Q", title=say("milliseconds, sum of the stages' medians"), stack=True),
+            x=alt.X("ms:Q", title=say("milliseconds per photo"), stack=True),
             y=alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=150)),
             color=series_colour("stage", [words[stage] for stage in STAGES]),
             order="order:O",

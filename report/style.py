@@ -46,12 +46,14 @@ thead th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 tbody th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 td.text { min-width: 8rem; }
+td.short { min-width: 0; white-space: nowrap; }
+.scroll th:first-child { position: sticky; left: 0; background: var(--paper); }
 code, pre, .key { font-family: ui-monospace, monospace; font-size: .88em; }
 pre { background: var(--card); border-radius: .3rem; padding: 1rem; overflow-x: auto; line-height: 1.7; }
 figure { margin: 0; }
 .charts { display: grid; gap: 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 .charts > *, .panels > * { min-width: 0; }
-.charts + *, .chart + * { margin-top: 1.4rem; }
+section > .charts + *, section > .chart + * { margin-top: 1.4rem; }
 .panels { display: grid; gap: 1.2rem 2rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--panel)), 1fr)); }
 .plot { width: 100%; display: block; }
 .plot svg { max-width: 100%; height: auto; display: block; }

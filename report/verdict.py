@@ -68,12 +68,13 @@ def reason(facts: Facts, row: Row) -> str:
     if row.verdict == "PASS":
         return say("{span}: all below the margin of {margin} points", span=span, margin=margin)
     if row.verdict == "FAIL":
-        return say("{span}: all above the margin of {margin} points", span=span, margin=margin)
+        _, _, cause = row.reason.partition("; ")
+        text = say("{span}: all above the margin of {margin} points", span=span, margin=margin)
+        return f"{text}; {cause}" if cause else text
     text = say("{span}: the margin of {margin} points lies within", span=span, margin=margin)
-    if row.images_to_decide is None:
-        return text
-    more = say("at these rates about {images} images would decide", images=f"{row.images_to_decide:,}")
-    return f"{text}; {more}"
+    if row.images_to_decide is not None:
+        return f"{text}; {say('at these rates about {images} images would decide', images=f'{row.images_to_decide:,}')}"
+    return f"{text}; {say('more images alone would hardly decide')}" if "hardly" in row.reason else text
 
 
 def name_of(row: Row) -> str:
