@@ -83,8 +83,10 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
         if one["count"]
     ]
     unit = alt.Scale(domain=[0, 1])
-    x = alt.X("low:Q", title=say("probability given to the answer"), scale=unit, axis=alt.Axis(format=".0%"))
-    y = alt.Y("accuracy:Q", title=say("answers that are right"), scale=unit, axis=alt.Axis(format=".0%"))
+    x = alt.X(
+        "low:Q", title=say("probability given to the answer"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5)
+    )
+    y = alt.Y("accuracy:Q", title=say("answers that are right"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5))
     titles = {"confidence": say("mean probability"), "accuracy": say("answers that are right"), "photos": say("photos")}
     bars = (
         chart_of(data)

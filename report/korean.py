@@ -15,7 +15,7 @@ _VERDICT: dict[str, str] = {
     "INCONCLUSIVE": "판단 보류",
     "UNKNOWN": "미확인",
     "{variant} on {runtime}": "{runtime}의 {variant}",
-    "{name} keeps the accuracy of {reference}": "{name}: {reference}의 정확도 유지",
+    "{name} keeps the accuracy of {reference}": "{name} 모델이 {reference}의 정확도를 유지합니다",
     "No candidate is proven to keep the accuracy of {reference}": (
         "{reference}의 정확도를 유지한다고 입증된 후보가 없습니다"
     ),
@@ -48,7 +48,7 @@ _VERDICT: dict[str, str] = {
     "One photo takes it {p50} ms (median), {one}.": "사진 한 장의 처리 시간은 {p50} ms(중앙값)입니다. {one}.",
     "One photo takes it {p50} ms (median).": "사진 한 장의 처리 시간은 {p50} ms(중앙값)입니다.",
     "{ratio}× as fast as {other}": "{other} 대비 속도 {ratio}배",
-    "no faster than {other}": "{other} 대비 속도 차이 없음",
+    "no faster than {other}": "{other} 대비 빠르지 않음",
     "slower ({ratio}× the speed) than {other}": "{other}보다 느림(속도 {ratio}배)",
     "fp32 on the same runtime": "같은 런타임의 fp32",
     "Its file is {ratio} times smaller.": "파일 크기는 {ratio}분의 1입니다.",

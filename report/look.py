@@ -39,6 +39,7 @@ _CONFIG = {
     },
 }
 SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as a phone has room for
+SHORT_SERIES = alt.Legend(orient="top", title=None, columns=4)
 MARKERS = alt.Legend(orient="top", title=None, columns=4, symbolFillColor=INK, symbolStrokeColor=INK)
 
 
@@ -69,15 +70,11 @@ def variant_shape(present: set[str]) -> alt.Shape:
     return alt.Shape("variant:N", scale=scale_of(_SHAPES, present), legend=MARKERS)
 
 
-def series_colour(field: str, names: Sequence[str], *, legend: bool = True) -> alt.Color:
+def series_colour(field: str, names: Sequence[str]) -> alt.Color:
     """Return a colour for each name, in their order."""
     hues = [HUES[number % len(HUES)] for number in range(len(names))]
-    return alt.Color(
-        f"{field}:N",
-        scale=alt.Scale(domain=list(names), range=hues),
-        sort=list(names),
-        legend=SERIES if legend else None,
-    )
+    legend = SERIES if len(names) <= 3 else SHORT_SERIES
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(names), range=hues), sort=list(names), legend=legend)
 
 
 def scale_of(look: Mapping[str, str], present: set[str]) -> alt.Scale:

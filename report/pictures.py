@@ -10,12 +10,17 @@ import vl_convert
 
 from vegrt.files import replacing
 from vegrt.report.blocks import Chart, Spec
+from vegrt.report.language import present_language
 
 Kind = Literal["png", "svg"]
 
 _ALONE_PX, _PANEL_PX, _SMALL_PX = 720, 460, 300
 _SMALL_FROM = 4  # panels, and so many columns of them at most: 3
 _SCALE = 2
+_FONTS = {  # of a picture; the first that a machine has
+    "en": "system-ui, sans-serif",
+    "ko": "Noto Sans KR, Noto Sans CJK KR, Apple SD Gothic Neo, Malgun Gothic, NanumGothic, sans-serif",
+}
 
 
 def write_pictures(charts: Iterable[Chart], folder: Path, kind: Kind, *, subject: str) -> list[Path]:
@@ -38,7 +43,8 @@ def write_pictures(charts: Iterable[Chart], folder: Path, kind: Kind, *, subject
 def picture(chart: Chart, subject: str) -> Spec:
     """Return a chart's panels as one specification of fixed width on white."""
     title = {"text": f"{subject}: {chart.label}", "fontSize": 15, "anchor": "start", "offset": 12}
-    config = chart.panels[0]["config"] | {"background": "white"}
+    look = {"background": "white", "font": _FONTS[present_language()]}
+    config = chart.panels[0]["config"] | look
     common: dict[str, Any] = {"$schema": chart.panels[0]["$schema"], "config": config, "padding": 16}
     if len(chart.panels) == 1:
         panel = _fixed(chart.panels[0], _ALONE_PX) | {"datasets": chart.panels[0].get("datasets", {})}

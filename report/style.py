@@ -29,6 +29,7 @@ article + article { border-top: 2px solid var(--line); padding-top: 1.5rem; }
 section { margin-top: 2.6rem; }
 h2, p, li, td, th, figcaption, code { overflow-wrap: anywhere; }
 a { color: inherit; }
+:lang(ko) { word-break: keep-all; }
 .verdict { border-left: 5px solid var(--mark); background: var(--card); border-radius: .3rem; padding: 1.1rem 1.4rem;
   margin-top: 1rem; }
 .verdict > p:first-child { margin-top: 0; }

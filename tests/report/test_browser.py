@@ -1,8 +1,7 @@
-"""A headless Chromium driven through chromedriver's HTTP interface: what a page looks like, logs, and asks of the network."""
+"""The page in a real browser: a headless Chromium, driven through chromedriver's HTTP interface."""
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import subprocess
@@ -15,11 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
+from vegrt.bundle import Bundle
+from vegrt.report.write import Outputs, Sources, write_report
+
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-component-update", "--disable-background-networking", "--disable-sync"),
 )
 _START_S = 20
+_MISSING = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+pytestmark = pytest.mark.skipif(bool(_MISSING), reason=f"no {' and no '.join(_MISSING)} on this machine")
 
 
 @dataclass(frozen=True)
@@ -53,17 +59,6 @@ class Browser:
         """Return every address that was asked for since the last call."""
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
         return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-
-    def picture(self, file: Path) -> None:
-        """Write the whole page as PNG."""
-        shot = self.tool("Page.captureScreenshot", {"captureBeyondViewport": True})
-        file.write_bytes(base64.b64decode(shot["data"]))
-
-
-def found() -> str | None:
-    """Return what is missing for a Browser, or None."""
-    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    return f"no {' and no '.join(missing)} on this machine" if missing else None
 
 
 @contextmanager
@@ -109,3 +104,48 @@ def _call(url: str, body: Any, *, method: str = "POST") -> Any:
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         raise RuntimeError(error.read().decode()) from error
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> Path:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report([usual], Outputs(out), sources=Sources(data))
+    return out
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_asks_nothing_logs_nothing_and_fits(
+    opened: Browser, page: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    opened.look(page, width=width, scheme=scheme)
+    drawn = "return document.querySelectorAll('.plot.vega-embed svg.marks').length"
+    plots = opened.run("return document.querySelectorAll('.plot').length")
+    end = time.monotonic() + _START_S
+    while opened.run(drawn) < plots and time.monotonic() < end:
+        time.sleep(0.05)
+    assert opened.run(drawn) == plots > 11
+    assert opened.log("browser") == []
+    asked = [address for address in opened.requests() if not address.startswith("data:")]
+    assert asked == [page.as_uri()]
+    assert opened.run("return document.documentElement.scrollWidth") == width, "the page scrolls sideways"
+    paper = opened.run("return getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+    too_wide = (
+        "return [...document.querySelectorAll('.plot')].filter(one => one.scrollWidth > one.clientWidth + 1).length"
+    )
+    assert opened.run(too_wide) == 0
+
+
+def test_tab_leads_to_the_skip_link_first(opened: Browser, page: Path) -> None:
+    opened.look(page, width=390)
+    for kind in ("keyDown", "keyUp"):
+        opened.tool("Input.dispatchKeyEvent", {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9})
+    assert opened.run("return document.activeElement.getAttribute('href')") == "#content"
+    assert opened.run("return document.activeElement.getBoundingClientRect().top") >= 0
