@@ -10,29 +10,41 @@ from typing import Any
 
 import vl_convert
 
-from vegrt.report.charts import Spec
+from vegrt.report.blocks import Chart, Spec
 from vegrt.report.markup import Html, element
 
-_STATIC_WIDTH_PX = 640
+_STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a panel that stands alone, and of one among others
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
 # ast: expressions are interpreted, not compiled, so that the page needs no 'unsafe-eval' in its policy.
 _START = """
 for (const figure of document.querySelectorAll("figure.chart")) {
-  const plot = figure.querySelector(".plot");
-  const spec = JSON.parse(figure.querySelector("script").textContent);
+  const specs = JSON.parse(figure.querySelector("script").textContent);
   const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  vegaEmbed(plot, spec, {renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: {theme}});
+  figure.querySelectorAll(".plot").forEach((plot, index) => vegaEmbed(plot, specs[index],
+    {renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: {theme}}));
 }
 """
 
 
-def chart_figure(spec: Spec, label: str, caption: str) -> Html:
-    """Return the chart as a figure. label: what it shows, for those who do not see it."""
-    spec = spec | {"description": label}
-    static = vl_convert.vegalite_to_svg(spec | {"width": _STATIC_WIDTH_PX}, allowed_base_urls=[])
-    plot = element("div", Html(static), class_="plot", role="img", aria_label=label)
-    data = element("script", _json(spec), type="application/json")
-    return element("figure", plot, data, element("figcaption", caption), class_="chart")
+def chart_figure(chart: Chart) -> Html:
+    """Return the chart as a figure: its panels side by side where there is room, described for those who do not see them."""
+    alone = len(chart.panels) == 1
+    specs = [spec | {"description": _label(chart, spec)} for spec in chart.panels]
+    plots = [_plot(spec, _STATIC_WIDTH_PX if alone else _STATIC_PANEL_PX) for spec in specs]
+    width = f"--panel: {chart.panel_px}px"
+    placed = plots[0] if alone else element("div", *plots, class_="panels", style=width)
+    data = element("script", _json(specs), type="application/json")
+    return element("figure", placed, data, element("figcaption", chart.caption), class_="chart")
+
+
+def _plot(spec: Spec, width_px: int) -> Html:
+    static = vl_convert.vegalite_to_svg(spec | {"width": width_px}, allowed_base_urls=[])
+    return element("div", Html(static), class_="plot", role="img", aria_label=spec["description"])
+
+
+def _label(chart: Chart, spec: Spec) -> str:
+    title = spec.get("title")
+    return f"{chart.label}: {title}" if title else chart.label
 
 
 def scripts() -> tuple[str, str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.results import load_result
+from vegrt.report.benches import benches_of, machine_name
 
 EVALUATION = "evaluate-test"
 BENCHMARK = "bench"
+ROBUSTNESS = "robustness-test"
 CALIBRATION_EXTRAS = ("sensitivity", "curve")
 
 
@@ -20,29 +23,36 @@ class Flip:
     """A photo on which candidates answer otherwise than the reference. Classes are indices.
 
     path: `<Class>/<file>` below the split's folder. answers: the reference's first, then each that differs from it, as
-    (key, class, its probability).
+    (key, class, its probability, its margin over the second best; None where that was not recorded).
     """
 
     path: str
     label: int
-    answers: tuple[tuple[str, int, float], ...]
+    answers: tuple[tuple[str, int, float, float | None], ...]
 
     @property
     def newly_wrong(self) -> int:
         """Return how many candidates lost a photo that the reference has right."""
-        reference, *others = (answer for _, answer, _ in self.answers)
+        reference, *others = (answer for _, answer, *_ in self.answers)
         return sum(other != self.label for other in others) if reference == self.label else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A bundle with its results; None for one that is missing or was made with other artifacts."""
+    """A bundle with its results; None for one that is missing or was made with other artifacts.
+
+    bench: the bundle's own, or the first of those from elsewhere. elsewhere: other machines' benchmarks of its artifacts.
+    audit: the content of audit.json, of the photos that the bundle was made with.
+    """
 
     bundle: Bundle
     evaluation: dict[str, Any] | None
     bench: dict[str, Any] | None
     sensitivity: dict[str, Any] | None = None
     curve: dict[str, Any] | None = None
+    robustness: dict[str, Any] | None = None
+    elsewhere: tuple[dict[str, Any], ...] = ()
+    audit: dict[str, Any] | None = None
 
     def evaluated(self) -> list[dict[str, Any]]:
         """Return the evaluation's rows, the reference first; none without an evaluation."""
@@ -51,6 +61,25 @@ class Facts:
     def measured(self) -> list[dict[str, Any]]:
         """Return the benchmark's rows; none without a benchmark."""
         return list(self.bench["candidates"]) if self.bench else []
+
+    def benches(self) -> dict[str, dict[str, Any]]:
+        """Return every benchmark by the name of its machine, the bundle's own first; a second of one machine by its date too."""
+        named: dict[str, dict[str, Any]] = {}
+        for bench in ([self.bench] if self.bench else []) + list(self.elsewhere):
+            name = machine_name(bench)
+            named[name if name not in named else f"{name}, {bench['created'][:16]}"] = bench
+        return named
+
+    def changes(self, key: str) -> list[tuple[int, int]]:
+        """Return how many photos of each class a candidate (newly lost, newly got right) against the reference."""
+        assert self.evaluation is not None
+        predictions = self.evaluation["predictions"]
+        reference, said = (predictions["candidates"][one]["top1"] for one in (self.evaluated()[0]["key"], key))
+        counts = [[0, 0] for _ in self.evaluation["classes"]]
+        for label, before, now in zip(predictions["labels"], reference, said, strict=True):
+            counts[label][0] += before == label != now
+            counts[label][1] += before != label == now
+        return [(wrong, right) for wrong, right in counts]
 
     def flips(self) -> list[Flip]:
         """Return every photo with a flip: those that most candidates lost first, then by path."""
@@ -63,20 +92,29 @@ class Facts:
         keys = [row["key"] for row in self.evaluated()]
         columns = [predictions["candidates"][key] for key in keys]
         for index, (path, label) in enumerate(zip(predictions["paths"], predictions["labels"], strict=True)):
-            said = [(column["top1"][index], column["probability"][index]) for column in columns]
-            answers = [(key, *answer) for key, answer in zip(keys, said, strict=True)]
+            answers = [(key, *_answer(column, index)) for key, column in zip(keys, columns, strict=True)]
             differing = [answer for answer in answers[1:] if answer[1] != answers[0][1]]
             if differing:
                 yield Flip(path, label, (answers[0], *differing))
 
 
-def load_facts(bundle: Bundle) -> Facts:
-    """Return the bundle's facts. Raises VegrtError, naming the cure, when there is no result at all."""
-    extras = (load_result(bundle, name) for name in CALIBRATION_EXTRAS)
-    facts = Facts(bundle, load_result(bundle, EVALUATION), load_result(bundle, BENCHMARK), *extras)
-    if facts.evaluation is None and facts.bench is None:
+def load_facts(bundle: Bundle, *, benches: Sequence[Path] = (), audit: dict[str, Any] | None = None) -> Facts:
+    """Return the bundle's facts. Raises VegrtError, naming the cure, when there is no result at all.
+
+    benches: result files of `vegrt bench` from other machines; what they say of artifacts that the bundle lacks is left out.
+    """
+    sensitivity, curve = (load_result(bundle, name) for name in CALIBRATION_EXTRAS)
+    measured = ([own] if (own := load_result(bundle, BENCHMARK)) else []) + benches_of(bundle, benches)
+    bench, elsewhere = (measured[0], tuple(measured[1:])) if measured else (None, ())
+    evaluation, robustness = load_result(bundle, EVALUATION), load_result(bundle, ROBUSTNESS)
+    if evaluation is None and bench is None:
         raise VegrtError(
             f"{bundle.path}: no results of its present artifacts to report; make them: "
             f"vegrt evaluate {bundle.path} --data DATA; vegrt bench {bundle.path}"
         )
-    return facts
+    return Facts(bundle, evaluation, bench, sensitivity, curve, robustness, elsewhere, audit)
+
+
+def _answer(column: dict[str, Any], index: int) -> tuple[int, float, float | None]:
+    margins = column.get("margin")
+    return column["top1"][index], column["probability"][index], margins[index] if margins else None

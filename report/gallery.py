@@ -9,8 +9,9 @@ from typing import Any
 from vegrt.dataset import Split, read_split
 from vegrt.errors import DataError
 from vegrt.report.facts import Facts, Flip
+from vegrt.report.language import say
 from vegrt.report.markup import Html, element, join
-from vegrt.report.photos import MISSING, thumbnail
+from vegrt.report.photos import missing, thumbnail
 
 MAX_SHOWN = 48
 
@@ -21,32 +22,50 @@ def gallery(facts: Facts, data: Path | None) -> Html:
         return Html("")
     flips = facts.flips()
     if not flips:
-        return element("p", f"None: every candidate answers like fp32 on all {facts.evaluation['images']:,} photos.")
+        none = say(
+            "None: every candidate answers like fp32 on all {images} photos.", images=f"{facts.evaluation['images']:,}"
+        )
+        return element("p", none)
     shown = flips[:MAX_SHOWN]
     split = _split(facts.evaluation, data)
     photos = [_thumbnail(split, flip) for flip in shown]
     figures = [_figure(flip, photo, facts.evaluation["classes"]) for flip, photo in zip(shown, photos, strict=True)]
     more = len(flips) - len(shown)
+    rest = say("and {more} more, in results/evaluate-test.json", more=f"{more:,}")
     parts = [
-        element("p", _introduction(facts.evaluation, flips, data, split, photos.count(None))),
+        *(element("p", text) for text in _introduction(facts.evaluation, flips, data, split, photos.count(None))),
         element("div", join(figures), class_="gallery"),
-        element("p", f"and {more:,} more, in results/evaluate-test.json", class_="note") if more else Html(""),
+        element("p", rest, class_="note") if more else Html(""),
     ]
     return join(parts)
 
 
 def _introduction(
     evaluation: dict[str, Any], flips: Sequence[Flip], data: Path | None, split: Split | None, missing: int
-) -> str:
-    text = f"{len(flips):,} of {evaluation['images']:,} photos on which some candidate answers otherwise than fp32; "
-    text += "first those that most candidates lost. A percentage is the probability given to the answer."
+) -> list[str]:
+    text = say(
+        "{flips} of {images} photos on which some candidate answers otherwise than fp32; first those that most candidates "
+        "lost. A percentage is the probability given to the answer.",
+        flips=f"{len(flips):,}",
+        images=f"{evaluation['images']:,}",
+    )
+    if any(margin is not None for flip in flips for *_, margin in flip.answers):
+        text = f"{text} {say('In brackets: its lead over the second, in points.')}"
     if data is None:
-        return f"{text} The photos are not shown, because no data folder was given: add --data DATA."
+        return [text, say("The photos are not shown, because no data folder was given: add --data DATA.")]
+    notes = [text]
     if missing:
-        text += f" {missing} photos are not shown, because they cannot be read in {data}."
+        notes.append(
+            say("{missing} photos are not shown, because they cannot be read in {data}.", missing=missing, data=data)
+        )
     if not _same_photos(evaluation, split):
-        text += f" Note: {data} has changed since the evaluation, so a photo may not be the one that was judged."
-    return text
+        notes.append(
+            say(
+                "Note: {data} has changed since the evaluation, so a photo may not be the one that was judged.",
+                data=data,
+            )
+        )
+    return notes
 
 
 def _same_photos(evaluation: dict[str, Any], split: Split | None) -> bool:
@@ -57,26 +76,32 @@ def _same_photos(evaluation: dict[str, Any], split: Split | None) -> bool:
 
 
 def _figure(flip: Flip, photo: Html | None, classes: Sequence[str]) -> Html:
-    (_, reference, _), *_ = flip.answers
+    (_, reference, *_), *_ = flip.answers
     answers = [
-        element("li", element("span", key, class_="key"), " ", _answer(classes[said], probability, said == flip.label))
-        for key, said, probability in flip.answers
+        element(
+            "li",
+            element("span", key, class_="key"),
+            " ",
+            _answer(classes[said], probability, margin, said == flip.label),
+        )
+        for key, said, probability, margin in flip.answers
     ]
-    kind = "newly wrong" if flip.newly_wrong else "newly right"
-    if reference != flip.label and all(said != flip.label for _, said, _ in flip.answers):
-        kind = "wrong either way"
+    kind, look = (say("newly wrong"), "newly-wrong") if flip.newly_wrong else (say("newly right"), "newly-right")
+    if reference != flip.label and all(said != flip.label for _, said, *_ in flip.answers):
+        kind, look = say("wrong either way"), "wrong-either-way"
     caption = [
         element("strong", classes[flip.label]),
-        element("span", kind, class_=f"kind {kind.replace(' ', '-')}"),
+        element("span", kind, class_=f"kind {look}"),
         element("ul", *answers),
         element("small", flip.path),
     ]
-    return element("figure", photo or MISSING, element("figcaption", *caption))
+    return element("figure", photo or missing(), element("figcaption", *caption))
 
 
-def _answer(said: str, probability: float, right: bool) -> Html:
+def _answer(said: str, probability: float, margin: float | None, right: bool) -> Html:
     mark, name = ("✓", "right") if right else ("✗", "wrong")
-    return element("span", f"{mark} {said} {probability:.0%}", class_=name)
+    lead = "" if margin is None else f" (+{100 * margin:.0f})"
+    return element("span", f"{mark} {said} {probability:.0%}{lead}", class_=name)
 
 
 def _split(evaluation: dict[str, Any], data: Path | None) -> Split | None:

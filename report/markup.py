@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+_SHORT = 24  # letters
+
 
 class Html(str):
     """Markup. Made only here and from literals; any other string is text."""
@@ -47,13 +49,18 @@ def table(
         element(
             "tr",
             element("th", cells[0], scope="row"),
-            *(element("td", cell, class_=side) for cell, side in zip(cells[1:], sides[1:], strict=True)),
+            *(element("td", cell, class_=_look(cell, side)) for cell, side in zip(cells[1:], sides[1:], strict=True)),
         )
         for cells in rows
     ]
     parts = element("thead", element("tr", *head)), element("tbody", *body)
     whole = element("table", element("caption", caption), *parts)
     return element("div", whole, class_="scroll", role="region", aria_label=caption, tabindex="0")
+
+
+def _look(cell: str, side: str) -> str:
+    """Return a cell's class: a short text is not broken."""
+    return f"{side} short" if side == "text" and len(cell) <= _SHORT else side
 
 
 def fact_table(caption: str, facts: Iterable[tuple[str, str]]) -> Html:

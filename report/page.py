@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from pathlib import Path
 from string import Template
 
 from vegrt import __version__
-from vegrt.bundle import Bundle
-from vegrt.errors import VegrtError, require
-from vegrt.files import write_text
-from vegrt.report.facts import load_facts
+from vegrt.errors import require
+from vegrt.report.language import present_language, say
 from vegrt.report.markup import Html, element, html, join
 from vegrt.report.style import CSS
 
 _PAGE = Template(
     """<!doctype html>
-<html lang="en">
+<html lang="$language">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="$policy">
@@ -26,8 +23,9 @@ _PAGE = Template(
 <style>$css</style>
 </head>
 <body>
+<a class="skip" href="#content">$skip</a>
 <header><h1>$title</h1></header>
-<main>
+<main id="content" tabindex="-1">
 $articles
 </main>
 <footer>$footer</footer>
@@ -37,23 +35,6 @@ $articles
 </html>
 """
 )
-
-
-def write_report(bundles: Sequence[Bundle], out: Path, *, data: Path | None = None) -> None:
-    """Write the report on `bundles` to the one file `out`, whole or not at all.
-
-    data: the folder that was evaluated, for the photos in the flips gallery; they are embedded, much reduced.
-    Raises VegrtError when a bundle has no results, MissingExtraError without the `report` extra.
-    """
-    if not bundles:
-        raise VegrtError("report: no bundle named; expected: vegrt report BUNDLE... -o report.html")
-    facts = [load_facts(bundle) for bundle in bundles]
-    require_charts()
-    from vegrt.report.sections import bundle_article
-
-    title = f"Deployment report: {', '.join(bundle.manifest.name for bundle in bundles)}"
-    articles = [bundle_article(one, data) for one in facts]
-    write_text(out, assemble(title, articles, source="result files"))
 
 
 def require_charts() -> None:
@@ -67,13 +48,20 @@ def assemble(title: str, articles: Sequence[Html], *, source: str) -> str:
     from vegrt.report.embed import policy, scripts
 
     vega, start = scripts()
-    made = datetime.datetime.now(datetime.timezone.utc).strftime("%d %B %Y, %H:%M UTC")
     return _PAGE.substitute(
+        language=present_language(),
+        skip=html(say("Skip to the content")),
         policy=html(policy()),
         title=html(title),
         css=CSS,
         articles=join(articles),
-        footer=element("p", f"Made by vegrt {__version__} on {made}, from {source} alone."),
+        footer=element("p", made_by(source)),
         vega=vega,
         start=start,
     )
+
+
+def made_by(source: str) -> str:
+    """Return what made a report, when, and from what."""
+    made = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return say("Made by vegrt {version} on {made}, from {source} alone.", version=__version__, made=made, source=source)

@@ -10,11 +10,15 @@ from PIL import Image
 
 from vegrt.errors import DataError
 from vegrt.preprocess import decode
+from vegrt.report.language import say
 from vegrt.report.markup import Html, element, html
 
 _SIDE_PX = 160  # of a thumbnail; 48 of them take about a quarter of a megabyte
 
-MISSING = element("p", "photo not shown", class_="missing")
+
+def missing() -> Html:
+    """Return what stands in the place of a photo that cannot be read."""
+    return element("p", say("photo not shown"), class_="missing")
 
 
 def thumbnail(path: Path, name: str) -> Html | None:
@@ -29,4 +33,4 @@ def thumbnail(path: Path, name: str) -> Html | None:
     uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
     size = {"width": str(image.width), "height": str(image.height)}
     named = "".join(f' {key}="{value}"' for key, value in size.items())
-    return Html(f'<img src="{uri}" alt="{html(f"photo {name}")}"{named}>')
+    return Html(f'<img src="{uri}" alt="{html(say("photo {name}", name=name))}"{named}>')

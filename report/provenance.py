@@ -6,130 +6,157 @@ import shlex
 from typing import Any
 
 from vegrt.bundle import Artifact
-from vegrt.report import charts
-from vegrt.report.embed import chart_figure
+from vegrt.report.blocks import Chart, Code, Section, Table, Text, charts, fact_table, section, table
 from vegrt.report.facts import Facts
-from vegrt.report.markup import Html, element, fact_table, join, section, table
+from vegrt.report.language import say
 
 _HASH_DIGITS = 12
 
 
-def calibration(facts: Facts) -> Html:
+def calibration(facts: Facts, drawn: dict[str, Chart]) -> Section | None:
     """Return the methods chosen and the tournament that chose them; tolerates what an older bundle lacks."""
     found = facts.bundle.manifest.calibration
     if not found:
-        return Html("")
+        return None
     chosen = {str(encoding): str(method) for encoding, method in dict(found.get("method", {})).items()}
-    text = "; ".join(f"{encoding} activations: {method}" for encoding, method in chosen.items())
+    text = methods_text(found)
+    counts = say(
+        "Ranges from {images} validation photos, judged on {others} others.",
+        images=f"{found.get('images', 0):,}",
+        others=f"{found.get('judged_images', 0):,}",
+    )
     lines = [_contestant(entry, chosen) for entry in found.get("tournament", [])]
-    counts = (
-        f"Ranges from {found.get('images', 0):,} validation photos, judged on {found.get('judged_images', 0):,} others."
-    )
-    heads = ("method", "activations", "agreement with fp32", "KL, nats", "")
-    tournament = (
-        table("Each method as a whole int8 model, on held-out photos", heads, lines, text_columns=2) if lines else ""
-    )
+    heads = (say("method"), say("activations"), say("agreement with fp32"), say("KL, nats"), "")
+    tournament = table(say("Each method as a whole int8 model, on held-out photos"), heads, lines, text_columns=2)
     return section(
-        "Calibration",
-        element("p", f"{text}. {counts}" if text else counts),
+        "calibration",
+        say("Calibration"),
+        Text(f"{text} {counts}" if text else counts),
+        charts(drawn.get("tournament"), drawn.get("sensitivity")),
         tournament,
-        _mixed(found),
-        _sensitivity(facts),
+        *_mixed(found),
         _curve(facts),
     )
 
 
-def _mixed(found: dict[str, Any]) -> Html:
+def methods_text(found: dict[str, Any]) -> str:
+    """Return which range method each encoding has. found: a manifest's calibration."""
+    methods = dict(found.get("method", {}))
+    named = [
+        say("{method} for {encoding} activations", method=one, encoding=encoding) for encoding, one in methods.items()
+    ]
+    return say("Range method: {methods}.", methods=", ".join(named)) if named else ""
+
+
+def _mixed(found: dict[str, Any]) -> list[Table | None]:
     """Return which layers stay in float, and the outlier channels."""
     kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
     lines = [(variant, ", ".join(names), f"{found['int8_macs_share'][variant]:.1%}") for variant, names in kept.items()]
-    heads = ("variant", "layers in float", "convolution work in 8 bits")
+    heads = (say("variant"), say("layers in float"), say("convolution work in 8 bits"))
     outliers = [
         (", ".join(one["layers"]), f"{one['channel']}", f"{one['peak']:.3g}", f"{one['typical']:.3g}")
         for one in found.get("outliers", [])
     ]
-    of_inputs = ("layer", "channel of its input", "its largest value", "the median channel's")
-    tables = []
-    if lines:
-        tables.append(table("Kept in float", heads, lines, text_columns=2))
-    if outliers:
-        tables.append(table("Outlier channels: one scale for all leaves the others few steps", of_inputs, outliers))
-    return join(tables)
+    of_inputs = (say("layer"), say("channel of its input"), say("its largest value"), say("the median channel's"))
+    caption = say("Outlier channels: one scale for all leaves the others few steps")
+    return [
+        table(say("Kept in float"), heads, lines, text_columns=2),
+        table(caption, of_inputs, outliers, text_columns=1),
+    ]
 
 
-def _sensitivity(facts: Facts) -> Html:
-    if not (found := facts.sensitivity):
-        return Html("")
-    caption = f"Divergence of the answers on {found['images']} photos when only that layer is 8-bit; the most sensitive first."
-    return chart_figure(charts.sensitivity(found["rows"]), "What each layer alone costs", caption)
-
-
-def _curve(facts: Facts) -> Html:
+def _curve(facts: Facts) -> Table | None:
     if not (found := facts.curve):
-        return Html("")
+        return None
     lines = [
         (f"{row['images']:,}", row["encoding"], f"{row['agreement']:.2%}", f"{row['kl']:.3g}") for row in found["rows"]
     ]
-    heads = ("photos observed", "activations", "agreement with fp32", "KL, nats")
-    return table(f"Ranges from fewer photos, judged on {found['images']:,} others", heads, lines, text_columns=2)
+    heads = (say("photos observed"), say("activations"), say("agreement with fp32"), say("KL, nats"))
+    caption = say("Ranges from fewer photos, judged on {images} others", images=f"{found['images']:,}")
+    return table(caption, heads, lines, text_columns=2)
 
 
-def engines(facts: Facts) -> Html:
+def engines(facts: Facts) -> Section | None:
     """Return the TensorRT engines with what their builder said of their layers."""
     found = [artifact for artifact in facts.bundle.manifest.artifacts if artifact.role == "engine"]
-    if not found:
-        return Html("")
     lines = [(engine.path, _flat(engine.details), *_hash_and_size(engine)) for engine in found]
-    heads = ("engine", "layers and build", "SHA-256", "MB")
-    return section("Engines", table("By the builder's own list of layers", heads, lines, text_columns=3))
+    heads = (say("engine"), say("layers and build"), "SHA-256", "MB")
+    return section(
+        "engines",
+        say("Engines"),
+        table(say("By the builder's own list of layers"), heads, lines, text_columns=3),
+    )
 
 
-def environment(facts: Facts) -> Html:
+def environment(facts: Facts) -> Section:
     """Return the machine and the versions of every result, and the hash of every artifact."""
-    artifacts = facts.bundle.manifest.artifacts
-    lines = [(one.path, f"{one.role} {one.variant}", *_hash_and_size(one)) for one in artifacts]
-    files = table("Artifacts", ("file", "what", "SHA-256", "MB"), lines, text_columns=3)
-    return section("Environment", fact_table("What was measured, where and with what", _known(facts)), files)
+    known = fact_table(say("What was measured, where and with what"), _known(facts))
+    return section("environment", say("Environment"), known, artifacts(facts))
+
+
+def artifacts(facts: Facts, *, digits: int = _HASH_DIGITS) -> Table | None:
+    """Return every file of the bundle with so many digits of its hash."""
+    lines = [
+        (one.path, f"{one.role} {one.variant}", one.sha256[:digits], f"{one.size_bytes / 1e6:.1f}")
+        for one in facts.bundle.manifest.artifacts
+    ]
+    return table(say("Artifacts"), (say("file"), say("what"), "SHA-256", "MB"), lines, text_columns=3)
 
 
 def _known(facts: Facts) -> list[tuple[str, str]]:
     manifest, evaluation = facts.bundle.manifest, facts.evaluation
-    results = {"evaluation": evaluation, "benchmark": facts.bench}
+    words = {"train": say("train photos"), "validation": say("validation photos"), "test": say("test photos")}
+    results = [(say("evaluation"), evaluation), (say("robustness"), facts.robustness), (say("benchmark"), facts.bench)]
+    results += [(say("benchmark"), bench) for bench in facts.elsewhere]
     return [
-        ("bundle", f"{manifest.name}, manifest SHA-256 {facts.bundle.sha256()[:_HASH_DIGITS]}"),
-        ("network", _flat(manifest.model)),
-        ("input", _flat(manifest.contract.to_dict())),
-        ("made with", _flat(manifest.tools)),
-        *((f"{name} photos", _split(split)) for name, split in manifest.data.items() if isinstance(split, dict)),
-        ("evaluated photos", f"fingerprint {evaluation['data_fingerprint'][:_HASH_DIGITS]}" if evaluation else ""),
-        *(
-            (name, f"{result['created']}, {_flat(result['machine'])}; {_flat(result['versions'])}")
-            for name, result in results.items()
-            if result
+        (
+            say("bundle"),
+            say("{name}, manifest SHA-256 {hash}", name=manifest.name, hash=facts.bundle.sha256()[:_HASH_DIGITS]),
         ),
+        (say("network"), _flat(manifest.model)),
+        (say("input"), _flat(manifest.contract.to_dict())),
+        (say("made with"), _flat(manifest.tools)),
+        *((words.get(name, name), _split(split)) for name, split in manifest.data.items() if isinstance(split, dict)),
+        (say("evaluated photos"), _fingerprint(evaluation["data_fingerprint"]) if evaluation else ""),
+        *((name, _made(result)) for name, result in results if result),
     ]
 
 
-def reproduce(facts: Facts) -> Html:
+def _made(result: dict[str, Any]) -> str:
+    """Return when, where and with what a result was made, and how a benchmark ran."""
+    ways = {name: result[name] for name in ("threads", "scenario", "images_source") if result.get(name) is not None}
+    facts = [str(result["created"]), _flat(result["machine"]), _flat(ways)]
+    if isinstance(result.get("gpu"), dict):
+        facts.append(_flat({"gpu": result["gpu"]}))
+    return f"{', '.join(filter(None, facts))}; {_flat(result.get('versions', {}))}"
+
+
+def reproduce(facts: Facts) -> Section:
     """Return the commands that make the bundle, its results and this page again."""
-    path, model = shlex.quote(str(facts.bundle.path)), facts.bundle.manifest.model
+    return section("reproduce", say("How to reproduce"), Code("\n".join(commands(facts))))
+
+
+def commands(facts: Facts, *, place: str = "") -> list[str]:
+    """Return the commands, in their order. place: of the bundle, where it is to be another than here."""
+    path, model = shlex.quote(place or str(facts.bundle.path)), facts.bundle.manifest.model
     backbone = f" --backbone {shlex.quote(str(model['backbone']))}" if "backbone" in model else ""
     made = [f"vegrt train --data DATA{backbone} --out {path}", f"vegrt export {path} --data DATA"]
     if "onnx" in model:
         source = f"--from-onnx {shlex.quote(str(model['onnx']))} --classes CLASSES --contract CONTRACT"
         made = [f"vegrt export {path} {source} --data DATA"]
     margin = f" --margin {facts.evaluation['margin_points']:g}" if facts.evaluation else ""
-    commands = (
+    audit = ["vegrt data audit DATA"] if facts.audit else []
+    return [
+        *audit,
         *made,
         f"vegrt evaluate {path} --data DATA --split test{margin}",
         f"vegrt bench {path}",
         f"vegrt report {path} -o report.html",
-    )
-    return section("How to reproduce", element("pre", element("code", "\n".join(commands)), tabindex="0"))
+    ]
 
 
 def _contestant(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
-    mark = "chosen" if chosen.get(entry["encoding"]) == entry["method"] else ""
+    mark = say("chosen") if chosen.get(entry["encoding"]) == entry["method"] else ""
     figures = f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}"
     return entry["method"], entry["encoding"], *figures, mark
 
@@ -139,9 +166,11 @@ def _hash_and_size(artifact: Artifact) -> tuple[str, str]:
 
 
 def _split(facts: dict[str, Any]) -> str:
-    return (
-        f"{facts['photos']:,}, fingerprint {facts['fingerprint'][:_HASH_DIGITS]}" if "photos" in facts else _flat(facts)
-    )
+    return f"{facts['photos']:,}, {_fingerprint(facts['fingerprint'])}" if "photos" in facts else _flat(facts)
+
+
+def _fingerprint(value: str) -> str:
+    return say("fingerprint {hash}", hash=value[:_HASH_DIGITS])
 
 
 def _flat(values: dict[str, Any]) -> str:

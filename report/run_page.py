@@ -9,7 +9,7 @@ from pathlib import Path
 from vegrt.files import write_text
 from vegrt.report.markup import Html, element, fact_table, join, section, table
 from vegrt.report.page import assemble, require_charts
-from vegrt.report.photos import MISSING, thumbnail
+from vegrt.report.photos import missing, thumbnail
 from vegrt.report.run_text import (
     CONFUSION_HEADS,
     EPOCH_HEADS,
@@ -38,10 +38,11 @@ def write_run_page(run: Run, out: Path) -> None:
 
 
 def _article(run: Run) -> Html:
+    from vegrt.report.embed import chart_figure
     from vegrt.report.run_charts import run_charts
 
     found = findings(run)
-    charts = {name: chart.figure() for name, chart in run_charts(run).items()}
+    charts = {name: chart_figure(chart) for name, chart in run_charts(run).items()}
     curves = [charts[name] for name in ("loss", "accuracy") if name in charts]
     parts = [
         _verdict(run, found),
@@ -109,7 +110,7 @@ def _figure(run: Run, miss: Miss) -> Html:
         element("span", f"loss {miss.loss:.2f}; its class got {math.exp(-miss.loss):.2%}", class_="kind"),
         element("small", name),
     ]
-    photo = thumbnail(path, name) or MISSING
+    photo = thumbnail(path, name) or missing()
     return element("figure", photo, element("figcaption", *caption))
 
 

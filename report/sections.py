@@ -1,4 +1,4 @@
-"""The page's sections, in their order. Each returns nothing where the bundle lacks what it would show."""
+"""The sections of a bundle's report, in their order. One without content is left out."""
 
 from __future__ import annotations
 
@@ -6,114 +6,144 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vegrt.report import charts
-from vegrt.report.embed import chart_figure
+from vegrt.report import figures
+from vegrt.report.answers import calibration_of_answers, per_class, robustness
+from vegrt.report.blocks import Badge, Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
+from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.gallery import gallery
-from vegrt.report.markup import Html, element, join, section, table
+from vegrt.report.language import say
 from vegrt.report.provenance import calibration, engines, environment, reproduce
-from vegrt.report.summary import HEADS, Row, joined, rows
-from vegrt.report.verdict import Conclusion, conclude
+from vegrt.report.summary import HEADS, NONE, Row, joined, rows_with
+from vegrt.report.verdict import Conclusion
 
 _MAX_CONFUSIONS = 10
 
 
-def bundle_article(facts: Facts, data: Path | None) -> Html:
-    """Return everything that the page says of one bundle, the verdict first."""
-    compared = rows(facts)
-    conclusion = conclude(facts, compared)
-    parts = [
-        _verdict(facts, conclusion),
+def bundle_sections(
+    facts: Facts, compared: Sequence[Row], conclusion: Conclusion, drawn: dict[str, Chart], photos: Path | None
+) -> list[Section]:
+    """Return everything that is said of one bundle below its verdict. drawn: its charts. photos: the data folder."""
+    changed = gallery(facts, photos)
+    without = say("The photos are in the HTML report only.")
+    return sections(
         _comparison(facts, compared),
         _leaks(facts),
-        _charts(facts, compared),
-        _confusion(facts, conclusion),
-        section("Photos that changed their answer", gallery(facts, data)),
-        _training(facts.bundle.manifest.training),
-        calibration(facts),
+        _speed(facts, drawn),
+        per_class(facts, conclusion.chosen, drawn.get("flips-per-class")),
+        section(
+            "changed",
+            say("Photos that changed their answer"),
+            Photos(changed, without) if changed else None,
+        ),
+        _confusion(facts, conclusion, drawn.get("confusion")),
+        calibration_of_answers(facts, drawn.get("reliability")),
+        robustness(facts, drawn.get("robustness")),
+        _training(facts.bundle.manifest.training, drawn),
+        calibration(facts, drawn),
+        data(facts),
         engines(facts),
         environment(facts),
         reproduce(facts),
-    ]
-    return element("article", join(filter(None, parts)), aria_label=facts.bundle.manifest.name)
-
-
-def _verdict(facts: Facts, conclusion: Conclusion) -> Html:
-    badge = element("span", conclusion.outcome, class_="badge")
-    sentences = [element("p", sentence) for sentence in conclusion.sentences]
-    title = element("h2", f"{facts.bundle.manifest.name}: {conclusion.headline}")
-    return element("div", element("p", badge), title, *sentences, class_=f"verdict {conclusion.outcome.lower()}")
-
-
-def _comparison(facts: Facts, compared: Sequence[Row]) -> Html:
-    lines = []
-    for row in compared:
-        *cells, verdict = row.cells()
-        lines.append((*cells, element("span", verdict, class_=f"badge {verdict.lower()}")))
-    evaluation, bench = facts.evaluation, facts.bench
-    notes = []
-    if evaluation:
-        notes.append(
-            f"Drop: top-1 lost against fp32 on the same {evaluation['images']:,} photos, {_confidence(facts)}."
-        )
-        notes.append(f"Gate: the whole interval below {evaluation['margin_points']:g} points passes.")
-    else:
-        notes.append(f"Not evaluated yet: vegrt evaluate {facts.bundle.path} --data DATA.")
-    if bench:
-        notes.append(
-            f"Times: the network alone, of one photo, {bench['rounds']} rounds; images/s: at the best batch size."
-        )
-    else:
-        notes.append(f"Not measured yet: vegrt bench {facts.bundle.path}.")
-    title = "Accuracy, size and speed of every candidate"
-    return section(
-        "Comparison", table(title, HEADS, lines, text_columns=2), element("p", " ".join(notes), class_="note")
     )
 
 
-def _leaks(facts: Facts) -> Html:
+def _comparison(facts: Facts, compared: Sequence[Row]) -> Section:
+    lines = [(*row.cells()[:-1], Badge(row.verdict or NONE)) for row in compared]
+    evaluation, bench, path = facts.evaluation, facts.bench, facts.bundle.path
+    notes = []
+    if evaluation:
+        drop = say(
+            "Drop: top-1 lost against fp32 on the same {images} photos, {confidence} interval.",
+            images=f"{evaluation['images']:,}",
+            confidence=f"{evaluation['confidence']:.0%}",
+        )
+        gate = say("Gate: the whole interval below {margin} points passes.", margin=f"{evaluation['margin_points']:g}")
+        notes += [drop, gate]
+    else:
+        notes.append(say("Not evaluated yet: {command}.", command=f"vegrt evaluate {path} --data DATA"))
+    if bench:
+        rounds = bench.get("rounds", NONE)
+        notes.append(
+            say(
+                "Times: the network alone, of one photo, {rounds} rounds; images/s: at the best batch size.",
+                rounds=rounds,
+            )
+        )
+    else:
+        notes.append(say("Not measured yet: {command}.", command=f"vegrt bench {path}"))
+    title, heads = say("Accuracy, size and speed of every candidate"), [say(head) for head in HEADS]
+    whole = table(title, heads, lines, text_columns=2)
+    return section("comparison", say("Comparison"), whole, Text(" ".join(notes), note=True))
+
+
+def _leaks(facts: Facts) -> Section | None:
     """Return every candidate's accuracy with and without the leaked test photos; nothing without an audit."""
     found = [row for row in facts.evaluated() if "without_leaks" in row]
     if not facts.evaluation or not found:
-        return Html("")
+        return None
     lines = []
     for row in found:
         _, _, whole, *_ = joined(row, None).cells()
-        _, _, clean, drop, flips, *_, verdict = joined(row | row["without_leaks"], None).cells()
-        badge = element("span", verdict, class_=f"badge {verdict.lower()}")
-        lines.append((row["key"], whole, clean, drop, flips, badge))
+        clean_row = joined(row | row["without_leaks"], None)
+        _, _, clean, drop, flips, *_ = clean_row.cells()
+        lines.append((row["key"], whole, clean, drop, flips, Badge(clean_row.verdict or NONE)))
     leaked, images = facts.evaluation["leaked"], facts.evaluation["images"]
-    text = (
-        f"{leaked:,} of {images:,} test photos have a near duplicate in train or validation, by the audit. The last four "
-        f"columns are of the other {images - leaked:,}."
+    text = say(
+        "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. The last four "
+        "columns are of the other {others}.",
+        leaked=f"{leaked:,}",
+        images=f"{images:,}",
+        others=f"{images - leaked:,}",
     )
-    heads = ("candidate", "top-1 %, all", "top-1 %, clean", "drop, points", "flips", "gate")
-    return section("With and without leaked photos", element("p", text), table("Leaks", heads, lines, text_columns=1))
+    heads = [
+        say("candidate"),
+        say("top-1 %, all"),
+        say("top-1 %, clean"),
+        say("drop, points"),
+        say("flips"),
+        say("gate"),
+    ]
+    title = say("With and without leaked photos")
+    return section("leaks", title, Text(text), table(title, heads, lines, text_columns=1))
 
 
-def _charts(facts: Facts, compared: Sequence[Row]) -> Html:
-    figures = []
-    placed = charts.paired_rows(facts, compared)
-    if facts.evaluation and placed:
-        caption = (
-            f"Up and left is better. Bars: {_confidence(facts)}s. Thin line: what no other candidate beats in both. "
-            "Dashed: the gate's margin; its verdict comes from the paired drop, not from these bars."
-        )
-        chart = charts.accuracy_latency(placed, facts.evaluation["margin_points"])
-        figures.append(chart_figure(chart, "Top-1 accuracy against the median time of one photo", caption))
-    if facts.measured():
-        caption = "More photos at once: more per second, until the cores are busy. The network alone, from memory."
-        chart = charts.throughput(facts.measured())
-        figures.append(chart_figure(chart, "Photos per second against the batch size", caption))
-    return section("Accuracy against speed", element("div", *figures, class_="charts") if figures else "")
+def _speed(facts: Facts, drawn: dict[str, Chart]) -> Section:
+    pair = charts(drawn.get("accuracy-latency"), drawn.get("throughput"))
+    tables = [_elsewhere(facts, name, bench) for name, bench in facts.benches().items() if bench in facts.elsewhere]
+    return section(
+        "speed", say("Accuracy against speed"), pair, charts(drawn.get("stage-times")), _start(facts), *tables
+    )
 
 
-def _confusion(facts: Facts, conclusion: Conclusion) -> Html:
+def _start(facts: Facts) -> Table | None:
+    """Return what loading costs, where the benchmark recorded the memory."""
+    lines = [
+        (row["key"], f"{row['load_s']:.2f}", f"{row['peak_rss_mib']:,.0f}", *_whole_way(row))
+        for row in facts.measured()
+        if row.get("peak_rss_mib") is not None and row.get("load_s") is not None
+    ]
+    heads = [say("candidate"), say("load, s"), say("peak memory, MiB"), say("JPEG to label, p50 ms")]
+    return table(say("Loading, memory, and the whole way of one photo"), heads, lines, text_columns=1)
+
+
+def _whole_way(row: dict[str, Any]) -> tuple[str]:
+    single = next((point for point in row.get("end_to_end") or () if point["batch"] == 1), None)
+    return (f"{single['p50_ms']:.2f}" if single else NONE,)
+
+
+def _elsewhere(facts: Facts, name: str, bench: dict[str, Any]) -> Table | None:
+    lines = [(row.variant, row.runtime_name, *row.cells()[6:9]) for row in rows_with(facts, bench) if row.images_per_s]
+    heads = [say(HEADS[0]), say(HEADS[1]), *(say(head) for head in HEADS[6:9])]
+    caption = say("Measured on {machine}, {date}", machine=name, date=str(bench["created"])[:10])
+    return table(caption, heads, lines, text_columns=2)
+
+
+def _confusion(facts: Facts, conclusion: Conclusion, chart: Chart | None) -> Section | None:
     if not facts.evaluation:
-        return Html("")
+        return None
     classes: list[str] = facts.evaluation["classes"]
-    chosen = conclusion.chosen.key if conclusion.chosen else ""
-    pair = [row for number, row in enumerate(facts.evaluated()) if number == 0 or row["key"] == chosen]
+    pair = figures.pair_of(facts, conclusion.chosen)
     found = {
         (true, said): tuple(row["confusion"][true][said] for row in pair)
         for true in range(len(classes))
@@ -122,41 +152,23 @@ def _confusion(facts: Facts, conclusion: Conclusion) -> Html:
     }
     ranked = sorted(found.items(), key=lambda item: (-sum(item[1]), item[0]))[:_MAX_CONFUSIONS]
     lines = [(classes[true], classes[said], *map(str, counts)) for (true, said), counts in ranked]
-    maps = []
-    if len(classes) <= charts.MAX_CLASSES_DRAWN:
-        maximum = max((max(counts) for counts in found.values()), default=1)
-        maps = [_heat_map(row, classes, maximum) for row in pair]
-    heads = ("what it is", "what was said", *(row["key"] for row in pair))
-    most = table("The most frequent confusions, in photos", heads, lines, text_columns=2) if lines else ""
-    return section("What is taken for what", element("div", *maps, class_="charts"), most)
+    heads = (say("what it is"), say("what was said"), *(row["key"] for row in pair))
+    most: Block | None = table(say("The most frequent confusions, in photos"), heads, lines, text_columns=2)
+    return section("confusion", say("What is taken for what"), charts(chart), most)
 
 
-def _heat_map(row: dict[str, Any], classes: Sequence[str], maximum: int) -> Html:
-    chart = charts.confusion(row["confusion"], classes, maximum=maximum)
-    wrong = sum(sum(line) for line in row["confusion"]) - sum(line[i] for i, line in enumerate(row["confusion"]))
-    caption = f"{row['key']}: {wrong:,} photos wrong. Mistakes are coloured, the stronger the more."
-    return chart_figure(chart, f"Confusion matrix of {row['key']}", caption)
-
-
-def _training(training: dict[str, Any]) -> Html:
+def _training(training: dict[str, Any], drawn: dict[str, Chart]) -> Section | None:
     epochs = training.get("epochs") or []
     if not epochs:
-        return Html("")
-    best = training.get("best_epoch")
-    curves = [
-        chart_figure(charts.training_curve(epochs, measure, best), f"{measure.capitalize()} by epoch", caption)
-        for measure, caption in (
-            ("loss", "Cross-entropy; training's is on augmented photos. Dashed: the epoch that was kept."),
-            ("accuracy", "Training's is on augmented photos, so it may lie below validation's."),
-        )
-    ]
+        return None
     head = sum(epoch["phase"] == "head" for epoch in epochs)
-    text = f"{head} epochs of the head on frozen features, then {len(epochs) - head} of the whole network"
+    text = say(
+        "{head} epochs of the head on frozen features, then {all} of the whole network.",
+        head=head,
+        all=len(epochs) - head,
+    )
     if "seconds" in training:
-        text += f": {training['seconds'] / 60:.1f} minutes on {training.get('device', 'an unnamed device')}"
-    return section("Training", element("p", f"{text}."), element("div", *curves, class_="charts"))
-
-
-def _confidence(facts: Facts) -> str:
-    level = facts.evaluation["confidence"] if facts.evaluation else 0.95
-    return f"{level:.0%} interval"
+        minutes, device = f"{training['seconds'] / 60:.1f}", training.get("device", say("an unnamed device"))
+        text = f"{text} {say('It took {minutes} minutes on {device}.', minutes=minutes, device=device)}"
+    curves = charts(drawn.get("training-loss"), drawn.get("training-accuracy"))
+    return section("training", say("Training"), Text(text), curves)

@@ -9,6 +9,14 @@ CSS = """
   :root { --ink: #e4e9ed; --soft: #9aa6b1; --line: #333c45; --paper: #12171c; --card: #1a2127;
     --pass: #4cc38a; --fail: #ff8068; --open: #f0b03f; --unknown: #9aa6b1; } }
 * { box-sizing: border-box; }
+.skip { position: absolute; left: 1rem; top: -4rem; padding: .5rem 1rem; background: var(--card); border-radius: .3rem; }
+.skip:focus { top: 1rem; z-index: 1; }
+main:focus { outline: none; }
+.contents ul { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; margin: 1.2rem 0 0;
+  font-size: .9rem; color: var(--soft); }
+.contents a { display: inline-block; padding: .3rem 0; text-underline-offset: .2em; }
+a:focus-visible, pre:focus-visible { outline: 2px solid var(--soft); outline-offset: 3px; }
+h3 { scroll-margin-top: 1rem; }
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0; }
 main, body > header, footer { max-width: 76rem; margin: 0 auto; padding: 0 clamp(1rem, 4vw, 2.5rem); }
 body > header { padding-top: 2rem; color: var(--soft); }
@@ -21,6 +29,7 @@ article + article { border-top: 2px solid var(--line); padding-top: 1.5rem; }
 section { margin-top: 2.6rem; }
 h2, p, li, td, th, figcaption, code { overflow-wrap: anywhere; }
 a { color: inherit; }
+:lang(ko) { word-break: keep-all; }
 .verdict { border-left: 5px solid var(--mark); background: var(--card); border-radius: .3rem; padding: 1.1rem 1.4rem;
   margin-top: 1rem; }
 .verdict > p:first-child { margin-top: 0; }
@@ -38,11 +47,15 @@ thead th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 tbody th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 td.text { min-width: 8rem; }
+td.short { min-width: 0; white-space: nowrap; }
+.scroll th:first-child { position: sticky; left: 0; background: var(--paper); }
 code, pre, .key { font-family: ui-monospace, monospace; font-size: .88em; }
 pre { background: var(--card); border-radius: .3rem; padding: 1rem; overflow-x: auto; line-height: 1.7; }
 figure { margin: 0; }
 .charts { display: grid; gap: 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-.charts > * { min-width: 0; }
+.charts > *, .panels > * { min-width: 0; }
+section > .charts + *, section > .chart + * { margin-top: 1.4rem; }
+.panels { display: grid; gap: 1.2rem 2rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--panel)), 1fr)); }
 .plot { width: 100%; display: block; }
 .plot svg { max-width: 100%; height: auto; display: block; }
 .plot text { font-family: system-ui, sans-serif; }
@@ -62,6 +75,7 @@ figure { margin: 0; }
 footer { padding-top: 1rem; padding-bottom: 3rem; font-size: .85rem; }
 #vg-tooltip-element { font: 13px/1.4 system-ui, sans-serif; padding: .5rem .7rem; border-radius: .3rem; }
 @media (max-width: 40rem) { .verdict { padding: .9rem 1rem; } th, td { padding-right: 1rem; } }
-@media print { body { font-size: 11pt; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; }
+@media print { .skip, .contents { display: none; }
+  body { font-size: 11pt; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; }
   .plot svg, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """

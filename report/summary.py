@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle import Bundle
 from vegrt.infer.statistics import Interval
+from vegrt.report.blocks import verdict_words
 from vegrt.report.facts import Facts, load_facts
+from vegrt.report.language import say, term
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADS = ("variant", "runtime", "top-1 %", "drop, points", "flips", "MB", "p50 ms", "p99 ms", "images/s", "gate")
+HEADS = (
+    term("variant"),
+    term("runtime"),
+    term("top-1 %"),
+    term("drop, points"),
+    term("flips"),
+    "MB",
+    term("p50 ms"),
+    term("p99 ms"),
+    term("images/s"),
+    term("gate"),
+)
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
 NONE = "–"
 
@@ -22,7 +36,8 @@ NONE = "–"
 class Row:
     """One candidate. None: not evaluated, or not measured.
 
-    top1, drop: proportions. p50_ms, p99_ms: of one photo. images_per_s: of the batch size where it is highest.
+    top1, drop: proportions. p50_ms, p99_ms: of one photo; p50_low_ms, p50_high_ms: the interval of the median.
+    images_per_s: of the batch size where it is highest. images_to_decide: where the gate is inconclusive.
     """
 
     key: str
@@ -38,6 +53,14 @@ class Row:
     p99_ms: float | None = None
     images_per_s: float | None = None
     best_batch: int | None = None
+    p50_low_ms: float | None = None
+    p50_high_ms: float | None = None
+    images_to_decide: int | None = None
+
+    @property
+    def verdict_words(self) -> str:
+        """Return the verdict in the report's language."""
+        return verdict_words(self.verdict) if self.verdict else NONE
 
     @property
     def runtime_name(self) -> str:
@@ -62,7 +85,7 @@ class Row:
             self.variant,
             self.runtime_name,
             f"{100 * self.top1.value:.2f}" if self.top1 else NONE,
-            f"{points(drop.value)} ({points(drop.low)} to {points(drop.high)})" if drop else NONE,
+            span(drop) if drop else NONE,
             NONE if self.flips is None else f"{self.flips:,}",
             f"{self.size_bytes / 1e6:.1f}",
             NONE if self.p50_ms is None else f"{self.p50_ms:.2f}",
@@ -72,15 +95,20 @@ class Row:
         )
 
 
-def comparison(bundle: Bundle) -> list[Row]:
-    """Return the bundle's rows, the reference first. Raises VegrtError when the bundle has no results."""
-    return rows(load_facts(bundle))
+def comparison(bundle: Bundle, *, benches: Sequence[Path] = ()) -> list[Row]:
+    """Return the bundle's rows, the reference first. Raises VegrtError when the bundle has no results. benches: as load_facts."""
+    return rows(load_facts(bundle, benches=benches))
 
 
 def rows(facts: Facts) -> list[Row]:
     """Return one row for each candidate that was evaluated or measured, joined by key."""
+    return rows_with(facts, facts.bench)
+
+
+def rows_with(facts: Facts, bench: dict[str, Any] | None) -> list[Row]:
+    """Return the rows as `rows` does, with the times of this benchmark."""
     evaluated = {row["key"]: row for row in facts.evaluated()}
-    measured = {row["key"]: row for row in facts.measured()}
+    measured = {row["key"]: row for row in (bench["candidates"] if bench else ())}
     return [joined(evaluated.get(key), measured.get(key)) for key in evaluated | measured]
 
 
@@ -105,6 +133,11 @@ def points(proportion: float) -> str:
     return f"{round(100 * proportion, 2) + 0.0:+.2f}"
 
 
+def span(drop: Interval) -> str:
+    """Return a difference of proportions with its interval, in signed percentage points."""
+    return say("{value} ({low} to {high})", value=points(drop.value), low=points(drop.low), high=points(drop.high))
+
+
 def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) -> Row:
     """Return the row of a candidate from what each result file says of it, at least one of them."""
     known = evaluated or measured or {}
@@ -114,13 +147,15 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
             "top1": Interval(**evaluated["top1"]),
             "drop": Interval(**evaluated["paired"]["drop"]),
             "flips": evaluated["paired"]["flips"],
-            **evaluated["gate"],
+            **{name: evaluated["gate"].get(name) for name in ("verdict", "images_to_decide")},
+            "reason": evaluated["gate"]["reason"],
         }
     if measured:
         best = max(measured["batches"], key=lambda point: float(point["images_per_s"]))
         row |= {"images_per_s": best["images_per_s"], "best_batch": best["batch"]}
         single = next((point for point in measured["batches"] if point["batch"] == 1), None)
-        row |= {name: single[name] for name in ("p50_ms", "p99_ms")} if single else {}
+        times = ("p50_ms", "p99_ms", "p50_low_ms", "p50_high_ms")
+        row |= {name: single.get(name) for name in times} if single else {}
     return Row(**row)
 
 

@@ -23,6 +23,7 @@ from vegrt.commands import (
     exporting,
     inference,
     measuring,
+    reporting,
     runs,
     serving,
     training,
@@ -66,7 +67,7 @@ for _command in (
     measuring.compare,
     inference.infer,
     serving.serve,
-    artifacts.report,
+    reporting.report,
     artifacts.verify,
     inference.doctor,
 ):

@@ -5,8 +5,9 @@ The artifacts are dummy bytes: a report reads the manifest and the result files,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,7 +21,8 @@ from vegrt.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.dataset import Split, read_split
 from vegrt.infer import bench, evaluate
 from vegrt.infer.open import Candidate
-from vegrt.infer.results import save_result
+from vegrt.infer.results import load_result, save_result
+from vegrt.infer.statistics import mcnemar, tango, wilson
 from vegrt.preprocess import Contract
 
 CLASSES = ("Bean", "Carrot", "Cucumber", "Papaya", "Potato", "Radish")
@@ -30,6 +32,12 @@ SPEED_MS = {"fp32/onnxruntime": 14.0, "fp16/onnxruntime": 19.0, "int8/onnxruntim
 SPEED_MS |= {"fp32/openvino": 12.1, "int8/openvino": 5.2, "int8-cpu/openvino": 3.3}
 NOISE = {"fp32": 0.0, "fp16": 0.001, "int8": 0.03, "int8-cpu": 0.03}  # of logits that spread by 1.3
 SIZE_BYTES = {"fp32": 4470, "fp16": 2240, "int8": 1130, "int8-cpu": 1140}
+BINS = 15
+CORRUPTIONS = {"jpeg": (25, 18, 15, 10, 7), "blur": (1, 2, 3, 4, 6)}
+_ROW = ("brier", "margin_mean", "classes", "reliability")
+_PAIRED = ("kl", "detectable_drop", "classes")
+_POINT = ("p50_low_ms", "p50_high_ms", "images_per_s_low", "images_per_s_high")
+_BENCH = ("peak_rss_mib", "copies", "end_to_end", "stages_ms")
 
 
 @dataclass
@@ -42,6 +50,7 @@ class Case:
     measured: bool = True
     provenance: bool = True
     audited: bool = False
+    older: bool = False  # result files without what later versions added
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +119,7 @@ def make_bundle(path: Path, data: Path, case: Case) -> Bundle:
             save_result(bundle, name, {"candidates": used, "images": 64, "rows": rows})
     if case.measured:
         save_result(bundle, "bench", benchmark(bundle, chosen, case))
+    (make_older if case.older else make_newer)(bundle)
     return bundle
 
 
@@ -199,3 +209,132 @@ def provenance(split: Split) -> dict[str, Any]:
         },
         "tools": {"torch": "2.9.1"},
     }
+
+
+def rewrite(bundle: Bundle, name: str, change: Any) -> None:
+    """Apply `change` to the content of a result file, if it is there."""
+    file = bundle.path / f"results/{name}.json"
+    if file.is_file():
+        result = json.loads(file.read_text(encoding="utf-8"))
+        change(result)
+        file.write_text(json.dumps(result), encoding="utf-8")
+
+
+def make_newer(bundle: Bundle) -> None:
+    """Add what newer results say, where it is absent, and a robustness result."""
+    rewrite(bundle, "evaluate-test", _newer_evaluation)
+    rewrite(bundle, "bench", _newer_bench)
+    if (found := load_result(bundle, "evaluate-test")) is not None:
+        save_result(bundle, "robustness-test", _robustness(found))
+
+
+def make_older(bundle: Bundle) -> None:
+    """Take away what older results do not say."""
+    rewrite(bundle, "evaluate-test", _older_evaluation)
+    rewrite(bundle, "bench", _older_bench)
+    (bundle.path / "results/robustness-test.json").unlink(missing_ok=True)
+
+
+def _newer_evaluation(result: dict[str, Any]) -> None:
+    predictions, rows = result["predictions"], result["candidates"]
+    labels = np.array(predictions["labels"])
+    reference = np.array(predictions["candidates"][rows[0]["key"]]["top1"])
+    for row in rows:
+        said = predictions["candidates"][row["key"]]
+        said.setdefault("margin", [round(max(0.0, 2 * value - 1), 6) for value in said["probability"]])
+        top1, sure = np.array(said["top1"]), np.array(said["probability"])
+        for name in ("nll", "ece"):
+            row[name] = row[name] if isinstance(row[name], dict) else _around(row[name])
+        row.setdefault("brier", _around(float(np.mean((1 - sure) ** 2))))
+        row.setdefault("margin_mean", _around(0.9))
+        row.setdefault("reliability", _bins(sure, top1 == labels))
+        classes = range(len(result["classes"]))
+        row.setdefault("classes", [_class(labels == one, top1 == one) for one in classes])
+        row["paired"].setdefault("kl", _around(0.002))
+        row["paired"].setdefault("detectable_drop", 0.0042)
+        changes = [_change(labels == one, reference == labels, top1 == labels) for one in classes]
+        row["paired"].setdefault("classes", changes)
+
+
+def _newer_bench(result: dict[str, Any]) -> None:
+    for row in result["candidates"]:
+        for point in row["batches"]:
+            for name in ("p50_ms", "images_per_s"):
+                low, high = _POINT[:2] if name == "p50_ms" else _POINT[2:]
+                point.setdefault(low, point[name] * 0.96)
+                point.setdefault(high, point[name] * 1.05)
+        stages = {"decode": 0.4, "prepare": 0.1, "post": 0.05}
+        added = [stages | {"batch": one["batch"], "run": one["p50_ms"] / one["batch"]} for one in row["batches"]]
+        more = {"peak_rss_mib": 300.0, "copies": row["batches"], "end_to_end": row["batches"], "stages_ms": added}
+        row.update({name: value for name, value in more.items() if name not in row})
+
+
+def _robustness(evaluation: dict[str, Any]) -> dict[str, Any]:
+    kept = [evaluation["candidates"][0], *evaluation["candidates"][2:4]]
+    cells = [("clean", 0, None)]
+    cells += [(name, level, value) for name, values in CORRUPTIONS.items() for level, value in enumerate(values, 1)]
+    rows = [
+        {"corruption": name, "level": level, "parameter": value, "candidate": row["key"], "flips": 2 * level}
+        | {"top1": asdict(wilson(890 - 9 * level, 900)), "drop": asdict(tango(level, 1, 900))}
+        | {"newly_wrong": level, "newly_right": 1}
+        for name, level, value in cells
+        for row in kept
+    ]
+    summary = [{"candidate": row["key"], "extra_drop": _around(0.003)} for row in kept[1:]]
+    named = [{name: row[name] for name in ("key", "variant", "runtime", "artifact_sha256")} for row in kept]
+    return {"images": 900, "confidence": 0.95, "candidates": named, "rows": rows, "summary": summary}
+
+
+def _older_evaluation(result: dict[str, Any]) -> None:
+    for said in result["predictions"]["candidates"].values():
+        said.pop("margin", None)
+    for row in result["candidates"]:
+        for name in _ROW:
+            row.pop(name, None)
+        for name in _PAIRED:
+            row["paired"].pop(name, None)
+        row["gate"].pop("images_to_decide", None)
+        for name in ("nll", "ece"):
+            row[name] = row[name]["value"] if isinstance(row[name], dict) else row[name]
+
+
+def _older_bench(result: dict[str, Any]) -> None:
+    for row in result["candidates"]:
+        for name in _BENCH:
+            row.pop(name, None)
+        for point in row["batches"]:
+            for name in _POINT:
+                point.pop(name, None)
+
+
+def _around(value: float) -> dict[str, float]:
+    return {"value": value, "low": value * 0.9, "high": value * 1.1}
+
+
+def _class(true: Any, said: Any) -> dict[str, Any]:
+    hits, support, answers = int((true & said).sum()), int(true.sum()), int(said.sum())
+    return {
+        "support": support,
+        "precision": asdict(wilson(hits, answers)) if answers else None,
+        "recall": asdict(wilson(hits, support)),
+        "f1": _around(2 * hits / (support + answers)),
+    }
+
+
+def _change(true: Any, before: Any, now: Any) -> dict[str, Any]:
+    wrong, right = int((true & before & ~now).sum()), int((true & ~before & now).sum())
+    p = mcnemar(wrong, right)
+    drop = asdict(tango(wrong, right, int(true.sum())))
+    return {"newly_wrong": wrong, "newly_right": right, "drop": drop, "p": p, "p_holm": min(1.0, 6 * p)}
+
+
+def _bins(sure: Any, right: Any) -> list[dict[str, Any]]:
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    found = []
+    for one in range(BINS):
+        inside = place == one
+        some = bool(inside.any())
+        figures = {"confidence": float(sure[inside].mean()), "accuracy": float(right[inside].mean())} if some else {}
+        empty = {"low": one / BINS, "high": (one + 1) / BINS, "count": int(inside.sum())}
+        found.append(empty | {"confidence": None, "accuracy": None} | figures)
+    return found

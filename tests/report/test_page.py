@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ from vegrt.errors import VegrtError
 from vegrt.infer.results import load_result
 from vegrt.report.facts import load_facts
 from vegrt.report.gallery import gallery
-from vegrt.report.page import write_report
 from vegrt.report.style import CSS
 from vegrt.report.summary import comparison
 from vegrt.report.verdict import conclude
+from vegrt.report.write import Outputs, Sources, write_report
 
 Make = Callable[..., Bundle]
 HOSTILE = "<script>alert(1)<"  # a folder name holds no slash
@@ -52,13 +53,13 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> str:
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report([usual], out, data=data)
+    write_report([usual], Outputs(out), sources=Sources(data))
     return out.read_text(encoding="utf-8")
 
 
 def test_loads_nothing_and_is_small(text: str) -> None:
     seen = Page(text)
-    foreign = [(name, value) for name, value in seen.attributes if name in RESOURCES and not value.startswith("data:")]
+    foreign = [value for name, value in seen.attributes if name in RESOURCES and not value.startswith(("data:", "#"))]
     assert foreign == []
     assert not {"link", "iframe", "object", "embed", "base", "form"} & set(seen.tags)
     assert not re.search(r"@import|url\(", CSS)
@@ -99,11 +100,49 @@ def test_says_where_the_numbers_come_from(text: str, usual: Bundle) -> None:
 
 def test_charts_are_drawn_without_scripts_and_described(text: str) -> None:
     figures = re.findall(r'<figure class="chart">.*?</figure>', text, re.S)
-    assert len(figures) == 7
+    assert len(figures) == 11
     for figure in figures:
-        assert "<svg" in figure
-        assert re.search(r'role="img" aria-label="[^"]{10,}"', figure)
+        labels = re.findall(r'role="img" aria-label="([^"]{10,})"', figure)
+        assert figure.count("<svg") == len(labels) == len(set(labels))
+        assert "<figcaption>" in figure
     assert text.count("window.vegaEmbed") == 1
+
+
+def test_can_be_read_by_keyboard_and_by_ear(text: str) -> None:
+    seen = Page(text)
+    named = {value for name, value in seen.attributes if name == "id"}
+    links = [value for name, value in seen.attributes if name == "href" and value.startswith("#")]
+    assert links[0] == "#content"
+    assert text.index('href="#content"') < text.index("<h1")
+    assert {link[1:] for link in links} <= named
+    assert len(links) == 1 + text.count("<section"), "every section is in the contents"
+    levels = [int(tag[1]) for tag in seen.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[:3] == [1, 2, 3]
+    assert max(later - earlier for earlier, later in pairwise(levels)) == 1
+    assert seen.tags.count("table") == seen.tags.count("caption") > 10
+    assert all('tabindex="0"' in box for box in re.findall(r'<div class="scroll"[^>]*>', text))
+
+
+def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) -> None:
+    result = load_result(usual, "evaluate-test")
+    assert result is not None
+    chosen = conclude(load_facts(usual), comparison(usual)).chosen
+    assert chosen is not None
+    row = next(row for row in result["candidates"] if row["key"] == chosen.key)
+    words = Page(text).text
+    for name, now, change in zip(result["classes"], row["classes"], row["paired"]["classes"], strict=True):
+        f1 = " ".join([f"{100 * now['f1']['value']:.1f}", f"({100 * now['f1']['low']:.1f} to"])
+        assert re.search(rf"{name} {now['support']} .*{re.escape(f1)}", words)
+        assert f"{change['newly_wrong']} {change['newly_right']} {change['p']:.3f} {change['p_holm']:.3f}" in words
+
+
+def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Path) -> None:
+    write_report([make(older=True)], Outputs(tmp_path / "out.html"))
+    text = (tmp_path / "out.html").read_text(encoding="utf-8")
+    words = Page(text).text
+    assert text.count('<figure class="chart">') == 8  # no stages, no reliability, no robustness
+    assert not [title for title in ("Where the time goes", "Bad photos", "p, Holm", "peak memory") if title in words]
+    assert "Figures of the probabilities" in words
 
 
 def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> None:
@@ -152,19 +191,19 @@ def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None
 
 def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -> None:
     bundle = make(name='a<b>&"c', photos=hostile, noise={"int8": 3.0})
-    write_report([bundle], tmp_path / "out.html", data=hostile)
+    write_report([bundle], Outputs(tmp_path / "out.html"), sources=Sources(hostile))
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     seen = Page(text)
     assert HOSTILE.lower() not in text.lower()
     assert HOSTILE in seen.text
     assert 'a<b>&"c: ' in seen.text
-    assert seen.tags.count("script") == 9  # seven charts' specifications, Vega, the start
+    assert seen.tags.count("script") == 11 + 2  # the charts' specifications, Vega, the start
     specifications = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
     assert any(HOSTILE in str(json.loads(specification)) for specification in specifications)
 
 
 def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
-    write_report([make(measured=False, provenance=False)], tmp_path / "out.html")
+    write_report([make(measured=False, provenance=False)], Outputs(tmp_path / "out.html"))
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Not measured yet: vegrt bench" in words
     assert not [
@@ -175,7 +214,7 @@ def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
 
 def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, tmp_path: Path) -> None:
     bundle = make(audited=True)
-    write_report([bundle], tmp_path / "out.html")
+    write_report([bundle], Outputs(tmp_path / "out.html"))
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "180 of 900 test photos have a near duplicate in train or validation" in words
     clean = load_result(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
@@ -183,7 +222,7 @@ def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, t
 
 
 def test_without_evaluation_no_accuracy_is_claimed(make: Make, tmp_path: Path) -> None:
-    write_report([make(evaluated=False)], tmp_path / "out.html")
+    write_report([make(evaluated=False)], Outputs(tmp_path / "out.html"))
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Nothing has been evaluated yet" in words
     assert not [word for word in ("PASS", "What is taken for what", "changed their answer") if word in words]
@@ -199,12 +238,12 @@ def test_failure_leaves_the_former_report(make: Make, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(VegrtError, match="No space left"):
-        write_report([bundle], out)
+        write_report([bundle], Outputs(out))
     assert [file.name for file in out.parent.iterdir()] == ["report.html"]
     assert out.read_text() == "former"
 
 
 def test_no_results_writes_nothing(make: Make, tmp_path: Path) -> None:
     with pytest.raises(VegrtError, match="vegrt evaluate"):
-        write_report([make(evaluated=False, measured=False)], tmp_path / "out.html")
+        write_report([make(evaluated=False, measured=False)], Outputs(tmp_path / "out.html"))
     assert not (tmp_path / "out.html").exists()

@@ -1,4 +1,4 @@
-"""vegrt evaluate, report and verify: what happens to an exported bundle."""
+"""vegrt evaluate and verify: is an exported bundle still right?"""
 
 from __future__ import annotations
 
@@ -48,39 +48,6 @@ def evaluate(
     path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
-
-
-def report(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
-    data: Annotated[Path | None, typer.Option("--data", help="For the photos whose answer changed.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write one offline HTML page.
-
-    From the result files of evaluate and bench; prints the comparison of all variants too.
-    """
-    from vegrt.bundle import open_bundle
-    from vegrt.errors import require
-    from vegrt.report.summary import comparison, render
-
-    require("altair", "report")
-    require("vl_convert", "report")
-    from vegrt.report.page import write_report
-
-    opened = [open_bundle(bundle) for bundle in bundles]
-    write_report(opened, out, data=data)
-    rows = {str(bundle.path): comparison(bundle) for bundle in opened}
-    if as_json:
-        show(
-            {"report": str(out), "bundles": {name: [row.to_dict() for row in found] for name, found in rows.items()}},
-            True,
-        )
-        return
-    for name, found in rows.items():
-        typer.echo(name)
-        show(render(found), False)
-    typer.echo(f"report: {out}")
 
 
 def verify(

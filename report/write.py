@@ -1,0 +1,183 @@
+"""Writing a report: the page, the Markdown and the pictures, all from the same facts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from vegrt.bundle import Bundle
+from vegrt.errors import VegrtError
+from vegrt.files import write_text
+from vegrt.report import markdown
+from vegrt.report.benches import check_used
+from vegrt.report.blocks import Chart, Section
+from vegrt.report.data import fits
+from vegrt.report.facts import Facts, load_facts
+from vegrt.report.language import Language, say, speaking
+from vegrt.report.page import assemble, made_by, require_charts
+from vegrt.report.summary import rows
+from vegrt.report.verdict import Conclusion, conclude
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Which files to write; None: not that one. png, svg: folders, for every chart as a picture."""
+
+    html: Path | None = None
+    markdown: Path | None = None
+    png: Path | None = None
+    svg: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a report is made from beside the bundles' own results.
+
+    data: the folder that was evaluated, for the photos in the gallery; they are embedded, much reduced. benches: result
+    files of `vegrt bench` from other machines. audit: the content of audit.json, used where it is of a bundle's photos.
+    """
+
+    data: Path | None = None
+    benches: Sequence[Path] = ()
+    audit: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is said of one bundle, or of all together. name: in the report, and of its folder of pictures."""
+
+    name: str
+    conclusion: Conclusion | None
+    sections: list[Section]
+    charts: dict[str, Chart] = field(default_factory=dict)
+
+
+def write_report(
+    bundles: Sequence[Bundle], outputs: Outputs, *, sources: Sources | None = None, language: Language = "en"
+) -> list[Path]:
+    """Write what `outputs` names, each file whole or not at all, and return the files.
+
+    Raises VegrtError when a bundle has no results or a source is of something else, MissingExtraError without the `report`
+    extra.
+    """
+    if not bundles:
+        raise VegrtError("report: no bundle named; expected: vegrt report BUNDLE... -o report.html")
+    sources = sources or Sources()
+    facts = facts_of(bundles, sources)
+    require_charts()
+    with speaking(language):
+        return _write(_parts(facts, sources.data), outputs)
+
+
+def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
+    """Return each bundle's facts. Raises VegrtError as write_report does."""
+    check_used(bundles, sources.benches)
+    audit = sources.audit
+    return [
+        load_facts(
+            bundle,
+            benches=sources.benches,
+            audit=dict(audit) if audit and fits(audit, bundle.manifest.data) else None,
+        )
+        for bundle in bundles
+    ]
+
+
+def _parts(facts: Sequence[Facts], data: Path | None) -> list[_Part]:
+    """Return the parts in their order: with several bundles, first what compares them."""
+    from vegrt.report.figures import bundle_charts
+    from vegrt.report.overview import overview_chart, overview_sections
+    from vegrt.report.sections import bundle_sections
+
+    named = list(zip(_names(facts), facts, strict=True))
+    parts = []
+    if len(named) > 1:
+        chart = overview_chart(named)
+        drawn = {chart.name: chart} if chart else {}
+        parts.append(_Part(say("All bundles"), None, overview_sections(named, chart), drawn))
+    for name, one in named:
+        compared = rows(one)
+        conclusion = conclude(one, compared)
+        drawn = bundle_charts(one, conclusion.chosen)
+        parts.append(_Part(name, conclusion, bundle_sections(one, compared, conclusion, drawn, data), drawn))
+    return parts
+
+
+def _names(facts: Sequence[Facts]) -> list[str]:
+    """Return a name for each bundle: its own, with its folder where two share one."""
+    own = [one.bundle.manifest.name for one in facts]
+    return [
+        name if own.count(name) == 1 else f"{name} ({one.bundle.path})" for name, one in zip(own, facts, strict=True)
+    ]
+
+
+def _write(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
+    title = say("Deployment report: {names}", names=", ".join(part.name for part in parts if part.conclusion))
+    written = []
+    if outputs.html is not None:
+        write_text(outputs.html, _page(title, parts))
+        written.append(outputs.html)
+    folders = _folders(parts)
+    if outputs.markdown is not None:
+        write_text(outputs.markdown, _markdown(title, parts, outputs, folders))
+        written.append(outputs.markdown)
+    return written + _pictures(parts, outputs, folders)
+
+
+def _page(title: str, parts: Sequence[_Part]) -> str:
+    from vegrt.report.to_html import article
+
+    articles = [
+        article(part.name, part.conclusion, part.sections, place=f"part{number}")
+        for number, part in enumerate(parts, start=1)
+    ]
+    return assemble(title, articles, source=say("result files"))
+
+
+def _markdown(title: str, parts: Sequence[_Part], outputs: Outputs, folders: Sequence[str]) -> str:
+    assert outputs.markdown is not None
+    kind, root = ("png", outputs.png) if outputs.png is not None else ("svg", outputs.svg)
+    texts = [f"# {markdown.escape(title)}"]
+    for part, folder in zip(parts, folders, strict=True):
+        head = markdown.verdict(part.name, part.conclusion) if part.conclusion else f"## {markdown.escape(part.name)}"
+
+        def link(chart: Chart, folder: str = folder) -> str | None:
+            return _link(outputs.markdown, root / folder / f"{chart.name}.{kind}") if root is not None else None
+
+        texts += [head, markdown.body(part.sections, link)]
+    return "\n\n".join([*texts, markdown.escape(made_by(say("result files")))]) + "\n"
+
+
+def _link(document: Path | None, picture: Path) -> str:
+    assert document is not None
+    return quote(Path(os.path.relpath(picture, document.parent)).as_posix())
+
+
+def _pictures(parts: Sequence[_Part], outputs: Outputs, folders: Sequence[str]) -> list[Path]:
+    if outputs.png is None and outputs.svg is None:
+        return []
+    from vegrt.report.pictures import write_pictures
+
+    written = []
+    for part, folder in zip(parts, folders, strict=True):
+        if outputs.png is not None:
+            written += write_pictures(part.charts.values(), outputs.png / folder, "png", subject=part.name)
+        if outputs.svg is not None:
+            written += write_pictures(part.charts.values(), outputs.svg / folder, "svg", subject=part.name)
+    return written
+
+
+def _folders(parts: Sequence[_Part]) -> list[str]:
+    """Return each part's folder of pictures: the one that was asked for, and of several bundles one below it for each."""
+    if len(parts) == 1:
+        return [""]
+    names = [_file_name(part.name) if part.conclusion else "" for part in parts]
+    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
+
+
+def _file_name(name: str) -> str:
+    """Return a name that any file system takes."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-") or "bundle"

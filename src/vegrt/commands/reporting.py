@@ -1,0 +1,112 @@
+"""vegrt report: a bundle's results as a page, Markdown, pictures or a model card."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vegrt.commands.audits import AUDIT
+from vegrt.commands.options import JsonOption, show
+
+if TYPE_CHECKING:
+    from vegrt.report.write import Outputs
+
+log = logging.getLogger(__name__)
+
+_MARKDOWN = (".md", ".markdown")
+_DEFAULT = Path("report.html")
+
+
+class Language(str, Enum):
+    """What --lang takes."""
+
+    en = "en"
+    ko = "ko"
+
+
+def report(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help=f"The page, or with the ending .md Markdown; default: {_DEFAULT}."),
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Markdown file, with links to the pictures.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Folder for every chart as PNG; no photos.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Folder for every chart as SVG; no photos.")] = None,
+    card: Annotated[Path | None, typer.Option(help="Model card for the Hugging Face Hub; of one bundle.")] = None,
+    card_license: Annotated[str, typer.Option(help="The model's licence, as the Hub calls it.")] = "unknown",
+    card_dataset: Annotated[str, typer.Option(help="The data set's name on the Hub, for the card.")] = "",
+    data: Annotated[Path | None, typer.Option("--data", help="For the photos whose answer changed.")] = None,
+    bench: Annotated[
+        list[Path] | None, typer.Option(help="bench.json from another device, of the same artifacts; may be repeated.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help=f"audit.json of `vegrt data audit`; default: {AUDIT}, if it is of these photos.")
+    ] = None,
+    lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what the results say.
+
+    One offline HTML page, or Markdown, pictures, a model card, from the result files of evaluate, bench and calibrate;
+    prints the comparison of all variants too.
+    """
+    from vegrt.bundle import open_bundle
+    from vegrt.report.card import Claims, write_card
+    from vegrt.report.summary import comparison, render
+    from vegrt.report.write import Sources, write_report
+
+    opened = [open_bundle(bundle) for bundle in bundles]
+    sources = Sources(data, tuple(bench or ()), _audit(audit, opened))
+    outputs = _outputs(out, markdown, png, svg, only_card=card is not None)
+    written = write_report(opened, outputs, sources=sources, language=lang.value) if outputs is not None else []
+    if card is not None:
+        claims = Claims(card_license, card_dataset)
+        written.append(write_card(opened, card, sources=sources, claims=claims, language=lang.value))
+    rows = {str(bundle.path): comparison(bundle, benches=sources.benches) for bundle in opened}
+    if as_json:
+        names = {"report": str(written[0]), "written": [str(path) for path in written]}
+        show(names | {"bundles": {name: [row.to_dict() for row in found] for name, found in rows.items()}}, True)
+        return
+    for name, found in rows.items():
+        typer.echo(name)
+        show(render(found), False)
+    for path in written:
+        typer.echo(f"report: {path}")
+
+
+def _outputs(
+    out: Path | None, markdown: Path | None, png: Path | None, svg: Path | None, *, only_card: bool
+) -> Outputs | None:
+    """Return what to write: by default the page; None where the card is all that was asked for."""
+    from vegrt.report.write import Outputs
+
+    if out is not None and out.suffix.lower() in _MARKDOWN:
+        out, markdown = None, out if markdown is None else markdown
+    nothing = (out, markdown, png, svg) == (None,) * 4
+    if nothing and only_card:
+        return None
+    return Outputs(_DEFAULT if nothing else out, markdown, png, svg)
+
+
+def _audit(audit: Path | None, bundles: list[Any]) -> dict[str, Any] | None:
+    """Return the audit that was asked for, or the one that lies here if it is of some bundle's photos."""
+    from vegrt.errors import DataError
+    from vegrt.report.data import fits, read_audit
+
+    if audit is None and not AUDIT.is_file():
+        return None
+    try:
+        found = read_audit(audit or AUDIT)
+        if any(fits(found, bundle.manifest.data) for bundle in bundles):
+            return found
+        raise DataError(f"{audit or AUDIT}: not of the photos of these bundles; run: vegrt data audit DATA")
+    except DataError as error:
+        if audit is not None:
+            raise
+        log.info("%s; going on without it", error)
+        return None
