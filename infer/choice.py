@@ -77,7 +77,7 @@ def _rank_on(bundle: Bundle, variant: str | None, runtime: str | None, device: D
     here = [one for one in here if runtime in (None, one.runtime)]
     evidence = _read_evidence(bundle, device)
     allowed = [one for one in here if variant or str(one) in evidence.passed]
-    allowed.sort(key=lambda one: (-evidence.speeds.get(str(one), 0.0), _expected(one) if not variant else ()))
+    allowed.sort(key=lambda one: (-evidence.speeds.get(str(one), 0.0), _expected(one)))
     found = [Choice(one, _reason(one, evidence, bool(variant), bool(runtime)), device) for one in allowed]
     unproven = [one for one in here if one.variant == "fp32"] or here
     reason = "no variant passed the gate here yet; see: vegrt evaluate" if not found else "fp32, which needs no gate"
@@ -94,12 +94,16 @@ def _reason(candidate: Candidate, evidence: _Evidence, variant_named: bool, runt
 
 
 def _expected(candidate: Candidate) -> tuple[int, bool, bool]:
-    """Return a sort key for what was not measured: the forecast's order, 8-bit first, on the runtime that suits it."""
+    """Return a sort key for what was not measured: the forecast's order, 8-bit first, on the runtime that suits it.
+
+    fp32 is wanted for its exactness: ONNX Runtime first, as OpenVINO computes it in bf16 where the processor can.
+    """
     verdicts = {one.variant: one for one in forecast(examine_machine().cpu, GpuProbe((), "", ""))}
     known = verdicts.get(candidate.variant)
     if known is None:
         return (len(_SPEED_ORDER), True, True)
-    return (_SPEED_ORDER[known.speed], "int8" not in candidate.variant, known.runtime != candidate.runtime)
+    suits = "onnxruntime" if candidate.variant == "fp32" else known.runtime
+    return (_SPEED_ORDER[known.speed], "int8" not in candidate.variant, suits != candidate.runtime)
 
 
 def _read_evidence(bundle: Bundle, device: Device) -> _Evidence:

@@ -174,6 +174,7 @@ def test_without_a_benchmark_an_8_bit_variant_that_passed_comes_first(copied: Bu
     save_result(copied, "evaluate-test", {"candidates": gates})
     assert str(choose(copied).candidate) == "int8-cpu/onnxruntime"
     assert "not benchmarked here yet" in choose(copied).reason
+    assert str(choose(copied, "fp32").candidate) == "fp32/onnxruntime"  # the exact one, whatever the forecast says
 
 
 def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None:
