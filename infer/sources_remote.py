@@ -96,6 +96,8 @@ def _get(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": f"vegrt/{__version__}"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         body: bytes = answer.read(MAX_BYTES + 1)
+        if answer.length and len(body) <= MAX_BYTES:  # what is left of the length that the server stated
+            raise http.client.IncompleteRead(body, answer.length)
         return body
 
 
