@@ -58,6 +58,10 @@ class Facts:
         """Return the evaluation's rows, the reference first; none without an evaluation."""
         return list(self.evaluation["candidates"]) if self.evaluation else []
 
+    def pair(self, key: str) -> list[dict[str, Any]]:
+        """Return the evaluation's rows of the reference and of a candidate, if it is there."""
+        return [row for number, row in enumerate(self.evaluated()) if number == 0 or row["key"] == key]
+
     def measured(self) -> list[dict[str, Any]]:
         """Return the benchmark's rows; none without a benchmark."""
         return list(self.bench["candidates"]) if self.bench else []

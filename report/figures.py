@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from vegrt.report import answer_charts, making_charts, speed_charts
@@ -117,7 +117,7 @@ def confusion(facts: Facts, chosen: Row | None) -> Chart | None:
     """Return the confusion matrices of the reference and of the chosen candidate."""
     if not facts.evaluation or len(facts.evaluation["classes"]) > MAX_CLASSES_DRAWN:
         return None
-    classes, pair = facts.evaluation["classes"], pair_of(facts, chosen)
+    classes, pair = facts.evaluation["classes"], facts.pair(chosen.key if chosen else "")
     wrong = [_mistakes(row["confusion"]) for row in pair]
     maximum = max((max(counts, default=0) for counts in wrong), default=0)
     panels = [
@@ -139,7 +139,7 @@ def reliability(facts: Facts, chosen: Row | None) -> Chart | None:
         answer_charts.reliability(
             row["reliability"], title=say("{key}: ECE {ece}", key=row["key"], ece=_ece(row["ece"]))
         )
-        for row in (pair_of(facts, chosen) if facts.evaluation else ())
+        for row in (facts.pair(chosen.key if chosen else "") if facts.evaluation else ())
         if row.get("reliability")
     ]
     caption = say(
@@ -202,10 +202,22 @@ def sensitivity(facts: Facts) -> Chart | None:
     )
 
 
-def pair_of(facts: Facts, chosen: Row | None) -> list[dict[str, Any]]:
-    """Return the evaluation's rows of the reference and of the chosen candidate, if there is one."""
-    key = chosen.key if chosen else ""
-    return [row for number, row in enumerate(facts.evaluated()) if number == 0 or row["key"] == key]
+def overview_chart(named: Sequence[tuple[str, Facts]]) -> Chart | None:
+    """Return accuracy against latency of all bundles, a panel for each machine that measured any of them."""
+    machines: dict[str, list[tuple[str, Row]]] = {}
+    for name, facts in named:
+        for machine, bench in facts.benches().items():
+            placed = [row for row in rows_with(facts, bench) if row.top1 is not None and row.p50_ms]
+            machines.setdefault(machine, []).extend((name, row) for row in placed)
+    names = [name for name, _ in named]
+    panels = [
+        speed_charts.bundles_by_latency(found, names, title=machine if len(machines) > 1 else "")
+        for machine, found in machines.items()
+        if found
+    ]
+    label = say("Top-1 accuracy of all bundles against the median time of one photo")
+    caption = say("Up and left is better. Bars: intervals. Thin line: what no other candidate beats in both.")
+    return Chart("overview", tuple(panels), label, caption) if panels else None
 
 
 def _chart(name: str, panels: list[Spec], label: str, caption: str, panel_px: int = 416) -> Chart | None:

@@ -47,7 +47,8 @@ def finish(*layers: alt.Chart, height: int = HEIGHT_PX, title: str = "") -> Spec
     """Return the layers as one chart with the look that all share."""
     look = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
     named = {"title": title} if title else {}
-    return alt.layer(*layers).to_dict() | look | named | {"config": _CONFIG}
+    # Unchecked: altair takes longer for that than vl-convert to draw it. A test checks every chart.
+    return alt.layer(*layers).to_dict(validate=False) | look | named | {"config": _CONFIG}
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:

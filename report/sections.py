@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vegrt.report import figures
 from vegrt.report.answers import calibration_of_answers, per_class, robustness
 from vegrt.report.blocks import Badge, Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
 from vegrt.report.data import data
@@ -143,7 +142,7 @@ def _confusion(facts: Facts, conclusion: Conclusion, chart: Chart | None) -> Sec
     if not facts.evaluation:
         return None
     classes: list[str] = facts.evaluation["classes"]
-    pair = figures.pair_of(facts, conclusion.chosen)
+    pair = facts.pair(conclusion.chosen.key if conclusion.chosen else "")
     found = {
         (true, said): tuple(row["confusion"][true][said] for row in pair)
         for true in range(len(classes))

@@ -17,7 +17,9 @@ from vegrt.report.blocks import Chart, Section
 from vegrt.report.data import fits
 from vegrt.report.facts import Facts, load_facts
 from vegrt.report.language import Language, say, speaking
+from vegrt.report.overview import overview_sections
 from vegrt.report.page import assemble, made_by, require_charts
+from vegrt.report.sections import bundle_sections
 from vegrt.report.summary import rows
 from vegrt.report.verdict import Conclusion, conclude
 
@@ -30,6 +32,11 @@ class Outputs:
     markdown: Path | None = None
     png: Path | None = None
     svg: Path | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Return whether any of them shows charts."""
+        return self.html is not None or self.png is not None or self.svg is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,10 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is said of one bundle, or of all together. name: in the report, and of its folder of pictures."""
+    """What is said of one bundle, or of all together. folder: of its pictures, beside or below that of the others."""
 
     name: str
+    folder: str
     conclusion: Conclusion | None
     sections: list[Section]
     charts: dict[str, Chart] = field(default_factory=dict)
@@ -67,9 +75,10 @@ def write_report(
         raise VegrtError("report: no bundle named; expected: vegrt report BUNDLE... -o report.html")
     sources = sources or Sources()
     facts = facts_of(bundles, sources)
-    require_charts()
+    if outputs.drawn:
+        require_charts()
     with speaking(language):
-        return _write(_parts(facts, sources.data), outputs)
+        return _write(_parts(facts, sources.data, drawn=outputs.drawn), outputs)
 
 
 def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
@@ -86,24 +95,35 @@ def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
     ]
 
 
-def _parts(facts: Sequence[Facts], data: Path | None) -> list[_Part]:
-    """Return the parts in their order: with several bundles, first what compares them."""
-    from vegrt.report.figures import bundle_charts
-    from vegrt.report.overview import overview_chart, overview_sections
-    from vegrt.report.sections import bundle_sections
-
-    named = list(zip(_names(facts), facts, strict=True))
+def _parts(facts: Sequence[Facts], data: Path | None, *, drawn: bool) -> list[_Part]:
+    """Return the parts in their order: with several bundles, first what compares them. drawn: with charts."""
     parts = []
+    named = list(zip(_names(facts), facts, strict=True))
     if len(named) > 1:
-        chart = overview_chart(named)
-        drawn = {chart.name: chart} if chart else {}
-        parts.append(_Part(say("All bundles"), None, overview_sections(named, chart), drawn))
-    for name, one in named:
+        parts.append(_overview(named, drawn=drawn))
+    for (name, one), folder in zip(named, _folders(facts), strict=True):
         compared = rows(one)
         conclusion = conclude(one, compared)
-        drawn = bundle_charts(one, conclusion.chosen)
-        parts.append(_Part(name, conclusion, bundle_sections(one, compared, conclusion, drawn, data), drawn))
+        charts = _charts(one, conclusion) if drawn else {}
+        sections = bundle_sections(one, compared, conclusion, charts, data)
+        parts.append(_Part(name, folder, conclusion, sections, charts))
     return parts
+
+
+def _overview(named: Sequence[tuple[str, Facts]], *, drawn: bool) -> _Part:
+    chart = None
+    if drawn:
+        from vegrt.report.figures import overview_chart
+
+        chart = overview_chart(named)
+    found = {chart.name: chart} if chart else {}
+    return _Part(say("All bundles"), "", None, overview_sections(named, chart), found)
+
+
+def _charts(facts: Facts, conclusion: Conclusion) -> dict[str, Chart]:
+    from vegrt.report.figures import bundle_charts
+
+    return bundle_charts(facts, conclusion.chosen)
 
 
 def _names(facts: Sequence[Facts]) -> list[str]:
@@ -114,17 +134,29 @@ def _names(facts: Sequence[Facts]) -> list[str]:
     ]
 
 
+def _folders(facts: Sequence[Facts]) -> list[str]:
+    """Return each bundle's folder of pictures: the one that was asked for, and of several bundles one below it for each."""
+    if len(facts) == 1:
+        return [""]
+    names = [_file_name(one.bundle.manifest.name) for one in facts]
+    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, start=1)]
+
+
+def _file_name(name: str) -> str:
+    """Return a name that any file system takes."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-") or "bundle"
+
+
 def _write(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
     title = say("Deployment report: {names}", names=", ".join(part.name for part in parts if part.conclusion))
     written = []
     if outputs.html is not None:
         write_text(outputs.html, _page(title, parts))
         written.append(outputs.html)
-    folders = _folders(parts)
     if outputs.markdown is not None:
-        write_text(outputs.markdown, _markdown(title, parts, outputs, folders))
+        write_text(outputs.markdown, _markdown(title, parts, outputs))
         written.append(outputs.markdown)
-    return written + _pictures(parts, outputs, folders)
+    return written + _pictures(parts, outputs)
 
 
 def _page(title: str, parts: Sequence[_Part]) -> str:
@@ -137,14 +169,14 @@ def _page(title: str, parts: Sequence[_Part]) -> str:
     return assemble(title, articles, source=say("result files"))
 
 
-def _markdown(title: str, parts: Sequence[_Part], outputs: Outputs, folders: Sequence[str]) -> str:
+def _markdown(title: str, parts: Sequence[_Part], outputs: Outputs) -> str:
     assert outputs.markdown is not None
     kind, root = ("png", outputs.png) if outputs.png is not None else ("svg", outputs.svg)
     texts = [f"# {markdown.escape(title)}"]
-    for part, folder in zip(parts, folders, strict=True):
+    for part in parts:
         head = markdown.verdict(part.name, part.conclusion) if part.conclusion else f"## {markdown.escape(part.name)}"
 
-        def link(chart: Chart, folder: str = folder) -> str | None:
+        def link(chart: Chart, folder: str = part.folder) -> str | None:
             return _link(outputs.markdown, root / folder / f"{chart.name}.{kind}") if root is not None else None
 
         texts += [head, markdown.body(part.sections, link)]
@@ -156,28 +188,15 @@ def _link(document: Path | None, picture: Path) -> str:
     return quote(Path(os.path.relpath(picture, document.parent)).as_posix())
 
 
-def _pictures(parts: Sequence[_Part], outputs: Outputs, folders: Sequence[str]) -> list[Path]:
+def _pictures(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
     if outputs.png is None and outputs.svg is None:
         return []
     from vegrt.report.pictures import write_pictures
 
     written = []
-    for part, folder in zip(parts, folders, strict=True):
+    for part in parts:
         if outputs.png is not None:
-            written += write_pictures(part.charts.values(), outputs.png / folder, "png", subject=part.name)
+            written += write_pictures(part.charts.values(), outputs.png / part.folder, "png", subject=part.name)
         if outputs.svg is not None:
-            written += write_pictures(part.charts.values(), outputs.svg / folder, "svg", subject=part.name)
+            written += write_pictures(part.charts.values(), outputs.svg / part.folder, "svg", subject=part.name)
     return written
-
-
-def _folders(parts: Sequence[_Part]) -> list[str]:
-    """Return each part's folder of pictures: the one that was asked for, and of several bundles one below it for each."""
-    if len(parts) == 1:
-        return [""]
-    names = [_file_name(part.name) if part.conclusion else "" for part in parts]
-    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
-
-
-def _file_name(name: str) -> str:
-    """Return a name that any file system takes."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-") or "bundle"

@@ -24,6 +24,7 @@ from vegrt.infer.open import Candidate
 from vegrt.infer.results import load_result, save_result
 from vegrt.infer.statistics import mcnemar, tango, wilson
 from vegrt.preprocess import Contract
+from vegrt.report.write import Outputs, Sources, write_report
 
 CLASSES = ("Bean", "Carrot", "Cucumber", "Papaya", "Potato", "Radish")
 PHOTOS_PER_CLASS = 150  # 900 in all: the least at which a loss-free candidate can pass a margin of 0.5 points is 765
@@ -78,10 +79,18 @@ def hostile(tmp_path: Path) -> Path:
     return tmp_path / "hostile"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def usual(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Bundle:
     """A bundle with everything in it, whose int8 loses photos. Read only."""
     return make_bundle(tmp_path_factory.mktemp("bundles") / "resnet18", data, Case(noise={"int8": 0.5}))
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> Path:
+    """The page of the usual bundle, with photos. Read only."""
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report([usual], Outputs(out), sources=Sources(data))
+    return out
 
 
 def draw_photos(root: Path, classes: tuple[str, ...], count: int = PHOTOS_PER_CLASS) -> None:
@@ -271,7 +280,7 @@ def _newer_bench(result: dict[str, Any]) -> None:
 
 def _robustness(evaluation: dict[str, Any]) -> dict[str, Any]:
     kept = [evaluation["candidates"][0], *evaluation["candidates"][2:4]]
-    cells = [("clean", 0, None)]
+    cells: list[tuple[str, int, int | None]] = [("clean", 0, None)]
     cells += [(name, level, value) for name, values in CORRUPTIONS.items() for level, value in enumerate(values, 1)]
     rows = [
         {"corruption": name, "level": level, "parameter": value, "candidate": row["key"], "flips": 2 * level}
@@ -335,6 +344,6 @@ def _bins(sure: Any, right: Any) -> list[dict[str, Any]]:
         inside = place == one
         some = bool(inside.any())
         figures = {"confidence": float(sure[inside].mean()), "accuracy": float(right[inside].mean())} if some else {}
-        empty = {"low": one / BINS, "high": (one + 1) / BINS, "count": int(inside.sum())}
+        empty: dict[str, Any] = {"low": one / BINS, "high": (one + 1) / BINS, "count": int(inside.sum())}
         found.append(empty | {"confidence": None, "accuracy": None} | figures)
     return found

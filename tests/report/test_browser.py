@@ -16,9 +16,6 @@ from typing import Any, Literal
 
 import pytest
 
-from vegrt.bundle import Bundle
-from vegrt.report.write import Outputs, Sources, write_report
-
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-component-update", "--disable-background-networking", "--disable-sync"),
@@ -110,13 +107,6 @@ def _call(url: str, body: Any, *, method: str = "POST") -> Any:
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browser(tmp_path_factory.mktemp("profile")) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> Path:
-    out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report([usual], Outputs(out), sources=Sources(data))
-    return out
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -53,7 +53,7 @@ def test_without_any_file_named_it_is_a_page(make: Make, tmp_path: Path) -> None
 
 def test_an_audit_that_was_asked_for_must_fit(make: Make, tmp_path: Path) -> None:
     bundle = make(speed_ms=SPEED)
-    empty = {"fingerprints": {}, "counts": {}, "near_pairs": [], "leaked_test_images": {}}
+    empty: dict[str, object] = {"fingerprints": {}, "counts": {}, "near_pairs": [], "leaked_test_images": {}}
     (tmp_path / "audit").mkdir()
     (tmp_path / "audit/audit.json").write_text(json.dumps({"format": "vegrt-audit", "format_version": 1} | empty))
     refused = call(bundle.path, "-o", "out.md", "--audit", "audit/audit.json")

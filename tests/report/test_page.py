@@ -16,6 +16,7 @@ from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.results import load_result
 from vegrt.report.facts import load_facts
+from vegrt.report.figures import bundle_charts
 from vegrt.report.gallery import gallery
 from vegrt.report.style import CSS
 from vegrt.report.summary import comparison
@@ -51,10 +52,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> str:
-    out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report([usual], Outputs(out), sources=Sources(data))
-    return out.read_text(encoding="utf-8")
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
 def test_loads_nothing_and_is_small(text: str) -> None:
@@ -137,10 +136,10 @@ def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) ->
 
 
 def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Path) -> None:
-    write_report([make(older=True)], Outputs(tmp_path / "out.html"))
-    text = (tmp_path / "out.html").read_text(encoding="utf-8")
-    words = Page(text).text
-    assert text.count('<figure class="chart">') == 8  # no stages, no reliability, no robustness
+    bundle = make(older=True)
+    assert len(bundle_charts(load_facts(bundle), None)) == 8  # no stages, no reliability, no robustness
+    write_report([bundle], Outputs(markdown=tmp_path / "out.md"))
+    words = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert not [title for title in ("Where the time goes", "Bad photos", "p, Holm", "peak memory") if title in words]
     assert "Figures of the probabilities" in words
 
@@ -214,8 +213,8 @@ def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
 
 def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, tmp_path: Path) -> None:
     bundle = make(audited=True)
-    write_report([bundle], Outputs(tmp_path / "out.html"))
-    words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
+    write_report([bundle], Outputs(markdown=tmp_path / "out.md"))
+    words = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "180 of 900 test photos have a near duplicate in train or validation" in words
     clean = load_result(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
     assert f"{100 * clean['top1']['value']:.2f}" in words.partition("With and without leaked photos")[2]
