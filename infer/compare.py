@@ -85,7 +85,8 @@ def _table(pair: dict[str, Any], measure: Measure, limit: float | None) -> Any:
     from rich.table import Table
 
     base, new = pair["base"], pair["new"]
-    reference = pair["cases"][0]["base_key"] if base == new else f"{base['path']} ({base['created']})"
+    first = pair["cases"][0]
+    reference = f"{base['path']} ({base['created']})" if first["base_key"] == first["key"] else first["base_key"]
     title = f"{new['path']} ({new['created']}) against {reference}"
     caption = f"medians, {_WORDS[measure]}; ratio above 1: slower; 95 % interval of what varied within the runs"
     if any(case["paired"] for case in pair["cases"]):
