@@ -7,6 +7,7 @@ reference models and data, the accuracy run, the early-stopping penalty, the aud
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vegrt.bundle import Bundle
+from vegrt.errors import VegrtError
 from vegrt.infer.bench_cases import Lap, Rig
 from vegrt.infer.bench_inputs import gather_inputs
 from vegrt.infer.bench_setup import (
@@ -73,6 +75,8 @@ def bench_scenario(
     """
     batches = (1,) if scenario == "single-stream" else batch_sizes
     check_request(bundle, chosen, batches)
+    if not 0 <= duration_s < math.inf:
+        raise VegrtError(f"a duration of {duration_s} s; expected a number from 0, such as 10")
     conditions = conditions or Conditions()
     inputs = gather_inputs(bundle, conditions.data, max(batches))
     opened = open_all(bundle, chosen, inputs, conditions, max(batches))

@@ -108,7 +108,7 @@ def plan_rounds(costs_s: Mapping[T, float], budget_s: float, rounds: int) -> dic
     left = budget_s
     for done, (case, cost) in enumerate(sorted(costs_s.items(), key=lambda item: item[1])):
         share = left / (len(costs_s) - done)
-        counts[case] = min(rounds, max(MIN_ROUNDS, int(share / max(cost, 1e-9))))
+        counts[case] = min(rounds, max(MIN_ROUNDS, int(min(rounds, share / max(cost, 1e-9)))))
         left = max(0.0, left - counts[case] * cost)
     return counts
 

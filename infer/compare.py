@@ -64,8 +64,19 @@ def comparison_tables(body: dict[str, Any]) -> Group:
             if alone := pair[f"only_in_{which}"]:
                 parts.append(Text(f"only in {pair[which]['path']}: {', '.join(alone)}"))
     if body["verdict"]:
-        parts.append(Text(f"{body['verdict']}: nothing slower than {body['limit']:g} times the base was asked for"))
+        parts.append(Text(_conclusion(body)))
     return Group(*parts)
+
+
+def _conclusion(body: dict[str, Any]) -> str:
+    verdicts = [case["verdict"] for pair in body["pairs"] for case in pair["cases"]]
+    told = f"{verdicts.count(body['verdict'])} of {len(verdicts)} cases"
+    words: dict[Verdict, str] = {
+        "PASS": f"{told} stay below {body['limit']:g} times the base",
+        "FAIL": f"{told} are beyond doubt slower than {body['limit']:g} times the base",
+        "INCONCLUSIVE": f"{told} leave open whether they exceed {body['limit']:g} times the base; more rounds narrow it",
+    }
+    return f"{body['verdict']}: {words[body['verdict']]}"
 
 
 def _table(pair: dict[str, Any], measure: Measure, limit: float | None) -> Any:
@@ -74,16 +85,19 @@ def _table(pair: dict[str, Any], measure: Measure, limit: float | None) -> Any:
     from rich.table import Table
 
     base, new = pair["base"], pair["new"]
-    title = f"{new['path']} ({new['created']}) against {base['path']} ({base['created']})"
+    first = pair["cases"][0]
+    reference = f"{base['path']} ({base['created']})" if first["base_key"] == first["key"] else first["base_key"]
+    title = f"{new['path']} ({new['created']}) against {reference}"
     caption = f"medians, {_WORDS[measure]}; ratio above 1: slower; 95 % interval of what varied within the runs"
+    if any(case["paired"] for case in pair["cases"]):
+        caption += "; paired: median of the rounds' ratios"
     table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("candidate", "batch", "base ms", "new ms", "ratio", "95 %", *(("verdict",) if limit else ())):
         table.add_column(heading, justify="left" if heading in ("candidate", "verdict") else "right")
     for case in pair["cases"]:
-        key = case["key"] if case["base_key"] == case["key"] else f"{case['key']} against {case['base_key']}"
         times = (f"{case['base_p50_ms']:.2f}", f"{case['new_p50_ms']:.2f}", f"{case['ratio']:.3f}")
         span = f"{case['ratio_low']:.3f} to {case['ratio_high']:.3f}{' paired' if case['paired'] else ''}"
-        table.add_row(key, str(case["batch"]), *times, span, *((case["verdict"],) if limit else ()))
+        table.add_row(case["key"], str(case["batch"]), *times, span, *((case["verdict"],) if limit else ()))
     return table
 
 

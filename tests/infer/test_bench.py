@@ -221,6 +221,9 @@ def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle) -> None:
             bench(bundle, [FP32], rounds=1, batch_sizes=sizes)
     with pytest.raises(VegrtError, match="expected at least 1"):
         bench(bundle, [FP32], rounds=0)
+    for seconds in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(VegrtError, match="expected a number from 0"):
+            bench_scenario(bundle, [FP32], "single-stream", batch_sizes=(1,), duration_s=seconds)
 
 
 def _made(laps: bench_rounds.Laps) -> int:

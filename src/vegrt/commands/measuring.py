@@ -105,8 +105,8 @@ def compare(
         MeasureName.copies: "copies",
         MeasureName.jpeg: "end_to_end",
     }
-    if fail_if_slower == 0:
-        raise VegrtError("--fail-if-slower 0: nothing could pass; expected a ratio above 0, such as 1.1")
+    if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
+        raise VegrtError(f"--fail-if-slower {fail_if_slower:g}: no limit; expected a ratio above 0, such as 1.1")
     body = run_comparison(results, measures[measure], limit=fail_if_slower)
     show(body if as_json else comparison_tables(body), as_json)
     raise typer.Exit(GATE_EXIT_CODES.get(body["verdict"], 0))
