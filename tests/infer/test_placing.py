@@ -14,7 +14,7 @@ from PIL import Image
 
 from vegrt.errors import VegrtError
 from vegrt.infer.annotate import annotate, caption
-from vegrt.infer.pipeline import Item
+from vegrt.infer.pipeline import Content, Item
 from vegrt.infer.placing import file_name
 from vegrt.infer.rows import Row, Wanted
 from vegrt.infer.sort import folder_name, sort_into
@@ -112,7 +112,11 @@ def test_an_annotated_copy_is_the_whole_photo_with_a_band(tmp_path: Path) -> Non
     photo.save(tmp_path / "x.jpg", quality=95)
     buffer = io.BytesIO()
     photo.save(buffer, "GIF")
-    contents = {"x.jpg": tmp_path / "x.jpg", "a.zip!/y.gif": buffer.getvalue(), "c.mp4#3": np.asarray(photo)}
+    contents: dict[str, Content] = {
+        "x.jpg": tmp_path / "x.jpg",
+        "a.zip!/y.gif": buffer.getvalue(),
+        "c.mp4#3": np.asarray(photo),
+    }
     for name, content in contents.items():
         annotate(tmp_path / "out", Item(name, content), ROW, Wanted())
     assert set(files(tmp_path / "out")) == {"x.jpg", "y.gif.png", "c.mp4#3.png"}
