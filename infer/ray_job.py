@@ -92,7 +92,7 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
     bundle = open_bundle(model)
     request.wanted.check(bundle.manifest.classes)
-    device: Device = request.device
+    device: Device = request.device or ("cuda" if gpus else "cpu")
     if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
         choice = choose(bundle, request.variant, request.runtime, device)
         candidate, count = choice.candidate, workers or max(1, gpus)
