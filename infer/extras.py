@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from vegrt.errors import DataError, VegrtError
 from vegrt.files import printable
-from vegrt.infer.annotate import annotate
 from vegrt.infer.ort import available_cores
 from vegrt.infer.pipeline import Decoded, Item
 from vegrt.infer.placing import check_folder
 from vegrt.infer.rows import Row, Wanted
-from vegrt.infer.sort import sort_into
 
 log = logging.getLogger(__name__)
+
+Pairs = list[tuple[Item, Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,28 @@ class Extras:
         if not self.any:
             return
         pairs = [(item, row) for item, row in zip(part.items, rows, strict=True) if row.ranked]
-        if (folder := self.sort_into) is not None:
-            for item, row in pairs:
-                _tried(folder, item, partial(sort_into, folder, item, row.label))
-        if (folder := self.annotate) is not None:
-            with ThreadPoolExecutor(available_cores()) as pool:  # decoding and encoding leave Python's lock
-                jobs = [
-                    partial(_tried, folder, item, partial(annotate, folder, item, row, wanted)) for item, row in pairs
-                ]
-                list(pool.map(lambda job: job(), jobs))
+        if self.sort_into is not None:
+            _sort(self.sort_into, pairs)
+        if self.annotate is not None:
+            _annotate(self.annotate, pairs, wanted)
+
+
+def _sort(folder: Path, pairs: Pairs) -> None:
+    from vegrt.infer.sort import sort_into
+
+    for item, row in pairs:
+        _tried(folder, item, partial(sort_into, folder, item, row.label))
+
+
+def _annotate(folder: Path, pairs: Pairs, wanted: Wanted) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from vegrt.infer.annotate import annotate
+
+    jobs = [partial(_tried, folder, item, partial(annotate, folder, item, row, wanted)) for item, row in pairs]
+    with ThreadPoolExecutor(available_cores()) as pool:  # decoding and encoding leave Python's lock
+        for result in [pool.submit(job) for job in jobs]:
+            result.result()
 
 
 def _tried(folder: Path, item: Item, make: Callable[[], Path]) -> None:

@@ -44,11 +44,13 @@ class GrowingFile(ABC):
     def __init__(self, out: Path) -> None:
         self.out, self.part, self.rows = out, part_of(out), 0
         self._file: IO[bytes] | None = None
+        self._is_new = False
 
     def start(self) -> None:
         """Begin anew, with no rows."""
         with self._failing():
             self._file = self.part.open("wb", buffering=0)
+        self._is_new = True
         self._write(self.head())
 
     def resume(self) -> int:
@@ -87,10 +89,10 @@ class GrowingFile(ABC):
             self.publish()
 
     def close(self) -> None:
-        """Leave the file as it is, to be resumed; without rows nothing is left. May be called after `finish`."""
+        """Leave the file as it is, to be resumed; of a new one without rows nothing is left. May be called after `finish`."""
         if self._file is not None and not self._file.closed:
             self._file.close()
-            if not self.rows:
+            if self._is_new and not self.rows:
                 self.part.unlink(missing_ok=True)
 
     @abstractmethod

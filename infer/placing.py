@@ -46,14 +46,13 @@ def place(folder: Path, name: str, source: str, write: Callable[[Path], None]) -
         write(temporary)
         for target in _names(folder, name, source):
             try:
-                os.link(temporary, target)
+                os.link(temporary, target)  # unlike a rename it never replaces what is there
                 return target
-            except FileExistsError:
-                if _same(temporary, target):
-                    return target
-            except OSError:  # a file system without hard links
+            except OSError:  # something is there, or it is a file system without hard links
                 if not os.path.lexists(target):
                     temporary.rename(target)
+                    return target
+                if _same(temporary, target):
                     return target
     finally:
         temporary.unlink(missing_ok=True)

@@ -175,7 +175,7 @@ def _written(
 
 
 def _open(bundle: Bundle, candidate: Candidate, request: Request) -> Runner:
-    opener: Callable[..., Runner] = open_embedding_runner if request.wanted.embedding else open_candidate
+    opener: Callable[..., Runner] = open_embedding_runner if request.to.embeddings else open_candidate
     return opener(bundle, candidate, device=request.device, threads=request.threads)
 
 

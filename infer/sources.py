@@ -17,13 +17,12 @@ from threading import Event
 from vegrt.errors import DataError, VegrtError
 from vegrt.files import printable
 from vegrt.infer.pipeline import Item
-from vegrt.infer.sources_archive import is_archive, open_archive
 from vegrt.infer.sources_folder import open_folder
 from vegrt.infer.sources_list import read_list, read_stdin
-from vegrt.infer.sources_remote import is_remote, open_remote
-from vegrt.infer.sources_video import is_video, open_camera, open_video
-from vegrt.infer.sources_watch import watch
 
+# The modules of rarer kinds of sources are imported where one is named, so that one photo is answered sooner.
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
 _LIST = ".txt"
 _STDIN = "-"
 _CAMERA = "camera:"
@@ -54,6 +53,8 @@ def open_sources(words: Sequence[str | Path], reading: Reading) -> Iterator[Item
     folders = [Path(word) for word in words]
     if others := [folder for folder in folders if not _is_folder(folder)]:
         raise DataError(f"{others[0]}: no folder; --follow watches folders")
+    from vegrt.infer.sources_watch import watch
+
     return watch(folders, reading.stop)
 
 
@@ -72,11 +73,13 @@ def _open(word: str, reading: Reading) -> Iterator[Item | None]:
         names = read_stdin(null=reading.null, stop=reading.stop)
         return chain.from_iterable(_open_listed(name, reading) for name in names)
     if word.startswith(_CAMERA):
+        from vegrt.infer.sources_video import open_camera
+
         return open_camera(word, word.removeprefix(_CAMERA), reading.every, reading.stop)
     path = Path(word)
     if path.suffix.lower() == _LIST and path.is_file():
         return chain.from_iterable(_open_listed(name, reading) for name in read_list(path, null=reading.null))
-    if is_remote(word) or os.path.lexists(path):
+    if _is_remote(word) or os.path.lexists(path):
         return _open_one(word, reading)
     if glob.has_magic(word):
         return _open_glob(word, reading)
@@ -86,13 +89,19 @@ def _open(word: str, reading: Reading) -> Iterator[Item | None]:
 def _open_one(word: str, reading: Reading) -> Iterator[Item | None]:
     """Return the items of what may stand in a list too: a file of any kind, a folder, a URL."""
     path = Path(word)
-    if is_remote(word):
+    if _is_remote(word):
+        from vegrt.infer.sources_remote import open_remote
+
         return open_remote(word)
     if _is_folder(path):
         return open_folder(path)
-    if is_archive(path) and path.is_file():
+    if word.lower().endswith(_ARCHIVES) and path.is_file():
+        from vegrt.infer.sources_archive import open_archive
+
         return open_archive(path)
-    if is_video(path) and path.is_file():
+    if word.lower().endswith(_VIDEOS) and path.is_file():
+        from vegrt.infer.sources_video import open_video
+
         return open_video(path, reading.every)
     return iter((Item(printable(path), path),))  # whatever its suffix: if it is no image, its own line will say so
 
@@ -116,13 +125,17 @@ def _open_glob(word: str, reading: Reading) -> Iterator[Item | None]:
 
 
 def _fetches(word: str) -> bool:
-    if is_remote(word):
+    if _is_remote(word):
         return True
     path = Path(word)
     if path.suffix.lower() != _LIST or not path.is_file():
         return False
     with path.open("rb") as file:
         return b"://" in file.readline(4096)
+
+
+def _is_remote(word: str) -> bool:
+    return "://" in word
 
 
 def _is_folder(path: Path) -> bool:

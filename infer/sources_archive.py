@@ -22,16 +22,10 @@ from vegrt.infer.pipeline import Content, Item
 from vegrt.infer.sources_folder import is_image
 
 MAX_BYTES = 1 << 27  # of one encoded image
-_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _LINK = 0o12  # of the Unix file types, in a zip's external attributes
 # What a damaged archive raises while it is opened and read; zipfile and tarfile promise the first two only.
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError)
 _DAMAGE += (ValueError, LookupError, RuntimeError, NotImplementedError)
-
-
-def is_archive(path: Path) -> bool:
-    """Return whether a file is named like an archive that we read."""
-    return path.name.lower().endswith(_SUFFIXES)
 
 
 def open_archive(path: Path) -> Iterator[Item]:

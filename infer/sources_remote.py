@@ -26,11 +26,6 @@ _WAITS_S = (0.5, 2.0)  # before the second and the third attempt
 _PASSING = frozenset({429, 500, 502, 503, 504})  # answers after which it is worth to ask again
 
 
-def is_remote(word: str) -> bool:
-    """Return whether a source is a URL."""
-    return "://" in word
-
-
 def open_remote(url: str) -> Iterator[Item]:
     """Return what a URL names: one image over http; elsewhere a file, all images below a folder, or those of a glob.
 
@@ -96,6 +91,8 @@ def _get(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": f"vegrt/{__version__}"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         body: bytes = answer.read(MAX_BYTES + 1)
+        if answer.length and len(body) <= MAX_BYTES:  # what is left of the length that the server stated
+            raise http.client.IncompleteRead(body, answer.length)
         return body
 
 

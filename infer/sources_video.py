@@ -14,13 +14,6 @@ from vegrt.files import printable
 from vegrt.infer.pipeline import Item
 from vegrt.preprocess import MAX_PIXELS
 
-_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a file is named like a video."""
-    return path.suffix.lower() in _SUFFIXES
-
 
 def open_video(path: Path, every: int = 1) -> Iterator[Item]:
     """Return every so many frames of a video, the first included, as `clip.mp4#120`: 120 frames were before it.

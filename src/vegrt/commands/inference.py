@@ -46,7 +46,7 @@ def infer(
     One line per image: path, class, probability. Without --variant: the fastest that passed the gate.
     """
     from vegrt.infer.extras import Extras
-    from vegrt.infer.outputs import Destination
+    from vegrt.infer.outputs import IN_TABLE, Destination
     from vegrt.infer.predict import Request, run
     from vegrt.infer.rows import Wanted
     from vegrt.infer.sources import Reading
@@ -62,7 +62,7 @@ def infer(
         threads,
         _batch_size(batch),
         Reading(every=every, null=null, follow=follow),
-        Wanted(top_k, scores.value, min_probability, bool(embeddings)),
+        Wanted(top_k, scores.value, min_probability, embeddings == IN_TABLE),
         Destination(out, embeddings, resume),
         Extras(annotate, sort_into),
     )
