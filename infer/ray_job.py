@@ -27,7 +27,7 @@ from vegrt.infer.predict import BATCH, Request
 from vegrt.infer.ray_worker import Job, Worker, names_of
 from vegrt.infer.runner import Device
 from vegrt.infer.sources import open_sources
-from vegrt.infer.sources_remote import is_remote
+from vegrt.infer..py import is_remote
 
 log = logging.getLogger(__name__)
 

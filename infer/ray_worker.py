@@ -15,7 +15,8 @@ from vegrt.infer.pipeline import Item
 from vegrt.infer.predict import predict
 from vegrt.infer.rows import Wanted, as_cells
 from vegrt.infer.runner import Device
-from vegrt.infer.sources_remote import is_remote, open_remote
+from vegrt.infer.sources_remote import open_remote
+from vegrt.infer..py import is_remote
 from vegrt.infer.tables import schema_of
 
 
