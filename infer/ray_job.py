@@ -24,10 +24,9 @@ from vegrt.files import creating
 from vegrt.infer.open import choose, open_runner
 from vegrt.infer.ort import available_cores
 from vegrt.infer.predict import BATCH, Request
-from vegrt.infer.ray_worker import Job, Worker, names_of
+from vegrt.infer.ray_worker import Job, Worker, is_url, names_of
 from vegrt.infer.runner import Device
 from vegrt.infer.sources import open_sources
-from vegrt.infer..py import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +167,7 @@ def _place(request: Request) -> str:
 @contextmanager
 def _output(out: str) -> Iterator[str]:
     """Yield where to write: a folder that becomes `out` when all is there; a URL itself, which must hold nothing yet."""
-    if not is_remote(out):
+    if not is_url(out):
         with creating(Path(out)) as folder:
             yield str(folder.absolute())
         return
