@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from vegrt.infer.runner import Device, Runner
 
 log = logging.getLogger(__name__)
 
+Opener = Callable[..., Runner]
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -43,18 +46,20 @@ def open_runner(
     device: Device | None = None,
     *,
     threads: int = 0,
+    opener: Opener | None = None,
 ) -> Opened:
     """Return the fastest runner that passed the gate and loads here, and why; what is named stays as named. Logs the same.
 
     What cannot be loaded is said in a warning, and the next best that fits the names is taken. device: None is the GPU where
     CUDA answers and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU, 0 for all cores allowed to us.
+    opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
     Raises BundleError for a bundle that cannot be opened, and the first choice's VegrtError when nothing can be loaded.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     first: VegrtError | None = None
     for choice in rank(opened, variant, runtime, device):
         try:
-            runner = open_candidate(opened, choice.candidate, device=choice.device, threads=threads)
+            runner = (opener or open_candidate)(opened, choice.candidate, device=choice.device, threads=threads)
         except VegrtError as error:
             log.warning("%s on %s cannot be loaded here, looking further (%s)", choice.candidate, choice.device, error)
             first = first or error

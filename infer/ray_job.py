@@ -24,10 +24,9 @@ from vegrt.files import creating
 from vegrt.infer.open import choose, open_runner
 from vegrt.infer.ort import available_cores
 from vegrt.infer.predict import BATCH, Request
-from vegrt.infer.ray_worker import Job, Worker, names_of
+from vegrt.infer.ray_worker import Job, Worker, is_url, names_of
 from vegrt.infer.runner import Device
 from vegrt.infer.sources import open_sources
-from vegrt.infer.sources_remote import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
     bundle = open_bundle(model)
     request.wanted.check(bundle.manifest.classes)
-    device: Device = request.device
+    device: Device = request.device or ("cuda" if gpus else "cpu")
     if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
         choice = choose(bundle, request.variant, request.runtime, device)
         candidate, count = choice.candidate, workers or max(1, gpus)
@@ -168,7 +167,7 @@ def _place(request: Request) -> str:
 @contextmanager
 def _output(out: str) -> Iterator[str]:
     """Yield where to write: a folder that becomes `out` when all is there; a URL itself, which must hold nothing yet."""
-    if not is_remote(out):
+    if not is_url(out):
         with creating(Path(out)) as folder:
             yield str(folder.absolute())
         return

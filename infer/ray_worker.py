@@ -15,7 +15,7 @@ from vegrt.infer.pipeline import Item
 from vegrt.infer.predict import predict
 from vegrt.infer.rows import Wanted, as_cells
 from vegrt.infer.runner import Device
-from vegrt.infer.sources_remote import is_remote, open_remote
+from vegrt.infer.sources_remote import open_remote
 from vegrt.infer.tables import schema_of
 
 
@@ -52,6 +52,11 @@ class Worker:
         return pyarrow.Table.from_pylist(records, schema=self._schema)
 
 
+def is_url(place: str) -> bool:
+    """Return whether a source or an output is a URL."""
+    return "://" in place
+
+
 def names_of(items: Sequence[Item]) -> Any:
     """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error."""
     import pyarrow
@@ -62,7 +67,7 @@ def names_of(items: Sequence[Item]) -> Any:
             rows.append((item.name, os.fsencode(item.content.absolute()), ""))
         elif isinstance(item.content, DataError):
             rows.append((item.name, None, str(item.content)))
-        elif is_remote(item.name):
+        elif is_url(item.name):
             rows.append((item.name, None, ""))
         else:
             raise VegrtError(
