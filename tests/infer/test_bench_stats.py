@@ -44,6 +44,9 @@ def test_intervals_are_those_of_scipy() -> None:
         assert low[index] == pytest.approx(expected.low, rel=0.02)
         assert high[index] == pytest.approx(expected.high, rel=0.02)
     expected = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=2).confidence_interval
+    assert np.ptp(bootstrap_mean(values)) == pytest.approx(
+        expected.high - expected.low, rel=0.1
+    )  # 90 % would be 16 % less
     assert bootstrap_mean(values) == pytest.approx((expected.low, expected.high), rel=0.01)
 
 

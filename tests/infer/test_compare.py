@@ -166,7 +166,7 @@ def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) ->
     refused(lambda body: body.pop("machine"), "no 'machine' in it; made by an older vegrt")
     refused(lambda body: body["candidates"][0]["batches"][0].pop("samples_ms"), "no 'samples_ms' in it")
     refused(lambda body: body.update(candidates=[]), "holds no timings of batches; choose another --measure")
-    for samples in ([], [None], ["fast"], [0.0], [-1.0], [[1.0]], [1e300], [float("nan")], "x", 3):
+    for samples in ([], [None], ["fast"], [0.0], [-1.0], [[1.0]], [1e300], [10**400], [float("nan")], "x", 3):
 
         def replaced(body: dict[str, Any], samples: Any = samples) -> None:
             body["candidates"][0]["batches"][0]["samples_ms"] = samples
