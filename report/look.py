@@ -39,7 +39,7 @@ _CONFIG = {
     },
 }
 SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as a phone has room for
-SHORT_SERIES = alt.Legend(orient="top", title=None, columns=4)
+FOUR_SERIES = alt.Legend(orient="top", title=None, columns=2)
 MARKERS = alt.Legend(orient="top", title=None, columns=4, symbolFillColor=INK, symbolStrokeColor=INK)
 
 
@@ -74,7 +74,7 @@ def variant_shape(present: set[str]) -> alt.Shape:
 def series_colour(field: str, names: Sequence[str]) -> alt.Color:
     """Return a colour for each name, in their order."""
     hues = [HUES[number % len(HUES)] for number in range(len(names))]
-    legend = SERIES if len(names) <= 3 else SHORT_SERIES
+    legend = SERIES if len(names) <= 3 else FOUR_SERIES
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(names), range=hues), sort=list(names), legend=legend)
 
 

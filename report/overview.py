@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vegrt.report.blocks import Badge, Chart, Section, Text, charts, section, sections, table
+from vegrt.report.blocks import Badge, Chart, Section, Text, charts, section, sections, table, verdict_words
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
 from vegrt.report.summary import HEADS, NONE, Row, rows
@@ -17,9 +17,14 @@ def overview_sections(named: Sequence[tuple[str, Facts]], chart: Chart | None) -
     heads = [say("bundle"), *(say(head) for head in HEADS)]
     lines = [line for name, compared, conclusion in found for line in _lines(name, compared, conclusion)]
     title = say("The reference and the chosen candidate of each bundle")
+    verdicts = [
+        Text(f"{name}: {conclusion.headline} ({verdict_words(conclusion.outcome)})") for name, _, conclusion in found
+    ]
     note = Text(say("Each bundle's drop is against its own fp32."), note=True)
     return sections(
-        section("overview", say("Comparison"), table(title, heads, lines, text_columns=3), note, charts(chart))
+        section(
+            "overview", say("Comparison"), *verdicts, table(title, heads, lines, text_columns=3), note, charts(chart)
+        )
     )
 
 

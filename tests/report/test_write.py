@@ -104,6 +104,7 @@ def test_several_bundles_are_compared_first_and_have_folders_of_their_own(make: 
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     first, second, third = re.findall(r"<article.*?</article>", text, re.S)
     assert "All bundles" in first
+    assert re.findall(r"<p>(\w+): [^<]*\((?:PASS|INCONCLUSIVE|FAIL)\)</p>", first) == ["resnet18", "vgg16"]
     assert re.findall(r'<th scope="row">(\w+)</th>', first) == ["resnet18", "resnet18", "vgg16", "vgg16"]
     assert ">resnet18: " in second
     assert ">vgg16: " in third
