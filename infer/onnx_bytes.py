@@ -31,7 +31,8 @@ def penultimate(model: bytes) -> str:
     Raises ModelError when the bytes are no ONNX model, or when its head is built in another way.
     """
     makers = {name: node for node in read_nodes(model) for name in node.outputs}
-    name, chain = _LOGITS, []
+    name = _LOGITS
+    chain: list[str] = []
     while (node := makers.get(name)) is not None and len(chain) <= len(makers):
         if node.kind in _HEADS and node.inputs:
             return node.inputs[0]

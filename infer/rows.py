@@ -74,7 +74,7 @@ def rank(
     best = np.argsort(-logits, axis=1, kind="stable")[:, : wanted.top_k]
     values = np.round(np.take_along_axis(scores, best, axis=1), DECIMALS).tolist()
     sure = (probabilities.max(axis=1) >= wanted.min_probability).tolist()
-    finite = np.isfinite(logits).all(axis=1).tolist()
+    finite: list[bool] = np.isfinite(logits).all(axis=1).tolist()  # type: ignore[assignment]
     for number, (position, places) in enumerate(zip(part.readable, best.tolist(), strict=True)):
         if not finite[number]:
             rows[position] = Row(rows[position].path, error="the model's answer is not finite; export the bundle again")

@@ -24,8 +24,10 @@ from vegrt.infer.sources_folder import is_image
 MAX_BYTES = 1 << 27  # of one encoded image
 _LINK = 0o12  # of the Unix file types, in a zip's external attributes
 # What a damaged archive raises while it is opened and read; zipfile and tarfile promise the first two only.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError)
-_DAMAGE += (ValueError, LookupError, RuntimeError, NotImplementedError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(ValueError, LookupError, RuntimeError, NotImplementedError),
+)
 
 
 def open_archive(path: Path) -> Iterator[Item]:
@@ -72,7 +74,7 @@ def _tar_items(path: Path) -> Iterator[Item]:
     with tarfile.open(path, "r:*") as archive:
         archive.fileobj = cast("IO[bytes]", _Limited(cast("IO[bytes]", archive.fileobj)))
         while (entry := archive.next()) is not None:
-            archive.members.clear()  # else it remembers every header
+            archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every header
             name = _inside(path, entry.name)
             if not _is_wanted(entry.name) or entry.isdir():
                 continue
