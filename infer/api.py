@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.answers import Prediction, Score, predictions
-from vegrt.infer.open import Candidate, choose, open_candidate
+from vegrt.infer.open import Candidate, open_runner
 from vegrt.infer.photo import Photo, prepared, to_pixels
 from vegrt.infer.readahead import read_ahead
 from vegrt.infer.runner import Device, Runner, RuntimeName
@@ -36,19 +36,17 @@ def load(
     *,
     variant: str | None = None,
     runtime: str | None = None,
-    device: Device = "cpu",
+    device: Device | None = None,
     threads: int = 0,
     batch: int = BATCH,
 ) -> Model:
     """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
 
-    variant, runtime: None for the fastest that passed the gate on this device. threads: 0 for all cores that this process
+    variant, runtime, device: None for the fastest that passed the gate and loads here. threads: 0 for all cores that this process
     may use. batch: how many photos the runner gets at once. Raises VegrtError when nothing of it runs here.
     """
-    bundle = open_bundle(Path(path))
-    choice = choose(bundle, variant, runtime, device)
-    runner = open_candidate(bundle, choice.candidate, device=device, threads=threads)
-    return Model(bundle, choice.candidate, runner, reason=choice.reason, batch=batch)
+    opened = open_runner(path, variant, runtime, device, threads=threads)
+    return Model(opened.bundle, opened.candidate, opened.runner, reason=opened.reason, batch=batch)
 
 
 class Model:

@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.extras import Extras
-from vegrt.infer.open import Candidate, choose, describe, open_candidate
+from vegrt.infer.open import Candidate, describe, open_candidate, open_runner
 from vegrt.infer.outputs import Destination, Outputs, open_outputs
 from vegrt.infer.pipeline import Decoded, Item, stream
 from vegrt.infer.rows import Row, Wanted, as_line, as_record, rank
@@ -44,7 +44,7 @@ class Request:
     sources: tuple[str | Path, ...]
     variant: str | None = None
     runtime: str | None = None
-    device: Device = "cpu"
+    device: Device | None = None
     threads: int = 0
     batch: int = BATCH
     reading: Reading = field(default_factory=Reading)
@@ -79,17 +79,19 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     request.extras.check()
     bundle = open_bundle(model)
     request.wanted.check(bundle.manifest.classes)
-    choice = choose(bundle, request.variant, request.runtime, request.device)
-    log.info("%s: %s on %s (%s)", model, choice.candidate.variant, choice.candidate.runtime, choice.reason)
-    runner = _open(bundle, choice.candidate, request)
+    opener = open_embedding_runner if request.wanted.embedding else open_candidate
+    opened = open_runner(
+        bundle, request.variant, request.runtime, request.device, threads=request.threads, opener=opener
+    )
+    runner, candidate = opened.runner, opened.candidate
     width = runner.width if isinstance(runner, EmbeddingRunner) else 0
     outputs = open_outputs(request.to, request.wanted, len(bundle.manifest.classes), width)
     tally = _Tally()
     try:
-        outputs.begin(_identity(bundle, choice.candidate, request))
+        outputs.begin(_identity(bundle, candidate, request))
         with _ending(request):
             batches = _rows(bundle, runner, _missing(items, outputs), request)
-            chosen = {"bundle": str(model), "variant": choice.candidate.variant, "runtime": choice.candidate.runtime}
+            chosen = {"bundle": str(model), "variant": candidate.variant, "runtime": candidate.runtime}
             yield from _written(batches, outputs, tally, request.wanted, chosen if as_json else None)
         outputs.finish()
     except KeyboardInterrupt:
@@ -172,11 +174,6 @@ def _written(
         yield end
         raise
     yield end
-
-
-def _open(bundle: Bundle, candidate: Candidate, request: Request) -> Runner:
-    opener: Callable[..., Runner] = open_embedding_runner if request.to.embeddings else open_candidate
-    return opener(bundle, candidate, device=request.device, threads=request.threads)
 
 
 def _missing(items: Iterator[Item | None], outputs: Outputs) -> Iterator[Item | None]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vegrt.commands import infer_options as options
-from vegrt.commands.options import Device, JsonOption, RuntimeOption, show
+from vegrt.commands.options import DeviceOption, JsonOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
 MODELS = Path("models")
@@ -20,7 +20,7 @@ def infer(
     model: Annotated[Path | None, typer.Option(help="Bundle; default: the only one under models/.")] = None,
     variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
     runtime: RuntimeOption = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.cpu,
+    device: DeviceOption = None,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     batch: options.BatchSizeOption = "16",
     out: options.OutOption = None,
@@ -58,7 +58,7 @@ def infer(
         tuple(sources),
         variant,
         runtime,
-        device.value,
+        device.value if device else None,
         threads,
         _batch_size(batch),
         Reading(every=every, null=null, follow=follow),

@@ -18,6 +18,9 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+DeviceOption = Annotated[
+    Device | None, typer.Option("--device", help="cpu or cuda; default: a GPU that works here, else the CPU.")
+]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
 DataOption = Annotated[
     Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it, or a CSV file.")
