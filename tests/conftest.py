@@ -1,12 +1,18 @@
-"""Real subjects for all tests: photos of drawn colours, and a bundle that was trained and exported from them."""
+"""Real subjects for all tests: photos of drawn colours, and a bundle that was trained and exported from them.
+
+Tests run in several processes. Whoever needs a subject first makes it, for all.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from vegrt.bundle import Bundle, open_bundle
@@ -19,17 +25,33 @@ CLASSES = ("Beet", "Cress", "Eggplant")
 COUNTS = {"train": 24, "validation": 16, "test": 20}
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` filled, in this or in another test process."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            making = folder.with_name(f"making-{name}")
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            make(making)
+            making.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of three classes, 72x64 JPEGs: noise with a disc in the class's colour. Read only."""
-    root = tmp_path_factory.mktemp("photos")
+    return made_once(tmp_path_factory, "photos", draw_photos)
+
+
+def draw_photos(root: Path) -> None:
     random = np.random.default_rng(7)
     for split, count in COUNTS.items():
         for channel, name in enumerate(CLASSES):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
                 draw_photo(random, channel).save(root / split / name / f"{number:03d}.jpg", quality=90)
-    return root
 
 
 def draw_photo(random: np.random.Generator, channel: int) -> Image.Image:
@@ -45,15 +67,19 @@ def draw_photo(random: np.random.Generator, channel: int) -> Image.Image:
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A ResNet18 for 48x48 pixels, trained for seconds, not exported. Read only: copy it to change it."""
     recipe = Recipe(weights="none", size=48, epochs_head=0, epochs=4, batch_size=12, lr=1e-3, augment="none")
-    return train(photos, tmp_path_factory.mktemp("trained") / "resnet18", recipe)
+    folder = made_once(tmp_path_factory, "trained", lambda root: train(photos, root / "resnet18", recipe))
+    return open_bundle(folder / "resnet18")
 
 
 @pytest.fixture(scope="session")
 def bundle(trained: Bundle, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The trained bundle with all variants and TensorRT-RTX plans. Read only: copy it to change it."""
-    path = tmp_path_factory.mktemp("exported") / "resnet18"
-    shutil.copytree(trained.path, path)
-    return export(path, photos)
+
+    def make(root: Path) -> None:
+        shutil.copytree(trained.path, root / "resnet18")
+        export(root / "resnet18", photos)
+
+    return open_bundle(made_once(tmp_path_factory, "exported", make) / "resnet18")
 
 
 @pytest.fixture(scope="session")
