@@ -11,7 +11,9 @@ from vegrt.bundle import Bundle
 from vegrt.dataset import Split, read_split
 from vegrt.errors import DataError
 from vegrt.infer.bench import bench
-from vegrt.infer.evaluate import calibration_error, compare, evaluate, gate, softmax, worst_verdict
+from vegrt.infer.evaluate import evaluate, softmax, worst_verdict
+from vegrt.infer.figures import calibration_error
+from vegrt.infer.paired import compare, gate
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.results import load_result, save_result
@@ -30,7 +32,7 @@ def test_an_evaluation_counts_what_torch_counts(bundle: Bundle, test_split: Spli
     assert oracle["top1"]["value"] == pytest.approx((want.argmax(axis=1) == labels).mean())
     assert oracle["top3"]["value"] == 1.0  # of three classes
     probabilities = softmax(want)
-    assert oracle["nll"] == pytest.approx(-np.log(probabilities[np.arange(60), labels]).mean(), abs=1e-4)
+    assert oracle["nll"]["value"] == pytest.approx(-np.log(probabilities[np.arange(60), labels]).mean(), abs=1e-4)
     confusion = np.array(oracle["confusion"])
     assert confusion.sum(axis=1).tolist() == [20, 20, 20]
     assert np.trace(confusion) / 60 == pytest.approx(oracle["top1"]["value"])
