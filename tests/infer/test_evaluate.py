@@ -13,9 +13,9 @@ from vegrt.errors import DataError
 from vegrt.infer.bench import bench
 from vegrt.infer.evaluate import evaluate, softmax, worst_verdict
 from vegrt.infer.figures import calibration_error
-from vegrt.infer.paired import compare, gate
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.paired import compare, gate
 from vegrt.infer.results import load_result, save_result
 from vegrt.preprocess import load_image
 
