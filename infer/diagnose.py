@@ -55,30 +55,30 @@ def check_labels(subject: Subject, runner: Runner) -> None:
     below the validation accuracy without such a cause is logged.
     """
     bundle, answers = subject.bundle, subject.answers
-    if moved := permuted_classes(answers.confusion()):
-        named = describe_moves(moved, bundle.manifest.classes)
-        raise DataError(
-            f"{subject.split.root}: labels look permuted: {named}; the class order in manifest.json, or what the folders are "
-            f"called, is not that of the training; put it right: the order lies in fp32.onnx too (vegrt verify {bundle.path})"
-        )
+    moved = describe_moves(permuted_classes(answers.confusion()), bundle.manifest.classes)
     known = bundle.manifest.training.get("validation_accuracy")
     best = wilson(int(answers.right.sum()), len(answers.labels)).high
-    if best >= (_PLAIN if known is None else known - _FAR):
+    if not moved and best >= (_PLAIN if known is None else known - _FAR):
         return
     if cure := colour_cure(subject, runner):
-        raise ModelError(f"{bundle.path}: {cure}; the model looks like one for BGR input; export it from RGB weights")
+        doubt = f", unless the labels are permuted ({moved}); this tells: vegrt verify {bundle.path}" if moved else ""
+        raise ModelError(f"{bundle.path}: {cure}; it looks like a model for BGR input: export it for RGB{doubt}")
+    if moved:
+        raise DataError(
+            f"{subject.split.root}: labels look permuted: {moved}; the class order in manifest.json, or what the folders are "
+            f"called, is not that of the training; put it right (vegrt verify {bundle.path} compares the models' own order)"
+        )
     if known is not None:
         _judge_low_accuracy(subject, known)
 
 
 def candidate_cause(subject: Subject, answers: Answers, runner: Runner) -> str:
     """Return, in words, why a candidate that failed the gate answers otherwise than the reference; empty if unknown."""
-    if moved := permuted_classes(answers.confusion()):
-        return (
-            f"its answers look permuted, {describe_moves(moved, subject.bundle.manifest.classes)}: another class order"
-        )
+    moved = describe_moves(permuted_classes(answers.confusion()), subject.bundle.manifest.classes)
     cure = colour_cure(replace(subject, answers=answers), runner)
-    return f"{cure}: it looks like BGR input" if cure else ""
+    causes = [f"{cure}: it looks like BGR input"] if cure else []
+    causes += [f"its answers look permuted ({moved}): another class order"] if moved else []
+    return ", or ".join(causes)
 
 
 def permuted_classes(confusion: NDArray[np.int_]) -> dict[int, int]:
@@ -100,7 +100,7 @@ def permuted_classes(confusion: NDArray[np.int_]) -> dict[int, int]:
 
 
 def describe_moves(moved: dict[int, int], classes: Sequence[str]) -> str:
-    """Return a permutation in words."""
+    """Return a permutation in words; empty for none."""
     named = [f"{classes[truth]} is answered as {classes[answer]}" for truth, answer in moved.items()]
     return ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
 

@@ -32,7 +32,7 @@ def evaluation_table(body: Mapping[str, Any]) -> Table:
             row["gate"]["verdict"],
             *([percent(row["without_leaks"]["top1"])] if clean and "without_leaks" in row else []),
         )
-    table.caption = "\n".join(_notes(body))
+    table.caption, table.caption_justify = "\n".join(_notes(body)), "left"
     return table
 
 
@@ -79,5 +79,5 @@ def robustness_table(body: Mapping[str, Any]) -> Table:
         parameter = "" if own["parameter"] is None else f"{own['parameter']:g}"
         drops = [points(row[key]["drop"]) for key in others]
         table.add_row(name, str(level), parameter, f"{100 * own['top1']['value']:.2f}", *drops, end_section=level == 5)
-    table.caption = "\n".join(one["sentence"] for one in body["summary"])
+    table.caption, table.caption_justify = "\n".join(one["sentence"] for one in body["summary"]), "left"
     return table
