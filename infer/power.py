@@ -51,7 +51,7 @@ def mcnemar_power(drop: float, discordance: float, total: int) -> float:
     critical = _critical(counts, factorials)
     found = _binomial_cdf(critical, counts, (rate - drop) / (2 * rate), factorials)
     weights = _binomial(counts, np.full_like(counts, total), rate, factorials)
-    return float(min(1.0, weights @ found))
+    return min(1.0, float(weights @ found))
 
 
 def connor_power(drop: float, discordance: float, total: int) -> float:
@@ -67,7 +67,8 @@ def _critical(counts: NDArray[np.int_], factorials: NDArray[np.float64]) -> NDAr
     last = int(counts[-1])
     lowest = np.arange(last // 2 + 1)
     tails = np.cumsum(_binomial(lowest[None, :], counts[:, None], 0.5, factorials), axis=1)  # (D, k)
-    return (2 * tails <= SIGNIFICANCE).sum(axis=1) - 1
+    result: NDArray[np.int_] = (2 * tails <= SIGNIFICANCE).sum(axis=1) - 1
+    return result
 
 
 def _binomial_cdf(

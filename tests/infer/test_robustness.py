@@ -38,7 +38,8 @@ def test_every_level_is_further_from_the_photo_than_the_one_before(corruption: C
     distances = []
     for level in range(1, 6):
         worse = Cell(corruption, level).apply(clean, "Beet/000.jpg")
-        assert (worse.shape, worse.dtype) == (clean.shape, np.uint8)
+        assert worse.shape == clean.shape
+        assert worse.dtype == np.uint8
         distances.append(float(np.abs(worse.astype(int) - clean).mean()))
     assert distances == sorted(distances)
     assert 0 < distances[0] < distances[-1]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -95,6 +95,34 @@ def test_a_drop_at_the_margin_passes_at_most_one_time_in_twenty(total: int, disc
     counts, times = np.unique(random.multinomial(total, chances, size=2000), axis=0, return_counts=True)
     passed = [judge(tango(int(b), int(c), total), 0.005) == "PASS" for b, c, _ in counts]
     assert np.asarray(passed) @ times / 2000 <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("total", "discordance", "drop", "least", "most"),
+    [
+        (900, 0.05, 0.0, 0.94, 0.96),
+        (900, 0.05, 0.02, 0.94, 0.96),
+        (300, 0.1, 0.005, 0.94, 0.96),
+        (900, 0.01, 0.005, 0.94, 0.96),
+        (
+            900,
+            0.002,
+            0.0,
+            0.96,
+            1.0,
+        ),  # two flips to be expected: counts are too coarse for 95 %, and Tango errs to the safe side
+    ],
+)
+def test_tango_covers_the_truth(total: int, discordance: float, drop: float, least: float, most: float) -> None:
+    """Exact: every count of newly wrong and newly right photos by its probability. More: tests/slow/coverage.py."""
+    low, high = (int(binom.ppf(tail, total, discordance)) for tail in (1e-6, 1 - 1e-6))
+    covered = 0.0
+    for pairs in range(low, high + 1):
+        chances = binom.pmf(np.arange(pairs + 1), pairs, (discordance + drop) / (2 * discordance))
+        for wrong in np.flatnonzero(chances > 1e-6):
+            found = tango(int(wrong), pairs - int(wrong), total)
+            covered += binom.pmf(pairs, total, discordance) * chances[wrong] * (found.low <= drop <= found.high)
+    assert least <= covered <= most
 
 
 def test_the_three_verdicts() -> None:

@@ -60,7 +60,7 @@ def paired_line(images: int, rate: float, drop: float) -> str:
 
 def outcomes(images: int, rate: float, drop: float) -> Iterator[tuple[int, int, float]]:
     """Yield counts of newly wrong and newly right photos with their probability; all but 1e-6 of it."""
-    low, high = binom.ppf([1e-7, 1 - 1e-7], images, rate).astype(int)
+    low, high = (int(binom.ppf(tail, images, rate)) for tail in (1e-7, 1 - 1e-7))
     chance = (rate + drop) / (2 * rate)
     for discordant in range(low, high + 1):
         outer = binom.pmf(discordant, images, rate)
