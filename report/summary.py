@@ -114,7 +114,7 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
             "top1": Interval(**evaluated["top1"]),
             "drop": Interval(**evaluated["paired"]["drop"]),
             "flips": evaluated["paired"]["flips"],
-            **evaluated["gate"],
+            **{key: evaluated["gate"][key] for key in ("verdict", "reason")},
         }
     if measured:
         best = max(measured["batches"], key=lambda point: float(point["images_per_s"]))
