@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.infer.figures import Answers
-from vegrt.infer.power import detectable_drop
+from vegrt.infer.detectable import detectable_drop
 from vegrt.infer.resampling import Resamples, percentile
 from vegrt.infer.statistics import CONFIDENCE, Interval, holm, images_to_decide, judge, mcnemar, tango
 

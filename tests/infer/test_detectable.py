@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from vegrt.infer.power import connor_power, detectable_drop, mcnemar_power
+from vegrt.infer.detectable import connor_power, detectable_drop, mcnemar_power
 
 
 def found_by_drawing(drop: float, discordance: float, total: int, tests: int = 4000) -> float:
