@@ -3,45 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
-from vegrt.errors import DataError, ModelError, VegrtError
-from vegrt.infer.open import Candidate, describe, open_candidate
+from vegrt.errors import BundleError, DataError, ModelError, VegrtError
+from vegrt.infer.diagnose import Subject, candidate_cause, check_labels
+from vegrt.infer.figures import Answers, figures_of
+from vegrt.infer.figures import softmax as softmax
+from vegrt.infer.metadata import foreign_metadata
+from vegrt.infer.open import Candidate, candidates, describe, is_installed, open_candidate
+from vegrt.infer.paired import compare, gate, paired_figures, reference_gate
 from vegrt.infer.pipeline import batches
-from vegrt.infer.statistics import CONFIDENCE, Interval, images_to_decide, judge, mcnemar, tango, wilson
+from vegrt.infer.predictions import predictions, write_table
+from vegrt.infer.resampling import RESAMPLES, Resamples
+from vegrt.infer.runner import Runner
+from vegrt.infer.statistics import CONFIDENCE
 from vegrt.progress import track
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 BATCH = 32
-CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """One pass over a split: each candidate loaded, its (N, K) logits, the positions of the N photos, why others were skipped."""
+
+    runners: dict[Candidate, Runner]
+    logits: dict[Candidate, NDArray[np.float32]]
+    kept: list[int]
+    errors: list[str]
+
+
+def candidates_to_evaluate(bundle: Bundle, runtime: str | None = None, *, torch: bool = True) -> list[Candidate]:
+    """Return what `candidates` returns and, where torch is installed, the checkpoint that fp32.onnx was made from."""
+    found = candidates(bundle, runtime)
+    checkpoint = Candidate("fp32", "torch")
+    wanted = torch and runtime is None and bundle.has("weights") and is_installed("torch")
+    return [*found, checkpoint] if wanted and found else found
 
 
 def evaluate(
-    bundle: Bundle, split: Split, chosen: list[Candidate], *, margin: float, leaked: Collection[str] | None = None
+    bundle: Bundle,
+    split: Split,
+    chosen: list[Candidate],
+    *,
+    margin: float,
+    leaked: Collection[str] | None = None,
+    table: Path | None = None,
 ) -> dict[str, Any]:
     """Return the body of an evaluation result (docs/results-format.md).
 
     chosen: the first is the reference that the others are compared with. margin: of the gate, in percentage points.
     leaked: photos, as `Split.relative` names them, without which every figure is given a second time; None: no audit.
-    Raises DataError when the split's classes are not the bundle's, or when no photo is readable.
+    table: where to write every photo's logits as Parquet, if pyarrow is installed.
+    Raises DataError when the split's classes are not the bundle's, when no photo is readable, and for labels that are permuted or
+    shuffled; BundleError when the manifest contradicts its models; ModelError for a model that wants BGR.
     """
     if split.classes != bundle.manifest.classes:
         trained = ", ".join(bundle.manifest.classes)
         raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
-    logits, kept, errors = collect_logits(bundle, split, chosen)
-    warn_unreadable(errors, len(split))
+    if contradictions := foreign_metadata(bundle):
+        raise BundleError(f"{bundle.path}: {contradictions[0]}; restore manifest.json or export again")
+    collected = collect_logits(bundle, split, chosen)
+    warn_unreadable(collected.errors, len(split))
+    kept, logits = collected.kept, collected.logits
     if not kept:
         raise DataError(f"{split.root}: none of {len(split)} photos is readable; nothing to evaluate")
-    return {"unreadable": errors, **judged(bundle, split, kept, logits, margin=margin, leaked=leaked)}
+    labels, names = _labels(split, kept), _names(split, kept)
+    subject = Subject(bundle, split, kept, Answers.of(logits[chosen[0]], labels))
+    check_labels(subject, collected.runners[chosen[0]])
+    body = judged(bundle, split, kept, logits, margin=margin, leaked=leaked)
+    for candidate, row in zip(chosen, body["candidates"], strict=True):
+        if row["gate"]["verdict"] == "FAIL":
+            cause = candidate_cause(subject, Answers.of(logits[candidate], labels), collected.runners[candidate])
+            row["gate"]["reason"] += f"; {cause}" if cause else ""
+    if table is not None:
+        write_table(table, names, labels, logits, split.classes)
+    return {"unreadable": collected.errors, **body}
 
 
 def judged(
@@ -56,17 +99,16 @@ def judged(
     """Return the result's figures. kept: the positions of the photos that the (N, K) logits are of; the first is the
     reference.
     """
-    labels = np.array([split.photos[index].label for index in kept])
-    names = [split.relative(split.photos[index]) for index in kept]
+    labels, names = _labels(split, kept), _names(split, kept)
     clean = None if leaked is None else np.array([name not in leaked for name in names])
-    reference = next(iter(logits.values()))
-    rows = []
-    for candidate, values in logits.items():
-        figures = partial(_figures, margin=margin, is_reference=values is reference)
-        row = {**describe(bundle, candidate), **figures(values, reference, labels)}
-        if clean is not None and clean.any():
-            row["without_leaks"] = figures(values[clean], reference[clean], labels[clean])
-        rows.append(row)
+    rows = [describe(bundle, candidate) for candidate in logits]
+    for row, figures in zip(rows, _figures(logits, labels, margin), strict=True):
+        row.update(figures)
+    if clean is not None and clean.any():
+        subset = {candidate: values[clean] for candidate, values in logits.items()}
+        for row, figures in zip(rows, _figures(subset, labels[clean], margin), strict=True):
+            row["without_leaks"] = figures
+    answers = {candidate: Answers.of(values, labels) for candidate, values in logits.items()}
     return {
         "split": split.name,
         "data_fingerprint": split.fingerprint(),
@@ -75,15 +117,14 @@ def judged(
         "classes": list(split.classes),
         "margin_points": margin,
         "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
         "candidates": rows,
-        "predictions": _predictions(names, labels, logits),
+        "predictions": predictions(names, labels, answers),
     }
 
 
-def collect_logits(
-    bundle: Bundle, split: Split, chosen: list[Candidate]
-) -> tuple[dict[Candidate, NDArray[np.float32]], list[int], list[str]]:
-    """Return each candidate's (N, K) logits, the positions of the N readable photos, and why others were skipped."""
+def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Collected:
+    """Return what every candidate says of all readable photos of a split, which are decoded once."""
     if not chosen:
         raise VegrtError(f"{bundle.path}: nothing to evaluate; export it first: vegrt export {bundle.path} --data DATA")
     runners = {candidate: open_candidate(bundle, candidate) for candidate in chosen}
@@ -100,132 +141,45 @@ def collect_logits(
             if not np.isfinite(logits).all():
                 raise ModelError(f"{bundle.path}: {candidate} gives logits that are not finite; export it again")
             parts[candidate].append(logits)
-    return {one: np.concatenate(rows) for one, rows in parts.items() if rows}, kept, errors
+    logits_of = {one: np.concatenate(rows) for one, rows in parts.items() if rows}
+    return Collected(runners, logits_of, kept, errors)
+
+
+def _figures(
+    logits: Mapping[Candidate, NDArray[np.float32]], labels: NDArray[np.int_], margin: float
+) -> list[dict[str, Any]]:
+    """Return all figures of every candidate's (N, K) logits; the first candidate is the reference."""
+    resamples = Resamples(len(labels))
+    first = next(iter(logits))
+    reference = Answers.of(logits[first], labels)
+    rows = []
+    for candidate, values in logits.items():
+        answers = reference if candidate == first else Answers.of(values, labels)
+        paired = paired_figures(reference, answers, resamples)
+        verdict = reference_gate() if candidate == first else _verdict(candidate, reference, answers, paired, margin)
+        rows.append({**figures_of(answers, resamples), "paired": paired, "gate": verdict})
+    return rows
+
+
+def _verdict(
+    candidate: Candidate, reference: Answers, answers: Answers, paired: dict[str, Any], margin: float
+) -> dict[str, Any]:
+    """Return the gate's verdict on a candidate. Of the checkpoint the question is what fp32.onnx lost against it."""
+    if candidate.runtime != "torch":
+        return gate(paired, len(answers.labels), margin)
+    found = gate(compare(answers.top1, reference.top1, answers.labels), len(answers.labels), margin)
+    return found | {"reason": f"from the checkpoint to the reference: {found['reason']}"}
+
+
+def _labels(split: Split, kept: list[int]) -> NDArray[np.int_]:
+    return np.array([split.photos[index].label for index in kept])
+
+
+def _names(split: Split, kept: list[int]) -> list[str]:
+    return [split.relative(split.photos[index]) for index in kept]
 
 
 def worst_verdict(body: Mapping[str, Any]) -> str:
     """Return FAIL if any candidate failed, else INCONCLUSIVE if any is, else PASS."""
     verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
     return next((verdict for verdict in ("FAIL", "INCONCLUSIVE") if verdict in verdicts), "PASS")
-
-
-def evaluation_table(body: Mapping[str, Any]) -> Table:
-    """Return the result as a table for people."""
-    from rich.table import Table
-
-    table = Table(title=f"{body['images']} {body['split']} images, margin {body['margin_points']} points")
-    clean = bool(body["leaked"])
-    headings = ["candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "gate"]
-    for heading in [*headings, f"top-1 % without {body['leaked']} leaked"] if clean else headings:
-        table.add_column(heading)
-    for row in body["candidates"]:
-        paired = row["paired"]
-        low, value, high = (100 * paired["drop"][key] for key in ("low", "value", "high"))
-        table.add_row(
-            row["key"],
-            _percent(row["top1"]),
-            f"{value:+.2f} ({low:+.2f} to {high:+.2f})",
-            str(paired["flips"]),
-            f"{paired['mcnemar_p']:.3f}",
-            row["gate"]["verdict"],
-            *([_percent(row["without_leaks"]["top1"])] if clean and "without_leaks" in row else []),
-        )
-    return table
-
-
-def _percent(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['value']:.2f} ({100 * interval['low']:.2f} to {100 * interval['high']:.2f})"
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (N, K) probabilities, computed in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    result: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
-
-
-def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> float:
-    """Return the expected calibration error: mean |accuracy - confidence| over equal-width bins, weighted by count."""
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, correct - confidence, CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def _figures(
-    logits: NDArray[np.float32],
-    reference: NDArray[np.float32],
-    labels: NDArray[np.int_],
-    *,
-    margin: float,
-    is_reference: bool,
-) -> dict[str, Any]:
-    """Return all figures of (N, K) logits, paired with the reference's on the same images."""
-    probabilities, top1 = softmax(logits), logits.argmax(axis=1)
-    count, classes = len(labels), logits.shape[1]
-    right = top1 == labels
-    top3 = np.argsort(-logits, axis=1)[:, :3] == labels[:, None]
-    own = np.maximum(probabilities[np.arange(count), labels], 1e-12)
-    confusion = np.bincount(labels * classes + top1, minlength=classes * classes).reshape(classes, classes)
-    paired = compare(reference.argmax(axis=1), top1, labels)
-    return {
-        "top1": asdict(wilson(int(right.sum()), count)),
-        "top3": asdict(wilson(int(top3.any(axis=1).sum()), count)),
-        "nll": float(-np.log(own).mean()),
-        "ece": calibration_error(probabilities, labels),
-        "confusion": confusion.tolist(),
-        "paired": paired,
-        "gate": _reference_gate() if is_reference else gate(paired, count, margin),
-    }
-
-
-def compare(reference: NDArray[np.intp], candidate: NDArray[np.intp], labels: NDArray[np.int_]) -> dict[str, Any]:
-    """Return the paired comparison of two (N,) top-1 predictions on the same images. drop: proportion of N."""
-    was_right, is_right = reference == labels, candidate == labels
-    newly_wrong, newly_right = int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())
-    flips = int((reference != candidate).sum())
-    return {
-        "flips": flips,
-        "newly_wrong": newly_wrong,
-        "newly_right": newly_right,
-        "wrong_to_other_wrong": flips - newly_wrong - newly_right,
-        "agreement": 1 - flips / len(labels),
-        "drop": asdict(tango(newly_wrong, newly_right, len(labels))),
-        "mcnemar_p": mcnemar(newly_wrong, newly_right),
-    }
-
-
-def gate(paired: Mapping[str, Any], images: int, margin: float) -> dict[str, Any]:
-    """Return the gate's verdict on a comparison, with the reason in words. margin: in percentage points."""
-    drop = Interval(**paired["drop"])
-    verdict = judge(drop, margin / 100)
-    span = f"drop {100 * drop.value:+.2f} points, {CONFIDENCE:.0%} interval {100 * drop.low:+.2f} to {100 * drop.high:+.2f}"
-    words = {
-        "PASS": f"{span}: all below the margin of {margin} points",
-        "FAIL": f"{span}: all above the margin of {margin} points",
-    }
-    needed = images_to_decide(paired["newly_wrong"], paired["newly_right"], images, margin / 100)
-    advice = f"about {needed:,} images would decide" if needed else "more images alone would hardly decide"
-    reason = words.get(verdict, f"{span}: the margin of {margin} points lies within; at these rates {advice}")
-    return {"verdict": verdict, "reason": reason}
-
-
-def _reference_gate() -> dict[str, Any]:
-    return {"verdict": "REFERENCE", "reason": "what the others are compared with"}
-
-
-def _predictions(
-    names: list[str], labels: NDArray[np.int_], logits: Mapping[Candidate, NDArray[np.float32]]
-) -> dict[str, Any]:
-    """Return, per readable photo in order: its name, label, and each candidate's top-1 with its probability."""
-    return {
-        "paths": names,
-        "labels": labels.tolist(),
-        "candidates": {
-            str(candidate): {
-                "top1": values.argmax(axis=1).tolist(),
-                "probability": [round(float(number), 6) for number in softmax(values).max(axis=1)],
-            }
-            for candidate, values in logits.items()
-        },
-    }

@@ -1,12 +1,14 @@
 """Paired statistics of two classifiers on the same images, and the gate built on them.
 
 Wilson: E. B. Wilson, JASA 22 (1927). Tango: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval for the
-difference of paired proportions; unlike Wald's it keeps its coverage when discordant pairs are few or none.
+difference of paired proportions; unlike Wald's it keeps its coverage when discordant pairs are few or none. Holm: S. Holm,
+Scandinavian Journal of Statistics 6 (1979) 65-70. All of it is arithmetic of the standard library: what an edge box installs has
+no SciPy, with which the tests compare it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
 from statistics import NormalDist
@@ -15,6 +17,7 @@ from typing import Literal
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "REFERENCE"]
 
 CONFIDENCE = 0.95
+_FURTHEST = 100  # times the images there are: beyond, advice to take more of them is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,11 @@ def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Interv
     return Interval(rate, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def tango(newly_wrong: int, newly_right: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Tango's score interval of the accuracy drop (newly_wrong - newly_right) / total; total >= 1."""
+def tango(newly_wrong: float, newly_right: float, total: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return Tango's score interval of the accuracy drop (newly_wrong - newly_right) / total; total >= 1.
+
+    The counts may be expected ones, not whole.
+    """
     z = _z(confidence)
     drop = (newly_wrong - newly_right) / total
 
@@ -64,22 +70,31 @@ def judge(drop: Interval, margin: float) -> Verdict:
 
 
 def images_to_decide(newly_wrong: int, newly_right: int, total: int, margin: float) -> int | None:
-    """Return how many images would let the gate decide if the rates seen stayed; None beyond 100 times `total`."""
-    low, high = 1, 100
+    """Return the fewest images that would let the gate decide if the rates seen stayed; None beyond 100 times `total`."""
 
-    def decided(factor: int) -> bool:
-        drop = tango(newly_wrong * factor, newly_right * factor, total * factor)
+    def decided(images: int) -> bool:
+        drop = tango(newly_wrong * images / total, newly_right * images / total, images)
         return judge(drop, margin) != "INCONCLUSIVE"
 
+    low, high = total, _FURTHEST * total
     if not decided(high):
         return None
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if decided(middle) else (middle + 1, high)
-    return total * low
+    return low
 
 
-def _tango_score(b: int, c: int, n: int, delta: float) -> float:
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values in the order given: rejecting those below a level keeps the family's error below it."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _tango_score(b: float, c: float, n: int, delta: float) -> float:
     """Return Tango's score statistic, which falls as delta rises; standard normal when the true difference is delta.
 
     q, the probability of newly_right under the constraint, is the larger root of 2 n q^2 + B q + C = 0 (his equation 4).

@@ -1,4 +1,6 @@
-"""Verification of a bundle on this machine: every hash, the golden images' pixels, and every model's answer to them."""
+"""Verification of a bundle on this machine: every hash, what the models say of themselves, the golden images' pixels, and every
+model's answer to them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle, open_bundle
 from vegrt.errors import BundleError, DataError
+from vegrt.infer.diagnose import explain_difference
+from vegrt.infer.metadata import foreign_metadata
 from vegrt.infer.open import Candidate, candidates, open_candidate
 from vegrt.infer.parity import cosines
 from vegrt.preprocess import load_image
@@ -29,12 +33,15 @@ class Check:
 
 
 def verify(bundle: Bundle) -> list[Check]:
-    """Return the checks of a bundle: files, golden pixels, golden logits of each candidate that runs here.
+    """Return the checks of a bundle: files, classes and contract as the models state them, golden pixels, golden logits of each
+    candidate that runs here. A failed check names its cause where it is known.
 
     Raises BundleError for a damaged file, before anything is run.
     """
     bundle = open_bundle(bundle.path)
     checks = [Check("files", True, f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
+    if bundle.has("model"):
+        checks.append(_stated(bundle))
     if not any(artifact.role == "golden" for artifact in bundle.manifest.artifacts):
         return [*checks, Check("golden", True, "none yet; vegrt export adds them")]
     images, logits, pixels_equal = _golden(bundle)
@@ -57,8 +64,18 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
         raise BundleError(f"{bundle.path}/golden: damaged ({error}); export the bundle again") from error
 
 
+def _stated(bundle: Bundle) -> Check:
+    found = foreign_metadata(bundle)
+    agreed = "the models were made for the classes, their order and the contract that the manifest names"
+    return Check("classes and contract", not found, "; ".join(found) or agreed)
+
+
 def _compare(bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], want: NDArray[np.float32]) -> Check:
-    got = open_candidate(bundle, candidate).logits(images)
-    cosine = float(cosines(want, got).min())
+    runner = open_candidate(bundle, candidate)
+    cosine = float(cosines(want, runner.logits(images)).min())
     least = TOLERANCE.get(candidate.variant, 0.9)
-    return Check(str(candidate), cosine >= least, f"cosine with the stored fp32 logits {cosine:.5f}, at least {least}")
+    detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {least}"
+    if cosine >= least:
+        return Check(str(candidate), True, detail)
+    cause = explain_difference(want, runner, images, bundle.manifest.classes)
+    return Check(str(candidate), False, f"{detail}; {cause}" if cause else detail)

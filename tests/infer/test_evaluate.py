@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, read_split
 from vegrt.errors import DataError
+from vegrt.infer import predictions
 from vegrt.infer.bench import bench
-from vegrt.infer.evaluate import calibration_error, compare, evaluate, gate, softmax, worst_verdict
-from vegrt.infer.open import Candidate, describe
+from vegrt.infer.evaluate import candidates_to_evaluate, evaluate, judged, softmax, worst_verdict
+from vegrt.infer.figures import calibration_error
+from vegrt.infer.open import Candidate, choose, describe
 from vegrt.infer.oracle import TorchRunner
+from vegrt.infer.paired import compare, gate
 from vegrt.infer.results import load_result, save_result
 from vegrt.preprocess import load_image
 
@@ -30,7 +36,7 @@ def test_an_evaluation_counts_what_torch_counts(bundle: Bundle, test_split: Spli
     assert oracle["top1"]["value"] == pytest.approx((want.argmax(axis=1) == labels).mean())
     assert oracle["top3"]["value"] == 1.0  # of three classes
     probabilities = softmax(want)
-    assert oracle["nll"] == pytest.approx(-np.log(probabilities[np.arange(60), labels]).mean(), abs=1e-4)
+    assert oracle["nll"]["value"] == pytest.approx(-np.log(probabilities[np.arange(60), labels]).mean(), abs=1e-4)
     confusion = np.array(oracle["confusion"])
     assert confusion.sum(axis=1).tolist() == [20, 20, 20]
     assert np.trace(confusion) / 60 == pytest.approx(oracle["top1"]["value"])
@@ -53,6 +59,56 @@ def test_every_figure_is_given_again_without_leaked_photos(bundle: Bundle, test_
         bundle, test_split, CHOSEN, margin=0.5, leaked=set(map(test_split.relative, test_split.photos))
     )
     assert "without_leaks" not in everything["candidates"][0]
+
+
+def test_the_checkpoint_is_a_row_and_never_the_choice(copied: Bundle, test_split: Split) -> None:
+    chosen = candidates_to_evaluate(copied)
+    assert chosen[-1] == Candidate("fp32", "torch")
+    assert Candidate("fp32", "torch") not in candidates_to_evaluate(copied, torch=False)
+    assert Candidate("fp32", "torch") not in candidates_to_evaluate(copied, "openvino")
+    body = evaluate(copied, test_split, [chosen[0], chosen[-1]], margin=30)
+    oracle = body["candidates"][1]
+    assert oracle["gate"]["verdict"] == "PASS"
+    assert oracle["gate"]["reason"].startswith("from the checkpoint to the reference: drop")
+    save_result(copied, "evaluate-test", body)
+    assert str(choose(copied).candidate) == "fp32/onnxruntime"
+
+
+def test_the_conversion_is_judged_from_the_checkpoint_to_the_graph(bundle: Bundle, test_split: Split) -> None:
+    """The checkpoint is right where the graph is wrong: its own drop is negative, and it is the graph that fails."""
+    labels = np.array([photo.label for photo in test_split.photos])
+    right = np.eye(3, dtype=np.float32)[labels]
+    wrong = np.where(np.arange(60)[:, None] < 30, np.roll(right, 1, axis=1), right)
+    body = judged(bundle, test_split, [*range(60)], {CHOSEN[0]: wrong, CHOSEN[2]: right}, margin=0.5)
+    oracle = body["candidates"][1]
+    assert oracle["paired"]["drop"]["value"] == -0.5
+    assert oracle["gate"]["verdict"] == "FAIL"
+    assert "drop +50.00 points" in oracle["gate"]["reason"]
+
+
+def test_every_photo_is_in_the_parquet_table(bundle: Bundle, test_split: Split, tmp_path: Path) -> None:
+    body = evaluate(bundle, test_split, CHOSEN[:2], margin=0.5, table=tmp_path / "results/predictions-test.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "results/predictions-test.parquet")
+    known = body["predictions"]
+    assert table["path"].to_pylist() == known["paths"]
+    assert table["label"].to_pylist() == known["labels"]
+    assert json.loads(table.schema.metadata[b"vegrt.classes"]) == body["classes"]
+    for key, answers in known["candidates"].items():
+        assert table[f"{key}/top1"].to_pylist() == answers["top1"]
+        np.testing.assert_allclose(table[f"{key}/margin"], answers["margin"], atol=1e-6)
+        logits = np.array(table[f"{key}/logits"].to_pylist(), np.float32)
+        np.testing.assert_allclose(softmax(logits).max(axis=1), answers["probability"], atol=1e-6)
+    assert str(table.schema.field("int8-cpu/onnxruntime/logits").type) == "list<element: float>"
+
+
+def test_without_pyarrow_the_log_says_how_to_get_the_table(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO):
+        assert not predictions.write_table(tmp_path / "x.parquet", [], np.array([], int), {}, [])
+    assert "vegrt[parquet]" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def test_unreadable_photos_are_listed_and_left_out(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
@@ -92,6 +148,7 @@ def test_the_gate_says_why(wrong: int, verdict: str) -> None:
     assert decided["verdict"] == verdict
     assert "0.5 points" in decided["reason"]
     assert ("images would decide" in decided["reason"]) == (verdict == "INCONCLUSIVE")
+    assert (decided["images_to_decide"] is not None) == (verdict == "INCONCLUSIVE")
 
 
 def test_the_worst_verdict_wins() -> None:

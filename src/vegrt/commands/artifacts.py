@@ -26,26 +26,35 @@ def evaluate(
     margin: Annotated[float, typer.Option(min=0.0, max=100.0, help="Largest drop that passes, in points.")] = 0.5,
     runtime: RuntimeOption = None,
     audit: AuditOption = None,
+    torch: Annotated[bool, typer.Option(help="Judge fp32.onnx against the checkpoint too, if torch is here.")] = True,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Only int8 against fp32 on worsened photos.")
+    ] = False,
+    robustness_images: Annotated[int, typer.Option(min=1, help="How many photos are worsened, at most.")] = 300,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy; the gate decides.
 
     Every variant and runtime that runs here, paired against fp32. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
     With an audit, every figure a second time without the test photos that leaked from train or validation.
+    With --robustness instead: JPEG, blur, noise, brightness and rotation at five levels each; it decides nothing, exit 0.
     """
     from vegrt.bundle import open_bundle
     from vegrt.dataset import find_split, read_split
+    from vegrt.infer.evaluate import candidates_to_evaluate, worst_verdict
     from vegrt.infer.evaluate import evaluate as run_evaluation
-    from vegrt.infer.evaluate import evaluation_table, worst_verdict
-    from vegrt.infer.open import candidates
     from vegrt.infer.results import save_result
+    from vegrt.infer.evaluation_tables import evaluation_table
 
     opened = open_bundle(bundle)
     photos = read_split(data, find_split(split), opened.manifest.classes)
-    body = run_evaluation(
-        opened, photos, candidates(opened, runtime), margin=margin, leaked=_leaked(audit, photos, opened)
-    )
-    path = save_result(opened, f"evaluate-{photos.name}{_only(runtime)}", body)
+    if robustness:
+        _climb(opened, photos, runtime, robustness_images, as_json)
+        return
+    chosen, name = candidates_to_evaluate(opened, runtime, torch=torch), f"{photos.name}{_only(runtime)}"
+    table, leaked = opened.path / "results" / f"predictions-{name}.parquet", _leaked(audit, photos, opened)
+    body = run_evaluation(opened, photos, chosen, margin=margin, leaked=leaked, table=table)
+    path = save_result(opened, f"evaluate-{name}", body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
 
@@ -80,6 +89,18 @@ def verify(
         raise VegrtError(
             f"{bundle}: {len(failed)} of {len(checks)} checks failed ({', '.join(failed)}); export it again"
         )
+
+
+def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool) -> None:
+    """Run the robustness ladder, keep its result in the bundle and show it."""
+    from vegrt.infer.open import candidates
+    from vegrt.infer.results import save_result
+    from vegrt.infer.robustness import climb, ladder_candidates
+    from vegrt.infer.evaluation_tables import robustness_table
+
+    body = climb(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
+    path = save_result(bundle, f"robustness-{photos.name}{_only(runtime)}", body)
+    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
 
 
 def _leaked(audit: Path | None, photos: Split, bundle: Bundle) -> set[str] | None:
