@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.infer.resampling import Resamples, f1_intervals, percentile, reflected
+from vegrt.infer.resampling import Resamples, f1_intervals, percentile
 from vegrt.infer.statistics import wilson
 
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
@@ -71,7 +71,7 @@ def figures_of(answers: Answers, resamples: Resamples) -> dict[str, Any]:
             name: asdict(percentile(column.mean(), resampled[:, index]))
             for index, (name, column) in enumerate(means.items())
         },
-        "ece": asdict(reflected(calibration_error(answers.probabilities, labels), errors)),
+        "ece": asdict(percentile(calibration_error(answers.probabilities, labels), errors)),
         "classes": _classes(confusion),
         "reliability": reliability(answers.probabilities, labels),
         "confusion": confusion.tolist(),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.infer.figures import Answers
 from vegrt.infer.detectable import detectable_drop
+from vegrt.infer.figures import Answers
 from vegrt.infer.resampling import Resamples, percentile
 from vegrt.infer.statistics import CONFIDENCE, Interval, holm, images_to_decide, judge, mcnemar, tango
 

@@ -38,18 +38,6 @@ def percentile(value: float, resampled: NDArray[np.float64]) -> Interval:
     return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 
-def reflected(value: float, resampled: NDArray[np.float64], least: float = 0.0) -> Interval:
-    """Return a figure with its basic bootstrap interval: the percentiles reflected at the value.
-
-    For a figure that is biased, such as the expected calibration error, which noise makes larger: resampling adds the same bias
-    once more, and the reflection takes it off instead (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2).
-    """
-    ordinary = percentile(value, resampled)
-    quantiles = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    high, low = (2 * ordinary.value - float(quantile) for quantile in quantiles)
-    return Interval(ordinary.value, max(least, min(low, ordinary.value)), max(high, ordinary.value))
-
-
 def f1_intervals(
     hits: NDArray[np.int_], answered: NDArray[np.int_], support: NDArray[np.int_], images: int
 ) -> list[Interval | None]:

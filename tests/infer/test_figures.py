@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vegrt.infer.figures import Answers, bin_gaps, calibration_error, figures_of, reliability, softmax
 from vegrt.infer.paired import class_drops, divergence, paired_figures
-from vegrt.infer.resampling import Resamples, f1_intervals, percentile, reflected
+from vegrt.infer.resampling import Resamples, f1_intervals, percentile
 
 
 def drawn(
@@ -73,11 +73,11 @@ def test_resampled_means_are_those_of_the_drawn_images() -> None:
     assert Resamples(7).means(np.ones((7, 2))) == pytest.approx(np.ones((2000, 2)))
 
 
-def test_reflection_takes_off_the_bias_that_resampling_adds() -> None:
-    drawn_again = np.linspace(1.0, 3.0, 2001)  # about 2 where the value is 1: biased by 1
-    assert percentile(1.0, drawn_again).low == 1.0
-    interval = reflected(1.0, drawn_again)
-    assert (interval.low, interval.value, interval.high) == (0.0, 1.0, 1.0)
+def test_an_interval_is_widened_to_hold_its_value() -> None:
+    drawn_again = np.linspace(1.0, 3.0, 2001)  # a biased figure: about 2 where the value is 1
+    interval = percentile(0.5, drawn_again)
+    assert (interval.low, interval.value) == (0.5, 0.5)
+    assert interval.high == pytest.approx(2.95)
 
 
 @settings(max_examples=15, deadline=None)

@@ -43,8 +43,8 @@ def evaluate(
     from vegrt.dataset import find_split, read_split
     from vegrt.infer.evaluate import candidates_to_evaluate, worst_verdict
     from vegrt.infer.evaluate import evaluate as run_evaluation
-    from vegrt.infer.results import save_result
     from vegrt.infer.evaluation_tables import evaluation_table
+    from vegrt.infer.results import save_result
 
     opened = open_bundle(bundle)
     photos = read_split(data, find_split(split), opened.manifest.classes)
@@ -93,10 +93,10 @@ def verify(
 
 def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool) -> None:
     """Run the robustness ladder, keep its result in the bundle and show it."""
+    from vegrt.infer.evaluation_tables import robustness_table
     from vegrt.infer.open import candidates
     from vegrt.infer.results import save_result
     from vegrt.infer.robustness import climb, ladder_candidates
-    from vegrt.infer.evaluation_tables import robustness_table
 
     body = climb(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
     path = save_result(bundle, f"robustness-{photos.name}{_only(runtime)}", body)
