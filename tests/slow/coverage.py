@@ -39,7 +39,7 @@ def main() -> None:
                     say(paired_line(images, rate, drop))
     say("")
     say(f"Bootstrap, 95 %, {SPLITS} splits drawn per line: coverage of the population's figure")
-    names = ("nll", "brier", "margin", "ece", "ece, plain")
+    names = ("nll", "brier", "margin", "ece")
     say(f"{'images':>7} {'accuracy':>9} " + " ".join(f"{name:>10}" for name in names))
     for skill in (4.0, 7.0):
         for images in SIZES:
