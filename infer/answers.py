@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.infer.evaluate import softmax
+from vegrt.infer.figures import softmax
 
 
 @dataclass(frozen=True, slots=True)

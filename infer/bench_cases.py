@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.infer.bench_inputs import Inputs
-from vegrt.infer.evaluate import softmax
+from vegrt.infer.figures import softmax
 from vegrt.infer.open import Candidate
 from vegrt.infer.runner import Runner
 from vegrt.preprocess import decode, prepare

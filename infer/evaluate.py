@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
+from vegrt.infer.candidates import is_installed
 from vegrt.infer.diagnose import Subject, candidate_cause, check_labels
 from vegrt.infer.figures import Answers, figures_of
 from vegrt.infer.figures import softmax as softmax
 from vegrt.infer.metadata import foreign_metadata
-from vegrt.infer.open import Candidate, candidates, describe, is_installed, open_candidate
+from vegrt.infer.open import Candidate, candidates, describe, open_candidate
 from vegrt.infer.paired import compare, gate, paired_figures, reference_gate
 from vegrt.infer.pipeline import batches
 from vegrt.infer.predictions import predictions, write_table

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import VegrtError
-from vegrt.infer.evaluate import softmax
+from vegrt.infer.figures import softmax
 from vegrt.infer.pipeline import Decoded
 
 UNSURE = "unsure"
