@@ -16,8 +16,9 @@ p { margin: .3rem 0; }
 #columns { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr));
   margin-top: 1.5rem; align-items: start; }
 #columns > * { min-width: 0; }
-#drop { display: grid; place-items: center; align-content: center; gap: .6rem; text-align: center; min-height: 14rem;
-  padding: 1rem; border: 2px dashed var(--line); border-radius: .6rem; background: var(--card); cursor: pointer; }
+#drop { display: grid; place-items: center; align-content: center; gap: .6rem; text-align: center;
+  min-height: 14rem; padding: 1rem;
+  border: 2px dashed var(--line); border-radius: .6rem; background: var(--card); cursor: pointer; }
 #drop:hover, #drop.over { border-color: var(--accent); }
 #drop:focus-within { outline: 3px solid var(--accent); outline-offset: 3px; }
 #photo { position: absolute; opacity: 0; width: 1px; height: 1px; }
