@@ -16,7 +16,8 @@ from vegrt.files import creating, write_json
 VARIANTS = ("int8", "fp16")
 # What classify.py imports, as it is: Python 3.10, numpy and Pillow are enough for it.
 _SHARED = ("__init__", "errors", "files", "preprocess", "heif", "bundle", "infer/__init__")
-_MODULES = (*_SHARED, "infer/runner", "infer/machine", "infer/gpu", "infer/ort", "infer/fingerprint", "infer/tensorrt")
+_INFER = ("runner", "machine", "gpu", "ort", "fingerprint", "cuda", "lanes", "tensorrt")
+_MODULES = (*_SHARED, *(f"infer/{name}" for name in _INFER))
 
 REQUIREMENTS = """\
 # JetPack 6: Ubuntu 22.04, Python 3.10, CUDA 12, TensorRT 10.3. TensorRT comes with JetPack: never pip install it.

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import EngineError, VegrtError, require
+from vegrt.infer.cuda import Cuda
 from vegrt.infer.gpu import probe_gpus
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.runner import Runner
@@ -55,11 +56,11 @@ def open_model(file: Path, num_classes: int) -> Runner:
     probe = probe_gpus()
     if not probe.gpus:  # without CUDA, TensorRT's Runtime crashes the process at exit: never construct it then
         raise EngineError(f"{file}: no usable NVIDIA GPU ({probe.problem}); an .onnx file runs on the CPU")
-    trt, cudart = require("tensorrt", "tensorrt"), require("cuda.bindings.runtime", "tensorrt")
+    trt, cuda = require("tensorrt", "tensorrt"), Cuda(require("cuda.bindings.runtime", "tensorrt"))
     engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(file.read_bytes())
     if engine is None:
         raise EngineError(f"{file}: TensorRT {trt.__version__} refuses it; build it on this very device, see README.md")
-    return TensorRtRunner(engine, cudart, num_classes)
+    return TensorRtRunner(engine, cuda, num_classes)
 
 
 def classify(runner: Runner, images: list[Path], contract: Contract, classes: list[str]) -> int:

@@ -79,7 +79,7 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     request.extras.check()
     bundle = open_bundle(model)
     request.wanted.check(bundle.manifest.classes)
-    opener = open_embedding_runner if request.wanted.embedding else open_candidate
+    opener = open_embedding_runner if request.to.embeddings else open_candidate
     opened = open_runner(
         bundle, request.variant, request.runtime, request.device, threads=request.threads, opener=opener
     )
