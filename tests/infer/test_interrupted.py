@@ -14,11 +14,13 @@ import pytest
 
 from vegrt.bundle import Bundle
 
+# SIGINT is ignored, by inheritance, where the tests run in the background
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from vegrt.cli import main; main()"
 RUNTIME = ["--variant", "fp32", "--runtime", "onnxruntime"]
 
 
 def start(bundle: Bundle, *words: object, **how: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "vegrt.cli", "infer", *map(str, words), "--model", str(bundle.path), *RUNTIME]
+    command = [sys.executable, "-c", MAIN, "infer", *map(str, words), "--model", str(bundle.path), *RUNTIME]
     pipes: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, **(pipes | how))  # type: ignore[call-overload,no-any-return]
 
