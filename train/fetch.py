@@ -112,7 +112,8 @@ def _download(out: Path) -> Path:
 def _check_network() -> None:
     """Raise OSError within seconds when Kaggle does not answer: kagglehub 1.0 sets no timeout on its first request."""
     try:
-        urllib.request.urlopen(PAGE, timeout=_ANSWER_TIMEOUT_S).close()
+        opener = urllib.request.build_opener()  # of the proxies that are set now; urlopen keeps those of its first call
+        opener.open(PAGE, timeout=_ANSWER_TIMEOUT_S).close()
     except urllib.error.HTTPError as error:
         error.close()  # any status is an answer
 
