@@ -9,6 +9,7 @@ import base64
 import csv
 import io
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -57,9 +58,9 @@ class TableFile(GrowingFile):
         """Yield the `path` of the whole rows in the part."""
         return (name for name, _ in self.scan())
 
+    @abstractmethod
     def scan(self) -> Iterator[tuple[str, int]]:
         """Yield each whole row's path and the position behind it. Raises VegrtError for a row that is no row of ours."""
-        raise NotImplementedError
 
     def count(self) -> int:
         """Return how many whole rows the part holds."""
