@@ -48,7 +48,7 @@ def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(tmp_path: Path
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    program = "import sys, vegrt.cli; print(*(name.partition('.')[0] for name in sys.modules))"
+    program = "import sys, vegrt.cli; vegrt.cli.app; print(*(name.partition('.')[0] for name in sys.modules))"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.split())
     assert "typer" in loaded
     assert (

@@ -13,8 +13,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -125,8 +127,8 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
         raise BundleError(f"{path}: {found}; expected a bundle, made by: vegrt train --data DATA --out {path}")
     bundle = Bundle(path, parse_manifest(file.read_bytes(), path))
     if verify:
-        for artifact in bundle.manifest.artifacts:
-            check_artifact(bundle, artifact)
+        with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock
+            list(pool.map(partial(check_artifact, bundle), bundle.manifest.artifacts))
     return bundle
 
 

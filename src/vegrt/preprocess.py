@@ -12,11 +12,12 @@ import warnings
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, WebPImagePlugin
 
 from vegrt.errors import BundleError, DataError
 from vegrt.heif import is_heif, load_plugin
@@ -28,7 +29,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _FLIPS = Image.Transpose
 _TURNS = {2: _FLIPS.FLIP_LEFT_RIGHT, 3: _FLIPS.ROTATE_180, 4: _FLIPS.FLIP_TOP_BOTTOM, 5: _FLIPS.TRANSPOSE}
 _TURNS |= {6: _FLIPS.ROTATE_270, 7: _FLIPS.TRANSVERSE, 8: _FLIPS.ROTATE_90}  # EXIF 2.3, tag 0x0112
-Image.init()  # loads the format plugins once, so that decoding from several threads at once is safe
+_COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
+_rare = Lock()
+Image.preinit()  # all of _COMMON is loaded here, so that decoding from several threads at once is safe
+assert WebPImagePlugin.WebPImageFile.format in _COMMON
 warnings.filterwarnings("ignore", module=r"PIL\.")  # corrupt EXIF is no reason to warn; bombs are refused below
 
 
@@ -132,6 +136,11 @@ def _check_source(subject: str, source: Path | bytes) -> None:
 
 def _open(subject: str, source: Path | bytes) -> Image.Image:
     opened = partial(Image.open, io.BytesIO(source) if isinstance(source, bytes) else source)
+    try:
+        return opened(formats=_COMMON)
+    except UnidentifiedImageError:
+        with _rare:  # Pillow would load its forty other plugins by itself, but not safely from several threads
+            Image.init()
     try:
         return opened()
     except UnidentifiedImageError:
