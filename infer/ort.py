@@ -137,7 +137,7 @@ def open_session(
     provider = _TENSORRT if tensorrt else _PROVIDERS[device]
     _check_provider(ort, provider)
     if tensorrt:
-        tensorrt.cache.mkdir(parents=True, exist_ok=True)
+        make_cache(tensorrt.cache)
     ort.set_default_logger_severity(3)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
@@ -173,6 +173,16 @@ def available_cores() -> int:
 def has_provider(device: str) -> bool:
     """Return whether the onnxruntime installed here was built for `device`; it may still fail for want of a driver."""
     return _PROVIDERS[device] in require("onnxruntime", "cpu").get_available_providers()
+
+
+def make_cache(cache: Path) -> None:
+    """Make the folder for engines. Raises VegrtError where it cannot be made."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VegrtError(
+            f"{cache}: engines cannot be kept there ({error.strerror}); set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
 
 
 def _check_provider(ort: Any, provider: str) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -26,6 +28,21 @@ def gradient(width: int, height: int) -> Image.Image:
     across = np.linspace(0, 255, width)[None, :].repeat(height, axis=0)
     down = np.linspace(0, 255, height)[:, None].repeat(width, axis=1)
     return Image.fromarray(np.stack([across, down, 255 - across], axis=2).astype(np.uint8))
+
+
+def test_rare_formats_are_read_when_many_threads_meet_them_first(tmp_path: Path) -> None:
+    for suffix in ("tif", "tga", "sgi", "pcx", "qoi"):
+        gradient(40, 40).save(tmp_path / f"photo.{suffix}")
+    program = (
+        "import sys; from concurrent.futures import ThreadPoolExecutor; from pathlib import Path;"
+        "from PIL import Image; from vegrt.preprocess import decode;"
+        "files = sorted(Path(sys.argv[1]).iterdir()) * 4; before = set(Image.OPEN);"
+        "print(len(before), sum(image.size == (40, 40) for image in ThreadPoolExecutor(8).map(decode, files)))"
+    )  # a process of its own: here the plugins are loaded already
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    loaded, right = map(int, done.stdout.split())
+    assert loaded < 10
+    assert right == 20
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:

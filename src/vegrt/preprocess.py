@@ -139,7 +139,7 @@ def _open(subject: str, source: Path | bytes) -> Image.Image:
     try:
         return opened(formats=_COMMON)
     except UnidentifiedImageError:
-        with _rare:  # Pillow would load its forty other plugins by itself, but not safely from several threads
+        with _rare:  # left to Pillow, two threads may load the forty others at once (decision 0013)
             Image.init()
     try:
         return opened()

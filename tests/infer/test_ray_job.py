@@ -104,7 +104,7 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
     ("given", "place"),
     [
         ("s3://bucket/a/out.parquet", "s3://bucket/a/out.parquet"),
-        ("file:///tmp/out.parquet", "file:///tmp/out.parquet"),
+        ("file:///folder/out.parquet", "file:///folder/out.parquet"),
         ("folder/out.parquet", "folder/out.parquet"),
         ("/out.parquet", "/out.parquet"),
     ],

@@ -18,7 +18,7 @@ from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError
 from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_candidate, open_runner
 from vegrt.infer.openvino import open_openvino
 from vegrt.infer.oracle import TorchRunner
-from vegrt.infer.ort import OnnxRuntimeRunner, TensorRtProvider, open_session
+from vegrt.infer.ort import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
 from vegrt.infer.results import machine, save_result
 from vegrt.preprocess import load_image
 
@@ -182,6 +182,14 @@ def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None
     save_result(copied, "evaluate-test", {"candidates": gates})
     assert choose(copied).candidate.variant == "int8-cpu"
     assert choose(copied, device="cuda").candidate.variant == "fp32"
+
+
+def test_a_cache_of_engines_that_cannot_be_made_costs_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        VegrtError, match=r"file/engines: engines cannot be kept there \(Not a directory\); set XDG_CACHE_HOME"
+    ):
+        make_cache(tmp_path / "file/engines")
 
 
 def test_the_tensorrt_provider_is_offered_the_variants_that_it_takes(bundle: Bundle) -> None:
