@@ -33,10 +33,10 @@ demo: $(DEMO)/.evaluated $(DEMO)/.benched
 	$(VEGRT) report $(DEMO)/resnet18 --data $(DEMO)/data --out $(DEMO)/report.html
 
 $(DEMO)/data/sample.json: | $(READY)
-	$(VEGRT) data sample $(DEMO)/data --train 100 --validation 40 --test 100
+	$(VEGRT) data sample $(DEMO)/data --train 100 --validation 30 --test 100
 
 $(DEMO)/.trained: $(DEMO)/data/sample.json
-	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 64 --epochs 8 --lr 2e-3 --augment light \
+	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 40 --epochs 8 --lr 2e-3 --augment light \
 		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18 $(if $(wildcard $(DEMO)/resnet18/.train),--resume)
 	@touch $@
 
@@ -49,7 +49,7 @@ $(DEMO)/.evaluated: $(DEMO)/.exported
 	@touch $@
 
 $(DEMO)/.benched: $(DEMO)/.exported
-	$(VEGRT) bench $(DEMO)/resnet18
+	$(VEGRT) bench $(DEMO)/resnet18 --budget-s 15
 	@touch $@
 
 test: $(READY)

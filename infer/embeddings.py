@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from vegrt.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError
 from vegrt.infer.onnx_bytes import penultimate, with_output
 from vegrt.infer.open import Candidate, is_float16
-from vegrt.infer.openvino import compile_model
+from vegrt.infer.openvino import compile_model, needs_float
 from vegrt.infer.ort import open_session
 from vegrt.infer.runner import Device, RuntimeName
 
@@ -52,7 +51,8 @@ def open_embedding_runner(
     except ModelError as error:
         raise ModelError(f"{file}: {str(error).removeprefix('model: ')}") from error
     if candidate.runtime == "openvino":
-        run = _openvino(file, name, threads)
+        compiled = compile_model(file, threads=threads, outputs=[name], in_float=needs_float(candidate.variant))
+        run = _openvino(compiled, name)
     else:
         float16 = is_float16(bundle, candidate.variant)
         session = open_session(with_output(content, name), float16=float16, device=device, threads=threads)
@@ -68,8 +68,8 @@ def _onnxruntime(session: Any, name: str) -> Callable[[NDArray[np.uint8]], Answe
     return run
 
 
-def _openvino(file: Path, name: str, threads: int) -> Callable[[NDArray[np.uint8]], Answers]:
-    request = compile_model(file, threads=threads, outputs=[name]).create_infer_request()
+def _openvino(compiled: Any, name: str) -> Callable[[NDArray[np.uint8]], Answers]:
+    request = compiled.create_infer_request()
 
     def run(images: NDArray[np.uint8]) -> Answers:
         found = request.infer({"images": images}, share_inputs=True)

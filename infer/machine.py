@@ -32,6 +32,11 @@ class Cpu:
     model: str
     features: tuple[str, ...]
 
+    @property
+    def saturates(self) -> bool:
+        """Whether 8-bit products are added in pairs in 16 bits, which 8-bit weights exceed: x86 without VNNI or AMX."""
+        return "asimd" not in self.features and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(self.features)
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

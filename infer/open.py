@@ -19,7 +19,7 @@ from vegrt.infer.candidates import is_float16 as is_float16
 from vegrt.infer.choice import Choice as Choice
 from vegrt.infer.choice import choose as choose
 from vegrt.infer.choice import rank
-from vegrt.infer.openvino import open_openvino
+from vegrt.infer.openvino import needs_float, open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import TensorRtProvider, open_onnxruntime
 from vegrt.infer.runner import Device, Runner
@@ -84,7 +84,7 @@ def open_candidate(bundle: Bundle, candidate: Candidate, *, device: Device = "cp
         return open_tensorrt(bundle, candidate.variant)
     file = bundle.file("model", candidate.variant)
     if candidate.runtime == "openvino":
-        return open_openvino(file, device=device, threads=threads)
+        return open_openvino(file, device=device, threads=threads, in_float=needs_float(candidate.variant))
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)
     return open_onnxruntime(file, float16=float16, device=device, threads=threads, tensorrt=provider)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, require
+from vegrt.infer.machine import examine_machine
 from vegrt.infer.ort import available_cores
 from vegrt.infer.runner import RuntimeName
 
@@ -31,20 +32,33 @@ class OpenVinoRunner:
         return np.array(result["logits"], dtype=np.float32)  # a copy: the request reuses its output buffer
 
 
-def open_openvino(model: Path | bytes, *, device: str = "cpu", threads: int = 0) -> OpenVinoRunner:
-    """Return a runner for an ONNX file; threads: 0 for all cores allowed to us. Raises ModelError when it cannot load."""
+def open_openvino(
+    model: Path | bytes, *, device: str = "cpu", threads: int = 0, in_float: bool = False
+) -> OpenVinoRunner:
+    """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load."""
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    return OpenVinoRunner(compile_model(model, threads=threads))
+    return OpenVinoRunner(compile_model(model, threads=threads, in_float=in_float))
 
 
-def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[str] = ()) -> Any:
-    """Return an openvino.CompiledModel. outputs: names of inner tensors that it shall give too. Raises ModelError."""
-    settings = {
+def needs_float(variant: str) -> bool:
+    """Return whether the kernels of this CPU would make garbage of a variant's 8-bit weights (decision 0003)."""
+    return variant == "int8" and examine_machine().cpu.saturates
+
+
+def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[str] = (), in_float: bool = False) -> Any:
+    """Return an openvino.CompiledModel. Raises ModelError.
+
+    threads: 0 for all cores allowed to us. outputs: names of inner tensors that it shall give too.
+    in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
+    """
+    settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
         "INFERENCE_NUM_THREADS": threads or available_cores(),
         "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
     }
+    if in_float:
+        settings["LP_TRANSFORMS_MODE"] = "NO"  # a property of the CPU plugin that its documentation does not list
     source = str(model) if isinstance(model, Path) else model
     try:
         if not outputs:

@@ -109,7 +109,7 @@ def test_only_features_that_all_cores_share_count() -> None:
     ("text", "speeds"),
     [
         (SAPPHIRE_RAPIDS, ["fast", "slow", "fast", "fast"]),
-        (ZEN3, ["fair", "slow", "fair", "fair"]),
+        (ZEN3, ["fair", "slow", "slow", "fair"]),
         (JETSON_ORIN, ["fair", "fair", "fast", "fast"]),
         (RASPBERRY_PI_4, ["fair", "slow", "fair", "fair"]),
     ],
@@ -119,6 +119,13 @@ def test_forecast_without_gpu_follows_the_instructions(text: str, speeds: list[s
     assert [verdict.variant for verdict in verdicts] == ["fp32", "fp16", "int8", "int8-cpu"]
     assert [verdict.speed for verdict in verdicts] == speeds
     assert "tensorrt" not in {verdict.runtime for verdict in verdicts}
+
+
+@pytest.mark.parametrize(
+    ("text", "saturates"), [(SAPPHIRE_RAPIDS, False), (ZEN3, True), (JETSON_ORIN, False), (RASPBERRY_PI_4, False)]
+)
+def test_eight_bit_weights_saturate_on_x86_without_vnni_only(text: str, saturates: bool) -> None:
+    assert parse_cpuinfo(text).saturates is saturates
 
 
 def test_a_gpu_moves_all_but_int8_cpu_to_tensorrt() -> None:

@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_candidate, open_runner
-from vegrt.infer.openvino import open_openvino
+from vegrt.infer.openvino import needs_float, open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
 from vegrt.infer.results import machine, save_result
@@ -218,6 +220,47 @@ def test_openvino_reads_contiguous_images_where_they_lie(bundle: Bundle, images:
     runner = open_openvino(bundle.file("model", "fp32"))
     runner.logits(images)
     assert np.shares_memory(runner._request.get_tensor("images").data, images)
+
+
+def saturating(path: Path) -> Path:
+    """Write an int8 model whose activations and weights are all the largest there are; its logits are 64 * 9 * 127 / 100 each."""
+    whole, scale = np.ones((16, 64, 3, 3), np.float32), np.float32(1 / 127)
+    constants = {
+        "step": np.float32(1.0),
+        "zero": np.int8(0),
+        "weights": (whole * 127).astype(np.int8),
+        "scale": scale,
+        "spread": np.ones((64, 3, 1, 1), np.float32) / 3,
+        "hundredth": np.float32(0.01),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["rows"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["rows", "spread"], ["wide"]),
+        helper.make_node("QuantizeLinear", ["wide", "step", "zero"], ["wide_q"]),
+        helper.make_node("DequantizeLinear", ["wide_q", "step", "zero"], ["wide_dq"]),
+        helper.make_node("DequantizeLinear", ["weights", "scale", "zero"], ["weights_dq"]),
+        helper.make_node("Conv", ["wide_dq", "weights_dq"], ["sums"]),
+        helper.make_node("Mul", ["sums", "hundredth"], ["small"]),
+        helper.make_node("GlobalAveragePool", ["small"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "saturating",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 16])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_openvino_computes_in_float_what_would_saturate(tmp_path: Path) -> None:
+    file, images = saturating(tmp_path / "int8.onnx"), np.full((2, 8, 8, 3), 255, np.uint8)
+    logits = open_openvino(file, in_float=needs_float("int8")).logits(images)
+    np.testing.assert_allclose(logits, 64 * 9 * 127 / 100, rtol=1e-3)
+    assert not needs_float("int8-cpu")
 
 
 THREADS = """
