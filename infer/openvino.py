@@ -52,22 +52,41 @@ def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[st
     threads: 0 for all cores allowed to us. outputs: names of inner tensors that it shall give too.
     in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
     """
-    settings: dict[str, Any] = {
+    settings = {
         "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
         "INFERENCE_NUM_THREADS": threads or available_cores(),
         "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
     }
-    if in_float:
-        settings["LP_TRANSFORMS_MODE"] = "NO"  # a property of the CPU plugin that its documentation does not list
     source = str(model) if isinstance(model, Path) else model
     try:
-        if not outputs:
+        if not outputs and not in_float:
             return _core().compile_model(source, "CPU", settings)
         graph = _core().read_model(source)
-        graph.add_outputs(list(outputs))
+        if outputs:
+            graph.add_outputs(list(outputs))
+        if in_float:
+            _spell_out(graph)
         return _core().compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         raise ModelError(f"{model!s:.200}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
+
+
+def _spell_out(graph: Any) -> None:
+    """Replace each FakeQuantize, which QuantizeLinear is read as, by the float arithmetic that defines it.
+
+    round((min(max(x, low), high) - low) / step) * step_out + low_out, rounded to even as QuantizeLinear does; step, step_out: the
+    width of the range by levels - 1 (OpenVINO's operation FakeQuantize-1). Nothing is left that it could run by 8-bit kernels.
+    """
+    ops = require("openvino.opset13", "openvino")
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        given, low, high, low_out, high_out = (node.input_value(place) for place in range(5))
+        steps = ops.constant(np.float32(node.get_attributes()["levels"] - 1))
+        step, step_out = (ops.divide(ops.subtract(*ends), steps) for ends in ((high, low), (high_out, low_out)))
+        inside = ops.minimum(ops.maximum(given, low), high)
+        index = ops.round(ops.divide(ops.subtract(inside, low), step), "half_to_even")
+        node.output(0).replace(ops.add(ops.multiply(index, step_out), low_out).output(0))
 
 
 @cache
