@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Artifact
 from vegrt.report.blocks import Chart, Code, Section, Table, Text, charts, fact_table, section, table
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
+from vegrt.train.recipe import make_recipe
 
 _HASH_DIGITS = 12
 
@@ -139,8 +141,8 @@ def reproduce(facts: Facts) -> Section:
 def commands(facts: Facts, *, place: str = "") -> list[str]:
     """Return the commands, in their order. place: of the bundle, where it is to be another than here."""
     path, model = shlex.quote(place or str(facts.bundle.path)), facts.bundle.manifest.model
-    backbone = f" --backbone {shlex.quote(str(model['backbone']))}" if "backbone" in model else ""
-    made = [f"vegrt train --data DATA{backbone} --out {path}", f"vegrt export {path} --data DATA"]
+    recipe = "".join(f" {word}" for word in recipe_flags(facts.bundle.manifest.training.get("recipe", model)))
+    made = [f"vegrt train --data DATA{recipe} --out {path}", f"vegrt export {path} --data DATA"]
     if "onnx" in model:
         source = f"--from-onnx {shlex.quote(str(model['onnx']))} --classes CLASSES --contract CONTRACT"
         made = [f"vegrt export {path} {source} --data DATA"]
@@ -153,6 +155,20 @@ def commands(facts: Facts, *, place: str = "") -> list[str]:
         f"vegrt bench {path}",
         f"vegrt report {path} -o report.html",
     ]
+
+
+def recipe_flags(recipe: dict[str, Any]) -> list[str]:
+    """Return the flags of `vegrt train` that say what of a recipe is not the default; of files the name alone."""
+    given = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
+    usual = make_recipe(**given).to_dict() | {"backbone": None, "weights": "imagenet"}
+    words = []
+    for key, value in recipe.items():
+        if key not in usual or key == "qat_sha256" or value == usual[key]:
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        text = Path(value).name if key in ("weights", "qat") else str(value)
+        words += [flag] if value is True else [flag, shlex.quote(text)]
+    return words
 
 
 def _contestant(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:

@@ -18,10 +18,12 @@ from vegrt.infer.results import load_result
 from vegrt.report.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.gallery import gallery
+from vegrt.report.provenance import recipe_flags
 from vegrt.report.style import CSS
 from vegrt.report.summary import comparison
 from vegrt.report.verdict import conclude
 from vegrt.report.write import Outputs, Sources, write_report
+from vegrt.train.recipe import make_recipe
 
 Make = Callable[..., Bundle]
 HOSTILE = "<script>alert(1)<"  # a folder name holds no slash
@@ -199,6 +201,31 @@ def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -
     assert seen.tags.count("script") == 11 + 2  # the charts' specifications, Vega, the start
     specifications = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
     assert any(HOSTILE in str(json.loads(specification)) for specification in specifications)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"weights": "none", "size": 48, "class_weights": True},
+        {"backbone": "vgg16", "lr": 1e-4, "freeze_until": "features.17", "augment": "light"},
+    ],
+    ids=str,
+)
+def test_the_flags_in_how_to_reproduce_make_the_same_recipe(choices: dict[str, object]) -> None:
+    recipe = make_recipe(**choices)
+    words = recipe_flags(recipe.to_dict())
+    assert len(words) >= len(choices)
+    given: dict[str, object] = {}
+    while words:
+        name = words.pop(0).removeprefix("--").replace("-", "_")
+        kind = type(getattr(recipe, name))
+        given[name] = True if kind is bool else kind(words.pop(0))
+    assert make_recipe(**given) == recipe
+
+
+def test_of_a_weights_file_how_to_reproduce_shows_the_name_alone() -> None:
+    assert recipe_flags(make_recipe(weights="/home/me/a b.pth").to_dict())[-2:] == ["--weights", "'a b.pth'"]
 
 
 def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
