@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,11 +213,11 @@ def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -
     ],
     ids=str,
 )
-def test_the_flags_in_how_to_reproduce_make_the_same_recipe(choices: dict[str, object]) -> None:
+def test_the_flags_in_how_to_reproduce_make_the_same_recipe(choices: dict[str, Any]) -> None:
     recipe = make_recipe(**choices)
     words = recipe_flags(recipe.to_dict())
     assert len(words) >= len(choices)
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     while words:
         name = words.pop(0).removeprefix("--").replace("-", "_")
         kind = type(getattr(recipe, name))
