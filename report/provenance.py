@@ -10,7 +10,8 @@ from vegrt.bundle import Artifact
 from vegrt.report.blocks import Chart, Code, Section, Table, Text, charts, fact_table, section, table
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
-from vegrt.train.recipe import make_recipe
+from vegrt.train.qat_source import DEFAULTS, SETTLED
+from vegrt.train.recipe import Recipe, make_recipe
 
 _HASH_DIGITS = 12
 
@@ -159,11 +160,14 @@ def commands(facts: Facts, *, place: str = "") -> list[str]:
 
 def recipe_flags(recipe: dict[str, Any]) -> list[str]:
     """Return the flags of `vegrt train` that say what of a recipe is not the default; of files the name alone."""
-    given = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
-    usual = make_recipe(**given).to_dict() | {"backbone": None, "weights": "imagenet"}
+    if recipe.get("qat"):  # that bundle settles the network, and other defaults apply
+        left_out, usual = {*SETTLED, "qat_sha256"}, Recipe().to_dict() | DEFAULTS
+    else:
+        given = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
+        left_out, usual = set(), make_recipe(**given).to_dict() | {"backbone": None, "weights": "imagenet"}
     words = []
     for key, value in recipe.items():
-        if key not in usual or key == "qat_sha256" or value == usual[key]:
+        if key not in usual or key in left_out or value == usual[key]:
             continue
         flag = f"--{key.replace('_', '-')}"
         text = Path(value).name if key in ("weights", "qat") else str(value)

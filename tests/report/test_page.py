@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from vegrt.report.style import CSS
 from vegrt.report.summary import comparison
 from vegrt.report.verdict import conclude
 from vegrt.report.write import Outputs, Sources, write_report
-from vegrt.train.recipe import make_recipe
+from vegrt.train.recipe import Recipe, make_recipe
 
 Make = Callable[..., Bundle]
 HOSTILE = "<script>alert(1)<"  # a folder name holds no slash
@@ -227,6 +228,13 @@ def test_the_flags_in_how_to_reproduce_make_the_same_recipe(choices: dict[str, A
 
 def test_of_a_weights_file_how_to_reproduce_shows_the_name_alone() -> None:
     assert recipe_flags(make_recipe(weights="/home/me/a b.pth").to_dict())[-2:] == ["--weights", "'a b.pth'"]
+
+
+def test_of_quantization_aware_training_the_bundle_settles_the_network() -> None:
+    qat = {"qat": "models/a", "qat_sha256": "00", "epochs_head": 0, "epochs": 2, "lr": 2e-5, "weight_decay": 0.0}
+    recipe = Recipe(backbone="vgg16", weights="models/a/w.safetensors", label_smoothing=0.0, augment="light", **qat)  # type: ignore[arg-type]
+    assert recipe_flags(recipe.to_dict()) == ["--qat", "a"]
+    assert recipe_flags(replace(recipe, epochs=5).to_dict()) == ["--epochs", "5", "--qat", "a"]
 
 
 def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
