@@ -10,7 +10,7 @@ from vegrt.infer.machine import Cpu
 
 Speed = Literal["fast", "fair", "slow"]
 
-_INT8_INSTRUCTIONS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+_DOT_PRODUCTS = frozenset({"asimddp", "i8mm"})
 _BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16"})
 # onnxruntime.ai/docs/performance/model-optimizations/quantization.html: VPMADDUBSW adds pairs in 16 bits, saturating.
 _WITHOUT_VNNI = "no VNNI but VPMADDUBSW: a smaller gain"
@@ -43,21 +43,22 @@ def forecast(cpu: Cpu, gpu: GpuProbe) -> tuple[Verdict, ...]:
 
 def _on_x86(cpu: Cpu) -> tuple[Verdict, ...]:
     features = set(cpu.features)
-    vnni, bf16 = bool(features & _INT8_INSTRUCTIONS), bool(features & _BF16_INSTRUCTIONS)
+    vnni, bf16 = not cpu.saturates, bool(features & _BF16_INSTRUCTIONS)
     int8: Speed = "fast" if vnni else "fair" if "avx2" in features else "slow"
-    signed = "u8 x s8 on VNNI or AMX; ONNX Runtime runs its signed activations slower: take int8-cpu"
     why = "u8 x s8 on VNNI or AMX" if vnni else _WITHOUT_VNNI if "avx2" in features else "no AVX2"
     fp32 = "AVX512_BF16 or AMX: OpenVINO computes it in bf16" if bf16 else "no bf16 instructions: computed in fp32"
     return (
         Verdict("fp32", "fast" if bf16 else "fair", "openvino", fp32),
         Verdict("fp16", "slow", "onnxruntime", "no fp16 kernels on x86: casts around fp32 arithmetic; take fp32"),
-        Verdict("int8", "slow" if cpu.saturates else int8, "openvino", _IN_FLOAT if cpu.saturates else signed),
+        Verdict("int8", "fast", "openvino", f"{why}; ONNX Runtime runs its signed activations slower: take int8-cpu")
+        if vnni
+        else Verdict("int8", "slow", "openvino", _IN_FLOAT),
         Verdict("int8-cpu", int8, "openvino", why),
     )
 
 
 def _on_arm(cpu: Cpu) -> tuple[Verdict, ...]:
-    dot, half = bool(set(cpu.features) & _INT8_INSTRUCTIONS), "asimdhp" in cpu.features
+    dot, half = bool(set(cpu.features) & _DOT_PRODUCTS), "asimdhp" in cpu.features
     int8: Speed = "fast" if dot else "fair"
     why = "dot-product instructions (asimddp, i8mm)" if dot else "no dot-product instructions: a smaller gain"
     fp16 = "fp16 arithmetic, used by some kernels only: measure" if half else "no fp16 arithmetic: casts; take fp32"

@@ -13,15 +13,11 @@ T = TypeVar("T")
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` while a bar on stderr shows how many are done. Silent where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"  # under torchrun one bar is enough
     count = len(items) if total is None and isinstance(items, Sized) else total
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        yield from progress.track(items, total=count, description=description)
+    with counting(description, count) as advance:
+        for item in items:
+            yield item
+            advance(1)
 
 
 @contextmanager
@@ -34,7 +30,8 @@ def counting(description: str, total: int | None = None) -> Iterator[Callable[[i
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"  # under torchrun one bar is enough
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.update(task, advance=count)
