@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from vegrt import __version__, commit
 from vegrt.errors import BundleError
+from vegrt.external import check_self_contained
 from vegrt.files import sha256_of, share, sync_files, write_json
 from vegrt.inside import COMMIT as COMMIT
 from vegrt.inside import MANIFEST as MANIFEST
@@ -86,12 +87,21 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature that was checked. key: the public key's file (PEM). results: SHA-256 by name of the result files it covers."""
+
+    key: Path
+    fingerprint: str
+    version: int
+    results: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle on disk, opened and verified.
 
     digest: SHA-256 of the manifest's bytes, in hex. in_commit: it is the new state of a change that is not finished yet.
-    state: of the folder when it was read. key: the public key (PEM) whose signature was asked for; results: SHA-256 by name of
-    the result files that this signature covers, None where nobody asked for one.
+    state: of the folder when it was read. signed: its signature, where one was asked for: then only results that it covers count.
     """
 
     path: Path
@@ -99,8 +109,7 @@ class Bundle:
     digest: str = ""
     in_commit: bool = False
     state: commit.State = field(default=(), repr=False, compare=False)
-    key: Path | None = None
-    results: Mapping[str, str] | None = None
+    signed: Signed | None = None
 
     def artifact(self, role: Role, variant: str = "") -> Artifact:
         """Return the artifact of that role and variant. Raises BundleError that names the command to make it."""
@@ -122,8 +131,17 @@ class Bundle:
         return any(artifact.role == role for artifact in self.manifest.artifacts)
 
     def file(self, role: Role, variant: str = "") -> Path:
-        """Return the path of an artifact. Raises BundleError when the bundle lacks it."""
-        return self.place(self.artifact(role, variant).path)
+        """Return the path of an artifact. Raises BundleError when the bundle lacks it, or when its ONNX file reads others."""
+        file = self.place(self.artifact(role, variant).path)
+        if role in ("model", "source"):
+            check_self_contained(file)
+        return file
+
+    def listed(self, name: str) -> Path:
+        """Return where the file of that name lies. Raises BundleError when the manifest does not list it."""
+        if all(artifact.path != name for artifact in self.manifest.artifacts):
+            raise BundleError(f"{self.path}: {name!r} is in no list of the manifest; refused")
+        return self.place(name)
 
     def place(self, name: str) -> Path:
         """Return where a listed file lies: in the bundle or, of a change that is not finished, still in `.commit`."""
@@ -191,8 +209,9 @@ def _sides(path: Path, state: commit.State) -> list[Bundle]:
     old = _side(path, state, in_commit=False)
     try:
         new = _side(path, state, in_commit=True) if has_new else None
-    except BundleError as error:  # whatever it is, it is no part of this bundle
-        log.warning("%s; the bundle is read as it was before", error)
+    except BundleError as error:  # whatever it is, it is no part of this bundle; a writer may just have moved it
+        if not isinstance(error.__cause__, FileNotFoundError):
+            log.warning("%s; the bundle is read as it was before", error)
         new = None
     if new is None:
         return [old]
@@ -237,9 +256,10 @@ def exclusive(path: Path, *, make: bool = False) -> Iterator[None]:
     """Hold a bundle for a command that changes it, from before it reads what it will change until it is done.
 
     Finishes an interrupted change first. `changing` may be used inside. make: make the folder when it is not there.
-    Raises BundleError, at once, when another process holds the bundle.
+    Raises BundleError, at once, when another process holds the bundle; and for a bundle with links, through which we would write.
     """
     with locked(path, make=make):
+        refuse_links(path)
         _finish_commit(path)
         yield
 
@@ -252,7 +272,6 @@ def changing(path: Path) -> Iterator[Staging]:
     Raises BundleError when the bundle cannot be written or when another process is changing it.
     """
     with exclusive(path, make=True), _alone(path):
-        refuse_links(path)
         for abandoned in path.glob(".staging-*"):  # of a process that was killed: a living one would hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
         with _staging(path) as staging:
@@ -376,7 +395,6 @@ def _finish_commit(path: Path) -> None:
     place = path / COMMIT
     if not os.path.lexists(place):
         return
-    refuse_links(path)
     try:
         if not place.is_dir():
             raise BundleError("it is no folder")
