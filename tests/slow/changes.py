@@ -6,14 +6,18 @@ python tests/slow/changes.py interleavings [N]   N changes by two writers, two r
 
 from __future__ import annotations
 
+import logging
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from vegrt.bundle import COMMIT, Bundle, Manifest, changing, exclusive, open_bundle
 from vegrt.errors import BundleError
@@ -47,27 +51,28 @@ def count_of(bundle: Bundle) -> int:
     return count
 
 
-def write(path: Path, times: int) -> None:
+def write(out: TextIO, path: Path, times: int) -> None:
     """Change the bundle so often, 0 for ever, and print each number; wait while the other writer has it."""
     done = 0
-    _wait(path.parent / "begin", times)
+    if times:
+        _wait(path.parent / "begin")
     while not times or done < times:
         try:
-            sys.stdout.write(f"{change(path)}\n")
+            out.write(f"{change(path)}\n")
         except BundleError as error:
             if "another process is changing it" not in str(error):
                 raise
             time.sleep(random.uniform(0, 0.005))
             continue
-        sys.stdout.flush()
+        out.flush()
         done += 1
 
 
-def read(path: Path, end: Path) -> None:
+def read(out: TextIO, path: Path, end: Path) -> None:
     """Open the bundle again and again until a file appears; print how often, and how often it was a change's new side."""
     found: Counter[str] = Counter()
     last = 0
-    _wait(path.parent / "begin", 1)
+    _wait(path.parent / "begin")
     while not end.exists():
         bundle = open_bundle(path, verify=found["openings"] % 4 != 3)
         try:
@@ -81,31 +86,40 @@ def read(path: Path, end: Path) -> None:
         last = count
         found["openings"] += 1
         found["in a commit"] += bundle.in_commit
-    sys.stdout.write(f"{found['openings']} {found['in a commit']}\n")
+    out.write(f"{found['openings']} {found['in a commit']}\n")
 
 
-def _wait(begin: Path, times: int) -> None:
-    """Say that this process is there, and wait for the others; not for ever-running writers, which are alone."""
-    if times:
-        sys.stdout.write("there\n")
-        sys.stdout.flush()
-        while not begin.exists():
-            time.sleep(0.002)
+def _wait(begin: Path) -> None:
+    """Wait for the others, that all run at once."""
+    while not begin.exists():
+        time.sleep(0.001)
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, __file__, *map(str, words)], stdout=subprocess.PIPE, text=True)
+def start(task: Callable[..., None], *words: object) -> tuple[int, TextIO]:
+    """Run a task in a process of its own; return its id and what it prints."""
+    reading, writing = os.pipe()
+    if pid := os.fork():
+        os.close(writing)
+        return pid, os.fdopen(reading)
+    failed = 1
+    try:
+        with os.fdopen(writing, "w") as out:
+            task(out, *words)
+        failed = 0
+    except BaseException:
+        traceback.print_exc()
+    os._exit(failed)
 
 
 def kill_one(path: Path) -> str:
     """Kill a writer at a random moment; check what it left, and that the next change is whole. Returns where it was hit."""
-    writer = start("write", path, 0)
-    assert writer.stdout is not None
-    printed = int(writer.stdout.readline())
-    time.sleep(random.uniform(0, 0.15))
-    writer.send_signal(signal.SIGKILL)
-    printed = max([printed, *map(int, writer.stdout.read().split())])
-    writer.wait()
+    pid, out = start(write, path, 0)
+    with out:
+        printed = int(out.readline())
+        time.sleep(random.uniform(0, 0.15))
+        os.kill(pid, signal.SIGKILL)
+        printed = max([printed, *map(int, out.read().split())])
+    os.waitpid(pid, 0)
     where = "between changes"
     if any(path.glob(".staging-*")):
         where = "while files were staged"
@@ -131,33 +145,24 @@ def kills(path: Path, times: int) -> str:
 def interleavings(path: Path, times: int) -> str:
     change(path)
     end = path.parent / "end"
-    readers, writers = (
-        [start("read", path, end) for _ in range(2)],
-        [start("write", path, times // 2) for _ in range(2)],
-    )
-    for one in readers + writers:
-        assert one.stdout is not None and one.stdout.readline() == "there\n"
+    readers, writers = [start(read, path, end) for _ in range(2)], [start(write, path, times // 2) for _ in range(2)]
     (path.parent / "begin").touch()
-    failed = [one.wait() for one in writers]
+    failed = [os.waitpid(pid, 0)[1] for pid, _ in writers]
     end.touch()
-    said = [one.communicate()[0].split() for one in readers]
-    failed += [one.returncode for one in readers]
+    said = [out.read().split() for _, out in readers]
+    failed += [os.waitpid(pid, 0)[1] for pid, _ in readers]
     if any(failed) or (count := count_of(open_bundle(path))) != times // 2 * 2:
         raise AssertionError(f"exit codes {failed}, {count_of(open_bundle(path))} of {times // 2 * 2} changes")
     openings, new = (sum(int(words[place]) for words in said) for place in (0, 1))
     return f"{count} changes by 2 writers, none lost; {openings} openings by 2 readers, {new} of them amid a commit, none failed"
 
 
-def main(task: str, *words: str) -> None:
-    if task == "write":
-        return write(Path(words[0]), int(words[1]))
-    if task == "read":
-        return read(Path(words[0]), Path(words[1]))
-    times = int(words[0]) if words else ROUNDS
+def main(task: str, times: int = ROUNDS) -> None:
+    logging.disable()
     with tempfile.TemporaryDirectory() as folder:
         done = {"kills": kills, "interleavings": interleavings}[task](Path(folder, "m"), times)
     sys.stdout.write(f"{done}\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], *map(int, sys.argv[2:]))
