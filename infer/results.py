@@ -32,9 +32,9 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "t
 def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
     """Write results/<name>.json with the common header (schema, bundle, time, machine, versions); return its path.
 
-    Raises BundleError when the bundle was changed since it was opened: nobody knows which of its files were measured.
+    Raises BundleError when what was measured was replaced meanwhile: nobody knows which of the two it was.
     """
-    if not bundle.is_current() and open_bundle(bundle.path, verify=False).sha256() != bundle.sha256():
+    if not bundle.is_current() and not _hashes(body) <= _held(open_bundle(bundle.path, verify=False)):
         raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
     path = bundle.path / "results" / f"{name}.json"
     write_json(path, header(bundle, name) | body)
@@ -53,13 +53,13 @@ def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
             return None
         result: dict[str, Any] = json.loads(content)
         current = result["schema_version"] == SCHEMA_VERSION
-        hashes = {row["artifact_sha256"] for row in result["candidates"]}
+        hashes = _hashes(result)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: unreadable result (%s); ignored", path, error)
         return None
-    if not current or not hashes <= {artifact.sha256 for artifact in bundle.manifest.artifacts}:
+    if not current or not hashes <= _held(bundle):
         log.warning("%s: made with other artifacts than the bundle holds now; ignored, run it again", path)
         return None
     return result
@@ -76,6 +76,14 @@ def _counting(bundle: Bundle, path: Path) -> bytes | None:
     since = "made or changed after it" if signed.version > 1 else "it is of format 1"
     log.warning("%s: not covered by the signature of key %s (%s); ignored", path, signed.fingerprint, since)
     return None
+
+
+def _hashes(body: dict[str, Any]) -> set[str]:
+    return {row["artifact_sha256"] for row in body["candidates"]}
+
+
+def _held(bundle: Bundle) -> set[str]:
+    return {artifact.sha256 for artifact in bundle.manifest.artifacts}
 
 
 def header(bundle: Bundle, name: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def verify(bundle: Bundle) -> list[Check]:
     Raises BundleError for a damaged file, before anything is run.
     """
     bundle = open_again(bundle)
-    checks = _signed(bundle)
+    checks = signature_checks(bundle)
     checks += [Check("files", True, f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
     if bundle.has("model"):
         checks.append(_stated(bundle))
@@ -50,6 +50,20 @@ def verify(bundle: Bundle) -> list[Check]:
     seen = f"{pixels_equal} of {len(images)} golden photos decode to the same pixels as where the bundle was made"
     checks.append(Check("golden pixels", pixels_equal == len(images), seen))
     return checks + [_compare(bundle, candidate, images, logits) for candidate in candidates(bundle)]
+
+
+def signature_checks(bundle: Bundle) -> list[Check]:
+    """Return what the signature, checked when the bundle was opened, says of manifest and results; nothing without a key."""
+    if (signed := bundle.signed) is None:
+        return []
+    checks = [Check("signature", True, f"of this manifest, by key {signed.fingerprint}")]
+    if signed.version == 1:
+        return [
+            *checks,
+            Check("results", True, "not covered by a signature of format 1: none of them counts; sign again"),
+        ]
+    found, whole = changed_results(bundle), f"{len(signed.results)} results are as they were signed"
+    return [*checks, Check("results", not found, f"{'; '.join(found)}; sign again, or delete it" if found else whole)]
 
 
 def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
@@ -64,20 +78,6 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
         return np.stack(images), np.array([entry["logits"] for entry in entries], np.float32), sum(equal)
     except (KeyError, ValueError, DataError) as error:
         raise BundleError(f"{bundle.path}/golden: damaged ({error}); export the bundle again") from error
-
-
-def _signed(bundle: Bundle) -> list[Check]:
-    """Return what the signature, checked when the bundle was opened, says of manifest and results; nothing without a key."""
-    if (signed := bundle.signed) is None:
-        return []
-    checks = [Check("signature", True, f"of this manifest, by key {signed.fingerprint}")]
-    if signed.version == 1:
-        return [
-            *checks,
-            Check("results", True, "not covered by a signature of format 1: none of them counts; sign again"),
-        ]
-    found, whole = changed_results(bundle), f"{len(signed.results)} results are as they were signed"
-    return [*checks, Check("results", not found, f"{'; '.join(found)}; sign again, or delete it" if found else whole)]
 
 
 def _stated(bundle: Bundle) -> Check:

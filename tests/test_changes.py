@@ -210,10 +210,12 @@ def test_a_second_writer_is_refused_at_once_and_its_own_thread_is_not(tmp_path: 
 def test_a_result_of_what_was_changed_meanwhile_is_not_kept(tmp_path: Path) -> None:
     write(tmp_path, "one")
     bundle = open_bundle(tmp_path)
-    save_result(bundle, "bench", {})
+    body = {"candidates": [{"artifact_sha256": bundle.artifact("weights").sha256}]}
+    write(tmp_path, "one", "added.engine")
+    save_result(bundle, "bench", body)
     write(tmp_path, "two")
     with pytest.raises(BundleError, match=r"changed while results/bench\.json was measured"):
-        save_result(bundle, "bench", {})
+        save_result(bundle, "bench", body)
 
 
 def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(tmp_path: Path) -> None:
