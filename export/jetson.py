@@ -83,7 +83,7 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
     files = {f"{variant}.onnx": bundle.file("model", variant) for variant in VARIANTS}
     bundle.artifact("golden")
     golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
-    files |= {name: bundle.path / name for name in golden}
+    files |= {name: bundle.place(name) for name in golden}
     package = Path(vegrt.__file__).parent
     files |= {f"vegrt/{name}.py": package / f"{name}.py" for name in _MODULES}
     files["classify.py"] = package / "export/jetson_classify.py"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from vegrt.bundle import Bundle, changing, open_bundle
+from vegrt.bundle import Bundle, changing, exclusive, open_bundle
 from vegrt.errors import EngineError, MissingExtraError, VegrtError
 from vegrt.export.engine import BuildOptions, Profile
 from vegrt.export.engines import DEFAULT, Target, build_into, find_targets
@@ -24,7 +24,12 @@ def rebuild_engines(path: Path, variants: Sequence[str] | None, here: Fingerprin
     variants: None is those that the bundle has engines of, fp16 and int8 where it has none. Profile and options are those of
     the bundle's last engine of the variant. Raises VegrtError, and leaves the bundle as it was, when a build fails.
     """
-    bundle = open_bundle(path)
+    with exclusive(path):
+        return _rebuild(open_bundle(path), variants, here)
+
+
+def _rebuild(bundle: Bundle, variants: Sequence[str] | None, here: Fingerprint) -> list[str]:
+    path = bundle.path
     have = {one.variant for one in bundle.manifest.artifacts if one.role == "engine"}
     lacking = [variant for variant in variants or sorted(have) or DEFAULT if not _fits(bundle, variant, here)]
     if not lacking:

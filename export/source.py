@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
+from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, exclusive, open_bundle
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.adopt import adopt
 from vegrt.export.foreign import Foreign, ForeignRunner, read_foreign, run_session
@@ -52,7 +52,9 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
         return _same(open_bundle(path), file, names, pixels)
     _adopted(foreign, names, pixels)  # what cannot be converted shall fail before anything is written
     model = {"onnx": file.name, "producer": foreign.proto.producer_name or "unknown", "opset": foreign.opset}
-    with changing(path) as staging:
+    with exclusive(path, make=True), changing(path) as staging:
+        if (path / MANIFEST).exists():
+            raise BundleError(f"{path}: another process made a bundle of it meanwhile; choose another BUNDLE")
         shutil.copyfile(file, staging.file(SOURCE))
         staging.add(SOURCE, "source", details={"layout": foreign.layout, "batch": foreign.batch})
         staging.finish(Manifest(path.resolve().name, names, pixels, model))

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
+from vegrt.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import Settings
 from vegrt.calibration.stage import finish_progress, run_calibration
@@ -60,22 +60,24 @@ def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
     MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
     """
     job = job or Job()
-    bundle, photos, evidence = _prepare(path, data, job)
-    return _complete(bundle, _fp32(bundle, evidence, job.options.opset), photos, evidence, job)
+    with exclusive(path):
+        bundle, photos, evidence = _prepare(path, data, job)
+        return _complete(bundle, _fp32(bundle, evidence, job.options.opset), photos, evidence, job)
 
 
 def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
     """Calibrate the fp32.onnx of the bundle at `path` anew and replace what depends on it; otherwise as `export`."""
     job = job or Job()
-    bundle, photos, evidence = _prepare(path, data, job)
-    return _complete(bundle, load_fp32(bundle), photos, evidence, job)
+    with exclusive(path):
+        bundle, photos, evidence = _prepare(path, data, job)
+        return _complete(bundle, load_fp32(bundle), photos, evidence, job)
 
 
 def load_fp32(bundle: Bundle) -> Made:
     """Return the bundle's float32 graph. Raises BundleError when it has not been exported."""
-    known = bundle.artifact("model", "fp32")
-    source = (bundle.path / known.path).read_bytes()
-    return Made(ir.from_proto(onnx.load_model_from_string(source)), source, known.details)
+    source = bundle.file("model", "fp32").read_bytes()
+    details = bundle.artifact("model", "fp32").details
+    return Made(ir.from_proto(onnx.load_model_from_string(source)), source, details)
 
 
 def _prepare(path: Path, data: Path, job: Job) -> tuple[Bundle, CalibrationPhotos, Evidence]:

@@ -46,7 +46,7 @@ def deploy_triton(bundle: Bundle, out: Path, serving: Serving) -> Path:
     with creating(out) as folder:
         version = folder / name / "1"
         version.mkdir(parents=True)
-        shutil.copyfile(bundle.path / artifact.path, version / _FILES[serving.backend])
+        shutil.copyfile(_file(bundle, artifact), version / _FILES[serving.backend])
         (folder / name / "labels.txt").write_text("\n".join(bundle.manifest.classes) + "\n", encoding="utf-8")
         (folder / name / "config.pbtxt").write_text(_config(bundle, name, serving, artifact), encoding="utf-8")
     return out / name
@@ -75,6 +75,10 @@ def _artifact(bundle: Bundle, serving: Serving) -> Artifact:
         )
     _check_batch(plans[0], serving.max_batch)
     return plans[0]
+
+
+def _file(bundle: Bundle, artifact: Artifact) -> Path:
+    return bundle.file("model", artifact.variant) if artifact.role == "model" else bundle.place(artifact.path)
 
 
 def _check_batch(plan: Artifact, max_batch: int) -> None:

@@ -21,6 +21,7 @@ from vegrt.infer.open import Candidate, open_runner
 from vegrt.infer.photo import Photo, prepared, to_pixels
 from vegrt.infer.readahead import read_ahead
 from vegrt.infer.runner import Device, Runner, RuntimeName
+from vegrt.signature import open_signed
 
 __all__ = ["Model", "Prediction", "Score", "load"]
 
@@ -39,13 +40,16 @@ def load(
     device: Device | None = None,
     threads: int = 0,
     batch: int = BATCH,
+    public_key: str | Path | None = None,
 ) -> Model:
     """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
 
+    public_key: file with the ed25519 key (PEM) whose signature the bundle must have; results that it does not cover do not count.
     variant, runtime, device: None for the fastest that passed the gate and loads here. threads: 0 for all cores that this process
     may use. batch: how many photos the runner gets at once. Raises VegrtError when nothing of it runs here.
     """
-    opened = open_runner(path, variant, runtime, device, threads=threads)
+    bundle = open_signed(Path(path), None if public_key is None else Path(public_key))
+    opened = open_runner(bundle, variant, runtime, device, threads=threads)
     return Model(opened.bundle, opened.candidate, opened.runner, reason=opened.reason, batch=batch)
 
 

@@ -39,7 +39,7 @@ def foreign_metadata(bundle: Bundle) -> list[str]:
     found: list[str] = []
     for artifact in bundle.manifest.artifacts:
         if artifact.role == "model":
-            found += _differences(bundle, artifact.path, read_metadata(bundle.path / artifact.path))
+            found += _differences(bundle, artifact.path, read_metadata(bundle.file("model", artifact.variant)))
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegrt.bundle import Bundle, open_bundle
-from vegrt.errors import VegrtError
+from vegrt.errors import BundleError, VegrtError
 from vegrt.infer.candidates import Candidate as Candidate
 from vegrt.infer.candidates import artifact_of as artifact_of
 from vegrt.infer.candidates import candidates as candidates
@@ -23,10 +23,12 @@ from vegrt.infer.openvino import needs_float, open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import TensorRtProvider, open_onnxruntime
 from vegrt.infer.runner import Device, Runner
+from vegrt.signature import open_again
 
 log = logging.getLogger(__name__)
 
 Opener = Callable[..., Runner]
+_TRIES = 20  # of loading a bundle that another process changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Opened:
     runner: Runner
     candidate: Candidate
     reason: str
+
+    def __str__(self) -> str:
+        where = "" if self.runner.device == "cpu" else f" with {self.runner.device}"
+        return f"{self.bundle.path}: {self.candidate.variant} on {self.runner.runtime}{where} ({self.reason})"
 
 
 def open_runner(
@@ -53,20 +59,36 @@ def open_runner(
     What cannot be loaded is said in a warning, and the next best that fits the names is taken. device: None is the GPU where
     CUDA answers and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU, 0 for all cores allowed to us.
     opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
-    Raises BundleError for a bundle that cannot be opened, and the first choice's VegrtError when nothing can be loaded.
+    A bundle that is changed meanwhile is opened again. Raises BundleError for one that cannot be opened, and the first choice's
+    VegrtError when nothing can be loaded.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+    for _ in range(_TRIES):
+        try:
+            found = _open_first(opened, variant, runtime, device, threads, opener or open_candidate)
+        except VegrtError:
+            if opened.is_current():
+                raise
+        else:
+            if opened.is_current():
+                log.info("%s", found)
+                return found
+        opened = open_again(opened)  # another process changed it while it was loaded
+    raise BundleError(f"{opened.path}: changed each time it was loaded; wait until no other process changes it")
+
+
+def _open_first(
+    opened: Bundle, variant: str | None, runtime: str | None, device: Device | None, threads: int, opener: Opener
+) -> Opened:
     first: VegrtError | None = None
     for choice in rank(opened, variant, runtime, device):
         try:
-            runner = (opener or open_candidate)(opened, choice.candidate, device=choice.device, threads=threads)
+            runner = opener(opened, choice.candidate, device=choice.device, threads=threads)
         except VegrtError as error:
             log.warning("%s on %s cannot be loaded here, looking further (%s)", choice.candidate, choice.device, error)
             first = first or error
             continue
         reason = choice.reason if first is None else f"the first choice cannot be loaded; {choice.reason}"
-        where = "" if runner.device == "cpu" else f" with {runner.device}"
-        log.info("%s: %s on %s%s (%s)", opened.path, choice.candidate.variant, runner.runtime, where, reason)
         return Opened(opened, runner, choice.candidate, reason)
     assert first is not None, "rank returns at least one choice"
     raise first

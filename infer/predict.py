@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
@@ -27,6 +27,7 @@ from vegrt.infer.rows import Row, Wanted, as_line, as_record, rank
 from vegrt.infer.runner import Device, Runner
 from vegrt.infer.sources import Reading, is_endless, open_sources, reading_threads
 from vegrt.progress import counting
+from vegrt.signature import open_signed
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Request:
     """What `vegrt infer` was asked for; None and 0 leave the choice to us.
 
     sources: as `vegrt.infer.sources` reads them. batch: images that the runner gets at once; 0: the fastest is found first.
+    public_key: whose signature the bundle must have.
     """
 
     sources: tuple[str | Path, ...]
@@ -51,6 +53,7 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     to: Destination = field(default_factory=Destination)
     extras: Extras = field(default_factory=Extras)
+    public_key: Path | None = None
 
 
 @dataclass(slots=True)
@@ -77,13 +80,13 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     items = open_sources(request.sources, request.reading)
     request.to.check()
     request.extras.check()
-    bundle = open_bundle(model)
+    bundle = open_signed(model, request.public_key)
     request.wanted.check(bundle.manifest.classes)
     opener = open_embedding_runner if request.to.embeddings else open_candidate
     opened = open_runner(
         bundle, request.variant, request.runtime, request.device, threads=request.threads, opener=opener
     )
-    runner, candidate = opened.runner, opened.candidate
+    bundle, runner, candidate = opened.bundle, opened.runner, opened.candidate
     width = runner.width if isinstance(runner, EmbeddingRunner) else 0
     outputs = open_outputs(request.to, request.wanted, len(bundle.manifest.classes), width)
     tally = _Tally()

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vegrt.bundle import open_bundle
 from vegrt.errors import DataError, VegrtError, require
 from vegrt.files import creating
 from vegrt.infer.open import choose, open_runner
@@ -27,6 +26,7 @@ from vegrt.infer.predict import BATCH, Request
 from vegrt.infer.ray_worker import Job, Worker, is_url, names_of
 from vegrt.infer.runner import Device
 from vegrt.infer.sources import open_sources
+from vegrt.signature import open_signed
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
 def _plan(model: Path, request: Request, workers: int, resources: dict[str, float]) -> tuple[Job, float, int]:
     """Return the job, each worker's share of the cores, and how many workers there are."""
     cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
-    bundle = open_bundle(model)
+    bundle = open_signed(model, request.public_key)
     request.wanted.check(bundle.manifest.classes)
     device: Device = request.device or ("cuda" if gpus else "cpu")
     if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
@@ -100,7 +100,8 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
         candidate, count = opened.candidate, workers or max(1, int(cores) // _CORES_EACH)
     share = cores / count
     threads = request.threads or max(1, int(share))
-    return Job(model.absolute(), candidate, device, threads, request.batch or BATCH, request.wanted), share, count
+    place, batch = model.absolute(), request.batch or BATCH
+    return Job(place, bundle.sha256(), candidate, device, threads, batch, request.wanted), share, count
 
 
 def _infer(ray: Any, names: Any, job: Job, share: float, workers: int) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import open_bundle
-from vegrt.errors import DataError, VegrtError
+from vegrt.errors import BundleError, DataError, VegrtError
 from vegrt.infer.open import Candidate, open_candidate
 from vegrt.infer.pipeline import Item
 from vegrt.infer.predict import predict
@@ -21,9 +21,13 @@ from vegrt.infer.tables import schema_of
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker is told. bundle: a path that every machine has. threads: of the runner, and as many decode."""
+    """What every worker is told. threads: of the runner, and as many decode.
+
+    bundle: a path that every machine has; sha256: of its manifest, for the same bundle must lie there.
+    """
 
     bundle: Path
+    sha256: str
     candidate: Candidate
     device: Device
     threads: int
@@ -37,6 +41,10 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._bundle = open_bundle(job.bundle)
+        if self._bundle.sha256() != job.sha256:
+            raise BundleError(
+                f"{job.bundle}: another bundle than where the job was started; copy that one to every machine"
+            )
         self._runner = open_candidate(self._bundle, job.candidate, device=job.device, threads=job.threads)
         self._schema = schema_of(job.wanted, len(self._bundle.manifest.classes))
 

@@ -7,6 +7,7 @@ not loaded. The schema is specified in docs/results-format.md.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import logging
 import platform
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from vegrt import __version__
-from vegrt.bundle import Bundle
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.errors import BundleError
 from vegrt.files import write_json
 from vegrt.infer.machine import examine_machine
+from vegrt.inside import is_regular
 
 log = logging.getLogger(__name__)
 
@@ -27,28 +30,60 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "t
 
 
 def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
-    """Write results/<name>.json with the common header (schema, bundle, time, machine, versions); return its path."""
+    """Write results/<name>.json with the common header (schema, bundle, time, machine, versions); return its path.
+
+    Raises BundleError when what was measured was replaced meanwhile: nobody knows which of the two it was.
+    """
+    if not bundle.is_current() and not _hashes(body) <= _held(open_bundle(bundle.path, verify=False)):
+        raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
     path = bundle.path / "results" / f"{name}.json"
     write_json(path, header(bundle, name) | body)
     return path
 
 
 def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
-    """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made."""
+    """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made.
+
+    Of a bundle that was opened with a public key, None as well when its signature does not cover this very file.
+    """
     path = bundle.path / "results" / f"{name}.json"
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = _counting(bundle, path)
+        if content is None:
+            return None
+        result: dict[str, Any] = json.loads(content)
         current = result["schema_version"] == SCHEMA_VERSION
-        hashes = {row["artifact_sha256"] for row in result["candidates"]}
+        hashes = _hashes(result)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: unreadable result (%s); ignored", path, error)
         return None
-    if not current or not hashes <= {artifact.sha256 for artifact in bundle.manifest.artifacts}:
+    if not current or not hashes <= _held(bundle):
         log.warning("%s: made with other artifacts than the bundle holds now; ignored, run it again", path)
         return None
     return result
+
+
+def _counting(bundle: Bundle, path: Path) -> bytes | None:
+    """Return a result file's bytes; None when it is a link, or when the signature that was asked for does not cover it."""
+    if path.exists() and not is_regular(path):
+        log.warning("%s: no regular file; ignored", path)
+        return None
+    content, signed = path.read_bytes(), bundle.signed
+    if signed is None or signed.results.get(f"results/{path.name}") == hashlib.sha256(content).hexdigest():
+        return content
+    since = "made or changed after it" if signed.version > 1 else "it is of format 1"
+    log.warning("%s: not covered by the signature of key %s (%s); ignored", path, signed.fingerprint, since)
+    return None
+
+
+def _hashes(body: dict[str, Any]) -> set[str]:
+    return {row["artifact_sha256"] for row in body["candidates"]}
+
+
+def _held(bundle: Bundle) -> set[str]:
+    return {artifact.sha256 for artifact in bundle.manifest.artifacts}
 
 
 def header(bundle: Bundle, name: str) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
     cuda = Cuda(require("cuda.bindings.runtime", "tensorrt"))
     artifact = fitting_engine(bundle, variant, here)
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-    engine = runtime.deserialize_cuda_engine((bundle.path / artifact.path).read_bytes())
+    engine = runtime.deserialize_cuda_engine(bundle.place(artifact.path).read_bytes())
     if engine is None:
         raise EngineError(f"{artifact.path}: TensorRT {trt.__version__} refuses it; {_rebuild(bundle)}")
     classes = len(bundle.manifest.classes)

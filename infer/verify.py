@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle import Bundle
 from vegrt.errors import BundleError, DataError
 from vegrt.infer.diagnose import explain_difference
 from vegrt.infer.metadata import foreign_metadata
 from vegrt.infer.open import Candidate, candidates, open_candidate
 from vegrt.infer.parity import cosines
 from vegrt.preprocess import load_image
+from vegrt.signature import changed_results, open_again
 
 # least cosine with the stored fp32 logits
 TOLERANCE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.9, "int8-cpu": 0.9}
@@ -38,8 +39,9 @@ def verify(bundle: Bundle) -> list[Check]:
 
     Raises BundleError for a damaged file, before anything is run.
     """
-    bundle = open_bundle(bundle.path)
-    checks = [Check("files", True, f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
+    bundle = open_again(bundle)
+    checks = signature_checks(bundle)
+    checks += [Check("files", True, f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
     if bundle.has("model"):
         checks.append(_stated(bundle))
     if not any(artifact.role == "golden" for artifact in bundle.manifest.artifacts):
@@ -50,11 +52,25 @@ def verify(bundle: Bundle) -> list[Check]:
     return checks + [_compare(bundle, candidate, images, logits) for candidate in candidates(bundle)]
 
 
+def signature_checks(bundle: Bundle) -> list[Check]:
+    """Return what the signature, checked when the bundle was opened, says of manifest and results; nothing without a key."""
+    if (signed := bundle.signed) is None:
+        return []
+    checks = [Check("signature", True, f"of this manifest, by key {signed.fingerprint}")]
+    if signed.version == 1:
+        return [
+            *checks,
+            Check("results", True, "not covered by a signature of format 1: none of them counts; sign again"),
+        ]
+    found, whole = changed_results(bundle), f"{len(signed.results)} results are as they were signed"
+    return [*checks, Check("results", not found, f"{'; '.join(found)}; sign again, or delete it" if found else whole)]
+
+
 def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
     """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and how many decode to the stored hash."""
     try:
-        entries = json.loads((bundle.path / "golden/golden.json").read_text(encoding="utf-8"))["images"]
-        images = [load_image(bundle.path / entry["file"], bundle.manifest.contract) for entry in entries]
+        entries = json.loads(bundle.listed("golden/golden.json").read_text(encoding="utf-8"))["images"]
+        images = [load_image(bundle.listed(entry["file"]), bundle.manifest.contract) for entry in entries]
         equal = [
             hashlib.sha256(image.tobytes()).hexdigest() == entry["pixels_sha256"]
             for image, entry in zip(images, entries, strict=True)

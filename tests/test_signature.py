@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,20 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 from typer.testing import CliRunner
 
 from vegrt.bundle import MANIFEST, SIGNATURE, Manifest, changing, open_bundle
 from vegrt.cli import app
 from vegrt.errors import BundleError
+from vegrt.infer.api import load
+from vegrt.infer.choice import choose
+from vegrt.infer.results import save_result
+from vegrt.infer.verify import signature_checks
 from vegrt.pack import pack, unpack
 from vegrt.preprocess import Contract
-from vegrt.signature import check_signature, sign
+from vegrt.signature import changed_results, check_signature, open_signed, sign, signed_text
 
 PRIVATE, PUBLIC = (Encoding.PEM, PrivateFormat.PKCS8), (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -98,6 +105,157 @@ def test_a_signature_travels_with_the_bundle(signed: Path) -> None:
         out = unpack(signed.parent / f"p{suffix}", signed.parent / f"out{suffix}").path
         assert check_signature(out, signed.parent / "key.pub")
         assert open_bundle(out).manifest.name == "m"
+
+
+def evidence(bundle: Path, verdict: str = "PASS") -> None:
+    """Write results by which int8-cpu on ONNX Runtime is the fastest that passed the gate."""
+    opened = open_bundle(bundle)
+    rows = {variant: {"key": f"{variant}/onnxruntime"} for variant in ("fp32", "int8-cpu")}
+    for variant, row in rows.items():
+        row["artifact_sha256"] = opened.artifact("model", variant).sha256
+    judged = [row | {"gate": {"verdict": verdict}} for row in rows.values()]
+    timed = [row | {"batches": [{"images_per_s": len(row["key"])}]} for row in rows.values()]
+    save_result(opened, "evaluate-test", {"candidates": judged})
+    save_result(opened, "bench", {"candidates": timed})
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Path:
+    """A bundle whose models are no models, with results that steer, and key.pem and key.pub beside it; not signed yet."""
+    private = Ed25519PrivateKey.generate()
+    (tmp_path / "key.pem").write_bytes(private.private_bytes(*PRIVATE, NoEncryption()))
+    (tmp_path / "key.pub").write_bytes(private.public_key().public_bytes(*PUBLIC))
+    with changing(tmp_path / "m") as staging:
+        for variant in ("fp32", "int8-cpu"):
+            staging.file(f"{variant}.onnx").write_text(variant)
+            staging.add(f"{variant}.onnx", "model", variant)
+        staging.finish(Manifest("m", ("a", "b"), Contract(), {}))
+    evidence(tmp_path / "m")
+    return tmp_path / "m"
+
+
+def chosen(bundle: Path, key: Path | None) -> str:
+    return str(choose(open_signed(bundle, key), runtime="onnxruntime").candidate)
+
+
+def _edited(bundle: Path) -> None:
+    file = bundle / "results/evaluate-test.json"
+    file.write_text(file.read_text() + " ")
+
+
+def _added(bundle: Path) -> None:
+    sign_without(bundle, "evaluate-test.json")
+
+
+def _moved(bundle: Path) -> None:
+    """What was signed under another name is not what is read under this one."""
+    content = (bundle / "results/evaluate-test.json").read_bytes()
+    (bundle / "results/evaluate-test.json").rename(bundle / "results/evaluate-field.json")
+    sign(bundle, bundle.parent / "key.pem")
+    (bundle / "results/evaluate-test.json").write_bytes(content)
+
+
+def _format_1(bundle: Path) -> None:
+    private = load_pem_private_key((bundle.parent / "key.pem").read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    signature = base64.b64encode(private.sign((bundle / MANIFEST).read_bytes())).decode()
+    (bundle / SIGNATURE).write_text(json.dumps({"algorithm": "ed25519", "signature": signature}))
+
+
+def _signed_before(bundle: Path) -> None:
+    for file in (bundle / "results").iterdir():
+        file.unlink()
+    sign(bundle, bundle.parent / "key.pem")
+    evidence(bundle)
+
+
+def sign_without(bundle: Path, name: str) -> None:
+    content = (bundle / "results" / name).read_bytes()
+    (bundle / "results" / name).unlink()
+    sign(bundle, bundle.parent / "key.pem")
+    (bundle / "results" / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [_edited, _added, _moved, _format_1, _signed_before])
+def test_a_result_that_the_signature_does_not_cover_steers_nothing(
+    judged: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    key = judged.parent / "key.pub"
+    sign(judged, judged.parent / "key.pem")
+    assert chosen(judged, key) == chosen(judged, None) == "int8-cpu/onnxruntime"
+    assert not caplog.records
+    harm(judged)
+    assert chosen(judged, None) == "int8-cpu/onnxruntime"
+    assert chosen(judged, key) == "fp32/onnxruntime"
+    assert "evaluate-test.json: not covered by the signature of key" in caplog.text
+    found = {one.subject: one.passed for one in signature_checks(open_signed(judged, key))}
+    assert found == {"signature": True, "results": harm is _format_1}
+    sign(judged, judged.parent / "key.pem")
+    assert chosen(judged, key) == "int8-cpu/onnxruntime"
+    (judged / "results/bench.json").unlink()
+    assert changed_results(open_signed(judged, key)) == ["results/bench.json was removed"]
+
+
+def test_the_list_of_results_is_what_was_signed(judged: Path) -> None:
+    """Nobody adds a line to it, takes one away, or makes a signature of format 2 one of format 1."""
+    sign(judged, judged.parent / "key.pem")
+    right = json.loads((judged / SIGNATURE).read_text())
+    name = "results/bench.json"
+    for change in (
+        {"results": {}},
+        {"results": right["results"] | {"results/x.json": "0" * 64}},
+        {"results": right["results"] | {name: "0" * 64}},
+        {"format_version": 1},
+        {"format_version": 3},
+        {"format_version": None},
+        {"results": {"results/x.json\n": "0" * 64}},
+        {"results": {"../x.json": "0" * 64}},
+        {"results": {name: "0"}},
+        {"results": {name: 0}},
+        {"results": []},
+        {"results": None},
+    ):
+        (judged / SIGNATURE).write_text(json.dumps(right | change))
+        with pytest.raises(BundleError, match=r"the signature is false|damaged signature|signature format") as caught:
+            open_signed(judged, judged.parent / "key.pub")
+        assert "\n" not in str(caught.value)
+
+
+def test_infer_serve_load_report_and_verify_ask_before_anything_runs(judged: Path) -> None:
+    """The models would not load: the signature must speak first."""
+    key, photo = judged.parent / "key.pub", judged.parent / "x.jpg"
+    photo.touch()
+    commands = (
+        ("infer", photo, "--model", judged),
+        ("serve", judged, "--port", 0),
+        ("report", judged),
+        ("verify", judged),
+    )
+    for words in commands:
+        assert "no signature in it" in failure(*words, "--public-key", key)
+    with pytest.raises(BundleError, match="no signature in it"):
+        load(judged, public_key=key)
+    sign(judged, judged.parent / "key.pem")
+    (judged / "fp32.onnx").write_text("FP32")
+    for words in commands:
+        assert "fp32.onnx: damaged" in failure(*words, "--public-key", key)
+    with pytest.raises(BundleError, match=r"fp32\.onnx: damaged"):
+        load(judged, public_key=key)
+    assert "leave --public-key out" in failure(
+        "infer", photo, "--model", judged, "--public-key", key, "--runtime", "tensorrt", "--rebuild"
+    )
+
+
+def test_the_signed_text_is_as_documented() -> None:
+    text = signed_text(b"abc", {"results/b.json": "1" * 64, "results/a.json": "2" * 64}).decode()
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert text.splitlines() == [
+        "vegrt-bundle-signature 2",
+        f"{abc}  manifest.json",
+        f"{'2' * 64}  results/a.json",
+        f"{'1' * 64}  results/b.json",
+    ]
+    assert text.endswith("\n")
 
 
 def test_what_is_no_ed25519_key_is_one_line(signed: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vegrt.commands.audits import AuditOption, by_audit
-from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
+from vegrt.commands.options import BundleArgument, DataOption, JsonOption, PublicKeyOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
@@ -61,26 +61,20 @@ def evaluate(
 
 def verify(
     bundle: BundleArgument,
-    public_key: Annotated[Path | None, typer.Option(help="Require a signature by this ed25519 key (PEM).")] = None,
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check hashes and golden answers.
 
     Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine. With a public key,
-    first of all the signature of `vegrt bundle sign`.
+    first of all the signature of `vegrt bundle sign`, which covers the results too.
     """
     from dataclasses import asdict
 
-    from vegrt.bundle import open_bundle
     from vegrt.infer.verify import verify as run_checks
+    from vegrt.signature import open_signed
 
-    signed = []
-    if public_key is not None:
-        from vegrt.infer.verify import Check
-        from vegrt.signature import check_signature
-
-        signed = [Check("signature", True, f"of this manifest, by key {check_signature(bundle, public_key)}")]
-    checks = signed + run_checks(open_bundle(bundle, verify=False))
+    checks = run_checks(open_signed(bundle, public_key, verify=False))
     if as_json:
         show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
     else:

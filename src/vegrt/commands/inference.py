@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vegrt.commands import infer_options as options
-from vegrt.commands.options import DeviceOption, JsonOption, RuntimeOption, show
+from vegrt.commands.options import DeviceOption, JsonOption, PublicKeyOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
 MODELS = Path("models")
@@ -39,6 +39,7 @@ def infer(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="With --runtime tensorrt: build engines that do not fit this GPU anew.")
     ] = False,
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is in each image.
@@ -53,7 +54,7 @@ def infer(
 
     model = model or _only_bundle()
     if rebuild:
-        _rebuild(model, variant, runtime)
+        _rebuild(model, variant, runtime, public_key)
     request = Request(
         tuple(sources),
         variant,
@@ -65,6 +66,7 @@ def infer(
         Wanted(top_k, scores.value, min_probability, embeddings == IN_TABLE),
         Destination(out, embeddings, resume),
         Extras(annotate, sort_into),
+        public_key,
     )
     if engine is options.Engine.ray:
         from vegrt.infer.ray_job import run_ray
@@ -85,9 +87,13 @@ def doctor(as_json: JsonOption = False) -> None:
     show(diagnosis.to_dict(), True) if as_json else show(render(diagnosis), False)
 
 
-def _rebuild(model: Path, variant: str | None, runtime: str | None) -> None:
+def _rebuild(model: Path, variant: str | None, runtime: str | None, public_key: Path | None) -> None:
     from vegrt.errors import require
 
+    if public_key is not None:
+        raise VegrtError(
+            "--rebuild: changes the bundle, whose signature is then void; leave --public-key out, then sign it"
+        )
     if runtime != "tensorrt":
         raise VegrtError(
             f"--rebuild: builds TensorRT engines, the runtime is {runtime or 'not named'}; add --runtime tensorrt"

@@ -25,6 +25,12 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle f
 DataOption = Annotated[
     Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it, or a CSV file.")
 ]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key", help="Require a signature by this ed25519 key (PEM); results it does not cover do not count."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
     str | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vegrt.commands.audits import AUDIT
-from vegrt.commands.options import JsonOption, show
+from vegrt.commands.options import JsonOption, PublicKeyOption, show
 
 if TYPE_CHECKING:
     from vegrt.report.write import Outputs
@@ -48,6 +48,7 @@ def report(
         Path | None, typer.Option(help=f"audit.json of `vegrt data audit`; default: {AUDIT}, if it is of these photos.")
     ] = None,
     lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
+    public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what the results say.
@@ -55,12 +56,12 @@ def report(
     One offline HTML page, or Markdown, pictures, a model card, from the result files of evaluate, bench and calibrate;
     prints the comparison of all variants too.
     """
-    from vegrt.bundle import open_bundle
     from vegrt.report.card import Claims, write_card
     from vegrt.report.summary import comparison, render
     from vegrt.report.write import Sources, write_report
+    from vegrt.signature import open_signed
 
-    opened = [open_bundle(bundle) for bundle in bundles]
+    opened = [open_signed(bundle, public_key) for bundle in bundles]
     sources = Sources(data, tuple(bench or ()), _audit(audit, opened))
     outputs = _outputs(out, markdown, png, svg, only_card=card is not None)
     written = write_report(opened, outputs, sources=sources, language=lang.value) if outputs is not None else []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import BundleArgument, DeviceOption, RuntimeOption
+from vegrt.commands.options import BundleArgument, DeviceOption, PublicKeyOption, RuntimeOption
 
 
 def serve(
@@ -24,6 +24,7 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Images inside at once; more are refused with 503.")] = 128,
     max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body.")] = 16 * 2**20,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of one photo, before it is decoded.")] = 50_000_000,
+    public_key: PublicKeyOption = None,
 ) -> None:
     """Serve a bundle over HTTP.
 
@@ -39,5 +40,6 @@ def serve(
     from vegrt.infer.serve.settings import Settings
 
     settings = Settings(max_batch, max_delay_ms, queue, max_bytes, max_pixels)
-    model = load(bundle, variant=variant, runtime=runtime, device=device.value if device else None, threads=threads)
+    where = device.value if device else None
+    model = load(bundle, variant=variant, runtime=runtime, device=where, threads=threads, public_key=public_key)
     run_serve(model, host, port, settings)
