@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from vegrt.bundle import locked
 from vegrt.errors import VegrtError
+from vegrt.locking import locked
 from vegrt.networks import find_backbone
 from vegrt.train.freeze import stage_names
 from vegrt.train.recipe import RANGES, SCRATCH, Augment, Recipe, changes

@@ -7,9 +7,7 @@ any moment leaves either the old bundle or the new one. The format is specified 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,6 +21,7 @@ from typing import Any, Literal
 from vegrt import __version__
 from vegrt.errors import BundleError
 from vegrt.files import sha256_of, sync_files, write_json
+from vegrt.locking import locked
 from vegrt.preprocess import Contract
 
 FORMAT = "vegrt-bundle"
@@ -146,22 +145,46 @@ def check_artifact(bundle: Bundle, artifact: Artifact) -> None:
 
 
 @contextmanager
+def exclusive(path: Path, *, make: bool = False) -> Iterator[None]:
+    """Hold a bundle for a command that changes it, from before it reads what it will change until it is done.
+
+    Finishes an interrupted change first. `changing` may be used inside. make: make the folder when it is not there.
+    Raises BundleError, at once, when another process holds the bundle.
+    """
+    with locked(path, make=make):
+        _finish_commit(path)
+        yield
+
+
+@contextmanager
 def changing(path: Path) -> Iterator[Staging]:
     """Yield a Staging to put files into; on success they all appear in the bundle at once, on failure none does.
 
+    What is changed must be read under the same lock: read it inside, or hold `exclusive` around both.
     Raises BundleError when the bundle cannot be written or when another process is changing it.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
-    _finish_commit(path)
-    with locked(path):
+    with exclusive(path, make=True), _alone(path):
         for abandoned in path.glob(".staging-*"):  # of a process that was killed: a living one would hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
         with _staging(path) as staging:
             yield staging
         _move_commit(path)
+
+
+_in_change: set[Path] = set()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Refuse a change inside a change: the lock lets its own thread in again."""
+    place = path.resolve()
+    if place in _in_change:
+        raise BundleError(f"{path}: another process is changing it; wait until that is done")
+    _in_change.add(place)
+    try:
+        yield
+    finally:
+        _in_change.discard(place)
 
 
 @contextmanager
@@ -289,16 +312,3 @@ def _listed(manifest: Path) -> set[str]:
 def _leaves(name: str) -> bool:
     relative = PurePosixPath(name)
     return relative.is_absolute() or ".." in relative.parts
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a folder against other processes that change it. Raises BundleError when one does already."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise BundleError(f"{path}: another process is changing it; wait until that is done") from error
-    finally:
-        os.close(descriptor)

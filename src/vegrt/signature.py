@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegrt.bundle import MANIFEST, SIGNATURE, locked, open_bundle
+from vegrt.bundle import MANIFEST, SIGNATURE, exclusive, open_bundle
 from vegrt.errors import BundleError, require
 from vegrt.files import write_json
 
@@ -32,8 +32,8 @@ def sign(bundle: Path, key: Path) -> str:
     key: ed25519 private key, PEM, without a passphrase.
     """
     private = _private_key(key)
-    open_bundle(bundle)
-    with locked(bundle):
+    with exclusive(bundle):
+        open_bundle(bundle)
         manifest = (bundle / MANIFEST).read_bytes()
         body = {
             "algorithm": ALGORITHM,
