@@ -64,6 +64,19 @@ class Loop:
             while not self._finished():
                 self._epoch(interrupted)
 
+    def outlook(self) -> str:
+        """Return in one line how much there is to do, and how much of it is done."""
+        recipe, done = self.recipe, self.progress
+        steps = len(epoch_batches(len(self.train.photos), recipe.batch_size, seed=0, epoch=1))
+        head = f"{recipe.epochs_head} epochs of the head, then " if recipe.epochs_head else ""
+        started = bool(done.epochs or done.sums.steps)
+        going_on = f"; going on in epoch {len(done.epochs) + 1} after step {done.sums.steps}"
+        return (
+            f"{recipe.backbone}: {len(self.train.photos)} photos of {len(self.classes)} classes, "
+            f"{len(self.validation.photos)} to validate; {head}{recipe.epochs} epochs of {steps} steps of "
+            f"{recipe.batch_size} photos{going_on if started else ''}"
+        )
+
     def add(self, record: EpochRecord) -> bool:
         """Take note of a finished epoch, as the first process saw it. Return whether it is the best so far."""
         record = self.team.gather([record])[0]

@@ -23,6 +23,7 @@ from vegrt.errors import BundleError
 from vegrt.files import sha256_of, sync_files, write_json
 from vegrt.locking import locked
 from vegrt.preprocess import Contract
+from vegrt.stale import stale_results
 
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
@@ -278,7 +279,9 @@ def _finish_commit(path: Path) -> None:
 
 
 def _move_commit(path: Path) -> None:
-    """Move the files of `.commit`, remove what the change drops, and last move the manifest. The caller holds the lock.
+    """Move the files of `.commit`, remove what the change drops or makes void, and last move the manifest.
+
+    The caller holds the lock.
 
     A `.commit` without a manifest is one whose manifest was moved already: nothing of it is left to do.
     """
@@ -292,6 +295,8 @@ def _move_commit(path: Path) -> None:
                 file.replace(target)
             for name in stale:
                 (path / name).unlink(missing_ok=True)
+            for file in stale_results(path, _hashes(commit / MANIFEST)):
+                file.unlink(missing_ok=True)
             (commit / MANIFEST).replace(path / MANIFEST)
         shutil.rmtree(commit)
     except OSError as error:
@@ -307,6 +312,11 @@ def _listed(manifest: Path) -> set[str]:
         return {name for entry in entries if not _leaves(name := str(entry["path"]))}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _hashes(manifest: Path) -> set[str]:
+    """Return the SHA-256 of a staged manifest's artifacts."""
+    return {str(entry["sha256"]) for entry in json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]}
 
 
 def _leaves(name: str) -> bool:

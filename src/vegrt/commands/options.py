@@ -25,6 +25,11 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle f
 DataOption = Annotated[
     Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it, or a CSV file.")
 ]
+OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+OverwriteModelsOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace models although evaluations, benchmarks or engines become void by it."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
     str | None,

@@ -45,7 +45,10 @@ def report(
         list[Path] | None, typer.Option(help="bench.json from another device, of the same artifacts; may be repeated.")
     ] = None,
     audit: Annotated[
-        Path | None, typer.Option(help=f"audit.json of `vegrt data audit`; default: that of these photos in BUNDLE, in DATA, or {AUDIT}.")
+        Path | None,
+        typer.Option(
+            help=f"audit.json of `vegrt data audit`; default: that of these photos in BUNDLE, in DATA, or {AUDIT}."
+        ),
     ] = None,
     lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
     as_json: JsonOption = False,
