@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle import COMMIT, MANIFEST, Bundle, Manifest, changing, find_bundles, open_bundle
+from vegrt.bundle import COMMIT, MANIFEST, Bundle, Manifest, changing, exclusive, find_bundles, open_bundle
 from vegrt.errors import BundleError
 from vegrt.preprocess import Contract
 
@@ -24,6 +24,10 @@ def write(path: Path, content: bytes, *, crash: bool = False, extra: str = "") -
         staging.finish(manifest)
 
 
+def listing(folder: Path) -> list[tuple[str, int]]:
+    return sorted((str(path.relative_to(folder)), path.lstat().st_mtime_ns) for path in folder.rglob("*"))
+
+
 def test_a_manifest_survives_the_disk(copied: Bundle) -> None:
     again = open_bundle(copied.path)
     assert again.manifest == copied.manifest
@@ -39,16 +43,24 @@ def test_a_failed_change_leaves_the_bundle_as_it_was(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [MANIFEST, "weights.safetensors"]
 
 
-def test_a_commit_that_was_interrupted_is_finished_on_open(tmp_path: Path) -> None:
-    """Killed after the commit's rename and after one of its files was moved: opening moves the rest."""
+def test_a_commit_that_was_interrupted_is_read_without_writing_and_finished_by_the_next_change(tmp_path: Path) -> None:
+    """Killed after the commit's rename and after one of its files was moved: what is read is the rest, where it lies."""
     write(tmp_path / "m", b"one")
     write(tmp_path / "new", b"two", extra="engines/x/int8.engine")
     shutil.copytree(tmp_path / "new", tmp_path / "m" / COMMIT)
+    untouched = open_bundle(tmp_path / "m")
+    assert (untouched.file("weights").read_bytes(), untouched.has("engine")) == (b"one", False)
     (tmp_path / "m" / COMMIT / "weights.safetensors").replace(tmp_path / "m/weights.safetensors")
-    opened = open_bundle(tmp_path / "m")
-    assert opened.file("weights").read_bytes() == b"two"
-    assert opened.file("engine", "int8").read_bytes() == b"extra"
-    assert not (tmp_path / "m" / COMMIT).exists()
+    before = listing(tmp_path / "m")
+    for verify in (True, False):
+        opened = open_bundle(tmp_path / "m", verify=verify)
+        assert opened.file("weights").read_bytes() == b"two"
+        assert opened.file("engine", "int8").read_bytes() == b"extra"
+    assert listing(tmp_path / "m") == before
+    with exclusive(tmp_path / "m"):
+        assert not (tmp_path / "m" / COMMIT).exists()
+        assert not open_bundle(tmp_path / "m").in_commit
+    assert opened.file("engine", "int8").read_bytes() == b"extra"  # though it was opened where it lay before
 
 
 def test_an_artifact_that_a_change_drops_leaves_the_folder(tmp_path: Path) -> None:
@@ -112,8 +124,9 @@ def test_what_is_no_bundle_says_how_to_make_one(tmp_path: Path, trained: Bundle)
 def test_a_commit_whose_manifest_was_moved_already_takes_nothing_away(tmp_path: Path) -> None:
     """Killed after its last rename: what is left of `.commit` says nothing about the bundle."""
     write(tmp_path / "m", b"one", extra="x.engine")
-    (tmp_path / "m" / COMMIT).mkdir()
-    opened = open_bundle(tmp_path / "m")
+    (tmp_path / "m" / COMMIT / "engines").mkdir(parents=True)
+    with exclusive(tmp_path / "m"):
+        opened = open_bundle(tmp_path / "m")
     assert opened.file("engine", "int8").read_bytes() == b"extra"
     assert not (tmp_path / "m" / COMMIT).exists()
 
@@ -124,10 +137,13 @@ def test_a_hostile_commit_cannot_delete_what_lies_outside(tmp_path: Path) -> Non
     victim = tmp_path / "victim"
     victim.write_text("mine")
     manifest = json.loads((tmp_path / "m" / MANIFEST).read_text())
-    manifest["artifacts"] += [{"path": str(victim)}, {"path": "../victim"}]
+    manifest["artifacts"] += [manifest["artifacts"][0] | {"path": path} for path in (str(victim), "../victim")]
     (tmp_path / "m" / MANIFEST).write_text(json.dumps(manifest))
     shutil.copytree(tmp_path / "m2", tmp_path / "m" / COMMIT)
-    assert open_bundle(tmp_path / "m").file("weights").read_bytes() == b"two"
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        open_bundle(tmp_path / "m")
+    write(tmp_path / "m", b"three")
+    assert open_bundle(tmp_path / "m").file("weights").read_bytes() == b"three"
     assert victim.read_text() == "mine"
 
 

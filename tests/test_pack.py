@@ -21,7 +21,8 @@ from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
 from vegrt.cli import app
 from vegrt.errors import BundleError, VegrtError
 from vegrt.files import sha256_of
-from vegrt.pack import check_name, pack, unpack
+from vegrt.inside import check_name
+from vegrt.pack import pack, unpack
 from vegrt.preprocess import Contract
 
 SUFFIXES = (".zip", ".tar.zst")

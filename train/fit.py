@@ -18,7 +18,7 @@ import torchvision
 from torch import nn
 
 from vegrt.bundle import Bundle, Manifest, changing, exclusive, open_bundle
-from vegrt.errors import DivergedError
+from vegrt.errors import BundleError, DivergedError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints, find_saved
@@ -90,7 +90,11 @@ def _held(out: Path, team: Team) -> Iterator[None]:
         return
     made = not out.exists()
     try:
-        with exclusive(out, make=True):
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        with exclusive(out):
             yield
     finally:
         if made:

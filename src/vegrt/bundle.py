@@ -1,35 +1,45 @@
 """The bundle: one directory per trained model, written atomically, verified by SHA-256 on open, never a pickle.
 
 A change is staged in `.staging-*` inside the bundle, becomes `.commit` by one rename, and is then moved into place with
-the manifest last. Whoever opens a bundle that has a `.commit` finishes that move first, so that a process killed at
-any moment leaves either the old bundle or the new one. The format is specified in docs/bundle-format.md.
+the manifest last. Killed at any moment, that leaves either the old bundle or the new one for whoever opens it, and the next
+change finishes the move (see vegrt.commit). Opening writes nothing, takes no lock and follows no link. The format is specified
+in docs/bundle-format.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
+import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
-from vegrt import __version__
+from vegrt import __version__, commit
 from vegrt.errors import BundleError
-from vegrt.files import sha256_of, sync_files, write_json
+from vegrt.files import sha256_of, share, sync_files, write_json
+from vegrt.inside import COMMIT as COMMIT
+from vegrt.inside import MANIFEST as MANIFEST
+from vegrt.inside import SIGNATURE as SIGNATURE
+from vegrt.inside import check_artifact_names, is_regular, refuse_links, size_of
 from vegrt.locking import locked
 from vegrt.preprocess import Contract
 from vegrt.stale import stale_results
 
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-SIGNATURE = "signature.json"
-COMMIT = ".commit"
+log = logging.getLogger(__name__)
+
+_TRIES, _PAUSE_S = 200, 0.02  # of a reader that a change overtook
 
 Role = Literal["weights", "source", "model", "calibration", "engine", "audit", "timing", "golden"]
 
@@ -78,10 +88,20 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle on disk, opened and verified."""
+    """A bundle on disk, opened and verified.
+
+    digest: SHA-256 of the manifest's bytes, in hex. in_commit: it is the new state of a change that is not finished yet.
+    state: of the folder when it was read. key: the public key (PEM) whose signature was asked for; results: SHA-256 by name of
+    the result files that this signature covers, None where nobody asked for one.
+    """
 
     path: Path
     manifest: Manifest
+    digest: str = ""
+    in_commit: bool = False
+    state: commit.State = field(default=(), repr=False, compare=False)
+    key: Path | None = None
+    results: Mapping[str, str] | None = None
 
     def artifact(self, role: Role, variant: str = "") -> Artifact:
         """Return the artifact of that role and variant. Raises BundleError that names the command to make it."""
@@ -104,7 +124,16 @@ class Bundle:
 
     def file(self, role: Role, variant: str = "") -> Path:
         """Return the path of an artifact. Raises BundleError when the bundle lacks it."""
-        return self.path / self.artifact(role, variant).path
+        return self.place(self.artifact(role, variant).path)
+
+    def place(self, name: str) -> Path:
+        """Return where a listed file lies: in the bundle or, of a change that is not finished, still in `.commit`."""
+        staged = self.path / COMMIT / name
+        return staged if self.in_commit and is_regular(staged) else self.path / name
+
+    def is_current(self) -> bool:
+        """Return whether nobody has changed the bundle since it was opened, so that its files are still those of its manifest."""
+        return not self.state or commit.state_of(self.path) == self.state
 
     def variants(self) -> tuple[str, ...]:
         """Return the variants that the bundle holds as ONNX models, in order of the manifest."""
@@ -112,37 +141,96 @@ class Bundle:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the manifest, which covers every artifact: the bundle's identity, in hex."""
-        return sha256_of(self.path / MANIFEST)
+        return self.digest or sha256_of(self.path / MANIFEST)
 
 
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
-    """Return the bundle at `path`; with `verify`, after comparing every artifact with its SHA-256.
+    """Return the bundle at `path`; with `verify`, after comparing every artifact with its SHA-256. Writes nothing.
 
-    Raises BundleError when it is missing, damaged or of a newer format.
+    While another process changes it, that is the old or the new bundle. Raises BundleError when it is missing, damaged, of a
+    newer format, or holds a link.
     """
-    _finish_commit(path)
-    file = path / MANIFEST
-    if not file.is_file():
+    for _ in range(_TRIES):
+        before = commit.state_of(path)
+        try:
+            bundle = _read(path, before, verify)
+        except BundleError:
+            if commit.state_of(path) == before:
+                raise
+        else:
+            if commit.state_of(path) == before:
+                return bundle
+        time.sleep(_PAUSE_S)
+    raise BundleError(f"{path}: changed each of {_TRIES} times it was read; wait until no other process changes it")
+
+
+def _read(path: Path, state: commit.State, verify: bool) -> Bundle:
+    """Return the bundle as it is now; of an unfinished change, the side that is whole."""
+    sides = _sides(path, state)
+    if not verify:
+        return sides[0]
+    first: BundleError | None = None
+    for bundle in sides:
+        try:
+            check_files(bundle)
+            return bundle
+        except BundleError as error:
+            first = first or error
+    assert first is not None, "there is at least one side"
+    raise first
+
+
+def _sides(path: Path, state: commit.State) -> list[Bundle]:
+    """Return the bundle at `path`; of an unfinished change both sides, the one to read first. Raises BundleError for none."""
+    has_new, has_old = MANIFEST in (commit.staged_files(path) or ()), os.path.lexists(path / MANIFEST)
+    if not (has_old or has_new):
         found = "a folder without manifest.json" if path.is_dir() else "no such folder"
         raise BundleError(f"{path}: {found}; expected a bundle, made by: vegrt train --data DATA --out {path}")
-    bundle = Bundle(path, parse_manifest(file.read_bytes(), path))
-    if verify:
-        with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock
-            list(pool.map(partial(check_artifact, bundle), bundle.manifest.artifacts))
-    return bundle
+    refuse_links(path)
+    if not has_old:
+        return [_side(path, state, in_commit=True)]
+    old = _side(path, state, in_commit=False)
+    try:
+        new = _side(path, state, in_commit=True) if has_new else None
+    except BundleError as error:  # whatever it is, it is no part of this bundle
+        log.warning("%s; the bundle is read as it was before", error)
+        new = None
+    if new is None:
+        return [old]
+    return [new, old] if commit.is_begun(path, _listed(old.manifest), _listed(new.manifest)) else [old, new]
+
+
+def _side(path: Path, state: commit.State, *, in_commit: bool) -> Bundle:
+    folder = path / COMMIT if in_commit else path
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder / MANIFEST}: cannot be read ({error.strerror}); make it readable") from error
+    return Bundle(path, parse_manifest(content, folder), hashlib.sha256(content).hexdigest(), in_commit, state)
+
+
+def check_files(bundle: Bundle) -> None:
+    """Raise BundleError unless every artifact has the size and SHA-256 that the manifest states."""
+    with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock
+        list(pool.map(partial(check_artifact, bundle), bundle.manifest.artifacts))
 
 
 def check_artifact(bundle: Bundle, artifact: Artifact) -> None:
     """Raise BundleError unless the artifact's file exists with the size and SHA-256 that the manifest states."""
-    file = bundle.path / artifact.path
-    if not file.is_file():
+    file = bundle.place(artifact.path)
+    size = size_of(file)
+    if size is None:
         raise BundleError(f"{file}: missing from the bundle; restore it or run: vegrt export {bundle.path} --data DATA")
-    if file.stat().st_size != artifact.size_bytes or (found := sha256_of(file)) != artifact.sha256:
-        seen = f"{file.stat().st_size} bytes" if file.stat().st_size != artifact.size_bytes else f"sha256 {found[:12]}…"
-        said = (
-            f"{artifact.size_bytes} bytes" if file.stat().st_size != artifact.size_bytes else f"{artifact.sha256[:12]}…"
-        )
-        raise BundleError(f"{file}: damaged ({seen}, the manifest says {said}); restore it or export again")
+    seen, said = f"{size} bytes", f"{artifact.size_bytes} bytes"
+    if size == artifact.size_bytes:
+        try:
+            found = sha256_of(file)
+        except OSError as error:
+            raise BundleError(f"{file}: cannot be read ({error.strerror}); make it readable or restore it") from error
+        if found == artifact.sha256:
+            return
+        seen, said = f"sha256 {found[:12]}…", f"{artifact.sha256[:12]}…"
+    raise BundleError(f"{file}: damaged ({seen}, the manifest says {said}); restore it or export again")
 
 
 @contextmanager
@@ -165,6 +253,7 @@ def changing(path: Path) -> Iterator[Staging]:
     Raises BundleError when the bundle cannot be written or when another process is changing it.
     """
     with exclusive(path, make=True), _alone(path):
+        refuse_links(path)
         for abandoned in path.glob(".staging-*"):  # of a process that was killed: a living one would hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
         with _staging(path) as staging:
@@ -196,14 +285,22 @@ def _staging(path: Path) -> Iterator[Staging]:
         raise BundleError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
     try:
         yield Staging(folder)
-        if not (folder / MANIFEST).is_file():
-            raise AssertionError("a staged change ends with its manifest")
+        _check_staged(path, folder)
         sync_files(folder)
+        share(folder)
         folder.rename(path / COMMIT)
     except OSError as error:
         raise BundleError(f"{path}: writing failed ({error.strerror or error}); the bundle is as it was") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_staged(path: Path, folder: Path) -> None:
+    """Refuse, while nothing has happened yet, what could not be moved into the bundle."""
+    staged, listed = commit.files_below(folder), _listed_in(folder)
+    if MANIFEST not in staged or staged - {MANIFEST} - listed.keys():
+        raise AssertionError("a staged change is files that were added, and last their manifest")
+    commit.check_places(path, staged)
 
 
 @dataclass(slots=True)
@@ -236,8 +333,13 @@ class Staging:
 
 
 def find_bundles(root: Path) -> list[Path]:
-    """Return the bundles directly under `root`, sorted by name."""
-    return sorted(file.parent for file in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+    """Return the bundles directly under `root`, sorted by name. What is hidden is not one: it is a bundle in the making."""
+    if not root.is_dir():
+        return []
+    shown = [folder for folder in root.iterdir() if not folder.name.startswith(".")]
+    return sorted(
+        folder for folder in shown if any(is_regular(folder / name) for name in (MANIFEST, f"{COMMIT}/{MANIFEST}"))
+    )
 
 
 def parse_manifest(content: bytes, path: Path) -> Manifest:
@@ -260,8 +362,7 @@ def _parse(value: Any, path: Path) -> Manifest:
             raise BundleError(
                 f"{path / MANIFEST}: {artifact.path!r} has {artifact.size_bytes!r} bytes; expected a count"
             )
-        if _leaves(artifact.path):
-            raise BundleError(f"{path / MANIFEST}: artifact path {artifact.path!r} leaves the bundle; refused")
+    check_artifact_names(str(path / MANIFEST), [artifact.path for artifact in artifacts])
     return Manifest(
         name=str(value["name"]),
         classes=tuple(map(str, value["classes"])),
@@ -272,53 +373,40 @@ def _parse(value: Any, path: Path) -> Manifest:
 
 
 def _finish_commit(path: Path) -> None:
-    """Move a committed change into place, if there is one. Does nothing otherwise; may be repeated."""
-    if (path / COMMIT).is_dir():
-        with locked(path):
-            _move_commit(path)
+    """Move a committed change into place, if there is one and it is whole. The caller holds the lock. May be repeated."""
+    place = path / COMMIT
+    if not os.path.lexists(place):
+        return
+    refuse_links(path)
+    try:
+        if not place.is_dir():
+            raise BundleError("it is no folder")
+        if (place / MANIFEST).is_file():
+            commit.check_commit(path, _listed_in(place))
+            log.warning("%s: finishing a change that was interrupted", path)
+    except (BundleError, OSError) as error:
+        raise BundleError(
+            f"{place}: not a change of this bundle that can be finished ({error}); "
+            f"to give it up: rm -r {shlex.quote(str(place))}"
+        ) from error
+    _move_commit(path)
 
 
 def _move_commit(path: Path) -> None:
-    """Move the files of `.commit`, remove what the change drops or makes void, and last move the manifest.
-
-    The caller holds the lock.
-
-    A `.commit` without a manifest is one whose manifest was moved already: nothing of it is left to do.
-    """
-    commit = path / COMMIT
     try:
-        if (commit / MANIFEST).is_file():
-            stale = _listed(path / MANIFEST) - _listed(commit / MANIFEST)
-            for file in [file for file in commit.rglob("*") if file.is_file() and file != commit / MANIFEST]:
-                target = path / file.relative_to(commit)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(target)
-            for name in stale:
-                (path / name).unlink(missing_ok=True)
-            for file in stale_results(path, _hashes(commit / MANIFEST)):
-                file.unlink(missing_ok=True)
-            (commit / MANIFEST).replace(path / MANIFEST)
-        shutil.rmtree(commit)
-    except OSError as error:
-        raise BundleError(
-            f"{path}: an interrupted change cannot be finished ({error.strerror}); make it writable"
-        ) from error
+        old = _listed_in(path)
+    except BundleError:  # a damaged manifest lists nothing that would have to go
+        old = {}
+    new = _listed_in(path / COMMIT)
+    void = stale_results(path, {sha256 for _, sha256 in new.values()})
+    commit.move(path, [*(old.keys() - new.keys()), *void])
 
 
-def _listed(manifest: Path) -> set[str]:
-    """Return the artifact paths of a manifest that lie in its bundle; none where there is no readable one."""
-    try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
-        return {name for entry in entries if not _leaves(name := str(entry["path"]))}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
+def _listed_in(folder: Path) -> commit.Listed:
+    """Return what the manifest in a folder lists; nothing where there is none. Raises BundleError for a damaged one."""
+    file = folder / MANIFEST
+    return _listed(parse_manifest(file.read_bytes(), folder)) if is_regular(file) else {}
 
 
-def _hashes(manifest: Path) -> set[str]:
-    """Return the SHA-256 of a staged manifest's artifacts."""
-    return {str(entry["sha256"]) for entry in json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]}
-
-
-def _leaves(name: str) -> bool:
-    relative = PurePosixPath(name)
-    return relative.is_absolute() or ".." in relative.parts
+def _listed(manifest: Manifest) -> commit.Listed:
+    return {artifact.path: (artifact.size_bytes, artifact.sha256) for artifact in manifest.artifacts}

@@ -5,34 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vegrt.errors import VegrtError
+from vegrt.temporary import make_temporary
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; on success it becomes `path`, on failure it is removed.
 
-    Raises VegrtError when the folder cannot be written or the disk is full.
+    What a process that was killed left of the same is removed first. Raises VegrtError when the folder cannot be written or the
+    disk is full.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise VegrtError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary = Path(name)
+    temporary, held = _temporary(path, folder=False)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        share(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -40,21 +34,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise VegrtError(f"{path}: writing failed ({error.strerror}); nothing was left half-written") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(held)
 
 
 @contextmanager
 def creating(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
 
-    Raises VegrtError when `path` holds something already, or when it cannot be written.
+    What a process that was killed left of the same is removed first. Raises VegrtError when `path` holds something already, or
+    when it cannot be written.
     """
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise VegrtError(f"{path}: exists and is not an empty folder; choose another place, or delete it")
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise VegrtError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    temporary, held = _temporary(path, folder=True)
     try:
         yield temporary
         sync_files(temporary)
@@ -65,6 +57,12 @@ def creating(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(held)
+
+
+def share(path: Path) -> None:
+    """Give a file or folder that was made for its owner alone the rights that the umask leaves others."""
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def sync_files(folder: Path) -> None:
@@ -121,6 +119,13 @@ def _sha256(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
+    try:
+        return make_temporary(path, folder=folder)
+    except OSError as error:
+        raise VegrtError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _umask() -> int:

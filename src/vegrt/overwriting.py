@@ -26,12 +26,12 @@ def check_no_bundle(path: Path, *, overwrite: bool) -> None:
 def check_nothing_void(path: Path, what: str, *, overwrite: bool) -> None:
     """Raise VegrtError when new models would void what was made with or of those that the bundle holds, unless they may.
 
-    what: what would be replaced. Void are measurements, engines, and a search for the layers that stay in float. Of a bundle
-    that cannot be opened nothing is said: that is for whoever opens it next.
+    what: what would be replaced. Void are measurements, engines, and a search for the layers that stay in float.
+    Raises BundleError for a bundle that is missing or damaged.
     """
-    if overwrite or not (path / MANIFEST).is_file():
+    if overwrite:
         return
-    bundle = open_bundle(path, verify=False)
+    bundle = open_bundle(path)
     if bundle.variants() and (void := [*_engines(bundle), *_searched(bundle), *measurements(path)]):
         raise VegrtError(
             f"{path}: {what} would be replaced and this become void: {', '.join(void)}; "

@@ -7,21 +7,20 @@ specified in docs/bundle-format.md.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from vegrt.archive import DAMAGE, Member, Readable, read_archive, suffix_of, write_archive
 from vegrt.bundle import MANIFEST, SIGNATURE, Artifact, Bundle, Manifest, open_bundle, parse_manifest
 from vegrt.errors import BundleError
 from vegrt.files import creating, replacing
+from vegrt.inside import RESULT, check_name, is_regular, result_names
 
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_RESULT_BYTES = 64 << 20  # an evaluation of 100,000 photos in eight candidates has about 30 MB
 MAX_RESULTS = 100
-_RESULT = re.compile(r"results/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")
 _BLOCK = 1 << 20
 
 
@@ -32,21 +31,20 @@ def pack(bundle: Path, out: Path) -> list[str]:
     """
     suffix, opened = suffix_of(out), open_bundle(bundle)
     names = list(_members(opened))
-    for name in names:
-        check_name(str(bundle), name)
     with replacing(out) as temporary:
-        write_archive(temporary, suffix, ((name, bundle / name) for name in names))
+        write_archive(temporary, suffix, ((name, opened.place(name)) for name in names))
+        if not opened.is_current():
+            raise BundleError(f"{bundle}: was changed while it was packed; pack it again")
     return names
 
 
 def _members(bundle: Bundle) -> Iterator[str]:
     """Yield what travels: the manifest, its signature, every artifact, and the results."""
     yield MANIFEST
-    if (bundle.path / SIGNATURE).is_file():
+    if is_regular(bundle.path / SIGNATURE):
         yield SIGNATURE
     yield from sorted(artifact.path for artifact in bundle.manifest.artifacts)
-    found = sorted(file.name for file in (bundle.path / "results").glob("*.json") if file.is_file())
-    yield from (f"results/{name}" for name in found if _RESULT.fullmatch(f"results/{name}"))
+    yield from result_names(bundle.path)
 
 
 def unpack(file: Path, out: Path) -> Bundle:
@@ -61,15 +59,6 @@ def unpack(file: Path, out: Path) -> Bundle:
         except DAMAGE as error:
             raise BundleError(f"{file}: damaged archive ({error}); copy or pack it again") from error
     return open_bundle(out, verify=False)
-
-
-def check_name(subject: str, name: str) -> None:
-    """Raise BundleError unless `name` is a plain relative path: no `..`, no absolute or hidden one, no odd characters."""
-    parts = PurePosixPath(name).parts
-    odd = any(ord(character) < 32 or character in '\\:*?"<>|\x7f' for character in name)
-    hidden = any(part.startswith(".") or len(part.encode("utf-8", "replace")) > 255 for part in parts)
-    if odd or hidden or not parts or name.startswith("/") or name != "/".join(parts):
-        raise BundleError(f"{subject}: {name!r} is no plain path inside a bundle; refused")
 
 
 def _extract_all(file: Path, out: Path, folder: Path) -> None:
@@ -93,7 +82,7 @@ def _extract(file: Path, members: Iterator[Member], folder: Path, manifest: Mani
         seen.add(name)
         if name in listed:
             _extract_artifact(file, member, folder, listed[name])
-        elif name == SIGNATURE or _RESULT.fullmatch(name):
+        elif name == SIGNATURE or RESULT.fullmatch(name):
             results += 1
             if results > MAX_RESULTS + 1 or member.size_bytes > MAX_RESULT_BYTES:
                 raise BundleError(f"{file}: {name!r} is one result too many or too large; refused")

@@ -9,8 +9,8 @@ from pathlib import Path
 _TABLES = "predictions-{name}.parquet"  # beside evaluate-{name}.json
 
 
-def stale_results(bundle: Path, hashes: Collection[str]) -> list[Path]:
-    """Return the files below `bundle`/results of vegrt's own that speak of an artifact which is not among `hashes`.
+def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
+    """Return the names, such as results/bench.json, of vegrt's own results that speak of an artifact not among `hashes`.
 
     hashes: SHA-256 of the artifacts that the bundle is about to hold, in hex. Links, files of others and what cannot be read
     stay.
@@ -20,7 +20,8 @@ def stale_results(bundle: Path, hashes: Collection[str]) -> list[Path]:
         return []
     found = [file for file in sorted(results.glob("*.json")) if not file.is_symlink() and _is_stale(file, set(hashes))]
     names = [file.stem.removeprefix("evaluate-") for file in found if file.stem.startswith("evaluate-")]
-    return found + [table for name in names if (table := results / _TABLES.format(name=name)).is_file()]
+    tables = [table for name in names if (table := results / _TABLES.format(name=name)).is_file()]
+    return [f"results/{file.name}" for file in found + tables]
 
 
 def _is_stale(file: Path, hashes: set[str]) -> bool:
