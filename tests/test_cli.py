@@ -118,7 +118,6 @@ def test_exported_models_that_were_measured_are_replaced_on_request_only(
         assert f"{models} would be replaced and this become void: " in refused
         assert "bench only-int8; work on a copy" in refused
         assert "--overwrite" in call(command, "--help").stdout
-    assert "not exported; bench only-int8); choose another --out" not in refused
     assert "holds a finished bundle (resnet18; validation accuracy" in failure(
         "train", "--data", photos, "--weights", "none", "--out", copied.path
     )

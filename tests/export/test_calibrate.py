@@ -53,8 +53,7 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert len(headings) == 3
 
 
-def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path, tmp_path: Path) -> None:
-    write_json(tmp_path / "keep/x.json", {})
+def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path) -> None:
     before = {file: file.read_bytes() for file in sorted(copied.path.rglob("*")) if file.is_file()}
     words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--photos", "16", "--json"]
     result = CliRunner().invoke(app, [*words, "--sensitivity", "--curve"])
