@@ -1,6 +1,7 @@
 # make demo    the whole job on the embedded sample set: no data, no weights, no download but packages
 # make test    the tests                        make check   ruff and mypy
 # make train export report DATA=... BACKBONE=resnet18|resnet50|vgg16 WEIGHTS=imagenet|none|FILE
+#   OVERWRITE=1 replaces a bundle that was trained or evaluated before
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
 
 PYTHON ?= python3
@@ -15,6 +16,7 @@ READY := $(VENV)/.ready
 VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
 SHARED ?= ../shared
+REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
 EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
@@ -37,11 +39,11 @@ $(DEMO)/data/sample.json: | $(READY)
 
 $(DEMO)/.trained: $(DEMO)/data/sample.json
 	$(VEGRT) train --data $(DEMO)/data --backbone resnet18 --weights none --size 40 --epochs 8 --lr 2e-3 --augment light \
-		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18 $(if $(wildcard $(DEMO)/resnet18/.train),--resume)
+		--runs $(DEMO)/runs.db --out $(DEMO)/resnet18 --overwrite $(if $(wildcard $(DEMO)/resnet18/.train),--resume)
 	@touch $@
 
 $(DEMO)/.exported: $(DEMO)/.trained
-	$(VEGRT) export $(DEMO)/resnet18 --data $(DEMO)/data
+	$(VEGRT) export $(DEMO)/resnet18 --data $(DEMO)/data --overwrite
 	@touch $@
 
 $(DEMO)/.evaluated: $(DEMO)/.exported
@@ -79,10 +81,10 @@ need-images:
 
 train: need-data $(READY)
 	$(VEGRT) train --data $(DATA) --backbone $(BACKBONE) --weights $(WEIGHTS) --out $(BUNDLE) \
-		$(if $(wildcard $(BUNDLE)/.train),--resume)
+		$(REPLACE) $(if $(wildcard $(BUNDLE)/.train),--resume)
 
 export: need-data $(READY)
-	$(VEGRT) export $(BUNDLE) --data $(DATA)
+	$(VEGRT) export $(BUNDLE) --data $(DATA) $(REPLACE)
 
 infer: need-images $(READY)
 	$(VEGRT) infer --model $(BUNDLE) $(IMAGES)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegrt.bundle import Bundle
+from vegrt.bundle import Bundle, exclusive, open_bundle
 from vegrt.calibration.calibrate import ENCODINGS
 from vegrt.calibration.curve import sample_curve
 from vegrt.calibration.judge import Judge
@@ -25,13 +25,24 @@ SENSITIVITY, CURVE = "sensitivity", "curve"
 PROGRESS = ".calibrating-layers"
 
 
+def analyse(path: Path, data: Path, job: Job, *, sensitivity: bool, curve: bool) -> tuple[Bundle, dict[str, Any]]:
+    """Return the bundle at `path` and what measure_extras measures of the calibration that it has; no model is changed."""
+    with exclusive(path):
+        bundle = open_bundle(path)
+        return bundle, measure_extras(bundle, data, job, sensitivity=sensitivity, curve=curve)
+
+
 def measure_extras(bundle: Bundle, data: Path, job: Job, *, sensitivity: bool, curve: bool) -> dict[str, Any]:
-    """Write results/sensitivity.json and results/curve.json, as far as asked for, and return their bodies by name."""
+    """Write results/sensitivity.json and results/curve.json, as far as asked for, and return their bodies by name.
+
+    Nobody else may work on the bundle meanwhile: hold `exclusive`.
+    """
     if not (sensitivity or curve):
         return {}
-    manifest, calibration = bundle.manifest, read_calibration(bundle.path / FILE)
+    manifest, model = bundle.manifest, load_fp32(bundle).model
+    calibration = read_calibration(bundle.path / FILE)
     photos = calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test).used
-    subject = subject_of(load_fp32(bundle).model, photos, manifest.contract, job.settings)
+    subject = subject_of(model, photos, manifest.contract, job.settings)
     rows: dict[str, list[dict[str, Any]]] = {}
     if sensitivity:
         progress = open_progress(bundle.path, {"calibration": bundle.artifact("calibration").sha256}, PROGRESS)
@@ -55,6 +66,11 @@ def calibration_tables(bundle: Bundle, extras: dict[str, Any]) -> Iterator[Table
     known = bundle.manifest.calibration
     yield _tournament(known)
     yield _result(known)
+    yield from extra_tables(extras)
+
+
+def extra_tables(extras: dict[str, Any]) -> Iterator[Table]:
+    """Yield what was measured beside a calibration as tables for people."""
     if found := extras.get(SENSITIVITY):
         heads = ("layer", "encoding", "KL, nats", "SQNR, dB", "flips")
         ordered = sorted(found["rows"], key=lambda row: -row["kl"])

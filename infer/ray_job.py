@@ -27,6 +27,7 @@ from vegrt.infer.ray_worker import Job, Worker, is_url, names_of
 from vegrt.infer.runner import Device
 from vegrt.infer.sources import open_sources
 from vegrt.signature import open_signed
+from vegrt.interrupts import keeping_sigterm
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def _connected() -> Iterator[Any]:
             here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": available_cores(), "include_dashboard": False}
             if here:
                 here["object_store_memory"] = _STORE_BYTES
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
+            with keeping_sigterm():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = sys.stderr.isatty()

@@ -89,6 +89,13 @@ _SECTIONS: dict[str, str] = {
         "시간: 사진 한 장에 대해 신경망만 {rounds}회 측정. 장/초: 가장 빠른 배치 크기에서의 값."
     ),
     "Not measured yet: {command}.": "아직 측정하지 않음: {command}.",
+    "Other photo sets": "다른 사진 모음",
+    "photo set": "사진 모음",
+    "images": "이미지 수",
+    "interval, %": "구간(%)",
+    "The gate, the verdict above and the choice of vegrt infer read the bundle's own test split only.": (
+        "판정 기준, 위의 판정, vegrt infer의 선택은 번들 자체의 테스트 분할만 사용합니다."
+    ),
     "With and without leaked photos": "누출된 사진을 포함한 결과와 제외한 결과",
     "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. The last four columns are "
     "of the other {others}.": (

@@ -12,6 +12,7 @@ from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.gallery import gallery
 from vegrt.report.language import say
+from vegrt.report.photo_sets import photo_sets
 from vegrt.report.provenance import calibration, engines, environment, reproduce
 from vegrt.report.summary import HEADS, NONE, Row, joined, rows_with
 from vegrt.report.verdict import Conclusion
@@ -28,6 +29,7 @@ def bundle_sections(
     return sections(
         _comparison(facts, compared),
         _leaks(facts),
+        photo_sets(facts),
         _speed(facts, drawn),
         per_class(facts, conclusion.chosen, drawn.get("flips-per-class")),
         section(

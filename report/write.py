@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from vegrt.bundle import Bundle
@@ -44,12 +45,12 @@ class Sources:
     """What a report is made from beside the bundles' own results.
 
     data: the folder that was evaluated, for the photos in the gallery; they are embedded, much reduced. benches: result
-    files of `vegrt bench` from other machines. audit: the content of audit.json, used where it is of a bundle's photos.
+    files of `vegrt bench` from other machines. audits: contents of audit.json, each used where it is of a bundle's photos.
     """
 
     data: Path | None = None
     benches: Sequence[Path] = ()
-    audit: Mapping[str, object] | None = None
+    audits: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,11 @@ def write_report(
 def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
     """Return each bundle's facts. Raises VegrtError as write_report does."""
     check_used(bundles, sources.benches)
-    audit = sources.audit
     return [
         load_facts(
             bundle,
             benches=sources.benches,
-            audit=dict(audit) if audit and fits(audit, bundle.manifest.data) else None,
+            audit=next((dict(audit) for audit in sources.audits if fits(audit, bundle.manifest.data)), None),
         )
         for bundle in bundles
     ]

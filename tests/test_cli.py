@@ -64,10 +64,71 @@ def test_evaluate_takes_the_audit_that_is_of_its_photos(
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", "m", "--runtime", "torch", "--json", "--data"]
     assert call("data", "audit", "photos").exit_code == 0
-    assert json.loads(call(*words, "photos").stdout)["leaked"] == 1
+    assert json.loads(call(*words, "photos", "--name", "field").stdout)["leaked"] == 1
+    assert "audit: audit/audit.json, of these photos" in caplog.text
     assert json.loads(call(*words, photos).stdout)["leaked"] is None
     assert "going on without it" in caplog.text
     assert "made for other photos" in failure(*words, photos, "--audit", "audit/audit.json")
+    shutil.copy("audit/audit.json", "m/audit.json")  # of other photos
+    assert call("data", "audit", photos, "-o", "photos").exit_code == 0  # of others than those beside it
+    (tmp_path / "audit/audit.json").unlink()
+    assert json.loads(call(*words, "photos", "--name", "field").stdout)["leaked"] == 1
+    assert json.loads(call(*words, photos).stdout)["leaked"] is None
+    shutil.copy("photos/audit.json", "m/audit.json")
+    assert json.loads(call(*words, photos).stdout)["leaked"] == 0
+    assert caplog.messages[-1] == "audit: m/audit.json, of these photos"
+
+
+def test_other_photos_are_evaluated_under_a_name_and_do_not_steer(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "test", tmp_path / "phone/test")
+    (tmp_path / "phone/test/Beet/000.jpg").unlink()
+    results, words = copied.path / "results", ["evaluate", copied.path, "--no-torch", "--data"]
+    assert call(*words, photos, "--margin", 40).exit_code == 0
+    gate = (results / "evaluate-test.json").read_bytes()
+    refused = failure(*words, tmp_path / "phone")
+    assert "other photos" in refused
+    assert "--name field" in refused
+    assert "up to 64 small letters" in failure(*words, photos, "--name", "../x")
+    assert json.loads(call(*words, tmp_path / "phone", "--name", "field", "--json").stdout)["name"] == "field"
+    assert (results / "evaluate-test.json").read_bytes() == gate
+    assert json.loads((results / "evaluate-field.json").read_text())["images"] == 59
+    assert "evaluate-field.json" in failure(*words, photos, "--name", "field")
+    ladder = [*words, tmp_path / "phone", "--robustness", "--robustness-images", 3, "--runtime", "onnxruntime"]
+    assert "other photos" in failure(*ladder)
+    assert call(*ladder, "--name", "field").exit_code == 0
+    assert {file.stem for file in results.glob("*.json")} == {
+        *("evaluate-test", "evaluate-field", "robustness-field-only-onnxruntime")
+    }
+    shown = call("report", copied.path, "-o", tmp_path / "report.md")
+    assert shown.exit_code == 0, shown.output
+    section = (tmp_path / "report.md").read_text().partition("Other photo sets")[2]
+    assert "| field | 59 | int8-cpu/openvino |" in section
+    assert call(*words, tmp_path / "phone", "--overwrite").exit_code in (3, 4)
+    assert (results / "evaluate-test.json").read_bytes() != gate
+
+
+def test_exported_models_that_were_measured_are_replaced_on_request_only(
+    copied: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    (copied.path / "results").mkdir()
+    (copied.path / "results/bench-only-int8.json").write_text("{}")
+    before = copied.sha256()
+    for command, models in (("export", "its models"), ("calibrate", "int8 and int8-cpu")):
+        refused = failure(command, copied.path, "--data", photos)
+        assert f"{models} would be replaced and this become void: " in refused
+        assert "bench only-int8; work on a copy" in refused
+        assert "--overwrite" in call(command, "--help").stdout
+    assert "holds a finished bundle (resnet18; validation accuracy" in failure(
+        "train", "--data", photos, "--weights", "none", "--out", copied.path
+    )
+    assert copied.sha256() == before
+    archive = tmp_path / "b.zip"
+    assert call("bundle", "pack", copied.path, archive).exit_code == 0
+    assert "b.zip: exists; choose another name" in failure("bundle", "pack", copied.path, archive)
+    assert call("bundle", "pack", copied.path, archive, "--overwrite").exit_code == 0
+    (tmp_path / "list.csv").write_text("mine")
+    assert "list.csv: exists" in failure("data", "split", photos, "-o", tmp_path / "list.csv")
+    assert (tmp_path / "list.csv").read_text() == "mine"
 
 
 def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos: Path, tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vegrt.bundle import MANIFEST
 from vegrt.errors import BundleError, VegrtError
 from vegrt.files import replacing
+from vegrt.overwriting import check_no_bundle
 from vegrt.train.records import Progress
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,40 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def find_saved(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> Progress | None:
+    """Return where the unfinished run stands that is to be resumed; None for a new one.
+
+    Raises VegrtError, saying what is there, when OUT holds a training that would be lost without having been named.
+    """
+    out = checkpoints.out
+    if resume:
+        saved = checkpoints.load_progress()
+        if saved is None and (out / MANIFEST).is_file() and not overwrite:
+            raise VegrtError(
+                f"{out}: its training is finished; omit --resume and choose another --out, or replace it with --overwrite"
+            )
+        if saved is None:
+            log.warning("%s: no training to resume in it; starting one", out)
+        return saved
+    if not overwrite and checkpoints.last.is_file():
+        raise VegrtError(
+            f"{out}: holds {_unfinished(checkpoints)}; go on with --resume, discard it with --overwrite, or choose another --out"
+        )
+    check_no_bundle(out, overwrite=overwrite)
+    return None
+
+
+def _unfinished(checkpoints: Checkpoints) -> str:
+    try:
+        saved = checkpoints.load_progress()
+    except VegrtError:
+        return "an unfinished training that cannot be read"
+    if saved is None:
+        return "an unfinished training"
+    epochs = saved.recipe.get("epochs_head", 0) + saved.recipe.get("epochs", 0)
+    return f"an unfinished training (run {saved.run}, {len(saved.epochs)} of {epochs} epochs)"
+
+
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     with replacing(path) as temporary:
         try:
@@ -95,4 +131,4 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, "pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise VegrtError(f"{path}: damaged ({error}); train again without --resume") from error
+        raise VegrtError(f"{path}: damaged ({error}); train again with --overwrite") from error

@@ -24,6 +24,7 @@ from torchvision.transforms import v2
 
 from vegrt.dataset import Photo, Split, warn_unreadable
 from vegrt.errors import DataError
+from vegrt.interrupts import leave_interrupts
 from vegrt.preprocess import Contract, decode, prepare
 from vegrt.progress import track
 from vegrt.train.recipe import Augment
@@ -168,7 +169,13 @@ def load(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataL
         idle_device = not torch.cuda.is_available() and samples.in_memory
         workers = 0 if idle_device else min(8, len(os.sched_getaffinity(0)))
     context = "fork" if workers else None
-    return DataLoader(samples, batch_sampler=batches, num_workers=workers, multiprocessing_context=context)
+    return DataLoader(
+        samples,
+        batch_sampler=batches,
+        num_workers=workers,
+        multiprocessing_context=context,
+        worker_init_fn=lambda worker: leave_interrupts(),
+    )
 
 
 def _attempt(read: Callable[[Path], Pixels], path: Path) -> Pixels | DataError:

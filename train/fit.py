@@ -7,6 +7,8 @@ import math
 import platform
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ import torch
 import torchvision
 from torch import nn
 
-from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
-from vegrt.errors import DivergedError, VegrtError
+from vegrt.bundle import Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.errors import BundleError, DivergedError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.progress import track
-from vegrt.train.checkpoint import Checkpoints
+from vegrt.train.checkpoint import Checkpoints, find_saved
 from vegrt.train.data import Samples, load, ordered_batches
 from vegrt.train.device import device_name
 from vegrt.train.head import Features, features, train_head
@@ -29,7 +31,7 @@ from vegrt.train.loop import JUDGE_BATCH, Loop, Stopped, Watch
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.records import Progress
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
-from vegrt.train.team import join_team
+from vegrt.train.team import Team, join_team
 from vegrt.train.tensorboard import scalars
 
 log = logging.getLogger(__name__)
@@ -41,32 +43,37 @@ def train(
     recipe: Recipe,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     runs_db: Path | None = None,
     watch: Watch = lambda record: None,
     tensorboard: Path | None = None,
 ) -> Bundle:
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
 
-    The bundle appears, or replaces the one that is there, when the training is finished; until then its state is kept
-    in OUT/.train. resume: go on from that state, to the same weights as without the interruption.
+    The bundle appears when the training is finished; until then its state is kept in OUT/.train, and OUT is held against
+    other processes. resume: go on from that state, to the same weights as without the interruption.
+    overwrite: discard an unfinished training in OUT; in the end replace the bundle there, its models and its results.
     runs_db: SQLite file that gets every epoch as it happens.
     watch: called with every finished epoch, before it is saved; Stopped, raised by it, ends the training.
     tensorboard: folder that gets every epoch's scalars, in a folder named by the run's id.
+    Raises VegrtError where OUT holds what neither of these covers, or where another process is at work in it.
     """
     splits = read_data(data, recipe)
-    facts = data_facts(splits)
     checkpoints = Checkpoints(out)
     team = join_team(recipe.batch_size)
-    saved = _saved(checkpoints) if resume else None
-    team.wait()  # until all have read what the first one is about to replace
-    if saved is not None:
-        check_unchanged(out, saved, recipe, facts)
-    progress = saved or Progress(secrets.token_hex(4), recipe.to_dict(), facts)
-    recorder = Recorder(runs_db if team.is_first else None, progress.run)
-    with scalars(tensorboard if team.is_first else None, progress, watch) as told:
-        loop = open_loop(splits, recipe, progress, checkpoints, recorder, team, resumed=saved is not None, watch=told)
-        recorder.start(recipe.to_dict(), data=data, bundle=out)
-        return _recorded(loop)
+    with _held(out, team):
+        saved = find_saved(checkpoints, resume=resume, overwrite=overwrite)
+        team.wait()  # until all have read what the first one is about to replace
+        facts = data_facts(splits)
+        if saved is not None:
+            check_unchanged(out, saved, recipe, facts)
+        progress = saved or Progress(secrets.token_hex(4), recipe.to_dict(), facts)
+        recorder = Recorder(runs_db if team.is_first else None, progress.run)
+        with scalars(tensorboard if team.is_first else None, progress, watch) as told:
+            loop = open_loop(
+                splits, recipe, progress, checkpoints, recorder, team, resumed=saved is not None, watch=told
+            )
+            return _recorded(loop, data)
 
 
 def saved_recipe(out: Path) -> Recipe | None:
@@ -75,18 +82,31 @@ def saved_recipe(out: Path) -> Recipe | None:
     return None if saved is None else make_recipe(**saved.recipe)
 
 
-def _saved(checkpoints: Checkpoints) -> Progress | None:
-    saved = checkpoints.load_progress()
-    if saved is None and (checkpoints.out / MANIFEST).is_file():
-        raise VegrtError(f"{checkpoints.out}: its training is finished; omit --resume to train it anew")
-    if saved is None:
-        log.warning("%s: no training to resume in it; starting one", checkpoints.out)
-    return saved
-
-
-def _recorded(loop: Loop) -> Bundle:
-    """Run the training and record how it ended."""
+@contextmanager
+def _held(out: Path, team: Team) -> Iterator[None]:
+    """Hold OUT against other processes; of a team the first one does. What was made for nothing is removed."""
+    if not team.is_first:
+        yield
+        return
+    made = not out.exists()
     try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        with exclusive(out):
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # not empty: something was written
+                out.rmdir()
+
+
+def _recorded(loop: Loop, data: Path) -> Bundle:
+    """Run the training; record its start and how it ended."""
+    try:
+        loop.recorder.start(loop.recipe.to_dict(), data=data, bundle=loop.checkpoints.out)
+        log.info("%s", loop.outlook())
         bundle = _run(loop)
     except Stopped:
         loop.recorder.end("pruned")

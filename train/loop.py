@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from vegrt.errors import DivergedError
 from vegrt.files import printable
+from vegrt.interrupts import Interrupted, noting_interrupts
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints
 from vegrt.train.data import Samples, epoch_batches, load, ordered_batches
@@ -59,12 +56,26 @@ class Loop:
     def run(self) -> None:
         """Train until the recipe's last epoch or until patience ends.
 
-        Raises DivergedError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C saves
-        after the step under way and raises KeyboardInterrupt; a second one does not wait.
+        Raises DivergedError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C, or
+        SIGTERM where it means the same, saves after the step under way and raises KeyboardInterrupt; a second one does
+        not wait.
         """
-        with _interruptible() as interrupted:
+        with noting_interrupts() as interrupted:
             while not self._finished():
                 self._epoch(interrupted)
+
+    def outlook(self) -> str:
+        """Return in one line how much there is to do, and how much of it is done."""
+        recipe, done = self.recipe, self.progress
+        steps = len(epoch_batches(len(self.train.photos), recipe.batch_size, seed=0, epoch=1))
+        head = f"{recipe.epochs_head} epochs of the head, then " if recipe.epochs_head else ""
+        started = bool(done.epochs or done.sums.steps)
+        going_on = f"; going on in epoch {len(done.epochs) + 1} after step {done.sums.steps}"
+        return (
+            f"{recipe.backbone}: {len(self.train.photos)} photos of {len(self.classes)} classes, "
+            f"{len(self.validation.photos)} to validate; {head}{recipe.epochs} epochs of {steps} steps of "
+            f"{recipe.batch_size} photos{going_on if started else ''}"
+        )
 
     def add(self, record: EpochRecord) -> bool:
         """Take note of a finished epoch, as the first process saw it. Return whether it is the best so far."""
@@ -108,7 +119,7 @@ class Loop:
             return True
         return len(self.progress.epochs) >= self.recipe.epochs_head + self.recipe.epochs
 
-    def _epoch(self, interrupted: threading.Event) -> None:
+    def _epoch(self, interrupted: Interrupted) -> None:
         epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
         batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
         shares = [self.team.share(batch) for batch in batches[sums.steps :]]
@@ -122,7 +133,7 @@ class Loop:
             sums.add(len(labels) * self.team.size, step.loss, step.correct, step.gradient_norms)
             clock, before = time.perf_counter(), clock
             sums.seconds += clock - before
-            if self.team.any(interrupted.is_set()):
+            if self.team.any(interrupted.noted):
                 self._interrupt(epoch)
         judged = self.judge()
         rate = self._rate(epoch, len(batches) - 1, len(batches))
@@ -171,22 +182,3 @@ class Loop:
             "answer": self.classes[int(judged.answers[index])],
             "loss": judged.losses[index].item(),
         }
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C sets instead of raising; the second one raises as usual."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield interrupted
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -16,6 +16,7 @@ from optuna.trial import Trial, TrialState
 from vegrt.bundle import MANIFEST, Bundle, changing, open_bundle
 from vegrt.errors import DivergedError, ModelError, VegrtError
 from vegrt.files import write_text
+from vegrt.overwriting import describe_bundle, measurements
 from vegrt.train.checkpoint import Checkpoints
 from vegrt.train.fit import train
 from vegrt.train.loop import Stopped
@@ -28,7 +29,9 @@ from vegrt.train.trials import Tuned, importance, rows, shown
 log = logging.getLogger(__name__)
 
 
-def tune(data: Path, out: Path, recipe: Recipe, *, trials: int, runs_db: Path | None = None) -> Tuned:
+def tune(
+    data: Path, out: Path, recipe: Recipe, *, trials: int, overwrite: bool = False, runs_db: Path | None = None
+) -> Tuned:
     """Train until the study in `out` has `trials` trials that ended; return them with the best one's bundle.
 
     The first trial is `recipe` itself, so the result is never worse. A trial counts by the validation loss of its best
@@ -37,13 +40,16 @@ def tune(data: Path, out: Path, recipe: Recipe, *, trials: int, runs_db: Path | 
 
     Writes OUT/study.db, the bundle OUT/best and OUT/best.toml, the recipe that makes it again. Only the trial that runs
     has files in OUT/trials: weights are deleted as soon as better ones are known.
-    Raises VegrtError for a study about something else, and when every trial diverged.
+    overwrite: a better trial may replace OUT/best although it was exported or evaluated.
+    Raises VegrtError for a study about something else, where OUT/best may not be replaced, and when every trial diverged.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise VegrtError("tune: started under torchrun; start it as one process: vegrt tune ...")
     splits = read_data(data, recipe)
     with open_study(out, recipe, splits) as study:
         _check_best(study, out)
+        if len(ended(study)) < trials:
+            _check_replaceable(out / "best", overwrite=overwrite)
         try:
             while len(ended(study)) < trials:
                 _run(study, data, out, recipe, runs_db)
@@ -128,3 +134,13 @@ def _sweep(study: optuna.Study, out: Path) -> None:
 def _check_best(study: optuna.Study, out: Path) -> None:
     if _lowest(study) < math.inf and not (out / "best" / MANIFEST).is_file():
         raise VegrtError(f"{out / 'best'}: the study's best bundle is gone; put it back or use another --out")
+
+
+def _check_replaceable(best: Path, *, overwrite: bool) -> None:
+    """Raise VegrtError when a better trial would take along what was exported from the best one so far."""
+    if overwrite or not (best / MANIFEST).is_file():
+        return
+    if open_bundle(best, verify=False).variants() or any(measurements(best)):
+        raise VegrtError(
+            f"{best}: holds {describe_bundle(best)}, which a better trial would replace; copy it, then go on with --overwrite"
+        )

@@ -34,6 +34,7 @@ from vegrt.inside import SIGNATURE as SIGNATURE
 from vegrt.inside import check_artifact_names, is_regular, refuse_links, size_of
 from vegrt.locking import locked
 from vegrt.preprocess import Contract
+from vegrt.stale import stale_results
 
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
@@ -414,7 +415,9 @@ def _move_commit(path: Path) -> None:
         old = _listed_in(path)
     except BundleError:  # a damaged manifest lists nothing that would have to go
         old = {}
-    commit.move(path, old.keys() - _listed_in(path / COMMIT).keys())
+    new = _listed_in(path / COMMIT)
+    void = stale_results(path, {sha256 for _, sha256 in new.values()})
+    commit.move(path, [*(old.keys() - new.keys()), *void])
 
 
 def _listed_in(folder: Path) -> commit.Listed:

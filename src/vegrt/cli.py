@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from vegrt import __version__
 from vegrt.errors import VegrtError
+from vegrt.interrupts import terminate_as_interrupt
 
 _GROUPS = ("data", "runs", "bundle", "deploy")
 _HOMES = {  # command: the module of vegrt.commands that has it
@@ -74,7 +75,8 @@ def application(names: Collection[str] = tuple(_HOMES)) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; where its first word is a command, with that one alone."""
+    """Run the command line; where its first word is a command, with that one alone. SIGTERM ends it as Ctrl-C does."""
+    terminate_as_interrupt()
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     application((first,) if first in _HOMES else tuple(_HOMES))()
 

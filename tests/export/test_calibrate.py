@@ -26,6 +26,7 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     write_json(tmp_path / "float.json", float_layers_json({"signed": ["conv1", "layer1.0.add"]}))
     before = {one.path: one.sha256 for one in copied.manifest.artifacts}
     words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--rest", "fp32", "--curve", "--json"]
+    words.append("--overwrite")  # the engines
     result = CliRunner().invoke(app, [*words, "--float-layers", str(tmp_path / "float.json")])
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
@@ -50,6 +51,21 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     headings = [str(table.title) for table in calibration_tables(after, {"curve": curve})]
     assert headings[0] == "Ranges from 24 photos, judged on 24 others"
     assert len(headings) == 3
+
+
+def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path) -> None:
+    before = {file: file.read_bytes() for file in sorted(copied.path.rglob("*")) if file.is_file()}
+    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--photos", "16", "--json"]
+    result = CliRunner().invoke(app, [*words, "--sensitivity", "--curve"])
+    assert result.exit_code == 0, result.output
+    after = {file: file.read_bytes() for file in sorted(copied.path.rglob("*")) if file.is_file()}
+    assert {file: after[file] for file in before} == before
+    assert {file.name for file in after.keys() - before.keys()} == {"sensitivity.json", "curve.json"}
+    shown = json.loads(result.stdout)
+    assert {len({row["layer"] for row in shown["sensitivity"]["rows"]}), len(shown["curve"]["rows"])} == {29, 2}
+    found = load_result(open_bundle(copied.path), "sensitivity")
+    assert found is not None
+    assert found["rows"] == shown["sensitivity"]["rows"]
 
 
 def test_another_percentile_calibrates_again_and_says_so(

@@ -164,13 +164,13 @@ def test_what_is_no_benchmark_is_refused(make: Make, tmp_path: Path, content: st
 def test_an_audit_of_these_photos_is_summed_up_and_another_is_not_used(make: Make, tmp_path: Path) -> None:
     bundle = make(evaluated=True, measured=False)
     audit = audit_of(bundle)
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(audit=audit))
+    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(audits=[audit]))
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "| leaked test photos | 2 of 900 |" in text
     assert "| near duplicates | 2 pairs, 1 of them across splits |" in text
     assert "| Bean | 150 | 7 |" in text
     other = audit | {"fingerprints": {"test": "0" * 64}}
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(audit=other))
+    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(audits=[other]))
     assert "No audit of these photos was given" in (tmp_path / "out.md").read_text(encoding="utf-8")
 
 
@@ -184,7 +184,7 @@ def test_a_damaged_audit_is_refused(tmp_path: Path) -> None:
 def test_korean_has_no_english_left(make: Make, tmp_path: Path, data: Path) -> None:
     bundle = make(noise={"int8": 0.5}, audited=True)
     outputs = Outputs(tmp_path / "out.html", markdown=tmp_path / "out.md")
-    write_report([bundle], outputs, sources=Sources(data, audit=audit_of(bundle)), language="ko")
+    write_report([bundle], outputs, sources=Sources(data, audits=[audit_of(bundle)]), language="ko")
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert '<html lang="ko">' in text
     elements = re.findall(r"<(h1|h2|h3|p|figcaption|caption|a|th)\b[^>]*>(.*?)</\1>", text, re.S)

@@ -19,7 +19,7 @@ BLOWS = 5
 
 
 def export_of(bundle: Path, data: Path) -> list[str]:
-    return [sys.executable, "-m", "vegrt.cli", "-q", "export", str(bundle), "--data", str(data)]
+    return [sys.executable, "-m", "vegrt.cli", "-q", "export", str(bundle), "--data", str(data), "--overwrite"]
 
 
 def state(bundle: Path) -> str:

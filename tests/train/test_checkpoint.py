@@ -47,7 +47,7 @@ def test_refuses_a_damaged_state_and_an_unwritable_place(tmp_path: Path) -> None
     checkpoints = Checkpoints(tmp_path / "bundle")
     checkpoints.start()
     checkpoints.last.write_bytes(b"damaged")
-    with pytest.raises(VegrtError, match=r"damaged .* without --resume"):
+    with pytest.raises(VegrtError, match=r"damaged .* with --overwrite"):
         checkpoints.load_progress()
     (tmp_path / "file").touch()
     with pytest.raises(BundleError, match=r"cannot be written .*choose another --out"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import pytest
 import torch
 from optuna.trial import create_trial
 from safetensors.torch import load_file
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from vegrt.bundle import open_bundle
@@ -69,6 +72,13 @@ def words(colours: Path, recipe: Recipe, out: Path) -> list[str]:
     file.write_text(recipe.to_toml())
     options = {"--data": colours, "--out": out, "--recipe": file, "--trials": TRIALS, "--runs": out.parent / "runs.db"}
     return ["tune", *(str(word) for option in options.items() for word in option)]
+
+
+def parsed(line: str) -> None:
+    """Have the command line parse a command that was printed. Raises click's UsageError."""
+    name, *rest = shlex.split(line)
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    command.make_context(name, rest)
 
 
 def test_the_first_trial_is_the_recipe_and_the_best_is_kept(tuned: Tuned, recipe: Recipe) -> None:
@@ -152,10 +162,28 @@ def test_a_finished_study_is_shown_again(tuned: Tuned, colours: Path, recipe: Re
     command = words(colours, recipe, tuned.best.parent)
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
-    assert f"best: {tuned.best}, made again by: vegrt train --recipe {tuned.recipe}" in shown.stdout
+    best, following = (line.partition(": vegrt ") for line in shown.stdout.splitlines()[-2:])
+    assert (best[0], following[0]) == (f"best: {tuned.best}, made again by", "next")
+    for _, _, command_line in (best, following):  # as printed they are whole: nothing is missing, nothing unknown
+        parsed(command_line)
+    assert f"--recipe {tuned.recipe}" in best[2]
     body = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert body["trials"] == [asdict(row) for row in tuned.trials]
     assert (body["best"], body["importance"]) == (str(tuned.best), {})
+
+
+def test_a_best_bundle_that_was_exported_is_not_replaced_unasked(
+    tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    out = shutil.copytree(tuned.best.parent, tmp_path / "study")
+    (out / "best/results").mkdir()
+    (out / "best/results/evaluate-test.json").write_text("{}")
+    assert tune(colours, out, recipe, trials=TRIALS).best == out / "best"  # nothing is left to be tried
+    with pytest.raises(
+        VegrtError, match=r"study/best: holds a finished bundle \(mobilenet_v2; .*; evaluate test\), which"
+    ):
+        tune(colours, out, recipe, trials=TRIALS + 1)
+    assert len(tune(colours, out, recipe, trials=TRIALS + 1, overwrite=True).trials) == TRIALS + 1
 
 
 def test_a_study_about_something_else_is_refused(tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -251,13 +279,12 @@ def test_importance_is_given_once_there_are_enough_trials() -> None:
 
 
 def test_one_study_has_one_process(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
-    splits = read_splits(colours)
-    with (
-        open_study(tmp_path / "a study?#%41", recipe, splits),
-        pytest.raises(BundleError, match="another process"),
-        open_study(tmp_path / "a study?#%41", recipe, splits),
-    ):
-        pass
+    out = tmp_path / "a study?#%41"
+    with open_study(out, recipe, read_splits(colours)), ThreadPoolExecutor(1) as other:
+        second = other.submit(tune, colours, out, recipe, trials=1)  # a thread is as strange to the lock as a process
+        assert isinstance(second.exception(), BundleError)
+        assert "another process" in str(second.exception())
+    assert not (out / "trials").exists()
     assert (tmp_path / "a study?#%41/study.db").is_file()
 
 

@@ -31,11 +31,18 @@ def evaluate(
         bool, typer.Option("--robustness", help="Only int8 against fp32 on worsened photos.")
     ] = False,
     robustness_images: Annotated[int, typer.Option(min=1, help="How many photos are worsened, at most.")] = 300,
+    name: Annotated[
+        str | None, typer.Option(help="Of other photos than the bundle's own: results/evaluate-NAME.json.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a result that is of other photos than these.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy; the gate decides.
 
     Every variant and runtime that runs here, paired against fp32. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
+    What the bundle's own test split says steers infer and the report's verdict; other photos need a --name and stand beside it.
     With an audit, every figure a second time without the test photos that leaked from train or validation.
     With --robustness instead: JPEG, blur, noise, brightness and rotation at five levels each; it decides nothing, exit 0.
     """
@@ -44,17 +51,20 @@ def evaluate(
     from vegrt.infer.evaluate import candidates_to_evaluate, worst_verdict
     from vegrt.infer.evaluate import evaluate as run_evaluation
     from vegrt.infer.evaluation_tables import evaluation_table
+    from vegrt.infer.photo_sets import find_name
     from vegrt.infer.results import save_result
 
     opened = open_bundle(bundle)
-    photos = read_split(data, find_split(split), opened.manifest.classes)
+    photos, only = read_split(data, find_split(split), opened.manifest.classes), _only(runtime)
+    kind = "robustness" if robustness else "evaluate"
+    called = find_name(opened, photos, kind, name=name, partial=only, overwrite=overwrite)
     if robustness:
-        _climb(opened, photos, runtime, robustness_images, as_json)
+        _climb(opened, photos, runtime, robustness_images, called, as_json)
         return
-    chosen, name = candidates_to_evaluate(opened, runtime, torch=torch), f"{photos.name}{_only(runtime)}"
-    table, leaked = opened.path / "results" / f"predictions-{name}.parquet", _leaked(audit, photos, opened)
+    chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
+    table = opened.path / "results" / f"predictions-{called}{only}.parquet"
     body = run_evaluation(opened, photos, chosen, margin=margin, leaked=leaked, table=table)
-    path = save_result(opened, f"evaluate-{name}", body)
+    path = save_result(opened, f"evaluate-{called}{only}", {"name": called} | body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
 
@@ -85,29 +95,31 @@ def verify(
         )
 
 
-def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool) -> None:
-    """Run the robustness ladder, keep its result in the bundle and show it."""
+def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, name: str, as_json: bool) -> None:
+    """Run the robustness ladder, keep its result in the bundle under the photos' name and show it."""
     from vegrt.infer.evaluation_tables import robustness_table
     from vegrt.infer.open import candidates
     from vegrt.infer.results import save_result
     from vegrt.infer.robustness import climb, ladder_candidates
 
     body = climb(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
-    path = save_result(bundle, f"robustness-{photos.name}{_only(runtime)}", body)
+    path = save_result(bundle, f"robustness-{name}{_only(runtime)}", {"name": name} | body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
 
 
-def _leaked(audit: Path | None, photos: Split, bundle: Bundle) -> set[str] | None:
-    """Return the leaked photos of an audit: the one that was asked for, or the one that lies here and is of these photos."""
+def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
+    """Return the leaked photos of an audit: the one that was asked for, or one that is of these photos."""
     from vegrt.train.audit_file import load_audit
 
-    data = bundle.manifest.data
-    trained_on: dict[str, str] = {name: data[name]["fingerprint"] for name in ("train", "validation") if name in data}
+    known = bundle.manifest.data
+    trained_on: dict[str, str] = {name: known[name]["fingerprint"] for name in ("train", "validation") if name in known}
     if audit is None and photos.name != "test":
         return None
-    return by_audit(audit, lambda path: load_audit(path, photos, trained_on))
+    return by_audit(audit, bundle.path, data, lambda path: load_audit(path, photos, trained_on))
 
 
 def _only(runtime: str | None) -> str:
     """Return the ending of a result's name that keeps a partial one from replacing the whole."""
-    return f"-only-{runtime}" if runtime else ""
+    from vegrt.infer.photo_sets import PARTIAL
+
+    return f"{PARTIAL}{runtime}" if runtime else ""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import BundleArgument, JsonOption, show
+from vegrt.commands.options import BundleArgument, JsonOption, OverwriteFileOption, show
 
 app = typer.Typer(no_args_is_help=True, help="Pack a bundle into one file, unpack it, sign it.")
 
@@ -16,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Pack a bundle into one file, unpac
 def pack(
     bundle: BundleArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .zip or .tar.zst.")],
+    overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a bundle as one file.
@@ -23,8 +24,10 @@ def pack(
     What the manifest lists, the results and the signature; the same bundle gives the same bytes.
     """
     from vegrt.files import sha256_of
+    from vegrt.overwriting import check_absent
     from vegrt.pack import pack as run_pack
 
+    check_absent(out, overwrite=overwrite)
     names = run_pack(bundle, out)
     size, digest = out.stat().st_size, sha256_of(out)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import JsonOption, show
+from vegrt.commands.options import JsonOption, OverwriteFileOption, show
 from vegrt.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, help="Make, fetch, audit and split data folders.")
@@ -68,15 +68,18 @@ def data_split(
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; --data takes it.")],
     fractions: Annotated[str, typer.Option(help="Shares of train, validation and test.")] = "0.7,0.15,0.15",
     seed: Annotated[int, typer.Option(help="Another seed makes another split.")] = 0,
+    overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a split without leaks.
 
     Photos of one scene stay together, every class keeps its shares; written as a list, no photo is copied.
     """
+    from vegrt.overwriting import check_absent
     from vegrt.train.audit import audit
     from vegrt.train.split import read_fractions, split_manifest
 
+    check_absent(out, overwrite=overwrite)
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
     shares = read_fractions(fractions)

@@ -29,7 +29,7 @@ from vegrt.commands.engine_options import (
     VersionCompatibleOption,
     WorkspaceOption,
 )
-from vegrt.commands.options import BundleArgument, DataOption, JsonOption, show
+from vegrt.commands.options import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
 
 EngineOption = Annotated[
     bool | None,
@@ -64,22 +64,26 @@ def export(
         Path | None, typer.Option(help="Its class names, one a line, in the order of its scores.")
     ] = None,
     contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
+    overwrite: OverwriteModelsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
 
     fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
     With an audit, validation photos that nearly are test photos do not calibrate.
+    Over an exported bundle: needs --overwrite where evaluations, benchmarks, engines or a search for float layers become void.
     """
     given = [option for option in (from_onnx, classes, contract) if option is not None]
     if len(given) not in (0, 3):
         raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
     _require_packages()
+    from vegrt.bundle import exclusive
     from vegrt.export.engine import BuildOptions, Profile
     from vegrt.export.model import check_opset
     from vegrt.export.options import Options
     from vegrt.export.stage import Job, describe_export, export_lines
     from vegrt.export.stage import export as run_export
+    from vegrt.overwriting import check_nothing_void
 
     check_opset(opset)
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
@@ -89,11 +93,14 @@ def export(
         from vegrt.export.source import import_onnx
 
         import_onnx(bundle, *given)
-    result = run_export(bundle, data, Job(engine, _near_test(bundle, data, audit), options, settings))
+    with exclusive(bundle):
+        check_nothing_void(bundle, "its models", overwrite=overwrite)
+        result = run_export(bundle, data, Job(engine, _near_test(bundle, data, audit), options, settings))
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
 def calibrate(
+    ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
     engine: EngineOption = None,
@@ -105,31 +112,49 @@ def calibrate(
     float_layers: FloatLayersOption = None,
     rest: RestOption = Rest.fp16,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Also measure what each layer alone costs.")
+        bool, typer.Option("--sensitivity", help="Measure what each layer alone costs: results/sensitivity.json.")
     ] = False,
     curve: Annotated[
-        bool, typer.Option("--curve", help="Also measure how many photos are enough: 32, 64 ... all.")
+        bool, typer.Option("--curve", help="Measure how many photos are enough, 32, 64 ... all: results/curve.json.")
     ] = False,
+    overwrite: OverwriteModelsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Calibrate an exported bundle anew.
+    """Calibrate an exported bundle anew, or analyse its calibration.
 
-    Replaces int8 and int8-cpu, their calibration and their engines. A calibration with the same key is not repeated.
-    Prints the tournament, and what else was asked for.
+    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite where evaluations, benchmarks, engines
+    or a search for float layers become void by it. A calibration with the same key is not repeated.
+    --sensitivity and --curve are analyses: they write results and change no model, unless one of --max-drop, --max-flips,
+    --float-layers, --rest and --engine asks for a new calibration too.
     """
     _require_packages()
-    from vegrt.export.evidence import calibration_tables, measure_extras
+    from vegrt.bundle import exclusive
+    from vegrt.export.evidence import analyse, calibration_tables, extra_tables, measure_extras
     from vegrt.export.stage import Job, recalibrate
+    from vegrt.overwriting import check_nothing_void
 
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
     job = Job(engine, _near_test(bundle, data, audit), settings=settings)
-    result = recalibrate(bundle, data, job)
-    extras = measure_extras(result, data, job, sensitivity=sensitivity, curve=curve)
+    only_analyses = (sensitivity or curve) and not _asks_to_replace(ctx)
+    if only_analyses:
+        result, extras = analyse(bundle, data, job, sensitivity=sensitivity, curve=curve)
+    else:
+        with exclusive(bundle):
+            check_nothing_void(bundle, "int8 and int8-cpu", overwrite=overwrite)
+            result = recalibrate(bundle, data, job)
+            extras = measure_extras(result, data, job, sensitivity=sensitivity, curve=curve)
     if as_json:
         show({"bundle": str(bundle), "calibration": result.manifest.calibration} | extras, True)
         return
-    for table in calibration_tables(result, extras):
+    for table in extra_tables(extras) if only_analyses else calibration_tables(result, extras):
         show(table, False)
+
+
+def _asks_to_replace(ctx: typer.Context) -> bool:
+    """Return whether a flag was given that makes no sense without a new calibration."""
+    given = any(ctx.params[name] is not None for name in ("max_drop", "max_flips", "float_layers"))
+    rest = ctx.get_parameter_source("rest")
+    return given or bool(ctx.params["engine"]) or (rest is not None and rest.name == "COMMANDLINE")
 
 
 def _require_packages() -> None:
@@ -144,4 +169,4 @@ def _near_test(bundle: Path, data: Path, audit: Path | None) -> set[str]:
     from vegrt.train.audit_file import near_test_photos
 
     names = open_bundle(bundle, verify=False).manifest.classes
-    return by_audit(audit, lambda path: near_test_photos(path, data, names)) or set()
+    return by_audit(audit, bundle, data, lambda path: near_test_photos(path, data, names)) or set()

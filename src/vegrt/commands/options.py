@@ -31,6 +31,11 @@ PublicKeyOption = Annotated[
         "--public-key", help="Require a signature by this ed25519 key (PEM); results it does not cover do not count."
     ),
 ]
+OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+OverwriteModelsOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace models although evaluations, benchmarks or engines become void by it."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
     str | None,

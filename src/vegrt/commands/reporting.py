@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vegrt.commands.audits import AUDIT
+from vegrt.commands.audits import AUDIT, places
 from vegrt.commands.options import JsonOption, PublicKeyOption, show
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def report(
         list[Path] | None, typer.Option(help="bench.json from another device, of the same artifacts; may be repeated.")
     ] = None,
     audit: Annotated[
-        Path | None, typer.Option(help=f"audit.json of `vegrt data audit`; default: {AUDIT}, if it is of these photos.")
+        Path | None,
+        typer.Option(
+            help=f"audit.json of `vegrt data audit`; default: that of these photos in BUNDLE, in DATA, or {AUDIT}."
+        ),
     ] = None,
     lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
     public_key: PublicKeyOption = None,
@@ -62,7 +65,7 @@ def report(
     from vegrt.signature import open_signed
 
     opened = [open_signed(bundle, public_key) for bundle in bundles]
-    sources = Sources(data, tuple(bench or ()), _audit(audit, opened))
+    sources = Sources(data, tuple(bench or ()), _audits(audit, data, opened))
     outputs = _outputs(out, markdown, png, svg, only_card=card is not None)
     written = write_report(opened, outputs, sources=sources, language=lang.value) if outputs is not None else []
     if card is not None:
@@ -94,20 +97,22 @@ def _outputs(
     return Outputs(_DEFAULT if nothing else out, markdown, png, svg)
 
 
-def _audit(audit: Path | None, bundles: list[Any]) -> dict[str, Any] | None:
-    """Return the audit that was asked for, or the one that lies here if it is of some bundle's photos."""
+def _audits(audit: Path | None, data: Path | None, bundles: list[Any]) -> list[dict[str, Any]]:
+    """Return the audit that was asked for, or those of the bundles' photos that lie in a bundle, beside the photos or here."""
     from vegrt.errors import DataError
     from vegrt.report.data import fits, read_audit
 
-    if audit is None and not AUDIT.is_file():
-        return None
-    try:
-        found = read_audit(audit or AUDIT)
-        if any(fits(found, bundle.manifest.data) for bundle in bundles):
-            return found
-        raise DataError(f"{audit or AUDIT}: not of the photos of these bundles; run: vegrt data audit DATA")
-    except DataError as error:
-        if audit is not None:
-            raise
-        log.info("%s; going on without it", error)
-        return None
+    found = []
+    for file in [audit] if audit else places(data, *(bundle.path for bundle in bundles)):
+        try:
+            one = read_audit(file)
+            if not any(fits(one, bundle.manifest.data) for bundle in bundles):
+                raise DataError(f"{file}: not of the photos of these bundles; run: vegrt data audit DATA")
+        except DataError as error:
+            if audit is not None:
+                raise
+            log.info("%s; going on without it", error)
+            continue
+        log.info("audit: %s, of these photos", file)
+        found.append(one)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,12 +60,17 @@ def train(
     workers: Annotated[int | None, typer.Option(help="Processes that decode; -1 chooses.")] = None,
     compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="Compile with torch.compile.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted training of --out.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the bundle at --out, its models and results; discard a half one."),
+    ] = False,
     runs: RunsOption = Path("runs.db"),
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard scalars of every epoch.")] = None,
 ) -> None:
     """Train on DATA and write a bundle.
 
-    Learns from DATA/train and chooses the epoch by DATA/validation; DATA/test is not looked at.
+    Learns from DATA/train and chooses the epoch by DATA/validation; DATA/test is not looked at. A bundle or an unfinished
+    training at --out is not touched unless --resume or --overwrite says so. Ctrl-C and SIGTERM save what --resume needs.
     """
     from vegrt.errors import require
 
@@ -79,7 +85,9 @@ def train(
     kept = saved_recipe(out) if resume and not given else None
     chosen = kept or make_recipe(recipe, **flags)
     try:
-        bundle = run_training(data, out, chosen, resume=resume, runs_db=runs, tensorboard=tensorboard)
+        bundle = run_training(
+            data, out, chosen, resume=resume, overwrite=overwrite, runs_db=runs, tensorboard=tensorboard
+        )
     except KeyboardInterrupt as error:
         note = "to go on, repeat the command with --resume" if saved_recipe(out) else ""
         raise KeyboardInterrupt(note) from error
@@ -87,6 +95,7 @@ def train(
         return
     summary = bundle.manifest.training
     typer.echo(f"{out}: validation accuracy {summary['validation_accuracy']:.2%} in epoch {summary['best_epoch']}")
+    typer.echo(f"next: {shlex.join(['vegrt', 'export', str(out), '--data', str(data)])}")
 
 
 def _check_qat(ctx: typer.Context, qat: str | None, out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,9 @@ def tune(
     epochs_head: EpochsHeadOption = None,
     batch_size: BatchSizeOption = None,
     seed: SeedOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let a better trial replace OUT/best although it was exported.")
+    ] = False,
     runs: RunsOption = Path("runs.db"),
     as_json: JsonOption = False,
 ) -> None:
@@ -54,11 +58,14 @@ def tune(
     from vegrt.train.tune import tune as run_tuning
 
     start = make_recipe(recipe, **recipe_flags(ctx))
-    tuned = run_tuning(data, out, start, trials=trials, runs_db=runs)
+    tuned = run_tuning(data, out, start, trials=trials, overwrite=overwrite, runs_db=runs)
     if as_json:
         show(tuned.to_dict(), True)
         return
     show(trials_table(tuned.trials), False)
     if tuned.importance:
         typer.echo("importance: " + ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items()))
-    typer.echo(f"best: {tuned.best}, made again by: vegrt train --recipe {tuned.recipe}")
+    again = tuned.best.with_name("again")
+    words = ["vegrt", "train", "--data", str(data), "--recipe", str(tuned.recipe), "--out", str(again)]
+    typer.echo(f"best: {tuned.best}, made again by: {shlex.join(words)}")
+    typer.echo(f"next: {shlex.join(['vegrt', 'export', str(tuned.best), '--data', str(data)])}")

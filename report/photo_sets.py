@@ -1,0 +1,43 @@
+"""The section on other photos than the bundle's own test split: what `vegrt evaluate --name` found on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vegrt.infer.photo_sets import other_sets
+from vegrt.report.blocks import Badge, Section, Text, section, table
+from vegrt.report.facts import Facts
+from vegrt.report.language import say
+from vegrt.report.summary import NONE, joined, span
+
+
+def photo_sets(facts: Facts) -> Section | None:
+    """Return one row for each set and candidate; None where only the test split was evaluated."""
+    found = other_sets(facts.bundle)
+    if not found:
+        return None
+    lines = [line for name, result in found.items() for line in _lines(name, result)]
+    heads = [
+        say("photo set"),
+        say("images"),
+        say("candidate"),
+        say("top-1 %"),
+        say("interval, %"),
+        say("drop, points"),
+        say("flips"),
+        say("gate"),
+    ]
+    title = say("Other photo sets")
+    note = say("The gate, the verdict above and the choice of vegrt infer read the bundle's own test split only.")
+    return section("photo-sets", title, table(title, heads, lines, text_columns=1), Text(note, note=True))
+
+
+def _lines(name: str, result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for evaluated in result["candidates"]:
+        row = joined(evaluated, None)
+        interval = f"{100 * row.top1.low:.2f}–{100 * row.top1.high:.2f}" if row.top1 else NONE
+        top1 = f"{100 * row.top1.value:.2f}" if row.top1 else NONE
+        drop = span(row.drop) if row.drop and row.verdict != "REFERENCE" else NONE
+        flips = NONE if row.flips is None else f"{row.flips:,}"
+        yield (name, f"{result['images']:,}", row.key, top1, interval, drop, flips, Badge(row.verdict or NONE))
