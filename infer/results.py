@@ -7,7 +7,6 @@ not loaded. The schema is specified in docs/results-format.md.
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import platform
 from collections.abc import Iterable
@@ -17,12 +16,25 @@ from typing import Any
 
 from vegrt import __version__
 from vegrt.bundle import Bundle
+from vegrt.errors import FormatError
 from vegrt.files import write_json
+from vegrt.infer.analysis_schema import CurveFile, RobustnessFile, SensitivityFile
+from vegrt.infer.bench_schema import BenchFile
+from vegrt.infer.evaluation_schema import EvaluationFile
 from vegrt.infer.machine import examine_machine
+from vegrt.infer.results_schema import Header
+from vegrt.schema import build, read_json
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+SCHEMAS: dict[str, type[Header]] = {
+    "vegrt-evaluate": EvaluationFile,
+    "vegrt-bench": BenchFile,
+    "vegrt-robustness": RobustnessFile,
+    "vegrt-sensitivity": SensitivityFile,
+    "vegrt-curve": CurveFile,
+}
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
 
@@ -34,33 +46,51 @@ def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
 
 
 def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
-    """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made."""
+    """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made.
+
+    What is no such result, by its schema, is ignored like a stale one, with a warning.
+    """
     path = bundle.path / "results" / f"{name}.json"
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        current = result["schema_version"] == SCHEMA_VERSION
-        hashes = {row["artifact_sha256"] for row in result["candidates"]}
+        result = read_result(path, _schema_of(name))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: unreadable result (%s); ignored", path, error)
+    except (OSError, FormatError) as error:
+        log.warning("%s: unreadable result (%s); ignored, run it again", path, error)
         return None
-    if not current or not hashes <= {artifact.sha256 for artifact in bundle.manifest.artifacts}:
+    hashes = {row["artifact_sha256"] for row in result["candidates"]}
+    if not hashes <= {artifact.sha256 for artifact in bundle.manifest.artifacts}:
         log.warning("%s: made with other artifacts than the bundle holds now; ignored, run it again", path)
         return None
     return result
 
 
+def read_result(path: Path, schema: str) -> dict[str, Any]:
+    """Return a result file's content, of that schema and this version. Raises FormatError, or OSError."""
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("schema") != schema:
+        said = found.get("schema", "no schema") if isinstance(found, dict) else "no object"
+        raise FormatError(f"{said!s:.40}; expected {schema}")
+    if found.get("schema_version") != SCHEMA_VERSION or found["schema_version"] is True:
+        raise FormatError(f"schema version {found.get('schema_version')!s:.20}; this vegrt reads {SCHEMA_VERSION}")
+    build(SCHEMAS[schema], found)
+    return found
+
+
 def header(bundle: Bundle, name: str) -> dict[str, Any]:
     """Return what every result file begins with."""
     return {
-        "schema": f"vegrt-{name.split('-')[0]}",
+        "schema": _schema_of(name),
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256()},
         "machine": machine(),
         "versions": versions(),
     }
+
+
+def _schema_of(name: str) -> str:
+    return f"vegrt-{name.split('-')[0]}"
 
 
 def machine() -> dict[str, Any]:

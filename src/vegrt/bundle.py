@@ -21,9 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from vegrt import __version__
-from vegrt.errors import BundleError
+from vegrt.errors import BundleError, FormatError
 from vegrt.files import sha256_of, sync_files, write_json
+from vegrt.manifest_schema import check_manifest
 from vegrt.preprocess import Contract
+from vegrt.schema import Count, Label, Sha256, build, parse_json
 
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
@@ -40,10 +42,15 @@ class Artifact:
 
     path: str
     role: Role
-    variant: str
-    sha256: str
-    size_bytes: int
+    variant: Label
+    sha256: Sha256
+    size_bytes: Count
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    artifacts: tuple[Artifact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,30 +226,29 @@ def find_bundles(root: Path) -> list[Path]:
 def parse_manifest(content: bytes, path: Path) -> Manifest:
     """Return the manifest in the bytes of a manifest.json; path: where it is, for messages. Raises BundleError."""
     try:
-        return _parse(json.loads(content), path)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _parse(parse_json(content), path)
+    except FormatError as error:
         raise BundleError(f"{path / MANIFEST}: damaged manifest ({error}); restore it or train again") from error
 
 
 def _parse(value: Any, path: Path) -> Manifest:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise BundleError(f"{path / MANIFEST}: not the manifest of a vegrt bundle")
-    if (version := value["format_version"]) != FORMAT_VERSION:
-        advice = "upgrade vegrt to open it" if version > FORMAT_VERSION else "export it again"
-        raise BundleError(f"{path}: bundle format {version}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}")
-    artifacts = tuple(Artifact(**entry) for entry in value["artifacts"])
-    for artifact in artifacts:
-        if type(artifact.size_bytes) is not int or artifact.size_bytes < 0:
-            raise BundleError(
-                f"{path / MANIFEST}: {artifact.path!r} has {artifact.size_bytes!r} bytes; expected a count"
-            )
-        if _leaves(artifact.path):
-            raise BundleError(f"{path / MANIFEST}: artifact path {artifact.path!r} leaves the bundle; refused")
+    version = value.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        advice = "upgrade vegrt to open it" if type(version) is int and version > FORMAT_VERSION else "export it again"
+        raise BundleError(
+            f"{path}: bundle format {version!r:.20}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}"
+        )
+    for entry in value["artifacts"] if isinstance(value.get("artifacts"), list) else ():
+        if isinstance(entry, dict) and _leaves(str(entry.get("path"))):
+            raise BundleError(f"{path / MANIFEST}: artifact path {entry['path']!r:.200} leaves the bundle; refused")
+    check_manifest(value)
     return Manifest(
-        name=str(value["name"]),
-        classes=tuple(map(str, value["classes"])),
+        name=value["name"],
+        classes=tuple(value["classes"]),
         contract=Contract.from_dict(value["contract"]),
-        artifacts=artifacts,
+        artifacts=build(_Listed, value).artifacts,
         **{key: dict(value[key]) for key in ("model", "data", "training", "calibration", "tools")},
     )
 
