@@ -60,7 +60,7 @@ def read_bench(path: Path, measure: Measure) -> Result:
     try:
         timings = {(one.key, one.batch): one for one in _timings(body, measure)}
     except FormatError as error:
-        raise VegrtError(f"{path}: {error}; made by an older vegrt or damaged, run vegrt bench again") from error
+        raise VegrtError(f"{path}: damaged benchmark result ({error}); run vegrt bench again") from error
     if not timings:
         raise VegrtError(f"{path}: holds no timings of {measure}; choose another --measure")
     interleaved = body.get("scenario") == "interleaved"
@@ -85,9 +85,7 @@ def _body(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result of vegrt bench") from error
     except FormatError as error:
-        raise VegrtError(
-            f"{path}: {error}; expected a result of vegrt bench, made by this vegrt: run it again"
-        ) from error
+        raise VegrtError(f"{path}: damaged or of another version ({error}); run vegrt bench again") from error
 
 
 def _timings(body: dict[str, Any], measure: Measure) -> Iterator[Timing]:

@@ -12,7 +12,7 @@ from vegrt.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError
 from vegrt.infer.onnx_bytes import penultimate, with_output
 from vegrt.infer.open import Candidate, is_float16
-from vegrt.infer.openvino import compile_model, inference, needs_float
+from vegrt.infer.openvino import compile_model, needs_float, open_request, run_request
 from vegrt.infer.ort import open_session, run_model
 from vegrt.infer.runner import Device, RuntimeName, checked_logits
 
@@ -69,10 +69,10 @@ def _onnxruntime(session: Any, name: str, subject: str, classes: int) -> Callabl
 
 
 def _openvino(compiled: Any, name: str, subject: str, classes: int) -> Callable[[NDArray[np.uint8]], Answers]:
-    infer = inference(compiled, ["logits", name], subject)
+    request = open_request(compiled, subject)
 
     def run(images: NDArray[np.uint8]) -> Answers:
-        logits, embeddings = infer(images)
+        logits, embeddings = run_request(request, ["logits", name], images, subject)
         return checked_logits(logits, len(images), classes, subject), embeddings.astype(np.float32)
 
     return run

@@ -83,7 +83,7 @@ class Gate:
     images_to_decide: Count | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: a candidate has two bases, of which one may have them
 class Figures:
     """All figures of a candidate over one set of images. nll, ece: older files have them without an interval."""
 
@@ -101,16 +101,17 @@ class Figures:
 
     def check_classes(self, count: int, place: str) -> None:
         """Raise FormatError unless every list is of so many classes. place: of these figures, with a dot behind it."""
-        for name, rows in (("classes", self.classes), ("paired.classes", self.paired.classes)):
+        listed: dict[str, Sequence[object] | None] = {"classes": self.classes, "paired.classes": self.paired.classes}
+        for name, rows in listed.items():
             if rows:
                 check_length(rows, count, f"{place}{name}", "one for each class")
-        for rows in (self.confusion, *self.confusion):
-            check_length(rows, count, f"{place}confusion", "one for each class")
+        for counts in (self.confusion, *self.confusion):
+            check_length(counts, count, f"{place}confusion", "one for each class")
         if min(map(min, self.confusion)) < 0:
             raise FormatError("has less than 0 images", f"{place}confusion")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluatedCandidate(Candidate, Figures):
     """A candidate's figures, and the same without the photos that leaked, where there was an audit."""
 

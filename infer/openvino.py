@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -25,11 +25,12 @@ class OpenVinoRunner:
 
     def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0) -> None:
         self._compiled, self._subject, self._classes = compiled, subject, classes
-        self._infer = inference(compiled, ["logits"], subject)
+        self._request = open_request(compiled, subject)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
-        return checked_logits(self._infer(images)[0], len(images), self._classes, self._subject)
+        (found,) = run_request(self._request, ["logits"], images, self._subject)
+        return checked_logits(found, len(images), self._classes, self._subject)
 
 
 def open_openvino(
@@ -57,17 +58,17 @@ def open_openvino(
     return OpenVinoRunner(compiled, subject=subject, classes=classes)
 
 
-def inference(compiled: Any, outputs: Sequence[str], subject: str) -> Callable[[NDArray[np.uint8]], list[NDArray[Any]]]:
-    """Return a function from (N, H, W, 3) uint8 images to copies of the named outputs. It raises ModelError, and so does this."""
+def open_request(compiled: Any, subject: str) -> Any:
+    """Return an openvino.InferRequest. Raises ModelError."""
     with _mapped(subject, "make a request"):
-        request = compiled.create_infer_request()
+        return compiled.create_infer_request()
 
-    def infer(images: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        with _mapped(subject, f"run it on images of shape {images.shape}"):
-            found = request.infer({"images": images}, share_inputs=True)
-            return [np.array(found[name]) for name in outputs]  # copies: the request reuses its output buffers
 
-    return infer
+def run_request(request: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[NDArray[Any]]:
+    """Return copies of the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever OpenVINO reports."""
+    with _mapped(subject, f"run it on images of shape {images.shape}"):
+        found = request.infer({"images": images}, share_inputs=True)
+        return [np.array(found[name]) for name in outputs]  # copies: the request reuses its output buffers
 
 
 @contextmanager

@@ -136,8 +136,9 @@ def open_onnxruntime(
     expected = Expected(str(model) if isinstance(model, Path) else "model", classes)
     _check_interface(session, expected)
     if tensorrt:
-        largest, name = tensorrt.largest, "onnxruntime-tensorrt"
-        return OnnxRuntimeRunner(session, "cuda", runtime=name, largest=largest, bound=True, expected=expected)
+        return OnnxRuntimeRunner(
+            session, "cuda", runtime="onnxruntime-tensorrt", largest=tensorrt.largest, bound=True, expected=expected
+        )
     return OnnxRuntimeRunner(session, device, bound=device != "cpu", expected=expected)
 
 

@@ -34,9 +34,9 @@ def checked_logits(found: Any, images: int, classes: int, subject: str) -> NDArr
     one photo's overflow costs that photo only.
     """
     is_array = isinstance(found, np.ndarray)
-    if is_array and found.dtype.kind == "f" and found.ndim == 2 and len(found) == images:
-        if found.shape[1] == (classes or found.shape[1]):
-            return found.astype(np.float32, copy=False)
+    if is_array and found.dtype.kind == "f" and found.ndim == 2 and found.shape == (images, classes or found.shape[1]):
+        result: NDArray[np.float32] = found.astype(np.float32, copy=False)
+        return result
     kind = f"{found.dtype} {found.shape}" if is_array else type(found).__name__
     wanted = f"float32 ({images}, {classes or 'K'})"
     raise ModelError(

@@ -147,9 +147,9 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _as(known[name], name, value) for name, value in given.items()}
 
 
-def _as(kind: type, name: str, value: Any) -> Any:
+def _as(kind: type[Any], name: str, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) < _MAX_INTEGER:
         return float(value)
-    if type(value) is not kind or (kind is str and not value.isprintable()):
+    if type(value) is not kind or not str(value).isprintable():
         raise VegrtError(f"recipe: {name} is {value!a:.80}; expected a {kind.__name__}")
     return value

@@ -145,7 +145,7 @@ class ArtifactFacts:
 class ManifestFacts:
     """The manifest as a whole. data: by split; other keys of it are provenance of any kind."""
 
-    name: Label
+    name: str
     classes: tuple[str, ...]
     contract: dict[str, Any]
     artifacts: tuple[ArtifactFacts, ...]

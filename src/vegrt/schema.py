@@ -12,11 +12,11 @@ import math
 import re
 import stat
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from vegrt.errors import FormatError
 
@@ -75,9 +75,10 @@ def parse_json(content: bytes, *, finite: bool = True) -> Any:
     Raises FormatError for anything else than UTF-8 and JSON, for a key that is there twice, text that is no Unicode or has a NUL,
     integers of more than 64 bits, and values nested deeper than MAX_DEPTH.
     """
-    constants = {"parse_constant": _refuse_constant} if finite else {}
     try:
-        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_unique, **constants)
+        value = json.loads(
+            content.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refused if finite else None
+        )
     except RecursionError as error:
         raise FormatError(f"nested more than {MAX_DEPTH} deep") from error
     except ValueError as error:  # also of UTF-8, and of numbers with thousands of digits
@@ -89,13 +90,13 @@ def parse_json(content: bytes, *, finite: bool = True) -> Any:
 def build(kind: type[T], value: Any) -> T:
     """Return a JSON value as the dataclass `kind`. Raises FormatError, which names the place of the first wrong value."""
     try:
-        result: T = _checker(kind)(value)
+        result: T = _checker(cast(Hashable, kind))(value)
     except FormatError as error:
         raise FormatError(error.reason, error.place or "its content") from error
     return result
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _refused(name: str) -> NoReturn:
     raise FormatError(f"{name} in it, which is no number")
 
 
@@ -154,7 +155,7 @@ def _check_numbers(numbers: list[Any], *, finite: bool) -> None:
 
 
 @cache
-def _checker(kind: Any) -> _Check:
+def _checker(kind: Hashable) -> _Check:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _ruled(_checker(arguments[0]), arguments[1:])
