@@ -150,9 +150,9 @@ def _contest(
     judge: Judge,
     progress: Progress,
 ) -> Contest:
-    def judged() -> dict[str, Any]:
+    def judged() -> Score:
         candidate = model()
         quantize_with(candidate, encoding, ranges)
-        return asdict(judge.score(candidate))
+        return judge.score(candidate)
 
-    return Contest(method, encoding, Score(**progress.step(f"{encoding}-{method}", judged)))
+    return Contest(method, encoding, progress.step(f"{encoding}-{method}", Score, judged))

@@ -9,6 +9,7 @@ import numpy as np
 
 from vegrt.calibration.observe import Observation
 from vegrt.calibration.place import Placement
+from vegrt.schema import Positive
 
 # A tensor's largest channel over its median one, above which a median channel is left 127 / 32 = 4 steps of an int8 scale.
 OUTLIER_RATIO = 32.0
@@ -21,7 +22,7 @@ class Outlier:
     tensor: str
     layers: tuple[str, ...]
     channel: int
-    peak: float
+    peak: Positive
     typical: float
 
     def __str__(self) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vegrt.errors import FormatError
 from vegrt.files import replacing, write_json
+from vegrt.schema import build, read_json
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +58,20 @@ class Progress:
                     {key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary, {"seen": str(seen)}
                 )
 
-    def step(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the JSON object of step `name`: as saved, or computed and then saved."""
+    def step(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
+        """Return what step `name` gives, a dataclass `kind` of numbers: as saved, or computed and then saved."""
         file = self.folder / f"step-{name}.json" if self.folder else None
-        found = _read_json(file) if file else None
-        if isinstance(found, dict):
-            return found
-        value = compute()
+        try:
+            return build(kind, _read_json(file) if file else None)
+        except FormatError:  # not there, or not whole
+            value = compute()
         if file:
-            write_json(file, value)
+            write_json(file, asdict(cast(Any, value)))
         return value
 
 
 def _read_json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(file)
+    except (OSError, FormatError):
         return None

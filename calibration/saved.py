@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from vegrt.calibration.encode import Range
 from vegrt.calibration.judge import Score
 from vegrt.calibration.key import differences
 from vegrt.calibration.outliers import Outlier
-from vegrt.calibration.ranges import METHODS
-from vegrt.errors import BundleError
+from vegrt.calibration.place import Encoding
+from vegrt.calibration.ranges import METHODS, Method
+from vegrt.errors import BundleError, FormatError
+from vegrt.schema import Count, build, read_json
 
 log = logging.getLogger(__name__)
 
@@ -46,42 +47,99 @@ def load_calibration(path: Path, key: Mapping[str, Any]) -> Calibration | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if other := differences(found["key"], key):
-            log.warning("%s: not used, it was made with %s; calibrating again", path, "; ".join(other))
-            return None
-        return replace(_from_json(found), float_layers={})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = build(_File, read_json(path))
+    except (OSError, FormatError) as error:
         log.warning("%s: not used, it cannot be read as a calibration (%s); calibrating again", path, error)
         return None
+    if other := differences(found.key, key):
+        log.warning("%s: not used, it was made with %s; calibrating again", path, "; ".join(other))
+        return None
+    return replace(found.calibration(), float_layers={})
 
 
 def read_calibration(path: Path) -> Calibration:
     """Return the calibration of the file at `path`, with its layers in float, whatever its key. Raises BundleError."""
     try:
-        return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return build(_File, read_json(path)).calibration()
+    except (OSError, FormatError) as error:
         raise BundleError(
             f"{path}: no calibration ({error}); make one: vegrt calibrate {path.parent} --data DATA"
         ) from error
 
 
-def _from_json(found: Mapping[str, Any]) -> Calibration:
-    tensors = found["tensors"]
-    return Calibration(
-        extrema={name: Range(one["low"], one["high"]) for name, one in tensors.items()},
-        ranges={
-            (encoding, method): {name: Range(*one[encoding][method]) for name, one in tensors.items()}
-            for encoding in ENCODINGS
-            for method in METHODS
-        },
-        contests=[_contest(entry) for entry in found["tournament"]],
-        winners={encoding: found["winners"][encoding] for encoding in ENCODINGS},
-        outliers=[Outlier(**one | {"layers": tuple(one["layers"])}) for one in found["outliers"]],
-        float_layers={encoding: tuple(names) for encoding, names in found["float_layers"].items()},
-    )
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """The extrema of a tensor, and its ranges by encoding and method."""
+
+    low: float
+    high: float
+    signed: dict[str, tuple[float, float]]
+    unsigned: dict[str, tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        for encoding in ENCODINGS:
+            ranges: dict[str, tuple[float, float]] = getattr(self, encoding)
+            for method in METHODS:
+                if method not in ranges:
+                    raise FormatError("is missing", f"{encoding}.{method}")
+                low, high = ranges[method]
+                if not low <= 0 <= high:
+                    raise FormatError(f"is {low:g} to {high:g}; expected a range that holds 0", f"{encoding}.{method}")
 
 
-def _contest(entry: Mapping[str, Any]) -> Contest:
-    figures = {name: value for name, value in entry.items() if name not in ("method", "encoding")}
-    return Contest(entry["method"], entry["encoding"], Score(**figures))
+@dataclass(frozen=True, slots=True)
+class _Contest(Score):
+    """A method's scores."""
+
+    method: Method
+    encoding: Encoding
+
+
+@dataclass(frozen=True, slots=True)
+class _Winners:
+    signed: Method
+    unsigned: Method
+
+
+@dataclass(frozen=True, slots=True)
+class _PhotoCount:
+    count: Count
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    photos: dict[str, _PhotoCount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The schema of calibration.json."""
+
+    key: dict[str, Any]
+    winners: _Winners
+    float_layers: dict[str, tuple[str, ...]]
+    tournament: tuple[_Contest, ...]
+    outliers: tuple[Outlier, ...]
+    tensors: dict[str, _Tensor]
+
+    def __post_init__(self) -> None:
+        build(_Key, self.key)
+
+    def calibration(self) -> Calibration:
+        """Return it as what it describes."""
+        names = {one.name for one in fields(Score)}
+        return Calibration(
+            extrema={name: Range(one.low, one.high) for name, one in self.tensors.items()},
+            ranges={
+                (encoding, method): {name: Range(*getattr(one, encoding)[method]) for name, one in self.tensors.items()}
+                for encoding in ENCODINGS
+                for method in METHODS
+            },
+            contests=[
+                Contest(one.method, one.encoding, Score(**{name: getattr(one, name) for name in names}))
+                for one in self.tournament
+            ],
+            winners={encoding: getattr(self.winners, encoding) for encoding in ENCODINGS},
+            outliers=self.outliers,
+            float_layers={one: self.float_layers[one] for one in ENCODINGS if one in self.float_layers},
+        )

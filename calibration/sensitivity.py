@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
 import onnx_ir as ir
 
@@ -41,15 +40,15 @@ def measure_sensitivity(
     """
     names = layers(model(), encoding)
 
-    def alone(name: str) -> dict[str, Any]:
+    def alone(name: str) -> Score:
         candidate = model()
         quantize_with(candidate, encoding, calibration.chosen(encoding), frozenset(names) - {name})
-        return asdict(judge.score(candidate))
+        return judge.score(candidate)
 
     found = []
     for name in track(names, f"Sensitivity, {encoding}"):
-        figures = progress.step(f"sensitivity-{encoding}-{name.replace('/', '_')}", partial(alone, name))
-        found.append(Sensitivity(name, encoding, Score(**figures)))
+        score = progress.step(f"sensitivity-{encoding}-{name.replace('/', '_')}", Score, partial(alone, name))
+        found.append(Sensitivity(name, encoding, score))
     return found
 
 

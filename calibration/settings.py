@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vegrt.calibration.place import Encoding
-from vegrt.errors import DataError, VegrtError
+from vegrt.errors import DataError, FormatError, VegrtError
+from vegrt.schema import read_json
 
 PERCENTILE = 99.99
 MIN_OBSERVED = 16
@@ -54,11 +54,11 @@ class Settings:
 def read_float_layers(path: Path) -> FloatLayers:
     """Return the layers that a float-layers file names. Raises DataError when it is not one."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); `vegrt calibrate` writes such a file") from error
-    except ValueError as error:
-        raise DataError(f"{path}: no JSON ({error}); expected a file as `vegrt calibrate` writes it") from error
+    except FormatError as error:
+        raise DataError(f"{path}: {error}; expected a file as `vegrt calibrate` writes it") from error
     known = ("format", *VARIANTS.values())
     if not isinstance(found, dict) or found.get("format") != _FORMAT or set(found) - set(known):
         raise DataError(

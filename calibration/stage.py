@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,13 @@ class _Search:
     def score(self, float_layers: frozenset[str]) -> Score:
         """Return how the winner does with these layers in float."""
 
-        def judged() -> dict[str, Any]:
+        def judged() -> Score:
             model = self.subject.model()
             quantize_with(model, self.encoding, self.calibration.chosen(self.encoding), float_layers)
-            return asdict(self.judge.score(model))
+            return self.judge.score(model)
 
-        return Score(**self.progress.step(f"mixed-{self.encoding}-{sha256_of_json(sorted(float_layers))[:16]}", judged))
+        name = f"mixed-{self.encoding}-{sha256_of_json(sorted(float_layers))[:16]}"
+        return self.progress.step(name, Score, judged)
 
     def _holds(self, float_layers: frozenset[str]) -> bool:
         return within(self.score(float_layers), self.settings)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.classes import classes_fault
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.adopt import adopt
 from vegrt.export.foreign import Foreign, ForeignRunner, read_foreign, run_session
@@ -18,7 +19,7 @@ from vegrt.export.model import serialize
 from vegrt.files import read_toml, sha256_of
 from vegrt.infer.ort import open_session
 from vegrt.infer.runner import Runner
-from vegrt.preprocess import Contract
+from vegrt.preprocess import MAX_SIDE, Contract
 
 SOURCE = "source.onnx"
 
@@ -64,13 +65,11 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
 def read_classes(file: Path) -> tuple[str, ...]:
     """Return class names from a text file, one a line. Raises DataError unless there are two or more, each once."""
     try:
-        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error}); expected class names, one a line") from error
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{file}: class {', '.join(twice)} twice; expected every name once, in the order of the scores")
-    if len(names) < 2:
-        raise DataError(f"{file}: {len(names)} class name(s), at least 2 expected, one a line")
+    if fault := classes_fault(names):
+        raise DataError(f"{file}: {fault}; expected every name once, one a line, in the order of the scores")
     return names
 
 
@@ -108,12 +107,16 @@ def _adopted(foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> 
 
 def _check_value(file: Path, name: str, value: Any) -> None:
     if name in ("size", "resize"):
-        fits, expected = type(value) is int, "pixels, such as 224"
+        fits, expected = type(value) is int and 0 < value <= MAX_SIDE, f"pixels, up to {MAX_SIDE}, such as 224"
     else:
-        fits = isinstance(value, list) and len(value) == 3 and all(type(one) in (int, float) for one in value)
+        fits = isinstance(value, list) and len(value) == 3 and all(_is_number(one) for one in value)
         expected = "three numbers, of RGB pixels in [0, 1], such as [0.485, 0.456, 0.406]"
     if not fits:
-        raise VegrtError(f"{file}: {name} is {value!r}; expected {expected}")
+        raise VegrtError(f"{file}: {name} is {value!r:.80}; expected {expected}")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e6 < value < 1e6  # which no NaN is
 
 
 def _same(bundle: Bundle, file: Path, classes: tuple[str, ...], contract: Contract) -> Bundle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle import open_bundle
-from vegrt.errors import VegrtError
+from vegrt.errors import FormatError, VegrtError
 from vegrt.infer.bench_cases import Measure
 from vegrt.infer.bench_stats import to_array
-from vegrt.infer.results import SCHEMA_VERSION, load_result
+from vegrt.infer.results import load_result, read_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +57,14 @@ def read_bench(path: Path, measure: Measure) -> Result:
     Raises VegrtError for what is no benchmark result of this schema version, or holds no timings of that measure.
     """
     body = _body(path)
-    if body.get("schema") != "vegrt-bench":
-        raise VegrtError(f"{path}: {body.get('schema', 'no schema')}; expected vegrt-bench, as vegrt bench writes it")
-    if body.get("schema_version") != SCHEMA_VERSION:
-        raise VegrtError(
-            f"{path}: schema version {body.get('schema_version')}; this vegrt reads {SCHEMA_VERSION}, run vegrt bench again"
-        )
     try:
         timings = {(one.key, one.batch): one for one in _timings(body, measure)}
-        result = Result(
-            path,
-            str(body["created"]),
-            str(body["bundle"]["name"]),
-            body.get("scenario") == "interleaved",
-            _circumstances(body),
-            timings,
-        )
-    except KeyError as error:
-        raise VegrtError(
-            f"{path}: no {error} in it; made by an older vegrt or damaged, run vegrt bench again"
-        ) from error
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+    except FormatError as error:
         raise VegrtError(f"{path}: damaged benchmark result ({error}); run vegrt bench again") from error
     if not timings:
         raise VegrtError(f"{path}: holds no timings of {measure}; choose another --measure")
-    return result
+    interleaved = body.get("scenario") == "interleaved"
+    return Result(path, body["created"], body["bundle"]["name"], interleaved, _circumstances(body), timings)
 
 
 def differences(base: Result, new: Result) -> list[dict[str, str]]:
@@ -99,33 +81,30 @@ def _body(path: Path) -> dict[str, Any]:
             raise VegrtError(f"{path}: no benchmark of what it holds now; make it: vegrt bench {path}")
         return found
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        return read_result(path, "vegrt-bench")
     except OSError as error:
         raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result of vegrt bench") from error
-    except (ValueError, RecursionError) as error:
-        raise VegrtError(f"{path}: not JSON ({error}); expected a result of vegrt bench") from error
-    if not isinstance(body, dict):
-        raise VegrtError(f"{path}: a JSON {type(body).__name__}; expected a result of vegrt bench")
-    return body
+    except FormatError as error:
+        raise VegrtError(f"{path}: damaged or of another version ({error}); run vegrt bench again") from error
 
 
 def _timings(body: dict[str, Any], measure: Measure) -> Iterator[Timing]:
     for row in body["candidates"]:
-        for point in row[measure]:
+        for point in row.get(measure) or ():
+            if point.get("samples_ms") is None:
+                raise FormatError("has no samples_ms", f"{row['key']} at {point['batch']}")
             samples = to_array(point["samples_ms"])
             made = samples[~np.isnan(samples)]
-            if samples.ndim != 1 or not len(made) or not ((made > 1e-9) & (made < 1e12)).all():
-                raise ValueError(f"{row['key']}: samples_ms are no milliseconds")
-            yield Timing(
-                str(row["key"]), int(point["batch"]), str(row["artifact_sha256"]), float(np.median(made)), samples
-            )
+            if not len(made) or not ((made > 1e-9) & (made < 1e12)).all():
+                raise FormatError("has samples_ms that are no milliseconds", f"{row['key']} at {point['batch']}")
+            yield Timing(row["key"], point["batch"], row["artifact_sha256"], float(np.median(made)), samples)
 
 
 def _circumstances(body: dict[str, Any]) -> dict[str, str]:
     machine, gpu = body["machine"], body.get("gpu") or {}
     found = {
-        "CPU": f"{machine['cpu']}, {machine['cores']:g} cores",
-        "platform": machine["platform"],
+        "CPU": f"{machine['cpu']}, {machine.get('cores', 0):g} cores",
+        "platform": machine.get("platform", "unknown"),
         "GPU": gpu.get("name", "none"),
         "GPU driver": gpu.get("driver", "none"),
         "threads": body.get("threads", "unknown"),
@@ -134,6 +113,6 @@ def _circumstances(body: dict[str, Any]) -> dict[str, str]:
         "photos": body.get("photos_source", "unknown"),
         "bundle": f"{body['bundle']['name']} {str(body['bundle']['sha256'])[:12]}",
     }
-    found |= {f"{package} version": version for package, version in body["versions"].items()}
-    devices = {str(row["device"]) for row in body["candidates"]}
+    found |= {f"{package} version": version for package, version in body.get("versions", {}).items()}
+    devices = {row.get("device", "cpu") for row in body["candidates"]}
     return {name: str(value) for name, value in found.items()} | {"device": ", ".join(sorted(devices))}

@@ -12,9 +12,9 @@ from vegrt.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError
 from vegrt.infer.onnx_bytes import penultimate, with_output
 from vegrt.infer.open import Candidate, is_float16
-from vegrt.infer.openvino import compile_model, needs_float
-from vegrt.infer.ort import open_session
-from vegrt.infer.runner import Device, RuntimeName
+from vegrt.infer.openvino import compile_model, needs_float, open_request, run_request
+from vegrt.infer.ort import open_session, run_model
+from vegrt.infer.runner import Device, RuntimeName, checked_logits
 
 Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -44,7 +44,7 @@ def open_embedding_runner(
     """Return the candidate as a runner with embeddings. Raises VegrtError for runtimes and models that cannot give them."""
     if candidate.runtime not in ("onnxruntime", "openvino"):
         raise VegrtError(f"embeddings: {candidate.runtime} does not give them; add --runtime onnxruntime or openvino")
-    file = bundle.file("model", candidate.variant)
+    file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
     content = file.read_bytes()
     try:
         name = penultimate(content)
@@ -52,27 +52,27 @@ def open_embedding_runner(
         raise ModelError(f"{file}: {str(error).removeprefix('model: ')}") from error
     if candidate.runtime == "openvino":
         compiled = compile_model(file, threads=threads, outputs=[name], in_float=needs_float(candidate.variant))
-        run = _openvino(compiled, name)
+        run = _openvino(compiled, name, str(file), classes)
     else:
         float16 = is_float16(bundle, candidate.variant)
         session = open_session(with_output(content, name), float16=float16, device=device, threads=threads)
-        run = _onnxruntime(session, name)
+        run = _onnxruntime(session, name, str(file), classes)
     return EmbeddingRunner(candidate.runtime, device, run, bundle.manifest.contract.size)
 
 
-def _onnxruntime(session: Any, name: str) -> Callable[[NDArray[np.uint8]], Answers]:
+def _onnxruntime(session: Any, name: str, subject: str, classes: int) -> Callable[[NDArray[np.uint8]], Answers]:
     def run(images: NDArray[np.uint8]) -> Answers:
-        logits, embeddings = session.run(["logits", name], {"images": images})
-        return logits, embeddings.astype(np.float32)
+        logits, embeddings = run_model(session, ["logits", name], images, subject)
+        return checked_logits(logits, len(images), classes, subject), embeddings.astype(np.float32)
 
     return run
 
 
-def _openvino(compiled: Any, name: str) -> Callable[[NDArray[np.uint8]], Answers]:
-    request = compiled.create_infer_request()
+def _openvino(compiled: Any, name: str, subject: str, classes: int) -> Callable[[NDArray[np.uint8]], Answers]:
+    request = open_request(compiled, subject)
 
     def run(images: NDArray[np.uint8]) -> Answers:
-        found = request.infer({"images": images}, share_inputs=True)
-        return np.array(found["logits"], np.float32), np.array(found[name], np.float32)  # copies: it reuses its buffers
+        logits, embeddings = run_request(request, ["logits", name], images, subject)
+        return checked_logits(logits, len(images), classes, subject), embeddings.astype(np.float32)
 
     return run

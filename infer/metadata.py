@@ -6,17 +6,26 @@ the graph, which is nearly all of the file, is stepped over.
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Bundle
-from vegrt.errors import ModelError
+from vegrt.errors import FormatError, ModelError
+from vegrt.schema import build, parse_json
 
 _METADATA_PROPS = 14  # of ModelProto; in each entry 1 is the key and 2 the value (onnx.proto)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a model may say of itself."""
+
+    classes: tuple[str, ...] | None
+    contract: dict[str, Any] | None
 
 
 def read_metadata(model: Path) -> dict[str, str]:
@@ -45,10 +54,12 @@ def foreign_metadata(bundle: Bundle) -> list[str]:
 
 def _differences(bundle: Bundle, name: str, metadata: dict[str, str]) -> Iterator[str]:
     try:
-        classes = json.loads(metadata.get("vegrt.classes", "null"))
-        contract = json.loads(metadata.get("vegrt.contract", "null"))
-    except ValueError:
-        yield f"{name}: its metadata is damaged"
+        classes, contract = (
+            parse_json(metadata.get(f"vegrt.{key}", "null").encode()) for key in ("classes", "contract")
+        )
+        build(_Said, {"classes": classes, "contract": contract})
+    except FormatError as error:
+        yield f"{name}: its metadata is damaged ({error})"
         return
     if classes is not None and tuple(classes) != bundle.manifest.classes:
         yield _class_difference(name, list(bundle.manifest.classes), classes)
@@ -68,8 +79,12 @@ def _contract_difference(name: str, manifest: dict[str, Any], model: dict[str, A
     keys = [key for key in manifest if manifest[key] != model.get(key)]
     shown = "; ".join(f"{key} {manifest[key]} in the manifest, {model.get(key)} in {name}" for key in keys)
     channels = [key for key in keys if key in ("mean", "std")]
-    reverse = channels and all(manifest[key] == model.get(key, [])[::-1] for key in channels)
+    reverse = channels and all(_reversed(manifest[key], model.get(key)) for key in channels)
     return f"contract differs: {shown}{': red and blue are swapped, it looks like BGR' if reverse else ''}"
+
+
+def _reversed(one: Any, other: Any) -> bool:
+    return isinstance(other, list) and one == other[::-1]
 
 
 def _fields(message: bytes | mmap.mmap) -> Iterator[tuple[int, int, int]]:

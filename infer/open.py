@@ -104,12 +104,13 @@ def open_candidate(bundle: Bundle, candidate: Candidate, *, device: Device = "cp
         from vegrt.infer.tensorrt import open_tensorrt
 
         return open_tensorrt(bundle, candidate.variant)
-    file = bundle.file("model", candidate.variant)
+    file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
     if candidate.runtime == "openvino":
-        return open_openvino(file, device=device, threads=threads, in_float=needs_float(candidate.variant))
+        in_float = needs_float(candidate.variant)
+        return open_openvino(file, device=device, threads=threads, in_float=in_float, classes=classes)
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)
-    return open_onnxruntime(file, float16=float16, device=device, threads=threads, tensorrt=provider)
+    return open_onnxruntime(file, float16=float16, device=device, threads=threads, tensorrt=provider, classes=classes)
 
 
 def _tensorrt_provider(bundle: Bundle, candidate: Candidate) -> TensorRtProvider:

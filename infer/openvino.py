@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError, require
 from vegrt.infer.machine import examine_machine
 from vegrt.infer.ort import available_cores
-from vegrt.infer.runner import RuntimeName
+from vegrt.infer.runner import RuntimeName, checked_logits, reason_of
 
 
 class OpenVinoRunner:
@@ -22,23 +23,67 @@ class OpenVinoRunner:
     runtime: RuntimeName = "openvino"
     device = "cpu"
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._request = compiled.create_infer_request()
+    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0) -> None:
+        self._compiled, self._subject, self._classes = compiled, subject, classes
+        self._request = open_request(compiled, subject)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""
-        result = self._request.infer({"images": images}, share_inputs=True)
-        return np.array(result["logits"], dtype=np.float32)  # a copy: the request reuses its output buffer
+        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
+        (found,) = run_request(self._request, ["logits"], images, self._subject)
+        return checked_logits(found, len(images), self._classes, self._subject)
 
 
 def open_openvino(
-    model: Path | bytes, *, device: str = "cpu", threads: int = 0, in_float: bool = False
+    model: Path | bytes, *, device: str = "cpu", threads: int = 0, in_float: bool = False, classes: int = 0
 ) -> OpenVinoRunner:
-    """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load."""
+    """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load.
+
+    classes: how many scores it has to give; 0 where nobody knows.
+    """
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    return OpenVinoRunner(compile_model(model, threads=threads, in_float=in_float))
+    compiled, subject = compile_model(model, threads=threads, in_float=in_float), f"{model!s:.200}"
+    with _mapped(subject, "read its inputs and outputs"):
+        names = [{name for one in ports for name in one.get_names()} for ports in (compiled.inputs, compiled.outputs)]
+        shapes = [str(one.get_partial_shape()) for one in compiled.outputs if "logits" in one.get_names()]
+        ranks = [one.get_partial_shape().rank for one in compiled.outputs if "logits" in one.get_names()]
+    if len(compiled.inputs) != 1 or "images" not in names[0] or not shapes:
+        raise ModelError(
+            f"{subject}: takes {_listed(names[0])} and gives {_listed(names[1])}; expected images and logits"
+        )
+    if ranks[0].is_static and ranks[0].get_length() != 2:
+        raise ModelError(
+            f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score a class; export it again"
+        )
+    return OpenVinoRunner(compiled, subject=subject, classes=classes)
+
+
+def open_request(compiled: Any, subject: str) -> Any:
+    """Return an openvino.InferRequest. Raises ModelError."""
+    with _mapped(subject, "make a request"):
+        return compiled.create_infer_request()
+
+
+def run_request(request: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[NDArray[Any]]:
+    """Return copies of the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever OpenVINO reports."""
+    with _mapped(subject, f"run it on images of shape {images.shape}"):
+        found = request.infer({"images": images}, share_inputs=True)
+        return [np.array(found[name]) for name in outputs]  # copies: the request reuses its output buffers
+
+
+@contextmanager
+def _mapped(subject: str, what: str) -> Iterator[None]:
+    """Turn OpenVINO's exceptions, and those of names that are not UTF-8, into ModelError. what: it cannot do."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(
+            f"{subject}: OpenVINO cannot {what} ({reason_of(error, -1)}); export the bundle again"
+        ) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def needs_float(variant: str) -> bool:
@@ -58,7 +103,7 @@ def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[st
         "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
     }
     source = str(model) if isinstance(model, Path) else model
-    try:
+    with _mapped(f"{model!s:.200}", "load it"):
         if not outputs and not in_float:
             return _core().compile_model(source, "CPU", settings)
         graph = _core().read_model(source)
@@ -67,8 +112,6 @@ def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[st
         if in_float:
             _spell_out(graph)
         return _core().compile_model(graph, "CPU", settings)
-    except RuntimeError as error:
-        raise ModelError(f"{model!s:.200}: OpenVINO cannot load it ({str(error).strip().splitlines()[-1]})") from error
 
 
 def _spell_out(graph: Any) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
-from vegrt.errors import VegrtError, require
+from vegrt.errors import ModelError, VegrtError, require
 from vegrt.infer.ort import available_cores
-from vegrt.infer.runner import RuntimeName
+from vegrt.infer.runner import RuntimeName, reason_of
 
 
 class TorchRunner:
@@ -30,7 +30,10 @@ class TorchRunner:
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""
-        with self._torch.inference_mode():
-            given = self._torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-            result: NDArray[np.float32] = self._network(given).cpu().numpy()
-            return result
+        try:
+            with self._torch.inference_mode():
+                given = self._torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+                result: NDArray[np.float32] = self._network(given).cpu().numpy()
+                return result
+        except RuntimeError as error:  # images too small for the network, or no memory
+            raise ModelError(f"torch: cannot run it on images of shape {images.shape} ({reason_of(error)})") from error

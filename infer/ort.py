@@ -6,7 +6,8 @@ silence. What concerns GPUs has not yet run on hardware: see README, What has no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from vegrt.errors import MissingExtraError, ModelError, VegrtError, require
 from vegrt.infer.lanes import parts
 from vegrt.infer.machine import usable_cores
-from vegrt.infer.runner import RuntimeName
+from vegrt.infer.runner import RuntimeName, checked_logits, reason_of
 
 # This pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32). With float32 scales it is
 # right, and needed: it quantizes the bias, without which no convolution becomes an 8-bit one.
 _BROKEN_FOR_FLOAT16 = ["WeightBiasQuantization"]
 _CPU = "CPUExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
+_FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 _PROVIDERS = {"cpu": _CPU, "cuda": "CUDAExecutionProvider"}
 
 
@@ -53,6 +55,14 @@ class TensorRtProvider:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a session is of. subject: what messages call it. classes: how many scores it has to give; 0 where nobody knows."""
+
+    subject: str = "model"
+    classes: int = 0
+
+
 class OnnxRuntimeRunner:
     """One ONNX model in ONNX Runtime. On a GPU it is not thread-safe: the input's buffer there is kept from call to call.
 
@@ -60,24 +70,32 @@ class OnnxRuntimeRunner:
     """
 
     def __init__(
-        self, session: Any, device: str, *, runtime: RuntimeName = "onnxruntime", largest: int = 0, bound: bool = False
+        self,
+        session: Any,
+        device: str,
+        *,
+        runtime: RuntimeName = "onnxruntime",
+        largest: int = 0,
+        bound: bool = False,
+        expected: Expected | None = None,
     ) -> None:
         self.runtime: RuntimeName = runtime
         self.device = device
         self._session = session
         self._largest = largest
+        self._expected = expected or Expected()
         self._call = self._run_bound if bound else self._run
         self._given: Any = None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""
+        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
         if not self._largest or len(images) <= self._largest:
             return self._call(images)
         return np.concatenate([self._call(images[part]) for part in parts(len(images), self._largest)])
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = self._session.run(["logits"], {"images": images})[0]
-        return result
+        found = run_model(self._session, ["logits"], images, self._expected.subject)[0]
+        return checked_logits(found, len(images), self._expected.classes, self._expected.subject)
 
     def _run_bound(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Copy to the device, run there, copy back: nothing else is copied, and the input's buffer stays where it is."""
@@ -85,13 +103,15 @@ class OnnxRuntimeRunner:
         if self._given is None or tuple(self._given.shape()) != images.shape:
             value = require("onnxruntime", "gpu").OrtValue
             self._given = value.ortvalue_from_shape_and_type(list(images.shape), np.uint8, self.device, 0)
-        self._given.update_inplace(images)
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input("images", self._given)
-        binding.bind_output("logits", self.device)
-        self._session.run_with_iobinding(binding)
-        result: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
-        return result
+        subject = self._expected.subject
+        with _mapped(subject, images):
+            self._given.update_inplace(images)
+            binding = self._session.io_binding()
+            binding.bind_ortvalue_input("images", self._given)
+            binding.bind_output("logits", self.device)
+            self._session.run_with_iobinding(binding)
+            found = binding.copy_outputs_to_cpu()[0]
+        return checked_logits(found, len(images), self._expected.classes, subject)
 
 
 def open_onnxruntime(
@@ -101,25 +121,68 @@ def open_onnxruntime(
     device: str = "cpu",
     threads: int = 0,
     tensorrt: TensorRtProvider | None = None,
+    classes: int = 0,
 ) -> OnnxRuntimeRunner:
     """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda), or by the TensorRT provider.
 
-    float16: whether the model's scales are float16. threads: 0 for all cores allowed to us.
-    Raises VegrtError when the provider asked for is not what the session really uses.
+    float16: whether the model's scales are float16. threads: 0 for all cores allowed to us. classes: how many scores it has to
+    give; 0 where nobody knows. Raises VegrtError when the provider asked for is not what the session really uses, ModelError for
+    a model of other inputs and outputs.
     """
     session = open_session(model, float16=float16, device=device, threads=threads, tensorrt=tensorrt)
     wanted = _TENSORRT if tensorrt else _PROVIDERS[device]
     if (used := session.get_providers()[0]) != wanted:
         raise VegrtError(f"onnxruntime: {wanted} was asked for, {used} would run; check the driver: vegrt doctor")
-    names = [[value.name for value in values] for values in (session.get_inputs(), session.get_outputs())]
-    if names[0] != ["images"] or "logits" not in names[1]:
-        subject = model if isinstance(model, Path) else "model"
-        shown = (", ".join(part) for part in names)
-        raise ModelError(f"{subject}: takes {next(shown)} and gives {next(shown)}; expected images and logits")
+    expected = Expected(str(model) if isinstance(model, Path) else "model", classes)
+    _check_interface(session, expected)
     if tensorrt:
-        largest = tensorrt.largest
-        return OnnxRuntimeRunner(session, "cuda", runtime="onnxruntime-tensorrt", largest=largest, bound=True)
-    return OnnxRuntimeRunner(session, device, bound=device != "cpu")
+        return OnnxRuntimeRunner(
+            session, "cuda", runtime="onnxruntime-tensorrt", largest=tensorrt.largest, bound=True, expected=expected
+        )
+    return OnnxRuntimeRunner(session, device, bound=device != "cpu", expected=expected)
+
+
+def _check_interface(session: Any, expected: Expected) -> None:
+    """Raise ModelError when what a session declares is no classifier of uint8 images; what it leaves open a run will show."""
+    try:
+        taken, given = session.get_inputs(), {value.name: value for value in session.get_outputs()}
+        names = [", ".join(value.name for value in taken), ", ".join(given)]
+        logits = given.get("logits")
+        shape, kind = (list(logits.shape), logits.type) if logits else ([], "")
+    except Exception as error:  # names that are not UTF-8, for one
+        raise ModelError(
+            f"{expected.subject}: its inputs cannot be read ({reason_of(error)}); export it again"
+        ) from error
+    if names[0] != "images" or logits is None:
+        raise ModelError(f"{expected.subject}: takes {names[0]} and gives {names[1]}; expected images and logits")
+    columns = shape[1] if len(shape) == 2 else 0  # a text where the size is open
+    wrong = shape and (
+        len(shape) != 2 or (expected.classes and isinstance(columns, int) and columns != expected.classes)
+    )
+    if wrong or kind not in _FLOATS:
+        wanted = f"tensor(float) (N, {expected.classes or 'K'})"
+        raise ModelError(
+            f"{expected.subject}: logits are {kind} {shape}; expected {wanted}, one score a class; export it again"
+        )
+
+
+def run_model(session: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[Any]:
+    """Return the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever ONNX Runtime reports."""
+    with _mapped(subject, images):
+        found: list[Any] = session.run(list(outputs), {"images": images})
+    return found
+
+
+@contextmanager
+def _mapped(subject: str, images: NDArray[np.uint8]) -> Iterator[None]:
+    """Turn ONNX Runtime's exceptions, which share no base class but Exception, into ModelError."""
+    try:
+        yield
+    except Exception as error:
+        where = f"on images of shape {images.shape}"
+        raise ModelError(
+            f"{subject}: ONNX Runtime cannot run it {where} ({reason_of(error)}); compare contract and model: vegrt verify"
+        ) from error
 
 
 def open_session(
@@ -156,13 +219,13 @@ def open_session(
     except Exception as error:  # its exceptions share no base class but Exception
         subject = model if isinstance(model, Path) else "model"
         where = "" if provider == _CPU else f" with {provider}"
-        raise ModelError(f"{subject}: ONNX Runtime cannot load it{where} ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{subject}: ONNX Runtime cannot load it{where} ({reason_of(error)})") from error
 
 
 def read_tensors(model: bytes, names: Sequence[str]) -> Any:
     """Return a function from (N, H, W, 3) uint8 images to the tensors `names`, which `model` has as outputs."""
     session = open_session(model)
-    return lambda images: session.run(list(names), {"images": images})
+    return lambda images: run_model(session, names, images, "model")
 
 
 def available_cores() -> int:

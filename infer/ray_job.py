@@ -26,8 +26,8 @@ from vegrt.infer.predict import BATCH, Request
 from vegrt.infer.ray_worker import Job, Worker, is_url, names_of
 from vegrt.infer.runner import Device
 from vegrt.infer.sources import open_sources
-from vegrt.signature import open_signed
 from vegrt.interrupts import keeping_sigterm
+from vegrt.signature import open_signed
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import logging
 import platform
 from collections.abc import Iterable
@@ -18,14 +17,26 @@ from typing import Any
 
 from vegrt import __version__
 from vegrt.bundle import Bundle, open_bundle
-from vegrt.errors import BundleError
+from vegrt.errors import BundleError, FormatError
 from vegrt.files import write_json
+from vegrt.infer.analysis_schema import CurveFile, RobustnessFile, SensitivityFile
+from vegrt.infer.bench_schema import BenchFile
+from vegrt.infer.evaluation_schema import EvaluationFile
 from vegrt.infer.machine import examine_machine
+from vegrt.infer.results_schema import Header
 from vegrt.inside import is_regular
+from vegrt.schema import build, parse_json, read_bytes
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+SCHEMAS: dict[str, type[Header]] = {
+    "vegrt-evaluate": EvaluationFile,
+    "vegrt-bench": BenchFile,
+    "vegrt-robustness": RobustnessFile,
+    "vegrt-sensitivity": SensitivityFile,
+    "vegrt-curve": CurveFile,
+}
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
 
@@ -44,22 +55,21 @@ def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
 def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
     """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made.
 
-    Of a bundle that was opened with a public key, None as well when its signature does not cover this very file.
+    Of a bundle that was opened with a public key, None as well when its signature does not cover this very file. What is no such
+    result, by its schema, is ignored like a stale one, with a warning.
     """
     path = bundle.path / "results" / f"{name}.json"
     try:
         content = _counting(bundle, path)
         if content is None:
             return None
-        result: dict[str, Any] = json.loads(content)
-        current = result["schema_version"] == SCHEMA_VERSION
-        hashes = _hashes(result)
+        result = parse_result(content, _schema_of(name))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: unreadable result (%s); ignored", path, error)
+    except (OSError, FormatError) as error:
+        log.warning("%s: unreadable result (%s); ignored, run it again", path, error)
         return None
-    if not current or not hashes <= _held(bundle):
+    if not _hashes(result) <= _held(bundle):
         log.warning("%s: made with other artifacts than the bundle holds now; ignored, run it again", path)
         return None
     return result
@@ -70,7 +80,7 @@ def _counting(bundle: Bundle, path: Path) -> bytes | None:
     if path.exists() and not is_regular(path):
         log.warning("%s: no regular file; ignored", path)
         return None
-    content, signed = path.read_bytes(), bundle.signed
+    content, signed = read_bytes(path), bundle.signed
     if signed is None or signed.results.get(f"results/{path.name}") == hashlib.sha256(content).hexdigest():
         return content
     since = "made or changed after it" if signed.version > 1 else "it is of format 1"
@@ -86,16 +96,37 @@ def _held(bundle: Bundle) -> set[str]:
     return {artifact.sha256 for artifact in bundle.manifest.artifacts}
 
 
+def read_result(path: Path, schema: str) -> dict[str, Any]:
+    """Return a result file's content, as `parse_result` does. Raises OSError as well."""
+    return parse_result(read_bytes(path), schema)
+
+
+def parse_result(content: bytes, schema: str) -> dict[str, Any]:
+    """Return the content of a result file, of that schema and this version. Raises FormatError."""
+    found = parse_json(content)
+    if not isinstance(found, dict) or found.get("schema") != schema:
+        said = found.get("schema", "no schema") if isinstance(found, dict) else "no object"
+        raise FormatError(f"{said!s:.40}; expected {schema}")
+    if found.get("schema_version") != SCHEMA_VERSION or found["schema_version"] is True:
+        raise FormatError(f"schema version {found.get('schema_version')!s:.20}; this vegrt reads {SCHEMA_VERSION}")
+    build(SCHEMAS[schema], found)
+    return found
+
+
 def header(bundle: Bundle, name: str) -> dict[str, Any]:
     """Return what every result file begins with."""
     return {
-        "schema": f"vegrt-{name.split('-')[0]}",
+        "schema": _schema_of(name),
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256()},
         "machine": machine(),
         "versions": versions(),
     }
+
+
+def _schema_of(name: str) -> str:
+    return f"vegrt-{name.split('-')[0]}"
 
 
 def machine() -> dict[str, Any]:

@@ -5,15 +5,15 @@ model's answer to them.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
-from vegrt.errors import BundleError, DataError
+from vegrt.errors import BundleError, DataError, FormatError, ModelError
 from vegrt.infer.diagnose import explain_difference
+from vegrt.infer.golden_schema import read_golden
 from vegrt.infer.metadata import foreign_metadata
 from vegrt.infer.open import Candidate, candidates, open_candidate
 from vegrt.infer.parity import cosines
@@ -69,14 +69,14 @@ def signature_checks(bundle: Bundle) -> list[Check]:
 def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
     """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and how many decode to the stored hash."""
     try:
-        entries = json.loads(bundle.listed("golden/golden.json").read_text(encoding="utf-8"))["images"]
-        images = [load_image(bundle.listed(entry["file"]), bundle.manifest.contract) for entry in entries]
+        entries = read_golden(bundle)
+        images = [load_image(bundle.listed(entry.file), bundle.manifest.contract) for entry in entries]
         equal = [
-            hashlib.sha256(image.tobytes()).hexdigest() == entry["pixels_sha256"]
+            hashlib.sha256(image.tobytes()).hexdigest() == entry.pixels_sha256
             for image, entry in zip(images, entries, strict=True)
         ]
-        return np.stack(images), np.array([entry["logits"] for entry in entries], np.float32), sum(equal)
-    except (KeyError, ValueError, DataError) as error:
+        return np.stack(images), np.array([entry.logits for entry in entries], np.float32), sum(equal)
+    except (OSError, FormatError, DataError) as error:
         raise BundleError(f"{bundle.path}/golden: damaged ({error}); export the bundle again") from error
 
 
@@ -87,8 +87,11 @@ def _stated(bundle: Bundle) -> Check:
 
 
 def _compare(bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], want: NDArray[np.float32]) -> Check:
-    runner = open_candidate(bundle, candidate)
-    cosine = float(cosines(want, runner.logits(images)).min())
+    try:
+        runner = open_candidate(bundle, candidate)
+        cosine = float(cosines(want, runner.logits(images)).min())
+    except ModelError as error:
+        return Check(str(candidate), False, str(error))
     least = TOLERANCE.get(candidate.variant, 0.9)
     detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {least}"
     if cosine >= least:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Bundle
-from vegrt.errors import VegrtError
-from vegrt.infer.results import SCHEMA_VERSION
+from vegrt.errors import FormatError, VegrtError
+from vegrt.infer.results import read_result
 
 log = logging.getLogger(__name__)
 
@@ -34,24 +33,13 @@ def benches_of(bundle: Bundle, files: Sequence[Path]) -> list[dict[str, Any]]:
 def read_bench(file: Path) -> dict[str, Any]:
     """Return a benchmark's content. Raises VegrtError when it is missing, damaged or something else."""
     try:
-        bench: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = bench["schema"], bench["schema_version"]
-        for row in bench["candidates"]:
-            _ = row["key"], row["artifact_sha256"], row["batches"]
-        _ = bench["machine"]["cpu"], bench["created"]
+        return read_result(file, _SCHEMA)
     except OSError as error:
         raise VegrtError(
             f"{file}: cannot be read ({error.strerror}); expected results/bench.json of `vegrt bench`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise VegrtError(
-            f"{file}: not a benchmark ({error!r}); expected results/bench.json of `vegrt bench`"
-        ) from error
-    if known != (_SCHEMA, SCHEMA_VERSION):
-        raise VegrtError(
-            f"{file}: is {known[0]} {known[1]}, expected {_SCHEMA} {SCHEMA_VERSION}; run: vegrt bench BUNDLE"
-        )
-    return bench
+    except FormatError as error:
+        raise VegrtError(f"{file}: not a benchmark ({error}); make it: vegrt bench BUNDLE") from error
 
 
 def check_used(bundles: Sequence[Bundle], files: Sequence[Path]) -> None:

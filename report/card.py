@@ -157,7 +157,7 @@ def _training(facts: Facts) -> Section:
     if "weights" in recipe:  # a file's folder is nobody's business
         recipe["weights"] = Path(str(recipe["weights"])).name
     lines = [(str(name), str(value)) for name, value in recipe.items()]
-    if "validation_accuracy" in training:
+    if training.get("validation_accuracy") is not None:
         lines.append((say("validation accuracy"), f"{training['validation_accuracy']:.2%}"))
     if "device" in training:
         lines.append((say("device"), str(training["device"])))

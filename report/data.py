@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vegrt.errors import DataError
+from vegrt.errors import DataError, FormatError
 from vegrt.report.blocks import Section, Table, Text, fact_table, section, table
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
+from vegrt.train.audit_file import audit_values
 
 log = logging.getLogger(__name__)
-
-_FORMAT = ("vegrt-audit", 1)
 
 
 def read_audit(file: Path) -> dict[str, Any]:
     """Return the content of an audit.json. Raises DataError when it is missing, damaged or of another format."""
     try:
-        audit: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = audit["format"], audit["format_version"]
-        _ = audit["fingerprints"], audit["counts"], audit["leaked_test_images"], audit["near_pairs"]
+        return audit_values(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); make it: vegrt data audit DATA") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: damaged audit ({error!r}); run: vegrt data audit DATA") from error
-    if known != _FORMAT:
-        raise DataError(f"{file}: is {known[0]} {known[1]}, expected {' '.join(map(str, _FORMAT))}")
-    return audit
+    except FormatError as error:
+        raise DataError(f"{file}: damaged audit ({error}); run: vegrt data audit DATA") from error
 
 
 def fits(audit: Mapping[str, Any], data: Mapping[str, Any]) -> bool:

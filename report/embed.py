@@ -12,6 +12,7 @@ import vl_convert
 
 from vegrt.report.blocks import Chart, Spec
 from vegrt.report.markup import Html, element
+from vegrt.report.render import to_svg
 
 _STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a panel that stands alone, and of one among others
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
@@ -38,7 +39,7 @@ def chart_figure(chart: Chart) -> Html:
 
 
 def _plot(spec: Spec, width_px: int) -> Html:
-    static = vl_convert.vegalite_to_svg(spec | {"width": width_px}, allowed_base_urls=[])
+    static = to_svg(spec | {"width": width_px})
     return element("div", Html(static), class_="plot", role="img", aria_label=spec["description"])
 
 

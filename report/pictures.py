@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import vl_convert
-
 from vegrt.files import replacing
 from vegrt.report.blocks import Chart, Spec
 from vegrt.report.language import present_language
+from vegrt.report.render import to_png, to_svg
 
 Kind = Literal["png", "svg"]
 
@@ -29,11 +28,7 @@ def write_pictures(charts: Iterable[Chart], folder: Path, kind: Kind, *, subject
     for chart in charts:
         spec = picture(chart, subject)
         path = folder / f"{chart.name}.{kind}"
-        content = (
-            vl_convert.vegalite_to_png(spec, scale=_SCALE, allowed_base_urls=[])
-            if kind == "png"
-            else vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]).encode()
-        )
+        content = to_png(spec, scale=_SCALE) if kind == "png" else to_svg(spec).encode()
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         written.append(path)

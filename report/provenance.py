@@ -54,7 +54,11 @@ def methods_text(found: dict[str, Any]) -> str:
 def _mixed(found: dict[str, Any]) -> list[Table | None]:
     """Return which layers stay in float, and the outlier channels."""
     kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
-    lines = [(variant, ", ".join(names), f"{found['int8_macs_share'][variant]:.1%}") for variant, names in kept.items()]
+    share = found.get("int8_macs_share", {})
+    lines = [
+        (variant, ", ".join(names), f"{share[variant]:.1%}" if variant in share else "")
+        for variant, names in kept.items()
+    ]
     heads = (say("variant"), say("layers in float"), say("convolution work in 8 bits"))
     outliers = [
         (", ".join(one["layers"]), f"{one['channel']}", f"{one['peak']:.3g}", f"{one['typical']:.3g}")
@@ -186,7 +190,9 @@ def _hash_and_size(artifact: Artifact) -> tuple[str, str]:
 
 
 def _split(facts: dict[str, Any]) -> str:
-    return f"{facts['photos']:,}, {_fingerprint(facts['fingerprint'])}" if "photos" in facts else _flat(facts)
+    if not {"photos", "fingerprint"} <= facts.keys():
+        return _flat(facts)
+    return f"{facts['photos']:,}, {_fingerprint(facts['fingerprint'])}"
 
 
 def _fingerprint(value: str) -> str:

@@ -144,8 +144,8 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
     row = {name: known[name] for name in ("key", "variant", "runtime", "size_bytes")}
     if evaluated:
         row |= {
-            "top1": Interval(**evaluated["top1"]),
-            "drop": Interval(**evaluated["paired"]["drop"]),
+            "top1": _interval(evaluated["top1"]),
+            "drop": _interval(evaluated["paired"]["drop"]),
             "flips": evaluated["paired"]["flips"],
             **{name: evaluated["gate"].get(name) for name in ("verdict", "images_to_decide")},
             "reason": evaluated["gate"]["reason"],
@@ -157,6 +157,10 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
         times = ("p50_ms", "p99_ms", "p50_low_ms", "p50_high_ms")
         row |= {name: single.get(name) for name in times} if single else {}
     return Row(**row)
+
+
+def _interval(found: dict[str, float]) -> Interval:
+    return Interval(found["value"], found["low"], found["high"])
 
 
 def _percent(name: str, unit: str, interval: Interval | None) -> dict[str, float | None]:

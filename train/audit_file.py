@@ -16,19 +16,20 @@ Photos are named by their path below DATA, with slashes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vegrt.dataset import Photo, Split, base_folder, read_split
-from vegrt.errors import DataError
+from vegrt.dataset import SPLITS, Photo, Split, base_folder, read_split
+from vegrt.errors import DataError, FormatError
 from vegrt.files import printable
+from vegrt.schema import Count, build, read_json
 from vegrt.train.near import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 
 FORMAT = "vegrt-audit"
 FORMAT_VERSION = 1
+MAX_BYTES = 1 << 30  # where everything looks alike, of 500,000 pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Audit:
     """What an audit found. The fields are those of audit.json, described above."""
 
     fingerprints: dict[str, str]
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, Count]]
     unreadable: dict[str, str]
     usual_size_px: list[int]
     odd_sizes_px: dict[str, list[int]]
@@ -55,6 +56,12 @@ class Audit:
     near_pairs: list[Pair]
     clusters: list[list[str]]
     leaked_test_images: dict[str, list[str]]
+
+    def __post_init__(self) -> None:
+        wanted = (("fingerprints", SPLITS), ("counts", SPLITS), ("leaked_test_images", SPLITS[:2]))
+        for name, splits in wanted:
+            if missing := [split for split in splits if split not in getattr(self, name)]:
+                raise FormatError("is missing", f"{name}.{missing[0]}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of audit.json."""
@@ -67,6 +74,20 @@ class Audit:
             raise DataError(
                 f"{path or 'audit'}: made for other photos than those in {split.root}; run: vegrt data audit DATA"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """What a report reads of an audit; one without the rest is readable too."""
+
+    fingerprints: dict[str, str]
+    counts: dict[str, dict[str, Count]]
+    near_pairs: list[Pair]
+    leaked_test_images: dict[str, list[str]]
+    clusters: list[list[str]] = field(default_factory=list)
+    exact_duplicates: list[list[str]] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    odd_sizes_px: dict[str, list[int]] = field(default_factory=dict)
 
 
 def summary_lines(audit: Audit) -> list[str]:
@@ -89,14 +110,20 @@ def read_audit(path: Path) -> Audit:
     if not path.is_file():
         raise DataError(f"{path}: no such file; make it: vegrt data audit DATA")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if (value["format"], value["format_version"]) != (FORMAT, FORMAT_VERSION):
-            found = f"{value['format']} {value['format_version']}"
-            raise DataError(f"{path}: is {found}, expected {FORMAT} {FORMAT_VERSION}; run: vegrt data audit DATA")
-        known = {field.name: value[field.name] for field in fields(Audit)}
-        return Audit(**known | {"near_pairs": [Pair(**pair) for pair in known["near_pairs"]]})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged audit ({error!r}); run: vegrt data audit DATA") from error
+        value = audit_values(path)
+        return build(Audit, value)
+    except (OSError, FormatError) as error:
+        raise DataError(f"{path}: damaged audit ({error}); run: vegrt data audit DATA") from error
+
+
+def audit_values(path: Path) -> dict[str, Any]:
+    """Return the content of an audit.json, which may lack what older ones did. Raises FormatError, or OSError."""
+    value = read_json(path, limit_bytes=MAX_BYTES)
+    known = (value.get("format"), value.get("format_version")) if isinstance(value, dict) else ("no object", "")
+    if known != (FORMAT, FORMAT_VERSION):
+        raise FormatError(f"is {known[0]!s:.40} {known[1]!s:.20}, expected {FORMAT} {FORMAT_VERSION}")
+    build(_Reported, value)
+    return dict(value)
 
 
 def load_audit(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[str]:

@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vegrt.bundle import MANIFEST
-from vegrt.errors import BundleError, VegrtError
+from vegrt.errors import BundleError, FormatError, VegrtError
 from vegrt.files import replacing
 from vegrt.overwriting import check_no_bundle
+from vegrt.schema import parse_json
 from vegrt.train.records import Progress
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,11 @@ class Checkpoints:
         if not self.last.is_file():
             return None
         with _opened(self.last) as file:
-            return Progress.from_dict(json.loads(file.metadata()["progress"]))
+            metadata = file.metadata() or {}
+        try:
+            return Progress.from_dict(parse_json(metadata.get("progress", "").encode(), finite=False))
+        except FormatError as error:
+            raise VegrtError(f"{self.last}: damaged ({error}); train again without --resume") from error
 
     def load_last(self) -> dict[str, Tensor]:
         """Return the tensors of the resume state."""

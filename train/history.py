@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import statistics
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from vegrt.errors import VegrtError
+from vegrt.errors import FormatError, VegrtError
+from vegrt.schema import build, parse_json
+from vegrt.train.misses import Explanation
 from vegrt.train.records import EpochRecord
+
+log = logging.getLogger(__name__)
 
 Status = Literal["running", "finished", "interrupted", "pruned", "failed"]
 
@@ -47,7 +52,7 @@ class Run:
     ended: str | None
     bundle: str
     data: str
-    recipe: dict[str, Any]
+    recipe: dict[str, str | int | float | bool | None]
     explanation: dict[str, Any]
     epochs: tuple[EpochRecord, ...] = field(default=())
 
@@ -118,16 +123,16 @@ class Recorder:
 
 
 def list_runs(db: Path) -> list[Run]:
-    """Return all runs with their epochs, the newest first. Raises VegrtError when there is no such file."""
+    """Return all runs with their epochs, the newest first, without damaged ones. Raises VegrtError when there is no such file."""
     with _existing(db) as connection:
         ids = [row["id"] for row in connection.execute("SELECT id FROM runs ORDER BY started DESC, id")]
-        return [_load(connection, run) for run in ids]
+        return list(_readable(connection, db, ids))
 
 
 def load_run(db: Path, run: str) -> Run:
     """Return one run by its id, a unique beginning of it, or `last`. Raises VegrtError that lists the known ones."""
     with _existing(db) as connection:
-        return _load(connection, _find(connection, db, run))
+        return _load(connection, db, _find(connection, db, run))
 
 
 def delete_runs(db: Path, runs: Sequence[str], *, force: bool = False) -> list[str]:
@@ -200,13 +205,29 @@ def _find(connection: sqlite3.Connection, db: Path, run: str) -> str:
     return found[0]
 
 
-def _load(connection: sqlite3.Connection, run: str) -> Run:
+def _readable(connection: sqlite3.Connection, db: Path, ids: Sequence[str]) -> Iterator[Run]:
+    for run in ids:
+        try:
+            yield _load(connection, db, run)
+        except VegrtError as error:
+            log.warning("%s", error)
+
+
+def _load(connection: sqlite3.Connection, db: Path, run: str) -> Run:
     row = dict(connection.execute("SELECT * FROM runs WHERE id = ?", (run,)).fetchone())
     found = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM epochs WHERE run = ? ORDER BY epoch", (run,))
-    epochs = tuple(EpochRecord(**dict(line) | {"gradient_norms": json.loads(line["gradient_norms"])}) for line in found)
-    return Run(
-        **row | {"recipe": json.loads(row["recipe"]), "explanation": json.loads(row["explanation"]), "epochs": epochs}
-    )
+    try:
+        epochs = [dict(line) | {"gradient_norms": _json(line["gradient_norms"])} for line in found]
+        said = {name: _json(row[name]) for name in ("recipe", "explanation")}
+        build(Explanation, said["explanation"])
+        return build(Run, row | said | {"epochs": epochs})
+    except FormatError as error:
+        raise VegrtError(f"{db}: run {run} is damaged ({error}); delete it: vegrt runs delete {run} --force") from error
+
+
+def _json(text: Any) -> Any:
+    """Return a JSON value of ours; a gradient may have been infinite."""
+    return parse_json(str(text).encode("utf-8", "surrogatepass"), finite=False)
 
 
 def _now() -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from vegrt.errors import FormatError
+from vegrt.schema import between
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +18,24 @@ class Miss:
     photo: str
     label: str
     answer: str
-    loss: float
+    loss: Annotated[float, between(-1, math.inf)]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The schema of what the history keeps. confusion: images by class and answer. mistakes: older runs have none."""
+
+    classes: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    hardest: tuple[Miss, ...] = ()
+    mistakes: tuple[Miss, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.classes)
+        if self.confusion and {len(self.confusion), *map(len, self.confusion)} != {count}:
+            raise FormatError(f"is not of {count} rows and columns, one for each class", "confusion")
+        if any(count < 0 for row in self.confusion for count in row):
+            raise FormatError("has less than 0 images", "confusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +54,17 @@ class Confusion:
 
 def hardest(explanation: Mapping[str, Any]) -> list[Miss]:
     """Return the photos of the highest loss, worst first; rightly answered ones may be among them."""
-    return [Miss(**entry) for entry in explanation.get("hardest", ())]
+    return [_miss(entry) for entry in explanation.get("hardest", ())]
+
+
+def _miss(entry: Mapping[str, Any]) -> Miss:
+    return Miss(entry["photo"], entry["label"], entry["answer"], entry["loss"])
 
 
 def confusions(explanation: Mapping[str, Any], most: int) -> list[Confusion]:
     """Return the `most` frequent confusions, the most frequent first."""
     classes, counts = explanation.get("classes", ()), explanation.get("confusion", ())
-    wrong = [Miss(**entry) for entry in explanation.get("mistakes", explanation.get("hardest", ()))]
+    wrong = [_miss(entry) for entry in explanation.get("mistakes", explanation.get("hardest", ()))]
     found = [
         Confusion(
             classes[label],

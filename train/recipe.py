@@ -75,7 +75,7 @@ class Recipe:
                 raise VegrtError(f"recipe: {name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
-                raise VegrtError(f"recipe: {name} is {getattr(self, name)}; expected {low} to {high}")
+                raise VegrtError(f"recipe: {name} is {getattr(self, name)!s:.40}; expected {low} to {high}")
         if not self.epochs_head + self.epochs:
             raise VegrtError("recipe: epochs_head and epochs are both 0; nothing would be trained")
         if self.freeze_until and self.weights == SCRATCH:
@@ -111,6 +111,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "workers": (-1, 256),
 }
+_MAX_INTEGER = 2**63  # beyond some larger ones there is no float
 _FROM_SCRATCH: dict[str, Any] = {"epochs_head": 0, "epochs": 30, "lr": 1e-3, "weight_decay": 0.05, "patience": 10}
 # vgg16 has no batch normalisation: fine-tuned at 2e-4 it fell from 89 % (head only) to 51 %, at 3e-5 it did not
 _SLOWER = {"vgg16": 3e-5 / 2e-4}
@@ -146,9 +147,9 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _as(known[name], name, value) for name, value in given.items()}
 
 
-def _as(kind: type, name: str, value: Any) -> Any:
-    if kind is float and type(value) is int:
+def _as(kind: type[Any], name: str, value: Any) -> Any:
+    if kind is float and type(value) is int and abs(value) < _MAX_INTEGER:
         return float(value)
-    if type(value) is not kind:
-        raise VegrtError(f"recipe: {name} is {value!r}; expected a {kind.__name__}")
+    if type(value) is not kind or not str(value).isprintable():
+        raise VegrtError(f"recipe: {name} is {value!a:.80}; expected a {kind.__name__}")
     return value

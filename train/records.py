@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from vegrt.dataset import SPLITS
+from vegrt.errors import FormatError
+from vegrt.schema import build
+
 REST = "rest"  # the gradients of parameters outside all stages, which some of timm's models have
 Phase = Literal["head", "all"]
 PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # for people, in their order
@@ -67,6 +71,14 @@ class Sums:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _SplitOfRun:
+    """What a run's start noted of a split, to tell whether it has changed."""
+
+    fingerprint: str
+    counts: dict[str, int]
+
+
 @dataclass(slots=True)
 class Progress:
     """Where a run stands. run: its id in the history. recipe, data: what it was started with, as JSON values.
@@ -101,6 +113,10 @@ class Progress:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Progress:
-        """Return the progress written by `to_dict`."""
-        epochs = [EpochRecord(**record) for record in value["epochs"]]
-        return cls(**value | {"epochs": epochs, "sums": Sums(**value["sums"])})
+        """Return the progress written by `to_dict`. Raises FormatError for anything else."""
+        found = build(cls, value)
+        for split in SPLITS:
+            build(_SplitOfRun, found.data.get(split))
+        if not 0 <= found.best_epoch <= len(found.epochs):
+            raise FormatError(f"is {found.best_epoch}; expected one of {len(found.epochs)} epochs", "best_epoch")
+        return found

@@ -39,6 +39,9 @@ def split_manifest(
         raise DataError(
             f"{data}: {len(unnameable)} file name(s) that are not UTF-8, such as {printable(Path(unnameable[0]))}"
         )
+    named = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
+    if strange := [name for name in named if name not in classes]:
+        raise DataError(f"{data}: the audit names {printable(Path(strange[0]))}, which is not there; audit it again")
     for name in audit.unreadable:
         del classes[name]
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)

@@ -9,7 +9,6 @@ in docs/bundle-format.md.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shlex
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vegrt import __version__, commit
-from vegrt.errors import BundleError
+from vegrt.errors import BundleError, FormatError
 from vegrt.external import check_self_contained
 from vegrt.files import sha256_of, share, sync_files, write_json
 from vegrt.inside import COMMIT as COMMIT
@@ -33,7 +32,9 @@ from vegrt.inside import MANIFEST as MANIFEST
 from vegrt.inside import SIGNATURE as SIGNATURE
 from vegrt.inside import check_artifact_names, is_regular, refuse_links, size_of
 from vegrt.locking import locked
+from vegrt.manifest_schema import check_manifest
 from vegrt.preprocess import Contract
+from vegrt.schema import Count, Label, Sha256, build, parse_json
 from vegrt.stale import stale_results
 
 FORMAT = "vegrt-bundle"
@@ -51,10 +52,15 @@ class Artifact:
 
     path: str
     role: Role
-    variant: str
-    sha256: str
-    size_bytes: int
+    variant: Label
+    sha256: Sha256
+    size_bytes: Count
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    artifacts: tuple[Artifact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,27 +370,26 @@ def find_bundles(root: Path) -> list[Path]:
 def parse_manifest(content: bytes, path: Path) -> Manifest:
     """Return the manifest in the bytes of a manifest.json; path: where it is, for messages. Raises BundleError."""
     try:
-        return _parse(json.loads(content), path)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _parse(parse_json(content), path)
+    except FormatError as error:
         raise BundleError(f"{path / MANIFEST}: damaged manifest ({error}); restore it or train again") from error
 
 
 def _parse(value: Any, path: Path) -> Manifest:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise BundleError(f"{path / MANIFEST}: not the manifest of a vegrt bundle")
-    if (version := value["format_version"]) != FORMAT_VERSION:
-        advice = "upgrade vegrt to open it" if version > FORMAT_VERSION else "export it again"
-        raise BundleError(f"{path}: bundle format {version}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}")
-    artifacts = tuple(Artifact(**entry) for entry in value["artifacts"])
-    for artifact in artifacts:
-        if type(artifact.size_bytes) is not int or artifact.size_bytes < 0:
-            raise BundleError(
-                f"{path / MANIFEST}: {artifact.path!r} has {artifact.size_bytes!r} bytes; expected a count"
-            )
+    version = value.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        advice = "upgrade vegrt to open it" if type(version) is int and version > FORMAT_VERSION else "export it again"
+        raise BundleError(
+            f"{path}: bundle format {version!r:.20}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}"
+        )
+    check_manifest(value)
+    artifacts = build(_Listed, value).artifacts
     check_artifact_names(str(path / MANIFEST), [artifact.path for artifact in artifacts])
     return Manifest(
-        name=str(value["name"]),
-        classes=tuple(map(str, value["classes"])),
+        name=value["name"],
+        classes=tuple(value["classes"]),
         contract=Contract.from_dict(value["contract"]),
         artifacts=artifacts,
         **{key: dict(value[key]) for key in ("model", "data", "training", "calibration", "tools")},

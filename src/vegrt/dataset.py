@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vegrt.classes import check_folder_names
 from vegrt.errors import DataError
 from vegrt.files import printable
 from vegrt.listing import SPLIT_NAMES, is_listing, read_listing
@@ -68,6 +69,7 @@ def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None
     root, found = _listed(data, name) if is_listing(data) else _folders(data, name)
     expected = list(classes) if classes is not None else sorted(found)
     subject = f"{data}, {name}" if is_listing(data) else str(root)
+    check_folder_names(sorted(found), subject)
     if len(expected) < 2:
         raise DataError(f"{subject}: {len(found)} class(es) found, at least 2 expected; the tree is {TREE}")
     if missing := sorted(set(expected) - set(found)):

@@ -6,6 +6,7 @@ VegrtError              one clear line: subject, what was found, what was expect
 ├── ModelError          look at the network: weights that do not fit, an export that lost parity
 │   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
+├── FormatError         look at a file's content; who reads the file says which it is, and the cure
 └── MissingExtraError   install something; the message is the pip command
 """
 
@@ -37,6 +38,17 @@ class DivergedError(ModelError):
 
 class EngineError(VegrtError):
     """A TensorRT build or engine that failed."""
+
+
+class FormatError(VegrtError):
+    """Content that is not what its format says.
+
+    reason: what is wrong, in words. place: of the wrong value in the file, such as `candidates[2].key`; empty for the whole.
+    """
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        super().__init__(f"{place} {reason}" if place else reason)
+        self.reason, self.place = reason, place
 
 
 class MissingExtraError(VegrtError):

@@ -74,9 +74,9 @@ def sync_files(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, atomically."""
+    """Write `text` as UTF-8 to `path`, atomically; a `?` stands for what is no Unicode, such as of a path in Latin-1."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -94,8 +94,8 @@ def read_toml(file: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise VegrtError(f"{file}: {what} cannot be read ({error.strerror})") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise VegrtError(f"{file}: not a TOML {what} ({error})") from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, numbers of thousands of digits
+        raise VegrtError(f"{file}: not a TOML {what} ({str(error).splitlines()[0]:.120})") from error
 
 
 def printable(path: Path) -> str:

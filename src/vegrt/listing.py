@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vegrt.classes import check_folder_names
 from vegrt.errors import DataError
 
+MAX_PATH = 4095  # bytes that Linux takes
 COLUMNS = ("path", "class", "split")
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: dict[str, SplitName] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
@@ -46,7 +48,10 @@ def read_listing(file: Path) -> Listing:
 
 
 def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
-    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+    names = reader.fieldnames or ()
+    if twice := [name for name in COLUMNS if list(names).count(name) > 1]:
+        raise DataError(f"{file}: the column {twice[0]} twice; expected {', '.join(COLUMNS)}")
+    if missing := [name for name in COLUMNS if name not in names]:
         raise DataError(f"{file}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
     photos: dict[str, dict[str, list[Path]]] = {}
     seen: dict[Path, int] = {}
@@ -55,7 +60,10 @@ def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
         line = reader.line_num
         if not path or not label or split not in SPLIT_NAMES:
             wanted = f"a path, a class and one of {', '.join(SPLIT_NAMES)}"
-            raise DataError(f"{file}: line {line}: {path!r}, {label!r}, {split!r}; expected {wanted}")
+            raise DataError(f"{file}: line {line}: {path!r:.80}, {label!r:.80}, {split!r:.80}; expected {wanted}")
+        if "\0" in path or len(path) > MAX_PATH:
+            raise DataError(f"{file}: line {line}: {path!r:.80} is no path")
+        check_folder_names([label], f"{file}: line {line}")
         full = Path(os.path.abspath(file.parent / path))  # noqa: PTH100 (resolve would follow links to other names)
         if full in seen:
             raise DataError(f"{file}: line {line}: {path} is listed in line {seen[full]} already; keep one of them")

@@ -159,6 +159,8 @@ def load_network(bundle: Bundle) -> nn.Module:
     from safetensors.torch import load_file
 
     manifest, file = bundle.manifest, bundle.file("weights")
+    if missing := [name for name in ("backbone", "head") if not manifest.model.get(name)]:
+        raise ModelError(f"{bundle.path}: its manifest names no {missing[0]} for the weights; train it again")
     network = build_network(manifest.model["backbone"], len(manifest.classes), head=manifest.model["head"])
     try:
         network.load_state_dict(load_file(file))

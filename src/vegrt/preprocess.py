@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, WebPImagePlugin
 
-from vegrt.errors import BundleError, DataError
+from vegrt.errors import BundleError, DataError, FormatError
 from vegrt.heif import is_heif, load_plugin
+from vegrt.schema import build
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_SIDE = 8192  # of what a network takes, in pixels
 MAX_PIXELS = 178_956_970  # what Pillow refuses as a decompression bomb: half a GiB of RGB
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _FLIPS = Image.Transpose
@@ -51,9 +53,13 @@ class Contract:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.resize:
-            raise BundleError(f"contract: size {self.size}, resize {self.resize}; expected 1 <= size <= resize")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not 1 <= self.size <= self.resize <= MAX_SIDE:
+            found = f"size {self.size}, resize {self.resize}"
+            raise BundleError(f"contract: {found}; expected 1 <= size <= resize <= {MAX_SIDE}")
+        numbers = (*self.mean, *self.std)
+        if not (
+            len(self.mean) == len(self.std) == 3 and min(self.std) > 1e-6 and all(abs(one) < 1e6 for one in numbers)
+        ):
             raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,12 +70,24 @@ class Contract:
     def from_dict(cls, value: dict[str, Any]) -> Contract:
         """Return the contract written by `to_dict`. Raises BundleError for missing or foreign values."""
         try:
-            known = {field.name: value[field.name] for field in fields(cls)}
-            if (value["layout"], value["color"]) != ("NHWC", "RGB"):
-                raise BundleError(f"contract: {value['layout']} {value['color']}; this vegrt reads NHWC RGB only")
-            return cls(int(known["size"]), int(known["resize"]), tuple(known["mean"]), tuple(known["std"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"contract: {error!r} is missing or malformed; export the bundle again") from error
+            known = build(_Stored, value)
+        except FormatError as error:
+            raise BundleError(f"contract: {error}; export the bundle again") from error
+        if (known.layout, known.color) != ("NHWC", "RGB"):
+            raise BundleError(f"contract: {known.layout!a} {known.color!a}; this vegrt reads NHWC RGB only")
+        return cls(**{field.name: getattr(known, field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The contract as a manifest and a model's metadata hold it."""
+
+    size: int
+    resize: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    layout: str
+    color: str
 
 
 def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Image.Image:
