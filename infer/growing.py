@@ -42,11 +42,11 @@ def check_writable(out: Path) -> None:
 
 def check_absent(out: Path, cure: str) -> None:
     """Raise VegrtError when there is a file at `out`, or rows of a run that has not ended. cure: options that allow it."""
-    if os.path.lexists(out):
-        raise VegrtError(f"{out}: exists; {cure}")
     part = part_of(out)
     if part.exists() and part.stat().st_size:
         raise VegrtError(f"{part}: holds the rows of a run that did not end; {cure}")
+    if os.path.lexists(out):
+        raise VegrtError(f"{out}: exists; {cure}")
 
 
 def _new_of(out: Path) -> Path:

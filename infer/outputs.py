@@ -59,7 +59,8 @@ class Destination:
     def check_absent(self) -> None:
         """Raise VegrtError when a file that is not to be overwritten is there."""
         if not self.overwrite:
-            cure = "add --overwrite to replace it" + (", or --resume to go on with it" if self.out else "")
+            noted = RunNote(self.out).read() if self.out else None
+            cure = "add --overwrite to replace it" + (", or --resume to go on with it" if noted else "")
             for file in filter(None, (self.out, self.embeddings_file)):
                 check_absent(file, cure)
 
@@ -83,6 +84,7 @@ class Outputs:
         self._locks = [OutputLock(file.out) for file in self._files]
         self._note = RunNote(table.out) if table else None
         self._identity: Mapping[str, Any] = {}
+        self._started = False
         self.done = _Names(())
 
     @property
@@ -96,17 +98,21 @@ class Outputs:
         Raises VegrtError when they were begun by something else, when that is not known, and when another process writes them.
         """
         self._identity = identity
-        for lock in self._locks:
-            lock.take()
-        noted = self._note.read() if self._note and self._to.resume else None
-        if self._table and self._can_go_on(self._table, noted):
-            self._go_on(self._table, complete=noted is not None and noted.state == "complete")
-        else:
-            self._start(replacing=noted is not None)
+        try:
+            for lock in self._locks:
+                lock.take()
+            noted = self._note.read() if self._note and self._to.resume else None
+            if self._table and self._can_go_on(self._table, noted):
+                self._go_on(self._table, complete=noted is not None and noted.state == "complete")
+            else:
+                self._start(replacing=noted is not None and not noted.differences(identity))
+        except BaseException:
+            self.close()
+            raise
 
     def holds(self, name: str) -> bool:
         """Return whether an item of this name has its row already."""
-        return bool(self._table) and len(self.done) > 0 and self._table.stored(name) in self.done
+        return self._table is not None and len(self.done) > 0 and self._table.stored(name) in self.done
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write a batch to all files, the table last: what it holds is everywhere."""
@@ -121,15 +127,16 @@ class Outputs:
             file.finish()
         if self._note and not self._to.resume:
             self._note.remove()
+        self._started = False
+        self.close()
 
     def close(self) -> None:
         """Leave the files as they are, for other processes too. May be called after `finish`."""
         for file in self._files:
             file.close()
-        if self._note and self._table and not self._table.part.exists():
-            noted = self._note.read()
-            if noted and noted.state != "complete":  # nothing was written
-                self._note.remove()
+        if self._note and self._table and self._started and not self._table.part.exists():
+            self._note.remove()  # nothing was written
+        self._started = False
         for lock in self._locks:
             lock.release()
 
@@ -166,11 +173,12 @@ class Outputs:
         log.info("%s: %d rows are there already", table.out, rows)
 
     def _start(self, *, replacing: bool) -> None:
-        """Begin all files anew. replacing: whether an earlier run was allowed to replace what is there, and did not get so far."""
+        """Begin all files anew. replacing: whether the same run began to replace what is there, and did not get far."""
         if not replacing:
             self._to.check_absent()
         if self._note:
             self._note.write("begun", self._identity)
+        self._started = True
         for file in self._files:
             file.start()
         if self._note:

@@ -86,7 +86,10 @@ class OutputLock:
     def take(self) -> None:
         """Take it. Raises VegrtError when another process has it."""
         while self._descriptor is None:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise VegrtError(f"{self.out}: cannot be written ({error.strerror}); choose another place") from error
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -101,16 +101,18 @@ class CsvFile(TableFile):
 
     def scan(self) -> Iterator[tuple[str, int]]:
         """Yield path and end; a last line that is torn, maybe within quotes, is not among them."""
-        position = 0
+        position = number = 0
+        ended = False
 
         def lines() -> Iterator[str]:
-            nonlocal position
+            nonlocal position, ended
             with self.part.open("rb") as file:
                 for line in file:
                     if not line.endswith(b"\n"):
-                        return
+                        break
                     position += len(line)
                     yield line.decode("utf-8")
+            ended = True
 
         csv.field_size_limit(1 << 27)
         table = csv.reader(lines(), strict=True)
@@ -121,8 +123,9 @@ class CsvFile(TableFile):
                 if len(cells) != len(self.columns):
                     raise self._strange(number)
                 yield cells[0], position
-        except csv.Error:  # the end comes within quotes: that row is torn
-            return
+        except csv.Error as error:
+            if not ended:  # else the end comes within quotes: that row is torn
+                raise self._strange(number + 1) from error
         except UnicodeDecodeError as error:
             raise VegrtError(f"{self.part}: not UTF-8; begin anew with --overwrite") from error
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from vegrt.dataset import Photo, Split, base_folder, read_split
 from vegrt.errors import DataError
-from vegrt.files import printable
+from vegrt.files import as_utf8
 from vegrt.train.near import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 
 FORMAT = "vegrt-audit"
@@ -127,7 +127,7 @@ def near_test_photos(path: Path, data: Path, classes: Sequence[str]) -> set[str]
     audit.check(test, path)
 
     def name(photo: Photo) -> str:
-        return printable(photo.path.relative_to(base))
+        return as_utf8(photo.path.relative_to(base))
 
     copies = {one: group for group in audit.exact_duplicates for one in group}
     tested, near = {name(photo) for photo in test.photos}, set[str]()

@@ -51,7 +51,7 @@ def test_all_sources_in_one_call_keep_their_order(bundle: Bundle, photos: Path, 
 def test_json_with_everything(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text("text")
     words = [photos / PHOTO, tmp_path / "bad.jpg", "--json", "--top-k", 9, "--scores", "logits", "--batch", "auto"]
-    result = infer(bundle, *words, "--min-probability", 1, "--embeddings", "column", "-o", tmp_path / "o.jsonl")
+    result = infer(bundle, *words, "--min-probability", 1, "--embeddings", "column", "-o", tmp_path / "o.jsonl", "--print")
     answer = json.loads(result.stdout)
     assert set(answer) == {"bundle", "variant", "runtime", "predictions"}
     good, bad = answer["predictions"]
@@ -66,7 +66,7 @@ def test_json_stays_one_object_when_the_disk_is_full(
     bundle: Bundle, photos: Path, tmp_path: Path, file_size_limit: Callable[[int], None]
 ) -> None:
     file_size_limit(1000)
-    result = infer(bundle, photos / "test/Beet", "--json", "--batch", 4, "-o", tmp_path / "o.csv")
+    result = infer(bundle, photos / "test/Beet", "--json", "--batch", 4, "--print", "-o", tmp_path / "o.csv")
     assert result.exit_code == 1
     rows = (tmp_path / "o.csv.part").read_text().splitlines()
     assert 4 <= len(json.loads(result.stdout)["predictions"]) == len(rows) - 1 < 20

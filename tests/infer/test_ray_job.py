@@ -87,6 +87,8 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
         r"add -o NAME\.parquet": Request((mixed,)),
         r"not .*out\.csv": Request((mixed,), to=Destination(tmp_path / "out.csv")),
         "--resume: not with": Request((mixed,), to=Destination(to.out, resume=True)),
+        "--print: not with": Request((mixed,), to=Destination(to.out, printed=True)),
+        "--overwrite: only of a folder here": Request((mixed,), to=Destination(Path("s3://b/x.parquet"), overwrite=True)),
         "--sort-into: not with": Request((mixed,), to=to, extras=Extras(sort_into=tmp_path / "sorted")),
         "--follow: not with": Request((mixed,), to=to, reading=Reading(follow=True)),
         "no such file": Request((mixed / "none",), to=to),
