@@ -126,7 +126,7 @@ class Outputs:
         for file in reversed(self._files):
             file.finish()
         if self._note and not self._to.resume:
-            self._note.remove()
+            self._locks[0].absorb(self._note)
         self._started = False
         self.close()
 
@@ -137,7 +137,7 @@ class Outputs:
         if self._note and self._table and self._started and not self._table.part.exists():
             self._note.remove()  # nothing was written
         self._started = False
-        for lock in self._locks:
+        for lock in reversed(self._locks):  # the table's last: it may hold the note
             lock.release()
 
     def going_on(self) -> str:

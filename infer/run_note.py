@@ -6,20 +6,25 @@ The note, OUT.run.json, holds what must be the same (bundle, variant, options) a
     growing   those in OUT.part
     complete  those in OUT.part if it is there, else those in OUT
 
-It is replaced by renames, before the files change what they hold: at whatever moment a process is killed, what a note says is true.
+It is replaced by renames, before the files change what they hold: at whatever moment a process is killed, what a note says is
+true. Where no note is to stay, it becomes the lock by one rename, and goes with that: until the end somebody can read it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from vegrt.errors import VegrtError
+
+log = logging.getLogger(__name__)
 
 State = Literal["begun", "growing", "complete"]
 _STATES = ("begun", "growing", "complete")
@@ -43,12 +48,14 @@ class RunNote:
 
     def __init__(self, out: Path) -> None:
         self.path = out.with_name(f"{out.name}.run.json")
+        self._last = _lock_of(out)
         self._new = out.with_name(f"{out.name}.run.json.new")  # a killed process may leave it; the next one takes it
 
     def read(self) -> Noted | None:
         """Return what was noted; None where there is no note, or something that is none."""
         try:
-            values = json.loads(self.path.read_text(encoding="utf-8"))
+            file = self.path if self.path.exists() else self._last
+            values = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(values, dict):
@@ -76,6 +83,10 @@ class RunNote:
         self.path.unlink(missing_ok=True)
 
 
+def _lock_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.lock")
+
+
 @dataclass(slots=True)
 class OutputLock:
     """OUT.lock, locked: the system lets it go with the process, however that ends."""
@@ -87,7 +98,7 @@ class OutputLock:
         """Take it. Raises VegrtError when another process has it."""
         while self._descriptor is None:
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                descriptor = os.open(_lock_of(self.out), os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise VegrtError(f"{self.out}: cannot be written ({error.strerror}); choose another place") from error
             try:
@@ -95,26 +106,35 @@ class OutputLock:
             except BlockingIOError as error:
                 os.close(descriptor)
                 raise VegrtError(f"{self.out}: another process writes it; wait for that, or choose another --out") from error
-            except OSError:  # a file system without locks
-                pass
+            except OSError as error:
+                log.debug("%s: no locks here (%s)", self.out, error)
             if self._is_current(descriptor):
                 self._descriptor = descriptor
             else:  # who had it removed it before we locked it
                 os.close(descriptor)
 
+    def absorb(self, note: RunNote) -> None:
+        """Let the note be the lock: the file of its own is gone then."""
+        try:
+            descriptor = os.open(note.path, os.O_RDWR)
+        except FileNotFoundError:  # somebody removed it
+            return
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        note.path.replace(_lock_of(self.out))
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+
     def release(self) -> None:
         """Let it go, if we have it, and remove the file."""
         if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)
+            _lock_of(self.out).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
 
-    @property
-    def _path(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.lock")
-
     def _is_current(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+            return os.path.samestat(os.fstat(descriptor), _lock_of(self.out).stat())
         except FileNotFoundError:
             return False
