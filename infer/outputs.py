@@ -43,7 +43,9 @@ class Destination:
             what = "--resume" if self.resume else f"--embeddings {IN_TABLE}"
             raise VegrtError(f"{what}: needs a file to write to; add -o FILE.csv, .jsonl or .parquet")
         if self.resume and self.overwrite:
-            raise VegrtError("--resume and --overwrite: one goes on with what the other replaces; leave one of them out")
+            raise VegrtError(
+                "--resume and --overwrite: one goes on with what the other replaces; leave one of them out"
+            )
         if self.out is not None:
             check_format(self.out)
             check_writable(self.out)

@@ -178,7 +178,9 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise VegrtError(f"{out}: exists; add --overwrite to replace it")
     if out.is_symlink() or not out.is_dir() or any(path.suffix != ".parquet" for path in out.iterdir()):
-        raise VegrtError(f"{out}: no folder of Parquet files only, so it is not replaced; choose another place, or delete it")
+        raise VegrtError(
+            f"{out}: no folder of Parquet files only, so it is not replaced; choose another place, or delete it"
+        )
 
 
 @contextmanager

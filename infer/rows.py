@@ -95,7 +95,7 @@ def as_line(row: Row, wanted: Wanted) -> str:
     """
     path = printable(row.path)
     if row.error:
-        return f"{path}\terror\t{printable(' '.join(row.error.split()))}"
+        return f"{path}\terror\t{printable(row.error)}"
     ranked = [(printable(label), f"{score:.4f}") for label, score in row.ranked]
     top = [ranked[0][0]] if wanted.min_probability else []
     return "\t".join([path, printable(row.label), ranked[0][1], *top, *(cell for pair in ranked[1:] for cell in pair)])

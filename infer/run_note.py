@@ -105,7 +105,9 @@ class OutputLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 os.close(descriptor)
-                raise VegrtError(f"{self.out}: another process writes it; wait for that, or choose another --out") from error
+                raise VegrtError(
+                    f"{self.out}: another process writes it; wait for that, or choose another --out"
+                ) from error
             except OSError as error:
                 log.debug("%s: no locks here (%s)", self.out, error)
             if self._is_current(descriptor):

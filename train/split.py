@@ -46,7 +46,9 @@ def split_manifest(
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes))
+    writer.writerows(
+        (path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)
+    )
     write_text(out_csv, table.getvalue())
     found = Counter((assigned[name], label) for name, label in classes.items())
     return {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate F
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ def _ending() -> Iterator[None]:
     try:
         yield
     except VegrtError as error:
-        _say(" ".join(str(error).split()))
+        _say(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         _say(f"interrupted; {error}" if str(error) else "interrupted")

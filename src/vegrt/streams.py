@@ -110,7 +110,9 @@ def _as_json_does(error: UnicodeError) -> tuple[str, int]:
 
 
 def _encoding_of(stream: Any) -> str:
-    return getattr(stream, "encoding", None) or "utf-8"
+    """Return a stream's encoding, UTF-8 in place of ASCII: typer writes past a stream that is ASCII."""
+    name = getattr(stream, "encoding", None) or "utf-8"
+    return "utf-8" if codecs.lookup(name).name == "ascii" else name
 
 
 def _descriptor_of(stream: Any) -> int | None:

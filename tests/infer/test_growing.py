@@ -231,7 +231,9 @@ def test_beginning_anew_drops_what_was_there_only_if_that_is_said(tmp_path: Path
     old = begun(out, resume=False)
     old.append(ROWS)
     old.close()
-    with pytest.raises(VegrtError, match=r"x\.csv\.part: holds the rows of a run that did not end; add --overwrite .*--resume"):
+    with pytest.raises(
+        VegrtError, match=r"x\.csv\.part: holds the rows of a run that did not end; add --overwrite .*--resume"
+    ):
         begun(out, resume=False)
     new = begun(out, resume=False, identity={"variant": "fp16"}, overwrite=True)
     new.append(ROWS[:1])

