@@ -22,7 +22,7 @@ from vegrt.infer.rows import Wanted  # noqa: E402
 def files_to_csv(job: Job, opened: Opened) -> None:
     """Classify the photos into the CSV, as `vegrt infer` does once it has loaded the model."""
     bundle, wanted = opened.bundle, Wanted()
-    outputs = open_outputs(Destination(job.out), wanted, len(bundle.manifest.classes), 0)
+    outputs = open_outputs(Destination(job.out, overwrite=True), wanted, len(bundle.manifest.classes), 0)
     outputs.begin({})
     items: Iterator[Item] = (Item(str(path), path) for path in job.photos)
     for rows in predict(bundle, opened.runner, items, wanted, batch=job.batch):
@@ -35,7 +35,7 @@ def by_process(job: Job) -> None:
     """Run the command with the photos' names on its stdin."""
     words = ["infer", "-", "--null", "--model", str(job.bundle), "--variant", job.variant, "--batch", str(job.batch)]
     names = b"".join(bytes(path) + b"\0" for path in job.photos)
-    command = [sys.executable, "-m", "vegrt.cli", "--quiet", *words, "--out", str(job.out)]
+    command = [sys.executable, "-m", "vegrt.cli", "--quiet", *words, "--out", str(job.out), "--overwrite"]
     subprocess.run(command, input=names, stdout=subprocess.DEVNULL, check=True)
 
 

@@ -71,7 +71,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (links := Path(folder, "links")).mkdir()
         link(sorted(given.photos.rglob("*.jpg")), given.soak, links)
-        options = ["--model", str(given.bundle), "--variant", given.variant, "--out", str(Path(folder, "out.csv"))]
+        options = [
+            "--model",
+            str(given.bundle),
+            "--variant",
+            given.variant,
+            "--out",
+            str(Path(folder, "out.csv")),
+            "--print",
+        ]
         start = time.perf_counter()
         command = [sys.executable, "-m", "vegrt.cli", "--quiet", "infer", str(links), *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)

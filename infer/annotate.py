@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vegrt.files import printable
 from vegrt.infer.pipeline import Item
 from vegrt.infer.placing import file_name, place
 from vegrt.infer.rows import Row, Wanted
@@ -40,10 +41,10 @@ def annotate(folder: Path, item: Item, row: Row, wanted: Wanted) -> Path:
 
 
 def caption(row: Row, wanted: Wanted) -> str:
-    """Return what is drawn: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`."""
+    """Return what is drawn, on one line: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`."""
     best, score = row.ranked[0]
     text = f"{best} {score:.1%}".replace("%", " %") if wanted.score == "probability" else f"{best} {score:.2f}"
-    return text if row.label == best else f"{row.label} ({text})"
+    return printable(text if row.label == best else f"{row.label} ({text})")
 
 
 def draw_label(image: Image.Image, text: str) -> None:

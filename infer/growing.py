@@ -1,6 +1,7 @@
 """Files that grow by whole batches under OUT.part and become OUT by one rename at the end.
 
 A process that is killed leaves an OUT.part that can be read, with at most its last row torn; `resume` cuts that off and goes on.
+What else takes a name, such as a part made of a complete file, is whole by then: it is made as OUT.part.new.
 """
 
 from __future__ import annotations
@@ -24,18 +25,32 @@ def part_of(out: Path) -> Path:
 
 def check_writable(out: Path) -> None:
     """Raise VegrtError unless a file can be made at `out`: said before any work, not after it."""
-    part = part_of(out)
+    probe = _new_of(out)
     if out.is_dir():
         raise VegrtError(f"{out}: cannot be written (it is a folder); choose another place")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        new = not part.exists()
-        with part.open("ab"):
+        with probe.open("ab"):
             pass
-        if new:
-            part.unlink()
+        probe.unlink()
+        if part_of(out).exists():
+            with part_of(out).open("r+b"):
+                pass
     except OSError as error:
         raise VegrtError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def check_absent(out: Path, cure: str) -> None:
+    """Raise VegrtError when there is a file at `out`, or rows of a run that has not ended. cure: options that allow it."""
+    part = part_of(out)
+    if part.exists() and part.stat().st_size:
+        raise VegrtError(f"{part}: holds the rows of a run that did not end; {cure}")
+    if os.path.lexists(out):
+        raise VegrtError(f"{out}: exists; {cure}")
+
+
+def _new_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.part.new")
 
 
 class GrowingFile(ABC):
@@ -49,19 +64,24 @@ class GrowingFile(ABC):
     def start(self) -> None:
         """Begin anew, with no rows."""
         with self._failing():
+            _new_of(self.out).unlink(missing_ok=True)
             self._file = self.part.open("wb", buffering=0)
         self._is_new = True
         self._write(self.head())
 
-    def resume(self) -> int:
-        """Open what an earlier run left, complete or not; begin anew if it left nothing. Returns how many whole rows it holds."""
-        if not self.part.exists() and self.out.exists():
-            with self._failing():
-                self.reopen()
+    def resume(self, *, complete: bool = True) -> int:
+        """Open what an earlier run left; begin anew if it left nothing. Returns how many whole rows it holds.
+
+        complete: whether a complete file is of that run too. Its rows are gone on with where there is no part, or an empty one.
+        """
+        if complete and self.out.exists() and not (self.part.exists() and self.part.stat().st_size):
+            with self._failing(), self._making(self.part) as new:
+                self.reopen(new)
         if not self.part.exists():
             self.start()
         else:
             with self._failing():
+                _new_of(self.out).unlink(missing_ok=True)
                 self._file = self.part.open("r+b", buffering=0)
             self.rows = self.count()
         return self.rows
@@ -115,13 +135,25 @@ class GrowingFile(ABC):
         """Do what must follow a batch."""
         return
 
-    def reopen(self) -> None:
-        """Make a part of the complete file. That stays until the part takes its place."""
-        shutil.copyfile(self.out, self.part)
+    def reopen(self, new: Path) -> None:
+        """Write to `new` what the part of the complete file was. That stays until the part takes its place."""
+        shutil.copyfile(self.out, new)
 
     def publish(self) -> None:
         """Make the complete file of the part."""
         self.part.replace(self.out)
+
+    @contextmanager
+    def _making(self, target: Path) -> Iterator[Path]:
+        """Yield where to write; on success that becomes `target` by one rename, on failure it is removed."""
+        new = _new_of(self.out)
+        try:
+            yield new
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            new.replace(target)
+        finally:
+            new.unlink(missing_ok=True)
 
     @property
     def _opened(self) -> IO[bytes]:

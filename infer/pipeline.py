@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import DataError
-from vegrt.files import printable
+from vegrt.files import as_utf8
 from vegrt.infer.ort import available_cores
 from vegrt.preprocess import Contract, load_image, prepare
 
@@ -30,7 +30,7 @@ _LEAVE_S = 2.0  # how long a thread that waits for a network or a pipe is waited
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to look at. name: in printable characters, as rows of the output call it."""
+    """One thing to look at. name: as rows of the output call it, exact but for bytes that are not UTF-8."""
 
     name: str
     content: Content
@@ -66,7 +66,7 @@ class Decoded:
 def batches(paths: Sequence[Path], contract: Contract, batch_size: int) -> Iterator[Batch]:
     """Yield all photos in order, `batch_size` at a time, in arrays that the caller may keep."""
     start = 0
-    items = (Item(printable(path), path) for path in paths)
+    items = (Item(as_utf8(path), path) for path in paths)
     for part in stream(items, contract, batch_size):
         errors = [(start + position, reason) for position, reason in part.errors.items()]
         yield Batch([start + position for position in part.readable], part.images.copy(), errors)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
+from vegrt.files import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.extras import Extras
@@ -74,6 +75,7 @@ class _Tally:
 def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     """Yield the text that `vegrt infer` prints, a batch at a time: a line per image, or the parts of one JSON object.
 
+    Where the rows go to a file and are not to be printed, that is nothing, or one JSON object that sums up.
     Writes what request.to and request.extras name. The bundle, variant and runtime chosen are logged. Raises DataError when not
     one image was readable. A KeyboardInterrupt is raised with how to go on, but ends an endless source in good order.
     """
@@ -95,13 +97,19 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
         with _ending(request):
             batches = _rows(bundle, runner, _missing(items, outputs), request)
             chosen = {"bundle": str(model), "variant": candidate.variant, "runtime": candidate.runtime}
-            yield from _written(batches, outputs, tally, request.wanted, chosen if as_json else None)
+            text = _written(batches, outputs, tally)
+            if request.to.prints:
+                yield from _printed(text, request.wanted, chosen if as_json else None)
+            else:
+                deque(text, maxlen=0)
         outputs.finish()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(outputs.going_on()) from None
     finally:
         outputs.close()
-    _conclude(tally, outputs)
+    if as_json and not request.to.prints:
+        yield json_text({**chosen, **_summary(request.to, tally, outputs)}) + "\n"
+    _conclude(request.to, tally, outputs)
 
 
 def predict(
@@ -153,26 +161,30 @@ def _rows(bundle: Bundle, runner: Runner, items: Iterator[Item | None], request:
         yield rows
 
 
-def _written(
-    batches: Batches, outputs: Outputs, tally: _Tally, wanted: Wanted, chosen: dict[str, Any] | None
-) -> Iterator[str]:
-    """Append each batch to the outputs, then yield it as text: lines, or parts of an object that begins with `chosen`."""
-    end = ""
+def _written(batches: Batches, outputs: Outputs, tally: _Tally) -> Batches:
+    """Append each batch to the outputs, then yield it."""
+    with closing(batches), counting("Inferring") as advance:
+        for rows in batches:
+            outputs.append(rows)
+            tally.add(rows)
+            advance(len(rows))
+            yield rows
+
+
+def _printed(batches: Batches, wanted: Wanted, chosen: dict[str, Any] | None) -> Iterator[str]:
+    """Yield each batch as text: lines, or parts of an object that begins with `chosen`."""
+    between = end = ""
     if chosen is not None:
-        yield json.dumps(chosen, ensure_ascii=False)[:-1] + ', "predictions": ['
+        yield json_text(chosen)[:-1] + ', "predictions": ['
         end = "]}\n"
     try:
-        with closing(batches), counting("Inferring") as advance:
+        with closing(batches):
             for rows in batches:
-                outputs.append(rows)
-                first = not tally.total
-                tally.add(rows)
-                advance(len(rows))
                 if chosen is None:
                     yield "".join(as_line(row, wanted) + "\n" for row in rows)
                 else:
-                    records = (json.dumps(as_record(row, wanted), ensure_ascii=False, allow_nan=False) for row in rows)
-                    yield ("" if first else ", ") + ", ".join(records)
+                    yield between + ", ".join(json_text(as_record(row, wanted)) for row in rows)
+                    between = ", "
     except (VegrtError, KeyboardInterrupt):  # what was printed stays one whole object
         yield end
         raise
@@ -181,7 +193,18 @@ def _written(
 
 def _missing(items: Iterator[Item | None], outputs: Outputs) -> Iterator[Item | None]:
     """Return the items that the outputs do not hold yet."""
-    return (item for item in items if item is None or item.name not in outputs.done)
+    return (item for item in items if item is None or not outputs.holds(item.name))
+
+
+def _summary(to: Destination, tally: _Tally, outputs: Outputs) -> dict[str, Any]:
+    """Return as JSON values what was written. images: answered now. rows: in the file, those of earlier runs too."""
+    return {
+        "out": str(to.out),
+        "embeddings": to.embeddings or None,
+        "images": tally.total,
+        "errors": tally.errors,
+        "rows": outputs.rows,
+    }
 
 
 def _identity(bundle: Bundle, candidate: Candidate, request: Request) -> dict[str, Any]:
@@ -222,7 +245,9 @@ def _ending(request: Request) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _conclude(tally: _Tally, outputs: Outputs) -> None:
+def _conclude(to: Destination, tally: _Tally, outputs: Outputs) -> None:
+    if to.out and tally.total:
+        log.info("%s: %d rows written, %d of them errors; it holds %d", to.out, tally.total, tally.errors, outputs.rows)
     if tally.errors and tally.errors == tally.total and not len(outputs.done):
         raise DataError(tally.first if tally.total == 1 else f"none of {tally.total} images is readable")
     if tally.errors:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
+import shutil
 import sys
 import time
 import warnings
@@ -63,7 +65,7 @@ class Summary:
 def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
     """Infer on the Ray that RAY_ADDRESS names or that is connected already, else on one started here for the job.
 
-    request.to.out: a folder that is made, NAME.parquet, here or at a URL. request.threads: of each worker; 0: its share of the
+    request.to.out: a folder that is made, or replaced where that is allowed, NAME.parquet, here; or at a URL. request.threads: of each worker; 0: its share of the
     cores. workers: 0 is one per GPU, or one per four cores of the cluster.
     Raises VegrtError for what a job cannot do, DataError when not one image was readable.
     """
@@ -82,6 +84,7 @@ def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
         except Exception as error:
             raise _ours(error) from error
     summary = _summarize(out, job, count, time.monotonic() - started)
+    log.info("%s", summary)
     if summary.errors == summary.images:
         raise DataError(f"none of {summary.images} images is readable; the reasons are in {out}")
     return summary
@@ -153,6 +156,7 @@ def _place(request: Request) -> str:
         raise VegrtError(f"--engine ray: writes a folder of Parquet files, not {out or 'nothing'}; add -o NAME.parquet")
     refused = {
         "--resume": request.to.resume,
+        "--print": request.to.printed,
         "--embeddings": bool(request.to.embeddings),
         "--annotate and --sort-into": request.extras.any,
         "--follow": request.reading.follow,
@@ -162,16 +166,31 @@ def _place(request: Request) -> str:
             raise VegrtError(f"{option}: not with --engine ray; leave one of them out")
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/+", str(out))
     if not scheme:
+        _check_replaceable(out, overwrite=request.to.overwrite)
         return str(out)
+    if request.to.overwrite:
+        raise VegrtError(f"--overwrite: only of a folder here, not of {out}; delete that, or choose another place")
     slashes = "///" if scheme[1] == "file" else "//"  # Path made one of them
     return f"{scheme[1]}:{slashes}{str(out)[scheme.end() :]}"
 
 
+def _check_replaceable(out: Path, *, overwrite: bool) -> None:
+    """Raise VegrtError for something at `out` that is not to be replaced, or that is no folder of Parquet files."""
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise VegrtError(f"{out}: exists; add --overwrite to replace it")
+    if out.is_symlink() or not out.is_dir() or any(path.suffix != ".parquet" for path in out.iterdir()):
+        raise VegrtError(
+            f"{out}: no folder of Parquet files only, so it is not replaced; choose another place, or delete it"
+        )
+
+
 @contextmanager
 def _output(out: str) -> Iterator[str]:
-    """Yield where to write: a folder that becomes `out` when all is there; a URL itself, which must hold nothing yet."""
+    """Yield where to write: a folder that takes the place of `out` when all is there; a URL itself, which must hold nothing yet."""
     if not is_url(out):
-        with creating(Path(out)) as folder:
+        with _replacing(Path(out)) as folder:
             yield str(folder.absolute())
         return
     from pyarrow import fs
@@ -184,6 +203,25 @@ def _output(out: str) -> Iterator[str]:
     if there:
         raise VegrtError(f"{out}: holds something already; choose another place, or delete it")
     yield out
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`, which takes its place once it is complete."""
+    if not target.is_dir() or not any(target.iterdir()):
+        with creating(target) as folder:
+            yield folder
+        return
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with creating(beside) as folder:
+        yield folder
+    old = beside.with_name(f"{beside.name}.old")
+    try:
+        target.replace(old)
+        beside.replace(target)
+    except OSError as error:
+        raise VegrtError(f"{target}: cannot be replaced ({error.strerror}); the answers are in {beside}") from error
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _summarize(out: str, job: Job, workers: int, seconds: float) -> Summary:

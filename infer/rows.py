@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import VegrtError
+from vegrt.files import printable
 from vegrt.infer.figures import softmax
 from vegrt.infer.pipeline import Decoded
 
@@ -88,13 +89,16 @@ def rank(
 
 
 def as_line(row: Row, wanted: Wanted) -> str:
-    """Return `path<TAB>class<TAB>score`, more pairs for more classes, or the error in place of them, on one line."""
-    path = _one_line(row.path)
+    """Return `path<TAB>class<TAB>score`, more pairs for more classes, or the error in place of them, on one line.
+
+    For people: control characters in names are escaped, wherever the line goes.
+    """
+    path = printable(row.path)
     if row.error:
-        return f"{path}\terror\t{' '.join(row.error.split())}"
-    ranked = [(_one_line(label), f"{score:.4f}") for label, score in row.ranked]
+        return f"{path}\terror\t{printable(row.error)}"
+    ranked = [(printable(label), f"{score:.4f}") for label, score in row.ranked]
     top = [ranked[0][0]] if wanted.min_probability else []
-    return "\t".join([path, _one_line(row.label), ranked[0][1], *top, *(cell for pair in ranked[1:] for cell in pair)])
+    return "\t".join([path, printable(row.label), ranked[0][1], *top, *(cell for pair in ranked[1:] for cell in pair)])
 
 
 def as_record(row: Row, wanted: Wanted) -> dict[str, Any]:
@@ -127,7 +131,3 @@ def as_cells(row: Row, wanted: Wanted, class_count: int) -> list[Any]:
 def as_numbers(embedding: NDArray[np.float32] | None) -> list[float] | None:
     """Return an embedding for a text file, to seven decimals."""
     return None if embedding is None else np.round(embedding.astype(np.float64), 7).tolist()
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")

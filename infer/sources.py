@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 from vegrt.errors import DataError, VegrtError
-from vegrt.files import printable
+from vegrt.files import as_utf8, printable
 from vegrt.infer.pipeline import Item
 from vegrt.infer.sources_folder import open_folder
 from vegrt.infer.sources_list import read_list, read_stdin
@@ -103,7 +103,7 @@ def _open_one(word: str, reading: Reading) -> Iterator[Item | None]:
         from vegrt.infer.sources_video import open_video
 
         return open_video(path, reading.every)
-    return iter((Item(printable(path), path),))  # whatever its suffix: if it is no image, its own line will say so
+    return iter((Item(as_utf8(path), path),))  # whatever its suffix: if it is no image, its own line will say so
 
 
 def _open_listed(name: str | None, reading: Reading) -> Iterator[Item | None]:
@@ -113,7 +113,7 @@ def _open_listed(name: str | None, reading: Reading) -> Iterator[Item | None]:
     try:
         return _open_one(name, reading)
     except VegrtError as error:
-        return iter((Item(printable(Path(name)), DataError(str(error))),))
+        return iter((Item(as_utf8(Path(name)), DataError(str(error))),))
 
 
 def _open_glob(word: str, reading: Reading) -> Iterator[Item | None]:

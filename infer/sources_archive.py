@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from vegrt.errors import DataError
-from vegrt.files import printable
+from vegrt.files import as_utf8, printable
 from vegrt.infer.pipeline import Content, Item
 from vegrt.infer.sources_folder import is_image
 
@@ -46,7 +46,7 @@ def _guarded(path: Path, read: Callable[[Path], Iterator[Item]]) -> Iterator[Ite
     try:
         yield from read(path)
     except _DAMAGE as error:
-        name = printable(path)
+        name = as_utf8(path)
         yield Item(name, DataError(f"{name}: damaged archive, the rest of it is lost ({error})"))
 
 
@@ -109,4 +109,4 @@ def _is_wanted(name: str) -> bool:
 
 
 def _inside(path: Path, member: str) -> str:
-    return f"{printable(path)}!/{member.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')}"
+    return f"{as_utf8(path)}!/{member.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')}"

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from vegrt.errors import DataError
-from vegrt.files import printable
+from vegrt.files import as_utf8, printable
 from vegrt.infer.pipeline import Item
 from vegrt.preprocess import SUFFIXES
 
@@ -41,12 +41,12 @@ def walk(folder: Path) -> Iterator[Item]:
         if not path:
             open_folders.pop()
         elif not is_folder:
-            yield Item(printable(Path(path)), Path(path))
+            yield Item(as_utf8(Path(path)), Path(path))
         else:
             try:
                 open_folders.append(iter(_entries(path)))
             except OSError as error:
-                name = printable(Path(path))
+                name = as_utf8(Path(path))
                 yield Item(name, DataError(f"{name}: folder cannot be read ({error.strerror})"))
 
 

@@ -28,7 +28,12 @@ def read_list(file: Path, *, null: bool = False) -> Iterator[str]:
 
 
 def read_stdin(*, null: bool = False, stop: Event) -> Iterator[str | None]:
-    """Yield the names on stdin; None whenever none came for a moment. Ends early when `stop` is set."""
+    """Yield the names on stdin; None whenever none came for a moment. Ends early when `stop` is set.
+
+    Raises DataError, at once, where stdin is closed.
+    """
+    if sys.stdin is None:
+        raise DataError("stdin: closed; expected names of images on it, one per line")
     return split_names("stdin", _stdin_blocks(stop), null=null)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vegrt.errors import DataError, require
-from vegrt.files import printable
+from vegrt.files import as_utf8
 from vegrt.infer.pipeline import Item
 from vegrt.preprocess import MAX_PIXELS
 
@@ -21,7 +21,7 @@ def open_video(path: Path, every: int = 1) -> Iterator[Item]:
     Frames are turned as the file says. A damaged file is one item, its error, after the frames before the damage.
     Raises MissingExtraError without PyAV.
     """
-    return _frames(require("av", "video"), printable(path), str(path), every, Event())
+    return _frames(require("av", "video"), as_utf8(path), str(path), every, Event())
 
 
 def open_camera(word: str, number: str, every: int, stop: Event) -> Iterator[Item]:

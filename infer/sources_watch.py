@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
-from vegrt.files import printable
+from vegrt.files import as_utf8, printable
 from vegrt.infer.pipeline import Item
 from vegrt.infer.sources_folder import walk
 
@@ -34,7 +34,7 @@ def watch(folders: Sequence[Path], stop: Event, *, poll_s: float = POLL_S) -> It
         present = _look(folders)
         settled = [path for path, state in present.items() if state == seen.get(path) and state[0]]
         fresh = [path for path in settled if taken.get(path) != present[path]]
-        yield from (Item(printable(Path(path)), Path(path)) for path in fresh)
+        yield from (Item(as_utf8(Path(path)), Path(path)) for path in fresh)
         yield None
         taken = {path: state for path, state in taken.items() if path in present}
         taken |= {path: present[path] for path in fresh}

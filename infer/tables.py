@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from vegrt.cells import path_cell, text_cell
 from vegrt.errors import VegrtError, require
-from vegrt.files import replacing
+from vegrt.files import json_text
 from vegrt.infer.growing import GrowingFile
 from vegrt.infer.rows import Row, Wanted, as_cells, as_numbers, as_record, column_names
 
@@ -55,8 +56,12 @@ class TableFile(GrowingFile):
             self.columns.insert(-1, _EMBEDDING)
 
     def names(self) -> Iterator[str]:
-        """Yield the `path` of the whole rows in the part."""
+        """Yield the `path` of the whole rows in the part, as it is stored."""
         return (name for name, _ in self.scan())
+
+    def stored(self, name: str) -> str:
+        """Return an item's name as the table stores it."""
+        return name
 
     @abstractmethod
     def scan(self) -> Iterator[tuple[str, int]]:
@@ -76,11 +81,11 @@ class TableFile(GrowingFile):
         return end
 
     def _strange(self, number: int) -> VegrtError:
-        return VegrtError(f"{self.part}: row {number} is none of ours; delete the file and begin anew")
+        return VegrtError(f"{self.part}: row {number} is none of ours; begin anew with --overwrite")
 
 
 class CsvFile(TableFile):
-    """Comma-separated, quoted where needed, one line of names first."""
+    """Comma-separated, quoted where needed, one line of names first. No cell is a formula: see `vegrt.cells`."""
 
     def head(self) -> bytes:
         """Return the line of names."""
@@ -88,7 +93,7 @@ class CsvFile(TableFile):
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         """Return lines; an embedding is a JSON list in one cell."""
-        lines = [as_cells(row, self._wanted, self._class_count) for row in rows]
+        lines = [self._cells(row) for row in rows]
         if self._wanted.embedding:
             for row, cells in zip(rows, lines, strict=True):
                 cells.insert(-1, json.dumps(as_numbers(row.embedding)) if row.embedding is not None else "")
@@ -96,36 +101,47 @@ class CsvFile(TableFile):
 
     def scan(self) -> Iterator[tuple[str, int]]:
         """Yield path and end; a last line that is torn, maybe within quotes, is not among them."""
-        position = 0
+        position = number = 0
+        ended = False
 
         def lines() -> Iterator[str]:
-            nonlocal position
+            nonlocal position, ended
             with self.part.open("rb") as file:
                 for line in file:
                     if not line.endswith(b"\n"):
-                        return
+                        break
                     position += len(line)
                     yield line.decode("utf-8")
+            ended = True
 
         csv.field_size_limit(1 << 27)
         table = csv.reader(lines(), strict=True)
         try:
             if (first := next(table, None)) not in (None, self.columns):
-                raise VegrtError(f"{self.part}: its columns are {', '.join(first or ())}; delete it and begin anew")
+                raise VegrtError(f"{self.part}: its columns are {', '.join(first or ())}; begin anew with --overwrite")
             for number, cells in enumerate(table, 1):
                 if len(cells) != len(self.columns):
                     raise self._strange(number)
                 yield cells[0], position
-        except csv.Error:  # the end comes within quotes: that row is torn
-            return
+        except csv.Error as error:
+            if not ended:  # else the end comes within quotes: that row is torn
+                raise self._strange(number + 1) from error
         except UnicodeDecodeError as error:
-            raise VegrtError(f"{self.part}: not UTF-8; delete it and begin anew") from error
+            raise VegrtError(f"{self.part}: not UTF-8; begin anew with --overwrite") from error
+
+    def stored(self, name: str) -> str:
+        """Return an item's name as the table stores it."""
+        return path_cell(name)
+
+    def _cells(self, row: Row) -> list[Any]:
+        path, *others = as_cells(row, self._wanted, self._class_count)
+        return [path_cell(path), *(text_cell(cell) if type(cell) is str else cell for cell in others)]
 
     @staticmethod
     def _lines(cells: Sequence[Sequence[Any]]) -> bytes:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(cells)
-        return text.getvalue().encode()
+        return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 class JsonLinesFile(TableFile):
@@ -137,9 +153,7 @@ class JsonLinesFile(TableFile):
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         """Return lines."""
-        return "".join(
-            json.dumps(self._record(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows
-        ).encode()
+        return "".join(json_text(self._record(row)) + "\n" for row in rows).encode()
 
     def scan(self) -> Iterator[tuple[str, int]]:
         """Yield path and end; a torn last line is not among them."""
@@ -151,8 +165,10 @@ class JsonLinesFile(TableFile):
                 position += len(line)
                 try:
                     name = json.loads(line)["path"]
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, RecursionError) as error:
                     raise self._strange(number) from error
+                if not isinstance(name, str):
+                    raise self._strange(number)
                 yield name, position
 
     def _record(self, row: Row) -> dict[str, Any]:
@@ -169,22 +185,25 @@ class ParquetFile(JsonLinesFile):
 
         schema = _schema(self.columns)
         write = pyarrow.parquet.ParquetWriter
-        with replacing(self.out) as temporary, self.part.open("rb") as file, write(temporary, schema) as writer:
+        with self._making(self.out) as new, self.part.open("rb") as file, write(new, schema) as writer:
             while lines := list(islice(file, _ROW_GROUP)):
                 records = [_unpacked(json.loads(line)) for line in lines]
                 writer.write_table(pyarrow.Table.from_pylist(records, schema=schema))
         self.part.unlink()
 
-    def reopen(self) -> None:
-        """Write the part from the complete file."""
-        from pyarrow import parquet
+    def reopen(self, new: Path) -> None:
+        """Write to `new` what the part of the complete file was."""
+        from pyarrow import ArrowException, parquet
 
-        with parquet.ParquetFile(self.out) as complete, self.part.open("w", encoding="utf-8") as file:
-            for batch in complete.iter_batches(_ROW_GROUP):
-                for record in batch.to_pylist():
-                    if record.get(_EMBEDDING) is not None:
-                        record[_EMBEDDING] = _packed(np.array(record[_EMBEDDING], np.float32))
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        try:
+            with parquet.ParquetFile(self.out) as complete, new.open("w", encoding="utf-8") as file:
+                for batch in complete.iter_batches(_ROW_GROUP):
+                    for record in batch.to_pylist():
+                        if record.get(_EMBEDDING) is not None:
+                            record[_EMBEDDING] = _packed(np.array(record[_EMBEDDING], np.float32))
+                        file.write(json_text(record) + "\n")
+        except ArrowException as error:
+            raise VegrtError(f"{self.out}: no Parquet file ({error}); begin anew with --overwrite") from error
 
     def _record(self, row: Row) -> dict[str, Any]:
         cells = as_cells(row, self._wanted, self._class_count)

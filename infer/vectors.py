@@ -50,9 +50,11 @@ class VectorFile(GrowingFile):
         try:
             shape, _, kind = np.lib.format.read_array_header_1_0(io.BytesIO(head[8:]))
         except ValueError as error:
-            raise VegrtError(f"{self.part}: no array of ours ({error}); delete it and begin anew") from error
+            raise VegrtError(f"{self.part}: no array of ours ({error}); begin anew with --overwrite") from error
         if kind != np.dtype("<f4") or len(shape) != 2 or shape[1] != self._width:
-            raise VegrtError(f"{self.part}: holds {kind} {shape}; expected float32 (N, {self._width})")
+            raise VegrtError(
+                f"{self.part}: holds {kind} {shape}; expected float32 (N, {self._width}); begin anew with --overwrite"
+            )
         return min(int(shape[0]), (self.part.stat().st_size - _HEAD_BYTES) // (4 * self._width))
 
     def end_of(self, rows: int) -> int:

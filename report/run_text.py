@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from vegrt.files import printable
 from vegrt.train.explain import Finding, explain
 from vegrt.train.history import Run
 from vegrt.train.misses import Confusion, confusions, hardest
@@ -113,7 +114,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: rang
     """Return a table of plain text. numbers: the columns that are aligned to the right."""
     table = Table(box=box.SIMPLE_HEAD)
     for index, head in enumerate(heads):
-        table.add_column(Text(head), justify="right" if index in numbers else "left", overflow="fold")
+        table.add_column(Text(printable(head)), justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table

@@ -48,7 +48,7 @@ def test_the_whole_job(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     assert "report: " in shown.stdout
     assert "int8-cpu" in shown.stdout
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-    answered = call("infer", photos / "test/Beet", "--model", path, "-o", tmp_path / "out.csv")
+    answered = call("infer", photos / "test/Beet", "--model", path, "-o", tmp_path / "out.csv", "--print")
     assert len(answered.stdout.splitlines()) == 20
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
     checks = json.loads(call("verify", path, "--json").stdout)["checks"]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vegrt.dataset import Photo, Split, SplitName, base_folder, content_hash, read_splits
 from vegrt.errors import DataError
-from vegrt.files import printable, write_json, write_text
+from vegrt.files import as_utf8, write_json, write_text
 from vegrt.preprocess import decode
 from vegrt.progress import track
 from vegrt.train.audit_file import Audit, Pair
@@ -71,7 +71,7 @@ def _look_at_all(data: Path, splits: Sequence[Split]) -> tuple[list[_Seen], dict
     """Return the readable photos in the order of the splits, and the others' reasons."""
     photos = [(split, photo) for split in splits for photo in split.photos]
     base = base_folder(data)
-    names = [printable(photo.path.relative_to(base)) for _, photo in photos]
+    names = [as_utf8(photo.path.relative_to(base)) for _, photo in photos]
     with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter lock
         looks = pool.map(_look_at, names, *zip(*photos, strict=True))
         results = list(track(looks, "reading photos", len(photos)))

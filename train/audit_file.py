@@ -23,7 +23,7 @@ from typing import Any
 
 from vegrt.dataset import SPLITS, Photo, Split, base_folder, read_split
 from vegrt.errors import DataError, FormatError
-from vegrt.files import printable
+from vegrt.files import as_utf8
 from vegrt.schema import Count, build, read_json
 from vegrt.train.near import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 
@@ -154,7 +154,7 @@ def near_test_photos(path: Path, data: Path, classes: Sequence[str]) -> set[str]
     audit.check(test, path)
 
     def name(photo: Photo) -> str:
-        return printable(photo.path.relative_to(base))
+        return as_utf8(photo.path.relative_to(base))
 
     copies = {one: group for group in audit.exact_duplicates for one in group}
     tested, near = {name(photo) for photo in test.photos}, set[str]()

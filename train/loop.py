@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vegrt.errors import DivergedError
-from vegrt.files import printable
+from vegrt.files import as_utf8
 from vegrt.interrupts import Interrupted, noting_interrupts
 from vegrt.progress import track
 from vegrt.train.checkpoint import Checkpoints
@@ -177,7 +177,7 @@ class Loop:
     def _case(self, judged: Judgement, index: int) -> dict[str, Any]:
         photo = self.validation.photos.photos[index]
         return {
-            "photo": printable(photo.path.absolute()),
+            "photo": as_utf8(photo.path.absolute()),
             "label": self.classes[photo.label],
             "answer": self.classes[int(judged.answers[index])],
             "loss": judged.losses[index].item(),

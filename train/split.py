@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vegrt.cells import path_cell
 from vegrt.dataset import SPLITS, SplitName, base_folder, read_splits
 from vegrt.errors import DataError
-from vegrt.files import printable, write_text
+from vegrt.files import as_utf8, printable, write_text
 from vegrt.listing import COLUMNS, relative_path
 from vegrt.train.audit_file import Audit
 
@@ -35,9 +36,9 @@ def split_manifest(
         for split in splits.values()
         for photo in split.photos
     }
-    if unnameable := [name for name in classes if printable(Path(name)) != name]:
+    if unnameable := [name for name in classes if as_utf8(name) != name]:
         raise DataError(
-            f"{data}: {len(unnameable)} file name(s) that are not UTF-8, such as {printable(Path(unnameable[0]))}"
+            f"{data}: {len(unnameable)} file name(s) that are not UTF-8, such as {printable(unnameable[0])}"
         )
     named = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
     if strange := [name for name in named if name not in classes]:
@@ -48,7 +49,9 @@ def split_manifest(
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((relative_path(base / name, out_csv), classes[name], assigned[name]) for name in sorted(classes))
+    writer.writerows(
+        (path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)
+    )
     write_text(out_csv, table.getvalue())
     found = Counter((assigned[name], label) for name, label in classes.items())
     return {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}

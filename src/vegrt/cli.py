@@ -7,9 +7,10 @@ Exit codes: 0 done, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate F
 from __future__ import annotations
 
 import logging
-import os
+import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -18,7 +19,9 @@ from typer.core import TyperGroup
 
 from vegrt import __version__
 from vegrt.errors import VegrtError
+from vegrt.files import printable
 from vegrt.interrupts import terminate_as_interrupt
+from vegrt.streams import ReaderLeft, settle
 
 _GROUPS = ("data", "runs", "bundle", "deploy")
 _HOMES = {  # command: the module of vegrt.commands that has it
@@ -41,22 +44,47 @@ _HOMES = {  # command: the module of vegrt.commands that has it
 }
 
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer exports no more of them
+
+
 class _Group(TyperGroup):
     """Turns expected failures into one line and an exit code; anything else keeps its traceback."""
 
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        with _ending():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _ending():
             return super().invoke(ctx)
-        except VegrtError as error:
-            typer.echo(f"vegrt: {' '.join(str(error).split())}", err=True)
-            raise SystemExit(1) from error
-        except KeyboardInterrupt as error:
-            note = f"; {error}" if str(error) else ""
-            typer.echo(f"vegrt: interrupted{note}", err=True)
-            raise SystemExit(130) from error
-        except BrokenPipeError as error:  # `vegrt infer ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(141) from error
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        yield
+    except VegrtError as error:
+        _say(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        _say(f"interrupted; {error}" if str(error) else "interrupted")
+        raise SystemExit(130) from error
+    except ReaderLeft as error:  # `vegrt infer ... | head`
+        raise SystemExit(141) from error
+    except _UsageError as error:  # it quotes what was typed, and so a file name that a pattern matched
+        error.message = printable(error.message)
+        raise
+
+
+def _say(text: str) -> None:
+    typer.echo(f"vegrt: {printable(text)}", err=True)
+
+
+class _OneLine(logging.Formatter):
+    """Messages name files, and a file name may hold anything."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
 
 def application(names: Collection[str] = tuple(_HOMES)) -> typer.Typer:
@@ -76,6 +104,7 @@ def application(names: Collection[str] = tuple(_HOMES)) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; where its first word is a command, with that one alone. SIGTERM ends it as Ctrl-C does."""
+    settle()
     terminate_as_interrupt()
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     application((first,) if first in _HOMES else tuple(_HOMES))()
@@ -86,7 +115,9 @@ def _common(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")] = False,
 ) -> None:
     """Image classifiers as ONNX, FP16, INT8 and TensorRT files, with evidence that accuracy survived."""
-    logging.basicConfig(format="vegrt: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("vegrt: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("vegrt").setLevel(logging.WARNING if quiet else logging.INFO)
     if version:
         typer.echo(f"vegrt {__version__}")

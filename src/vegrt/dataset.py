@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vegrt.classes import check_folder_names
 from vegrt.errors import DataError
-from vegrt.files import printable
+from vegrt.files import as_utf8
 from vegrt.listing import SPLIT_NAMES, is_listing, read_listing
 from vegrt.listing import SplitName as SplitName
 from vegrt.preprocess import SUFFIXES
@@ -48,8 +48,8 @@ class Split:
         return {name: found[label] for label, name in enumerate(self.classes)}
 
     def relative(self, photo: Photo) -> str:
-        """Return the photo's path below the root, as `<Class>/<file>` in a folder tree, in printable characters."""
-        return printable(photo.path.relative_to(self.root))
+        """Return the photo's path below the root, as `<Class>/<file>` in a folder tree, in UTF-8."""
+        return as_utf8(photo.path.relative_to(self.root))
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over names and contents of all photos, in hex."""

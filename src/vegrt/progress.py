@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
+from vegrt.files import printable
+
 T = TypeVar("T")
 
 
@@ -23,15 +25,17 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 @contextmanager
 def counting(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Yield a function that adds to the count which a bar on stderr shows. Silent where stderr is no terminal."""
-    if not sys.stderr.isatty() and "FORCE_COLOR" not in os.environ:  # rich takes 70 ms to load: half a photo's answer
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: closed, and nobody settled the streams
+    if not is_terminal and "FORCE_COLOR" not in os.environ:  # rich takes 70 ms to load: half a photo's answer
         yield lambda count: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"  # under torchrun one bar is enough
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(escape(printable(description)), total=total)
         yield lambda count: progress.update(task, advance=count)

@@ -167,8 +167,10 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def begun(out: Path, *, resume: bool, identity: dict[str, object] | None = None, embeddings: str = "") -> Outputs:
-    outputs = open_outputs(Destination(out, embeddings, resume), Wanted(2), 2, 3)
+def begun(
+    out: Path, *, resume: bool, identity: dict[str, object] | None = None, embeddings: str = "", overwrite: bool = False
+) -> Outputs:
+    outputs = open_outputs(Destination(out, embeddings, resume, overwrite), Wanted(2), 2, 3)
     outputs.begin(identity or IDENTITY)
     return outputs
 
@@ -201,7 +203,7 @@ def test_a_run_that_ended_leaves_no_note_and_is_not_gone_on_with(tmp_path: Path)
     whole_run.finish()
     whole_run.close()
     assert left(tmp_path) == {"x.csv"}
-    with pytest.raises(VegrtError, match=r"no x\.csv\.run\.json beside it, so nobody knows"):
+    with pytest.raises(VegrtError, match=r"no x\.csv\.run\.json of ours beside it, so nobody knows"):
         begun(tmp_path / "x.csv", resume=True)
 
 
@@ -224,15 +226,22 @@ def test_rows_that_one_file_lacks_are_cut_from_the_other(tmp_path: Path) -> None
     assert np.load(vectors).shape == (4, 3)
 
 
-def test_beginning_anew_drops_what_was_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    old = begun(tmp_path / "x.csv", resume=False)
+def test_beginning_anew_drops_what_was_there_only_if_that_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    old = begun(out, resume=False)
     old.append(ROWS)
     old.close()
-    new = begun(tmp_path / "x.csv", resume=False, identity={"variant": "fp16"})
-    assert "beginning anew" in caplog.text
+    with pytest.raises(
+        VegrtError, match=r"x\.csv\.part: holds the rows of a run that did not end; add --overwrite .*--resume"
+    ):
+        begun(out, resume=False)
+    new = begun(out, resume=False, identity={"variant": "fp16"}, overwrite=True)
     new.append(ROWS[:1])
     new.finish()
-    assert (tmp_path / "x.csv").read_text().count("\n") == 2
+    assert out.read_text().count("\n") == 2
+    with pytest.raises(VegrtError, match=r"x\.csv: exists; add --overwrite to replace it$"):
+        begun(out, resume=False)
+    assert out.read_text().count("\n") == 2
 
 
 @pytest.mark.parametrize(

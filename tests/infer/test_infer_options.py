@@ -51,7 +51,9 @@ def test_all_sources_in_one_call_keep_their_order(bundle: Bundle, photos: Path, 
 def test_json_with_everything(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text("text")
     words = [photos / PHOTO, tmp_path / "bad.jpg", "--json", "--top-k", 9, "--scores", "logits", "--batch", "auto"]
-    result = infer(bundle, *words, "--min-probability", 1, "--embeddings", "column", "-o", tmp_path / "o.jsonl")
+    result = infer(
+        bundle, *words, "--min-probability", 1, "--embeddings", "column", "-o", tmp_path / "o.jsonl", "--print"
+    )
     answer = json.loads(result.stdout)
     assert set(answer) == {"bundle", "variant", "runtime", "predictions"}
     good, bad = answer["predictions"]
@@ -66,7 +68,7 @@ def test_json_stays_one_object_when_the_disk_is_full(
     bundle: Bundle, photos: Path, tmp_path: Path, file_size_limit: Callable[[int], None]
 ) -> None:
     file_size_limit(1000)
-    result = infer(bundle, photos / "test/Beet", "--json", "--batch", 4, "-o", tmp_path / "o.csv")
+    result = infer(bundle, photos / "test/Beet", "--json", "--batch", 4, "--print", "-o", tmp_path / "o.csv")
     assert result.exit_code == 1
     rows = (tmp_path / "o.csv.part").read_text().splitlines()
     assert 4 <= len(json.loads(result.stdout)["predictions"]) == len(rows) - 1 < 20
@@ -108,6 +110,34 @@ def test_resuming_without_anything_new_and_with(
         assert result.exit_code == 0, result.output
         assert out.read_text().count("\n") == rows + 1
     assert "nothing new" in caplog.text
+
+
+def test_with_a_file_nothing_is_printed_unless_it_is_asked_for(
+    bundle: Bundle, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "bad.jpg").write_text("text")
+    out = tmp_path / "o.csv"
+    words = [photos / "test/Beet", tmp_path / "bad.jpg", "-o", out]
+    silent = infer(bundle, *words)
+    assert (silent.exit_code, silent.stdout) == (0, "")
+    assert f"{out}: 21 rows written, 1 of them errors; it holds 21" in caplog.text
+    before = out.read_bytes()
+    refused = infer(bundle, *words)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"{out}: exists; add --overwrite to replace it" in refused.stderr
+    assert out.read_bytes() == before
+    printed = infer(bundle, *words, "--overwrite", "--print")
+    assert printed.stdout.count("\n") == 21
+    assert out.read_bytes() == before
+    summary = json.loads(infer(bundle, *words, "--overwrite", "--json").stdout)
+    assert summary == {
+        **{"bundle": str(bundle.path), "variant": "fp32", "runtime": "onnxruntime", "out": str(out)},
+        **{"embeddings": None, "images": 21, "errors": 1, "rows": 21},
+    }
+    assert "one goes on with what the other replaces" in infer(bundle, *words, "--overwrite", "--resume").stderr
+    (tmp_path / "e.npy").touch()
+    assert "e.npy: exists" in infer(bundle, photos / PHOTO, "--embeddings", tmp_path / "e.npy").stderr
 
 
 def test_wrong_usage(bundle: Bundle, photos: Path) -> None:

@@ -47,7 +47,7 @@ def test_killed_at_work_the_output_is_whole_and_the_rest_follows(bundle: Bundle,
     paths = sorted((photos / "test").rglob("*.jpg"))
     (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
     out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
-    words = ["-o", out, "--top-k", 2, "--batch", 8, "--embeddings", tmp_path / "e.parquet"]
+    words = ["-o", out, "--top-k", 2, "--batch", 8, "--print", "--embeddings", tmp_path / "e.parquet"]
     process = start(bundle, "-", *words)
     assert process.stdin
     process.stdin.write("".join(f"{path}\n" for path in paths[:20]).encode())
@@ -95,7 +95,7 @@ def test_a_watched_folder_ends_in_good_order(
     number: signal.Signals, bundle: Bundle, photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "inbox").mkdir()
-    process = start(bundle, tmp_path / "inbox", "--follow", "-o", tmp_path / "out.parquet")
+    process = start(bundle, tmp_path / "inbox", "--follow", "--print", "-o", tmp_path / "out.parquet")
     content = (photos / "test/Cress/000.jpg").read_bytes()
     for name in ("one.jpg", "two.jpg"):
         (tmp_path / "inbox" / name).write_bytes(content)

@@ -131,6 +131,7 @@ def test_captions() -> None:
     assert caption(ROW, Wanted()) == "Beet 97.3 %"
     assert caption(Row("x", "unsure", (("Beet", 0.41),)), Wanted(min_probability=0.5)) == "unsure (Beet 41.0 %)"
     assert caption(Row("x", "Beet", (("Beet", 7.125),)), Wanted(scores="logits")) == "Beet 7.12"
+    assert caption(Row("x", "a\n\x1b\u202e", (("a\n\x1b\u202e", 0.5),)), Wanted()) == r"a\n\x1b\u202e 50.0 %"
 
 
 def test_tiny_photos_and_long_names_can_be_drawn_on(tmp_path: Path) -> None:

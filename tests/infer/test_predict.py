@@ -20,7 +20,7 @@ from vegrt.preprocess import load_image
 
 
 def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool = False, **more: object) -> list[str]:
-    request = Request(sources, to=Destination(out), **more)  # type: ignore[arg-type]
+    request = Request(sources, to=Destination(out, printed=True), **more)  # type: ignore[arg-type]
     return "".join(run(bundle.path, request, as_json=as_json)).splitlines()
 
 

@@ -23,7 +23,7 @@ from vegrt.infer.extras import Extras
 from vegrt.infer.outputs import Destination
 from vegrt.infer.pipeline import Item
 from vegrt.infer.predict import Request, run
-from vegrt.infer.ray_job import _ours, _place, run_ray
+from vegrt.infer.ray_job import _ours, _output, _place, run_ray
 from vegrt.infer.ray_worker import _item, names_of
 from vegrt.infer.rows import Wanted
 from vegrt.infer.sources import Reading, open_sources
@@ -42,6 +42,22 @@ def mixed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
     shutil.copy(folder / "00.jpg", folder / os.fsdecode(b"\xff.jpg"))
     return folder
+
+
+def test_only_a_folder_of_parquet_files_is_replaced_and_only_if_that_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    to = Destination(out, overwrite=True)
+    with _output(str(out)) as folder:
+        Path(folder, "1.parquet").write_text("old")
+    refused(r"out\.parquet: exists; add --overwrite", lambda: _place(Request(("x",), to=Destination(out))))
+    assert _place(Request(("x",), to=to)) == str(out)
+    with _output(str(out)) as folder:
+        Path(folder, "2.parquet").write_text("new")
+        assert [path.name for path in out.iterdir()] == ["1.parquet"]
+    assert [path.name for path in out.iterdir()] == ["2.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+    (out / "photo.jpg").touch()
+    refused("no folder of Parquet files only", lambda: _place(Request(("x",), to=to)))
 
 
 BROKEN = DataError("broken: for a reason")
@@ -87,6 +103,10 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
         r"add -o NAME\.parquet": Request((mixed,)),
         r"not .*out\.csv": Request((mixed,), to=Destination(tmp_path / "out.csv")),
         "--resume: not with": Request((mixed,), to=Destination(to.out, resume=True)),
+        "--print: not with": Request((mixed,), to=Destination(to.out, printed=True)),
+        "--overwrite: only of a folder here": Request(
+            (mixed,), to=Destination(Path("s3://b/x.parquet"), overwrite=True)
+        ),
         "--sort-into: not with": Request((mixed,), to=to, extras=Extras(sort_into=tmp_path / "sorted")),
         "--follow: not with": Request((mixed,), to=to, reading=Reading(follow=True)),
         "no such file": Request((mixed / "none",), to=to),

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from vegrt.errors import VegrtError
 from vegrt.infer.pipeline import Decoded, Item
 from vegrt.infer.rows import Row, Wanted, as_cells, as_line, as_record, column_names, rank
+from vegrt.infer.tables import table_file
 
 CLASSES = ("Beet", "Cress", "Kale")
 LOGITS = np.array([[0.0, 2.0, 1.0], [0.1, 0.0, 0.0]], np.float32)
@@ -61,3 +65,28 @@ def test_one_line_whatever_is_in_names() -> None:
     row = Row("a\nb\tc\r.jpg", "x\ny", (("x\ny", 0.5),))
     assert as_line(row, Wanted()) == "a\\nb\\tc\\r.jpg\tx\\ny\t0.5000"
     assert "\n" not in as_line(Row("a\n", error="one\ntwo"), Wanted())
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_every_path_is_still_the_files(tmp_path: Path) -> None:
+    starts = ("=cmd|' /C calc'!A1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1")
+    rows = [Row(f"{start}.jpg", start, ((start, 0.5), ("a=b", -0.5))) for start in starts]
+    rows += [Row("=bad.jpg", error="=bad.jpg: no image"), Row("dir/=1.jpg", "Beet", (("Beet", 1.0), ("Kale", 0.0)))]
+    wanted = Wanted(2, min_probability=0.1)
+    table = table_file(tmp_path / "x.csv", wanted, 2)
+    table.start()
+    table.append(rows)
+    with table.part.open(newline="", encoding="utf-8") as file:
+        cells = list(csv.reader(file))[1:]
+    assert not [cell for line in cells for cell in line if cell[:1] in "=+@\t\r\n\uff1d" and cell]
+    for row, (path, label, *_, error) in zip(rows, cells, strict=True):
+        assert Path(path) == Path(row.path)
+        assert label.removeprefix("'") == row.label
+        assert error.removeprefix("'") == row.error
+    assert list(table.names()) == [table.stored(row.path) for row in rows]  # so that resuming knows them again
+    assert cells[-1][0] == "dir/=1.jpg"
+    exact = table_file(tmp_path / "x.jsonl", wanted, 2)
+    exact.start()
+    exact.append(rows)
+    assert list(exact.names()) == [row.path for row in rows]
+    for file in (table, exact):
+        file.close()

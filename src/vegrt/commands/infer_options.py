@@ -30,7 +30,11 @@ SourceArgument = Annotated[
         help="Images, folders, 'patterns/**/*.jpg', lists (.txt, or - for stdin), .zip and .tar, URLs, videos, camera:0.",
     ),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet; nothing is printed then.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+PrintOption = Annotated[bool, typer.Option("--print", help="With --out: print the rows too.")]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Skip what --out holds already, of an interrupted or an earlier run.")
 ]

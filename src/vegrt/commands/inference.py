@@ -11,6 +11,7 @@ import typer
 from vegrt.commands import infer_options as options
 from vegrt.commands.options import DeviceOption, JsonOption, PublicKeyOption, RuntimeOption, show
 from vegrt.errors import VegrtError
+from vegrt.streams import ReaderLeft
 
 MODELS = Path("models")
 
@@ -25,6 +26,8 @@ def infer(
     batch: options.BatchSizeOption = "16",
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    overwrite: options.OverwriteOption = False,
+    printed: options.PrintOption = False,
     top_k: options.TopKOption = 1,
     scores: options.ScoresOption = options.Scores.probabilities,
     min_probability: options.MinProbabilityOption = 0.0,
@@ -44,7 +47,7 @@ def infer(
 ) -> None:
     """Say what is in each image.
 
-    One line per image: path, class, probability. Without --variant: the fastest that passed the gate.
+    One line per image: path, class, probability; with --out they go there. Without --variant: the fastest that passed the gate.
     """
     from vegrt.infer.extras import Extras
     from vegrt.infer.outputs import IN_TABLE, Destination
@@ -64,7 +67,7 @@ def infer(
         _batch_size(batch),
         Reading(every=every, null=null, follow=follow),
         Wanted(top_k, scores.value, min_probability, embeddings == IN_TABLE),
-        Destination(out, embeddings, resume),
+        Destination(out, embeddings, resume, overwrite, printed),
         Extras(annotate, sort_into),
         public_key,
     )
@@ -72,8 +75,8 @@ def infer(
         from vegrt.infer.ray_job import run_ray
 
         summary = run_ray(model, request, workers=workers)
-        return show(summary.to_dict() if as_json else str(summary), as_json)
-    _print(run(model, request, as_json=as_json))
+        return show(summary.to_dict(), True) if as_json else None
+    _print(run(model, request, as_json=as_json), to_the_end=out is not None)
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -108,15 +111,14 @@ def _rebuild(model: Path, variant: str | None, runtime: str | None, public_key: 
     rebuild_engines(model, (variant,) if variant else None, here)
 
 
-def _print(parts: Iterator[str]) -> None:
-    """Write text to stdout as it comes, a batch at a time. Raises VegrtError when stdout is a file on a full disk."""
+def _print(parts: Iterator[str], *, to_the_end: bool) -> None:
+    """Write text to stdout as it comes, a batch at a time. to_the_end: a reader that leaves ends the printing, not the work."""
     for part in parts:
         try:
             typer.echo(part, nl=False)
-        except BrokenPipeError:  # `| head`: whoever called us knows what to do
-            raise
-        except OSError as error:
-            raise VegrtError(f"stdout: writing failed ({error.strerror}); make room, then repeat it") from error
+        except ReaderLeft:
+            if not to_the_end:
+                raise
 
 
 def _batch_size(text: str) -> int:

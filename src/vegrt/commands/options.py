@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vegrt.files import json_text
+from vegrt.streams import unescaped
 
 
 class Device(str, Enum):
@@ -48,9 +50,10 @@ RuntimeOption = Annotated[
 def show(value: Any, as_json: bool) -> None:
     """Print one JSON object, or a rich table as wide as its content where stdout is no terminal."""
     if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        typer.echo(json_text(value))
         return
-    from rich.console import Console
+    from vegrt.commands.console import SafeConsole
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(value)
+    console = SafeConsole(width=None if sys.stdout.isatty() else 160)
+    with unescaped(sys.stdout):
+        console.print(value)

@@ -1,0 +1,142 @@
+"""What a run notes beside its output, so that only the same goes on with it, and a lock, so that one at a time writes it.
+
+The note, OUT.run.json, holds what must be the same (bundle, variant, options) and which files are the answers of that:
+
+    begun     none yet: what lies there is of somebody else and was to be replaced
+    growing   those in OUT.part
+    complete  those in OUT.part if it is there, else those in OUT
+
+It is replaced by renames, before the files change what they hold: at whatever moment a process is killed, what a note says is
+true. Where no note is to stay, it becomes the lock by one rename, and goes with that: until the end somebody can read it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vegrt.errors import VegrtError
+
+log = logging.getLogger(__name__)
+
+State = Literal["begun", "growing", "complete"]
+_STATES = ("begun", "growing", "complete")
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A note's content. identity: JSON values."""
+
+    state: State
+    identity: Mapping[str, Any]
+
+    def differences(self, identity: Mapping[str, Any]) -> str:
+        """Return in words what is not the same; empty where all is."""
+        keys = [key for key in {**self.identity, **identity} if self.identity.get(key) != identity.get(key)]
+        return "; ".join(f"{key}: {self.identity.get(key)}, now {identity.get(key)}" for key in keys)
+
+
+class RunNote:
+    """The note of one output."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out.with_name(f"{out.name}.run.json")
+        self._last = _lock_of(out)
+        self._new = out.with_name(f"{out.name}.run.json.new")  # a killed process may leave it; the next one takes it
+
+    def read(self) -> Noted | None:
+        """Return what was noted; None where there is no note, or something that is none."""
+        try:
+            file = self.path if self.path.exists() else self._last
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(values, dict):
+            return None
+        state = values.pop("state", "complete")  # notes of version 0.1.0 have none and go with the part, if it is there
+        return Noted(state, values) if state in _STATES else None
+
+    def write(self, state: State, identity: Mapping[str, Any]) -> None:
+        """Replace the note. Raises VegrtError when that fails; the old one is there then."""
+        try:
+            with self._new.open("w", encoding="utf-8") as file:
+                json.dump({**identity, "state": state}, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            self._new.replace(self.path)
+        except OSError as error:
+            self._new.unlink(missing_ok=True)
+            raise VegrtError(
+                f"{self.path}: writing failed ({error.strerror or error}); make room, then repeat it with --resume"
+            ) from error
+
+    def remove(self) -> None:
+        """Remove it, if it is there."""
+        self._new.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def _lock_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.lock")
+
+
+@dataclass(slots=True)
+class OutputLock:
+    """OUT.lock, locked: the system lets it go with the process, however that ends."""
+
+    out: Path
+    _descriptor: int | None = field(default=None, init=False)
+
+    def take(self) -> None:
+        """Take it. Raises VegrtError when another process has it."""
+        while self._descriptor is None:
+            try:
+                descriptor = os.open(_lock_of(self.out), os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise VegrtError(f"{self.out}: cannot be written ({error.strerror}); choose another place") from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise VegrtError(
+                    f"{self.out}: another process writes it; wait for that, or choose another --out"
+                ) from error
+            except OSError as error:
+                log.debug("%s: no locks here (%s)", self.out, error)
+            if self._is_current(descriptor):
+                self._descriptor = descriptor
+            else:  # who had it removed it before we locked it
+                os.close(descriptor)
+
+    def absorb(self, note: RunNote) -> None:
+        """Let the note be the lock: the file of its own is gone then."""
+        try:
+            descriptor = os.open(note.path, os.O_RDWR)
+        except FileNotFoundError:  # somebody removed it
+            return
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        note.path.replace(_lock_of(self.out))
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let it go, if we have it, and remove the file."""
+        if self._descriptor is not None:
+            _lock_of(self.out).unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), _lock_of(self.out).stat())
+        except FileNotFoundError:
+            return False

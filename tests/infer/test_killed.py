@@ -1,0 +1,256 @@
+"""A kill at every moment, without one: the folder is copied before each change that a run makes, and each copy is gone on with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from vegrt.errors import VegrtError
+from vegrt.infer.growing import GrowingFile
+from vegrt.infer.outputs import Destination, Outputs, open_outputs
+from vegrt.infer.rows import Row, Wanted
+from vegrt.infer.run_note import OutputLock
+from vegrt.infer.vectors import VectorFile
+
+MINE = {"variant": "int8"}
+OTHERS = {"variant": "fp16"}
+KINDS = ((".csv", ""), (".jsonl", ".npy"), (".parquet", ".parquet"))
+CHANGES = ("open", "os.rename", "os.remove", "os.truncate")
+
+Folder = dict[str, bytes]
+_changing: list[Callable[[], None]] = []
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _changing and event in CHANGES:
+        _changing[0]()
+
+
+sys.addaudithook(_hook)
+
+
+def row(name: str, number: int) -> Row:
+    return Row(name, "Beet", (("Beet", 0.5),), "", np.full(3, number, np.float32))
+
+
+ROWS = [row(f"={number}.jpg", number) for number in range(4)]
+STALE = [row(f"old-{number}.jpg", -1) for number in range(5)]
+
+
+def contents(folder: Path) -> Folder:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@contextmanager
+def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Folder]]:
+    """Yield a list to which each state of `folder` comes that a run within the block leads through, torn rows included."""
+    found: list[Folder] = []
+
+    def look() -> None:
+        _changing.clear()  # looking changes nothing
+        if (now := contents(folder)) not in found:
+            found.append(now)
+        _changing.append(look)
+
+    write, appended = GrowingFile._write, VectorFile.appended
+
+    def torn_write(self: GrowingFile, content: bytes) -> None:
+        for piece in (content[: len(content) // 2], content[len(content) // 2 :]):
+            write(self, piece)
+            look()
+
+    def late(self: VectorFile) -> None:
+        look()
+        appended(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GrowingFile, "_write", torn_write)
+        patch.setattr(VectorFile, "appended", late)
+        _changing.append(look)
+        try:
+            yield found
+        finally:
+            look()
+            _changing.clear()
+
+
+def run(to: Destination, identity: dict[str, str], rows: list[Row]) -> None:
+    outputs: Outputs = open_outputs(to, Wanted(), 2, 3)
+    try:
+        to.check()
+        outputs.begin(identity)
+        for one in rows:
+            if not outputs.holds(one.path):
+                outputs.append([one])
+        outputs.finish()
+    finally:
+        outputs.close()
+
+
+def destination(folder: Path, kind: tuple[str, str], **how: bool) -> Destination:
+    return Destination(folder / f"x{kind[0]}", str(folder / f"e{kind[1]}") if kind[1] else "", **how)
+
+
+def rows_in(to: Destination) -> tuple[list[str], list[float] | None]:
+    """Return the table's paths, and the first number of each embedding."""
+    assert to.out
+    if to.out.suffix == ".csv":
+        names = [line.split(",")[0].removeprefix("./") for line in to.out.read_text().splitlines()[1:]]
+    elif to.out.suffix == ".jsonl":
+        names = [json.loads(line)["path"] for line in to.out.read_text().splitlines()]
+    else:
+        names = pyarrow.parquet.read_table(to.out)["path"].to_pylist()
+    if (file := to.embeddings_file) is None:
+        return names, None
+    if file.suffix == ".npy":
+        return names, np.load(file)[:, 0].tolist()
+    table = pyarrow.parquet.read_table(file)
+    assert table["path"].to_pylist() == names
+    return names, [numbers[0] for numbers in table["embedding"].to_pylist()]
+
+
+def expected(rows: list[Row], to: Destination) -> tuple[list[str], list[float] | None]:
+    numbers = [float(one.embedding[0]) for one in rows if one.embedding is not None]
+    return [one.path for one in rows], numbers if to.embeddings else None
+
+
+def restored(state: Folder, folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in state.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_run_killed_anywhere_is_gone_on_with(
+    kind: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work := tmp_path / "work").mkdir()
+    with moments(work, monkeypatch) as states:
+        run(destination(work, kind), MINE, ROWS)
+    assert len(states) > 15
+    for number, state in enumerate(states[:-1]):  # the last one is complete, and without its note of unknown make
+        to = destination(restored(state, tmp_path / str(number)), kind, resume=True)
+        run(to, MINE, ROWS)
+        assert rows_in(to) == expected(ROWS, to), state
+        extra = {f"e{kind[1]}"} if kind[1] else set()
+        assert set(contents(tmp_path / str(number))) == {f"x{kind[0]}", f"x{kind[0]}.run.json"} | extra, state
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
+    kind: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sources of the second run are others: what it loses of the first one's rows nobody makes again."""
+    (work := tmp_path / "work").mkdir()
+    run(destination(work, kind, resume=True), MINE, ROWS[:2])
+    with moments(work, monkeypatch) as states:
+        run(destination(work, kind, resume=True), MINE, ROWS[2:])
+    assert len(states) > 10
+    for number, state in enumerate(states):
+        to = destination(restored(state, tmp_path / str(number)), kind, resume=True)
+        run(to, MINE, ROWS[2:])
+        assert rows_in(to) == expected(ROWS, to), state
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("noted", [False, True])
+def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
+    kind: tuple[str, str], noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work := tmp_path / "work").mkdir()
+    run(destination(work, kind, resume=noted), OTHERS, STALE)
+    with moments(work, monkeypatch) as states:
+        run(destination(work, kind, overwrite=True), MINE, ROWS)
+    gone_on = 0
+    for number, state in enumerate(states):
+        folder = restored(state, tmp_path / str(number))
+        to = destination(folder, kind, resume=True)
+        try:
+            run(to, MINE, ROWS)
+            gone_on += 1
+        except VegrtError as error:  # before it has noted that it may, and after all is done
+            assert any(
+                words in str(error) for words in ("begun by something else", "nobody knows", "of ours beside it")
+            )
+            answers = [name for name in state if name in (f"x{kind[0]}", f"e{kind[1]}")]
+            assert all(contents(folder)[name] == state[name] for name in answers)
+            assert rows_in(to) in (expected(STALE, to), expected(ROWS, to))
+            continue
+        assert rows_in(to) == expected(ROWS, to), state
+    assert gone_on > len(states) / 2
+
+
+def test_what_version_0_1_0_left_is_gone_on_with(tmp_path: Path) -> None:
+    to = destination(tmp_path, (".jsonl", ""), resume=True)
+    (tmp_path / "x.jsonl.part").touch()  # killed before its first row: no note, nothing to lose
+    run(to, MINE, ROWS)
+    assert rows_in(to) == expected(ROWS, to)
+    (tmp_path / "x.jsonl.run.json").write_text(json.dumps(MINE))
+    (tmp_path / "x.jsonl.part").touch()  # and the complete file is not forgotten for it
+    run(to, MINE, STALE)
+    assert rows_in(to) == expected(ROWS + STALE, to)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "[" * 100_000, '{"state": 7}', '{"state": []}', "\xff"])
+def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
+    to = destination(tmp_path, (".csv", ""), resume=True)
+    (tmp_path / "x.csv.run.json").write_text(text, encoding="latin-1")
+    (tmp_path / "x.csv").write_text("path,label,probability,error\n")
+    with pytest.raises(VegrtError, match=r"no x\.csv\.run\.json of ours beside it"):
+        run(to, MINE, ROWS)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_file_of_somebody_else_is_one_line(suffix: str, tmp_path: Path) -> None:
+    to = destination(tmp_path, (suffix, ""), resume=True)
+    for content in (
+        b'path,label,probability,error\n"a"b,c\nd,e,1,\n',
+        b'{"path": 7}\n',
+        b"\xff\xfe\n",
+        b"[" * 99_999 + b"\n",
+    ):
+        (tmp_path / f"x{suffix}").write_bytes(content)
+        (tmp_path / f"x{suffix}.run.json").write_text(json.dumps({**MINE, "state": "complete"}))
+        with pytest.raises(VegrtError, match="--overwrite"):
+            run(to, MINE, ROWS)
+        assert (tmp_path / f"x{suffix}").read_bytes() == content
+        (tmp_path / f"x{suffix}.part").unlink(missing_ok=True)
+
+
+def test_one_process_at_a_time_writes_an_output(tmp_path: Path) -> None:
+    first, second = OutputLock(tmp_path / "x.csv"), OutputLock(tmp_path / "x.csv")
+    first.take()
+    with pytest.raises(VegrtError, match=r"x\.csv: another process writes it"):
+        second.take()
+    first.release()
+    second.take()
+    second.release()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "x.csv.lock").touch()  # a killed process leaves it, and the system its lock to nobody
+    first.take()
+    first.release()
+
+
+def test_a_second_run_changes_nothing_of_the_first(tmp_path: Path) -> None:
+    to = destination(tmp_path, (".csv", ".npy"))
+    outputs = open_outputs(to, Wanted(), 2, 3)
+    outputs.begin(MINE)
+    outputs.append(ROWS[:2])
+    before = contents(tmp_path)
+    for how in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(VegrtError, match="another process writes it"):
+            run(destination(tmp_path, (".csv", ".npy"), **how), MINE, ROWS)
+        assert contents(tmp_path) == before
+    outputs.append(ROWS[2:])
+    outputs.finish()
+    assert rows_in(to) == expected(ROWS, to)
+    assert not set(contents(tmp_path)) - {"x.csv", "e.npy"}
