@@ -94,7 +94,7 @@ def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int)
 def read_uncropped(path: Path, contract: Contract) -> Pixels:
     """Return a training photo: whole, shorter side at most MARGIN times the input size, never enlarged."""
     limit = round(contract.size * MARGIN)
-    image = decode(path, shorter_side=limit)
+    image = decode(path, shorter_side=limit, icc=contract.icc)
     if (scale := limit / min(image.size)) < 1:
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         image = image.resize(size, Image.Resampling.BILINEAR)
