@@ -102,7 +102,7 @@ def test_draft_decoding_keeps_what_the_model_sees() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "identify"), (b"a text file", "identify"), (jpeg(gradient(64, 64))[:400], "damaged")],
+    [(b"", "not a photo"), (b"a text file", "not a photo but text"), (jpeg(gradient(64, 64))[:400], "damaged")],
 )
 def test_what_is_no_whole_image_is_one_data_error(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"

@@ -164,7 +164,7 @@ def _limits(image: Image.Image, said: Stated, subject: str) -> tuple[float, floa
 
 def _check_top(highest: int, what: str, subject: str) -> None:
     if 0 < highest < 1 << 12:
-        raise DataError(f"{subject}: {what} with no value above {highest} of 65535: black, or 12 bits or less; {_CURE}")
+        raise DataError(f"{subject}: {what} with no value above {highest} of 65535, as of 12 bits or less; {_CURE}")
     if 0 < highest < 1 << 14:
         log.warning(
             "%s: %s with no value above %d of 65535; if white is less than that, %s", subject, what, highest, _CURE
@@ -175,11 +175,12 @@ def _extremes(image: Image.Image, said: Stated) -> tuple[float, float, int]:
     """Return the lowest and the highest sample, and of integers which bits any of them has."""
     low, high, used = math.inf, -math.inf, 0
     for _, strip in _strips(image, said):
-        low, high = np.fmin(low, strip.min()), np.fmax(high, strip.max())
-        if not np.isfinite(strip.min() + strip.max()):
-            return math.nan, math.nan, 0
+        lowest, highest = float(strip.min()), float(strip.max())  # either is nan when any sample is
+        if math.isnan(lowest):
+            return lowest, lowest, 0
+        low, high = min(low, lowest), max(high, highest)
         used |= int(np.bitwise_or.reduce(strip, axis=None)) if strip.dtype.kind == "u" else 0
-    return float(low), float(high), used
+    return low, high, used
 
 
 def _strips(image: Image.Image, said: Stated) -> Iterator[tuple[int, NDArray[Any]]]:

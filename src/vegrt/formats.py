@@ -149,9 +149,7 @@ def _kind(head: bytes) -> str:
 
 def _refusal(subject: str, kind: str, head: bytes) -> DataError:
     if kind in FORMATS:
-        return DataError(
-            f"{subject}: damaged image (it begins as {kind}; the rest of its header is damaged, or of a kind that Pillow does not read)"
-        )
+        return DataError(f"{subject}: damaged image (it begins as {kind} and goes on in no way that Pillow reads)")
     if not kind and head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         kind = "text"
     found = f"not a photo but {kind}" if kind else "not a photo, or none of a known kind"

@@ -87,12 +87,12 @@ def decode(
     """Return an upright RGB image of 8 bits; of an animation the first frame. Nothing else in the file comes with it.
 
     EXIF orientation is applied, once; alpha is dropped; colour profiles are treated as `icc` says (see Contract), deeper samples
-    as vegrt.depth says. With `shorter_side` (pixels) a large JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still
-    covers twice that side: several times faster. At most 12 bytes of memory are taken for each pixel.
+    as vegrt.depth says. With `shorter_side` (pixels) a large JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that
+    still covers twice that side: several times faster. At most 12 bytes of memory are taken for each pixel.
     name: what messages call it; by default the path. Raises TooManyPixelsError above max_pixels, seen in the header, and
     DataError for whatever is not a whole, readable image of the formats in vegrt.formats.
     """
-    subject = name or ("image" if isinstance(source, bytes) else str(source))
+    subject = name or _subject(source)
     with readable(subject):
         _check_source(subject, source)
         with open_image(source, subject) as image:
@@ -125,12 +125,7 @@ def prepare(image: Image.Image, contract: Contract, *, max_pixels: int = MAX_PIX
 
     Raises TooManyPixelsError when the resized image would have more than max_pixels.
     """
-    width, height = image.size
-    scale = contract.resize / min(width, height)
-    if scale != 1:
-        new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
-        subject = f"image of {width}x{height}, resized"  # a 1x60000 line would become gigabytes
-        _check_pixels(subject, new_size, max_pixels)
+    if (new_size := resized(image.size, contract, max_pixels)) != image.size:
         image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
     left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
     if image.size != (contract.size, contract.size):
@@ -138,12 +133,31 @@ def prepare(image: Image.Image, contract: Contract, *, max_pixels: int = MAX_PIX
     return np.asarray(image, dtype=np.uint8)
 
 
+def resized(size: tuple[int, int], contract: Contract, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return width and height of an image, in pixels, after the resize and before the crop.
+
+    Raises TooManyPixelsError for more than max_pixels: a line of 1x60000 would become gigabytes.
+    """
+    width, height = size
+    scale = contract.resize / min(width, height)
+    if scale == 1:
+        return size
+    new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
+    _check_pixels(f"image of {width}x{height}, resized", new_size, max_pixels)
+    return new_size
+
+
 def load_image(
     source: Path | bytes, contract: Contract, name: str = "", *, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
     """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises as `decode` does."""
-    image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels, icc=contract.icc)
-    return prepare(image, contract, max_pixels=max_pixels)
+    with readable(name or _subject(source)):
+        image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels, icc=contract.icc)
+        return prepare(image, contract, max_pixels=max_pixels)
+
+
+def _subject(source: Path | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
 
 
 def _check_source(subject: str, source: Path | bytes) -> None:

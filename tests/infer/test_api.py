@@ -241,4 +241,7 @@ def test_the_documented_example_runs(bundle: Bundle, photos: Path, tmp_path: Pat
     assert top == str([f"{score.label} {score.probability:.2f}" for score in want.top])
     assert rows[0] == f"photos/000.jpg {want.label} {want.probability:.3f}".rstrip("0")
     assert len(rows) == 21
-    assert rows[20] == "unreadable: photos/broken.jpg: not an image that Pillow can identify"
+    assert (
+        rows[20]
+        == "unreadable: photos/broken.jpg: not a photo but text; expected JPEG, PNG, WEBP, GIF, BMP, PPM, TIFF, AVIF, HEIF"
+    )

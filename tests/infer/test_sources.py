@@ -40,7 +40,7 @@ def names(*words: str | Path, **how: object) -> list[str]:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty files, and the folder that they are in as the current one."""
-    for name in ("b.jpg", "a/2.PNG", "a/1.jpg", "a/notes.md", "a/deep/x.gif", "a.webp", "c/.hidden.jpg"):
+    for name in ("b.jpg", "a/2.PNG", "a/1.jpg", "a/notes.md", "a/deep/x.gif", "a.webp", "c/.hidden.jpg", "c/3.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_is_searched_in_the_order_of_paths(tree: Path) -> None:
-    expected = [str(tree / name) for name in ("a/1.jpg", "a/2.PNG", "a/deep/x.gif", "a.webp", "b.jpg", "c/.hidden.jpg")]
+    expected = [str(tree / name) for name in ("a/1.jpg", "a/2.PNG", "a/deep/x.gif", "a.webp", "b.jpg", "c/3.jpg")]
     assert names(tree) == expected
     assert [Path(name) for name in expected] == sorted(map(Path, expected))
     (tree / "a/loop").symlink_to(tree)
