@@ -15,6 +15,7 @@ from vegrt.errors import VegrtError
 from vegrt.infer.pipeline import Item
 
 _LONGEST_NAME = 255  # bytes, on nearly every file system
+_LONGEST_SUFFIX = 16  # what is longer is no suffix but a name with a dot in it
 
 
 def file_name(item: Item) -> str:
@@ -63,12 +64,13 @@ def place(folder: Path, name: str, source: str, write: Callable[[Path], object])
 
 def _names(folder: Path, name: str, source: str) -> Iterator[Path]:
     path = PurePosixPath(name)
+    stem, suffix = (path.stem, path.suffix) if len(path.suffix) <= _LONGEST_SUFFIX else (name, "")
     digest = blake2b(source.encode(errors="surrogateescape"), digest_size=4).hexdigest()
     if len(os.fsencode(name)) <= _LONGEST_NAME:
         yield folder / name
     for number in count(1):
-        added = f"-{digest}{f'-{number}' if number > 1 else ''}{path.suffix}"
-        yield folder / f"{_cut(path.stem, _LONGEST_NAME - len(os.fsencode(added)))}{added}"
+        added = f"-{digest}{f'-{number}' if number > 1 else ''}{suffix}"
+        yield folder / f"{_cut(stem, _LONGEST_NAME - len(os.fsencode(added)))}{added}"
 
 
 def _cut(stem: str, longest: int) -> str:

@@ -83,7 +83,7 @@ def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None
     if empty := [label for label in expected if not found[label]]:
         seen = f" (left out of the split: {left_out})" if str(left_out) else ""
         raise DataError(
-            f"{root / empty[0]}: no photos in it{seen}; every class needs some, {', '.join(sorted(SUFFIXES))}"
+            f"{root / empty[0]}: no photos in it{seen}; every class needs some: {', '.join(sorted(SUFFIXES))}"
         )
     if str(left_out):
         _say(f"{printable(root)}: left out: {left_out}")

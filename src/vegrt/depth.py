@@ -62,7 +62,8 @@ def stated(image: Image.Image) -> Stated:
     if image.format == "TIFF":
         return _of_tiff(getattr(image, "tag_v2", {}))
     if image.format == "PNG":
-        rawmode = image.tile[0][3] if getattr(image, "tile", None) else ""
+        tile = getattr(image, "tile", None)
+        rawmode = tile[0][3] if tile else ""
         deep = is_deep(image) or (isinstance(rawmode, str) and ";16" in rawmode)
         return Stated(16, significant=_sbit(image)) if deep else Stated()
     if image.format == "PPM" and image.mode == "I":

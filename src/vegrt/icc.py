@@ -63,6 +63,11 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
     """Return what converts pixels of that mode to sRGB; None where nothing is to be done, or can be."""
     from PIL import ImageCms
 
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if mode == "L":
+        flags |= (
+            ImageCms.Flags.NOOPTIMIZE
+        )  # its table for grey is too coarse: 7 of 255 wrong in the dark of a linear one
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -70,7 +75,7 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags,
         )
         return None if _changes_nothing(transform, mode) else transform
     except Exception as error:  # damaged, of a printer or a link, or a Pillow without LittleCMS
