@@ -5,6 +5,7 @@ Engines are built there, by the trtexec of JetPack: a plan fits one GPU and one 
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -14,11 +15,7 @@ from vegrt.export.engine import Profile
 from vegrt.files import creating, write_json
 
 VARIANTS = ("int8", "fp16")
-# What classify.py imports, as it is: Python 3.10, numpy and Pillow are enough for it.
-_CHECKED = ("schema", "classes", "manifest_schema")
-_SHARED = ("__init__", "errors", "files", *_CHECKED, "preprocess", "heif", "bundle", "infer/__init__")
-_INFER = ("runner", "machine", "gpu", "ort", "fingerprint", "cuda", "lanes", "tensorrt")
-_MODULES = (*_SHARED, *(f"infer/{name}" for name in _INFER))
+_PROGRAM = "export/jetson_classify.py"
 
 REQUIREMENTS = """\
 # JetPack 6: Ubuntu 22.04, Python 3.10, CUDA 12, TensorRT 10.3. TensorRT comes with JetPack: never pip install it.
@@ -86,8 +83,8 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
     golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
     files |= {name: bundle.place(name) for name in golden}
     package = Path(vegrt.__file__).parent
-    files |= {f"vegrt/{name}.py": package / f"{name}.py" for name in _MODULES}
-    files["classify.py"] = package / "export/jetson_classify.py"
+    files |= {f"vegrt/{file}": package / file for file in _imported(package, package / _PROGRAM)}
+    files["classify.py"] = package / _PROGRAM
     with creating(out) as folder:
         for name, file in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +95,28 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
         (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
         (folder / "README.md").write_text(_readme(bundle, max_batch), encoding="utf-8")
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def _imported(package: Path, program: Path) -> list[str]:
+    """Return the files of vegrt that a program imports when it starts, and those that they import: as they are, for Python 3.10."""
+    found: set[str] = set()
+    open_files = [program]
+    while open_files:
+        for module in _imports(open_files.pop()):
+            parts = module.split(".")[1:]
+            file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
+            name = file.relative_to(package).as_posix()
+            if file.is_file() and name not in found:
+                found |= {name, "__init__.py", *("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts)))}
+                open_files.append(file)
+    return sorted(found)
+
+
+def _imports(file: Path) -> list[str]:
+    """Return the modules of vegrt that a file imports at its top level; a name that may be a module counts as one."""
+    lines = [line for line in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(line, ast.ImportFrom)]
+    ours = [line for line in lines if (line.module or "").split(".")[0] == "vegrt"]
+    return [name for line in ours for name in (str(line.module), *(f"{line.module}.{one.name}" for one in line.names))]
 
 
 def _readme(bundle: Bundle, max_batch: int) -> str:

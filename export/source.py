@@ -76,18 +76,18 @@ def read_classes(file: Path) -> tuple[str, ...]:
 def read_contract(file: Path) -> Contract:
     """Return the contract of a TOML file with all its keys. Raises VegrtError for unknown, missing or odd ones.
 
-    There are no defaults: pixels that are normalised otherwise than in training cost accuracy in silence.
+    There are no defaults but that of `icc`: pixels that are normalised otherwise than in training cost accuracy in silence.
     """
     given, known = read_toml(file, "contract"), [field.name for field in fields(Contract)]
     if unknown := sorted(given.keys() - set(known)):
         raise VegrtError(f"{file}: unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
-    if missing := [name for name in known if name not in given]:
+    if missing := [name for name in known if name not in given and name != "icc"]:
         raise VegrtError(
             f"{file}: {', '.join(missing)} missing; expected {', '.join(known)}, as the network was trained"
         )
     for name, value in given.items():
         _check_value(file, name, value)
-    return Contract(given["size"], given["resize"], tuple(given["mean"]), tuple(given["std"]))
+    return Contract(given["size"], given["resize"], tuple(given["mean"]), tuple(given["std"]), given.get("icc", "srgb"))
 
 
 def _adopted(foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> ir.Model:
@@ -108,6 +108,8 @@ def _adopted(foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> 
 def _check_value(file: Path, name: str, value: Any) -> None:
     if name in ("size", "resize"):
         fits, expected = type(value) is int and 0 < value <= MAX_SIDE, f"pixels, up to {MAX_SIDE}, such as 224"
+    elif name == "icc":
+        fits, expected = value in ("srgb", "ignore"), "what becomes of colour profiles, 'srgb' (the default) or 'ignore'"
     else:
         fits = isinstance(value, list) and len(value) == 3 and all(_is_number(one) for one in value)
         expected = "three numbers, of RGB pixels in [0, 1], such as [0.485, 0.456, 0.406]"

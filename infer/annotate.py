@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import io
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,7 +14,16 @@ from vegrt.infer.placing import file_name, place
 from vegrt.infer.rows import Row, Wanted
 from vegrt.preprocess import decode
 
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".png": "PNG",
+}
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # that libjpeg and libwebp write, in pixels
 _QUALITY = 95  # of JPEG and WebP; the other formats lose nothing and ignore it
 _BAND = (0, 0, 0)
 _TEXT = (255, 255, 255)
@@ -23,7 +32,8 @@ _TEXT = (255, 255, 255)
 def annotate(folder: Path, item: Item, row: Row, wanted: Wanted) -> Path:
     """Write a copy of the whole photo, upright, with label and score on it; return where it is.
 
-    It has the photo's name, and .png added to that for formats that we do not write. Raises DataError, OSError.
+    It has the photo's name, and .png added to that for formats that we do not write, or that hold no photo of this size.
+    Raises DataError, OSError, and whatever an encoder does.
     """
     content = item.content
     if isinstance(content, np.ndarray):
@@ -33,11 +43,15 @@ def annotate(folder: Path, item: Item, row: Row, wanted: Wanted) -> Path:
     else:
         raise AssertionError("what is annotated was read before")
     name = file_name(item)
-    known = _FORMATS.get(PurePosixPath(name).suffix.lower())
+    known = _FORMATS.get(PurePosixPath(name).suffix.lower(), "")
+    if max(image.size) > _LONGEST_SIDE.get(known, max(image.size)):
+        known = ""
     draw_label(image, caption(row, wanted))
-    target = name if known or name.lower().endswith(".png") else f"{name}.png"
-    write = partial(image.save, format=known or "PNG", quality=_QUALITY)
-    return place(folder, target, item.name, write)
+    encoded = io.BytesIO()  # not into the file: there an encoder hides which error was the system's
+    image.save(encoded, known or "PNG", quality=_QUALITY)
+    return place(
+        folder, name if known else f"{name}.png", item.name, lambda file: file.write_bytes(encoded.getbuffer())
+    )
 
 
 def caption(row: Row, wanted: Wanted) -> str:

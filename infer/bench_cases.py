@@ -89,7 +89,7 @@ class Rig:
         decode_s = prepare_s = 0.0
         for row in range(batch):
             start = time.perf_counter()
-            image = decode(photos[(turn * batch + row) % len(photos)], shorter_side=contract.resize)
+            image = decode(photos[(turn * batch + row) % len(photos)], shorter_side=contract.resize, icc=contract.icc)
             decoded = time.perf_counter()
             self._batch[row] = prepare(image, contract)
             prepare_s += time.perf_counter() - decoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from vegrt.infer.placing import check_folder
 from vegrt.infer.rows import Row, Wanted
 
 log = logging.getLogger(__name__)
+
+# The system's errors that come of one photo or its name. None: not the system's but an encoder's, which calls its own OSError.
+_OF_THE_PHOTO = frozenset({None, errno.ENOENT, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 
 Pairs = list[tuple[Item, Row]]
 
@@ -67,10 +71,22 @@ def _annotate(folder: Path, pairs: Pairs, wanted: Wanted) -> None:
 
 
 def _tried(folder: Path, item: Item, make: Callable[[], Path]) -> None:
+    """Make one copy. What is wrong with this photo, its name or an encoder costs a warning; what is with the folder, the run."""
     try:
         make()
-    except (DataError, FileNotFoundError) as error:
-        log.warning("%s: could not be copied (%s)", item.name, " ".join(str(error).split()))
-    except OSError as error:
-        where = printable(folder)
-        raise VegrtError(f"{where}: writing failed ({error.strerror or error}); make room, then repeat it") from error
+    except VegrtError as error:
+        if not isinstance(error, DataError):
+            raise
+        _warn(item, error)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_PHOTO:
+            where = printable(folder)
+            raise VegrtError(
+                f"{where}: writing failed ({error.strerror or error}); make room, then repeat it"
+            ) from error
+        _warn(item, error)
+
+
+def _warn(item: Item, error: Exception) -> None:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    log.warning("%s: could not be copied (%s)", item.name, " ".join(reason.split()) or type(error).__name__)

@@ -17,6 +17,7 @@ from vegrt.errors import FormatError, ModelError
 from vegrt.schema import build, parse_json
 
 _METADATA_PROPS = 14  # of ModelProto; in each entry 1 is the key and 2 the value (onnx.proto)
+_UNSAID = {"icc": "ignore"}  # what a contract means that does not say it
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -63,7 +64,8 @@ def _differences(bundle: Bundle, name: str, metadata: dict[str, str]) -> Iterato
         return
     if classes is not None and tuple(classes) != bundle.manifest.classes:
         yield _class_difference(name, list(bundle.manifest.classes), classes)
-    if contract is not None and contract != (said := bundle.manifest.contract.to_dict()):
+    said, contract = _UNSAID | bundle.manifest.contract.to_dict(), contract and _UNSAID | contract
+    if contract is not None and contract != said:
         yield _contract_difference(name, said, contract)
 
 

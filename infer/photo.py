@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import DataError
+from vegrt.formats import readable
 from vegrt.preprocess import Contract, load_image, prepare, upright_rgb
 
 Photo: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
@@ -24,7 +24,7 @@ def to_pixels(photo: Photo, contract: Contract) -> NDArray[np.uint8]:
     if isinstance(photo, str | Path | bytes):
         return load_image(Path(photo) if isinstance(photo, str) else photo, contract)
     if isinstance(photo, Image.Image):
-        return prepare(_whole(photo), contract)
+        return prepare(_whole(photo, contract), contract)
     if isinstance(photo, np.ndarray):
         return prepare(Image.fromarray(_photo_array(photo)), contract)
     raise DataError(f"image: {type(photo).__name__}; expected a path, bytes, a PIL image or a uint8 (H, W, 3) array")
@@ -43,12 +43,10 @@ def _photo_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array)
 
 
-def _whole(image: Image.Image) -> Image.Image:
+def _whole(image: Image.Image, contract: Contract) -> Image.Image:
     """Return a PIL image upright and RGB; it may still be half read from its file, so that this can fail as decoding does."""
-    try:
-        return upright_rgb(image)
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error) as error:
-        raise DataError(f"image: damaged PIL image ({error})") from error
+    with readable("image"):
+        return upright_rgb(image, contract.icc)
 
 
 def _described(array: NDArray[Any]) -> str:

@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit
 from vegrt.errors import VegrtError
 from vegrt.infer.pipeline import Item
 
+_LONGEST_NAME = 255  # bytes, on nearly every file system
+_LONGEST_SUFFIX = 16  # what is longer is no suffix but a name with a dot in it
+
 
 def file_name(item: Item) -> str:
     """Return an item's own name, without folders, archive or host."""
@@ -34,11 +37,11 @@ def check_folder(folder: Path) -> None:
         raise VegrtError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
 
 
-def place(folder: Path, name: str, source: str, write: Callable[[Path], None]) -> Path:
+def place(folder: Path, name: str, source: str, write: Callable[[Path], object]) -> Path:
     """Have `write` make a file, give it a name in `folder`, and return that.
 
-    name: what it shall be called. Where another file has that name, a hash of `source` is added before the suffix; where the same
-    content lies there already, nothing changes. Raises OSError.
+    name: what it shall be called. Where another file has that name, or it is too long for a file, a hash of `source` is added
+    before the suffix; where the same content lies there already, nothing changes. Raises OSError, and whatever `write` does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{secrets.token_hex(8)}"
@@ -61,11 +64,20 @@ def place(folder: Path, name: str, source: str, write: Callable[[Path], None]) -
 
 def _names(folder: Path, name: str, source: str) -> Iterator[Path]:
     path = PurePosixPath(name)
-    stem = f"{path.stem}-{blake2b(source.encode(errors='surrogateescape'), digest_size=4).hexdigest()}"
-    yield folder / name
-    yield folder / f"{stem}{path.suffix}"
-    for number in count(2):
-        yield folder / f"{stem}-{number}{path.suffix}"
+    stem, suffix = (path.stem, path.suffix) if len(path.suffix) <= _LONGEST_SUFFIX else (name, "")
+    digest = blake2b(source.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    if len(os.fsencode(name)) <= _LONGEST_NAME:
+        yield folder / name
+    for number in count(1):
+        added = f"-{digest}{f'-{number}' if number > 1 else ''}{suffix}"
+        yield folder / f"{_cut(stem, _LONGEST_NAME - len(os.fsencode(added)))}{added}"
+
+
+def _cut(stem: str, longest: int) -> str:
+    """Return the beginning of a name that takes at most so many bytes."""
+    while len(os.fsencode(stem)) > longest and stem:
+        stem = stem[:-1]
+    return stem
 
 
 def _same(one: Path, other: Path) -> bool:

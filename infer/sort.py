@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from functools import partial
@@ -47,4 +48,6 @@ def _write(item: Item, target: Path) -> None:
     elif isinstance(content, bytes):
         target.write_bytes(content)
     elif isinstance(content, np.ndarray):
-        Image.fromarray(content).save(target, "PNG")
+        encoded = io.BytesIO()  # not into the file: there an encoder hides which error was the system's
+        Image.fromarray(content).save(encoded, "PNG")
+        target.write_bytes(encoded.getbuffer())

@@ -19,7 +19,7 @@ from typing import IO, cast
 from vegrt.errors import DataError
 from vegrt.files import as_utf8, printable
 from vegrt.infer.pipeline import Content, Item
-from vegrt.infer.sources_folder import is_image
+from vegrt.walk import is_photo_path
 
 MAX_BYTES = 1 << 27  # of one encoded image
 _LINK = 0o12  # of the Unix file types, in a zip's external attributes
@@ -53,7 +53,7 @@ def _guarded(path: Path, read: Callable[[Path], Iterator[Item]]) -> Iterator[Ite
 def _zip_items(path: Path) -> Iterator[Item]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if not entry.is_dir() and _is_wanted(entry.filename):
+            if not entry.is_dir() and is_photo_path(entry.filename):
                 name = _inside(path, entry.filename)
                 yield Item(name, _zip_content(archive, entry, name))
 
@@ -76,7 +76,7 @@ def _tar_items(path: Path) -> Iterator[Item]:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every header
             name = _inside(path, entry.name)
-            if not _is_wanted(entry.name) or entry.isdir():
+            if not is_photo_path(entry.name) or entry.isdir():
                 continue
             content = archive.extractfile(entry) if entry.isreg() else None
             yield Item(name, _bounded(content, name) if content else DataError(f"{name}: no plain file; refused"))
@@ -100,12 +100,6 @@ class _Limited:
         if not 0 <= size <= MAX_BYTES + 1:
             raise EOFError(f"a part of {size:,} bytes was asked for")
         return self._file.read(size)
-
-
-def _is_wanted(name: str) -> bool:
-    return is_image(name) and not name.startswith(
-        "__MACOSX/"
-    )  # there a Mac keeps its own notes, under the images' names
 
 
 def _inside(path: Path, member: str) -> str:

@@ -2,61 +2,47 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 from vegrt.errors import DataError
-from vegrt.files import as_utf8, printable
+from vegrt.files import printable
 from vegrt.infer.pipeline import Item
 from vegrt.preprocess import SUFFIXES
+from vegrt.walk import LeftOut, walk
 
-# What is looked for. More than in a data set: whoever names a folder of photos wants an answer, or a reason, for all of them.
-IMAGES = SUFFIXES | {".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+log = logging.getLogger(__name__)
 
 
 def open_folder(folder: Path) -> Iterator[Item]:
-    """Return the images below a folder, sorted by path; links to folders are not followed. Raises DataError if none is there.
+    """Return the images below a folder, as `vegrt.walk` finds them. Raises DataError if none is there.
 
-    A folder in it that cannot be read is one item, its error.
+    A folder in it that cannot be read is one item, its error. What was passed over is counted and logged at the end.
     """
-    items = walk(folder)
+    left_out = LeftOut()
+    items = images(folder, left_out)
     first = next(items, None)
     if first is None:
-        raise DataError(f"{printable(folder)}: no images in it; expected {', '.join(sorted(IMAGES))} files")
-    return chain((first,), items)
+        seen = f" (left out: {left_out})" if str(left_out) else ""
+        raise DataError(f"{printable(folder)}: no images in it{seen}; expected {', '.join(sorted(SUFFIXES))} files")
+    return chain((first,), items, _said(folder, left_out))
 
 
-def is_image(name: str) -> bool:
-    """Return whether a file name is an image's."""
-    return os.path.splitext(name)[1].lower() in IMAGES  # noqa: PTH122 (called for every member and file: five times faster)
+def images(folder: Path, left_out: LeftOut) -> Iterator[Item]:
+    """Yield the images below a folder as `open_folder` does, and nothing when there are none.
+
+    Whoever names a folder wants an answer, or a reason, for all that is named like a photo in it: links that lead nowhere too.
+    """
+    for found in walk(folder, left_out):
+        name = found.name
+        closed = found.kind == "closed"
+        yield Item(name, DataError(f"{name}: folder cannot be read ({found.reason})") if closed else Path(found.path))
 
 
-def walk(folder: Path) -> Iterator[Item]:
-    """Yield the images below a folder as `open_folder` does, and nothing when there are none."""
-    open_folders = [iter([(os.fspath(folder), True)])]
-    while open_folders:
-        path, is_folder = next(open_folders[-1], ("", False))
-        if not path:
-            open_folders.pop()
-        elif not is_folder:
-            yield Item(as_utf8(Path(path)), Path(path))
-        else:
-            try:
-                open_folders.append(iter(_entries(path)))
-            except OSError as error:
-                name = as_utf8(Path(path))
-                yield Item(name, DataError(f"{name}: folder cannot be read ({error.strerror})"))
-
-
-def _entries(folder: str) -> list[tuple[str, bool]]:
-    """Return the paths of images and folders directly in a folder, sorted, and which are folders."""
-    with os.scandir(folder) as entries:
-        found = []
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                found.append((entry.path, True))
-            elif is_image(entry.name) and not (entry.is_symlink() and os.path.isdir(entry.path)):  # noqa: PTH112
-                found.append((entry.path, False))
-    return sorted(found)
+def _said(folder: Path, left_out: LeftOut) -> Iterator[Item]:
+    """Say what was left out, once the items before this have been taken; yield nothing."""
+    if str(left_out):
+        log.info("%s: left out: %s", printable(folder), left_out)
+    yield from ()

@@ -18,7 +18,7 @@ from vegrt import __version__
 from vegrt.errors import DataError, require
 from vegrt.infer.pipeline import Item
 from vegrt.infer.sources_archive import MAX_BYTES
-from vegrt.infer.sources_folder import is_image
+from vegrt.walk import is_photo_path
 
 _HTTP = ("http://", "https://")
 _TIMEOUT_S = 30.0
@@ -51,7 +51,7 @@ def _listed(system: Any, path: str) -> Iterator[Item]:
     if "*" in path:
         found = system.glob(path)
     elif system.isdir(path):
-        found = [name for name in system.find(path) if is_image(name)]
+        found = [name for name in system.find(path) if is_photo_path(name.removeprefix(path))]
     else:
         system.info(path)  # raises when there is no such thing
         found = [path]

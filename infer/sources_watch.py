@@ -11,7 +11,8 @@ from threading import Event
 
 from vegrt.files import as_utf8, printable
 from vegrt.infer.pipeline import Item
-from vegrt.infer.sources_folder import walk
+from vegrt.infer.sources_folder import images
+from vegrt.walk import LeftOut
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def watch(folders: Sequence[Path], stop: Event, *, poll_s: float = POLL_S) -> It
 def _look(folders: Sequence[Path]) -> dict[str, State]:
     found = {}
     for folder in folders:
-        for item in walk(folder):
+        for item in images(folder, LeftOut()):
             if isinstance(item.content, Path):
                 try:
                     status = item.content.stat()

@@ -14,6 +14,7 @@ from PIL import Image
 from vegrt.dataset import Photo, Split, SplitName, base_folder, content_hash, read_splits
 from vegrt.errors import DataError
 from vegrt.files import as_utf8, write_json, write_text
+from vegrt.formats import image_size
 from vegrt.preprocess import decode
 from vegrt.progress import track
 from vegrt.train.audit_file import Audit, Pair
@@ -83,10 +84,9 @@ def _look_at(name: str, split: Split, photo: Photo) -> _Seen | str:
     try:
         image = decode(photo.path, shorter_side=SIDE)
         sha256 = content_hash(photo.path)
+        size_px = image_size(photo.path)  # decode may have scaled it
     except DataError as error:
         return str(error)
-    with Image.open(photo.path) as file:
-        size_px = file.size  # decode may have scaled it
     thumbnail = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
     return _Seen(name, split.name, split.relative(photo), sha256, size_px, thumbnail)
 

@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 from vegrt.dataset import Photo, Split, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.interrupts import leave_interrupts
-from vegrt.preprocess import Contract, decode, prepare
+from vegrt.preprocess import Contract, decode, prepare, resized
 from vegrt.progress import track
 from vegrt.train.recipe import Augment
 
@@ -93,9 +93,13 @@ def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int)
 
 
 def read_uncropped(path: Path, contract: Contract) -> Pixels:
-    """Return a training photo: whole, shorter side at most MARGIN times the input size, never enlarged."""
+    """Return a training photo: whole, shorter side at most MARGIN times the input size, never enlarged.
+
+    Raises DataError for what is no readable photo, or one that the contract cannot take.
+    """
     limit = round(contract.size * MARGIN)
-    image = decode(path, shorter_side=limit)
+    image = decode(path, shorter_side=limit, icc=contract.icc)
+    resized(image.size, contract)  # what cannot be judged shall not be trained on
     if (scale := limit / min(image.size)) < 1:
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         image = image.resize(size, Image.Resampling.BILINEAR)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,33 @@ Fractions = tuple[float, float, float]  # of train, validation, test
 DEFAULT_FRACTIONS: Fractions = (0.7, 0.15, 0.15)
 
 
+@dataclass(frozen=True, slots=True)
+class NewSplit:
+    """A split that was written.
+
+    counts: photos by split and class. tested: photos of the old test split. moved: those of them that the new one trains or
+    validates on, by split.
+    """
+
+    counts: dict[SplitName, dict[str, int]]
+    tested: int
+    moved: dict[SplitName, int]
+
+    def warning(self) -> str:
+        """Return what the move of test photos means, in one line; nothing when none moved."""
+        if not (total := sum(self.moved.values())):
+            return ""
+        where = ", ".join(f"{count:,} to {name}" for name, count in self.moved.items() if count)
+        return (
+            f"{total:,} of the {self.tested:,} test photos of the given split moved ({where}): "
+            "accuracy on the new test split is not comparable with what was published on the old one"
+        )
+
+
 def split_manifest(
     data: Path, audit: Audit, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
-) -> dict[SplitName, dict[str, int]]:
-    """Write path,class,split of every readable photo as `vegrt.listing` describes; return the counts by split and class.
+) -> NewSplit:
+    """Write path,class,split of every readable photo as `vegrt.listing` describes; return what was made.
 
     Raises DataError when `audit` is not of this data, or where a class has too few scenes for three splits.
     """
@@ -54,7 +78,10 @@ def split_manifest(
     )
     write_text(out_csv, table.getvalue())
     found = Counter((assigned[name], label) for name, label in classes.items())
-    return {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}
+    counts = {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}
+    tested = [photo.path.relative_to(base).as_posix() for photo in splits["test"].photos]
+    now = Counter(assigned[name] for name in tested if name in assigned)
+    return NewSplit(counts, now.total(), {"train": now["train"], "validation": now["validation"]})
 
 
 def assign_splits(

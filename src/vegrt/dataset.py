@@ -1,4 +1,7 @@
-"""Labelled photos: DATA/{train,validation,test}/<Class>/*.jpg|png|webp, `val` accepted for validation, or a CSV file."""
+"""Labelled photos: DATA/{train,validation,test}/<Class>/*.jpg|png|webp|..., `val` accepted for validation, or a CSV file.
+
+What counts as a photo in a folder, `vegrt.walk` says; in a CSV file every path that is listed does.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from vegrt.classes import check_folder_names
@@ -15,11 +19,12 @@ from vegrt.files import as_utf8
 from vegrt.listing import SPLIT_NAMES, is_listing, read_listing
 from vegrt.listing import SplitName as SplitName
 from vegrt.preprocess import SUFFIXES
+from vegrt.walk import LeftOut, is_hidden, is_photo_name, suffix_of, walk
 
 log = logging.getLogger(__name__)
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-TREE = "DATA/{train,validation,test}/<Class>/*.jpg|png|webp"
+TREE = "DATA/{train,validation,test}/<Class>/*.jpg|png|webp|..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,12 @@ class Split:
 def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None) -> Split:
     """Return one split of a data folder, or of a CSV file as `vegrt.listing` describes it.
 
-    classes: what must be there, in label order; by default what is there, sorted.
+    classes: what must be there, in label order; by default what is there, sorted. What was left out of a folder is logged, once.
     Raises DataError, with the expected tree, for a missing or empty folder, fewer than two classes, an empty class, or
     classes that differ from those given.
     """
-    root, found = _listed(data, name) if is_listing(data) else _folders(data, name)
+    left_out = LeftOut()
+    root, found = _listed(data, name) if is_listing(data) else _folders(data, name, left_out)
     expected = list(classes) if classes is not None else sorted(found)
     subject = f"{data}, {name}" if is_listing(data) else str(root)
     check_folder_names(sorted(found), subject)
@@ -77,7 +83,12 @@ def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None
     if surplus := sorted(set(found) - set(expected)):
         raise DataError(f"{subject}: unknown class {', '.join(surplus)}; expected only {', '.join(expected)}")
     if empty := [label for label in expected if not found[label]]:
-        raise DataError(f"{root / empty[0]}: no *.jpg, *.png or *.webp in it; every class needs photos in every split")
+        seen = f" (left out of the split: {left_out})" if str(left_out) else ""
+        raise DataError(
+            f"{root / empty[0]}: no photos in it{seen}; every class needs some: {', '.join(sorted(SUFFIXES))}"
+        )
+    if str(left_out):
+        _say(f"{printable(root)}: left out: {left_out}")
     photos = tuple(Photo(path, label) for label, key in enumerate(expected) for path in found[key])
     return Split(name, root, tuple(expected), photos)
 
@@ -113,9 +124,16 @@ def content_hash(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return everything below `folder` that is named like an image and is no folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+def image_files(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """Return the photos below a folder, sorted. left_out: counts what is none."""
+    missed = LeftOut() if left_out is None else left_out
+    photos: list[Path] = []
+    for found in walk(folder, missed):
+        if found.kind == "photo":
+            photos.append(Path(found.path))
+        else:
+            missed.kinds[found.kind] += 1
+    return sorted(photos)
 
 
 def warn_unreadable(errors: Sequence[str], total: int) -> None:
@@ -141,10 +159,25 @@ def _split_root(data: Path, name: SplitName) -> Path:
     raise DataError(f"{data}: no {name}/ folder (found: {found}); expected {TREE}")
 
 
-def _folders(data: Path, name: SplitName) -> tuple[Path, dict[str, list[Path]]]:
+def _folders(data: Path, name: SplitName, left_out: LeftOut) -> tuple[Path, dict[str, list[Path]]]:
     root = _split_root(data, name)
-    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return root, {folder.name: image_files(folder) for folder in folders}
+    folders: list[Path] = []
+    for entry in root.iterdir():
+        if is_hidden(entry.name):
+            left_out.hidden += 1
+        elif entry.is_dir():
+            folders.append(entry)
+        elif is_photo_name(entry.name):
+            left_out.kinds["photo"] += 1
+        else:
+            left_out.others[suffix_of(entry.name)] += 1
+    return root, {folder.name: image_files(folder, left_out) for folder in folders}
+
+
+@cache
+def _say(line: str) -> None:
+    """Log a line once: a command reads the same split several times."""
+    log.info("%s", line)
 
 
 def _listed(file: Path, name: SplitName) -> tuple[Path, dict[str, list[Path]]]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
-_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})  # ISO/IEC 23008-12
+_HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})  # ISO/IEC 23008-12
+_AVIF = frozenset({b"avif", b"avis"})
 
 
-def is_heif(source: Path | bytes) -> bool:
-    """Return whether a file, or its bytes, begins like a HEIC photo."""
-    if isinstance(source, bytes):
-        head = source[:12]
-    else:
-        with source.open("rb") as file:
-            head = file.read(12)
-    return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
+def heif_or_avif(head: bytes) -> str:
+    """Return which of the two the first bytes of a file name as a brand, major or compatible; nothing for a video.
+
+    `mif1` alone may be either: the brands behind it tell.
+    """
+    end = min(len(head), int.from_bytes(head[:4], "big"))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
+    return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else ""
 
 
 @cache

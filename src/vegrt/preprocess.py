@@ -6,35 +6,31 @@ the uint8 pixels (cast, transpose, normalise) is inside the graph, so no runtime
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError, WebPImagePlugin
+from PIL import ExifTags, Image
 
-from vegrt.errors import BundleError, DataError, FormatError
-from vegrt.heif import is_heif, load_plugin
+from vegrt.depth import check_colours, is_deep, stated, to_grey8
+from vegrt.errors import BundleError, DataError, FormatError, TooManyPixelsError
+from vegrt.formats import FORMATS as FORMATS
+from vegrt.formats import MAX_PIXELS as MAX_PIXELS
+from vegrt.formats import SUFFIXES as SUFFIXES
+from vegrt.formats import open_image, readable
+from vegrt.icc import lab_to_srgb, to_srgb
 from vegrt.schema import build
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_SIDE = 8192  # of what a network takes, in pixels
-MAX_PIXELS = 178_956_970  # what Pillow refuses as a decompression bomb: half a GiB of RGB
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+Icc = Literal["srgb", "ignore"]
 _FLIPS = Image.Transpose
 _TURNS = {2: _FLIPS.FLIP_LEFT_RIGHT, 3: _FLIPS.ROTATE_180, 4: _FLIPS.FLIP_TOP_BOTTOM, 5: _FLIPS.TRANSPOSE}
 _TURNS |= {6: _FLIPS.ROTATE_270, 7: _FLIPS.TRANSVERSE, 8: _FLIPS.ROTATE_90}  # EXIF 2.3, tag 0x0112
-_COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
-_rare = Lock()
-Image.preinit()  # all of _COMMON is loaded here, so that decoding from several threads at once is safe
-assert WebPImagePlugin.WebPImageFile.format in _COMMON
 warnings.filterwarnings("ignore", module=r"PIL\.")  # corrupt EXIF is no reason to warn; bombs are refused below
 
 
@@ -45,12 +41,15 @@ class Contract:
     size: height and width of the square centre crop, in pixels.
     resize: what the shorter side is resized to before the crop, in pixels (bilinear, antialiased).
     mean, std: per RGB channel, of pixels scaled to [0, 1]; applied inside the graph.
+    icc: what becomes of an embedded colour profile. `srgb`: colours are converted to sRGB (see vegrt.icc). `ignore`: the numbers
+    are taken as they are, as bundles do that were made before the contract said anything of it.
     """
 
     size: int = 224
     resize: int = 224
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    icc: Icc = "srgb"
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize <= MAX_SIDE:
@@ -61,10 +60,13 @@ class Contract:
             len(self.mean) == len(self.std) == 3 and min(self.std) > 1e-6 and all(abs(one) < 1e6 for one in numbers)
         ):
             raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
+        if self.icc not in ("srgb", "ignore"):
+            raise BundleError(f"contract: icc {self.icc!r}; expected srgb or ignore")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contract as JSON values."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "layout": "NHWC", "color": "RGB"}
+        """Return the contract as JSON values. Without `icc` where profiles are ignored, as it was always written."""
+        value = asdict(self) | {"mean": list(self.mean), "std": list(self.std), "layout": "NHWC", "color": "RGB"}
+        return {key: one for key, one in value.items() if (key, one) != ("icc", "ignore")}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Contract:
@@ -88,51 +90,59 @@ class _Stored:
     std: tuple[float, float, float]
     layout: str
     color: str
+    icc: Icc = "ignore"  # contracts from before it was in them
 
 
-def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Image.Image:
-    """Return an upright RGB image; of an animation the first frame.
+def decode(
+    source: Path | bytes,
+    *,
+    shorter_side: int = 0,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    icc: Icc = "srgb",
+) -> Image.Image:
+    """Return an upright RGB image of 8 bits; of an animation the first frame. Nothing else in the file comes with it.
 
-    EXIF orientation is applied, alpha is dropped, 16-bit is scaled to 8. With `shorter_side` (pixels) a large JPEG is
-    decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still covers twice that side: several times faster.
-    name: what messages call it; by default the path. Raises DataError for whatever is not a whole, readable image below
-    MAX_PIXELS.
+    EXIF orientation is applied, once; alpha is dropped; colour profiles are treated as `icc` says (see Contract), deeper samples
+    as vegrt.depth says. With `shorter_side` (pixels) a large JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that
+    still covers twice that side: several times faster. At most 12 bytes of memory are taken for each pixel.
+    name: what messages call it; by default the path. Raises TooManyPixelsError above max_pixels, seen in the header, and
+    DataError for whatever is not a whole, readable image of the formats in vegrt.formats.
     """
-    subject = name or ("image" if isinstance(source, bytes) else str(source))
-    try:
+    subject = name or _subject(source)
+    with readable(subject):
         _check_source(subject, source)
-        with _open(subject, source) as image:
-            _check_pixels(subject, image.size)
+        with open_image(source, subject) as image:
+            _check_pixels(subject, image.size, max_pixels)
             if shorter_side:
                 image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-            return upright_rgb(image)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{subject}: not an image that Pillow can identify") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb") from error
-    except MemoryError as error:
-        raise DataError(f"{subject}: not enough memory to decode it") from error
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise DataError(f"{subject}: cannot be read ({error.strerror})") from error
-        raise DataError(
-            f"{subject}: damaged image ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
+            return upright_rgb(image, icc, subject)
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return a Pillow image as the camera was held and as RGB: a copy. Raises whatever Pillow does for a damaged file."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
-    return _to_rgb(_upright(image, orientation))
+def upright_rgb(image: Image.Image, icc: Icc = "srgb", subject: str = "image") -> Image.Image:
+    """Return a Pillow image as `decode` does: a copy. Raises DataError, and whatever Pillow does for a damaged file."""
+    said = stated(image)
+    image.load()
+    turn = _TURNS.get(
+        _orientation(image)
+    )  # asked now: Pillow's TIFF reader has turned the pixels, and forgotten the tag
+    check_colours(image, said, subject)
+    profile = image.info.get("icc_profile") if icc == "srgb" else None
+    rgb = _to_rgb(to_grey8(image, said, subject) if is_deep(image) else image, profile)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    elif rgb is image:
+        rgb = image.copy()
+    rgb.info.clear()  # a copy written to a file shall not carry the profile, or the orientation, a second time
+    return rgb
 
 
-def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size."""
-    width, height = image.size
-    scale = contract.resize / min(width, height)
-    if scale != 1:
-        new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
-        _check_pixels(f"image of {width}x{height}, resized", new_size)  # a 1x60000 line would become gigabytes
+def prepare(image: Image.Image, contract: Contract, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size.
+
+    Raises TooManyPixelsError when the resized image would have more than max_pixels.
+    """
+    if (new_size := resized(image.size, contract, max_pixels)) != image.size:
         image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
     left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
     if image.size != (contract.size, contract.size):
@@ -140,50 +150,63 @@ def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def load_image(source: Path | bytes, contract: Contract, name: str = "") -> NDArray[np.uint8]:
-    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises DataError, that calls it `name`, if unreadable."""
-    return prepare(decode(source, shorter_side=contract.resize, name=name), contract)
+def resized(size: tuple[int, int], contract: Contract, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return width and height of an image, in pixels, after the resize and before the crop.
+
+    Raises TooManyPixelsError for more than max_pixels: a line of 1x60000 would become gigabytes.
+    """
+    width, height = size
+    scale = contract.resize / min(width, height)
+    if scale == 1:
+        return size
+    new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
+    _check_pixels(f"image of {width}x{height}, resized", new_size, max_pixels)
+    return new_size
+
+
+def load_image(
+    source: Path | bytes, contract: Contract, name: str = "", *, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises as `decode` does."""
+    with readable(name or _subject(source)):
+        image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels, icc=contract.icc)
+        return prepare(image, contract, max_pixels=max_pixels)
+
+
+def _subject(source: Path | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
 
 
 def _check_source(subject: str, source: Path | bytes) -> None:
     if isinstance(source, Path) and not source.is_file():  # a named pipe, opened, would wait for ever
         raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
-        raise DataError(f"{subject}: empty, 0 bytes; not an image that Pillow can identify")
+        raise DataError(f"{subject}: empty, 0 bytes; not a photo")
 
 
-def _open(subject: str, source: Path | bytes) -> Image.Image:
-    opened = partial(Image.open, io.BytesIO(source) if isinstance(source, bytes) else source)
+def _check_pixels(subject: str, size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise TooManyPixelsError(f"{subject}: {size[0]}x{size[1]} pixels; at most {max_pixels:,} are decoded")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation. What is odd or damaged in there is no reason to lose the photo: it counts as upright."""
     try:
-        return opened(formats=_COMMON)
-    except UnidentifiedImageError:
-        with _rare:  # left to Pillow, two threads may load the forty others at once (decision 0013)
-            Image.init()
-    try:
-        return opened()
-    except UnidentifiedImageError:
-        if not is_heif(source):
-            raise
-        if not load_plugin():
-            raise DataError(f"{subject}: a HEIC photo; to read it: pip install pillow-heif") from None
-        return opened()
+        found = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return 1
+    return found if isinstance(found, int) else 1
 
 
-def _check_pixels(subject: str, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DataError(f"{subject}: {size[0]}x{size[1]} pixels; at most {MAX_PIXELS:,} are decoded")
-
-
-def _upright(image: Image.Image, orientation: object) -> Image.Image:
-    """Return the image as the camera was held. ImageOps.exif_transpose also rewrites the EXIF, and fails where that is odd."""
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image.transpose(turn) if turn is not None else image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # 16-bit grey: convert() would clip, not scale
-        grey = np.asarray(image, dtype=np.float32) / (257.0 if image.mode != "F" else 1.0)
-        return Image.fromarray(np.clip(grey.round(), 0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info and image.mode == "P":
-        image = image.convert("RGBA")  # what Pillow asks for: straight to RGB it warns
-    return image.convert("RGB")  # a copy, also of what is RGB already
+def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return an image of 8 bits as RGB: the image itself where nothing is to be done."""
+    if image.mode == "LAB":
+        return lab_to_srgb(image)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.copy()
+        del image.info["transparency"]  # alpha is dropped anyhow; Pillow would warn
+    if profile is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    return to_srgb(image, profile)

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,7 @@ def write(file: Path, text: str) -> Path:
         (TOML.replace("0.4, ", ""), r"mean is \[0\.5, 0\.3\]; expected three numbers"),
         (TOML.replace("0.25", "-1"), "three positive stds"),
         ("size = ", "not a TOML contract"),
+        (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected what becomes of colour profiles, 'srgb'"),
     ],
 )
 def test_a_contract_that_makes_no_sense_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -336,6 +338,8 @@ def test_a_contract_that_makes_no_sense_is_one_line(text: str, message: str, tmp
 
 def test_a_contract_is_read_as_it_stands(folder: Path) -> None:
     assert read_contract(folder / "contract.toml") == CONTRACT
+    (folder / "contract.toml").write_text(f"{TOML}\nicc = 'ignore'\n")
+    assert read_contract(folder / "contract.toml") == replace(CONTRACT, icc="ignore")
     assert read_classes(folder / "classes.txt") == CLASSES
 
 

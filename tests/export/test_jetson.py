@@ -72,7 +72,7 @@ def test_a_golden_photo_that_changed_fails_the_check(folder: Path, tmp_path: Pat
 def test_what_it_cannot_run_is_one_line(folder: Path, photos: Path) -> None:
     for words, message in (
         (["none.engine", "--check"], "no such file; README.md says how trtexec makes engines"),
-        (["fp16.onnx", folder / "README.md"], "not an image"),
+        (["fp16.onnx", folder / "README.md"], "not a photo"),
     ):
         failed = run(folder, "classify.py", *words)
         assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1), failed.stderr

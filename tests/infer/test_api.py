@@ -109,7 +109,7 @@ def test_many_photos_of_any_kind_come_back_in_order(model: Model, paths: list[Pa
 def test_a_bad_photo_of_many_raises_or_takes_its_place(model: Model, paths: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text("text")
     images = [paths[0], tmp_path / "bad.jpg", tmp_path / "none.jpg", paths[1]]
-    with pytest.raises(DataError, match=r"bad\.jpg: not an image"):
+    with pytest.raises(DataError, match=r"bad\.jpg: not a photo"):
         model.predict(images)
     got = model.predict(images, on_error="return")
     assert isinstance(got[1], DataError)
@@ -133,7 +133,7 @@ def test_what_is_no_photo_says_what_was_expected(model: Model, paths: list[Path]
         (array[:, :, 0], r"uint8 \(20, 30\)"),
         (np.zeros((1, 20, 20, 3), np.uint8), r"a prepared batch is uint8 \(N, 48, 48, 3\)"),
         ([7], "int; expected a path, bytes, a PIL image"),
-        (b"", "not an image"),
+        (b"", "not a photo"),
     ):
         with pytest.raises(DataError, match=reason):
             model.predict(wrong)  # type: ignore[arg-type]
@@ -241,4 +241,7 @@ def test_the_documented_example_runs(bundle: Bundle, photos: Path, tmp_path: Pat
     assert top == str([f"{score.label} {score.probability:.2f}" for score in want.top])
     assert rows[0] == f"photos/000.jpg {want.label} {want.probability:.3f}".rstrip("0")
     assert len(rows) == 21
-    assert rows[20] == "unreadable: photos/broken.jpg: not an image that Pillow can identify"
+    assert (
+        rows[20]
+        == "unreadable: photos/broken.jpg: not a photo but text; expected JPEG, PNG, WEBP, GIF, BMP, PPM, TIFF, AVIF, HEIF"
+    )

@@ -103,7 +103,7 @@ def test_one_clear_line_for_what_is_no_picture(tmp_path: Path) -> None:
     assert isinstance(got.pop("good.jpg"), tuple)
     expected = {
         "empty.jpg": "empty, 0 bytes",
-        "text.jpg": "not an image that Pillow can identify",
+        "text.jpg": "not a photo but text; expected JPEG, PNG",
         "cut.jpg": "damaged image",
         "bomb.png": "pixels",
         "phone.heic": "pip install pillow-heif",
@@ -124,7 +124,7 @@ def test_a_picture_too_large_for_memory_is_one_error(monkeypatch: pytest.MonkeyP
         raise MemoryError
 
     content = encoded(picture(), "JPEG")
-    monkeypatch.setattr(Image.Image, "convert", refuse)
+    monkeypatch.setattr(Image.Image, "copy", refuse)
     with pytest.raises(DataError, match=r"x\.jpg: not enough memory"):
         decode(content, name="x.jpg")
 

@@ -91,7 +91,7 @@ def test_photos_of_a_data_folder_are_timed_and_broken_ones_left_out(
     shutil.copytree(photos / "test", tmp_path / "data/test")
     (tmp_path / "data/test/Beet/000.jpg").write_bytes(b"no photo")
     inputs = gather_inputs(bundle, tmp_path / "data", 70)
-    assert "Beet/000.jpg: not an image" in caplog.text
+    assert "Beet/000.jpg: not a photo" in caplog.text
     assert len(inputs.photos) == 59
     assert inputs.source == inputs.photos_source == str(tmp_path / "data")
     assert inputs.pixels.shape == (70, 48, 48, 3)

@@ -117,7 +117,7 @@ def test_unreadable_photos_are_listed_and_left_out(bundle: Bundle, photos: Path,
     body = evaluate(bundle, read_split(tmp_path / "data", "test"), CHOSEN[:1], margin=0.5)
     assert body["images"] == 59
     assert len(body["unreadable"]) == 1
-    assert "000.jpg: not an image" in body["unreadable"][0]
+    assert "000.jpg: not a photo" in body["unreadable"][0]
     assert len(body["predictions"]["labels"]) == 59
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from PIL import Image
 
 from vegrt.errors import VegrtError
 from vegrt.infer.annotate import annotate, caption
-from vegrt.infer.pipeline import Content, Item
+from vegrt.infer.extras import Extras
+from vegrt.infer.pipeline import Content, Decoded, Item
 from vegrt.infer.placing import file_name
 from vegrt.infer.rows import Row, Wanted
 from vegrt.infer.sort import folder_name, sort_into
@@ -140,3 +142,72 @@ def test_tiny_photos_and_long_names_can_be_drawn_on(tmp_path: Path) -> None:
     annotate(tmp_path / "out", Item("x.png", tmp_path / "x.png"), row, Wanted())
     with Image.open(tmp_path / "out/x.png") as drawn:
         assert drawn.size == (9, 7)
+
+
+def copies(folder: Path, *found: Item) -> None:
+    rows = [Row(one.name, "Beet", (("Beet", 0.9),)) for one in found]
+    pixels = np.zeros((len(found), 8, 8, 3), np.uint8)
+    extras = Extras(annotate=folder / "drawn", sort_into=folder / "sorted")
+    extras.make(Decoded(list(found), list(range(len(found))), pixels, {}), rows, Wanted())
+
+
+def test_a_photo_that_its_own_format_cannot_hold_becomes_a_png(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, size in {"w.webp": (17_000, 4), "w.jpg": (66_000, 4), "ok.jpg": (30, 20)}.items():
+        Image.new("RGB", size).save(tmp_path / name, "PNG")
+    copies(tmp_path, *(Item(name, tmp_path / name) for name in ("w.webp", "w.jpg", "ok.jpg")))
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"w.webp.png", "w.jpg.png", "ok.jpg"}
+    assert not caplog.records
+
+
+def test_a_name_that_would_become_too_long_is_cut_and_stays_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["a" * 250 + ".gif", "a" * 249 + "b.gif", "\u00e9" * 125 + ".bmp", "x." + "s" * 253]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (90, 90), (len(folder), 0, ord(folder[0]))).save(tmp_path / folder / name, "PNG")
+    every = [Item(f"{folder}/{name}", tmp_path / folder / name) for folder in ("one", "two") for name in names]
+    for _ in range(2):
+        copies(tmp_path, *every)
+    assert not caplog.records
+    for folder in ("drawn", "sorted/Beet"):
+        found = [path.name for path in (tmp_path / folder).iterdir()]
+        assert len(found) == len(every)
+        assert max(len(name.encode()) for name in found) <= 255
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("odd"), ValueError(), OSError("encoder error -2"), OSError(36, "File name too long")]
+)
+def test_what_one_photo_does_to_an_encoder_costs_a_warning(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("bad.png", "good.png"):
+        Image.new("RGB", (9, 9 if name == "good.png" else 7)).save(tmp_path / name)
+    save = Image.Image.save
+
+    def fail(image: Image.Image, *args: Any, **options: Any) -> None:
+        if image.height == 7:
+            raise error
+        save(image, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    copies(tmp_path, *(Item(name, tmp_path / name) for name in ("bad.png", "good.png")))
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["good.png"]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("bad.png: could not be copied (")
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.jpg")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for content in (tmp_path / "x.jpg", np.zeros((9, 9, 3), np.uint8)):
+        with pytest.raises(VegrtError, match="writing failed \\(No space left on device\\)"):
+            copies(tmp_path, Item("x.jpg", content))

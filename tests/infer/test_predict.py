@@ -84,7 +84,7 @@ def test_what_cannot_be_done_is_said_before_any_work(bundle: Bundle, photos: Pat
     with pytest.raises(VegrtError, match=r"\.csv, \.jsonl, \.parquet"):
         lines(bundle, photos / "test", out=tmp_path / "out.xlsx")
     (tmp_path / "only.jpg").write_text("text")
-    with pytest.raises(DataError, match=r"only\.jpg: not an image"):
+    with pytest.raises(DataError, match=r"only\.jpg: not a photo"):
         lines(bundle, tmp_path / "only.jpg")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import itertools
+import logging
 import os
 import sys
 import tarfile
@@ -40,7 +41,7 @@ def names(*words: str | Path, **how: object) -> list[str]:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty files, and the folder that they are in as the current one."""
-    for name in ("b.jpg", "a/2.PNG", "a/1.jpg", "a/notes.md", "a/deep/x.gif", "a.webp", "c/.hidden.jpg"):
+    for name in ("b.jpg", "a/2.PNG", "a/1.jpg", "a/notes.md", "a/deep/x.gif", "a.webp", "c/.hidden.jpg", "c/3.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     monkeypatch.chdir(tmp_path)
@@ -48,12 +49,21 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_is_searched_in_the_order_of_paths(tree: Path) -> None:
-    expected = [str(tree / name) for name in ("a/1.jpg", "a/2.PNG", "a/deep/x.gif", "a.webp", "b.jpg", "c/.hidden.jpg")]
+    expected = [str(tree / name) for name in ("a/1.jpg", "a/2.PNG", "a/deep/x.gif", "a.webp", "b.jpg", "c/3.jpg")]
     assert names(tree) == expected
     assert [Path(name) for name in expected] == sorted(map(Path, expected))
     (tree / "a/loop").symlink_to(tree)
     (tree / "a/linked.jpg").symlink_to(tree / "a")  # a folder all the same
     assert names(tree) == expected
+
+
+def test_what_is_left_out_of_a_folder_is_said_at_its_end(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        found = open_sources([tree], Reading())
+        next(found)
+        assert not caplog.messages
+        list(found)
+    assert caplog.messages == [f"{tree}: left out: 1 hidden, 1 not a photo (.md)"]
 
 
 def test_folders_are_read_as_they_are_needed(tree: Path) -> None:
@@ -79,7 +89,7 @@ def test_a_very_deep_tree_is_no_recursion(tmp_path: Path) -> None:
 
 def test_globs_that_the_shell_left_alone(tree: Path) -> None:
     assert names("a/*.jpg", "*.webp") == ["a/1.jpg", "a.webp"]
-    assert names("**/*.jpg") == ["a/1.jpg", "b.jpg"]
+    assert names("**/*.jpg") == ["a/1.jpg", "b.jpg", "c/3.jpg"]
     assert names("a/**") == ["a/1.jpg", "a/2.PNG", "a/deep/x.gif", "a/notes.md"]
     assert names("[a]") == ["a/1.jpg", "a/2.PNG", "a/deep/x.gif"]  # a folder that matches is searched
     Path("[odd].jpg").touch()
@@ -189,6 +199,7 @@ def test_zip_members_links_passwords_and_a_macs_notes(tree: Path) -> None:
     with zipfile.ZipFile("x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("folder/a.jpg", b"one")
         archive.writestr("__MACOSX/folder/._a.jpg", b"note")
+        archive.writestr("folder/.Trash/b.jpg", b"hidden")
         archive.writestr(link, b"/etc/passwd")
         archive.writestr("locked.jpg", b"two")
     content = bytearray(Path("x.zip").read_bytes())

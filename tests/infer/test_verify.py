@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -9,6 +10,7 @@ from onnx import numpy_helper
 
 from vegrt.bundle import Bundle, changing, open_bundle
 from vegrt.errors import BundleError
+from vegrt.infer.metadata import _differences
 from vegrt.infer.verify import verify
 
 
@@ -20,6 +22,16 @@ def test_an_exported_bundle_passes_every_check(bundle: Bundle) -> None:
 
 def test_a_bundle_without_golden_photos_is_checked_for_its_files(trained: Bundle) -> None:
     assert [check.subject for check in verify(trained)] == ["files", "golden"]
+
+
+def test_models_made_before_contracts_said_icc_fit_manifests_that_ignore_profiles(bundle: Bundle) -> None:
+    contract = bundle.manifest.contract
+    older = replace(bundle, manifest=replace(bundle.manifest, contract=replace(contract, icc="ignore")))
+    silent = {key: value for key, value in contract.to_dict().items() if key != "icc"}
+    for said in (silent, silent | {"icc": "ignore"}):
+        assert not list(_differences(older, "x.onnx", {"vegrt.contract": json.dumps(said)}))
+        (found,) = _differences(bundle, "x.onnx", {"vegrt.contract": json.dumps(said)})
+        assert found == "contract differs: icc srgb in the manifest, ignore in x.onnx"
 
 
 def test_swapped_channels_are_noticed_although_the_hashes_fit(copied: Bundle) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from vegrt.dataset import read_split
+from vegrt.dataset import read_split, read_splits
 from vegrt.errors import DataError
 from vegrt.train import audit as audit_module
 from vegrt.train import near
@@ -207,8 +207,16 @@ def test_a_data_set_where_everything_is_alike_is_refused(data: Path, monkeypatch
         audit(data)
 
 
-def test_a_photo_that_cannot_be_opened_is_listed(data: Path) -> None:
+def test_a_link_that_leads_nowhere_is_no_photo(data: Path) -> None:
+    before = audit(data)
     (data / "train/Bean/gone.png").symlink_to("nowhere")
+    assert audit(data).to_dict() == before.to_dict()
+
+
+def test_a_photo_that_is_gone_when_it_is_read_is_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = read_splits(data)
+    (data / "train/Bean/b.png").unlink()
+    monkeypatch.setattr(audit_module, "read_splits", lambda _: splits)
     found = audit(data)
-    assert "train/Bean/gone.png" in found.unreadable
+    assert "no such file" in found.unreadable["train/Bean/b.png"]
     assert found.fingerprints["train"] == ""

@@ -83,9 +83,12 @@ def data_split(
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
     shares = read_fractions(fractions)
-    counts = split_manifest(data, audit(data), out, fractions=shares, seed=seed)
+    made = split_manifest(data, audit(data), out, fractions=shares, seed=seed)
     if as_json:
-        show({"file": str(out), "counts": counts}, True)
+        moved = {"test_photos": made.tested, "test_photos_moved": made.moved}
+        show({"file": str(out), "counts": made.counts, **moved}, True)
         return
-    for split, found in counts.items():
+    for split, found in made.counts.items():
         typer.echo(f"{out}: {split} {sum(found.values())} photos of {len(found)} classes")
+    if warning := made.warning():
+        typer.echo(f"{out}: {warning}")

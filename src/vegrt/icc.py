@@ -1,0 +1,105 @@
+"""Colour profiles (ICC) -> sRGB, which is what screens show, and what a network saw in training.
+
+Relative colorimetric with black point compensation, by LittleCMS, which comes with Pillow. A profile that is sRGB in all but name
+changes no pixel. One that cannot be used counts as sRGB, as in every browser, and is mentioned once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
+
+log = logging.getLogger(__name__)
+
+MAX_PROFILE_BYTES = 1 << 22  # of CMYK presses they have one or two million
+_ROUNDING = 2  # of 255: an sRGB profile of another maker differs by so much at most
+_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of profiles, and the mode of the pixels that they describe
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return the image as RGB in sRGB: a new one, unless it is RGB and its colours are right as they are.
+
+    image: L, CMYK or RGB; a grey image with a profile of RGB colours is taken as RGB. profile: as embedded in the file.
+    """
+    space = _SPACES.get(profile[16:20].decode("latin-1"), "")
+    if space == "RGB" and image.mode == "L":
+        image = image.convert("RGB")
+    transform = _transform(profile, image.mode) if space == image.mode and len(profile) <= MAX_PROFILE_BYTES else None
+    if transform is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    from PIL import ImageCms
+
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # it is None in place only
+    return converted
+
+
+def lab_to_srgb(image: Image.Image) -> Image.Image:
+    """Return an image of mode LAB (CIE L*a*b*, D50) as RGB in sRGB."""
+    from PIL import ImageCms
+
+    converted = ImageCms.applyTransform(image, _lab())
+    assert converted is not None
+    return converted
+
+
+@lru_cache(maxsize=1)
+def _lab() -> ImageCmsTransform:
+    from PIL import ImageCms
+
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+
+
+@lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
+    """Return what converts pixels of that mode to sRGB; None where nothing is to be done, or can be."""
+    from PIL import ImageCms
+
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if mode == "L":
+        flags |= (
+            ImageCms.Flags.NOOPTIMIZE
+        )  # its table for grey is too coarse: 7 of 255 wrong in the dark of a linear one
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags,
+        )
+        return None if _changes_nothing(transform, mode) else transform
+    except Exception as error:  # damaged, of a printer or a link, or a Pillow without LittleCMS
+        log.warning(
+            "a colour profile of %d bytes cannot be used (%s); such photos are read as sRGB", len(profile), error
+        )
+        return None
+
+
+def _changes_nothing(transform: ImageCmsTransform, mode: str) -> bool:
+    if mode == "CMYK":
+        return False
+    from PIL import ImageCms
+
+    probe = _probe() if mode == "RGB" else Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    seen = ImageCms.applyTransform(probe, transform)
+    wanted = np.asarray(probe.convert("RGB"), np.int16)
+    return bool(np.abs(np.asarray(seen, np.int16) - wanted).max() <= _ROUNDING)
+
+
+@lru_cache(maxsize=1)
+def _probe() -> Image.Image:
+    """Return 17 x 17 x 17 colours, evenly spread, and all 256 greys."""
+    steps = np.append(np.arange(0, 256, 16), 255).astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    greys = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    return Image.fromarray(np.concatenate([cube, greys], axis=1))
