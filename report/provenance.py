@@ -51,11 +51,16 @@ def methods_text(found: dict[str, Any]) -> str:
     return say("Range method: {methods}.", methods=", ".join(named)) if named else ""
 
 
+def share_head(found: dict[str, Any]) -> str:
+    """Return what `int8_macs_share` of a manifest's calibration counts; earlier versions counted convolutions alone."""
+    return say("multiplications in 8 bits") if "weight_layers" in found else say("convolution work in 8 bits")
+
+
 def _mixed(found: dict[str, Any]) -> list[Table | None]:
     """Return which layers stay in float, and the outlier channels."""
     kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
     lines = [(variant, ", ".join(names), f"{found['int8_macs_share'][variant]:.1%}") for variant, names in kept.items()]
-    heads = (say("variant"), say("layers in float"), say("convolution work in 8 bits"))
+    heads = (say("variant"), say("layers in float"), share_head(found))
     outliers = [
         (", ".join(one["layers"]), f"{one['channel']}", f"{one['peak']:.3g}", f"{one['typical']:.3g}")
         for one in found.get("outliers", [])
