@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from vegrt.calibration.photos import CalibrationPhotos
 from vegrt.calibration.saved import FILE, to_json
 from vegrt.calibration.settings import VARIANTS, Settings, float_layers_json
 from vegrt.calibration.stage import Outcome, Subject
-from vegrt.calibration.work import work_in_8_bits
+from vegrt.calibration.work import Work, work_in_8_bits
 from vegrt.dataset import Photo, content_hash
 from vegrt.export.fp16 import to_fp16
 from vegrt.export.model import serialize
@@ -117,3 +117,10 @@ def provenance(fp32: ir.Model, outcome: Outcome, photos: CalibrationPhotos, sett
         "budget_scores": {VARIANTS[encoding]: asdict(score) for encoding, score in calibration.scores.items()},
         "outliers": [asdict(one) for one in calibration.outliers],
     }
+
+
+def work_lines(calibration: Mapping[str, Any]) -> list[str]:
+    """Return a line for each int8 variant of a manifest's calibration: which part of the network is in 8 bits."""
+    layers, total = calibration["int8_weight_layers"], calibration["weight_layers"]
+    shares = calibration["int8_macs_share"]
+    return [f"{variant}: {Work(share, layers[variant], total)}" for variant, share in shares.items()]

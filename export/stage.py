@@ -16,7 +16,16 @@ from vegrt.bundle import Artifact, Bundle, Staging, changing, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import Settings
 from vegrt.calibration.stage import finish_progress, run_calibration
-from vegrt.export.calibrated import add_calibration, copy_of, halves, images, int8_models, provenance, subject_of
+from vegrt.export.calibrated import (
+    add_calibration,
+    copy_of,
+    halves,
+    images,
+    int8_models,
+    provenance,
+    subject_of,
+    work_lines,
+)
 from vegrt.export.engines import add_engines
 from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.gate import BF16, FP16, FP32, Evidence, check_parity, load_evidence
@@ -162,7 +171,7 @@ def _add_models(staging: Staging, models: dict[str, bytes], details: dict[str, d
 
 
 def export_lines(bundle: Bundle) -> list[str]:
-    """Return one line per model and engine that the bundle holds, for people."""
+    """Return one line per model and engine that the bundle holds, and what of each int8 model is in 8 bits, for people."""
     lines = []
     for artifact in bundle.manifest.artifacts:
         known = artifact.details
@@ -174,9 +183,9 @@ def export_lines(bundle: Bundle) -> list[str]:
             )
             lines.append(f"{size}, {same}")
         elif artifact.role == "engine":
-            matched = f"{known['matched']} of {known['convolutions']} convolutions {known['wanted']}"
+            matched = f"{known['matched']} of {known['weight_layers']} weight layers {known['wanted']}"
             lines.append(f"{size}, {matched} in the builder's list")
-    return lines
+    return [*lines, *work_lines(bundle.manifest.calibration)]
 
 
 def describe_export(bundle: Bundle) -> dict[str, Any]:
