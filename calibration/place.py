@@ -1,8 +1,8 @@
 """Where Q/DQ pairs go. Decides on tensors and weights; knows nothing of ranges.
 
 The rules are TensorRT's (explicit quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
-and the residual branch of an Add beside such a layer; nothing between a Conv and its activation. The CPU encoding also quantizes the
-outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
+and the residual branch of an Add beside such a layer; nothing between a Conv and its activation. The CPU encoding also
+quantizes the outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
 """
 
 from __future__ import annotations

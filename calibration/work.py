@@ -106,7 +106,7 @@ def _count(node: ir.Node, shapes: Sequence[Shape]) -> int:
         return prod((result if node.op_type == "Conv" else first)[2:]) * prod(second)
     if node.op_type == "Einsum":
         return prod(_letters(node, shapes[:-1]).values())
-    transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", False)
     return prod(result) * first[0 if transposed else -1]
 
 

@@ -97,7 +97,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _types(layers: Sequence[Layer], *, pointwise: bool) -> dict[str, str]:
-    """Return the first input's type by ONNX node. A layer that only a pointwise kernel names is computed by it: small 1 x 1 ones are (a squeeze and excitation of EfficientNet-B0, TensorRT-RTX 1.7).
+    """Return the first input's type by ONNX node. A layer that only a pointwise kernel names is computed by it: small 1 x 1
+    convolutions are (a squeeze and excitation of EfficientNet-B0, TensorRT-RTX 1.7).
     """
     chosen = [layer for layer in layers if (layer.type in _POINTWISE) == pointwise]
     return {name: "/".join(layer.inputs[:1]) for layer in chosen for name in layer.onnx}

@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -55,6 +57,7 @@ class Contract:
             raise BundleError(f"contract: size {self.size}, resize {self.resize}; expected 1 <= size <= resize")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
+        _check_units(self.mean, self.std)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as JSON values."""
@@ -70,6 +73,24 @@ class Contract:
             return cls(int(known["size"]), int(known["resize"]), tuple(known["mean"]), tuple(known["std"]))
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"contract: {error!r} is missing or malformed; export the bundle again") from error
+
+
+def _check_units(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise BundleError for numbers of pixels in 0..255, which make every photo the same grey, with those to write instead."""
+    if not all(isfinite(one) for one in (*mean, *std)):
+        raise BundleError(f"contract: mean {list(mean)}, std {list(std)}; expected finite numbers")
+    if max(*map(abs, mean), *std) <= 1:
+        return
+    cure = (f"{name} = {_of_unit_pixels(values)}" for name, values in (("mean", mean), ("std", std)))
+    raise BundleError(
+        f"contract: mean {list(mean)}, std {list(std)} are of pixels in 0..255; expected those of pixels in [0, 1], each "
+        f"number divided by 255: {', '.join(cure)}"
+    )
+
+
+def _of_unit_pixels(values: Sequence[float]) -> list[float]:
+    """Return numbers of pixels in 0..255 as of those in [0, 1]; what is below 1 is taken to be so already."""
+    return [round(one / 255, 6) for one in values] if max(map(abs, values)) >= 1 else list(values)
 
 
 def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +21,7 @@ def graph_of(nodes: Sequence[NodeProto], weights: dict[str, tuple[int, ...]], **
     """Return a graph of uint8 `images` (N, SIDE, SIDE, 3) with random weights of these shapes and int64 constants."""
     random = np.random.default_rng(0)
     stored = {name: random.normal(0, 0.2, shape).astype(np.float32) for name, shape in weights.items()}
-    numbers = {name: np.array(value, np.int64) for name, value in constants.items()}
+    numbers: dict[str, np.ndarray[Any, Any]] = {name: np.array(value, np.int64) for name, value in constants.items()}
     front = [
         helper.make_node("Cast", ["images"], ["float"], "cast", to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], "transpose", perm=[0, 3, 1, 2]),
@@ -37,7 +38,7 @@ def graph_of(nodes: Sequence[NodeProto], weights: dict[str, tuple[int, ...]], **
     return ir.passes.common.ShapeInferencePass()(ir.from_proto(model)).model
 
 
-def node(kind: str, inputs: str, output: str, **attributes: object) -> NodeProto:
+def node(kind: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(kind, inputs.split(), [output], output, **attributes)
 
 
@@ -61,7 +62,10 @@ def token_network() -> ir.Model:
             node("MatMul", f"attention{index} narrow{index}", f"mixed{index}"),
             node("Add", f"tokens{index} mixed{index}", f"tokens{index + 1}"),
         ]
-    nodes += [node("ReduceMean", f"tokens{BLOCKS} middle", "mean", keepdims=0), node("Gemm", "mean head", "logits", transB=1)]
+    nodes += [
+        node("ReduceMean", f"tokens{BLOCKS} middle", "mean", keepdims=0),
+        node("Gemm", "mean head", "logits", transB=1),
+    ]
     return graph_of(nodes, weights, flat=[0, WIDTH, -1], middle=[1])
 
 
@@ -72,7 +76,8 @@ def test_linear_layers_on_tokens_count_and_are_not_in_8_bits() -> None:
     assert [count for _, count in macs] == [patch, *[block] * 2 * BLOCKS, head]
     assert [one.op_type for one in weight_layers(model)] == ["Conv", *["MatMul"] * 2 * BLOCKS, "Gemm"]
     (work,) = work_in_8_bits(model, {"int8": ()}).values()
-    assert work == Work(pytest.approx(patch / sum(count for _, count in macs)), 1, 2 + 2 * BLOCKS)
+    assert work.share == pytest.approx(patch / sum(count for _, count in macs))
+    assert (work.layers, work.all_layers) == (1, 2 + 2 * BLOCKS)
     assert str(work) == f"{work.share:.1%} of all multiplications (1 of {2 + 2 * BLOCKS} weight layers) in 8 bits"
     assert work_in_8_bits(model, {"int8": ("patches",)})["int8"] == Work(0, 0, 2 + 2 * BLOCKS)
 

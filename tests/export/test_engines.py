@@ -22,7 +22,9 @@ trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install
 
 
 @pytest.mark.parametrize(("variant", "wanted"), [("fp16", "Half"), ("int8", "Int8")])
-def test_the_builder_lists_every_weight_layer_with_the_type_asked_for(bundle: Bundle, variant: str, wanted: str) -> None:
+def test_the_builder_lists_every_weight_layer_with_the_type_asked_for(
+    bundle: Bundle, variant: str, wanted: str
+) -> None:
     plan = bundle.file("engine", variant)
     assert plan.stat().st_size > 1_000_000
     audit = json.loads(bundle.file("audit", variant).read_text())
@@ -56,7 +58,12 @@ def test_a_convolution_left_in_float_on_purpose_is_no_fallback(bundle: Bundle) -
     mixed = int8.SerializeToString()
     assert "layer4.1.conv2" not in weight_layer_names(mixed, quantized=True)
     audit = audit_model(build_engine(trt, "mixed", mixed, Profile()).layers, mixed, "Int8")
-    assert (audit.weight_layers, audit.matched, audit.in_float, audit.fallbacks) == (21, 19, ("layer4.1.conv2", "fc"), ())
+    assert (audit.weight_layers, audit.matched, audit.in_float, audit.fallbacks) == (
+        21,
+        19,
+        ("layer4.1.conv2", "fc"),
+        (),
+    )
     words = "19 of 21 weight layers Int8; left in float: layer4.1.conv2, fc"
     assert audit.to_dict()["in_words"] == str(audit) == words
     check_audit("mixed", audit)

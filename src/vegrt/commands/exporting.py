@@ -64,6 +64,9 @@ def export(
         Path | None, typer.Option(help="Its class names, one a line, in the order of its scores.")
     ] = None,
     contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Take a network no better than chance, such as random weights.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
@@ -75,9 +78,12 @@ def export(
     if len(given) not in (0, 3):
         raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
     _require_packages()
+    from contextlib import nullcontext
+
     from vegrt.export.engine import BuildOptions, Profile
     from vegrt.export.model import check_opset
     from vegrt.export.options import Options
+    from vegrt.export.source import importing
     from vegrt.export.stage import Job, describe_export, export_lines
     from vegrt.export.stage import export as run_export
 
@@ -85,11 +91,9 @@ def export(
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
     options = Options(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
-    if given:
-        from vegrt.export.source import import_onnx
-
-        import_onnx(bundle, *given)
-    result = run_export(bundle, data, Job(engine, _near_test(bundle, data, audit), options, settings))
+    with importing(bundle, *given) if given else nullcontext():
+        near_test = _near_test(bundle, data, audit)
+        result = run_export(bundle, data, Job(engine, near_test, options, settings, untrained))
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
