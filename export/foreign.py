@@ -194,7 +194,7 @@ def _logits(graph: onnx.GraphProto, subject: str) -> str:
     _, shaped = _behind(producers, output, _SHAPING)
     if shaped is not None and shaped.op_type in _SIGMOID:
         raise ModelError(
-            f"{subject}: ends in {shaped.op_type}, a yes or no per class; expected scores of which one class wins: where exactly one "
+            f"{subject}: ends in {shaped.op_type}, a yes or no per class; expected scores of which one class wins: where one "
             f"class is right, export what the {shaped.op_type} reads; several labels for one photo are not supported"
         )
     if last is None or last.op_type not in _SOFTMAX:

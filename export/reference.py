@@ -19,6 +19,10 @@ from vegrt.infer.runner import Runner
 
 log = logging.getLogger(__name__)
 
+_UNKNOWN = (
+    "are classes in the order of the scores, mean and std those of the training, the photos such as it learned from?"
+)
+
 
 def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = False) -> NDArray[np.float32]:
     """Return the (N, K) logits of the reference for the photos of the evidence.
@@ -38,11 +42,7 @@ def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = 
     if untrained:
         log.warning("%s: %s; exported as an untrained network", subject, chance_words(answers))
         return logits
-    cause = explained(lambda: _cause(evidence, reference, answers))
-    cause = (
-        cause
-        or "is the order of the classes that of the scores, are mean and std those of the training, is it trained at all?"
-    )
+    cause = explained(lambda: _cause(evidence, reference, answers)) or _UNKNOWN
     raise ModelError(
         f"{subject}: {chance_words(answers)}; {cause} Random weights on purpose: --untrained; nothing was written"
     )
@@ -51,15 +51,15 @@ def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = 
 def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
     """Return, in words, what the answers give away; nothing when it is nothing."""
     classes = evidence.bundle.manifest.classes
-    if moved := describe_moves(permuted_classes(answers.confusion()), classes):
-        return f"the classes are in another order: {moved}."
-    swapped = evidence.answers(_Swapped(reference))
-    cured = Answers.of(swapped, answers.labels)
+    causes = []
+    cured = Answers.of(evidence.answers(_Swapped(reference)), answers.labels)
     if not no_better_than_chance(cured.confusion()):
-        return f"{cured.right.mean():.1%} are right with red and blue swapped: it wants BGR, export it for RGB."
+        causes.append(f"{cured.right.mean():.1%} are right with red and blue swapped: it wants BGR, export it for RGB")
+    if moved := describe_moves(permuted_classes(answers.confusion()), classes):
+        causes.append(f"the classes are in another order: {moved}")
     if len(said := set(answers.top1.tolist())) == 1:
-        return f"it answers {classes[said.pop()]} to every photo: are mean and std those of the training, of pixels in [0, 1]?"
-    return ""
+        causes.append(f"it answers {classes[said.pop()]} to every photo: are mean and std those of pixels in [0, 1]")
+    return f"{', or '.join(causes)}." if causes else ""
 
 
 class _Swapped:

@@ -256,6 +256,18 @@ def test_the_budget_keeps_the_fewest_of_the_most_sensitive(costs: list[int], bud
     assert len(kept) == fewest
 
 
+def test_a_model_that_answers_no_numbers_is_not_judged() -> None:
+    """The index of the first NaN would count as its answer, and KL and SQNR would be NaN."""
+    broken = tiny_model()
+    weight = broken.graph.initializers["fc.bias"]
+    weight.const_value = ir.Tensor(np.array([0, np.nan, 0, 0], np.float32), name="fc.bias")
+    whole = subject()
+    judge = Judge(tiny_model(), whole.few)
+    for refused in (lambda: judge.score(broken), lambda: Judge(broken, whole.few)):
+        with pytest.raises(ModelError, match="answers NaN or infinity to 96 of 96 held-out photos, first to number 0"):
+            refused()
+
+
 def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None:
     assert sample_counts(200) == [32, 64, 128, 200]
     assert sample_counts(20) == [20]
