@@ -30,7 +30,14 @@ class Work:
 
     def __str__(self) -> str:
         """Return it in words: `92.3% of all multiplications (51 of 53 weight layers) in 8 bits`."""
-        return f"{self.share:.1%} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
+        return (
+            f"{percent(self.share)} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
+        )
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage that is 100.0% for the whole alone."""
+    return f"{share if share == 1 else min(share, 0.999):.1%}"
 
 
 def weight_layers(model: ir.Model) -> list[ir.Node]:
