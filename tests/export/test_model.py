@@ -162,7 +162,7 @@ def test_a_layer_beyond_float16_is_named_with_its_value(bundle: Bundle, test_spl
 @pytest.mark.parametrize(("operator", "word"), [("Sqrt", "NaN"), ("Reciprocal", "infinity")])
 def test_what_is_no_number_is_named_with_layer_tensor_and_photo(operator: str, word: str) -> None:
     """A layer that only breaks on black: the root of less than 0, one divided by 0. Comparisons with NaN are false."""
-    offset = numpy_helper.from_array(np.float32(-1 if operator == "Sqrt" else 0), "offset")
+    offset = numpy_helper.from_array(np.array(-1 if operator == "Sqrt" else 0, np.float32), "offset")
     middle = numpy_helper.from_array(np.array([1, 2], np.int64), "middle")
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], "cast", to=TensorProto.FLOAT),
