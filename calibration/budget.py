@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
-
-import onnx_ir as ir
 
 from vegrt.calibration.judge import Score
-from vegrt.calibration.place import layers
 from vegrt.calibration.settings import Settings
 
 
@@ -42,26 +38,3 @@ def fewest_float_layers(
         if holds(always | (set(kept) - {name})):
             kept.remove(name)
     return tuple(kept)
-
-
-def convolution_macs(model: ir.Model) -> dict[str, int]:
-    """Return the multiply-accumulates of every Conv of a graph for one image: output pixels x weights of the layer."""
-    found = {}
-    for node in model.graph:
-        weight = node.inputs[1] if node.op_type == "Conv" else None
-        if weight is not None:
-            pixels, weights = _sizes(node.outputs[0])[2:], _sizes(weight)
-            found[str(node.name)] = prod(pixels) * prod(weights)
-    return found
-
-
-def _sizes(value: ir.Value) -> list[int]:
-    """Return a tensor's shape, with 1 for what is not fixed."""
-    return [size if isinstance(size, int) else 1 for size in value.shape or ()]
-
-
-def int8_share(model: ir.Model, float_layers: frozenset[str]) -> float:
-    """Return which share of the convolutions' multiply-accumulates is 8-bit when `float_layers` stay in float."""
-    macs = convolution_macs(model)
-    quantized = set(layers(model, "signed")) - float_layers
-    return sum(count for name, count in macs.items() if name in quantized) / max(sum(macs.values()), 1)

@@ -42,7 +42,7 @@ class Labelled:
 
 
 class Judge:
-    """Compares models with a float one over the same photos."""
+    """Compares models with a float one over the same photos. Raises ModelError for one that answers NaN or infinity."""
 
     def __init__(self, model: ir.Model, photos: Labelled) -> None:
         self._batches, self._labels = photos.batches, np.asarray(photos.labels)
@@ -69,7 +69,14 @@ class Judge:
 
     def _logits(self, model: ir.Model) -> NDArray[np.float32]:
         runner = open_onnxruntime(serialize(model))
-        return np.concatenate([runner.logits(images) for images in self._batches()])
+        logits = np.concatenate([runner.logits(images) for images in self._batches()])
+        odd = np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()
+        if odd:  # comparisons with NaN are false: it would not show
+            raise ModelError(
+                f"calibration: the model answers NaN or infinity to {len(odd)} of {len(logits)} held-out photos, first to "
+                f"number {odd[0]}; its weights or ranges are damaged: export again, or train again"
+            )
+        return logits
 
 
 def divergence_of(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:

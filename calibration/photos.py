@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,12 +90,33 @@ def _look_at_all(split: Split, contract: Contract) -> dict[Photo, float]:
 def _refuse_test_photos(split: Split, photos: list[Photo], data: Path) -> None:
     if not has_split(data, "test"):
         return
-    forbidden = {content_hash(photo.path) for photo in read_split(data, "test", split.classes).photos}
-    if leaked := [photo.path for photo in photos if content_hash(photo.path) in forbidden]:
+    test = read_split(data, "test", split.classes)
+    hashes, errors = _hashes(test.photos)
+    if errors:  # what nobody can read, nobody can have calibrated on: it holds up no export
+        log.warning("%s; skipped", errors[0])
+        log.warning(
+            "%s: %d of %d photos cannot be read and were not compared with those that calibrate",
+            test.root,
+            len(errors),
+            len(test),
+        )
+    forbidden = set(hashes.values())
+    if leaked := [photo.path for photo, digest in _hashes(photos)[0].items() if digest in forbidden]:
         raise DataError(
             f"{leaked[0]}: also in the test split, as are {len(leaked) - 1} more; calibrating on test photos would make "
             f"the proof worthless, so remove them from {split.root}"
         )
+
+
+def _hashes(photos: Iterable[Photo]) -> tuple[dict[Photo, str], list[str]]:
+    """Return the content hash of each photo that can be read, and why the others cannot."""
+    found, errors = {}, []
+    for photo in photos:
+        try:
+            found[photo] = content_hash(photo.path)
+        except DataError as error:
+            errors.append(str(error))
+    return found, errors
 
 
 def _check_count(split: Split, count: int, left_out: int) -> None:

@@ -1,8 +1,8 @@
 """Where Q/DQ pairs go. Decides on tensors and weights; knows nothing of ranges.
 
 The rules are TensorRT's (explicit quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
-and the residual branch of an Add; nothing between a Conv and its activation. The CPU encoding also quantizes the
-outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
+and the residual branch of an Add beside such a layer; nothing between a Conv and its activation. The CPU encoding also
+quantizes the outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def place(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = f
             transposed = node.op_type == "Conv" or node.attributes.get_int("transB", False)
             weights[_name(node.inputs[1])] = 0 if transposed else 1
         _add(edges, node, 0)
+    able = set(quantizable(model))
     for node in model.graph:
-        if node.op_type == "Add" and (residual := _residual_input(node)) is not None:
+        if node.op_type == "Add" and (residual := _residual_input(node)) is not None and _is_beside(node, able):
             _add(edges, node, residual)
     if encoding == "unsigned":
         _add_cpu_edges(model, edges, keep_float)
@@ -97,13 +98,29 @@ def _residual_input(node: ir.Node) -> int | None:
     return 0 if first.op_type != "Conv" and second.op_type == "Conv" else 1
 
 
+def _is_beside(add: ir.Node, able: set[ir.Node]) -> bool:
+    """Return whether an Add takes from or gives to a layer that may become 8-bit, past the activation between them.
+
+    Elsewhere, as between the token layers of a transformer, a pair costs time and nothing is computed in 8 bits for it.
+    """
+    sources = [value.producer() for value in add.inputs if value is not None]
+    behind = [
+        source.inputs[0].producer() if source.op_type in ACTIVATIONS and source.inputs[0] is not None else source
+        for source in sources
+        if source is not None
+    ]
+    readers = {*add.outputs[0].consumers(), *result_of(add).consumers()}
+    return any(node in able for node in (*behind, *readers))
+
+
 def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], keep_float: frozenset[str]) -> None:
     """Quantize both inputs and the result of everything that has an 8-bit kernel on a CPU."""
     classifier = [node for node in model.graph if node.op_type == "Gemm"][-1:]
+    able = set(quantizable(model))
     for node in model.graph:
         if node.op_type not in _CPU_KERNELS or node.name in keep_float or node in classifier:
             continue
-        if node.op_type == "Add" and _residual_input(node) is None:
+        if node.op_type == "Add" and (_residual_input(node) is None or not _is_beside(node, able)):
             continue
         if node.op_type in {"Add", "GlobalAveragePool"}:
             for index in range(len(node.inputs)):

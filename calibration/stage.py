@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vegrt.calibration.budget import fewest_float_layers, int8_share, within
+from vegrt.calibration.budget import fewest_float_layers, within
 from vegrt.calibration.calibrate import ENCODINGS, WEIGHT_LEVELS, Calibration, calibrate, quantize_with
 from vegrt.calibration.judge import Judge, Labelled, Score
 from vegrt.calibration.key import calibration_key
@@ -21,6 +21,7 @@ from vegrt.calibration.resume import Progress
 from vegrt.calibration.saved import FILE, load_calibration
 from vegrt.calibration.sensitivity import Sensitivity, measure_sensitivity, most_sensitive_first
 from vegrt.calibration.settings import VARIANTS, Settings
+from vegrt.calibration.work import work_in_8_bits
 from vegrt.errors import ModelError
 from vegrt.files import sha256_of_json
 from vegrt.preprocess import Contract
@@ -148,8 +149,8 @@ def _known(subject: Subject, encoding: Encoding, settings: Settings) -> frozense
 
 def _report(encoding: Encoding, kept: Sequence[str], score: Score, subject: Subject) -> None:
     names = f"{', '.join(kept)} in float" if kept else "nothing in float"
-    share = int8_share(subject.model(), frozenset(kept))
+    work = work_in_8_bits(subject.model(), {encoding: kept})[encoding]
     log.info(
-        "%s: %s; drop %.2f points and %d flips on %d photos, %.0f %% of the convolutions' work in 8 bits",
-        *(VARIANTS[encoding], names, score.drop_points, score.flips, len(subject.held_out.labels), 100 * share),
+        "%s: %s; drop %.2f points and %d flips on %d photos, %s",
+        *(VARIANTS[encoding], names, score.drop_points, score.flips, len(subject.held_out.labels), work),
     )

@@ -99,13 +99,18 @@ def _simplify(model: ir.Model) -> None:
 
 
 def _free_reshapes(graph: ir.Graph, batch: int) -> None:
-    """Let Reshapes to the exported batch take over their input's instead: 0 in an ONNX shape."""
+    """Let Reshapes to the exported batch take over their input's instead: 0 in an ONNX shape, unless `allowzero` is set.
+
+    torch's newer exporter sets it on every Reshape; where no dimension is 0 it says nothing.
+    """
     for node in [node for node in graph if node.op_type == "Reshape"]:
         shape = constant(node.inputs[1])
-        if batch and shape and shape[0] == batch and not node.attributes.get_int("allowzero", 0):
+        literal = node.attributes.get_int("allowzero", 0) and 0 in (shape or ())
+        if batch and shape and shape[0] == batch and not literal:
             free = _constant(np.array([0, *shape[1:]]))
             graph.insert_before(node, free)
             node.replace_input_with(1, free.outputs[0])
+            node.attributes.pop("allowzero", None)
 
 
 def _prepend_contract(graph: ir.Graph, foreign: Foreign, contract: Contract) -> None:

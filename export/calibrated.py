@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from vegrt.bundle import Staging
-from vegrt.calibration.budget import int8_share
 from vegrt.calibration.calibrate import WEIGHT_LEVELS
 from vegrt.calibration.judge import Labelled
 from vegrt.calibration.observe import Batches
@@ -19,6 +18,7 @@ from vegrt.calibration.photos import CalibrationPhotos
 from vegrt.calibration.saved import FILE, to_json
 from vegrt.calibration.settings import VARIANTS, Settings, float_layers_json
 from vegrt.calibration.stage import Outcome, Subject
+from vegrt.calibration.work import Work, work_in_8_bits
 from vegrt.dataset import Photo, content_hash
 from vegrt.export.fp16 import to_fp16
 from vegrt.export.model import serialize
@@ -98,6 +98,7 @@ def provenance(fp32: ir.Model, outcome: Outcome, photos: CalibrationPhotos, sett
     """Return what the manifest says of a calibration, as JSON values."""
     calibration, (observed, held_out) = outcome.calibration, halves(photos.used, settings)
     kept = {VARIANTS[encoding]: list(names) for encoding, names in calibration.float_layers.items()}
+    work = work_in_8_bits(fp32, kept)
     return {
         "key": sha256_of_json(dict(outcome.key)),
         "method": dict(calibration.winners),
@@ -109,8 +110,17 @@ def provenance(fp32: ir.Model, outcome: Outcome, photos: CalibrationPhotos, sett
         "weight_levels": WEIGHT_LEVELS,
         "tournament": [one.to_dict() for one in calibration.contests],
         "float_layers": kept,
-        "int8_macs_share": {variant: int8_share(fp32, frozenset(names)) for variant, names in kept.items()},
+        "int8_macs_share": {variant: one.share for variant, one in work.items()},
+        "int8_weight_layers": {variant: one.layers for variant, one in work.items()},
+        "weight_layers": max((one.all_layers for one in work.values()), default=0),
         "budget": {"max_drop": settings.max_drop, "max_flips": settings.max_flips, "images": len(held_out)},
         "budget_scores": {VARIANTS[encoding]: asdict(score) for encoding, score in calibration.scores.items()},
         "outliers": [asdict(one) for one in calibration.outliers],
     }
+
+
+def work_lines(calibration: Mapping[str, Any]) -> list[str]:
+    """Return a line for each int8 variant of a manifest's calibration: which part of the network is in 8 bits."""
+    layers, total = calibration["int8_weight_layers"], calibration["weight_layers"]
+    shares = calibration["int8_macs_share"]
+    return [f"{variant}: {Work(share, layers[variant], total)}" for variant, share in shares.items()]

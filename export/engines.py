@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import onnx
+import onnx_ir as ir
 
 from vegrt.bundle import Staging
+from vegrt.calibration.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.accept import check_model
 from vegrt.export.engine import build_engine
@@ -64,7 +66,7 @@ def add_engines(
 
     previous: the bundle, whose timing caches are used again. required: False builds nothing. None builds what is possible and
     logs what is not: the ONNX models do not depend on it. True raises MissingExtraError when there is no target, and
-    EngineError when a build fails or when a convolution did not get the type that its variant promises.
+    EngineError when a build fails or when a layer with weights did not get the type that its variant promises.
     """
     options = options or Options()
     targets = [] if required is False else _usable(find_targets(), options)
@@ -116,20 +118,21 @@ def folder_name(target: Target, options: Options) -> str:
 
 def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> Audit:
     """Return the audit of a builder's layers against the ONNX model; an Int8 type is asked only of what is quantized."""
-    in_float = set(convolutions(model)) - set(convolutions(model, quantized=True)) if wanted == "Int8" else ()
-    return audit_layers(layers, convolutions(model), wanted, in_float=in_float)
+    names = weight_layer_names(model)
+    in_float = set(names) - set(weight_layer_names(model, quantized=True)) if wanted == "Int8" else ()
+    return audit_layers(layers, names, wanted, in_float=in_float)
 
 
 def check_audit(subject: str, audit: Audit, *, min_share: float | None = None) -> None:
-    """Raise EngineError unless the convolutions have the wanted type in the builder's own list.
+    """Raise EngineError unless the layers with weights have the wanted type in the builder's own list.
 
-    min_share: of all convolutions; None asks it of each that is not left in float on purpose.
+    min_share: of all of them; None asks it of each that the ONNX graph does not leave in float.
     """
     if not audit.layers:
         raise EngineError(
             f"{subject}: the builder listed no layers in a form that is known; its types cannot be proven"
         )
-    if audit.convolutions and not audit.matched:
+    if audit.weight_layers and not audit.matched:
         raise EngineError(f"{subject}: {audit}; export it again, this is no {audit.wanted} model")
     if min_share is not None and audit.share < min_share:
         raise EngineError(f"{subject}: {audit}; {audit.share:.1%}, expected at least {min_share:.1%} (--min-int8)")
@@ -137,12 +140,15 @@ def check_audit(subject: str, audit: Audit, *, min_share: float | None = None) -
         raise EngineError(f"{subject}: {audit} in its list; expected none (--min-int8 SHARE allows some)")
 
 
-def convolutions(model: bytes, *, quantized: bool = False) -> list[str]:
-    """Return the names of the Conv nodes of an ONNX model; with `quantized`, of those that read a DequantizeLinear."""
-    graph = onnx.load_model_from_string(model).graph
-    restored = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    found = [node for node in graph.node if node.op_type == "Conv"]
-    return [node.name for node in found if node.input[0] in restored or not quantized]
+def weight_layer_names(model: bytes, *, quantized: bool = False) -> list[str]:
+    """Return the names of an ONNX model's layers with weights; with `quantized`, of those that read 8-bit data and weights."""
+    found = weight_layers(ir.from_proto(onnx.load_model_from_string(model)))
+    return [str(node.name) for node in found if not quantized or _reads_8_bits(node)]
+
+
+def _reads_8_bits(node: ir.Node) -> bool:
+    producers = [value.producer() for value in node.inputs[:2] if value is not None]
+    return all(one is not None and one.op_type == "DequantizeLinear" for one in producers)
 
 
 def _usable(targets: list[Target], options: Options) -> list[Target]:
@@ -164,7 +170,7 @@ def _details(target: Target, options: Options, audit: Audit) -> dict[str, object
         version_compatible=build.version_compatible,
         hardware_compatible=build.hardware_compatible,
     )
-    counts = {"convolutions": audit.convolutions, "matched": audit.matched, "wanted": audit.wanted}
+    counts = {"weight_layers": audit.weight_layers, "matched": audit.matched, "wanted": audit.wanted}
     return fingerprint.to_dict() | asdict(build) | {"profile": str(options.profile)} | counts
 
 

@@ -14,6 +14,7 @@ from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.saved import FILE, read_calibration
 from vegrt.calibration.settings import VARIANTS
 from vegrt.calibration.stage import finish_progress, open_progress, sensitivities
+from vegrt.calibration.work import percent
 from vegrt.export.calibrated import halves, subject_of
 from vegrt.export.stage import Job, load_fp32
 from vegrt.infer.results import save_result
@@ -106,11 +107,14 @@ def _result(known: dict[str, Any]) -> Table:
     for variant in VARIANTS.values():
         kept, score = known["float_layers"].get(variant, []), known["budget_scores"].get(variant)
         cost = f"{score['drop_points']:+.2f} points, {score['flips']} flips" if score else ""
-        lines.append((variant, ", ".join(kept) or "none", f"{known['int8_macs_share'][variant]:.1%}", cost))
+        layers = f"{known['int8_weight_layers'][variant]} of {known['weight_layers']}"
+        share = percent(known["int8_macs_share"][variant])
+        lines.append((variant, ", ".join(kept) or "none", share, layers, cost))
     heads = (
         "variant",
         "layers in float",
-        "convolution work in 8 bits",
+        "multiplications in 8 bits",
+        "weight layers in 8 bits",
         f"cost on {known['budget']['images']} held-out photos",
     )
     return _table("Mixed precision", heads, lines)

@@ -6,6 +6,7 @@ normalised outside, in numpy.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from onnx.inliner import inline_local_functions
 
 from vegrt.errors import ModelError
+from vegrt.export.external import embed, external_tensors
 from vegrt.files import sha256_of
 from vegrt.infer.ort import open_session
 from vegrt.infer.runner import RuntimeName
@@ -23,6 +25,8 @@ from vegrt.preprocess import Contract
 
 Layout = Literal["NCHW", "NHWC"]
 _SOFTMAX = ("Softmax", "LogSoftmax")
+_SIGMOID = ("Sigmoid", "HardSigmoid")
+_SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Clip")  # what keeps a score what it is
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
 
 
@@ -31,7 +35,8 @@ class Foreign:
     """A foreign ONNX classifier whose interface was checked.
 
     subject: what messages call it. images: its input. batch: the only size of a batch that it takes; 0 is any.
-    logits: the tensor of the class scores: its output, or what the Softmax at its end reads. sha256: of the file.
+    logits: the tensor of the class scores: its output, or what the Softmax at its end reads. embedded: the file with the data in
+    it that it keeps in other files; empty where it keeps none. sha256: of that, or of the file as it is.
     """
 
     subject: str
@@ -41,6 +46,7 @@ class Foreign:
     layout: Layout
     batch: int
     logits: str
+    embedded: bytes = b""
 
     @property
     def opset(self) -> int:
@@ -88,32 +94,54 @@ def run_session(session: Any, subject: str, output: str, name: str, given: NDArr
     return found
 
 
-def read_foreign(file: Path, num_classes: int, contract: Contract) -> Foreign:
+def read_foreign(file: Path, num_classes: int, contract: Contract, *, alone: bool = False) -> Foreign:
     """Return a foreign classifier: one image input, one score per class.
 
+    alone: whether data in other files is refused, as in a bundle, whose manifest covers none of them.
     Raises ModelError for what is no such ONNX model, in one line that says what was found and what was expected.
     """
     subject = str(file)
-    proto = _load(file, subject)
+    proto, embedded = _load(file, subject, alone=alone)
     _check_operators(proto, subject)
     images, layout, batch = _image_input(proto.graph, subject, contract)
-    foreign = Foreign(subject, sha256_of(file), proto, images, layout, batch, _logits(proto.graph, subject))
+    sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
+    foreign = Foreign(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch or 2, contract.size, contract.size, 3), np.uint8)
-    _check_scores(ForeignRunner(foreign, contract).logits(pixels), len(pixels), num_classes, subject)
+    scores = ForeignRunner(foreign, contract).logits(pixels)
+    _check_scores(scores, len(pixels), num_classes, subject)
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{subject}: gives NaN or infinity for random pixels{_broken_weights(proto)}; export it again")
     return foreign
 
 
-def _load(file: Path, subject: str) -> onnx.ModelProto:
+def _load(file: Path, subject: str, *, alone: bool) -> tuple[onnx.ModelProto, bytes]:
+    """Return the model with all its data, and the bytes of the file with them in it where they lie in other files."""
     if not file.is_file():
         raise ModelError(f"{subject}: no such file; expected an ONNX model of an image classifier")
     try:
-        proto = onnx.load(file)
+        proto = onnx.load(file, load_external_data=False)
+        outside = external_tensors(proto)
+        if outside and alone:
+            raise ModelError(
+                f"{subject}: {len(outside)} tensors lie in other files, which the bundle does not cover; refused"
+            )
+        embed(outside, file)
+        embedded: bytes = proto.SerializeToString(deterministic=True) if outside else b""
         onnx.checker.check_model(proto)
-        return inline_local_functions(proto) if proto.functions else proto
-    except Exception as error:  # protobuf's, the checker's, and those of missing external data share no base class
+        return inline_local_functions(proto) if proto.functions else proto, embedded
+    except ModelError:
+        raise
+    except Exception as error:  # protobuf's and the checker's share no base class
         reason = next(iter(str(error).splitlines()), repr(error))
         raise ModelError(f"{subject}: not a readable ONNX model ({reason})") from error
+
+
+def _broken_weights(proto: onnx.ModelProto) -> str:
+    """Return, in words, which weights hold NaN; nothing when none does."""
+    floats = [tensor for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    broken = [tensor.name for tensor in floats if np.isnan(onnx.numpy_helper.to_array(tensor)).any()]
+    return f", its {', '.join(broken[:4])} hold{'s' if len(broken) == 1 else ''} NaN" if broken else ""
 
 
 def _check_operators(proto: onnx.ModelProto, subject: str) -> None:
@@ -161,18 +189,30 @@ def _shown(kind: onnx.TypeProto.Tensor) -> str:
 def _logits(graph: onnx.GraphProto, subject: str) -> str:
     """Return the tensor of the scores: the output, or what a Softmax reads whose result is the output."""
     producers = {name: node for node in graph.node for name in node.output}
-    name: str = graph.output[0].name
-    output = name
-    while name in producers and producers[name].op_type == "Identity":
-        name = producers[name].input[0]
-    last = producers.get(name)
+    output: str = graph.output[0].name
+    _, last = _behind(producers, output, ("Identity",))
+    _, shaped = _behind(producers, output, _SHAPING)
+    if shaped is not None and shaped.op_type in _SIGMOID:
+        raise ModelError(
+            f"{subject}: ends in {shaped.op_type}, a yes or no per class; expected scores of which one class wins: where one "
+            f"class is right, export what the {shaped.op_type} reads; several labels for one photo are not supported"
+        )
     if last is None or last.op_type not in _SOFTMAX:
         return output
     axis = next((attribute.i for attribute in last.attribute if attribute.name == "axis"), -1)
     if axis not in (-1, 1):
         raise ModelError(f"{subject}: ends in {last.op_type} over axis {axis}; expected it over the classes, axis 1")
-    name = last.input[0]
-    return name
+    logits: str = last.input[0]
+    return logits
+
+
+def _behind(
+    producers: dict[str, onnx.NodeProto], name: str, passed: tuple[str, ...]
+) -> tuple[str, onnx.NodeProto | None]:
+    """Return the first tensor before `name` that none of the operators `passed` made, and its producer."""
+    while name in producers and producers[name].op_type in passed:
+        name = producers[name].input[0]
+    return name, producers.get(name)
 
 
 def _check_scores(scores: NDArray[np.float32], images: int, num_classes: int, subject: str) -> None:

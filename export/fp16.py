@@ -15,7 +15,7 @@ from onnxscript import version_converter
 from vegrt.errors import ModelError
 
 BF16_OPSET = 22  # the first whose Conv, MaxPool and GlobalAveragePool take bfloat16
-_KEPT_FLOAT = ("Cast", "Transpose", "Mul", "Add")  # the contract's own operators, in graph order
+_KEPT_FLOAT = ("Cast", "Transpose", "Mul", "Add")  # the contract's own operators, as the pixels pass them
 
 
 def to_fp16(model: ir.Model) -> None:
@@ -57,10 +57,7 @@ def round_to_bf16(model: ir.Model) -> None:
 
 def _to_half(model: ir.Model, kind: ir.DataType) -> None:
     graph = model.graph
-    network = _network(graph)
-    first = network[0].inputs[0]
-    if first is None:
-        raise AssertionError("the network reads the normalised pixels")
+    network, pixels = _network(graph), _prepared(graph)[-1]
     for value in _weights(graph, network):
         value.const_value = _narrowed(value, kind)
         value.type = ir.TensorType(kind)
@@ -68,23 +65,34 @@ def _to_half(model: ir.Model, kind: ir.DataType) -> None:
         _convert_constants(node, kind)
         for output in node.outputs:
             output.type = ir.TensorType(kind) if output.dtype == ir.DataType.FLOAT else output.type
-    _cast_input(graph, first, network, kind)
+    _cast_input(graph, pixels, kind)
     _cast_output(graph, kind)
 
 
 def _network(graph: ir.Graph) -> list[ir.Node]:
-    """Return the nodes behind the contract's own."""
-    return list(graph)[_contract_length(graph) :]
+    """Return the nodes behind the contract's own, in the graph's order."""
+    own = {node for value in _prepared(graph) if (node := value.producer()) is not None}
+    return [node for node in graph if node not in own]
 
 
-def _contract_length(graph: ir.Graph) -> int:
-    """Return how many nodes at the start belong to the contract: Cast, Transpose, Mul, Add."""
-    found = tuple(node.op_type for node in list(graph)[: len(_KEPT_FLOAT)])
-    if found != _KEPT_FLOAT:
-        raise ModelError(
-            f"ONNX graph: begins with {', '.join(found)}; expected the contract's {', '.join(_KEPT_FLOAT)}"
+def _prepared(graph: ir.Graph) -> list[ir.Value]:
+    """Return what the contract's operators make of the pixels, step by step; the last is what the network reads.
+
+    They are found by the way of the pixels, not by their place in the list. Mul and Add are missing where an optimizer dropped
+    them, for a mean of 0 or a std of 1/255.
+    """
+    values = [graph.inputs[0]]
+    for kind in _KEPT_FLOAT:
+        readers = [node for node in values[-1].consumers() if node.op_type not in ("Shape", "Size")]
+        fixed = all(
+            value is values[-1] or (value and value.const_value is not None) for one in readers for value in one.inputs
         )
-    return len(_KEPT_FLOAT)
+        if len(readers) == 1 and readers[0].op_type == kind and fixed and not readers[0].outputs[0].is_graph_output():
+            values.append(readers[0].outputs[0])
+        elif kind in ("Cast", "Transpose"):
+            found = ", ".join(node.op_type for node in readers) or "nothing"
+            raise ModelError(f"ONNX graph: {found} reads {values[-1].name}; expected the contract's {kind} alone")
+    return values[1:]
 
 
 def _weights(graph: ir.Graph, network: list[ir.Node]) -> list[ir.Value]:
@@ -114,11 +122,14 @@ def _convert_constants(node: ir.Node, kind: ir.DataType) -> None:
             node.attributes[name] = ir.AttrTensor(name, ir.Tensor(half))
 
 
-def _cast_input(graph: ir.Graph, pixels: ir.Value, network: list[ir.Node], kind: ir.DataType) -> None:
+def _cast_input(graph: ir.Graph, pixels: ir.Value, kind: ir.DataType) -> None:
     cast = ir.node("Cast", [pixels], {"to": int(kind)}, name=f"to_{kind.name.lower()}")
     cast.outputs[0].name, cast.outputs[0].shape, pixels.name = pixels.name, pixels.shape, f"{pixels.name}_fp32"
     cast.outputs[0].type = ir.TensorType(kind)
-    graph.insert_before(network[0], cast)
+    maker = pixels.producer()
+    if maker is None:
+        raise AssertionError("the contract makes what the network reads")
+    graph.insert_after(maker, cast)
     for node, index in list(pixels.uses()):
         if node is not cast:
             node.replace_input_with(index, cast.outputs[0])

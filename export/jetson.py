@@ -61,7 +61,7 @@ On the very device, which takes minutes. Batches from {smallest} to {largest}, t
     .venv/bin/python classify.py fp16.engine --check
     .venv/bin/python classify.py int8.onnx --check        # without an engine, on the CPU: slow
 
-`*.layers.json` lists each layer's types: count how many convolutions really are Int8.
+`*.layers.json` lists each layer's types: count how many layers with weights really are Int8.
 
 ## Use
 

@@ -18,6 +18,7 @@ _LAYER = re.compile(
     r", Outputs: \[(?P<outputs>.*?)\], (?:TacticName|ParameterType|TacticValue|StreamId|Metadata)"
 )
 _DATATYPE = re.compile(r"Datatype: (\w+)")
+_NAMED = 8  # layers in a line of words; the rest is counted
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _POINTWISE = frozenset(
     {"kgen", "shape_call", "Reformat", "NoOp"}
@@ -37,15 +38,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The builder's layers and how many convolutions got the type that was asked for.
+    """The builder's layers and how many of the layers with weights got the type that was asked for.
 
-    wanted: Int8, Half, BFloat16 or Float. matched: convolutions that read that type, of `convolutions` in the ONNX graph.
+    wanted: Int8, Half, BFloat16 or Float. matched: weight layers that read that type, of `weight_layers` in the ONNX graph.
     fallbacks: those for which the builder chose another, with the type that they read. in_float: those that the ONNX graph
-    leaves in float on purpose.
+    itself leaves in float.
     """
 
     wanted: str
-    convolutions: int
+    weight_layers: int
     matched: int
     fallbacks: tuple[str, ...]
     layers: tuple[Layer, ...]
@@ -53,14 +54,14 @@ class Audit:
 
     @property
     def share(self) -> float:
-        """Return the share of all convolutions that read the wanted type; 1 without any."""
-        return self.matched / self.convolutions if self.convolutions else 1.0
+        """Return the share of all weight layers that read the wanted type; 1 without any."""
+        return self.matched / self.weight_layers if self.weight_layers else 1.0
 
     def __str__(self) -> str:
-        """Return it in words: `18 of 20 convolutions Int8; left in float on purpose: conv1; chosen by the builder: ...`."""
-        reasons = {"left in float on purpose": self.in_float, "chosen by the builder": self.fallbacks}
-        notes = [f"{reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
-        return "; ".join([f"{self.matched} of {self.convolutions} convolutions {self.wanted}", *notes])
+        """Return it in words: `18 of 21 weight layers Int8; left in float: conv1, fc; chosen by the builder: ...`."""
+        reasons = {"left in float": self.in_float, "chosen by the builder": self.fallbacks}
+        notes = [f"{reason}: {_listed(names)}" for reason, names in reasons.items() if names]
+        return "; ".join([f"{self.matched} of {self.weight_layers} weight layers {self.wanted}", *notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as JSON values, in words too, with a count of layers by type and data types."""
@@ -80,19 +81,24 @@ def parse_layers(messages: Sequence[str]) -> tuple[Layer, ...]:
 
 
 def audit_layers(
-    layers: Sequence[Layer], convolutions: Sequence[str], wanted: str, *, in_float: Collection[str] = ()
+    layers: Sequence[Layer], weight_layers: Sequence[str], wanted: str, *, in_float: Collection[str] = ()
 ) -> Audit:
-    """Return the audit. convolutions: names of the ONNX Conv nodes, whose first input should be `wanted` but for `in_float`."""
+    """Return the audit. weight_layers: names of ONNX nodes whose first input should be `wanted` but for `in_float`."""
     found = _types(layers, pointwise=True) | _types(layers, pointwise=False)
-    asked = [name for name in convolutions if name not in in_float]
+    asked = [name for name in weight_layers if name not in in_float]
     notes = tuple(f"{name} ({found.get(name, 'not listed')})" for name in asked if found.get(name) != wanted)
-    left = tuple(name for name in convolutions if name in in_float)
-    return Audit(wanted, len(convolutions), len(asked) - len(notes), notes, tuple(layers), left)
+    left = tuple(name for name in weight_layers if name in in_float)
+    return Audit(wanted, len(weight_layers), len(asked) - len(notes), notes, tuple(layers), left)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _types(layers: Sequence[Layer], *, pointwise: bool) -> dict[str, str]:
-    """Return the first input's type by ONNX node. A convolution that only a pointwise kernel names is computed by it: small
-    1 x 1 ones are (a squeeze and excitation of EfficientNet-B0, TensorRT-RTX 1.7).
+    """Return the first input's type by ONNX node. A layer that only a pointwise kernel names is computed by it: small 1 x 1
+    convolutions are (a squeeze and excitation of EfficientNet-B0, TensorRT-RTX 1.7).
     """
     chosen = [layer for layer in layers if (layer.type in _POINTWISE) == pointwise]
     return {name: "/".join(layer.inputs[:1]) for layer in chosen for name in layer.onnx}

@@ -15,8 +15,8 @@ class Options:
     """How models and engines are made.
 
     opset: of all models but bf16.onnx. bf16: a bfloat16 model for TensorRT too. fp32_engine: an fp32 engine too.
-    profile: batch sizes of the engines, the largest also of the parity gate. min_int8: least share of the convolutions that
-    are Int8 in an int8 engine; None asks it of each that is quantized in int8.onnx.
+    profile: batch sizes of the engines, the largest also of the parity gate. min_int8: least share of all layers with weights
+    that are Int8 in an int8 engine; None asks it of each that is quantized in int8.onnx.
     """
 
     opset: int = OPSET

@@ -6,7 +6,7 @@ Parity on a CPU does not see them: ONNX Runtime has no float16 kernels there and
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -22,19 +22,23 @@ LARGEST = float(np.finfo(np.float16).max)  # 65504
 NEAR = LARGEST / 4  # photos in the field may go beyond those of the calibration
 
 
-def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]]) -> float:
+def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names: Sequence[object] = ()) -> float:
     """Return the largest magnitude of any result in a float32 graph over (N, H, W, 3) uint8 batches; warn when it is near.
 
-    Raises ModelError that names each layer beyond float16 with its value. Changes `model`: give a copy.
+    names: of the images, for messages. Raises ModelError that names each layer beyond float16 with its value, or the first
+    layer whose result is NaN or infinite, which is no matter of float16. Changes `model`: give a copy.
     """
     results = {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
-    peaks = dict.fromkeys(results, 0.0)
+    peaks, seen = dict.fromkeys(results, 0.0), 0
     read = read_tensors(expose(model, results), list(results))
     for images in batches:
         for name, values in zip(results, read(images), strict=True):
-            peaks[name] = max(peaks[name], float(np.abs(values).max()))
-    beyond = [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if not peak <= LARGEST]
-    if beyond:
+            peak = float(np.abs(values).max(initial=0))  # NaN where one value is
+            if not np.isfinite(peak):
+                raise ModelError(_not_finite(name, results[name], values, seen, names))
+            peaks[name] = max(peaks[name], peak)
+        seen += len(images)
+    if beyond := [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if peak > LARGEST]:
         raise ModelError(
             f"fp16.onnx: {len(beyond)} results exceed float16's {LARGEST:.0f} on the calibration photos: {', '.join(beyond)}; "
             "train with more weight decay or a lower learning rate; nothing was written"
@@ -47,10 +51,22 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]]) -> flo
     return peak
 
 
+def _not_finite(name: str, layer: str, values: NDArray[np.float32], seen: int, names: Sequence[object]) -> str:
+    bad = ~np.isfinite(values)
+    each = bad.reshape(len(values), -1).any(axis=1) if values.ndim else np.array([True])
+    index = seen + int(each.argmax())
+    photo = names[index] if index < len(names) else f"image {index}"
+    found = "NaN" if np.isnan(values).any() else "infinity"
+    return (
+        f"fp32.onnx: {layer} gives {found} (tensor {name}, {int(bad.sum())} of {bad.size} values) for {photo}; the float32 "
+        "network itself is broken, whatever the precision: train it again, or look at its weights; nothing was written"
+    )
+
+
 def layer_of(node: ir.Node) -> str:
-    """Return the layer that a node belongs to: itself, or the operator behind the last Conv or Gemm before it."""
+    """Return the layer that a node belongs to: itself, or the operator behind the last layer with weights before it."""
     source: ir.Node | None = node
-    while source is not None and source.op_type not in {"Conv", "Gemm"}:
+    while source is not None and source.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
         source = next((value.producer() for value in source.inputs if value is not None and value.producer()), None)
     if source is None or source is node:
         return str(node.name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,18 @@ import numpy as np
 import onnx_ir as ir
 
 from vegrt.bundle import MANIFEST, Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.calibration.stage import finish_progress
 from vegrt.classes import classes_fault
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.adopt import adopt
 from vegrt.export.foreign import Foreign, ForeignRunner, read_foreign, run_session
 from vegrt.export.model import serialize
-from vegrt.files import read_toml, sha256_of
+from vegrt.files import read_toml
 from vegrt.infer.ort import open_session
 from vegrt.infer.runner import Runner
 from vegrt.preprocess import MAX_SIDE, Contract
+
+log = logging.getLogger(__name__)
 
 SOURCE = "source.onnx"
 
@@ -36,27 +42,64 @@ class Source:
 def load_foreign(bundle: Bundle) -> Source:
     """Return the foreign classifier that a bundle holds. Raises ModelError when it cannot become such a graph."""
     manifest = bundle.manifest
-    foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract)
+    foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract, alone=True)
     graph = _adopted(foreign, manifest.classes, manifest.contract)
     return Source(graph, ForeignRunner(foreign, manifest.contract), SOURCE)
+
+
+@contextmanager
+def importing(path: Path, file: Path, classes: Path, contract: Path) -> Iterator[Bundle]:
+    """Yield the bundle of `import_onnx`, and take it away again when what is done with it fails and it was not there before.
+
+    After an interruption it stays, so that a calibration goes on where it was.
+    """
+    there, known = path.exists(), (path / MANIFEST).exists()
+    bundle = None
+    try:
+        bundle = import_onnx(path, file, classes, contract)
+        yield bundle
+    except Exception:
+        if not known:
+            _take_away(path, bundle, folder=not there)
+        raise
+
+
+def _take_away(path: Path, bundle: Bundle | None, *, folder: bool) -> None:
+    """Remove what an import wrote, unless it is no longer as it was written, or another process works on it."""
+    try:
+        if bundle is not None:
+            with exclusive(path):
+                if open_bundle(path, verify=False).manifest != bundle.manifest:
+                    return
+                for name in (MANIFEST, SOURCE):
+                    (path / name).unlink(missing_ok=True)
+                finish_progress(path)
+        if folder:
+            path.rmdir()
+    except (OSError, VegrtError) as error:  # what failed before is what has to be said
+        log.debug("%s: stays (%s)", path, error)
 
 
 def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle:
     """Write a bundle that holds a foreign ONNX classifier as its source, to be exported, and return it.
 
-    file: the model. classes: names, one a line. contract: TOML. The same once more changes nothing, so that a command which
-    failed later can be repeated. Raises BundleError when `path` holds anything else, ModelError for an unfit model.
+    file: the model; data that it keeps beside itself goes into the bundle's file. classes: names, one a line. contract: TOML. The
+    same once more changes nothing, so that an interrupted command can be repeated. Raises BundleError when `path` holds anything
+    else, ModelError for an unfit model.
     """
     names, pixels = read_classes(classes), read_contract(contract)
     foreign = read_foreign(file, len(names), pixels)
     if (path / MANIFEST).exists():
-        return _same(open_bundle(path), file, names, pixels)
+        return _same(open_bundle(path), foreign, names, pixels)
     _adopted(foreign, names, pixels)  # what cannot be converted shall fail before anything is written
     model = {"onnx": file.name, "producer": foreign.proto.producer_name or "unknown", "opset": foreign.opset}
     with exclusive(path, make=True), changing(path) as staging:
         if (path / MANIFEST).exists():
             raise BundleError(f"{path}: another process made a bundle of it meanwhile; choose another BUNDLE")
-        shutil.copyfile(file, staging.file(SOURCE))
+        if foreign.embedded:
+            staging.file(SOURCE).write_bytes(foreign.embedded)
+        else:
+            shutil.copyfile(file, staging.file(SOURCE))
         staging.add(SOURCE, "source", details={"layout": foreign.layout, "batch": foreign.batch})
         staging.finish(Manifest(path.resolve().name, names, pixels, model))
     return open_bundle(path)
@@ -121,10 +164,10 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -1e6 < value < 1e6  # which no NaN is
 
 
-def _same(bundle: Bundle, file: Path, classes: tuple[str, ...], contract: Contract) -> Bundle:
+def _same(bundle: Bundle, foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> Bundle:
     manifest = bundle.manifest
     known = (manifest.classes, manifest.contract) == (classes, contract) and bundle.has("source")
-    if not known or bundle.artifact("source").sha256 != sha256_of(file):
+    if not known or bundle.artifact("source").sha256 != foreign.sha256:
         raise BundleError(
             f"{bundle.path}: a bundle of another model, classes or contract; choose another BUNDLE, or delete this one"
         )

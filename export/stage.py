@@ -9,14 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from vegrt.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import Settings
 from vegrt.calibration.stage import finish_progress, run_calibration
-from vegrt.export.calibrated import add_calibration, copy_of, halves, images, int8_models, provenance, subject_of
+from vegrt.export.calibrated import (
+    add_calibration,
+    copy_of,
+    halves,
+    images,
+    int8_models,
+    provenance,
+    subject_of,
+    work_lines,
+)
 from vegrt.export.engines import add_engines
 from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.gate import BF16, FP16, FP32, Evidence, check_parity, load_evidence
@@ -24,24 +35,29 @@ from vegrt.export.golden import add_golden
 from vegrt.export.model import export_passing, serialize
 from vegrt.export.options import Options
 from vegrt.export.overflow import check_overflow
+from vegrt.export.reference import check_reference
 from vegrt.export.source import load_foreign
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.parity import Parity
 from vegrt.infer.results import versions
-from vegrt.infer.runner import Runner
 
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked for. engines: see add_engines. near_test: validation photos that do not calibrate."""
+    """What is asked for.
+
+    engines: see add_engines. near_test: validation photos that do not calibrate. untrained: whether the network may be no better
+    than chance; the manifest then says so, and later commands need not be told.
+    """
 
     engines: bool | None = None
     near_test: Collection[str] = ()
     options: Options = field(default_factory=Options)
     settings: Settings = field(default_factory=Settings)
+    untrained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +72,13 @@ class Made:
 def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
     """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it; a bf16 one if asked for.
 
-    data: its validation split calibrates and checks parity. Raises ModelError when a model is not what its reference is,
-    MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
+    data: its validation split calibrates and checks parity. Raises ModelError when a model is not what its reference is, or the
+    reference no better than chance, MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
     """
     job = job or Job()
     with exclusive(path):
         bundle, photos, evidence = _prepare(path, data, job)
-        return _complete(bundle, _fp32(bundle, evidence, job.options.opset), photos, evidence, job)
+        return _complete(bundle, _fp32(bundle, evidence, job), photos, evidence, job)
 
 
 def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
@@ -70,7 +86,10 @@ def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
     job = job or Job()
     with exclusive(path):
         bundle, photos, evidence = _prepare(path, data, job)
-        return _complete(bundle, load_fp32(bundle), photos, evidence, job)
+        made = load_fp32(bundle)
+        untrained = job.untrained or bool(made.details.get("untrained"))
+        check_reference(evidence, open_onnxruntime(made.source), untrained=untrained)
+        return _complete(bundle, made, photos, evidence, job)
 
 
 def load_fp32(bundle: Bundle) -> Made:
@@ -87,15 +106,18 @@ def _prepare(path: Path, data: Path, job: Job) -> tuple[Bundle, CalibrationPhoto
     return bundle, photos, load_evidence(bundle, photos.used, job.options.profile.largest)
 
 
-def _fp32(bundle: Bundle, evidence: Evidence, opset: int) -> Made:
+def _fp32(bundle: Bundle, evidence: Evidence, job: Job) -> Made:
     """Return the graph of the bundle's checkpoint, or of the foreign model that it holds."""
+    said = {"untrained": True} if job.untrained else {}
     if bundle.has("source"):
         foreign = load_foreign(bundle)
         source = serialize(foreign.graph)
-        parity = _check_fp32(evidence, foreign.reference, source)
-        return Made(foreign.graph, source, {"parity": parity.to_dict(), "reference": foreign.name})
-    found = export_passing(bundle, partial(_check_fp32, evidence, TorchRunner(bundle)), opset=opset)
-    details = {"parity": found.parity.to_dict(), "reference": "torch"} | found.details()
+        want = check_reference(evidence, foreign.reference, untrained=job.untrained)
+        parity = _check_fp32(evidence, want, source)
+        return Made(foreign.graph, source, {"parity": parity.to_dict(), "reference": foreign.name} | said)
+    want = check_reference(evidence, TorchRunner(bundle), untrained=job.untrained)
+    found = export_passing(bundle, partial(_check_fp32, evidence, want), opset=job.options.opset)
+    details = {"parity": found.parity.to_dict(), "reference": "torch"} | found.details() | said
     return Made(found.model, found.source, details)
 
 
@@ -103,7 +125,8 @@ def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: E
     """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle."""
     path, contract, settings = bundle.path, bundle.manifest.contract, job.settings
     observed, _ = halves(photos.used, settings)
-    check_overflow(copy_of(made.model), images(observed, contract, "Range of float16")())
+    paths = [photo.path for photo in observed]
+    check_overflow(copy_of(made.model), images(observed, contract, "Range of float16")(), paths)
     outcome = run_calibration(path, subject_of(made.model, photos.used, contract, settings), settings)
     fp16 = copy_of(made.model)
     to_fp16(fp16)
@@ -128,14 +151,14 @@ def _before_export(bundle: Bundle) -> tuple[Artifact, ...]:
     return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role in ("weights", "source"))
 
 
-def _check_fp32(evidence: Evidence, reference: Runner, source: bytes) -> Parity:
-    parity = evidence.measure(reference, open_onnxruntime(source))
+def _check_fp32(evidence: Evidence, want: NDArray[np.float32], source: bytes) -> Parity:
+    parity = evidence.measure(want, open_onnxruntime(source))
     return check_parity("fp32.onnx", parity, FP32, evidence, source)
 
 
 def _measure_variants(models: dict[str, bytes], evidence: Evidence, settings: Settings) -> dict[str, dict[str, Any]]:
     """Compare with fp32. fp16 is gated; int8 is judged by `vegrt evaluate`, here only measured."""
-    reference = open_onnxruntime(models["fp32"])
+    reference = evidence.answers(open_onnxruntime(models["fp32"]))
     details: dict[str, dict[str, Any]] = {}
     for variant, kind in (("fp16", "float16"), ("int8", settings.rest), ("int8-cpu", "float32")):
         parity = evidence.measure(reference, open_onnxruntime(models[variant], float16=kind == "float16"))
@@ -164,7 +187,7 @@ def _add_models(staging: Staging, models: dict[str, bytes], details: dict[str, d
 
 
 def export_lines(bundle: Bundle) -> list[str]:
-    """Return one line per model and engine that the bundle holds, for people."""
+    """Return one line per model and engine that the bundle holds, and what of each int8 model is in 8 bits, for people."""
     lines = []
     for artifact in bundle.manifest.artifacts:
         known = artifact.details
@@ -176,9 +199,9 @@ def export_lines(bundle: Bundle) -> list[str]:
             )
             lines.append(f"{size}, {same}")
         elif artifact.role == "engine":
-            matched = f"{known['matched']} of {known['convolutions']} convolutions {known['wanted']}"
+            matched = f"{known['matched']} of {known['weight_layers']} weight layers {known['wanted']}"
             lines.append(f"{size}, {matched} in the builder's list")
-    return lines
+    return [*lines, *work_lines(bundle.manifest.calibration)]
 
 
 def describe_export(bundle: Bundle) -> dict[str, Any]:

@@ -11,6 +11,7 @@ MODULE_PREFIX = "network."  # the attribute of vegrt.networks.Deployed that hold
 def tidy(model: ir.Model) -> None:
     """Rewrite `model` in place: pooling and flattening as single operators, no dead nodes, names that read as modules."""
     graph = model.graph
+    _cast_first(graph)
     for node in list(graph):
         _pool_globally(graph, node)
     for node in list(graph):
@@ -26,6 +27,22 @@ def constant(value: ir.Value | None) -> list[int] | None:
     if value is None or value.const_value is None:
         return None
     return [int(number) for number in value.const_value.numpy().reshape(-1)]
+
+
+def _cast_first(graph: ir.Graph) -> None:
+    """Let the Cast alone read the uint8 pixels: TensorRT takes them nowhere else, and a Shape is the same behind it.
+
+    Networks that ask for the batch size, such as those with a class token, begin with a Shape of their input.
+    """
+    images = graph.inputs[0]
+    cast = next((node for node in images.consumers() if node.op_type == "Cast"), None)
+    if images.dtype != ir.DataType.UINT8 or cast is None:
+        return
+    for node, index in list(images.uses()):
+        if node.op_type in ("Shape", "Size"):
+            node.replace_input_with(index, cast.outputs[0])
+    graph.remove(cast)
+    graph.insert_before(graph[0], cast)
 
 
 def _pool_globally(graph: ir.Graph, node: ir.Node) -> None:

@@ -8,7 +8,7 @@ sure of itself and right by chance; swapped colours are cured by swapping them b
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,7 @@ _PLAIN = 0.9  # the accuracy below which a model of unknown accuracy is looked a
 _SURE = 0.01  # the p-value of a cure by swapped colours
 _ERROR_LEFT = 0.1  # of the golden cosine's distance from 1 where a cure fits
 _NAMED = 4
+_ENOUGH = 32  # photos below which chance and a weak model look alike too often
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,15 @@ class Subject:
         return float(self.answers.right.mean())
 
 
+def explained(explain: Callable[[], str]) -> str:
+    """Return an explanation; nothing where finding it fails, so that what it explains is still told."""
+    try:
+        return explain()
+    except Exception:  # runtimes' exceptions share no base class; whatever it is, it is not what the user has to know
+        log.debug("no explanation", exc_info=True)
+        return ""
+
+
 def check_labels(subject: Subject, runner: Runner) -> None:
     """Raise when the reference's answers say that labels or pixels are not what the model was trained on.
 
@@ -58,9 +68,10 @@ def check_labels(subject: Subject, runner: Runner) -> None:
     moved = describe_moves(permuted_classes(answers.confusion()), bundle.manifest.classes)
     known = bundle.manifest.training.get("validation_accuracy")
     best = wilson(int(answers.right.sum()), len(answers.labels)).high
-    if not moved and best >= (_PLAIN if known is None else known - _FAR):
+    chance = _says_nothing(subject)
+    if not moved and not chance and best >= (_PLAIN if known is None else known - _FAR):
         return
-    if cure := colour_cure(subject, runner):
+    if cure := explained(lambda: colour_cure(subject, runner)):
         doubt = f", unless the labels are permuted ({moved}); this tells: vegrt verify {bundle.path}" if moved else ""
         raise ModelError(f"{bundle.path}: {cure}; it looks like a model for BGR input: export it for RGB{doubt}")
     if moved:
@@ -68,8 +79,28 @@ def check_labels(subject: Subject, runner: Runner) -> None:
             f"{subject.split.root}: labels look permuted: {moved}; the class order in manifest.json, or what the folders are "
             f"called, is not that of the training; put it right (vegrt verify {bundle.path} compares the models' own order)"
         )
-    if known is not None:
+    if known is not None and best < known - _FAR:
         _judge_low_accuracy(subject, known)
+    if chance:
+        raise ModelError(
+            f"{bundle.path}: {chance_words(answers)}; no candidate can be judged by it: are classes, mean and std those of the "
+            f"training, and are these such photos as it was trained on? Untrained on purpose: vegrt export --untrained"
+        )
+
+
+def chance_words(answers: Answers) -> str:
+    """Return, in words, that the answers are no better than chance."""
+    right, total = int(answers.right.sum()), len(answers.labels)
+    chance = _chance(answers.confusion())
+    return f"the reference is right on {right} of {total} photos ({right / total:.1%}), no better than chance ({chance:.1%})"
+
+
+def _says_nothing(subject: Subject) -> bool:
+    """Return whether enough photos show that the reference is no better than chance, and it was not exported as such."""
+    known = [one.details for one in subject.bundle.manifest.artifacts if (one.role, one.variant) == ("model", "fp32")]
+    if len(subject.answers.labels) < _ENOUGH or any(details.get("untrained") for details in known):
+        return False
+    return no_better_than_chance(subject.answers.confusion())
 
 
 def candidate_cause(subject: Subject, answers: Answers, runner: Runner) -> str:
@@ -107,9 +138,12 @@ def describe_moves(moved: dict[int, int], classes: Sequence[str]) -> str:
 
 def no_better_than_chance(confusion: NDArray[np.int_]) -> bool:
     """Return whether answers and labels look independent: the agreement that their totals alone give lies in the interval."""
-    total = int(confusion.sum())
-    chance = float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / total**2
-    return wilson(int(confusion.trace()), total).low <= chance
+    return wilson(int(confusion.trace()), int(confusion.sum())).low <= _chance(confusion)
+
+
+def _chance(confusion: NDArray[np.int_]) -> float:
+    """Return the share of right answers that the totals of rows and columns alone give."""
+    return float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / int(confusion.sum()) ** 2
 
 
 def colour_cure(subject: Subject, runner: Runner) -> str:

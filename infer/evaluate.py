@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.infer.candidates import is_installed
-from vegrt.infer.diagnose import Subject, candidate_cause, check_labels
+from vegrt.infer.diagnose import Subject, candidate_cause, check_labels, explained
 from vegrt.infer.figures import Answers, figures_of
 from vegrt.infer.figures import softmax as softmax
 from vegrt.infer.metadata import foreign_metadata
@@ -81,7 +82,8 @@ def evaluate(
     body = judged(bundle, split, kept, logits, margin=margin, leaked=leaked)
     for candidate, row in zip(chosen, body["candidates"], strict=True):
         if row["gate"]["verdict"] == "FAIL":
-            cause = candidate_cause(subject, Answers.of(logits[candidate], labels), collected.runners[candidate])
+            answers, runner = Answers.of(logits[candidate], labels), collected.runners[candidate]
+            cause = explained(partial(candidate_cause, subject, answers, runner))
             row["gate"]["reason"] += f"; {cause}" if cause else ""
     if table is not None:
         write_table(table, names, labels, logits, split.classes)

@@ -17,7 +17,8 @@ class Parity:
     """How far a model's logits are from the reference's over the same images.
 
     max_abs_logit: of the reference, to judge the error by. worst: index of the image that is furthest off, first by top-1, then
-    by cosine; -1 without images.
+    by cosine; -1 without images. flipped: indices of the images with another top-1. widest_flip: the largest distance, in
+    logits of the reference, between its own answer and the one given instead, over these images: small for near ties.
     """
 
     images: int
@@ -26,10 +27,12 @@ class Parity:
     top1_agreement: float
     max_abs_logit: float = 0.0
     worst: int = -1
+    flipped: tuple[int, ...] = ()
+    widest_flip: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values, without the index, which says nothing away from the images."""
-        return {key: value for key, value in asdict(self).items() if key != "worst"}
+        """Return the figures as JSON values, without the indices, which say nothing away from the images."""
+        return {key: value for key, value in asdict(self).items() if key not in ("worst", "flipped", "widest_flip")}
 
 
 def cosines(want: NDArray[np.float32], got: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,10 +46,14 @@ def compare_logits(want: NDArray[np.float32], got: NDArray[np.float32]) -> Parit
     """Return how far (N, K) logits are from those of the reference."""
     if not len(want):
         return Parity(0, 0.0, 1.0, 0.0)
-    close, same = cosines(want, got), want.argmax(axis=1) == got.argmax(axis=1)
+    answers = got.argmax(axis=1)
+    close, same = cosines(want, got), want.argmax(axis=1) == answers
+    gaps = want.max(axis=1) - want[np.arange(len(want)), answers]
     badness = np.where(np.isnan(close), np.inf, 1 - close) + ~same
     error, largest = float(np.abs(want - got).max()), float(np.abs(want).max())
-    return Parity(len(want), error, float(np.min(close)), float(same.mean()), largest, int(badness.argmax()))
+    flipped, widest = tuple(np.flatnonzero(~same).tolist()), float(gaps.max())
+    agreement = float(same.mean())
+    return Parity(len(want), error, float(np.min(close)), agreement, largest, int(badness.argmax()), flipped, widest)
 
 
 def measure_parity(reference: Runner, candidate: Runner, batches: Iterable[NDArray[np.uint8]]) -> Parity:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.errors import BundleError, DataError, FormatError, ModelError
-from vegrt.infer.diagnose import explain_difference
+from vegrt.infer.diagnose import explain_difference, explained
 from vegrt.infer.golden_schema import read_golden
 from vegrt.infer.metadata import foreign_metadata
 from vegrt.infer.open import Candidate, candidates, open_candidate
@@ -96,5 +96,5 @@ def _compare(bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], wa
     detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {least}"
     if cosine >= least:
         return Check(str(candidate), True, detail)
-    cause = explain_difference(want, runner, images, bundle.manifest.classes)
+    cause = explained(lambda: explain_difference(want, runner, images, bundle.manifest.classes))
     return Check(str(candidate), False, f"{detail}; {cause}" if cause else detail)

@@ -20,7 +20,7 @@ from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.language import Language, say, speaking
 from vegrt.report.page import made_by
-from vegrt.report.provenance import artifacts, commands, methods_text
+from vegrt.report.provenance import artifacts, commands, methods_text, share_head, share_text
 from vegrt.report.summary import HEADS, NONE, rows
 from vegrt.report.verdict import Conclusion, conclude
 from vegrt.report.write import Sources, facts_of
@@ -177,11 +177,11 @@ def _quantization(facts: Facts) -> Section | None:
         text = f"{text} {say('The network was trained further with simulated quantization.')}"
     share = found.get("int8_macs_share", {})
     lines = [
-        (str(variant), f"{value:.1%}", ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
+        (str(variant), share_text(value), ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
         for variant, value in share.items()
     ]
     chosen = methods_text(found)
-    heads = (say("variant"), say("convolution work in 8 bits"), say("layers in float"))
+    heads = (say("variant"), share_head(found), say("layers in float"))
     return section(
         "quantization",
         say("Quantization"),

@@ -189,6 +189,7 @@ _SECTIONS: dict[str, str] = {
     "Kept in float": "부동소수점으로 남긴 층",
     "layers in float": "부동소수점 층",
     "convolution work in 8 bits": "8비트로 수행하는 합성곱 연산",
+    "multiplications in 8 bits": "8비트로 수행하는 곱셈",
     "Outlier channels: one scale for all leaves the others few steps": (
         "이상치 채널: 모든 채널이 한 배율을 쓰면 나머지 채널에 남는 단계가 적어집니다"
     ),

@@ -51,15 +51,25 @@ def methods_text(found: dict[str, Any]) -> str:
     return say("Range method: {methods}.", methods=", ".join(named)) if named else ""
 
 
+def share_head(found: dict[str, Any]) -> str:
+    """Return what `int8_macs_share` of a manifest's calibration counts; earlier versions counted convolutions alone."""
+    return say("multiplications in 8 bits") if "weight_layers" in found else say("convolution work in 8 bits")
+
+
+def share_text(share: float) -> str:
+    """Return a share as a percentage that is 100.0% for the whole alone."""
+    return f"{share if share == 1 else min(share, 0.999):.1%}"
+
+
 def _mixed(found: dict[str, Any]) -> list[Table | None]:
     """Return which layers stay in float, and the outlier channels."""
     kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
     share = found.get("int8_macs_share", {})
     lines = [
-        (variant, ", ".join(names), f"{share[variant]:.1%}" if variant in share else "")
+        (variant, ", ".join(names), share_text(share[variant]) if variant in share else "")
         for variant, names in kept.items()
     ]
-    heads = (say("variant"), say("layers in float"), say("convolution work in 8 bits"))
+    heads = (say("variant"), say("layers in float"), share_head(found))
     outliers = [
         (", ".join(one["layers"]), f"{one['channel']}", f"{one['peak']:.3g}", f"{one['typical']:.3g}")
         for one in found.get("outliers", [])

@@ -7,7 +7,9 @@ the uint8 pixels (cast, transpose, normalise) is inside the graph, so no runtime
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +64,7 @@ class Contract:
             raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
         if self.icc not in ("srgb", "ignore"):
             raise BundleError(f"contract: icc {self.icc!r}; expected srgb or ignore")
+        _check_units(self.mean, self.std)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as JSON values. Without `icc` where profiles are ignored, as it was always written."""
@@ -91,6 +94,23 @@ class _Stored:
     layout: str
     color: str
     icc: Icc = "ignore"  # contracts from before it was in them
+
+def _check_units(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise BundleError for numbers of pixels in 0..255, which make every photo the same grey, with those to write instead."""
+    if not all(isfinite(one) for one in (*mean, *std)):
+        raise BundleError(f"contract: mean {list(mean)}, std {list(std)}; expected finite numbers")
+    if max(*map(abs, mean), *std) <= 1:
+        return
+    cure = (f"{name} = {_of_unit_pixels(values)}" for name, values in (("mean", mean), ("std", std)))
+    raise BundleError(
+        f"contract: mean {list(mean)}, std {list(std)} are of pixels in 0..255; expected those of pixels in [0, 1], each "
+        f"number divided by 255: {', '.join(cure)}"
+    )
+
+
+def _of_unit_pixels(values: Sequence[float]) -> list[float]:
+    """Return numbers of pixels in 0..255 as of those in [0, 1]; what is below 1 is taken to be so already."""
+    return [round(one / 255, 6) for one in values] if max(map(abs, values)) >= 1 else list(values)
 
 
 def decode(

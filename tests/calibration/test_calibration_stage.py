@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from vegrt.calibration import stage
-from vegrt.calibration.budget import convolution_macs, fewest_float_layers, int8_share
+from vegrt.calibration.budget import fewest_float_layers
 from vegrt.calibration.calibrate import Calibration, quantize_with
 from vegrt.calibration.curve import sample_counts, sample_curve
 from vegrt.calibration.judge import Judge, Labelled, serialize, signal_to_noise_db
@@ -256,13 +256,16 @@ def test_the_budget_keeps_the_fewest_of_the_most_sensitive(costs: list[int], bud
     assert len(kept) == fewest
 
 
-def test_work_is_counted_by_output_pixels_and_weights() -> None:
-    model = tiny_model()
-    pixels = SIDE * SIDE
-    macs = {"conv1": pixels * 8 * 27, "conv2": pixels * 8 * 72, "skip": pixels * 24}
-    assert convolution_macs(model) == macs
-    assert int8_share(model, frozenset({"conv2"})) == pytest.approx((macs["conv1"] + macs["skip"]) / sum(macs.values()))
-    assert int8_share(model, frozenset()) == 1
+def test_a_model_that_answers_no_numbers_is_not_judged() -> None:
+    """The index of the first NaN would count as its answer, and KL and SQNR would be NaN."""
+    broken = tiny_model()
+    weight = broken.graph.initializers["fc.bias"]
+    weight.const_value = ir.Tensor(np.array([0, np.nan, 0, 0], np.float32), name="fc.bias")
+    whole = subject()
+    judge = Judge(tiny_model(), whole.few)
+    for refused in (lambda: judge.score(broken), lambda: Judge(broken, whole.few)):
+        with pytest.raises(ModelError, match="answers NaN or infinity to 96 of 96 held-out photos, first to number 0"):
+            refused()
 
 
 def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None:

@@ -131,11 +131,11 @@ def test_the_whole_job_without_a_checkpoint(photos: Path, folder: Path) -> None:
     file, out = folder / "model.onnx", folder / "ours"
     export_by_torch(tiny(), file, dynamo=False, opset_version=13)
     words = ["export", out, "--data", photos, "--no-engine", "--json", "--from-onnx", file]
-    words += ["--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
+    words += ["--untrained", "--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
     answer = call(*words)
     assert answer.exit_code == 0, answer.output
     (fp32, *_), found = json.loads(answer.stdout)["artifacts"], open_bundle(out)
-    assert (fp32["reference"], fp32["parity"]["top1_agreement"]) == ("source.onnx", 1.0)
+    assert (fp32["reference"], fp32["parity"]["top1_agreement"], fp32["untrained"]) == ("source.onnx", 1.0, True)
     assert found.variants() == ("fp32", "fp16", "int8", "int8-cpu")
     assert found.file("source").read_bytes() == file.read_bytes()
     assert not (out / "weights.safetensors").exists()
@@ -241,6 +241,42 @@ def test_a_reshape_to_the_exported_batch_is_freed(folder: Path) -> None:
     np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
 
 
+@pytest.mark.parametrize("allowzero", [0, 1])
+def test_a_reshape_that_allows_zero_and_has_none_is_freed(allowzero: int, folder: Path) -> None:
+    """torch's newer exporter sets `allowzero` on every Reshape."""
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
+    tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"], allowzero=allowzero)]
+    tensorflow_like(folder / "model.onnx", tail=tail, batch=1, opset=14)
+    model = adopt(read_foreign(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
+    images = random_images(4)
+    want = original_answer(folder / "model.onnx", images, nhwc=True)
+    np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "pixels", [((0, 0, 0), (1 / 255,) * 3), ((0, 0, 0), (1, 1, 1)), ((0.5, 0.5, 0.5), (1 / 255,) * 3)]
+)
+def test_float16_takes_what_an_optimizer_left_of_the_contract(pixels: Any, tmp_path: Path) -> None:
+    """A mean of 0 adds nothing and a std of 1/255 multiplies by 1: such operators are dropped."""
+    contract, images = Contract(SIZE, SIZE, *pixels), random_images(3)
+    tensorflow_like(tmp_path / "model.onnx")
+    model = adopt(read_foreign(tmp_path / "model.onnx", 3, contract), CLASSES, contract)
+    want = open_onnxruntime(serialize(model)).logits(images)
+    to_fp16(model)
+    got = open_onnxruntime(serialize(model), float16=True).logits(images)
+    np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path: Path) -> None:
+    tensorflow_like(tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    stored = next(one for one in proto.graph.initializer if one.name == "w2")
+    stored.CopyFrom(numpy_helper.from_array(np.full(stored.dims, np.nan, np.float32), "w2"))
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 holds NaN"):
+        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+
+
 def relu(**attributes: Any) -> onnx.NodeProto:
     return helper.make_node("Relu", ["images"], ["scores"], **attributes)
 
@@ -252,6 +288,14 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "sigmoid over probabilities": (
         {"tail": [helper.make_node("Softmax", ["images"], ["p"]), helper.make_node("Relu", ["p"], ["scores"])]},
         "gives probabilities, and not by a Softmax at its end",
+    ),
+    "a yes or no for each class": (
+        {"tail": [helper.make_node("Sigmoid", ["images"], ["scores"])]},
+        "ends in Sigmoid, a yes or no per class; expected scores of which one class wins",
+    ),
+    "a yes or no, in another shape": (
+        {"tail": [helper.make_node("HardSigmoid", ["images"], ["p"]), helper.make_node("Flatten", ["p"], ["scores"])]},
+        "ends in HardSigmoid, a yes or no per class",
     ),
     "softmax over images": (
         {"tail": [helper.make_node("Softmax", ["images"], ["scores"], axis=0)]},
@@ -329,6 +373,10 @@ def write(file: Path, text: str) -> Path:
         (TOML.replace("0.25", "-1"), "three positive stds"),
         ("size = ", "not a TOML contract"),
         (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected what becomes of colour profiles, 'srgb'"),
+        (
+            "size = 48\nresize = 48\nmean = [123.675, 116.28, 103.53]\nstd = [58.395, 57.12, 57.375]\n",
+            r"are of pixels in 0\.\.255; .*: mean = \[0\.485, 0\.456, 0\.406\], std = \[0\.229, 0\.224, 0\.225\]",
+        ),
     ],
 )
 def test_a_contract_that_makes_no_sense_is_one_line(text: str, message: str, tmp_path: Path) -> None:

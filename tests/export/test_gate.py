@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from scipy import stats
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.errors import ModelError
 from vegrt.export.diverge import first_divergence, layer_outputs
-from vegrt.export.gate import FP16, FP32, Evidence, Limits, check_parity, load_evidence
+from vegrt.export.gate import FP16, FP32, Evidence, Limits, agrees, binomial_tail, check_parity, load_evidence
+from vegrt.infer.diagnose import explained
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import open_onnxruntime
-from vegrt.infer.parity import measure_parity
+from vegrt.infer.parity import Parity, measure_parity
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +136,68 @@ def test_layers_are_read_behind_their_normalisation(bundle: Bundle, evidence: Ev
     assert np.allclose(outputs["fc"], TorchRunner(bundle).logits(evidence.images[:1]))
     source = Path(bundle.file("model", "fp32")).read_bytes()
     assert "no layer diverges" in first_divergence(bundle, source, evidence.images[0], 1e-3)
+
+
+def parity_of(images: int, flips: int, widest: float) -> Parity:
+    return Parity(images, 0.0, 1.0, 1 - flips / images, 1.0, 0, tuple(range(flips)), widest)
+
+
+@pytest.mark.parametrize(
+    ("limits", "images", "flips", "widest", "taken"),
+    [
+        (FP16, 36, 1, 0.04, True),  # a near tie: 35 of 36 does not refute 98 %
+        (FP16, 36, 1, 0.06, False),  # one flip, and no tie
+        (FP16, 36, 4, 0.04, False),  # ties, but more of them than 98 % explains
+        (FP16, 200, 4, 0.06, True),  # 98 % is reached: nothing more is asked
+        (FP16, 200, 7, 0.04, True),
+        (FP16, 200, 9, 0.04, False),
+        (FP32, 48, 1, 0.0009, True),
+        (FP32, 48, 1, 0.0011, False),
+        (FP32, 48, 3, 0.0009, False),
+    ],
+)
+def test_a_near_tie_among_few_photos_refuses_nothing(
+    limits: Limits, images: int, flips: int, widest: float, taken: bool
+) -> None:
+    assert agrees(parity_of(images, flips, widest), limits) is taken
+
+
+def test_the_tail_is_the_exact_intervals() -> None:
+    """The tail is below 5 % exactly where the one-sided Clopper-Pearson bound is below the rate."""
+    for total, rate in ((36, 0.98), (200, 0.95), (7, 0.99)):
+        for successes in range(total):
+            assert binomial_tail(successes, total, rate) == pytest.approx(stats.binom.cdf(successes, total, rate))
+            bound = stats.beta.ppf(0.95, successes + 1, total - successes)
+            assert (binomial_tail(successes, total, rate) < 0.05) == (bound < rate)
+
+
+def test_a_photo_that_is_shown_twice_counts_once(bundle: Bundle, test_split: Split) -> None:
+    few = load_evidence(bundle, list(test_split.photos[:5]), 8)
+    runner = open_onnxruntime(bundle.file("model", "fp32"))
+
+    class OneOff:
+        runtime = runner.runtime
+        device: str = "cpu"
+
+        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            result = runner.logits(images)
+            result[(images == few.images[2]).all(axis=(1, 2, 3))] *= -1
+            return result
+
+    parity = few.measure(runner, OneOff())
+    assert (parity.flipped, parity.top1_agreement, parity.images) == ((2,), 0.8, 5)
+    assert "flipped" not in parity.to_dict()
+
+
+def test_an_explanation_that_fails_hides_nothing(evidence: Evidence) -> None:
+    """The graph cannot be read for it; a bundle of a foreign model has no torch network to compare with."""
+    parity = parity_of(60, 30, 1.0)
+    foreign = replace(evidence.bundle.manifest, artifacts=())
+    without = replace(evidence, bundle=replace(evidence.bundle, manifest=foreign))
+    for given in (evidence, without):
+        with pytest.raises(
+            ModelError, match=r"fp32\.onnx: cosine .* \(30 of 60 photos\); .*\.jpg; nothing was written$"
+        ):
+            check_parity("fp32.onnx", parity, FP32, given, b"no graph")
+    assert explained(lambda: str(1 / 0)) == ""
+    assert explained(lambda: "because") == "because"

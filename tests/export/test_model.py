@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from vegrt.bundle import Bundle
 from vegrt.calibration.place import place
@@ -156,3 +157,29 @@ def test_a_layer_beyond_float16_is_named_with_its_value(bundle: Bundle, test_spl
     value.const_value = ir.Tensor(value.const_value.numpy() * np.float32(1e6), name=value.name)
     with pytest.raises(ModelError, match=r"layer3\.0\.conv1 \d\.\d+e\+06.* Relu behind layer3\.0\.conv1"):
         check_overflow(model, [images])
+
+
+@pytest.mark.parametrize(("operator", "word"), [("Sqrt", "NaN"), ("Reciprocal", "infinity")])
+def test_what_is_no_number_is_named_with_layer_tensor_and_photo(operator: str, word: str) -> None:
+    """A layer that only breaks on black: the root of less than 0, one divided by 0. Comparisons with NaN are false."""
+    offset = numpy_helper.from_array(np.array(-1 if operator == "Sqrt" else 0, np.float32), "offset")
+    middle = numpy_helper.from_array(np.array([1, 2], np.int64), "middle")
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Add", ["float", "offset"], ["shifted"], "shift"),
+        helper.make_node(operator, ["shifted"], ["odd"], "odd_layer"),
+        helper.make_node("ReduceMean", ["odd", "middle"], ["logits"], "mean", keepdims=0),
+    ]
+    given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 4, 4, 3])
+    result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
+    graph = helper.make_graph(nodes, "odd", [given], [result], [offset, middle])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = ir.passes.common.ShapeInferencePass()(ir.from_proto(proto)).model
+    images = np.full((4, 4, 4, 3), 9, np.uint8)
+    assert check_overflow(copy_of(model), [images]) == 9
+    images[3] = 0
+    message = (
+        rf"fp32\.onnx: odd_layer gives {word} \(tensor odd, 48 of 96 values\) for d\.jpg; the float32 network itself"
+    )
+    with pytest.raises(ModelError, match=message):
+        check_overflow(model, [images[:2], images[2:]], ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vegrt.bundle import Bundle, open_bundle
+from vegrt.calibration.work import percent
 from vegrt.errors import DataError
 from vegrt.export.stage import Job, describe_export, export, export_lines
 
@@ -19,7 +20,11 @@ def test_an_exported_bundle_says_what_it_holds_and_where_it_came_from(bundle: Bu
     assert len(manifest.calibration["tournament"]) == 8
     assert {"torch", "onnx", "onnxruntime", "vegrt"} <= set(manifest.tools)
     assert manifest.training  # what training wrote is kept
-    assert any("int8.engine" in line and "20 of 20 convolutions Int8" in line for line in export_lines(bundle))
+    lines = export_lines(bundle)
+    assert any("int8.engine" in line and "20 of 21 weight layers Int8" in line for line in lines)
+    share = manifest.calibration["int8_macs_share"]["int8"]
+    assert 0.99 < share < 1  # the classifier counts, and is not in 8 bits
+    assert f"int8: {percent(share)} of all multiplications (20 of 21 weight layers) in 8 bits" in lines
     assert describe_export(bundle)["calibration"] == manifest.calibration
 
 

@@ -108,7 +108,7 @@ def main(words: list[str]) -> None:
     additions, backbones = "--additions" in words, [word for word in words if not word.startswith("--")]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, TensorRT-RTX {trt.__version__}"
     sys.stdout.write(f"{versions}; profile {Profile()}, default level, {SIZE} x {SIZE}\n\n")
-    heads = ["backbone", "variant", "ONNX MB", "plan MB", "build s", "convolutions", "layers by type of first input"]
+    heads = ["backbone", "variant", "ONNX MB", "plan MB", "build s", "weight layers", "layers by type of first input"]
     if additions:
         heads = ["backbone", "quantized at additions", "engine layers", "give Int8", "give Half", "give Float"]
     for row in (heads, ["---"] * len(heads)):

@@ -25,6 +25,6 @@ MinInt8Option = Annotated[
     typer.Option(
         "--min-int8",
         metavar="SHARE",
-        help="Least share, 0 to 1, of Int8 convolutions; default: all that are quantized.",
+        help="Least share, 0 to 1, of all layers with weights that are Int8; default: all that are quantized.",
     ),
 ]

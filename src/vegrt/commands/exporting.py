@@ -65,6 +65,9 @@ def export(
     ] = None,
     contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
     overwrite: OverwriteModelsOption = False,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Take a network no better than chance, such as random weights.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
@@ -77,10 +80,13 @@ def export(
     if len(given) not in (0, 3):
         raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
     _require_packages()
+    from contextlib import nullcontext
+
     from vegrt.bundle import exclusive
     from vegrt.export.engine import BuildOptions, Profile
     from vegrt.export.model import check_opset
     from vegrt.export.options import Options
+    from vegrt.export.source import importing
     from vegrt.export.stage import Job, describe_export, export_lines
     from vegrt.export.stage import export as run_export
     from vegrt.overwriting import check_nothing_void
@@ -89,13 +95,10 @@ def export(
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
     options = Options(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
-    if given:
-        from vegrt.export.source import import_onnx
-
-        import_onnx(bundle, *given)
-    with exclusive(bundle):
+    with importing(bundle, *given) if given else nullcontext(), exclusive(bundle):
         check_nothing_void(bundle, "its models", overwrite=overwrite)
-        result = run_export(bundle, data, Job(engine, _near_test(bundle, data, audit), options, settings))
+        near_test = _near_test(bundle, data, audit)
+        result = run_export(bundle, data, Job(engine, near_test, options, settings, untrained))
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
