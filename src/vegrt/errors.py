@@ -2,6 +2,7 @@
 
 VegrtError              one clear line: subject, what was found, what was expected, what cures it
 ├── DataError           look at the photos or the data folder
+│   └── TooManyPixelsError  shrink the photo, or allow more
 ├── BundleError         look at the bundle: missing, damaged, too new, or lacking an artifact
 ├── ModelError          look at the network: weights that do not fit, an export that lost parity
 │   └── DivergedError   train with a lower learning rate
@@ -21,6 +22,10 @@ class VegrtError(Exception):
 
 class DataError(VegrtError):
     """A folder or image that cannot be used."""
+
+
+class TooManyPixelsError(DataError):
+    """An image whose header claims more pixels than are decoded."""
 
 
 class BundleError(VegrtError):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, WebPImagePlugin
 
-from vegrt.errors import BundleError, DataError
+from vegrt.errors import BundleError, DataError, TooManyPixelsError
 from vegrt.heif import is_heif, load_plugin
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -72,26 +72,28 @@ class Contract:
             raise BundleError(f"contract: {error!r} is missing or malformed; export the bundle again") from error
 
 
-def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "") -> Image.Image:
+def decode(source: Path | bytes, *, shorter_side: int = 0, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return an upright RGB image; of an animation the first frame.
 
     EXIF orientation is applied, alpha is dropped, 16-bit is scaled to 8. With `shorter_side` (pixels) a large JPEG is
     decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale that still covers twice that side: several times faster.
-    name: what messages call it; by default the path. Raises DataError for whatever is not a whole, readable image below
-    MAX_PIXELS.
+    name: what messages call it; by default the path. Raises TooManyPixelsError above max_pixels, seen in the header, and
+    DataError for whatever is not a whole, readable image.
     """
     subject = name or ("image" if isinstance(source, bytes) else str(source))
     try:
         _check_source(subject, source)
         with _open(subject, source) as image:
-            _check_pixels(subject, image.size)
+            _check_pixels(subject, image.size, max_pixels)
             if shorter_side:
                 image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
             return upright_rgb(image)
     except UnidentifiedImageError as error:
         raise DataError(f"{subject}: not an image that Pillow can identify") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb") from error
+        raise TooManyPixelsError(
+            f"{subject}: more than {max_pixels:,} pixels, refused as a decompression bomb"
+        ) from error
     except MemoryError as error:
         raise DataError(f"{subject}: not enough memory to decode it") from error
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error) as error:
@@ -108,13 +110,18 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return _to_rgb(_upright(image, orientation))
 
 
-def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size."""
+def prepare(image: Image.Image, contract: Contract, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size.
+
+    Raises TooManyPixelsError when the resized image would have more than max_pixels.
+    """
     width, height = image.size
     scale = contract.resize / min(width, height)
     if scale != 1:
         new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
-        _check_pixels(f"image of {width}x{height}, resized", new_size)  # a 1x60000 line would become gigabytes
+        _check_pixels(
+            f"image of {width}x{height}, resized", new_size, max_pixels
+        )  # a 1x60000 line would become gigabytes
         image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
     left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
     if image.size != (contract.size, contract.size):
@@ -122,9 +129,12 @@ def prepare(image: Image.Image, contract: Contract) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def load_image(source: Path | bytes, contract: Contract, name: str = "") -> NDArray[np.uint8]:
-    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises DataError, that calls it `name`, if unreadable."""
-    return prepare(decode(source, shorter_side=contract.resize, name=name), contract)
+def load_image(
+    source: Path | bytes, contract: Contract, name: str = "", *, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises as `decode` does."""
+    image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels)
+    return prepare(image, contract, max_pixels=max_pixels)
 
 
 def _check_source(subject: str, source: Path | bytes) -> None:
@@ -151,9 +161,9 @@ def _open(subject: str, source: Path | bytes) -> Image.Image:
         return opened()
 
 
-def _check_pixels(subject: str, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DataError(f"{subject}: {size[0]}x{size[1]} pixels; at most {MAX_PIXELS:,} are decoded")
+def _check_pixels(subject: str, size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise TooManyPixelsError(f"{subject}: {size[0]}x{size[1]} pixels; at most {max_pixels:,} are decoded")
 
 
 def _upright(image: Image.Image, orientation: object) -> Image.Image:
