@@ -55,7 +55,7 @@ class _Timed:
         super().__init__(**words)
         self._deadline = deadline
 
-    def do_open(self, http_class: Any, request: Any, **words: Any) -> Any:
+    def do_open(self, http_class: Any, req: Any, **http_conn_args: Any) -> Any:
         deadline = self._deadline
 
         def response(sock: Any, *details: Any, **more: Any) -> http.client.HTTPResponse:
@@ -68,7 +68,7 @@ class _Timed:
             connection.response_class = response
             return connection
 
-        return super().do_open(connect, request, **words)  # type: ignore[misc]  # of the handler beside it
+        return super().do_open(connect, req, **http_conn_args)  # type: ignore[misc]  # of the handler beside it
 
 
 class _Http(_Timed, urllib.request.HTTPHandler):

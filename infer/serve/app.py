@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,6 +31,7 @@ from vegrt.infer.serve.refusal import Overloaded, Refusal
 from vegrt.infer.serve.settings import Settings
 from vegrt.infer.serve.upload import photo_pixels
 
+Route = Callable[..., Awaitable[Response]]
 _LONG_JSON = 65_536  # bytes; parsing more than this would hold up the other requests
 
 
@@ -211,7 +212,7 @@ def _add_errors(app: FastAPI) -> None:
         return _json({"error": "internal error; the reason is in the service's log"}, 500)
 
 
-def _get(app: FastAPI, path: str) -> Any:
+def _get(app: FastAPI, path: str) -> Callable[[Route], Route]:
     return app.api_route(path, methods=["GET", "HEAD"])
 
 

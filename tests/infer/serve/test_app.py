@@ -272,6 +272,49 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
 
 
+def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running, files: list[Path]) -> None:
+    photo = files[0].read_bytes()
+    tops = {count: HTTP.post(f"{shared.url}/v1/predict?top_k={count}", content=photo).json() for count in (1, 2, 99)}
+    assert [len(answer["top"]) for answer in tops.values()] == [1, 2, 3]
+    assert tops[1]["top"] == tops[2]["top"][:1]
+    for query, reason in (
+        ("top_k=0", "a number of classes"),
+        ("top_k=two", "a number of classes"),
+        ("top_k=", "a number of classes"),
+        ("top_k=1&top_k=2", "given twice"),
+        ("topk=2", "'topk': unknown; known here: top_k"),
+    ):
+        reply = HTTP.post(f"{shared.url}/v1/predict?{query}", content=photo)
+        assert (reply.status_code, reason in reply.json()["error"]) == (400, True), reply.text
+    model = f"{shared.url}/v2/models/resnet18"
+    for reply in (
+        HTTP.post(f"{model}/infer?classification=1", content=b"{}"),
+        HTTP.get(f"{model}?version=2"),
+        HTTP.get(f"{model}/ready?version=1"),
+    ):
+        assert (reply.status_code, "this path takes none" in reply.json()["error"]) == (400, True), reply.text
+
+
+def test_head_is_get_without_a_body(shared: Running) -> None:
+    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/resnet18", "/metrics", "/openapi.json"):
+        head, get = HTTP.head(shared.url + path), HTTP.get(shared.url + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_format_of_the_docs_is_read(shared: Running, files: list[Path], kind: str) -> None:
+    content = io.BytesIO()
+    Image.open(files[0]).save(content, kind)
+    assert predict(shared, content.getvalue()).status_code == 200
+
+
+def test_a_line_of_pixels_is_refused_when_it_would_be_resized_to_more_than_the_limit(start: Start) -> None:
+    running = start(max_pixels=100_000)
+    reply = predict(running, big(1, 3000))  # 48 x 144,000
+    assert (reply.status_code, "at most 100,000" in reply.json()["error"]) == (413, True)
+
+
 def test_nothing_is_loaded_from_elsewhere(shared: Running) -> None:
     page = HTTP.get(shared.url)
     policy = page.headers["content-security-policy"]

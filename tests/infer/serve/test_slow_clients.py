@@ -177,6 +177,7 @@ def test_without_a_free_descriptor_it_says_so_once_and_goes_on_afterwards(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = start()
+    assert httpx.get(f"{running.url}/v2/health/live", timeout=60).status_code == 200  # all that it opens is open
     host, port = running.url.removeprefix("http://").split(":")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket() as client:
