@@ -21,6 +21,7 @@ from vegrt.infer.serve.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_BACKLOG = 1024  # connections that the system keeps until they are accepted
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -50,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket. Raises VegrtError that says why there is none."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise VegrtError(
             f"{host} port {port}: cannot listen there ({error}); choose another --host or --port"

@@ -27,7 +27,7 @@ class Settings:
     queue: int = 128
     max_bytes: int = 16 * 2**20
     max_pixels: int = 34_000_000
-    max_connections: int = 512
+    max_connections: int = 800
     header_timeout_s: float = 10.0
     idle_timeout_s: float = 30.0
     body_timeout_s: float = 30.0

@@ -28,7 +28,7 @@ def serve(
     max_pixels: Annotated[int, typer.Option(min=1, help="Of one photo, before it is decoded.")] = 34_000_000,
     max_connections: Annotated[
         int, typer.Option(min=1, help="At once; fewer where the limit of open files is lower.")
-    ] = 512,
+    ] = 800,
     header_timeout_s: Annotated[float, typer.Option(help="For a request's header to arrive, in seconds.")] = 10.0,
     idle_timeout_s: Annotated[float, typer.Option(help="For a connection's next request, in seconds.")] = 30.0,
     body_timeout_s: Annotated[float, typer.Option(help="For a whole body to arrive, in seconds.")] = 30.0,
