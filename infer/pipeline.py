@@ -7,6 +7,7 @@ used again and again. So memory is bounded whatever the number of photos, and on
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from vegrt.preprocess import Contract, load_image, prepare
 Content = Path | bytes | NDArray[np.uint8] | Callable[[], bytes] | DataError
 
 BUFFERS = 3  # one at the runner, one ready, one being filled
-_LEAVE_S = 2.0  # how long a thread that waits for a network or a pipe is waited for at the end
+_LEAVE_S = 2.0  # how long threads that wait for a network or a pipe are waited for at the end, all together
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,9 @@ def stream(
             ring.give_back(slot)
     finally:
         ring.stop()
+        deadline = time.monotonic() + _LEAVE_S
         for worker in workers:
-            worker.join(_LEAVE_S)
+            worker.join(max(0.0, deadline - time.monotonic()))
 
 
 def fetched(item: Item) -> Path | bytes | NDArray[np.uint8]:

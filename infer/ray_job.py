@@ -25,9 +25,9 @@ from vegrt.files import creating
 from vegrt.infer.open import choose, open_runner
 from vegrt.infer.ort import available_cores
 from vegrt.infer.predict import BATCH, Request
-from vegrt.infer.ray_worker import Job, Worker, is_url, names_of
+from vegrt.infer.ray_worker import Job, Worker, is_url, names_of, unshareable
 from vegrt.infer.runner import Device
-from vegrt.infer.sources import open_sources
+from vegrt.infer.sources import is_endless, is_packed, open_sources
 from vegrt.interrupts import keeping_sigterm
 from vegrt.signature import open_signed
 
@@ -71,8 +71,7 @@ def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
     """
     require("pyarrow", "ray")
     out = _place(request)
-    found = list(open_sources(request.sources, request.reading))
-    names = names_of([item for item in found if item is not None])
+    names = names_of(item for item in open_sources(request.sources, request.reading) if item is not None)
     started = time.monotonic()
     with _connected() as ray, _output(out) as folder:
         resources = ray.cluster_resources()
@@ -164,6 +163,13 @@ def _place(request: Request) -> str:
     for option, given in refused.items():
         if given:
             raise VegrtError(f"{option}: not with --engine ray; leave one of them out")
+    for word in request.sources:
+        if is_endless([word], request.reading):
+            raise VegrtError(
+                f"{word}: never ends, and --engine ray shares out what is there at its start; leave one out"
+            )
+        if is_packed(word):
+            raise unshareable(str(word))
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/+", str(out))
     if not scheme:
         _check_replaceable(out, overwrite=request.to.overwrite)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,16 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def names_of(items: Sequence[Item]) -> Any:
-    """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error."""
+def unshareable(name: str) -> VegrtError:
+    """Return what is said of an image that has no path or URL of its own."""
+    return VegrtError(f"{name}: --engine ray shares out files and URLs; unpack archives, cut videos into frames")
+
+
+def names_of(items: Iterable[Item]) -> Any:
+    """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error.
+
+    Raises VegrtError at the first item that is not to be shared out; no more are taken then.
+    """
     import pyarrow
 
     rows: list[tuple[str, bytes | None, str]] = []
@@ -78,9 +86,7 @@ def names_of(items: Sequence[Item]) -> Any:
         elif is_url(item.name):
             rows.append((item.name, None, ""))
         else:
-            raise VegrtError(
-                f"{item.name}: --engine ray shares out files and URLs; unpack archives, cut videos into frames"
-            )
+            raise unshareable(item.name)
     kinds = [("name", pyarrow.string()), ("path", pyarrow.binary()), ("error", pyarrow.string())]
     columns = [pyarrow.array([row[place] for row in rows], kind) for place, (_, kind) in enumerate(kinds)]
     return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(kinds))

@@ -63,6 +63,11 @@ def is_endless(words: Sequence[str | Path], reading: Reading) -> bool:
     return reading.follow or any(str(word).startswith(_CAMERA) for word in words)
 
 
+def is_packed(word: str | Path) -> bool:
+    """Return whether it is one file with many images in it: an archive or a video."""
+    return Path(word).is_file() and os.fspath(word).lower().endswith((*_ARCHIVES, *_VIDEOS))
+
+
 def reading_threads(words: Sequence[str | Path], threads: int) -> int:
     """Return how many threads shall read and decode; 0 for the usual number. More where they mostly wait for a network."""
     return max(threads, _WAITING_THREADS) if any(_fetches(os.fspath(word)) for word in words) else threads

@@ -63,6 +63,8 @@ def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) ->
         return DataError(f"{name}: a link; refused")
     if entry.flag_bits & 1:
         return DataError(f"{name}: encrypted; refused")
+    if entry.file_size > MAX_BYTES:  # as its header says; what is read is bounded all the same
+        return _too_large(name)
     try:
         with archive.open(entry) as content:
             return _bounded(content, name)
@@ -78,15 +80,23 @@ def _tar_items(path: Path) -> Iterator[Item]:
             name = _inside(path, entry.name)
             if not is_photo_path(entry.name) or entry.isdir():
                 continue
-            content = archive.extractfile(entry) if entry.isreg() else None
-            yield Item(name, _bounded(content, name) if content else DataError(f"{name}: no plain file; refused"))
+            yield Item(name, _tar_content(archive, entry, name))
+
+
+def _tar_content(archive: tarfile.TarFile, entry: tarfile.TarInfo, name: str) -> Content:
+    if entry.isreg() and entry.size > MAX_BYTES:
+        return _too_large(name)
+    content = archive.extractfile(entry) if entry.isreg() else None
+    return _bounded(content, name) if content else DataError(f"{name}: no plain file; refused")
 
 
 def _bounded(content: IO[bytes], name: str) -> bytes | DataError:
     found = content.read(MAX_BYTES + 1)
-    if len(found) > MAX_BYTES:
-        return DataError(f"{name}: more than {MAX_BYTES >> 20} MiB; refused")
-    return found
+    return found if len(found) <= MAX_BYTES else _too_large(name)
+
+
+def _too_large(name: str) -> DataError:
+    return DataError(f"{name}: more than {MAX_BYTES >> 20} MiB; refused")
 
 
 class _Limited:

@@ -18,10 +18,10 @@ from vegrt import __version__
 from vegrt.errors import DataError, require
 from vegrt.infer.pipeline import Item
 from vegrt.infer.sources_archive import MAX_BYTES
+from vegrt.infer.sources_deadline import TIMEOUT_S, Deadline, opener
 from vegrt.walk import is_photo_path
 
 _HTTP = ("http://", "https://")
-_TIMEOUT_S = 30.0
 _WAITS_S = (0.5, 2.0)  # before the second and the third attempt
 _PASSING = frozenset({429, 500, 502, 503, 504})  # answers after which it is worth to ask again
 
@@ -71,14 +71,17 @@ def _fetch(system: Any, path: str, url: str) -> bytes:
 
 
 def _download(url: str) -> bytes:
+    deadline = Deadline()
     for wait_s in (*_WAITS_S, None):
         try:
-            return _checked(_get(url), url)
+            return _checked(_get(url, deadline), url)
         except urllib.error.HTTPError as error:
             error.close()
             if wait_s is None or error.code not in _PASSING:
                 raise DataError(f"{url}: cannot be fetched ({error.code} {error.reason})") from error
         except (OSError, http.client.HTTPException) as error:
+            if deadline.is_over:
+                raise DataError(f"{url}: cannot be fetched (too slow: {deadline})") from error
             if wait_s is None:
                 raise DataError(f"{url}: cannot be fetched ({_words(error)})") from error
         except ValueError as error:
@@ -87,9 +90,9 @@ def _download(url: str) -> bytes:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, deadline: Deadline) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": f"vegrt/{__version__}"})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+    with opener(deadline).open(request, timeout=max(0.1, min(TIMEOUT_S, deadline.left_s))) as answer:
         body: bytes = answer.read(MAX_BYTES + 1)
         if answer.length and len(body) <= MAX_BYTES:  # what is left of the length that the server stated
             raise http.client.IncompleteRead(body, answer.length)

@@ -2,7 +2,8 @@
 
 Wilson: E. B. Wilson, JASA 22 (1927). Tango: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval for the
 difference of paired proportions; unlike Wald's it keeps its coverage when discordant pairs are few or none. Holm: S. Holm,
-Scandinavian Journal of Statistics 6 (1979) 65-70. All of it is arithmetic of the standard library: what an edge box installs has
+Scandinavian Journal of Statistics 6 (1979) 65-70. Loader: C. Loader, Fast and accurate computation of binomial probabilities
+(2000), as in R's dbinom. All of it is arithmetic of the standard library: what an edge box installs has
 no SciPy, with which the tests compare it.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import exp, factorial, log, pi, sqrt
 from statistics import NormalDist
 from typing import Literal
 
@@ -53,10 +54,18 @@ def tango(newly_wrong: float, newly_right: float, total: int, confidence: float 
 
 
 def mcnemar(newly_wrong: int, newly_right: int) -> float:
-    """Return the two-sided p-value of the exact McNemar test: a binomial test of the discordant pairs against 1/2."""
+    """Return the two-sided p-value of the exact McNemar test: a binomial test of the discordant pairs against 1/2.
+
+    As exact as a float, for any number of pairs: the tail is its largest term times a sum of ratios of neighbours.
+    """
     discordant, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
-    tail: int = sum(comb(discordant, count) for count in range(fewer + 1))
-    return min(1.0, 2 * tail / int(2**discordant))
+    ratio, total = 1.0, 1.0
+    for count in range(fewer, 0, -1):
+        ratio *= count / (discordant - count + 1)
+        total += ratio
+        if ratio < 1e-18 * total:
+            break
+    return min(1.0, 2 * total * exp(_log_half_binomial(fewer, discordant)))
 
 
 def judge(drop: Interval, margin: float) -> Verdict:
@@ -92,6 +101,38 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def _log_half_binomial(successes: int, trials: int) -> float:
+    """Return the log of a binomial probability at chance 1/2, by Loader's expansion: log-gamma alone would lose digits."""
+    failures = trials - successes
+    if successes == 0 or failures == 0:
+        return -trials * log(2)
+    error = _stirling_error(trials) - _stirling_error(successes) - _stirling_error(failures)
+    distance = _deviance(successes, trials / 2) + _deviance(failures, trials / 2)
+    return error - distance + 0.5 * (log(trials / (2 * pi * successes)) - log(failures))
+
+
+def _stirling_error(n: int) -> float:
+    """Return log n! less Stirling's formula for it; n >= 1."""
+    if n < 16:
+        return log(factorial(n)) - 0.5 * log(2 * pi * n) - n * log(n) + n
+    square = n * n
+    return (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - 1 / (1188 * square)) / square) / square) / square) / n
+
+
+def _deviance(x: float, mean: float) -> float:
+    """Return x log(x / mean) + mean - x without cancellation where they are close: as a series in their relative distance."""
+    if abs(x - mean) >= 0.1 * (x + mean):
+        return x * log(x / mean) + mean - x
+    part = (x - mean) / (x + mean)
+    total, term, odd = (x - mean) * part, 2 * x * part, 1
+    while True:
+        term *= part * part
+        odd += 2
+        if total + term / odd == total:
+            return total
+        total += term / odd
 
 
 def _tango_score(b: float, c: float, n: int, delta: float) -> float:

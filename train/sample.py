@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from vegrt.errors import DataError
-from vegrt.files import write_json
+from vegrt.files import unwritten, write_json
 from vegrt.progress import track
 from vegrt.train.sample_scene import arrange, new_canvas, photograph
 from vegrt.train.sample_vegetables import PAINTERS
@@ -152,7 +152,7 @@ def _appearing(out: Path) -> Iterator[Path]:
         folder.chmod((folder / SPLITS[0]).stat().st_mode)  # mkdtemp's own is for its user alone
         folder.replace(out)
     except OSError as error:
-        raise DataError(f"{out}: writing failed ({error.strerror}); nothing was left half-written") from error
+        raise unwritten(out, folder, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

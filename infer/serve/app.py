@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,13 +22,16 @@ from vegrt.infer.api import TOP_K, Model
 from vegrt.infer.machine import usable_cores
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
-from vegrt.infer.serve.body import read_body
+from vegrt.infer.serve.body import Bodies
 from vegrt.infer.serve.metrics import Counted, Metrics
+from vegrt.infer.serve.openapi import document
+from vegrt.infer.serve.origins import Guarded, Hosts
 from vegrt.infer.serve.page import page_and_policy
 from vegrt.infer.serve.refusal import Overloaded, Refusal
 from vegrt.infer.serve.settings import Settings
 from vegrt.infer.serve.upload import photo_pixels
 
+Route = Callable[..., Awaitable[Response]]
 _LONG_JSON = 65_536  # bytes; parsing more than this would hold up the other requests
 
 
@@ -38,13 +41,17 @@ class Service:
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model, self.settings = model, settings
         self.name = protocol.model_name(model.bundle.manifest.name)
-        self.metrics = Metrics(lambda: self.batcher.inside, lambda: self.batcher.waiting)
+        self.bodies = Bodies(settings)
+        self.metrics = Metrics(
+            inside=lambda: self.batcher.inside,
+            waiting=lambda: self.batcher.waiting,
+            reading=lambda: self.bodies.reading,
+        )
         self.batcher = Batcher(
             model.logits,
             max_batch=settings.max_batch,
             max_delay_s=settings.max_delay_ms / 1000,
             queue=settings.queue,
-            max_held_bytes=settings.max_held_bytes,
             on_batch=self.metrics.count_batch,
         )
         self._pool = ThreadPoolExecutor(max(2, int(usable_cores())), thread_name_prefix="decode")
@@ -58,13 +65,15 @@ class Service:
         """Answer POST /v1/predict."""
         started = time.perf_counter()
         model, settings = self.model, self.settings
-        with self.batcher.admit() as seat:
-            body = await read_body(request, self.batcher, seat, settings)
-            kind = request.headers.get("content-type", "")
-            contract = model.bundle.manifest.contract
-            pixels = await self._in_thread(photo_pixels, body, kind, contract, settings.max_pixels)
-            logits = await self._logits(seat, pixels)
-        (answer,) = predictions(logits, model.classes, TOP_K)
+        top_k = _top_k(request)
+        self.batcher.check_room()
+        async with self.bodies.read(request) as body:
+            with self.batcher.admit() as seat:
+                kind = request.headers.get("content-type", "")
+                contract = model.bundle.manifest.contract
+                pixels = await self._in_thread(photo_pixels, body, kind, contract, settings.max_pixels)
+                logits = await self._logits(seat, pixels)
+        (answer,) = predictions(logits, model.classes, top_k)
         facts = {"bundle": model.bundle.manifest.name, "variant": model.variant}
         top = [{"label": score.label, "probability": score.probability, "index": score.index} for score in answer.top]
         best = {"label": answer.label, "probability": answer.probability, "top": top}
@@ -73,18 +82,24 @@ class Service:
     async def infer(self, request: Request) -> Response:
         """Answer POST /v2/models/NAME/infer."""
         header = request.headers.get("inference-header-content-length")
-        with self.batcher.admit() as seat:
-            body = await read_body(request, self.batcher, seat, self.settings)
-            if (header is not None and len(header) < 6 and len(body) > _LONG_JSON) or len(body) <= _LONG_JSON:
-                asked = protocol.parse_infer(body, header, self.model.size)
-            else:
-                asked = await self._in_thread(protocol.parse_infer, body, header, self.model.size)
-            logits = await self._logits(seat, asked.images)
+        _parameters(request, ())
+        self.batcher.check_room()
+        async with self.bodies.read(request) as body:
+            with self.batcher.admit() as seat:
+                asked = await self._parsed(body, header)
+                logits = await self._logits(seat, asked.images)
         content, json_length = protocol.render_infer(asked, logits, self.name, self.model.classes)
         if json_length is None:
             return Response(content, media_type="application/json")
         headers = {"Inference-Header-Content-Length": str(json_length)}
         return Response(content, headers=headers, media_type="application/octet-stream")
+
+    async def _parsed(self, body: bytes, header: str | None) -> protocol.InferRequest:
+        """Return the request in a body, read in a thread where its JSON is long."""
+        if (header is not None and len(header) < 6) or len(body) <= _LONG_JSON:
+            return protocol.parse_infer(body, header, self.model.size)
+        parsed: protocol.InferRequest = await self._in_thread(protocol.parse_infer, body, header, self.model.size)
+        return parsed
 
     async def _in_thread(self, function: Any, *words: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *words)
@@ -97,7 +112,7 @@ class Service:
             raise Refusal(f"no answer within {self.settings.answer_timeout_s:g} s", 504) from error
 
 
-def build_app(service: Service) -> FastAPI:
+def build_app(service: Service, hosts: Hosts) -> FastAPI:
     """Return the ASGI application of a service; it closes the service when it ends."""
 
     @asynccontextmanager
@@ -105,54 +120,61 @@ def build_app(service: Service) -> FastAPI:
         yield
         await asyncio.get_running_loop().run_in_executor(None, service.close)
 
-    # docs_url, redoc_url: their pages load scripts from elsewhere
-    app = FastAPI(title="vegrt", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    _add_protocol(app, service)
-    app.post("/v1/predict", summary="What is in a photo: its bytes, or a form with the field `file`.")(service.predict)
+    app = FastAPI(openapi_url=None, lifespan=lifespan)  # the document is written by hand; FastAPI's pages load scripts
+    _add_server(app, service)
+    _add_model(app, service)
     _add_pages(app, service)
     _add_errors(app)
     infer = f"/v2/models/{service.name}/infer"
     endpoints = {"/v1/predict": "predict", infer: "infer", f"/v2/models/{service.name}/versions/1/infer": "infer"}
+    app.add_middleware(Guarded, hosts=hosts)
     app.add_middleware(Counted, metrics=service.metrics, endpoints=endpoints)
     return app
 
 
-def _add_protocol(app: FastAPI, service: Service) -> None:
-    model = service.model
-    metadata = protocol.model_metadata(service.name, model.runtime, model.size, len(model.classes))
+def _add_server(app: FastAPI, service: Service) -> None:
+    app.post("/v1/predict")(service.predict)
 
-    @app.get("/v2", summary="The server.")
+    @_get(app, "/v2")
     async def server() -> Response:
         return _json({"name": "vegrt", "version": __version__, "extensions": protocol.EXTENSIONS})
 
-    @app.get("/v2/health/live", summary="Whether the process answers.")
+    @_get(app, "/v2/health/live")
     async def live() -> Response:
         return _json({"live": True})
 
-    @app.get("/v2/health/ready", summary="Whether requests are taken.")
+    @_get(app, "/v2/health/ready")
     async def ready() -> Response:
         return _json({"ready": service.batcher.ready}, 200 if service.batcher.ready else 503)
 
-    async def describe(name: str, version: str = protocol.VERSION) -> Response:
-        _check_model(service, name, version)
+
+def _add_model(app: FastAPI, service: Service) -> None:
+    """Add the routes of the model, each with and without a version."""
+    model = service.model
+    metadata = protocol.model_metadata(service.name, model.runtime, model.size, len(model.classes))
+
+    async def describe(request: Request) -> Response:
+        _check_model(service, request)
         return _json(metadata)
 
-    async def model_ready(name: str, version: str = protocol.VERSION) -> Response:
-        _check_model(service, name, version)
-        return _json({"name": name, "ready": service.batcher.ready}, 200 if service.batcher.ready else 503)
+    async def ready(request: Request) -> Response:
+        _check_model(service, request)
+        is_ready = service.batcher.ready
+        return _json({"name": service.name, "ready": is_ready}, 200 if is_ready else 503)
 
-    async def infer(request: Request, name: str, version: str = protocol.VERSION) -> Response:
-        _check_model(service, name, version)
+    async def infer(request: Request) -> Response:
+        _check_model(service, request)
         return await service.infer(request)
 
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-        app.get(path, summary="The model's inputs and outputs.")(describe)
-        app.get(f"{path}/ready", summary="Whether the model takes requests.")(model_ready)
-        app.post(f"{path}/infer", summary="Logits of prepared images.")(infer)
+        _get(app, path)(describe)
+        _get(app, f"{path}/ready")(ready)
+        app.post(f"{path}/infer")(infer)
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
     page, policy = page_and_policy(service.model)
+    described = document(service.name, service.model.size, service.model.classes)
     headers = {
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
@@ -160,20 +182,24 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         "Cache-Control": "no-cache",
     }
 
-    @app.get("/", summary="A page to try it.")
+    @_get(app, "/")
     async def front() -> Response:
         return Response(page, headers=headers, media_type="text/html; charset=utf-8")
 
-    @app.get("/metrics", summary="Prometheus metrics.")
+    @_get(app, "/metrics")
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @_get(app, "/openapi.json")
+    async def openapi() -> Response:
+        return _json(described)
 
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> Response:
-        retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
-        return _json({"error": str(error)}, error.status, retry)
+        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
+        return _json({"error": str(error)}, error.status, headers | ({"Connection": "close"} if error.closes else {}))
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
@@ -186,11 +212,36 @@ def _add_errors(app: FastAPI) -> None:
         return _json({"error": "internal error; the reason is in the service's log"}, 500)
 
 
-def _check_model(service: Service, name: str, version: str) -> None:
+def _get(app: FastAPI, path: str) -> Callable[[Route], Route]:
+    return app.api_route(path, methods=["GET", "HEAD"])
+
+
+def _check_model(service: Service, request: Request) -> None:
+    name, version = request.path_params["name"], request.path_params.get("version", protocol.VERSION)
     if (name, version) != (service.name, protocol.VERSION):
         raise Refusal(
             f"model {name[:80]!r} version {version[:20]!r}: not served; this is {service.name!r} version '1'", 404
         )
+    _parameters(request, ())
+
+
+def _parameters(request: Request, known: Collection[str]) -> dict[str, str]:
+    """Return the query's parameters. Raises Refusal for one that is unknown or there twice: none is left out without a word."""
+    given = request.query_params.multi_items()
+    for number, (name, _) in enumerate(given):
+        if name not in known:
+            allowed = f"; known here: {', '.join(known)}" if known else "; this path takes none"
+            raise Refusal(f"query parameter {name[:40]!r}: unknown{allowed}")
+        if any(name == earlier for earlier, _ in given[:number]):
+            raise Refusal(f"query parameter {name!r}: given twice")
+    return dict(given)
+
+
+def _top_k(request: Request) -> int:
+    text = _parameters(request, ("top_k",)).get("top_k", str(TOP_K))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
+        raise Refusal(f"top_k: {text[:20]!r}; expected a number of classes, 1 or more")
+    return int(text)
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: Any = None) -> Response:

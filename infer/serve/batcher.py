@@ -1,8 +1,8 @@
 """Requests to batches: one thread feeds the runner, each request gets exactly the rows of its own images.
 
 Knows asyncio and the runner, nothing of HTTP. Three numbers govern it, all counted in images: `inside` (admitted and not yet
-answered, at most `queue`), `coming` (admitted, their bodies still being read or decoded), and those that wait for the runner.
-An incomplete batch waits only while images are coming, so that a single client never waits.
+answered, at most `queue`), `coming` (admitted, still being decoded), and those that wait for the runner. An incomplete batch
+waits only while images are coming, so that a single client never waits. A request whose body is on its way is not in here yet.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """One request's place inside: its images, the bytes of its body, and whether its images are still to come."""
+    """One request's place inside: its images, and whether they are still to come."""
 
     images: int = 1
-    held_bytes: int = 0
     coming: bool = True
 
 
@@ -69,15 +68,14 @@ class Batcher:
         max_batch: int,
         max_delay_s: float,
         queue: int,
-        max_held_bytes: int,
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._run, self._on_batch = run, on_batch
         self._max_batch, self._max_delay_s = max_batch, max_delay_s
-        self._queue, self._max_held_bytes = queue, max_held_bytes
+        self._queue = queue
         self._jobs: deque[_Job] = deque()
         self._wakened = threading.Condition()
-        self._inside = self._coming = self._waiting = self._held_bytes = 0
+        self._inside = self._coming = self._waiting = 0
         self._closing = False
         self._buffer: Pixels | None = None
         self._thread = threading.Thread(target=self._work, name="runner", daemon=True)
@@ -100,7 +98,7 @@ class Batcher:
 
     @contextmanager
     def admit(self) -> Iterator[Seat]:
-        """Hold a place for one image while its request is read, computed and answered. Raises Overloaded when all are taken."""
+        """Hold a place for one image while it is decoded, computed and answered. Raises Overloaded when all are taken."""
         seat = Seat(images=0)
         with self._wakened:
             self._claim(seat, 1)
@@ -110,16 +108,12 @@ class Batcher:
         finally:
             with self._wakened:
                 self._inside -= seat.images
-                self._held_bytes -= seat.held_bytes
                 self._arrived(seat)
 
-    def hold(self, seat: Seat, size_bytes: int) -> None:
-        """Count bytes of a body against the sum that all may hold. Raises Overloaded beyond it."""
+    def check_room(self) -> None:
+        """Raise Overloaded when there is no place now, so that nobody sends a body for nothing."""
         with self._wakened:
-            if self._held_bytes + size_bytes > self._max_held_bytes:
-                raise Overloaded("too many large bodies at once; try again soon")
-            seat.held_bytes += size_bytes
-            self._held_bytes += size_bytes
+            self._check(1)
 
     async def logits(self, seat: Seat, images: Pixels) -> Logits:
         """Return the (N, K) logits of a request's (N, S, S, 3) images. Raises TooLarge, Overloaded, or what the runner raised."""
@@ -144,12 +138,15 @@ class Batcher:
 
     def _claim(self, seat: Seat, images: int) -> None:
         """Admit so many images more, under the lock."""
+        self._check(images)
+        self._inside += images
+        seat.images += images
+
+    def _check(self, images: int) -> None:
         if self._closing:
             raise Overloaded("the service is shutting down")
         if self._inside + images > self._queue:
             raise Overloaded(f"the queue is full ({self._inside} of {self._queue} images); try again soon")
-        self._inside += images
-        seat.images += images
 
     def _arrived(self, seat: Seat) -> None:
         """Note, under the lock, that a request will bring no more images: when none will, nobody waits for them."""

@@ -20,7 +20,9 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """The counters of one service, in a registry of their own."""
 
-    def __init__(self, inside: Callable[[], float], waiting: Callable[[], float]) -> None:
+    def __init__(
+        self, *, inside: Callable[[], float], waiting: Callable[[], float], reading: Callable[[], float]
+    ) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("vegrt_requests", "Requests answered.", ("endpoint", "code"), registry=self.registry)
         self.seconds = Histogram(
@@ -36,6 +38,7 @@ class Metrics:
         self.images = Counter("vegrt_images", "Images given to the runner.", registry=self.registry)
         for name, text, value in (
             ("vegrt_inside_images", "Images admitted and not yet answered.", inside),
+            ("vegrt_reading_bodies", "Bodies that are on their way.", reading),
             ("vegrt_queue_images", "Images that wait for the runner.", waiting),
         ):
             Gauge(name, text, registry=self.registry).set_function(value)

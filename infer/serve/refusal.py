@@ -4,13 +4,24 @@ from __future__ import annotations
 
 
 class Refusal(Exception):
-    """A request that is refused: `status` is the HTTP status, the message is for whoever sent it."""
+    """A request that is refused: `status` is the HTTP status, the message is for whoever sent it.
+
+    closes: whether the connection ends with the answer, because more of a body that nobody wants would follow.
+    """
 
     status = 400
+    closes = False
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status or self.status
+
+
+class TooSlow(Refusal):
+    """A body that did not arrive in time."""
+
+    status = 408
+    closes = True
 
 
 class TooLarge(Refusal):
@@ -30,3 +41,9 @@ class Overloaded(Refusal):
 
     status = 503
     retry_after_s = 1
+
+
+class GaveWay(Overloaded):
+    """A body that arrived so slowly that another one got its memory."""
+
+    closes = True

@@ -1,4 +1,4 @@
-"""The process: a socket, a warm runner, uvicorn, and an end on SIGTERM that answers what was asked before."""
+"""The process: a socket, a warm runner, the server, and an end on SIGTERM that answers what was asked before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+from math import ceil
 
 import numpy as np
 import uvicorn
@@ -13,11 +14,14 @@ import uvicorn
 from vegrt.errors import VegrtError
 from vegrt.infer.api import Model
 from vegrt.infer.serve.app import Service, build_app
+from vegrt.infer.serve.connection import Connection
+from vegrt.infer.serve.listening import Server
+from vegrt.infer.serve.origins import Hosts
 from vegrt.infer.serve.settings import Settings
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_S = 30
+_BACKLOG = 1024  # connections that the system keeps until they are accepted
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -29,8 +33,7 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
     listener = listen(host, port)
     with listener:
         warm_up(model, settings.max_batch)
-        server = make_server(Service(model, settings))
-        log.info("%s: %s on %s (%s)", model.bundle.path, model.variant, model.runtime, model.reason)
+        server = make_server(Service(model, settings), host)
         if listener.getsockname()[0] not in _LOOPBACK:
             log.warning("anyone who reaches %s can use this service: it has no authentication", host)
         log.info("serving on %s; Ctrl-C ends it", url_of(listener))
@@ -48,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket. Raises VegrtError that says why there is none."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise VegrtError(
             f"{host} port {port}: cannot listen there ({error}); choose another --host or --port"
@@ -67,18 +70,23 @@ def warm_up(model: Model, max_batch: int) -> None:
         model.logits(np.zeros((count, model.size, model.size, 3), np.uint8))
 
 
-def make_server(service: Service) -> uvicorn.Server:
-    """Return a uvicorn server of the service, for `run(sockets=[...])`; should_exit = True ends it gracefully."""
+def make_server(service: Service, host: str = "127.0.0.1") -> Server:
+    """Return the server of a service, for `run(sockets=[...])`; should_exit = True ends it gracefully.
+
+    host: what is listened on; browsers may call it so.
+    """
+    settings = service.settings
     config = uvicorn.Config(
-        build_app(service),
+        build_app(service, Hosts.of(host, settings.allowed_hosts)),
+        http=Connection,
         log_config=None,
-        log_level="warning",
+        log_level="error",  # else each request that is no HTTP is a line
         access_log=False,
         ws="none",
         lifespan="on",
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(service.settings.answer_timeout_s) + 1,
+        timeout_keep_alive=ceil(settings.idle_timeout_s),
+        timeout_graceful_shutdown=int(settings.answer_timeout_s) + 1,
     )
-    return uvicorn.Server(config)
+    return Server(config, settings)

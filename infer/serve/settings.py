@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from vegrt.errors import VegrtError
 
@@ -11,26 +12,38 @@ from vegrt.errors import VegrtError
 class Settings:
     """How a service batches and what it refuses.
 
-    max_batch: images that the runner gets at once. max_delay_ms: how long an image waits for others that are on their way.
-    queue: images that may be inside at once, from the first byte of a request to its answer; more are refused with 503.
+    max_batch: images that the runner gets at once. max_delay_ms: how long an image waits for others that are being decoded.
+    queue: images that may be inside at once, from a body that has arrived whole to its answer; more are refused with 503.
     max_bytes: of one request's body. max_pixels: of one photo, before it is decoded.
-    read_timeout_s: for a whole body to arrive. answer_timeout_s: for the runner's answer once it has.
+    max_connections: at once; fewer where the limit of open files is lower. At the limit, who waits longest gives way.
+    header_timeout_s: for a request's header to arrive. idle_timeout_s: for the next request of a connection, and for a client
+    that takes no byte of its answer. body_timeout_s: for a whole body to arrive. min_rate: bytes per second of a body, on
+    average, after a head start of header_timeout_s. answer_timeout_s: for the runner's answer once a body is there.
+    allowed_hosts: names, besides those of this machine, under which browsers may use the service.
     """
 
     max_batch: int = 16
     max_delay_ms: float = 5.0
     queue: int = 128
     max_bytes: int = 16 * 2**20
-    max_pixels: int = 50_000_000
-    read_timeout_s: float = 30.0
+    max_pixels: int = 34_000_000
+    max_connections: int = 800
+    header_timeout_s: float = 10.0
+    idle_timeout_s: float = 30.0
+    body_timeout_s: float = 30.0
+    min_rate: int = 4096
     answer_timeout_s: float = 60.0
+    allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.max_delay_ms >= 0:
+        if not (self.max_delay_ms >= 0 and isfinite(self.max_delay_ms)):
             raise VegrtError(f"max_delay_ms: {self.max_delay_ms}; expected 0 or more")
-        for name in ("max_batch", "queue", "max_bytes", "max_pixels"):
+        for name in ("max_batch", "queue", "max_bytes", "max_pixels", "max_connections", "min_rate"):
             if getattr(self, name) < 1:
                 raise VegrtError(f"{name}: {getattr(self, name)}; expected 1 or more")
+        for name in ("header_timeout_s", "idle_timeout_s", "body_timeout_s", "answer_timeout_s"):
+            if not (getattr(self, name) > 0 and isfinite(getattr(self, name))):
+                raise VegrtError(f"{name}: {getattr(self, name)}; expected more than 0 seconds")
 
     @property
     def max_held_bytes(self) -> int:

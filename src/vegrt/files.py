@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,23 +24,26 @@ _UNPRINTABLE = re.compile(f"[\x00-\x1f{_CONTROLS}]")
 _UNPRINTABLE_IN_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_CONTROLS}]")
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
+_OF_WRITING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+)  # a full disk, a limit, a read-only place
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; on success it becomes `path`, on failure it is removed.
 
     What a process that was killed left of the same is removed first. Raises VegrtError when the folder cannot be written or the
-    disk is full.
+    disk is full, and for an OSError of the block: see `unwritten`.
     """
     temporary, held = _temporary(path, folder=False)
     try:
-        yield temporary
-        share(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise VegrtError(f"{path}: writing failed ({error.strerror}); nothing was left half-written") from error
+        with _blaming(path, temporary):
+            yield temporary
+            share(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(held)
@@ -49,20 +53,17 @@ def replacing(path: Path) -> Iterator[Path]:
 def creating(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
 
-    What a process that was killed left of the same is removed first. Raises VegrtError when `path` holds something already, or
-    when it cannot be written.
+    What a process that was killed left of the same is removed first. Raises VegrtError when `path` holds something already, when
+    it cannot be written, and for an OSError of the block: see `unwritten`.
     """
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise VegrtError(f"{path}: exists and is not an empty folder; choose another place, or delete it")
     temporary, held = _temporary(path, folder=True)
     try:
-        yield temporary
-        sync_files(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise VegrtError(
-            f"{path}: writing failed ({error.strerror or error}); nothing was left half-written"
-        ) from error
+        with _blaming(path, temporary):
+            yield temporary
+            sync_files(temporary)
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(held)
@@ -71,6 +72,30 @@ def creating(path: Path) -> Iterator[Path]:
 def share(path: Path) -> None:
     """Give a file or folder that was made for its owner alone the rights that the umask leaves others."""
     path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
+
+
+def unwritten(path: Path, place: Path, error: OSError) -> VegrtError:
+    """Return why `path` was not written, for an OSError of whatever filled `place`, a file or folder that was to become it.
+
+    It may be of writing there, or of reading a source: the error's own file name tells, else its number where that is of
+    writing only. Where neither tells, nothing is blamed.
+    """
+    cause = error.strerror or str(error) or type(error).__name__
+    name = error.filename if isinstance(error.filename, (str, bytes)) else None
+    named = Path(os.fsdecode(name)) if name is not None else None
+    if error.errno in _OF_WRITING or (named is not None and ({path, place} & {named, *named.parents})):
+        return VegrtError(f"{path}: writing failed ({cause}); nothing was left half-written")
+    if named is not None:
+        return VegrtError(f"{printable(named)}: cannot be read ({cause}); {path} was not written")
+    return VegrtError(f"{path}: was not written ({cause}); nothing was left half-written")
+
+
+@contextmanager
+def _blaming(path: Path, place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritten(path, place, error) from error
 
 
 def sync_files(folder: Path) -> None:

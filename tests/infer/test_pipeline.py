@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from vegrt.errors import DataError
+from vegrt.infer import pipeline
 from vegrt.infer.pipeline import BUFFERS, Decoded, Item, batches, stream
 from vegrt.preprocess import Contract, load_image
 
@@ -88,6 +90,26 @@ def test_a_fault_of_ours_is_no_bad_image() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(stream([pixels(0), Item("x", fetch)], SMALL, 4))
+
+
+def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_LEAVE_S", 0.3)
+    released = threading.Event()
+    started = threading.Semaphore(0)
+
+    def stuck() -> bytes:
+        started.release()
+        released.wait(60)
+        return b""
+
+    parts = stream([*map(pixels, range(8)), *(Item(str(n), stuck) for n in range(16))], SMALL, 8, threads=16)
+    next(parts)
+    for _ in range(16):
+        assert started.acquire(timeout=60)
+    before = time.monotonic()
+    parts.close()
+    released.set()
+    assert time.monotonic() - before < 8 * 0.3  # and not 16 times
 
 
 def test_no_items_are_no_batches() -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -110,12 +109,14 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
         "--sort-into: not with": Request((mixed,), to=to, extras=Extras(sort_into=tmp_path / "sorted")),
         "--follow: not with": Request((mixed,), to=to, reading=Reading(follow=True)),
         "no such file": Request((mixed / "none",), to=to),
+        "camera:0: never ends": Request((mixed, "camera:0"), to=to),
+        "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), to=to),
     }
     for match, request in requests.items():
         refused(match, partial(run_ray, bundle.path, request))
-    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
-        archive.write(mixed / "00.jpg", "00.jpg")
-    refused("unpack archives", partial(run_ray, bundle.path, Request((tmp_path / "photos.zip",), to=to)))
+    for name in ("photos.zip", "photos.tar.gz", "clip.mp4"):
+        (tmp_path / name).write_bytes(b"nothing that could be opened")
+        refused(f"{name}: .*unpack archives", partial(run_ray, bundle.path, Request((tmp_path / name,), to=to)))
     assert "ray" not in sys.modules
     assert not (tmp_path / "out.parquet").exists()
 
@@ -143,6 +144,12 @@ def test_workers_find_what_the_job_named(mixed: Path) -> None:
     assert rows[-2].content() == (mixed / "00.jpg").read_bytes()
     assert str(rows[-1].content) == "broken: for a reason"
     assert "cannot be listed" in str(_item("file:///none/there.jpg", None, "").content)
+
+
+def test_no_more_is_taken_after_what_cannot_be_shared_out(mixed: Path) -> None:
+    left = iter([Item("a", mixed / "00.jpg"), Item("x.zip!/a.jpg", b"bytes"), Item("x.zip!/b.jpg", b"more")])
+    refused(r"x\.zip!/a\.jpg: --engine ray shares out", partial(names_of, left))
+    assert next(left).name == "x.zip!/b.jpg"
 
 
 def test_a_workers_error_is_told_as_it_was() -> None:

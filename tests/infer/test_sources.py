@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import itertools
@@ -10,6 +11,7 @@ import os
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -23,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vegrt.errors import DataError
-from vegrt.infer import sources_archive
+from vegrt.infer import sources_archive, sources_deadline
 from vegrt.infer.pipeline import Item, fetched
 from vegrt.infer.sources import Reading, is_endless, open_sources, reading_threads
 from vegrt.infer.sources_list import LONGEST_NAME_BYTES, split_names
@@ -212,6 +214,23 @@ def test_zip_members_links_passwords_and_a_macs_notes(tree: Path) -> None:
     assert [str(item.content).rpartition(": ")[2] for item in found[1:]] == ["a link; refused", "encrypted; refused"]
 
 
+def zip_without(huge: bytes) -> bytes:
+    """Return a zip whose member is said to be large, and is damaged."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("huge.jpg", huge)
+    content = bytearray(made.getvalue())
+    content[:4] = b"gone"  # the member's own header; the archive's list stays
+    return bytes(content)
+
+
+def tar_without(size: int) -> bytes:
+    """Return a tar that ends after the header of its large member."""
+    entry = tarfile.TarInfo("huge.jpg")
+    entry.size = size
+    return entry.tobuf()
+
+
 def test_huge_members_cost_their_own_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources_archive, "MAX_BYTES", 1 << 16)
     huge = bytes(1 << 17)
@@ -225,6 +244,9 @@ def test_huge_members_cost_their_own_line(tree: Path, monkeypatch: pytest.Monkey
         first, second = items(name)
         assert "huge.jpg: more than" in str(first.content)
         assert second.content == b"good"
+    for name, content in (("x.zip", zip_without(huge)), ("y.tar", tar_without(len(huge)))):
+        Path(name).write_bytes(content)
+        assert "huge.jpg: more than" in str(items(name)[0].content)  # as its header says: nothing of it could be read
     with tarfile.open("x.tar", "w") as tar:
         add(tar, "good.jpg", b"good")
         add(tar, "p", huge, type=tarfile.XHDTYPE)  # a header extension as long as that
@@ -258,17 +280,29 @@ def test_a_damaged_archive_is_one_error_after_what_is_whole(name: str, tree: Pat
 
 
 class _Server(BaseHTTPRequestHandler):
-    """Answers by the path: a photo, an error for ever, an error once, and too little."""
+    """Answers by the path: a photo, an error for ever, an error once, too little, and a byte now and then for ever."""
 
     asked: dict[str, int]
 
     def do_GET(self) -> None:
         times = self.asked[self.path] = self.asked.get(self.path, 0) + 1
+        if "drip" in self.path:
+            return self.drip()
         code = 404 if self.path == "/gone.jpg" else 503 if self.path == "/busy.jpg" and times == 1 else 200
         self.send_response(code)
         self.send_header("Content-Length", "100" if self.path == "/short.jpg" else "5")
         self.end_headers()
         self.wfile.write(b"photo")
+
+    def drip(self) -> None:
+        """Send the header a byte at a time, or the body of a whole header, until the other side has gone."""
+        head = b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n" + (b"" if "head" in self.path else b"\r\n")
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(head)
+            while True:
+                self.wfile.write(b"X" if "head" in self.path else b"\xff")
+                time.sleep(0.01)
 
     def log_message(self, *_: object) -> None:
         return
@@ -301,6 +335,25 @@ def test_http_is_fetched_late_and_asked_again_when_that_may_help(server: str) ->
     (nobody,) = items("http://127.0.0.1:9/x.jpg")
     with pytest.raises(DataError, match="cannot be fetched"):
         fetched(nobody)
+
+
+@pytest.mark.parametrize("name", ["drip-head.jpg", "drip-body.jpg"])
+def test_a_server_that_drips_is_left_after_a_while_and_not_asked_again(
+    server: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources_deadline, "HEAD_START_S", 0.2)
+    (item,) = items(f"{server}/{name}")
+    with pytest.raises(DataError, match=rf"{name}: cannot be fetched \(too slow: \d+ bytes in \d+ s\)"):
+        fetched(item)
+    assert _Server.asked == {f"/{name}": 1}
+
+
+def test_the_deadline_of_a_photo_moves_with_what_has_been_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_deadline, "HEAD_START_S", 0.0)
+    deadline = sources_deadline.Deadline()
+    assert deadline.is_over
+    deadline.add(100 * sources_deadline.MIN_RATE)
+    assert 90 < deadline.left_s <= 100
 
 
 def test_other_urls_are_folders_globs_and_files_of_fsspec(tree: Path) -> None:

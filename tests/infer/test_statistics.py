@@ -30,6 +30,31 @@ def test_mcnemar_is_scipys_binomial_test(wrong: int, right: int) -> None:
     assert mcnemar(wrong, right) == pytest.approx(expected, abs=1e-9)
 
 
+def in_whole_numbers(wrong: int, right: int) -> float:
+    """McNemar's p-value by big integers."""
+    discordant, term, tail = wrong + right, 1, 1
+    for count in range(min(wrong, right)):
+        term = term * (discordant - count) // (count + 1)
+        tail += term
+    return min(1.0, 2 * tail / 2**discordant) if 2 * tail < 2**discordant else 1.0
+
+
+def test_mcnemar_has_all_digits_of_big_integers() -> None:
+    chosen = np.random.default_rng(0).integers(0, 1000, (200, 2)).tolist()
+    chosen += [[wrong, right] for wrong in range(25) for right in range(25)]
+    chosen += [[3000, 3000 + more] for more in (0, 1, 7, 60, 300, 900)]
+    for wrong, right in chosen:
+        expected = in_whole_numbers(wrong, right)
+        assert mcnemar(wrong, right) == pytest.approx(expected, rel=1e-12, abs=1e-300), (wrong, right)
+
+
+def test_mcnemar_of_millions_of_flips_is_the_normal_approximation_and_takes_no_time() -> None:
+    wrong, right = 5_000_000, 5_004_000
+    with_continuity = 2 * norm.sf((right - wrong - 1) / np.sqrt(wrong + right))
+    assert mcnemar(wrong, right) == pytest.approx(with_continuity, rel=1e-4)
+    assert mcnemar(0, 10**7) == 0.0
+
+
 def direct_score(b: int, c: int, n: int, delta: float) -> float:
     """Tango's statistic with the constrained likelihood maximised numerically instead of by his equation."""
 

@@ -20,10 +20,25 @@ def serve(
     device: DeviceOption = None,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     max_batch: Annotated[int, typer.Option(min=1, help="Images that the runner gets at once.")] = 16,
-    max_delay_ms: Annotated[float, typer.Option(min=0, help="What an image waits for others on their way.")] = 5.0,
+    max_delay_ms: Annotated[
+        float, typer.Option(min=0, help="What an image waits for others being decoded, in ms.")
+    ] = 5.0,
     queue: Annotated[int, typer.Option(min=1, help="Images inside at once; more are refused with 503.")] = 128,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body.")] = 16 * 2**20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of one photo, before it is decoded.")] = 50_000_000,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body, in bytes.")] = 16 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of one photo, before it is decoded.")] = 34_000_000,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="At once; fewer where the limit of open files is lower.")
+    ] = 800,
+    header_timeout_s: Annotated[float, typer.Option(help="For a request's header to arrive, in seconds.")] = 10.0,
+    idle_timeout_s: Annotated[float, typer.Option(help="For a connection's next request, in seconds.")] = 30.0,
+    body_timeout_s: Annotated[float, typer.Option(help="For a whole body to arrive, in seconds.")] = 30.0,
+    min_rate: Annotated[
+        int, typer.Option(min=1, help="Of a body, in bytes per second, after a head start of --header-timeout-s.")
+    ] = 4096,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name under which browsers may use it, besides this machine's own; may be repeated."),
+    ] = None,
     public_key: PublicKeyOption = None,
 ) -> None:
     """Serve a bundle over HTTP.
@@ -39,7 +54,19 @@ def serve(
     from vegrt.infer.serve.server import serve as run_serve
     from vegrt.infer.serve.settings import Settings
 
-    settings = Settings(max_batch, max_delay_ms, queue, max_bytes, max_pixels)
+    settings = Settings(
+        max_batch=max_batch,
+        max_delay_ms=max_delay_ms,
+        queue=queue,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        max_connections=max_connections,
+        header_timeout_s=header_timeout_s,
+        idle_timeout_s=idle_timeout_s,
+        body_timeout_s=body_timeout_s,
+        min_rate=min_rate,
+        allowed_hosts=tuple(allowed_host or ()),
+    )
     where = device.value if device else None
     model = load(bundle, variant=variant, runtime=runtime, device=where, threads=threads, public_key=public_key)
     run_serve(model, host, port, settings)

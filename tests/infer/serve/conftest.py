@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
@@ -23,10 +24,11 @@ from vegrt.preprocess import load_image
 
 @dataclass
 class Running:
-    """A service and where it listens, without the slash at the end."""
+    """A service, where it listens, without the slash at the end, and its server."""
 
     url: str
     service: Service
+    server: uvicorn.Server
 
 
 class Held:
@@ -58,7 +60,7 @@ def _running(model: Model, settings: Settings) -> Iterator[Running]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield Running(url_of(listener).rstrip("/"), service)
+            yield Running(url_of(listener).rstrip("/"), service, server)
         finally:
             server.should_exit = True
             thread.join(60)

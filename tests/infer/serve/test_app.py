@@ -81,7 +81,7 @@ def test_a_photo_may_come_as_bytes_of_any_type_or_in_a_form(
 ) -> None:
     body = files[3].read_bytes()
     boundary = "x" * 20
-    parts = f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nfile\r\n--{boundary}\r\n'
+    parts = f"--{boundary}\r\n"
     parts += (
         'content-disposition: form-data; name="file"; filename="../../etc/passwd"\r\nContent-Type: image/jpeg\r\n\r\n'
     )
@@ -124,15 +124,18 @@ def test_what_is_no_photo_is_refused_in_one_line(shared: Running, files: list[Pa
     field = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
     cases: list[tuple[bytes, dict[str, str], int, str]] = [
         (b"", {}, 422, "the body is empty"),
-        (b"text", {"content-type": "image/jpeg"}, 422, "not one that can be read; expected JPEG, PNG"),
+        (b"text", {"content-type": "image/jpeg"}, 422, "image: not a"),
         (whole[: len(whole) // 2], {}, 422, "damaged image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, 422, "not one that can be read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, 422, "image: "),
         (bomb(), {}, 413, "pixels"),
-        (big(8000, 8000), {}, 413, "8000x8000 pixels; at most 50,000,000"),
+        (big(8000, 8000), {}, 413, "8000x8000 pixels; at most 34,000,000"),
         (b"no form", form, 400, "malformed"),
         (field + whole, form, 400, "ends before its closing boundary"),
-        (field.replace(b"file", b"photo") + b"x\r\n--b--\r\n", form, 400, "no field 'file'"),
-        (field + b"text\r\n--b--\r\n", form, 422, "not one that can be read"),
+        (b"--b--\r\n", form, 400, "multipart form"),
+        (field.replace(b"file", b"photo") + b"x\r\n--b--\r\n", form, 400, "1 fields ('photo'); expected one, 'file'"),
+        (2 * (field + whole + b"\r\n") + b"--b--\r\n", form, 400, "2 fields ('file', 'file'); expected one"),
+        (field + whole + b"\r\n" + field.replace(b"file", b"top_k") + b"2\r\n--b--\r\n", form, 400, "'top_k'"),
+        (field + b"text\r\n--b--\r\n", form, 422, "image: not a"),
         (whole, {"content-type": "multipart/form-data"}, 400, "multipart form"),
         (whole, {"content-encoding": "gzip"}, 415, "content-encoding"),
     ]
@@ -160,7 +163,7 @@ def test_a_body_is_cut_off_at_its_limit_whatever_it_claims(start: Start, files: 
 def test_a_body_that_does_not_come_and_a_client_that_leaves_give_their_places_back(
     start: Start, files: list[Path]
 ) -> None:
-    running = start(read_timeout_s=0.2, queue=1)
+    running = start(body_timeout_s=0.2, queue=1)
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 60) as slow:
         slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
@@ -169,8 +172,8 @@ def test_a_body_that_does_not_come_and_a_client_that_leaves_give_their_places_ba
     host, port = leaving.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 60) as client:
         client.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
-        wait_for(lambda: bool(leaving.service.batcher.inside == 1))
-    wait_for(lambda: bool(leaving.service.batcher.inside == 0))
+        wait_for(lambda: bool(leaving.service.bodies.reading == 1))
+    wait_for(lambda: bool(leaving.service.bodies.reading == 0))
     for service in (running, leaving):
         assert predict(service, files[0].read_bytes()).status_code == 200
 
@@ -269,6 +272,49 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
 
 
+def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running, files: list[Path]) -> None:
+    photo = files[0].read_bytes()
+    tops = {count: HTTP.post(f"{shared.url}/v1/predict?top_k={count}", content=photo).json() for count in (1, 2, 99)}
+    assert [len(answer["top"]) for answer in tops.values()] == [1, 2, 3]
+    assert tops[1]["top"] == tops[2]["top"][:1]
+    for query, reason in (
+        ("top_k=0", "a number of classes"),
+        ("top_k=two", "a number of classes"),
+        ("top_k=", "a number of classes"),
+        ("top_k=1&top_k=2", "given twice"),
+        ("topk=2", "'topk': unknown; known here: top_k"),
+    ):
+        reply = HTTP.post(f"{shared.url}/v1/predict?{query}", content=photo)
+        assert (reply.status_code, reason in reply.json()["error"]) == (400, True), reply.text
+    model = f"{shared.url}/v2/models/resnet18"
+    for reply in (
+        HTTP.post(f"{model}/infer?classification=1", content=b"{}"),
+        HTTP.get(f"{model}?version=2"),
+        HTTP.get(f"{model}/ready?version=1"),
+    ):
+        assert (reply.status_code, "this path takes none" in reply.json()["error"]) == (400, True), reply.text
+
+
+def test_head_is_get_without_a_body(shared: Running) -> None:
+    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/resnet18", "/metrics", "/openapi.json"):
+        head, get = HTTP.head(shared.url + path), HTTP.get(shared.url + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_format_of_the_docs_is_read(shared: Running, files: list[Path], kind: str) -> None:
+    content = io.BytesIO()
+    Image.open(files[0]).save(content, kind)
+    assert predict(shared, content.getvalue()).status_code == 200
+
+
+def test_a_line_of_pixels_is_refused_when_it_would_be_resized_to_more_than_the_limit(start: Start) -> None:
+    running = start(max_pixels=100_000)
+    reply = predict(running, big(1, 3000))  # 48 x 144,000
+    assert (reply.status_code, "at most 100,000" in reply.json()["error"]) == (413, True)
+
+
 def test_nothing_is_loaded_from_elsewhere(shared: Running) -> None:
     page = HTTP.get(shared.url)
     policy = page.headers["content-security-policy"]
@@ -281,6 +327,10 @@ def test_nothing_is_loaded_from_elsewhere(shared: Running) -> None:
 
 
 def test_limits_that_make_no_sense_are_refused() -> None:
-    for words in ({"max_batch": 0}, {"queue": 0}, {"max_delay_ms": -1.0}, {"max_delay_ms": float("nan")}):
-        with pytest.raises(VegrtError, match="or more"):
+    nan, endless = float("nan"), float("inf")
+    wrong: list[dict[str, Any]] = [{"max_batch": 0}, {"queue": 0}, {"min_rate": 0}, {"max_connections": 0}]
+    wrong += [{"max_delay_ms": value} for value in (-1.0, nan, endless)]
+    wrong += [{"header_timeout_s": value} for value in (0.0, nan, endless)]
+    for words in wrong:
+        with pytest.raises(VegrtError, match=r"expected .* or more|more than 0"):
             Settings(**words)

@@ -40,7 +40,7 @@ class Rows:
 
 @contextmanager
 def batcher(run: Callable[..., Any], **options: Any) -> Iterator[Batcher]:
-    words = {"max_batch": 4, "max_delay_s": 0.0, "queue": 64, "max_held_bytes": 1000} | options
+    words = {"max_batch": 4, "max_delay_s": 0.0, "queue": 64} | options
     made = Batcher(run, **words)
     try:
         yield made
@@ -126,6 +126,8 @@ def test_no_more_than_the_queue_is_admitted_and_places_come_back() -> None:
             assert made.inside == 3
             with pytest.raises(Overloaded, match="3 of 3"), made.admit():
                 pass
+            with pytest.raises(Overloaded, match="3 of 3"):
+                made.check_room()
         assert made.inside == 0
         run(ask(made, images_of([1, 2, 3])))
         with pytest.raises(TooLarge, match="4 images in one request; at most 3"):
@@ -133,16 +135,6 @@ def test_no_more_than_the_queue_is_admitted_and_places_come_back() -> None:
         with made.admit(), pytest.raises(Overloaded):
             run(ask(made, images_of([1, 2, 3])))
         assert made.inside == 0
-
-
-def test_bodies_together_hold_no_more_bytes_than_allowed() -> None:
-    with batcher(Rows(), max_held_bytes=100) as made, made.admit() as first:
-        made.hold(first, 60)
-        with made.admit() as second:
-            made.hold(second, 40)
-            with pytest.raises(Overloaded):
-                made.hold(second, 1)
-        made.hold(first, 40)
 
 
 def test_what_is_cancelled_while_it_waits_is_not_computed() -> None:

@@ -45,8 +45,8 @@ serve(Model(model.bundle, model.candidate, Held()), "127.0.0.1", 0, Settings(max
 
 
 @contextmanager
-def process(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a service and yield it with its URL, as it logs it."""
+def process(*words: object) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """Start a service and yield it with its URL, as it logs it, and the lines up to that."""
     command = [sys.executable, "-W", "error", *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
@@ -55,7 +55,7 @@ def process(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
             for line in started.stderr:
                 seen.append(line)
                 if found := re.search(r"vegrt: serving on (http://127\.0\.0\.1:\d+)/", line):
-                    yield started, found[1]
+                    yield started, found[1], seen
                     return
             raise AssertionError("".join(seen))
         finally:
@@ -67,7 +67,7 @@ def test_a_signal_ends_it_after_everything_inside_is_answered(
     bundle: Bundle, model: Model, files: list[Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     gate = tmp_path / "gate"
-    with process("-c", HELD, bundle.path, gate) as (service, url), ThreadPoolExecutor(6) as pool:
+    with process("-c", HELD, bundle.path, gate) as (service, url, _), ThreadPoolExecutor(6) as pool:
         bodies = [path.read_bytes() for path in files[:6]]
         replies = [pool.submit(httpx.post, f"{url}/v1/predict", content=body, timeout=120) for body in bodies]
         while "vegrt_inside_images 6.0" not in httpx.get(f"{url}/metrics").text:
@@ -98,13 +98,20 @@ def _takes_connections(url: str) -> bool:
 
 def test_the_command_serves_what_was_asked_for(bundle: Bundle, files: list[Path]) -> None:
     words = ["-m", "vegrt.cli", "serve", bundle.path, "--port", 0, "--variant", "int8-cpu", "--runtime", "openvino"]
-    with process(*words, "--max-bytes", 9_000, "--threads", 1, "--max-delay-ms", 0.5) as (service, url):
+    with process(
+        *words, "--max-bytes", 9_000, "--threads", 1, "--max-delay-ms", 0.5, "--allowed-host", "a.example"
+    ) as (service, url, said):
         reply = httpx.post(f"{url}/v1/predict", content=files[0].read_bytes(), timeout=60)
         assert (reply.status_code, reply.json()["variant"]) == (200, "int8-cpu")
         assert httpx.get(f"{url}/v2/models/resnet18").json()["platform"] == "vegrt_openvino"
         assert httpx.post(f"{url}/v1/predict", content=bytes(10_000)).status_code == 413
+        photo = files[0].read_bytes()
+        for host, status in (("a.example", 200), ("b.example", 403)):
+            headers = {"Origin": f"https://{host}", "Host": host}
+            assert httpx.post(f"{url}/v1/predict", headers=headers, content=photo).status_code == status
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0
+    assert "".join(said).count("int8-cpu on openvino") == 1
 
 
 def test_a_port_that_is_taken_is_one_line(bundle: Bundle) -> None:

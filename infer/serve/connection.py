@@ -1,0 +1,81 @@
+"""One connection: uvicorn's HTTP/1.1 protocol, and how long it has been waiting for its client.
+
+uvicorn has a timeout for idle connections only, and each byte of a header turns it off. Here a connection says whether it is
+overdue; `listening` looks at all of them and closes those.
+"""
+
+from __future__ import annotations
+
+import json
+from asyncio import BaseTransport, Transport
+from enum import IntEnum
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from vegrt.infer.serve.settings import Settings
+
+
+class Stage(IntEnum):
+    """What a connection waits for: a request's first byte, the rest of its header, of its body, or us."""
+
+    IDLE = 0
+    HEADER = 1
+    BODY = 2
+    ANSWER = 3
+
+
+class Connection(H11Protocol):
+    """A connection that knows since when it has been waiting. Times are the event loop's, in seconds."""
+
+    since = 0.0
+    _idle = False
+    _unsent_bytes = 0
+    _unsent_since = 0.0
+
+    @property
+    def stage(self) -> Stage:
+        """Return what it waits for."""
+        if self.cycle is None or self.cycle.response_complete:
+            return Stage.IDLE if self._idle else Stage.HEADER
+        return Stage.BODY if self.cycle.more_body else Stage.ANSWER
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin to wait for a header: who connects has something to ask."""
+        assert isinstance(transport, Transport)
+        self.since = self.loop.time()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; the first after an answer begin a header."""
+        if self._idle:
+            self._idle, self.since = False, self.loop.time()
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._idle, self.since = True, self.loop.time()
+        super().on_response_complete()
+
+    def is_overdue(self, now: float, settings: Settings) -> bool:
+        """Return whether its client has had its time. Called again and again: it notes what the client has taken since."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent != self._unsent_bytes:
+            self._unsent_bytes, self._unsent_since = unsent, now
+        elif now - self._unsent_since > settings.idle_timeout_s:
+            return True
+        if self.stage is Stage.HEADER:
+            return now - self.since > settings.header_timeout_s
+        return self.stage is Stage.IDLE and now - self.since > settings.idle_timeout_s
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, as every error is answered, and close."""
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            self.transport.write(plain_refusal("400 Bad Request", msg))
+        self.transport.close()
+
+
+def plain_refusal(status: str, reason: str) -> bytes:
+    """Return a whole HTTP answer that is an error, for a connection that is closed with it."""
+    content = json.dumps({"error": reason}).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
+    return head.encode() + b"\r\n" + content

@@ -1,0 +1,167 @@
+"""The OpenAPI 3.1 document of a service, as its clients see it: bodies, answers and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vegrt import __version__
+from vegrt.infer.api import TOP_K
+from vegrt.infer.serve.protocol import EXTENSIONS, INPUT, OUTPUT, VERSION
+
+_JSON, _BYTES = "application/json", "application/octet-stream"
+_BINARY = {"type": "string", "format": "binary"}
+_ERRORS = {
+    "400": "The request is malformed, or a parameter is unknown.",
+    "403": "A web page from elsewhere asks.",
+    "404": "No such model.",
+    "408": "The body did not arrive in time.",
+    "413": "More bytes, pixels or images than the service takes.",
+    "415": "A compressed body.",
+    "422": "Not a photo, or a damaged one.",
+    "500": "The runner failed; the service's log says why.",
+    "503": "No room now; come back after Retry-After seconds.",
+    "504": "The runner did not answer in time.",
+}
+
+
+def document(name: str, size: int, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the document. name: the model's in URLs. size: side S of a prepared image, in pixels."""
+    model = f"/v2/models/{name}"
+    paths: dict[str, Any] = {
+        "/": {"get": _operation("A page to try it.", {"200": _answer("The page.", "text/html", {"type": "string"})})},
+        "/v1/predict": {"post": _predict(classes)},
+        "/v2": _get("The server.", "Server"),
+        "/v2/health/live": _get("Whether the process answers.", "Live"),
+        "/v2/health/ready": _get("Whether requests are taken.", "Ready", "503"),
+    }
+    for path in (model, f"{model}/versions/{VERSION}"):
+        paths[path] = _get("The model's inputs and outputs.", "Model", "400")
+        paths[f"{path}/ready"] = _get("Whether the model takes requests.", "ModelReady", "400", "503")
+        paths[f"{path}/infer"] = {"post": _infer()}
+    metrics = _operation("Prometheus metrics.", {"200": _answer("The metrics.", "text/plain", {"type": "string"})})
+    paths["/metrics"] = {"get": metrics}
+    info = {"title": "vegrt", "version": __version__, "summary": f"{name}: {len(classes)} classes"}
+    return {
+        "openapi": "3.1.0",
+        "info": info,
+        "paths": paths,
+        "components": {"schemas": _schemas(name, size, len(classes))},
+    }
+
+
+def _predict(classes: tuple[str, ...]) -> dict[str, Any]:
+    top_k = {
+        "name": "top_k",
+        "in": "query",
+        "description": "How many of the likeliest classes are told.",
+        "schema": {"type": "integer", "minimum": 1, "default": TOP_K},
+        "example": min(2, len(classes)),
+    }
+    form = {
+        "type": "object",
+        "properties": {"file": _BINARY | {"description": "The photo."}},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
+    content = {"image/*": {"schema": _BINARY}, _BYTES: {"schema": _BINARY}, "multipart/form-data": {"schema": form}}
+    body = {"description": "A photo: its bytes, or a form with one file.", "required": True, "content": content}
+    answers = {"200": _answer("What is in the photo.", _JSON, _ref("Prediction"))} | _errors(
+        *(_ERRORS.keys() - {"404"})
+    )
+    return _operation("What is in a photo.", answers) | {"parameters": [top_k], "requestBody": body}
+
+
+def _infer() -> dict[str, Any]:
+    length = {
+        "name": "Inference-Header-Content-Length",
+        "in": "header",
+        "description": "Length of the JSON in bytes, where tensors follow it as binary data.",
+        "schema": {"type": "integer", "minimum": 0},
+    }
+    body = {
+        "description": "Open Inference Protocol: JSON, or JSON and then the tensor's bytes (binary tensor data extension).",
+        "required": True,
+        "content": {_JSON: {"schema": _ref("InferRequest")}, _BYTES: {"schema": _BINARY}},
+    }
+    answer = _answer("Logits.", _JSON, _ref("InferResponse"))
+    answer["content"][_BYTES] = {"schema": _BINARY}
+    answers = {"200": answer} | _errors(*(_ERRORS.keys() - {"422"}))
+    return _operation("Logits of prepared images.", answers) | {"parameters": [length], "requestBody": body}
+
+
+def _get(summary: str, schema: str, *errors: str) -> dict[str, Any]:
+    answers = {"200": _answer(summary, _JSON, _ref(schema))} | _errors(*errors)
+    if "503" in errors:
+        answers["503"] = _answer("Not now.", _JSON, _ref(schema))
+    return {"get": _operation(summary, answers)}
+
+
+def _operation(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "responses": responses}
+
+
+def _answer(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _errors(*codes: str) -> dict[str, Any]:
+    return {code: _answer(_ERRORS[code], _JSON, _ref("Error")) for code in sorted(codes)}
+
+
+def _ref(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _schemas(name: str, size: int, classes: int) -> dict[str, Any]:
+    text, flag, number = {"type": "string"}, {"type": "boolean"}, {"type": "number"}
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
+    index = {"type": "integer", "minimum": 0, "maximum": classes - 1}
+    score = _object(label=text, probability=probability, index=index)
+    shape = {"prefixItems": [{"type": "integer", "minimum": 1}, {"const": size}, {"const": size}, {"const": 3}]}
+    pixels = {"type": "array", "description": "Whole numbers from 0 to 255, flat or nested as the shape."}
+    parameters = {
+        "type": "object",
+        "description": "Of the protocol's extensions: binary_data_size, binary_data, classification.",
+    }
+    tensor = _object(
+        name={"const": INPUT},
+        datatype={"const": "UINT8"},
+        shape={"type": "array", "minItems": 4, "maxItems": 4} | shape,
+    )
+    tensor["properties"] |= {"data": pixels, "parameters": parameters}
+    wanted = _object(name={"const": OUTPUT})
+    wanted["properties"]["parameters"] = parameters
+    asked = _object(inputs=_list(tensor) | {"minItems": 1, "maxItems": 1})
+    asked["properties"] |= {"id": text, "outputs": _list(wanted) | {"maxItems": 1}, "parameters": parameters}
+    output = _object(name={"const": OUTPUT}, datatype={"enum": ["FP32", "BYTES"]}, shape=_list({"type": "integer"}))
+    output["properties"] |= {"data": {"type": "array"}, "parameters": parameters}
+    given = _object(model_name={"const": name}, model_version={"const": VERSION}, outputs=_list(output))
+    given["properties"]["id"] = text
+    described = _object(name=text, datatype=text, shape=_list({"type": "integer"}))
+    return {
+        "Error": _object(error=text | {"description": "One line: what was found, what was expected."}),
+        "Prediction": _object(
+            label=text, probability=probability, top=_list(score), bundle=text, variant=text, ms=number
+        ),
+        "Server": _object(name=text, version=text, extensions=_list({"enum": EXTENSIONS})),
+        "Live": _object(live=flag),
+        "Ready": _object(ready=flag),
+        "Model": _object(
+            name={"const": name},
+            versions=_list({"const": VERSION}),
+            platform=text,
+            inputs=_list(described),
+            outputs=_list(described),
+        ),
+        "ModelReady": _object(name={"const": name}, ready=flag),
+        "InferRequest": asked,
+        "InferResponse": given,
+    }

@@ -1,0 +1,90 @@
+"""Which web pages may use a service: its own, under a name that is this machine's.
+
+A browser says which page a request comes from (Origin); it sends the header with every POST. A page from elsewhere is refused,
+and so is one of this origin whose Host is a foreign name: its owner may have made that name point here (DNS rebinding).
+Programs that are no browsers send no Origin and are not asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from vegrt.infer.serve.metrics import App, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The names that are this service's. named: of its own. given: by --allowed-host, also where a proxy rewrites Host.
+
+    any_address: whether every IP address is one, as for a service that listens on all; an address cannot be made to point here.
+    """
+
+    named: frozenset[str]
+    given: frozenset[str]
+    any_address: bool
+
+    @classmethod
+    def of(cls, host: str, allowed: Iterable[str]) -> Hosts:
+        """Return the names of a service that listens on `host`, with those that were given."""
+        address = _address(host)
+        local = host == "localhost" or (address is not None and address.is_loopback)
+        return cls(frozenset({host.lower()}), frozenset(name.lower() for name in allowed), any_address=not local)
+
+    def refusal(self, origin: str, host: str) -> str:
+        """Return why a browser's request is refused, empty when it is not. origin, host: the headers."""
+        scheme, _, netloc = origin.partition("://")
+        name = _name(netloc) if scheme in ("http", "https") else ""
+        cure = f"; if it is yours: vegrt serve --allowed-host {name[:80]}" if name else ""
+        if not self._has(name):
+            return f"origin {origin[:80]!r}: not a page of this service{cure}"
+        if netloc.lower() == host.lower():
+            return ""
+        return (
+            "" if name in self.given else f"origin {origin[:80]!r}: a page of another service than {host[:80]!r}{cure}"
+        )
+
+    def _has(self, name: str) -> bool:
+        if not name:
+            return False
+        if name in self.named or name in self.given or name == "localhost" or name.endswith(".localhost"):
+            return True
+        address = _address(name)
+        return address is not None and (self.any_address or address.is_loopback)
+
+
+class Guarded:
+    """An ASGI app that answers browsers only when they show a page of its own."""
+
+    def __init__(self, app: App, hosts: Hosts) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
+        origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
+        reason = self._hosts.refusal(origin, host) if origin else ""
+        if not reason:
+            return await self._app(scope, receive, send)
+        content = json.dumps({"error": reason}).encode()
+        kinds = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": 403, "headers": kinds})
+        await send({"type": "http.response.body", "body": content})
+
+
+def _name(netloc: str) -> str:
+    """Return the name in `name:port`, in lower case, without the brackets of IPv6; empty for what is none."""
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None

@@ -1,0 +1,277 @@
+"""Clients that are slow, silent or too many: each loses its own connection, and nobody else waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from vegrt.infer.api import Model
+from vegrt.infer.serve import body, listening
+from vegrt.infer.serve.body import Bodies
+from vegrt.infer.serve.refusal import GaveWay, Overloaded
+from vegrt.infer.serve.settings import Settings
+
+Start = Callable[..., Any]
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def sockets() -> Iterator[Callable[..., socket.socket]]:
+    """Connect to a service and send what is given; closed with the test."""
+    with ExitStack() as stack:
+
+        def connect(running: Any, sent: bytes = b"") -> socket.socket:
+            host, port = running.url.removeprefix("http://").split(":")
+            client = stack.enter_context(socket.create_connection((host, int(port)), 30))
+            client.sendall(sent)
+            return client
+
+        yield connect
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Return what a client gets until its connection ends; a reset is an end."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while block := client.recv(65536):
+            received += block
+    return received
+
+
+def drip(client: socket.socket, byte: bytes) -> bytes:
+    """Send a byte now and then, until the connection ends; return what was received."""
+    client.settimeout(0.04)
+    received = b""
+    for _ in range(500):
+        try:
+            client.sendall(byte)
+            block = client.recv(65536)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return received
+        if not block:
+            return received
+        received += block
+    raise AssertionError("it was never closed")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_bodies_on_their_way_take_no_places(start: Start, sockets: Any, files: list[Path]) -> None:
+    running = start(queue=2)
+    for _ in range(20):
+        sockets(running, HEAD + b"some")
+    wait_for(lambda: bool(running.service.bodies.reading == 20))
+    assert "vegrt_reading_bodies 20.0" in httpx.get(f"{running.url}/metrics").text
+    assert httpx.post(f"{running.url}/v1/predict", content=files[0].read_bytes()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "byte"), [(b"", b""), (b"GET / HTTP/1.1\r\nX: ", b""), (b"GET / HTTP/1.1\r\nX: ", b"a")]
+)
+def test_a_header_has_a_deadline_however_it_comes(start: Start, sockets: Any, sent: bytes, byte: bytes) -> None:
+    client = sockets(start(header_timeout_s=0.2), sent)
+    assert (drip(client, byte) if byte else read_all(client)) == b""
+
+
+def test_a_connection_that_is_idle_is_closed_and_dripping_does_not_keep_it(start: Start, sockets: Any) -> None:
+    running = start(header_timeout_s=0.2, idle_timeout_s=0.2)
+    idle, dripping = sockets(running, LIVE), sockets(running, LIVE)
+    assert b'{"live": true}' in read_all(idle)
+    assert b'{"live": true}' in drip(dripping, b"a")
+    refused = sockets(running, b"GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+    assert b" 404 " in drip(refused, b"a")  # answered at once; nobody waits for its body
+
+
+def test_a_body_below_the_rate_is_refused_and_its_connection_closed(start: Start, sockets: Any) -> None:
+    running = start(header_timeout_s=0.2, min_rate=1_000_000)
+    answer = drip(sockets(running, HEAD), b"a")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"at least 1000000 bytes/s are expected" in answer
+    assert running.service.bodies.reading == 0
+
+
+def test_a_body_that_is_fast_enough_may_take_longer_than_the_head_start(
+    start: Start, sockets: Any, files: list[Path]
+) -> None:
+    photo = files[0].read_bytes()
+    client = sockets(
+        start(header_timeout_s=0.2, min_rate=1),
+        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(photo),
+    )
+    client.sendall(photo[:-1])
+    time.sleep(0.5)
+    client.sendall(photo[-1:])
+    assert read_all(client).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_takes_no_byte_of_its_answers_is_closed(start: Start, sockets: Any) -> None:
+    running = start(idle_timeout_s=0.3)
+    client = sockets(running)
+    client.settimeout(0.5)
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        for _ in range(5000):
+            client.sendall(100 * b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_for(lambda: not running.server.server_state.connections)
+
+
+def test_at_the_limit_of_connections_who_waits_longest_gives_way(
+    start: Start, sockets: Any, files: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = start(max_connections=4)
+    body_first = sockets(running, HEAD + b"some")
+    wait_for(lambda: bool(running.service.bodies.reading == 1))
+    waiting = [sockets(running, b"GET / HTTP/1.1\r\nX: ") for _ in range(3)]
+    with httpx.Client(timeout=30) as client:  # two requests, one connection
+        assert client.get(f"{running.url}/v2/health/live").status_code == 200
+        assert client.post(f"{running.url}/v1/predict", content=files[0].read_bytes()).status_code == 200
+    assert read_all(waiting[0]) == b""
+    assert running.service.bodies.reading == 1
+    for _ in range(12):
+        sockets(running, HEAD)
+    assert httpx.get(f"{running.url}/v2/health/live", timeout=30).status_code == 200
+    assert read_all(body_first) == b""
+    assert len([record for record in caplog.records if record.name == listening.__name__]) == 1
+
+
+def test_when_all_connections_are_being_answered_more_are_refused(
+    start: Start, held: tuple[Model, threading.Event], files: list[Path]
+) -> None:
+    slow, gate = held
+    running = start(slow, max_connections=2)
+    with ThreadPoolExecutor(2) as pool:
+        inside = [
+            pool.submit(httpx.post, f"{running.url}/v1/predict", content=files[n].read_bytes(), timeout=60)
+            for n in range(2)
+        ]
+        wait_for(lambda: bool(running.service.batcher.inside == 2))
+        refused = httpx.get(f"{running.url}/v2/health/live", timeout=30)
+        assert (refused.status_code, refused.json()) == (503, {"error": "too many connections; try again soon"})
+        gate.set()
+        assert [reply.result().status_code for reply in inside] == [200, 200]
+
+
+def test_without_a_free_descriptor_it_says_so_once_and_goes_on_afterwards(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = start()
+    assert httpx.get(f"{running.url}/v2/health/live", timeout=60).status_code == 200  # all that it opens is open
+    host, port = running.url.removeprefix("http://").split(":")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as client:
+        client.settimeout(30)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # what is open stays open
+        try:
+            client.connect((host, int(port)))
+            client.sendall(LIVE)
+            time.sleep(0.6)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert b'{"live": true}' in client.recv(65536)
+    lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert lines == ["a connection cannot be accepted (Too many open files); for more open files: ulimit -n"]
+
+
+def test_the_limit_of_open_files_limits_the_connections(caplog: pytest.LogCaptureFixture) -> None:
+    assert listening.most_connections(1) == 1
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        assert 1 <= listening.most_connections(512) < 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "not 512: 200 open files are allowed" in caplog.text
+
+
+def test_what_is_no_http_is_answered_as_every_error(start: Start, sockets: Any) -> None:
+    answer = read_all(sockets(start(), b"\x16\x03\x01 hello\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.endswith(b'{"error": "Invalid HTTP request received."}')
+
+
+class Sender:
+    """A request whose body is sent by hand."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def receive(self) -> Any:
+        block = await self.queue.get()
+        return {"type": "http.request", "body": block, "more_body": bool(block)}
+
+    def request(self) -> Request:
+        return Request({"type": "http", "method": "POST", "headers": []}, self.receive)
+
+
+async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = None) -> bytes:
+    async with bodies.read(sender.request()) as found:
+        if until:
+            await until.wait()
+        return found
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "max_held_bytes", 100)
+    monkeypatch.setattr(body, "_YOUNG_S", 0.0)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_the_slowest_body_gives_its_memory_to_the_next() -> None:
+    async def scene() -> None:
+        bodies, slow, slower, fast = Bodies(Settings()), Sender(), Sender(), Sender()
+        tasks = [asyncio.create_task(whole(bodies, sender)) for sender in (slow, slower)]
+        await slow.queue.put(50 * b"x")
+        await slower.queue.put(40 * b"x")
+        await asyncio.sleep(0.02)
+        for block in (60 * b"y", b""):
+            await fast.queue.put(block)
+        assert await whole(bodies, fast) == 60 * b"y"
+        with pytest.raises(GaveWay):
+            await tasks[1]
+        assert not tasks[0].done() or isinstance(tasks[0].exception(), GaveWay)
+        await slow.queue.put(b"")
+        await asyncio.wait([tasks[0]])
+        assert bodies.reading == bodies._held_bytes == 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_has_arrived_whole_gives_way_to_nobody() -> None:
+    async def scene() -> None:
+        bodies, first, second, done = Bodies(Settings()), Sender(), Sender(), asyncio.Event()
+        for block in (90 * b"x", b""):
+            await first.queue.put(block)
+        task = asyncio.create_task(whole(bodies, first, done))
+        await asyncio.sleep(0.02)
+        await second.queue.put(20 * b"y")
+        with pytest.raises(Overloaded, match="too many large bodies"):
+            await whole(bodies, second)
+        done.set()
+        assert await task == 90 * b"x"
+        assert bodies._held_bytes == 0
+
+    asyncio.run(scene())
