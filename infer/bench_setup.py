@@ -14,6 +14,7 @@ from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.bench_cases import Rig
 from vegrt.infer.bench_inputs import Inputs
+from vegrt.infer.candidates import nothing_runs
 from vegrt.infer.memory import peak_rss_mib
 from vegrt.infer.open import Candidate, open_candidate
 from vegrt.infer.ort import available_cores
@@ -51,7 +52,7 @@ class Opened:
 def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
     """Raise VegrtError unless there is something to time, at batch sizes that can be meant."""
     if not chosen:
-        raise VegrtError(f"{bundle.path}: nothing to measure; export it first: vegrt export {bundle.path} --data DATA")
+        raise nothing_runs(bundle)
     if not batch_sizes or not all(1 <= batch <= LARGEST_BATCH for batch in batch_sizes):
         shown = ", ".join(map(str, batch_sizes))
         raise VegrtError(f"batch sizes {shown or '(none)'}; expected numbers from 1 to {LARGEST_BATCH}, such as 1,4,16")

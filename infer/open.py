@@ -19,6 +19,7 @@ from vegrt.infer.candidates import is_float16 as is_float16
 from vegrt.infer.choice import Choice as Choice
 from vegrt.infer.choice import choose as choose
 from vegrt.infer.choice import rank
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.infer.openvino import needs_float, open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import TensorRtProvider, open_onnxruntime
@@ -47,17 +48,18 @@ def open_runner(
     *,
     threads: int = 0,
     opener: Opener | None = None,
+    objective: Objective = DEFAULT,
 ) -> Opened:
     """Return the fastest runner that passed the gate and loads here, and why; what is named stays as named. Logs the same.
 
     What cannot be loaded is said in a warning, and the next best that fits the names is taken. device: None is the GPU where
     CUDA answers and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU, 0 for all cores allowed to us.
-    opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
+    objective: what fastest means. opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
     Raises BundleError for a bundle that cannot be opened, and the first choice's VegrtError when nothing can be loaded.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     first: VegrtError | None = None
-    for choice in rank(opened, variant, runtime, device):
+    for choice in rank(opened, variant, runtime, device, objective=objective):
         try:
             runner = (opener or open_candidate)(opened, choice.candidate, device=choice.device, threads=threads)
         except VegrtError as error:

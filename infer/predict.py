@@ -20,6 +20,7 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.extras import Extras
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.infer.open import Candidate, describe, open_candidate, open_runner
 from vegrt.infer.outputs import Destination, Outputs, open_outputs
 from vegrt.infer.pipeline import Decoded, Item, stream
@@ -51,6 +52,7 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     to: Destination = field(default_factory=Destination)
     extras: Extras = field(default_factory=Extras)
+    objective: Objective = DEFAULT
 
 
 @dataclass(slots=True)
@@ -80,9 +82,8 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     bundle = open_bundle(model)
     request.wanted.check(bundle.manifest.classes)
     opener = open_embedding_runner if request.to.embeddings else open_candidate
-    opened = open_runner(
-        bundle, request.variant, request.runtime, request.device, threads=request.threads, opener=opener
-    )
+    named = request.variant, request.runtime, request.device
+    opened = open_runner(bundle, *named, threads=request.threads, opener=opener, objective=request.objective)
     runner, candidate = opened.runner, opened.candidate
     width = runner.width if isinstance(runner, EmbeddingRunner) else 0
     outputs = open_outputs(request.to, request.wanted, len(bundle.manifest.classes), width)

@@ -93,10 +93,10 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     request.wanted.check(bundle.manifest.classes)
     device: Device = request.device or ("cuda" if gpus else "cpu")
     if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
-        choice = choose(bundle, request.variant, request.runtime, device)
+        choice = choose(bundle, request.variant, request.runtime, device, objective=request.objective)
         candidate, count = choice.candidate, workers or max(1, gpus)
     else:
-        opened = open_runner(bundle, request.variant, request.runtime, device)
+        opened = open_runner(bundle, request.variant, request.runtime, device, objective=request.objective)
         candidate, count = opened.candidate, workers or max(1, int(cores) // _CORES_EACH)
     share = cores / count
     threads = request.threads or max(1, int(share))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vegrt.commands.audits import AuditOption, by_audit
+from vegrt.commands.gating import InconclusiveOption, MarginOption, exit_code, margin_of
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
@@ -16,14 +17,12 @@ if TYPE_CHECKING:
     from vegrt.bundle import Bundle
     from vegrt.dataset import Split
 
-GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
-
-
 def evaluate(
     bundle: BundleArgument,
     data: DataOption,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    margin: Annotated[float, typer.Option(min=0.0, max=100.0, help="Largest drop that passes, in points.")] = 0.5,
+    margin: MarginOption = "0.5",
+    inconclusive: InconclusiveOption = None,
     runtime: RuntimeOption = None,
     audit: AuditOption = None,
     torch: Annotated[bool, typer.Option(help="Judge fp32.onnx against the checkpoint too, if torch is here.")] = True,
@@ -39,6 +38,7 @@ def evaluate(
     With an audit, every figure a second time without the test photos that leaked from train or validation.
     With --robustness instead: JPEG, blur, noise, brightness and rotation at five levels each; it decides nothing, exit 0.
     """
+    margin_of(margin)  # before anything is read
     from vegrt.bundle import open_bundle
     from vegrt.dataset import find_split, read_split
     from vegrt.infer.evaluate import candidates_to_evaluate, worst_verdict
@@ -53,10 +53,10 @@ def evaluate(
         return
     chosen, name = candidates_to_evaluate(opened, runtime, torch=torch), f"{photos.name}{_only(runtime)}"
     table, leaked = opened.path / "results" / f"predictions-{name}.parquet", _leaked(audit, photos, opened)
-    body = run_evaluation(opened, photos, chosen, margin=margin, leaked=leaked, table=table)
+    body = run_evaluation(opened, photos, chosen, margin=margin_of(margin), leaked=leaked, table=table)
     path = save_result(opened, f"evaluate-{name}", body)
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
-    raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
+    raise typer.Exit(exit_code(worst_verdict(body), inconclusive))
 
 
 def verify(
@@ -66,12 +66,14 @@ def verify(
 ) -> None:
     """Check hashes and golden answers.
 
-    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine. With a public key,
-    first of all the signature of `vegrt bundle sign`.
+    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine; what cannot run here is
+    "not run", with the reason. With a public key, first of all the signature of `vegrt bundle sign`. Exit 0: what was run
+    is right, although some was not run; 1: a check failed, or no model at all was run.
     """
     from dataclasses import asdict
 
     from vegrt.bundle import open_bundle
+    from vegrt.infer.verify import conclusion, cure_of, models_run
     from vegrt.infer.verify import verify as run_checks
 
     signed = []
@@ -79,16 +81,21 @@ def verify(
         from vegrt.infer.verify import Check
         from vegrt.signature import check_signature
 
-        signed = [Check("signature", True, f"of this manifest, by key {check_signature(bundle, public_key)}")]
+        signed = [Check("signature", "ok", f"of this manifest, by key {check_signature(bundle, public_key)}")]
     checks = signed + run_checks(open_bundle(bundle, verify=False))
+    status, (ran, models) = conclusion(checks), models_run(checks)
     if as_json:
-        show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
+        counts = {"models_run": ran, "models": models}
+        show({"bundle": str(bundle), "status": status} | counts | {"checks": [asdict(check) for check in checks]}, True)
     else:
-        typer.echo("\n".join(f"{'ok  ' if one.passed else 'FAIL'} {one.subject}: {one.detail}" for one in checks))
-    if failed := [check.subject for check in checks if not check.passed]:
+        typer.echo("\n".join([*map(str, checks), f"{ran} of {models} models were run here"]))
+    if failed := [check.subject for check in checks if check.status == "FAIL"]:
         raise VegrtError(
             f"{bundle}: {len(failed)} of {len(checks)} checks failed ({', '.join(failed)}); export it again"
         )
+    if status == "not run":
+        cure = cure_of(checks) or "run it on another machine"
+        raise VegrtError(f"{bundle}: none of {models} models was run here, so nothing is known of their answers; {cure}")
 
 
 def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vegrt.commands import infer_options as options
-from vegrt.commands.options import DeviceOption, JsonOption, RuntimeOption, show
+from vegrt.commands.options import DeviceOption, JsonOption, ObjectiveName, ObjectiveOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
 MODELS = Path("models")
@@ -21,6 +21,7 @@ def infer(
     variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
+    objective: ObjectiveOption = ObjectiveName.latency,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     batch: options.BatchSizeOption = "16",
     out: options.OutOption = None,
@@ -65,6 +66,7 @@ def infer(
         Wanted(top_k, scores.value, min_probability, embeddings == IN_TABLE),
         Destination(out, embeddings, resume),
         Extras(annotate, sort_into),
+        objective.value,
     )
     if engine is options.Engine.ray:
         from vegrt.infer.ray_job import run_ray

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import BundleArgument, DeviceOption, RuntimeOption
+from vegrt.commands.options import BundleArgument, DeviceOption, ObjectiveName, ObjectiveOption, RuntimeOption
 
 
 def serve(
@@ -18,6 +18,7 @@ def serve(
     variant: Annotated[str | None, typer.Option(help="Default: the fastest that passed the gate.")] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
+    objective: ObjectiveOption = ObjectiveName.latency,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     max_batch: Annotated[int, typer.Option(min=1, help="Images that the runner gets at once.")] = 16,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="What an image waits for others on their way.")] = 5.0,
@@ -39,5 +40,6 @@ def serve(
     from vegrt.infer.serve.settings import Settings
 
     settings = Settings(max_batch, max_delay_ms, queue, max_bytes, max_pixels)
-    model = load(bundle, variant=variant, runtime=runtime, device=device.value if device else None, threads=threads)
+    place = device.value if device else None
+    model = load(bundle, variant=variant, runtime=runtime, device=place, threads=threads, objective=objective.value)
     run_serve(model, host, port, settings)
