@@ -15,6 +15,7 @@ from vegrt.bundle import open_bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.bench_cases import Measure
 from vegrt.infer.bench_stats import to_array
+from vegrt.infer.noise import noise_words
 from vegrt.infer.results import SCHEMA_VERSION, load_result
 
 
@@ -31,7 +32,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A benchmark result of one measure. timings: by key and batch size. circumstances: what may differ, as text."""
+    """A benchmark result of one measure. timings: by key and batch size. circumstances: what may differ, as text.
+
+    noise: what disturbed it, in words; empty when it was quiet or does not say.
+    """
 
     path: Path
     created: str
@@ -39,11 +43,12 @@ class Result:
     interleaved: bool
     circumstances: dict[str, str]
     timings: dict[tuple[str, int], Timing]
+    noise: str = ""
 
     @property
     def heading(self) -> dict[str, str]:
         """Return which result it is, as JSON values."""
-        return {"path": str(self.path), "created": self.created, "bundle": self.bundle}
+        return {"path": str(self.path), "created": self.created, "bundle": self.bundle, "noise": self.noise}
 
     @property
     def summary(self) -> str:
@@ -73,6 +78,7 @@ def read_bench(path: Path, measure: Measure) -> Result:
             body.get("scenario") == "interleaved",
             _circumstances(body),
             timings,
+            noise_words(body),
         )
     except KeyError as error:
         raise VegrtError(

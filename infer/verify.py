@@ -64,7 +64,9 @@ def verify(bundle: Bundle) -> list[Check]:
     checks.append(Check("golden pixels", "ok" if pixels_equal == len(images) else "FAIL", seen))
     chosen = _runnable(bundle)
     checks += [_compare(bundle, candidate, images, logits) for candidate in chosen]
-    return checks + [Check(one.artifact, "not run", one.cause, one.artifact, one.cure) for one in not_run(bundle, chosen)]
+    return checks + [
+        Check(one.artifact, "not run", one.cause, one.artifact, one.cure) for one in not_run(bundle, chosen)
+    ]
 
 
 def conclusion(checks: Sequence[Check]) -> Status:
@@ -87,7 +89,9 @@ def cure_of(checks: Sequence[Check]) -> str:
 
 def _runnable(bundle: Bundle) -> list[Candidate]:
     """Return what may run here. Where TensorRT is installed an engine is tried: whether it fits this GPU is seen then."""
-    engines = [one for one in candidates(bundle, "tensorrt") if one.runtime == "tensorrt"] if is_installed("tensorrt") else []
+    engines = (
+        [one for one in candidates(bundle, "tensorrt") if one.runtime == "tensorrt"] if is_installed("tensorrt") else []
+    )
     return [*candidates(bundle), *engines]
 
 

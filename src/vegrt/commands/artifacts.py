@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vegrt.bundle import Bundle
     from vegrt.dataset import Split
 
+
 def evaluate(
     bundle: BundleArgument,
     data: DataOption,
@@ -95,7 +96,9 @@ def verify(
         )
     if status == "not run":
         cure = cure_of(checks) or "run it on another machine"
-        raise VegrtError(f"{bundle}: none of {models} models was run here, so nothing is known of their answers; {cure}")
+        raise VegrtError(
+            f"{bundle}: none of {models} models was run here, so nothing is known of their answers; {cure}"
+        )
 
 
 def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool) -> None:
