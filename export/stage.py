@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,12 +36,16 @@ _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked for. engines: see add_engines. near_test: validation photos that do not calibrate."""
+    """What is asked for. engines: see add_engines. near_test: validation photos that do not calibrate.
+
+    command: how it was asked for, for the manifest; empty when by no command.
+    """
 
     engines: bool | None = None
     near_test: Collection[str] = ()
     options: Options = field(default_factory=Options)
     settings: Settings = field(default_factory=Settings)
+    command: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,15 @@ def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
     """
     job = job or Job()
     bundle, photos, evidence = _prepare(path, data, job)
-    return _complete(bundle, _fp32(bundle, evidence, job.options.opset), photos, evidence, job)
+    return _complete(bundle, _fp32(bundle, evidence, job.options.opset), photos, evidence, job, [])
 
 
 def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
     """Calibrate the fp32.onnx of the bundle at `path` anew and replace what depends on it; otherwise as `export`."""
     job = job or Job()
     bundle, photos, evidence = _prepare(path, data, job)
-    return _complete(bundle, load_fp32(bundle), photos, evidence, job)
+    before = [one for one in bundle.manifest.calibration.get("commands", []) if one.get("name") != "calibrate"]
+    return _complete(bundle, load_fp32(bundle), photos, evidence, job, before)
 
 
 def load_fp32(bundle: Bundle) -> Made:
@@ -97,8 +102,18 @@ def _fp32(bundle: Bundle, evidence: Evidence, opset: int) -> Made:
     return Made(found.model, found.source, details)
 
 
-def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: Evidence, job: Job) -> Bundle:
-    """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle."""
+def _complete(
+    bundle: Bundle,
+    made: Made,
+    photos: CalibrationPhotos,
+    evidence: Evidence,
+    job: Job,
+    before: Sequence[Mapping[str, Any]],
+) -> Bundle:
+    """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle.
+
+    before: the commands that made what is kept.
+    """
     path, contract, settings = bundle.path, bundle.manifest.contract, job.settings
     observed, _ = halves(photos.used, settings)
     check_overflow(copy_of(made.model), images(observed, contract, "Range of float16")())
@@ -115,6 +130,7 @@ def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: E
         add_golden(staging, photos.used, contract, open_onnxruntime(made.source))
         add_engines(staging, models, required=job.engines, options=job.options, previous=path)
         known = provenance(made.model, outcome, photos, settings)
+        known["commands"] = [*before, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=known)
         staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
     finish_progress(path)
@@ -172,7 +188,8 @@ def export_lines(bundle: Bundle) -> list[str]:
             same = (
                 f"same top-1 as {known['reference']} on {against['top1_agreement']:.1%} of {against['images']} photos"
             )
-            lines.append(f"{size}, {same}")
+            unrun = f"; not run: {known['not_run']}" if "not_run" in known else ""
+            lines.append(f"{size}, {same}{unrun}")
         elif artifact.role == "engine":
             matched = f"{known['matched']} of {known['convolutions']} convolutions {known['wanted']}"
             lines.append(f"{size}, {matched} in the builder's list")

@@ -73,14 +73,14 @@ def comparison_tables(body: dict[str, Any]) -> Group:
 def _conclusion(body: dict[str, Any]) -> str:
     verdicts = [case["verdict"] for pair in body["pairs"] for case in pair["cases"]]
     told = f"{verdicts.count(body['verdict'])} of {len(verdicts)} cases"
-    if missing := sum(len(pair["only_in_base"]) for pair in body["pairs"]):
-        told += f" ({missing} more of the base were not measured anew)"
+    missing = sum(len(pair["only_in_base"]) for pair in body["pairs"])
+    unknown = f"; of {missing} more of the base nothing is known" if missing else ""
     words: dict[Verdict, str] = {
         "PASS": f"{told} stay below {body['limit']:g} times the base",
         "FAIL": f"{told} are beyond doubt slower than {body['limit']:g} times the base",
         "INCONCLUSIVE": f"{told} leave open whether they exceed {body['limit']:g} times the base; more rounds narrow it",
     }
-    return f"{body['verdict']}: {words[body['verdict']]}"
+    return f"{body['verdict']}: {words[body['verdict']]}{unknown}"
 
 
 def _table(pair: dict[str, Any], measure: Measure, limit: float | None) -> Any:

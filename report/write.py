@@ -6,16 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.files import write_text
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.report import markdown
 from vegrt.report.benches import check_used
 from vegrt.report.blocks import Chart, Section
 from vegrt.report.data import fits
-from vegrt.report.facts import Facts, load_facts
+from vegrt.report.facts import Asked, Facts, load_facts
 from vegrt.report.language import Language, say, speaking
 from vegrt.report.overview import overview_sections
 from vegrt.report.page import assemble, made_by, require_charts
@@ -45,11 +47,14 @@ class Sources:
 
     data: the folder that was evaluated, for the photos in the gallery; they are embedded, much reduced. benches: result
     files of `vegrt bench` from other machines. audit: the content of audit.json, used where it is of a bundle's photos.
+    objective: what fastest means. command: how the report was asked for.
     """
 
     data: Path | None = None
     benches: Sequence[Path] = ()
     audit: Mapping[str, object] | None = None
+    objective: Objective = DEFAULT
+    command: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
             bundle,
             benches=sources.benches,
             audit=dict(audit) if audit and fits(audit, bundle.manifest.data) else None,
+            asked=Asked(sources.objective, dict(sources.command)),
         )
         for bundle in bundles
     ]

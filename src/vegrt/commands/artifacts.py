@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vegrt.commands.audits import AuditOption, by_audit
 from vegrt.commands.gating import InconclusiveOption, MarginOption, exit_code, margin_of
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, RuntimeOption, show
+from vegrt.commands.recorded import recorded
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
@@ -50,12 +52,12 @@ def evaluate(
     opened = open_bundle(bundle)
     photos = read_split(data, find_split(split), opened.manifest.classes)
     if robustness:
-        _climb(opened, photos, runtime, robustness_images, as_json)
+        _climb(opened, photos, runtime, robustness_images, as_json, recorded(ctx))
         return
     chosen, name = candidates_to_evaluate(opened, runtime, torch=torch), f"{photos.name}{_only(runtime)}"
     table, leaked = opened.path / "results" / f"predictions-{name}.parquet", _leaked(audit, photos, opened)
     body = run_evaluation(opened, photos, chosen, margin=margin_of(margin), leaked=leaked, table=table)
-    path = save_result(opened, f"evaluate-{name}", body)
+    path = save_result(opened, f"evaluate-{name}", body | {"command": recorded(ctx)})
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
     raise typer.Exit(exit_code(worst_verdict(body), inconclusive))
 
@@ -101,7 +103,9 @@ def verify(
         )
 
 
-def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool) -> None:
+def _climb(
+    bundle: Bundle, photos: Split, runtime: str | None, images: int, as_json: bool, command: dict[str, Any]
+) -> None:
     """Run the robustness ladder, keep its result in the bundle and show it."""
     from vegrt.infer.evaluation_tables import robustness_table
     from vegrt.infer.open import candidates
@@ -109,7 +113,7 @@ def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, as_j
     from vegrt.infer.robustness import climb, ladder_candidates
 
     body = climb(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
-    path = save_result(bundle, f"robustness-{photos.name}{_only(runtime)}", body)
+    path = save_result(bundle, f"robustness-{photos.name}{_only(runtime)}", body | {"command": command})
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
 
 

@@ -30,6 +30,7 @@ from vegrt.commands.engine_options import (
     WorkspaceOption,
 )
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, show
+from vegrt.commands.recorded import recorded
 
 EngineOption = Annotated[
     bool | None,
@@ -38,6 +39,7 @@ EngineOption = Annotated[
 
 
 def export(
+    ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
     engine: EngineOption = None,
@@ -89,11 +91,13 @@ def export(
         from vegrt.export.source import import_onnx
 
         import_onnx(bundle, *given)
-    result = run_export(bundle, data, Job(engine, _near_test(bundle, data, audit), options, settings))
+    job = Job(engine, _near_test(bundle, data, audit), options, settings, recorded(ctx))
+    result = run_export(bundle, data, job)
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
 def calibrate(
+    ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
     engine: EngineOption = None,
@@ -122,7 +126,7 @@ def calibrate(
     from vegrt.export.stage import Job, recalibrate
 
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
-    job = Job(engine, _near_test(bundle, data, audit), settings=settings)
+    job = Job(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
     result = recalibrate(bundle, data, job)
     extras = measure_extras(result, data, job, sensitivity=sensitivity, curve=curve)
     if as_json:

@@ -11,6 +11,7 @@ import typer
 
 from vegrt.commands.gating import InconclusiveOption, exit_code
 from vegrt.commands.options import BundleArgument, Device, JsonOption, RuntimeOption, show
+from vegrt.commands.recorded import recorded
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class MeasureName(str, Enum):
 
 
 def bench(
+    ctx: typer.Context,
     bundle: BundleArgument,
     rounds: Annotated[
         int, typer.Option(min=1, help="Interleaved rounds at most; each gives one timing per case.")
@@ -78,7 +80,7 @@ def bench(
         body = bench_scenario(
             opened, chosen, preset.value, batch_sizes=sizes, duration_s=duration_s, conditions=conditions
         )
-    path = save_result(opened, _name(preset, variant, runtime, device), body)
+    path = save_result(opened, _name(preset, variant, runtime, device), body | {"command": recorded(ctx)})
     if as_json:
         show(json.loads(path.read_text(encoding="utf-8")), True)
     else:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vegrt.commands.audits import AUDIT
-from vegrt.commands.options import JsonOption, show
+from vegrt.commands.options import JsonOption, ObjectiveName, ObjectiveOption, show
+from vegrt.commands.recorded import recorded
 
 if TYPE_CHECKING:
     from vegrt.report.write import Outputs
@@ -29,6 +30,7 @@ class Language(str, Enum):
 
 
 def report(
+    ctx: typer.Context,
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
     out: Annotated[
         Path | None,
@@ -47,6 +49,7 @@ def report(
     audit: Annotated[
         Path | None, typer.Option(help=f"audit.json of `vegrt data audit`; default: {AUDIT}, if it is of these photos.")
     ] = None,
+    objective: ObjectiveOption = ObjectiveName.latency,
     lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +64,7 @@ def report(
     from vegrt.report.write import Sources, write_report
 
     opened = [open_bundle(bundle) for bundle in bundles]
-    sources = Sources(data, tuple(bench or ()), _audit(audit, opened))
+    sources = Sources(data, tuple(bench or ()), _audit(audit, opened), objective.value, recorded(ctx))
     outputs = _outputs(out, markdown, png, svg, only_card=card is not None)
     written = write_report(opened, outputs, sources=sources, language=lang.value) if outputs is not None else []
     if card is not None:
