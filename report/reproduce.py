@@ -92,4 +92,5 @@ def _words(options: dict[str, Any]) -> Iterator[str]:
         for one in value if isinstance(value, list) else [value]:
             yield flag
             if not isinstance(one, bool):
-                yield shlex.quote(" ".join(str(one).split()))
+                text = f"{one:g}" if isinstance(one, float) else str(one)
+                yield shlex.quote(" ".join(text.split()))

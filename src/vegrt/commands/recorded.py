@@ -19,26 +19,29 @@ def recorded(ctx: typer.Context) -> dict[str, Any]:
     where they lie is nobody's business, and a bundle is given away.
     """
     options: dict[str, Any] = {}
-    for parameter in ctx.command.params:
-        value = ctx.params.get(parameter.name or "")
-        default = parameter.get_default(ctx)
-        if parameter.param_type_name != "option" or value is None or _plain(value) == _plain(default):
+    for option in ctx.command.params:
+        value = ctx.params.get(option.name or "")
+        if option.param_type_name != "option" or value in (None, (), []) or value == option.get_default(ctx):
             continue
-        flag = _flag(parameter, value)
-        if flag not in UNRECORDED and value not in ((), []):
-            options[flag] = _plain(value)
+        if (flag := _flag(option, value)) not in UNRECORDED:
+            options[flag] = _plain(value, of_file=_takes_a_path(option))
     return {"name": ctx.command.name, "options": options}
+
+
+def _takes_a_path(option: Any) -> bool:
+    """Return whether an option takes a file or folder, as far as the command line knows."""
+    return getattr(option.type, "name", "") in ("path", "file", "directory", "filename")
 
 
 def _flag(option: Any, value: Any) -> str:
     """Return the long name of an option; of a switch, the one that was turned."""
     names = option.secondary_opts if value is False and option.secondary_opts else option.opts
-    return max(names, key=len)
+    return str(max(names, key=len))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, of_file: bool) -> Any:
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one, of_file=of_file) for one in value]
     if isinstance(value, Enum):
         return value.value
-    return value.name if isinstance(value, Path) else value
+    return Path(value).name if of_file or isinstance(value, Path) else value
