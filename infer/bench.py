@@ -118,11 +118,19 @@ def bench_table(body: dict[str, Any]) -> Table:
 def skipped_words(body: Mapping[str, Any]) -> str:
     """Return what did not fit into the budget, in words; empty when all did."""
     skipped = body.get("skipped") or ()
-    times = [f"{one['key']} at batch {one['batch']}" for one in skipped if one["what"] == "times"]
-    peaks = [one["key"] for one in skipped if one["what"] == "memory"]
-    said = [f"times of {', '.join(times)}"] if times else []
-    said += [f"memory of {', '.join(peaks)}"] if peaks else []
+    keys = {row["key"] for row in body["candidates"]}
+    by_batch: dict[int, list[str]] = {}
+    for one in skipped:
+        if one["what"] == "times":
+            by_batch.setdefault(one["batch"], []).append(one["key"])
+    said = [f"batch {batch} of {_all_or(found, keys)}" for batch, found in by_batch.items()]
+    if peaks := [one["key"] for one in skipped if one["what"] == "memory"]:
+        said.append(f"memory of {_all_or(peaks, keys)}")
     return f"not measured in {body['budget_s']:g} s: {'; '.join(said)}; raise --budget-s" if said else ""
+
+
+def _all_or(found: list[str], keys: set[str]) -> str:
+    return "all" if set(found) == keys and len(keys) > 1 else ", ".join(found)
 
 
 def _medians(*points: dict[str, Any]) -> list[str]:

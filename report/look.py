@@ -58,7 +58,9 @@ def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
 
 def integer_axis(maximum: int) -> alt.Axis:
     """Return an axis from 0 to `maximum` whose ticks are whole numbers, at most seven, whatever the renderer makes of it."""
-    step = next(size for power in range(12) for size in (10**power, 2 * 10**power, 5 * 10**power) if maximum <= 6 * size)
+    step = next(
+        size for power in range(12) for size in (10**power, 2 * 10**power, 5 * 10**power) if maximum <= 6 * size
+    )
     return alt.Axis(values=list(range(0, maximum + 1, step)), format="d")
 
 

@@ -97,7 +97,13 @@ def stage_times(
     """
     words = {"decode": say("decode"), "prepare": say("prepare"), "run": say("run"), "post": say("post-process")}
     data = [
-        {"key": f"{row['key']} ×{point['batch']}" if with_batch else row["key"], "stage": words[stage], "order": order, "ms": float(point[stage]), "batch": point["batch"]}
+        {
+            "key": f"{row['key']} ×{point['batch']}" if with_batch else row["key"],
+            "stage": words[stage],
+            "order": order,
+            "ms": float(point[stage]),
+            "batch": point["batch"],
+        }
         for row, point in zip(measured, points, strict=True)
         for order, stage in enumerate(STAGES)
     ]

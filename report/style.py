@@ -41,11 +41,11 @@ a { color: inherit; }
 .scroll:focus-visible { outline: 2px solid var(--soft); outline-offset: 3px; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .4rem; font-size: .9rem; max-width: calc(100vw - 2rem); }
-th, td { padding: .4rem clamp(.7rem, 1vw, 1.4rem) .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
+th, td { padding: .4rem .8rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
-thead th.number { white-space: normal; }
+thead th.short { white-space: nowrap; }
 tbody th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 td.text { min-width: 8rem; }

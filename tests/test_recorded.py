@@ -30,7 +30,9 @@ def other_than_default(option: Any) -> list[str]:
     if option.is_flag:
         return [(option.secondary_opts or option.opts)[0] if option.default else option.opts[0]]
     choices = getattr(option.type, "choices", None)
-    value = next(str(one) for one in choices if one != option.default) if choices else OTHER.get(option.type.name, "a b")
+    value = (
+        next(str(one) for one in choices if one != option.default) if choices else OTHER.get(option.type.name, "a b")
+    )
     return [option.opts[0], value]
 
 
