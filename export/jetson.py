@@ -98,7 +98,7 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
 
 
 def _imported(package: Path, program: Path) -> list[str]:
-    """Return the files of vegrt that a program imports when it starts, and those that they import: as they are, for Python 3.10."""
+    """Return the files of vegrt that a program imports when it starts, and those that they import in turn."""
     found: set[str] = set()
     open_files = [program]
     while open_files:
@@ -107,7 +107,11 @@ def _imported(package: Path, program: Path) -> list[str]:
             file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
             name = file.relative_to(package).as_posix()
             if file.is_file() and name not in found:
-                found |= {name, "__init__.py", *("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts)))}
+                found |= {
+                    name,
+                    "__init__.py",
+                    *("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))),
+                }
                 open_files.append(file)
     return sorted(found)
 

@@ -74,8 +74,12 @@ def classify(runner: Runner, images: list[Path], contract: Contract, classes: li
 
 def check(runner: Runner, contract: Contract) -> int:
     """Print, for each golden photo, whether its pixels and the answer are those of the bundle."""
-    failed = 0
-    for entry in json.loads((HERE / "golden/golden.json").read_text(encoding="utf-8"))["images"]:
+    failed, entries = 0, json.loads((HERE / "golden/golden.json").read_text(encoding="utf-8"))["images"]
+    if not entries:
+        raise VegrtError(
+            f"{HERE / 'golden/golden.json'}: no golden photos, so nothing was checked; deploy the bundle again"
+        )
+    for entry in entries:
         pixels = load_image(HERE / entry["file"], contract)
         same = hashlib.sha256(pixels.tobytes()).hexdigest() == entry["pixels_sha256"]
         cosine = _cosine(runner.logits(pixels[None])[0], np.array(entry["logits"], np.float32))

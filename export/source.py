@@ -152,7 +152,10 @@ def _check_value(file: Path, name: str, value: Any) -> None:
     if name in ("size", "resize"):
         fits, expected = type(value) is int and 0 < value <= MAX_SIDE, f"pixels, up to {MAX_SIDE}, such as 224"
     elif name == "icc":
-        fits, expected = value in ("srgb", "ignore"), "what becomes of colour profiles, 'srgb' (the default) or 'ignore'"
+        fits, expected = (
+            value in ("srgb", "ignore"),
+            "what becomes of colour profiles, 'srgb' (the default) or 'ignore'",
+        )
     else:
         fits = isinstance(value, list) and len(value) == 3 and all(_is_number(one) for one in value)
         expected = "three numbers, of RGB pixels in [0, 1], such as [0.485, 0.456, 0.406]"

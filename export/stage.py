@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,8 @@ class Job:
     """What is asked for.
 
     engines: see add_engines. near_test: validation photos that do not calibrate. untrained: whether the network may be no better
-    than chance; the manifest then says so, and later commands need not be told.
+    than chance; the manifest then says so, and later commands need not be told. command: how it was asked for, for the manifest;
+    empty when by no command.
     """
 
     engines: bool | None = None
@@ -58,6 +59,7 @@ class Job:
     options: Options = field(default_factory=Options)
     settings: Settings = field(default_factory=Settings)
     untrained: bool = False
+    command: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
     job = job or Job()
     with exclusive(path):
         bundle, photos, evidence = _prepare(path, data, job)
-        return _complete(bundle, _fp32(bundle, evidence, job), photos, evidence, job)
+        return _complete(bundle, _fp32(bundle, evidence, job), photos, evidence, job, [])
 
 
 def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
@@ -89,7 +91,8 @@ def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
         made = load_fp32(bundle)
         untrained = job.untrained or bool(made.details.get("untrained"))
         check_reference(evidence, open_onnxruntime(made.source), untrained=untrained)
-        return _complete(bundle, made, photos, evidence, job)
+        before = [one for one in bundle.manifest.calibration.get("commands", []) if one.get("name") != "calibrate"]
+        return _complete(bundle, made, photos, evidence, job, before)
 
 
 def load_fp32(bundle: Bundle) -> Made:
@@ -121,8 +124,18 @@ def _fp32(bundle: Bundle, evidence: Evidence, job: Job) -> Made:
     return Made(found.model, found.source, details)
 
 
-def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: Evidence, job: Job) -> Bundle:
-    """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle."""
+def _complete(
+    bundle: Bundle,
+    made: Made,
+    photos: CalibrationPhotos,
+    evidence: Evidence,
+    job: Job,
+    before: Sequence[Mapping[str, Any]],
+) -> Bundle:
+    """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle.
+
+    before: the commands that made what is kept.
+    """
     path, contract, settings = bundle.path, bundle.manifest.contract, job.settings
     observed, _ = halves(photos.used, settings)
     paths = [photo.path for photo in observed]
@@ -140,6 +153,7 @@ def _complete(bundle: Bundle, made: Made, photos: CalibrationPhotos, evidence: E
         add_golden(staging, photos.used, contract, open_onnxruntime(made.source))
         add_engines(staging, models, required=job.engines, options=job.options, previous=path)
         known = provenance(made.model, outcome, photos, settings)
+        known["commands"] = [*before, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=known)
         staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
     finish_progress(path)
@@ -197,7 +211,8 @@ def export_lines(bundle: Bundle) -> list[str]:
             same = (
                 f"same top-1 as {known['reference']} on {against['top1_agreement']:.1%} of {against['images']} photos"
             )
-            lines.append(f"{size}, {same}")
+            unrun = f"; not run: {known['not_run']}" if "not_run" in known else ""
+            lines.append(f"{size}, {same}{unrun}")
         elif artifact.role == "engine":
             matched = f"{known['matched']} of {known['weight_layers']} weight layers {known['wanted']}"
             lines.append(f"{size}, {matched} in the builder's list")

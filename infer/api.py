@@ -17,6 +17,7 @@ from PIL import Image
 from vegrt.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.answers import Prediction, Score, predictions
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.infer.open import Candidate, open_runner
 from vegrt.infer.photo import Photo, prepared, to_pixels
 from vegrt.infer.readahead import read_ahead
@@ -40,16 +41,18 @@ def load(
     device: Device | None = None,
     threads: int = 0,
     batch: int = BATCH,
+    objective: Objective = DEFAULT,
     public_key: str | Path | None = None,
 ) -> Model:
     """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
 
     public_key: file with the ed25519 key (PEM) whose signature the bundle must have; results that it does not cover do not count.
     variant, runtime, device: None for the fastest that passed the gate and loads here. threads: 0 for all cores that this process
-    may use. batch: how many photos the runner gets at once. Raises VegrtError when nothing of it runs here.
+    may use. batch: how many photos the runner gets at once. objective: `latency` for the fastest with one photo, `throughput` for
+    the most photos per second. Raises VegrtError when nothing of it runs here.
     """
     bundle = open_signed(Path(path), None if public_key is None else Path(public_key))
-    opened = open_runner(bundle, variant, runtime, device, threads=threads)
+    opened = open_runner(bundle, variant, runtime, device, threads=threads, objective=objective)
     return Model(opened.bundle, opened.candidate, opened.runner, reason=opened.reason, batch=batch)
 
 

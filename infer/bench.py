@@ -9,11 +9,13 @@ import numpy as np
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
+from vegrt.infer.bench_budget import Budget, estimate_costs, measure_memory, reserve_for_memory
 from vegrt.infer.bench_cases import Case, Lap, Measure
 from vegrt.infer.bench_inputs import gather_inputs
-from vegrt.infer.bench_rounds import Laps, estimate_costs, interleave
-from vegrt.infer.bench_setup import WARM_UP, Conditions, check_request, describe_conditions, measure_memory, open_all
+from vegrt.infer.bench_rounds import Laps, interleave
+from vegrt.infer.bench_setup import WARM_UP, Conditions, Opened, check_request, describe_conditions, open_all
 from vegrt.infer.bench_stats import Samples, plan_rounds, summarize
+from vegrt.infer.noise import describe_noise, listen, noise_words
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.power import watch_gpu
 from vegrt.progress import track
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BATCHES = (1, 4, 16)
-BUDGET_S = 40.0
+BUDGET_S = 60.0
 
 
 def bench(
@@ -37,33 +39,57 @@ def bench(
     """Return the body of a benchmark result (docs/results-format.md).
 
     Each round runs every case once, in an order that is shuffled anew (`interleave`); a case is a candidate, a batch size and a
-    measure. rounds: at most so many. budget_s: seconds of timed rounds; to keep to it, dear cases sit rounds out (`plan_rounds`).
+    measure. rounds: at most so many. budget_s: seconds for everything, loading, warming up and memory included; to keep to it,
+    dear cases sit rounds out (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
     """
     check_request(bundle, chosen, batch_sizes)
     if rounds < 1:
         raise VegrtError(f"{rounds} rounds; expected at least 1")
+    heard, budget = listen(), Budget(budget_s)
     conditions, largest = conditions or Conditions(), max(batch_sizes)
     inputs = gather_inputs(bundle, conditions.data, largest)
     opened = open_all(bundle, chosen, inputs, conditions, largest)
-    counts = plan_rounds(estimate_costs(opened, batch_sizes, inputs.decode_s), budget_s, rounds)
-    laps: Laps = {}
+    reserved_s = reserve_for_memory(opened, budget, wanted=conditions.memory)
+    listener = listen()
     with watch_gpu(any(one.rig.device == "cuda" for one in opened.values())) as gpu:
-        for _ in track(interleave(opened, counts, budget_s, laps), "Benchmarking", sum(counts.values())):
-            pass
+        costs, laps = time_all(opened, batch_sizes, inputs.decode_s, budget, reserved_s, rounds)
+    others = listener.others()
     rows = []
     for one in chosen:
         row = _row(bundle, one, opened[one].load_s, _totals(laps, one, "batches"))
         rows.append(row | {"device": opened[one].rig.device} | _with_photos(laps, one, row["batches"]))
-    for row, peak in zip(rows, measure_memory(bundle, opened, conditions, largest).values(), strict=True):
+    peaks = measure_memory(bundle, opened, conditions, largest, budget, costs)
+    for row, peak in zip(rows, peaks.values(), strict=True):
         row["peak_rss_mib"] = peak
     return {
         "scenario": "interleaved",
         "rounds": len(next(iter(laps.values()))),
         "warm_up": WARM_UP,
+        **budget.describe(),
+        "noise": describe_noise(heard.load_average, others, rows),
         **describe_conditions(conditions, inputs),
         "gpu": gpu.summary() if gpu else None,
         "candidates": rows,
     }
+
+
+def time_all(
+    opened: Mapping[Candidate, Opened],
+    batch_sizes: tuple[int, ...],
+    decode_s: float,
+    budget: Budget,
+    reserved_s: float,
+    rounds: int,
+) -> tuple[dict[Case, float], Laps]:
+    """Return the estimated seconds of each case and its laps. reserved_s: of the budget, for what comes afterwards."""
+    costs = estimate_costs(opened, batch_sizes, decode_s, budget, reserved_s)
+    time_s = max(0.0, budget.left_s - reserved_s)
+    counts = plan_rounds(costs, time_s, rounds)
+    laps: Laps = {}
+    made = interleave(opened, counts, time_s, laps, clock=budget.clock)
+    for _ in track(made, "Benchmarking", sum(counts.values())):
+        pass
+    return costs, laps
 
 
 def bench_table(body: dict[str, Any]) -> Table:
@@ -74,7 +100,8 @@ def bench_table(body: dict[str, Any]) -> Table:
 
     title = f"{body['rounds']} interleaved rounds, {body['threads']} threads: medians in ms, 95 % interval"
     sources = f"alone, copies: {body['images_source']}; JPEG to label, in one thread: {body['photos_source']}"
-    table = Table(title=title, caption=escape(sources), box=box.SIMPLE_HEAD, pad_edge=False)
+    notes = [sources, skipped_words(body), noise_words(body)]
+    table = Table(title=title, caption=escape("\n".join(filter(None, notes))), box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("candidate", "batch", "runs", "alone", "p99", "images/s", "copies", "JPEG to label", "peak MiB"):
         table.add_column(heading, justify="left" if heading == "candidate" else "right")
     for row in body["candidates"]:
@@ -86,6 +113,24 @@ def bench_table(body: dict[str, Any]) -> Table:
             first = ("", "") if index else (row["key"], memory)
             table.add_row(first[0], str(alone["batch"]), str(alone["count"]), span, *figures, first[1])
     return table
+
+
+def skipped_words(body: Mapping[str, Any]) -> str:
+    """Return what did not fit into the budget, in words; empty when all did."""
+    skipped = body.get("skipped") or ()
+    keys = {row["key"] for row in body["candidates"]}
+    by_batch: dict[int, list[str]] = {}
+    for one in skipped:
+        if one["what"] == "times":
+            by_batch.setdefault(one["batch"], []).append(one["key"])
+    said = [f"batch {batch} of {_all_or(found, keys)}" for batch, found in by_batch.items()]
+    if peaks := [one["key"] for one in skipped if one["what"] == "memory"]:
+        said.append(f"memory of {_all_or(peaks, keys)}")
+    return f"not measured in {body['budget_s']:g} s: {'; '.join(said)}; raise --budget-s" if said else ""
+
+
+def _all_or(found: list[str], keys: set[str]) -> str:
+    return "all" if set(found) == keys and len(keys) > 1 else ", ".join(found)
 
 
 def _medians(*points: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
+from vegrt.infer.bench_budget import Budget, measure_memory
 from vegrt.infer.bench_cases import Lap, Rig
 from vegrt.infer.bench_inputs import gather_inputs
 from vegrt.infer.bench_setup import (
@@ -23,12 +24,12 @@ from vegrt.infer.bench_setup import (
     Conditions,
     check_request,
     describe_conditions,
-    measure_memory,
     open_all,
     settle,
     warm_up,
 )
 from vegrt.infer.bench_stats import bootstrap_mean, summarize
+from vegrt.infer.noise import describe_noise, listen, noise_words
 from vegrt.infer.open import Candidate, describe
 from vegrt.infer.power import watch_gpu
 from vegrt.progress import track
@@ -78,8 +79,10 @@ def bench_scenario(
     if not 0 <= duration_s < math.inf:
         raise VegrtError(f"a duration of {duration_s} s; expected a number from 0, such as 10")
     conditions = conditions or Conditions()
+    heard, budget = listen(), Budget(math.inf)
     inputs = gather_inputs(bundle, conditions.data, max(batches))
     opened = open_all(bundle, chosen, inputs, conditions, max(batches))
+    listener = listen()
     run = _single_stream if scenario == "single-stream" else _offline
     rows = []
     with watch_gpu(any(one.rig.device == "cuda" for one in opened.values())) as gpu:
@@ -88,7 +91,9 @@ def bench_scenario(
             points = run(opened[one].rig, batches, duration_s)
             head = describe(bundle, one) | {"load_s": opened[one].load_s, "device": opened[one].rig.device}
             rows.append(head | points | {"end_to_end": [], "stages_ms": []})
-    for row, peak in zip(rows, measure_memory(bundle, opened, conditions, max(batches)).values(), strict=True):
+    noise = describe_noise(heard.load_average, listener.others(), rows)
+    peaks = measure_memory(bundle, opened, conditions, max(batches), budget, {})
+    for row, peak in zip(rows, peaks.values(), strict=True):
         row["peak_rss_mib"] = peak
     limits = {"min_duration_s": duration_s, "mlperf_min_duration_s": 600}
     return {
@@ -97,6 +102,7 @@ def bench_scenario(
         "rounds": 1,
         "warm_up": WARM_UP,
         **describe_conditions(conditions, inputs),
+        "noise": noise,
         "gpu": gpu.summary() if gpu else None,
         "candidates": rows,
     }
@@ -113,6 +119,7 @@ def scenario_table(body: dict[str, Any]) -> Table:
     caption = (
         f"{body['threads']} threads, at least {preset['min_duration_s']:g} s each; images: {body['images_source']}"
     )
+    caption = "; ".join(filter(None, (caption, noise_words(body))))
     metric = "p90 ms" if single else "images/s"
     table = Table(title=title, caption=escape(caption), box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("candidate", "batch", "images", metric, "95 %", "p50 ms", "p99 ms"):

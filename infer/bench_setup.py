@@ -14,7 +14,7 @@ from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.bench_cases import Rig
 from vegrt.infer.bench_inputs import Inputs
-from vegrt.infer.memory import peak_rss_mib
+from vegrt.infer.candidates import nothing_runs
 from vegrt.infer.open import Candidate, open_candidate
 from vegrt.infer.ort import available_cores
 from vegrt.infer.runner import Device
@@ -51,7 +51,7 @@ class Opened:
 def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
     """Raise VegrtError unless there is something to time, at batch sizes that can be meant."""
     if not chosen:
-        raise VegrtError(f"{bundle.path}: nothing to measure; export it first: vegrt export {bundle.path} --data DATA")
+        raise nothing_runs(bundle)
     if not batch_sizes or not all(1 <= batch <= LARGEST_BATCH for batch in batch_sizes):
         shown = ", ".join(map(str, batch_sizes))
         raise VegrtError(f"batch sizes {shown or '(none)'}; expected numbers from 1 to {LARGEST_BATCH}, such as 1,4,16")
@@ -69,25 +69,11 @@ def open_all(
         with suppress(ImportError):  # open_candidate says what is missing
             importlib.import_module(one.runtime)
         start = time.perf_counter()
-        runner = open_candidate(bundle, one, device=_device(one, conditions), threads=conditions.threads)
+        runner = open_candidate(bundle, one, device=device_of(one, conditions), threads=conditions.threads)
         load_s = time.perf_counter() - start
         rig = Rig(runner, inputs, len(bundle.manifest.classes), largest_batch)
         opened[one] = Opened(rig, load_s)
     return opened
-
-
-def measure_memory(
-    bundle: Bundle, opened: dict[Candidate, Opened], conditions: Conditions, largest_batch: int
-) -> dict[Candidate, float | None]:
-    """Return each candidate's peak memory in MiB, None if it is unknown or not wanted. Empties `opened`: memory is scarce."""
-    chosen = list(opened)
-    opened.clear()
-    if not conditions.memory:
-        return dict.fromkeys(chosen)
-    return {
-        one: peak_rss_mib(bundle, one, device=_device(one, conditions), threads=conditions.threads, batch=largest_batch)
-        for one in track(chosen, "Measuring memory")
-    }
 
 
 def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any]:
@@ -120,5 +106,6 @@ def settle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float]
             return
 
 
-def _device(candidate: Candidate, conditions: Conditions) -> Device:
+def device_of(candidate: Candidate, conditions: Conditions) -> Device:
+    """Return where a candidate is timed."""
     return "cuda" if candidate.runtime == "tensorrt" else conditions.device

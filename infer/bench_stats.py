@@ -101,15 +101,17 @@ def ratio_of_times(base: NDArray[np.float64], new: NDArray[np.float64], *, paire
 def plan_rounds(costs_s: Mapping[T, float], budget_s: float, rounds: int) -> dict[T, int]:
     """Return how often each case is timed, by the seconds that one timing of it takes.
 
-    Cases share the budget equally; what cheap ones leave, dearer ones get. At most `rounds`, at least MIN_ROUNDS (or
-    `rounds`), so that the budget is exceeded rather than that a figure means nothing.
+    At least MIN_ROUNDS (or `rounds`) each; where the budget does not hold so many, as many as it holds, and once in any case.
+    Of what is left cases get equal shares; what cheap ones leave, dearer ones get. At most `rounds`.
     """
+    total_s = sum(costs_s.values())
+    least = max(1, min(MIN_ROUNDS, rounds, int(min(rounds, budget_s / max(total_s, 1e-9)))))
     counts: dict[T, int] = {}
-    left = budget_s
+    left = max(0.0, budget_s - least * total_s)
     for done, (case, cost) in enumerate(sorted(costs_s.items(), key=lambda item: item[1])):
-        share = left / (len(costs_s) - done)
-        counts[case] = min(rounds, max(MIN_ROUNDS, int(min(rounds, share / max(cost, 1e-9)))))
-        left = max(0.0, left - counts[case] * cost)
+        more = int(min(rounds - least, left / (len(costs_s) - done) / max(cost, 1e-9)))
+        counts[case] = least + more
+        left = max(0.0, left - more * cost)
     return counts
 
 

@@ -11,10 +11,12 @@ from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.runner import Device, RuntimeName
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch", "onnxruntime-tensorrt")
+ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
 ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # and nowhere else
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
 _PACKAGES = {"openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
+NO_RUNTIME, INSTALL_ONE = "no runtime is installed here", "pip install 'vegrt[cpu]'"
 _EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
 
 
@@ -48,7 +50,7 @@ def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu
         named = find_runtime(runtime)
         reference = [Candidate("fp32", "onnxruntime")] if is_installed("onnxruntime") else []
         return reference + [Candidate(variant, named) for variant in _variants_for(bundle, named)]
-    offered: tuple[RuntimeName, ...] = ("onnxruntime", "tensorrt") if device == "cuda" else ("onnxruntime", "openvino")
+    offered: tuple[RuntimeName, ...] = ("onnxruntime", "tensorrt") if device == "cuda" else ON_CPU
     runtimes = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
     found = [Candidate(variant, name) for name in runtimes for variant in _variants_for(bundle, name)]
     return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
@@ -96,6 +98,20 @@ def find_runtime(name: str) -> RuntimeName:
 def is_installed(runtime: RuntimeName) -> bool:
     """Return whether the runtime's package is there, without importing it."""
     return find_spec(_PACKAGES.get(runtime, "onnxruntime")) is not None
+
+
+def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> VegrtError:
+    """Return the error that says why nothing runs here: not exported, no such variant, no runtime, or not on that runtime."""
+    if not bundle.variants():
+        return VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
+    if variant and variant not in bundle.variants():
+        bundle.artifact("model", variant)  # raises, with the command that makes it
+    if runtime or any(is_installed(name) for name in ON_CPU):
+        found = ", ".join(bundle.variants())
+        return VegrtError(
+            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {found}"
+        )
+    return MissingExtraError(f"{NO_RUNTIME}; {INSTALL_ONE}, or one of: gpu, openvino, tensorrt")
 
 
 def _variants_for(bundle: Bundle, runtime: RuntimeName) -> list[str]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vegrt.bundle import Bundle
-from vegrt.errors import MissingExtraError, VegrtError
-from vegrt.infer.candidates import ON_GPU, Candidate, candidates, is_installed
+from vegrt.infer.candidates import ON_GPU, Candidate, candidates, is_installed, nothing_runs
 from vegrt.infer.forecast import forecast
 from vegrt.infer.gpu import GpuProbe, has_gpu
 from vegrt.infer.machine import examine_machine
+from vegrt.infer.objective import DEFAULT, Objective, cost_ms, preference
 from vegrt.infer.ort import has_provider
 from vegrt.infer.results import load_result
 from vegrt.infer.runner import Device
@@ -29,32 +29,48 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What the bundle's results say of a device. passed, speeds (images/s): by key. cpu: where the speeds were measured."""
+    """What the bundle's results say of a device.
+
+    passed: keys. costs: (ms per photo by the objective, bytes) by key. cpu: where that was measured.
+    """
 
     passed: frozenset[str]
-    speeds: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, tuple[float, int]] = field(default_factory=dict)
     cpu: str = ""
 
 
-def choose(bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: Device = "cpu") -> Choice:
+def choose(
+    bundle: Bundle,
+    variant: str | None = None,
+    runtime: str | None = None,
+    device: Device = "cpu",
+    *,
+    objective: Objective = DEFAULT,
+) -> Choice:
     """Return the fastest candidate that passed the gate, by the bundle's own result files; what is named stays as named.
 
     Without a passed gate the choice is fp32, because nobody has shown that anything else keeps the accuracy.
     """
-    return rank(bundle, variant, runtime, device)[0]
+    return rank(bundle, variant, runtime, device, objective=objective)[0]
 
 
 def rank(
-    bundle: Bundle, variant: str | None = None, runtime: str | None = None, device: Device | None = None
+    bundle: Bundle,
+    variant: str | None = None,
+    runtime: str | None = None,
+    device: Device | None = None,
+    *,
+    objective: Objective = DEFAULT,
 ) -> list[Choice]:
     """Return what may run, best first; what follows the first is for the case that it cannot be loaded here.
 
-    device: None is the GPU, if CUDA answers and a runtime for it is installed, and then the CPU.
+    device: None is the GPU, if CUDA answers and a runtime for it is installed, and then the CPU. objective: what is best.
     Raises VegrtError when nothing can run what was named.
     """
-    found = [choice for one in _devices(runtime, device) for choice in _rank_on(bundle, variant, runtime, one)]
+    devices = _devices(runtime, device)
+    found = [choice for one in devices for choice in _rank_on(bundle, variant, runtime, one, objective)]
     if not found:
-        raise _impossible(bundle, variant, runtime)
+        raise nothing_runs(bundle, variant, runtime)
     return found
 
 
@@ -72,22 +88,36 @@ def _uses_cuda(runtime: str | None) -> bool:
     return (runtime is None and is_installed("tensorrt")) or (is_installed("onnxruntime") and has_provider("cuda"))
 
 
-def _rank_on(bundle: Bundle, variant: str | None, runtime: str | None, device: Device) -> list[Choice]:
+def _rank_on(
+    bundle: Bundle, variant: str | None, runtime: str | None, device: Device, objective: Objective
+) -> list[Choice]:
     here = [one for one in candidates(bundle, runtime, device) if variant in (None, one.variant)]
     here = [one for one in here if runtime in (None, one.runtime)]
-    evidence = _read_evidence(bundle, device)
+    evidence = _read_evidence(bundle, device, objective)
     allowed = [one for one in here if variant or str(one) in evidence.passed]
-    allowed.sort(key=lambda one: (-evidence.speeds.get(str(one), 0.0), _expected(one)))
-    found = [Choice(one, _reason(one, evidence, bool(variant), bool(runtime)), device) for one in allowed]
+    measured = sorted((one for one in allowed if str(one) in evidence.costs), key=lambda one: _measured(one, evidence))
+    allowed = measured + sorted((one for one in allowed if one not in measured), key=_expected)
+    named = bool(variant), bool(runtime)
+    found = [Choice(one, _reason(one, evidence, objective, *named), device) for one in allowed]
     unproven = [one for one in here if one.variant == "fp32"] or here
     reason = "no variant passed the gate here yet; see: vegrt evaluate" if not found else "fp32, which needs no gate"
     return found + [Choice(one, reason, device) for one in unproven if one not in allowed]
 
 
-def _reason(candidate: Candidate, evidence: _Evidence, variant_named: bool, runtime_named: bool) -> str:
-    if str(candidate) not in evidence.speeds:
+def _measured(candidate: Candidate, evidence: _Evidence) -> tuple[float, int, str]:
+    return preference(*evidence.costs[str(candidate)], str(candidate))
+
+
+def _reason(
+    candidate: Candidate, evidence: _Evidence, objective: Objective, variant_named: bool, runtime_named: bool
+) -> str:
+    if str(candidate) not in evidence.costs:
         return "asked for" if variant_named else "passed the gate; not benchmarked here yet, see: vegrt bench"
-    words = f"fastest {'of those asked for' if variant_named or runtime_named else 'that passed the gate'}"
+    words = "fastest" if objective == "latency" else "most images/s"
+    if variant_named or runtime_named:
+        words += " of those asked for"
+    else:
+        words += " that passed the gate" if objective == "latency" else " of those that passed the gate"
     here = examine_machine().cpu.model
     elsewhere = evidence.cpu not in ("", here)
     return f"{words} on {evidence.cpu}; this is {here}, see: vegrt bench" if elsewhere else words
@@ -106,28 +136,14 @@ def _expected(candidate: Candidate) -> tuple[int, bool, bool]:
     return (_SPEED_ORDER[known.speed], "int8" not in candidate.variant, suits != candidate.runtime)
 
 
-def _read_evidence(bundle: Bundle, device: Device) -> _Evidence:
+def _read_evidence(bundle: Bundle, device: Device, objective: Objective) -> _Evidence:
     """Return what was found on that device; rows from before the device was noted are of the CPU."""
     judged, timed = load_result(bundle, "evaluate-test") or {}, load_result(bundle, "bench") or {}
     rows, points = (
         [row for row in found.get("candidates", []) if row.get("device", "cpu") == device] for found in (judged, timed)
     )
     passed = frozenset(row["key"] for row in rows if row["gate"]["verdict"] in ("PASS", "REFERENCE"))
-    speeds = {row["key"]: max(point["images_per_s"] for point in row["batches"]) for row in points}
+    known = {row["key"]: (cost_ms(row["batches"], objective), row["size_bytes"]) for row in points}
+    costs = {key: (cost, size) for key, (cost, size) in known.items() if cost is not None}
     machine: dict[str, Any] = timed.get("machine", {})
-    return _Evidence(passed, speeds, machine.get("cpu", "") if device == "cpu" else "")
-
-
-def _impossible(bundle: Bundle, variant: str | None, runtime: str | None) -> VegrtError:
-    if not bundle.variants():
-        return VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
-    if variant and variant not in bundle.variants():
-        bundle.artifact("model", variant)  # raises, with the command that makes it
-    if runtime or any(is_installed(name) for name in ("onnxruntime", "openvino")):
-        found = ", ".join(bundle.variants())
-        return VegrtError(
-            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {found}"
-        )
-    return MissingExtraError(
-        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, tensorrt"
-    )
+    return _Evidence(passed, costs, machine.get("cpu", "") if device == "cpu" else "")

@@ -60,6 +60,8 @@ def comparison_tables(body: dict[str, Any]) -> Group:
     for pair in body["pairs"]:
         parts.append(_table(pair, body["measure"], body["limit"]))
         parts += [Text(f"{one['what']}: {one['base']} -> {one['new']}") for one in pair["differences"]]
+        for path, noise in {pair[which]["path"]: pair[which]["noise"] for which in ("base", "new")}.items():
+            parts += [Text(f"{path}: {noise}")] if noise else []
         for which in ("base", "new"):
             if alone := pair[f"only_in_{which}"]:
                 parts.append(Text(f"only in {pair[which]['path']}: {', '.join(alone)}"))
@@ -71,12 +73,14 @@ def comparison_tables(body: dict[str, Any]) -> Group:
 def _conclusion(body: dict[str, Any]) -> str:
     verdicts = [case["verdict"] for pair in body["pairs"] for case in pair["cases"]]
     told = f"{verdicts.count(body['verdict'])} of {len(verdicts)} cases"
+    missing = sum(len(pair["only_in_base"]) for pair in body["pairs"])
+    unknown = f"; of {missing} more of the base nothing is known" if missing else ""
     words: dict[Verdict, str] = {
         "PASS": f"{told} stay below {body['limit']:g} times the base",
         "FAIL": f"{told} are beyond doubt slower than {body['limit']:g} times the base",
         "INCONCLUSIVE": f"{told} leave open whether they exceed {body['limit']:g} times the base; more rounds narrow it",
     }
-    return f"{body['verdict']}: {words[body['verdict']]}"
+    return f"{body['verdict']}: {words[body['verdict']]}{unknown}"
 
 
 def _table(pair: dict[str, Any], measure: Measure, limit: float | None) -> Any:

@@ -14,6 +14,7 @@ from vegrt.bundle import open_bundle
 from vegrt.errors import FormatError, VegrtError
 from vegrt.infer.bench_cases import Measure
 from vegrt.infer.bench_stats import to_array
+from vegrt.infer.noise import noise_words
 from vegrt.infer.results import load_result, read_result
 
 
@@ -30,7 +31,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A benchmark result of one measure. timings: by key and batch size. circumstances: what may differ, as text."""
+    """A benchmark result of one measure. timings: by key and batch size. circumstances: what may differ, as text.
+
+    noise: what disturbed it, in words; empty when it was quiet or does not say.
+    """
 
     path: Path
     created: str
@@ -38,11 +42,12 @@ class Result:
     interleaved: bool
     circumstances: dict[str, str]
     timings: dict[tuple[str, int], Timing]
+    noise: str = ""
 
     @property
     def heading(self) -> dict[str, str]:
         """Return which result it is, as JSON values."""
-        return {"path": str(self.path), "created": self.created, "bundle": self.bundle}
+        return {"path": str(self.path), "created": self.created, "bundle": self.bundle, "noise": self.noise}
 
     @property
     def summary(self) -> str:
@@ -64,7 +69,8 @@ def read_bench(path: Path, measure: Measure) -> Result:
     if not timings:
         raise VegrtError(f"{path}: holds no timings of {measure}; choose another --measure")
     interleaved = body.get("scenario") == "interleaved"
-    return Result(path, body["created"], body["bundle"]["name"], interleaved, _circumstances(body), timings)
+    named = body["created"], body["bundle"]["name"]
+    return Result(path, *named, interleaved, _circumstances(body), timings, noise_words(body))
 
 
 def differences(base: Result, new: Result) -> list[dict[str, str]]:

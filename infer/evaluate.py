@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split, warn_unreadable
-from vegrt.errors import BundleError, DataError, ModelError, VegrtError
-from vegrt.infer.candidates import is_installed
+from vegrt.errors import BundleError, DataError, ModelError
+from vegrt.infer.candidates import is_installed, nothing_runs
+from vegrt.infer.coverage import not_run
 from vegrt.infer.diagnose import Subject, candidate_cause, check_labels, explained
 from vegrt.infer.figures import Answers, figures_of
 from vegrt.infer.figures import softmax as softmax
 from vegrt.infer.metadata import foreign_metadata
 from vegrt.infer.open import Candidate, candidates, describe, open_candidate
-from vegrt.infer.paired import compare, gate, paired_figures, reference_gate
+from vegrt.infer.paired import Margin, compare, gate, paired_figures, reference_gate
 from vegrt.infer.pipeline import batches
 from vegrt.infer.predictions import predictions, write_table
 from vegrt.infer.resampling import RESAMPLES, Resamples
@@ -54,13 +55,14 @@ def evaluate(
     split: Split,
     chosen: list[Candidate],
     *,
-    margin: float,
+    margin: float | None,
     leaked: Collection[str] | None = None,
     table: Path | None = None,
 ) -> dict[str, Any]:
     """Return the body of an evaluation result (docs/results-format.md).
 
-    chosen: the first is the reference that the others are compared with. margin: of the gate, in percentage points.
+    chosen: the first is the reference that the others are compared with. margin: of the gate, in percentage points;
+    None: the least that the readable photos can decide.
     leaked: photos, as `Split.relative` names them, without which every figure is given a second time; None: no audit.
     table: where to write every photo's logits as Parquet, if pyarrow is installed.
     Raises DataError when the split's classes are not the bundle's, when no photo is readable, and for labels that are permuted or
@@ -87,7 +89,8 @@ def evaluate(
             row["gate"]["reason"] += f"; {cause}" if cause else ""
     if table is not None:
         write_table(table, names, labels, logits, split.classes)
-    return {"unreadable": collected.errors, **body}
+    left_out = [asdict(one) for one in not_run(bundle, chosen)]
+    return {"unreadable": collected.errors, "not_run": left_out, **body}
 
 
 def judged(
@@ -96,7 +99,7 @@ def judged(
     kept: list[int],
     logits: Mapping[Candidate, NDArray[np.float32]],
     *,
-    margin: float,
+    margin: float | None,
     leaked: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Return the result's figures. kept: the positions of the photos that the (N, K) logits are of; the first is the
@@ -105,11 +108,12 @@ def judged(
     labels, names = _labels(split, kept), _names(split, kept)
     clean = None if leaked is None else np.array([name not in leaked for name in names])
     rows = [describe(bundle, candidate) for candidate in logits]
-    for row, figures in zip(rows, _figures(logits, labels, margin), strict=True):
+    gated = Margin.of(margin, len(kept))
+    for row, figures in zip(rows, _figures(logits, labels, gated), strict=True):
         row.update(figures)
     if clean is not None and clean.any():
         subset = {candidate: values[clean] for candidate, values in logits.items()}
-        for row, figures in zip(rows, _figures(subset, labels[clean], margin), strict=True):
+        for row, figures in zip(rows, _figures(subset, labels[clean], gated), strict=True):
             row["without_leaks"] = figures
     answers = {candidate: Answers.of(values, labels) for candidate, values in logits.items()}
     return {
@@ -118,7 +122,9 @@ def judged(
         "images": len(kept),
         "leaked": None if clean is None else int((~clean).sum()),
         "classes": list(split.classes),
-        "margin_points": margin,
+        "margin_points": gated.points,
+        "margin_auto": gated.auto,
+        "decidable_margin_points": gated.decidable,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "candidates": rows,
@@ -129,7 +135,7 @@ def judged(
 def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Collected:
     """Return what every candidate says of all readable photos of a split, which are decoded once."""
     if not chosen:
-        raise VegrtError(f"{bundle.path}: nothing to evaluate; export it first: vegrt export {bundle.path} --data DATA")
+        raise nothing_runs(bundle)
     runners = {candidate: open_candidate(bundle, candidate) for candidate in chosen}
     parts: dict[Candidate, list[NDArray[np.float32]]] = {candidate: [] for candidate in chosen}
     kept: list[int] = []
@@ -149,7 +155,7 @@ def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Col
 
 
 def _figures(
-    logits: Mapping[Candidate, NDArray[np.float32]], labels: NDArray[np.int_], margin: float
+    logits: Mapping[Candidate, NDArray[np.float32]], labels: NDArray[np.int_], margin: Margin
 ) -> list[dict[str, Any]]:
     """Return all figures of every candidate's (N, K) logits; the first candidate is the reference."""
     resamples = Resamples(len(labels))
@@ -165,7 +171,7 @@ def _figures(
 
 
 def _verdict(
-    candidate: Candidate, reference: Answers, answers: Answers, paired: dict[str, Any], margin: float
+    candidate: Candidate, reference: Answers, answers: Answers, paired: dict[str, Any], margin: Margin
 ) -> dict[str, Any]:
     """Return the gate's verdict on a candidate. Of the checkpoint the question is what fp32.onnx lost against it."""
     if candidate.runtime != "torch":
@@ -183,6 +189,7 @@ def _names(split: Split, kept: list[int]) -> list[str]:
 
 
 def worst_verdict(body: Mapping[str, Any]) -> str:
-    """Return FAIL if any candidate failed, else INCONCLUSIVE if any is, else PASS."""
+    """Return FAIL if any candidate failed, else INCONCLUSIVE if any is or none was judged, else PASS."""
     verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
-    return next((verdict for verdict in ("FAIL", "INCONCLUSIVE") if verdict in verdicts), "PASS")
+    found = next((verdict for verdict in ("FAIL", "INCONCLUSIVE", "PASS") if verdict in verdicts), None)
+    return found or "INCONCLUSIVE"

@@ -15,7 +15,10 @@ def evaluation_table(body: Mapping[str, Any]) -> Table:
     """Return an evaluation's result as a table."""
     from rich.table import Table
 
-    table = Table(title=f"{body['images']} {body['split']} images, margin {body['margin_points']} points")
+    unreadable = len(body.get("unreadable", ()))
+    total = f"{body['images']} of {body['images'] + unreadable}" if unreadable else f"{body['images']}"
+    auto = " (auto: the least that so many decide)" if body["margin_auto"] else ""
+    table = Table(title=f"{total} {body['split']} images, margin {body['margin_points']:g} points{auto}")
     clean = bool(body["leaked"])
     for heading in [*_HEADINGS, f"top-1 % without {body['leaked']} leaked"] if clean else _HEADINGS:
         table.add_column(heading)
@@ -57,6 +60,9 @@ def _notes(body: Mapping[str, Any]) -> list[str]:
         for name, one in zip(body["classes"], row["paired"]["classes"], strict=True):
             if one["p_holm"] < 0.05:
                 notes.append(f"{row['key']}: {name} {points(one['drop'])} points, p {one['p_holm']:.3f} (Holm)")
+    if len(body["candidates"]) == 1:
+        notes.append("Nothing was judged: the reference alone was run.")
+    notes += [f"{one['artifact']} was not run: {one['cause']}" for one in body.get("not_run", ())]
     drops = [row["paired"]["detectable_drop"] for row in body["candidates"][1:]]
     if known := [drop for drop in drops if drop is not None]:
         notes.append(f"So many images show a drop of {100 * max(known):.2f} points with 80 % power (McNemar, 5 %).")

@@ -17,10 +17,12 @@ from vegrt.infer.runner import Device
 log = logging.getLogger(__name__)
 
 _STATUS = Path("/proc/self/status")
-_TIMEOUT_S = 600
+TIMEOUT_S = 600.0
 
 
-def peak_rss_mib(bundle: Bundle, candidate: Candidate, *, device: Device, threads: int, batch: int) -> float | None:
+def peak_rss_mib(
+    bundle: Bundle, candidate: Candidate, *, device: Device, threads: int, batch: int, timeout_s: float = TIMEOUT_S
+) -> float | None:
     """Return the peak resident memory in MiB of a process that loads a candidate and runs two batches.
 
     The interpreter and the runtime's libraries are in it; memory of a GPU is not. None, with a warning, where that fails.
@@ -28,7 +30,7 @@ def peak_rss_mib(bundle: Bundle, candidate: Candidate, *, device: Device, thread
     words = [str(bundle.path), candidate.variant, candidate.runtime, device, str(threads), str(batch)]
     command = [sys.executable, "-m", "vegrt.infer.memory", *words]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S)
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s)
         return int(answer.stdout) / 1024
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or [f"exit {error.returncode}"]

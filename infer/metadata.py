@@ -53,6 +53,12 @@ def foreign_metadata(bundle: Bundle) -> list[str]:
     return found
 
 
+def silent_models(bundle: Bundle) -> list[str]:
+    """Return the ONNX models of a bundle that say nothing of their classes: nothing of them was compared."""
+    models = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "model"]
+    return [path for path in models if "vegrt.classes" not in read_metadata(bundle.path / path)]
+
+
 def _differences(bundle: Bundle, name: str, metadata: dict[str, str]) -> Iterator[str]:
     try:
         classes, contract = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from vegrt.infer.candidates import is_float16 as is_float16
 from vegrt.infer.choice import Choice as Choice
 from vegrt.infer.choice import choose as choose
 from vegrt.infer.choice import rank
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.infer.openvino import needs_float, open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import TensorRtProvider, open_onnxruntime
@@ -53,19 +54,21 @@ def open_runner(
     *,
     threads: int = 0,
     opener: Opener | None = None,
+    objective: Objective = DEFAULT,
 ) -> Opened:
     """Return the fastest runner that passed the gate and loads here, and why; what is named stays as named. Logs the same.
 
     What cannot be loaded is said in a warning, and the next best that fits the names is taken. device: None is the GPU where
     CUDA answers and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU, 0 for all cores allowed to us.
-    opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
+    objective: what fastest means. opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
     A bundle that is changed meanwhile is opened again. Raises BundleError for one that cannot be opened, and the first choice's
     VegrtError when nothing can be loaded.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     for _ in range(_TRIES):
         try:
-            found = _open_first(opened, variant, runtime, device, threads, opener or open_candidate)
+            choices = rank(opened, variant, runtime, device, objective=objective)
+            found = _open_first(opened, choices, threads, opener or open_candidate)
         except VegrtError:
             if opened.is_current():
                 raise
@@ -77,11 +80,10 @@ def open_runner(
     raise BundleError(f"{opened.path}: changed each time it was loaded; wait until no other process changes it")
 
 
-def _open_first(
-    opened: Bundle, variant: str | None, runtime: str | None, device: Device | None, threads: int, opener: Opener
-) -> Opened:
+def _open_first(opened: Bundle, choices: Sequence[Choice], threads: int, opener: Opener) -> Opened:
+    """Return the first choice that loads here. Raises the VegrtError of the very first when none does."""
     first: VegrtError | None = None
-    for choice in rank(opened, variant, runtime, device):
+    for choice in choices:
         try:
             runner = opener(opened, choice.candidate, device=choice.device, threads=threads)
         except VegrtError as error:

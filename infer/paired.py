@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vegrt.infer.detectable import detectable_drop
 from vegrt.infer.figures import Answers
 from vegrt.infer.resampling import Resamples, percentile
-from vegrt.infer.statistics import CONFIDENCE, Interval, holm, images_to_decide, judge, mcnemar, tango
+from vegrt.infer.statistics import CONFIDENCE, Interval, decidable_margin, holm, images_to_decide, judge, mcnemar, tango
 
 
 def compare(reference: NDArray[np.intp], candidate: NDArray[np.intp], labels: NDArray[np.int_]) -> dict[str, Any]:
@@ -79,21 +79,39 @@ def changes(
     return was_right & ~is_right, ~was_right & is_right
 
 
-def gate(paired: Mapping[str, Any], images: int, margin: float) -> dict[str, Any]:
-    """Return the gate's verdict on a comparison, with the reason in words. margin: in percentage points."""
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """The gate's margin, in percentage points. decidable: the least that the photos can decide; auto: taken for that reason."""
+
+    points: float
+    decidable: float
+    auto: bool = False
+
+    @classmethod
+    def of(cls, asked: float | None, images: int) -> Margin:
+        """Return the margin that was asked for; None: the least that so many images can decide."""
+        least = decidable_margin(images)
+        return cls(least if asked is None else asked, least, auto=asked is None)
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        chosen = " (auto: the least that so many photos decide)" if self.auto else ""
+        return f"the margin of {self.points:g} points{chosen}"
+
+
+def gate(paired: Mapping[str, Any], images: int, margin: Margin) -> dict[str, Any]:
+    """Return the gate's verdict on a comparison, with the reason in words."""
     drop = Interval(**paired["drop"])
-    verdict = judge(drop, margin / 100)
+    verdict = judge(drop, margin.points / 100)
     span = f"drop {100 * drop.value:+.2f} points, {CONFIDENCE:.0%} interval {100 * drop.low:+.2f} to {100 * drop.high:+.2f}"
     if verdict != "INCONCLUSIVE":
         words = "below" if verdict == "PASS" else "above"
-        return {
-            "verdict": verdict,
-            "reason": f"{span}: all {words} the margin of {margin} points",
-            "images_to_decide": None,
-        }
-    needed = images_to_decide(paired["newly_wrong"], paired["newly_right"], images, margin / 100)
+        return {"verdict": verdict, "reason": f"{span}: all {words} {margin}", "images_to_decide": None}
+    needed = images_to_decide(paired["newly_wrong"], paired["newly_right"], images, margin.points / 100)
     advice = f"about {needed:,} images would decide" if needed else "more images alone would hardly decide"
-    reason = f"{span}: the margin of {margin} points lies within; at these rates {advice}"
+    reason = f"{span}: {margin} lies within; at these rates {advice}"
+    if margin.points < (least := decidable_margin(images)):
+        reason += f"; {images:,} photos decide margins of {least:g} points or more, see --margin"
     return {"verdict": verdict, "reason": reason, "images_to_decide": needed}
 
 

@@ -21,6 +21,7 @@ from vegrt.files import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.extras import Extras
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.infer.open import Candidate, describe, open_candidate, open_runner
 from vegrt.infer.outputs import Destination, Outputs, open_outputs
 from vegrt.infer.pipeline import Decoded, Item, stream
@@ -54,6 +55,7 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     to: Destination = field(default_factory=Destination)
     extras: Extras = field(default_factory=Extras)
+    objective: Objective = DEFAULT
     public_key: Path | None = None
 
 
@@ -85,9 +87,8 @@ def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
     bundle = open_signed(model, request.public_key)
     request.wanted.check(bundle.manifest.classes)
     opener = open_embedding_runner if request.to.embeddings else open_candidate
-    opened = open_runner(
-        bundle, request.variant, request.runtime, request.device, threads=request.threads, opener=opener
-    )
+    named = request.variant, request.runtime, request.device
+    opened = open_runner(bundle, *named, threads=request.threads, opener=opener, objective=request.objective)
     bundle, runner, candidate = opened.bundle, opened.runner, opened.candidate
     width = runner.width if isinstance(runner, EmbeddingRunner) else 0
     outputs = open_outputs(request.to, request.wanted, len(bundle.manifest.classes), width)

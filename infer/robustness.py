@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vegrt.bundle import Bundle
 from vegrt.dataset import Photo, Split, warn_unreadable
 from vegrt.errors import DataError, VegrtError
+from vegrt.infer.candidates import nothing_runs
 from vegrt.infer.corrupt import CORRUPTIONS, Corruption
 from vegrt.infer.open import Candidate, describe, open_candidate
 from vegrt.infer.paired import compare
@@ -62,6 +63,8 @@ CELLS = (Cell(), *(Cell(corruption, level) for corruption in CORRUPTIONS for lev
 
 def ladder_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candidate]:
     """Return the reference and the int8 candidates of those chosen. Raises VegrtError when there is no int8 among them."""
+    if not chosen:
+        raise nothing_runs(bundle)
     quantized = [one for one in chosen[1:] if one.variant.startswith("int8")]
     if not quantized:
         raise VegrtError(f"{bundle.path}: no int8 model to run; make it: vegrt export {bundle.path} --data DATA")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, factorial, log, pi, sqrt
+from math import exp, factorial, floor, log, pi, sqrt
 from statistics import NormalDist
 from typing import Literal
 
@@ -92,6 +92,15 @@ def images_to_decide(newly_wrong: int, newly_right: int, total: int, margin: flo
         middle = (low + high) // 2
         low, high = (low, middle) if decided(middle) else (middle + 1, high)
     return low
+
+
+def decidable_margin(images: int) -> float:
+    """Return the least margin, in points and whole tenths, that so many images pass when not one answer changed; images >= 1.
+
+    A smaller one no result of so many images can pass: the interval of no change at all already reaches beyond it.
+    """
+    least = 100 * tango(0, 0, images).high
+    return (floor(10 * least) + 1) / 10
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ import altair as alt
 
 from vegrt.report.blocks import Spec
 from vegrt.report.language import say
-from vegrt.report.look import ALERT, BLUE, INK, SERIES, chart_of, finish, series_colour, tooltips
+from vegrt.report.look import ALERT, BLUE, INK, SERIES, chart_of, finish, integer_axis, series_colour, tooltips
 
 MAX_CLASSES_DRAWN = 40
 _CLASS_PX = 22
@@ -55,12 +55,13 @@ def flips_per_class(
         for order, (kind, count) in enumerate(zip(kinds, counts, strict=True))
     ]
     colours = alt.Scale(domain=list(kinds), range=[ALERT, _GREEN])
-    scale = alt.Scale(domain=[0, max(2, maximum)], nice=False)
+    end = max(2, maximum)
+    scale = alt.Scale(domain=[0, end], nice=False)
     bars = (
         chart_of(data)
         .mark_bar()
         .encode(
-            x=alt.X("photos:Q", title=say("photos"), stack=True, scale=scale, axis=alt.Axis(tickMinStep=1, format="d")),
+            x=alt.X("photos:Q", title=say("photos"), stack=True, scale=scale, axis=integer_axis(end)),
             y=alt.Y("class:N", title=None, sort=list(classes), scale=alt.Scale(domain=list(classes))),
             color=alt.Color("kind:N", scale=colours, legend=SERIES),
             order="order:O",

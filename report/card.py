@@ -14,14 +14,15 @@ from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.files import write_text
 from vegrt.report import markdown
-from vegrt.report.blocks import Badge, Block, Code, Section, Text, fact_table, section, sections, table
+from vegrt.report.blocks import Block, Code, Section, Text, fact_table, section, sections, table
 from vegrt.report.card_header import header
 from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.language import Language, say, speaking
 from vegrt.report.page import made_by
-from vegrt.report.provenance import artifacts, commands, methods_text, share_head, share_text
-from vegrt.report.summary import HEADS, NONE, rows
+from vegrt.report.provenance import artifacts, methods_text, share_head, share_text
+from vegrt.report.reproduce import commands
+from vegrt.report.summary import HEADS, NONE, TEXT_COLUMNS, rows
 from vegrt.report.verdict import Conclusion, conclude
 from vegrt.report.write import Sources, facts_of
 
@@ -108,10 +109,9 @@ def _use(facts: Facts) -> Section:
 
 
 def _how_to_run(facts: Facts, conclusion: Conclusion) -> str:
-    chosen = conclusion.chosen
-    fast = chosen is not None and conclusion.outcome == "PASS"
-    extra = _EXTRAS.get(chosen.runtime, "cpu") if chosen is not None and fast else "cpu"
-    flags = f" --variant {chosen.variant} --runtime {chosen.runtime}" if chosen is not None and fast else ""
+    fast = conclusion.to_ship if conclusion.outcome == "PASS" else None
+    extra = _EXTRAS.get(fast.runtime, "cpu") if fast else "cpu"
+    flags = f" --variant {fast.variant} --runtime {fast.runtime}" if fast else ""
     place = _place(facts)
     return f"pip install 'vegrt[{extra}]'\nvegrt verify {place}\nvegrt infer images/ --model {place}{flags}"
 
@@ -119,10 +119,10 @@ def _how_to_run(facts: Facts, conclusion: Conclusion) -> str:
 def _evaluation(facts: Facts, conclusion: Conclusion) -> Section:
     compared = rows(facts)
     heads = [say(head) for head in HEADS]
-    lines = [(*row.cells()[:-1], Badge(row.verdict or NONE)) for row in compared]
+    lines = [row.cells() for row in compared]
     caption = say("Accuracy, size and speed of every candidate")
     blocks: list[Block | None] = [Text(conclusion.headline), *map(Text, conclusion.sentences)]
-    blocks.append(table(caption, heads, lines, text_columns=2))
+    blocks.append(table(caption, heads, lines, text_columns=TEXT_COLUMNS))
     if facts.bench:
         where = facts.bench["machine"]
         machine = f"{where['cpu']}, {where.get('platform', NONE)}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.infer.results import load_result
 from vegrt.report.benches import benches_of, machine_name
 
@@ -38,11 +39,19 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a report was asked for. objective: what fastest means. command: its name and options; empty when by no command."""
+
+    objective: Objective = DEFAULT
+    command: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """A bundle with its results; None for one that is missing or was made with other artifacts.
 
     bench: the bundle's own, or the first of those from elsewhere. elsewhere: other machines' benchmarks of its artifacts.
-    audit: the content of audit.json, of the photos that the bundle was made with.
+    audit: the content of audit.json, of the photos that the bundle was made with. asked: for what.
     """
 
     bundle: Bundle
@@ -53,6 +62,12 @@ class Facts:
     robustness: dict[str, Any] | None = None
     elsewhere: tuple[dict[str, Any], ...] = ()
     audit: dict[str, Any] | None = None
+    asked: Asked = field(default_factory=Asked)
+
+    @property
+    def objective(self) -> Objective:
+        """Return what fastest means in this report."""
+        return self.asked.objective
 
     def evaluated(self) -> list[dict[str, Any]]:
         """Return the evaluation's rows, the reference first; none without an evaluation."""
@@ -102,7 +117,13 @@ class Facts:
                 yield Flip(path, label, (answers[0], *differing))
 
 
-def load_facts(bundle: Bundle, *, benches: Sequence[Path] = (), audit: dict[str, Any] | None = None) -> Facts:
+def load_facts(
+    bundle: Bundle,
+    *,
+    benches: Sequence[Path] = (),
+    audit: dict[str, Any] | None = None,
+    asked: Asked | None = None,
+) -> Facts:
     """Return the bundle's facts. Raises VegrtError, naming the cure, when there is no result at all.
 
     benches: result files of `vegrt bench` from other machines; what they say of artifacts that the bundle lacks is left out.
@@ -116,7 +137,7 @@ def load_facts(bundle: Bundle, *, benches: Sequence[Path] = (), audit: dict[str,
             f"{bundle.path}: no results of its present artifacts to report; make them: "
             f"vegrt evaluate {bundle.path} --data DATA; vegrt bench {bundle.path}"
         )
-    return Facts(bundle, evaluation, bench, sensitivity, curve, robustness, elsewhere, audit)
+    return Facts(bundle, evaluation, bench, sensitivity, curve, robustness, elsewhere, audit, asked or Asked())
 
 
 def _answer(column: dict[str, Any], index: int) -> tuple[int, float, float | None]:

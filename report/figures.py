@@ -73,10 +73,13 @@ def stage_times(facts: Facts) -> Chart | None:
     staged = [(row, points) for row in facts.measured() if (points := row.get("stages_ms"))]
     one = [(row, point) for row, points in staged for point in points if point["batch"] == 1]
     many = [(row, max(points, key=lambda point: int(point["batch"]))) for row, points in staged]
-    many = [(row, point) for row, point in many if point["batch"] > 1]
-    titled = ((one, say("one photo at a time")), (many, say("each candidate's best batch")))
+    titled = [(one, say("one photo at a time"))]
+    if any(point["batch"] > 1 for _, point in many):  # then all of them, also one whose best batch is a single photo
+        titled.append((many, say("each candidate's best batch (× photos)")))
     panels = [
-        speed_charts.stage_times([row for row, _ in found], [point for _, point in found], title=title)
+        speed_charts.stage_times(
+            [row for row, _ in found], [point for _, point in found], title=title, with_batch=found is many
+        )
         for found, title in titled
         if found
     ]

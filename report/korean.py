@@ -58,6 +58,26 @@ _VERDICT: dict[str, str] = {
         "PyTorch 체크포인트와 내보낸 fp32의 답은 테스트 사진 {images}장 중 {flips}장에서 다릅니다."
     ),
     "Ship {name}, or calibrate again.": "{name} 모델을 배포하거나 보정을 다시 하십시오.",
+    "{name} keeps the accuracy of {reference}, but is no faster": (
+        "{name} 모델이 {reference}의 정확도를 유지하지만 더 빠르지는 않습니다"
+    ),
+    "Ship {name}: it is the fastest.": "{name} 모델을 배포하십시오. 가장 빠릅니다.",
+    "{margin} (the least that {images} photos decide)": "{margin}(사진 {images}장으로 판정할 수 있는 가장 작은 값)",
+    "{images} photos decide margins of {least} points or more": "사진 {images}장으로는 {least}%p 이상의 한계만 판정할 수 있음",
+    "It answers {rate} photos per second in batches of {batch}, {one} and {other}.": (
+        "배치 {batch}장에서 초당 {rate}장을 처리합니다. {one}, {other}."
+    ),
+    "It answers {rate} photos per second in batches of {batch}, {one}.": (
+        "배치 {batch}장에서 초당 {rate}장을 처리합니다. {one}."
+    ),
+    "It answers {rate} photos per second in batches of {batch}.": "배치 {batch}장에서 초당 {rate}장을 처리합니다.",
+    "{low} to {high}": "{low} ~ {high}",
+    "The times are noisy: {reasons}. Repeat vegrt bench on a quiet machine.": (
+        "측정 시간이 불안정합니다: {reasons}. 다른 작업이 없는 장비에서 vegrt bench를 다시 실행하십시오."
+    ),
+    "other programs took {share} of the cores": "다른 프로그램이 코어의 {share}를 사용함",
+    "the load average was {load} on {cores} cores when it began": "시작할 때 코어 {cores}개에 평균 부하 {load}",
+    "half of the intervals are wider than {width} of their median": "신뢰 구간의 절반이 중앙값의 {width}보다 넓음",
     "Until that is decided, ship {name}.": "판정이 날 때까지는 {name} 모델을 배포하십시오.",
 }
 
@@ -84,6 +104,8 @@ _SECTIONS: dict[str, str] = {
         "정확도 하락: 같은 사진 {images}장에서 fp32보다 낮아진 top-1과 {confidence} 신뢰 구간."
     ),
     "Gate: the whole interval below {margin} points passes.": "판정: 구간 전체가 {margin}%p보다 작으면 통과.",
+    "{count} of {total} test photos cannot be read: left out.": "테스트 사진 {total}장 중 {count}장은 읽을 수 없어 제외함.",
+    "Not run, so nothing is known of it: {files}.": "실행하지 않아 알 수 없음: {files}.",
     "Not evaluated yet: {command}.": "아직 평가하지 않음: {command}.",
     "Times: the network alone, of one photo, {rounds} rounds; images/s: at the best batch size.": (
         "시간: 사진 한 장에 대해 신경망만 {rounds}회 측정. 장/초: 가장 빠른 배치 크기에서의 값."
@@ -97,10 +119,10 @@ _SECTIONS: dict[str, str] = {
         "판정 기준, 위의 판정, vegrt infer의 선택은 번들 자체의 테스트 분할만 사용합니다."
     ),
     "With and without leaked photos": "누출된 사진을 포함한 결과와 제외한 결과",
-    "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. The last four columns are "
-    "of the other {others}.": (
-        "감사 결과 테스트 사진 {images}장 중 {leaked}장은 학습 또는 검증 사진과 거의 같습니다. 마지막 네 열은 나머지 "
-        "{others}장의 결과입니다."
+    "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. All columns but the last "
+    "are of the other {others}.": (
+        "감사 결과 테스트 사진 {images}장 중 {leaked}장은 학습 또는 검증 사진과 거의 같습니다. 마지막 열을 뺀 나머지 열은 "
+        "나머지 {others}장의 결과입니다."
     ),
     "top-1 %, all": "top-1(%), 전체",
     "top-1 %, clean": "top-1(%), 누출 제외",

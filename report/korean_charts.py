@@ -68,7 +68,7 @@ CHARTS: dict[str, str] = {
     "rotation": "회전",
     # titles of panels
     "one photo at a time": "한 번에 한 장",
-    "each candidate's best batch": "후보별로 가장 빠른 배치 크기",
+    "each candidate's best batch (× photos)": "후보별로 가장 빠른 배치 크기(× 장)",
     "{key}: {count} photos wrong": "{key}: 오답 {count}장",
     "{key}: ECE {ece}": "{key}: ECE {ece}",
     # what they show

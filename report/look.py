@@ -56,6 +56,14 @@ def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
 
 
+def integer_axis(maximum: int) -> alt.Axis:
+    """Return an axis from 0 to `maximum` whose ticks are whole numbers, at most seven, whatever the renderer makes of it."""
+    step = next(
+        size for power in range(12) for size in (10**power, 2 * 10**power, 5 * 10**power) if maximum <= 6 * size
+    )
+    return alt.Axis(values=list(range(0, maximum + 1, step)), format="d")
+
+
 def epoch_axis() -> alt.X:
     """Return the axis of epochs."""
     return alt.X("epoch:O", title=say("epoch"), axis=alt.Axis(labelAngle=0, labelOverlap=True))

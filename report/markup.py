@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-_SHORT = 24  # letters
+_SHORT, _SHORT_HEAD = 24, 12  # letters that stay on one line
 
 
 class Html(str):
@@ -44,7 +44,10 @@ def table(
     text_columns: how many columns are text; the rest are numbers, aligned to the right. By default all are text.
     """
     sides = ["text" if text_columns is None or number < text_columns else "number" for number in range(len(heads))]
-    head = [element("th", cell, scope="col", class_=side) for cell, side in zip(heads, sides, strict=True)]
+    head = [
+        element("th", cell, scope="col", class_=f"{side} short" if len(cell) <= _SHORT_HEAD else side)
+        for cell, side in zip(heads, sides, strict=True)
+    ]
     body = [
         element(
             "tr",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vegrt.report.blocks import Badge, Chart, Section, Text, charts, section, sections, table, verdict_words
+from vegrt.report.blocks import Chart, Section, Text, charts, section, sections, table, verdict_words
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
-from vegrt.report.summary import HEADS, NONE, Row, rows
+from vegrt.report.summary import HEADS, TEXT_COLUMNS, Row, rows
 from vegrt.report.verdict import Conclusion, conclude
 
 
@@ -21,14 +21,11 @@ def overview_sections(named: Sequence[tuple[str, Facts]], chart: Chart | None) -
         Text(f"{name}: {conclusion.headline} ({verdict_words(conclusion.outcome)})") for name, _, conclusion in found
     ]
     note = Text(say("Each bundle's drop is against its own fp32."), note=True)
-    return sections(
-        section(
-            "overview", say("Comparison"), *verdicts, table(title, heads, lines, text_columns=3), note, charts(chart)
-        )
-    )
+    whole = table(title, heads, lines, text_columns=1 + TEXT_COLUMNS)
+    return sections(section("overview", say("Comparison"), *verdicts, whole, note, charts(chart)))
 
 
 def _lines(name: str, compared: Sequence[Row], conclusion: Conclusion) -> list[tuple[str, ...]]:
     chosen = conclusion.chosen.key if conclusion.chosen else ""
     kept = [row for row in compared if row.verdict == "REFERENCE" or row.key == chosen] or list(compared[:1])
-    return [(name, *row.cells()[:-1], Badge(row.verdict or NONE)) for row in kept]
+    return [(name, *row.cells()) for row in kept]

@@ -1,17 +1,13 @@
-"""Where the numbers come from: calibration, engines, machine, versions, hashes, and the commands to make them again."""
+"""Where the numbers come from: calibration, engines, machine, versions, hashes."""
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from typing import Any
 
 from vegrt.bundle import Artifact
-from vegrt.report.blocks import Chart, Code, Section, Table, Text, charts, fact_table, section, table
+from vegrt.report.blocks import Chart, Section, Table, Text, charts, fact_table, section, table
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
-from vegrt.train.qat_source import DEFAULTS, SETTLED
-from vegrt.train.recipe import Recipe, make_recipe
 
 _HASH_DIGITS = 12
 
@@ -146,47 +142,6 @@ def _made(result: dict[str, Any]) -> str:
     if isinstance(result.get("gpu"), dict):
         facts.append(_flat({"gpu": result["gpu"]}))
     return f"{', '.join(filter(None, facts))}; {_flat(result.get('versions', {}))}"
-
-
-def reproduce(facts: Facts) -> Section:
-    """Return the commands that make the bundle, its results and this page again."""
-    return section("reproduce", say("How to reproduce"), Code("\n".join(commands(facts))))
-
-
-def commands(facts: Facts, *, place: str = "") -> list[str]:
-    """Return the commands, in their order. place: of the bundle, where it is to be another than here."""
-    path, model = shlex.quote(place or str(facts.bundle.path)), facts.bundle.manifest.model
-    recipe = "".join(f" {word}" for word in recipe_flags(facts.bundle.manifest.training.get("recipe", model)))
-    made = [f"vegrt train --data DATA{recipe} --out {path}", f"vegrt export {path} --data DATA"]
-    if "onnx" in model:
-        source = f"--from-onnx {shlex.quote(str(model['onnx']))} --classes CLASSES --contract CONTRACT"
-        made = [f"vegrt export {path} {source} --data DATA"]
-    margin = f" --margin {facts.evaluation['margin_points']:g}" if facts.evaluation else ""
-    audit = ["vegrt data audit DATA"] if facts.audit else []
-    return [
-        *audit,
-        *made,
-        f"vegrt evaluate {path} --data DATA --split test{margin}",
-        f"vegrt bench {path}",
-        f"vegrt report {path} -o report.html",
-    ]
-
-
-def recipe_flags(recipe: dict[str, Any]) -> list[str]:
-    """Return the flags of `vegrt train` that say what of a recipe is not the default; of files the name alone."""
-    if recipe.get("qat"):  # that bundle settles the network, and other defaults apply
-        left_out, usual = {*SETTLED, "qat_sha256"}, Recipe().to_dict() | DEFAULTS
-    else:
-        given = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
-        left_out, usual = set(), make_recipe(**given).to_dict() | {"backbone": None, "weights": "imagenet"}
-    words = []
-    for key, value in recipe.items():
-        if key not in usual or key in left_out or value == usual[key]:
-            continue
-        flag = f"--{key.replace('_', '-')}"
-        text = Path(value).name if key in ("weights", "qat") else str(value)
-        words += [flag] if value is True else [flag, shlex.quote(text)]
-    return words
 
 
 def _contestant(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:

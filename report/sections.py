@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.report.answers import calibration_of_answers, per_class, robustness
-from vegrt.report.blocks import Badge, Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
+from vegrt.report.blocks import Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
 from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.gallery import gallery
 from vegrt.report.language import say
 from vegrt.report.photo_sets import photo_sets
-from vegrt.report.provenance import calibration, engines, environment, reproduce
-from vegrt.report.summary import HEADS, NONE, Row, joined, rows_with
+from vegrt.report.provenance import calibration, engines, environment
+from vegrt.report.reproduce import reproduce
+from vegrt.report.summary import HEADS, NONE, TEXT_COLUMNS, TIMES, Row, joined, rows_with
 from vegrt.report.verdict import Conclusion
 
 _MAX_CONFUSIONS = 10
@@ -50,7 +51,7 @@ def bundle_sections(
 
 
 def _comparison(facts: Facts, compared: Sequence[Row]) -> Section:
-    lines = [(*row.cells()[:-1], Badge(row.verdict or NONE)) for row in compared]
+    lines = [row.cells() for row in compared]
     evaluation, bench, path = facts.evaluation, facts.bench, facts.bundle.path
     notes = []
     if evaluation:
@@ -60,7 +61,7 @@ def _comparison(facts: Facts, compared: Sequence[Row]) -> Section:
             confidence=f"{evaluation['confidence']:.0%}",
         )
         gate = say("Gate: the whole interval below {margin} points passes.", margin=f"{evaluation['margin_points']:g}")
-        notes += [drop, gate]
+        notes += [drop, gate, *left_out(evaluation)]
     else:
         notes.append(say("Not evaluated yet: {command}.", command=f"vegrt evaluate {path} --data DATA"))
     if bench:
@@ -74,8 +75,21 @@ def _comparison(facts: Facts, compared: Sequence[Row]) -> Section:
     else:
         notes.append(say("Not measured yet: {command}.", command=f"vegrt bench {path}"))
     title, heads = say("Accuracy, size and speed of every candidate"), [say(head) for head in HEADS]
-    whole = table(title, heads, lines, text_columns=2)
+    whole = table(title, heads, lines, text_columns=TEXT_COLUMNS)
     return section("comparison", say("Comparison"), whole, Text(" ".join(notes), note=True))
+
+
+def left_out(evaluation: dict[str, Any]) -> list[str]:
+    """Return what the figures of an evaluation are not of: unreadable photos, and what was not run."""
+    said, unreadable = [], len(evaluation.get("unreadable") or ())
+    if unreadable:
+        total = f"{evaluation['images'] + unreadable:,}"
+        said.append(
+            say("{count} of {total} test photos cannot be read: left out.", count=f"{unreadable:,}", total=total)
+        )
+    if paths := [one["artifact"] for one in evaluation.get("not_run") or ()]:
+        said.append(say("Not run, so nothing is known of it: {files}.", files=", ".join(paths)))
+    return said
 
 
 def _leaks(facts: Facts) -> Section | None:
@@ -85,28 +99,28 @@ def _leaks(facts: Facts) -> Section | None:
         return None
     lines = []
     for row in found:
-        _, _, whole, *_ = joined(row, None).cells()
+        _, _, _, whole, *_ = joined(row, None).cells()
         clean_row = joined(row | row["without_leaks"], None)
-        _, _, clean, drop, flips, *_ = clean_row.cells()
-        lines.append((row["key"], whole, clean, drop, flips, Badge(clean_row.verdict or NONE)))
+        _, _, verdict, clean, drop, flips, *_ = clean_row.cells()
+        lines.append((row["key"], verdict, clean, drop, flips, whole))
     leaked, images = facts.evaluation["leaked"], facts.evaluation["images"]
     text = say(
-        "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. The last four "
-        "columns are of the other {others}.",
+        "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. All columns but "
+        "the last are of the other {others}.",
         leaked=f"{leaked:,}",
         images=f"{images:,}",
         others=f"{images - leaked:,}",
     )
     heads = [
         say("candidate"),
-        say("top-1 %, all"),
+        say("gate"),
         say("top-1 %, clean"),
         say("drop, points"),
         say("flips"),
-        say("gate"),
+        say("top-1 %, all"),
     ]
     title = say("With and without leaked photos")
-    return section("leaks", title, Text(text), table(title, heads, lines, text_columns=1))
+    return section("leaks", title, Text(text), table(title, heads, lines, text_columns=2))
 
 
 def _speed(facts: Facts, drawn: dict[str, Chart]) -> Section:
@@ -134,8 +148,10 @@ def _whole_way(row: dict[str, Any]) -> tuple[str]:
 
 
 def _elsewhere(facts: Facts, name: str, bench: dict[str, Any]) -> Table | None:
-    lines = [(row.variant, row.runtime_name, *row.cells()[6:9]) for row in rows_with(facts, bench) if row.images_per_s]
-    heads = [say(HEADS[0]), say(HEADS[1]), *(say(head) for head in HEADS[6:9])]
+    lines = [
+        (row.variant, row.runtime_name, *row.cells()[TIMES]) for row in rows_with(facts, bench) if row.images_per_s
+    ]
+    heads = [say(HEADS[0]), say(HEADS[1]), *(say(head) for head in HEADS[TIMES])]
     caption = say("Measured on {machine}, {date}", machine=name, date=str(bench["created"])[:10])
     return table(caption, heads, lines, text_columns=2)
 

@@ -84,14 +84,26 @@ def throughput(measured: Sequence[Mapping[str, Any]], *, title: str = "") -> Spe
     return finish(*layers, title=title)
 
 
-def stage_times(measured: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
+def stage_times(
+    measured: Sequence[Mapping[str, Any]],
+    points: Sequence[Mapping[str, Any]],
+    *,
+    title: str = "",
+    with_batch: bool = False,
+) -> Spec:
     """Return where the time of one photo goes, as one stacked bar for each candidate.
 
-    points: of each of `measured`, the batch size and its stages in milliseconds per photo.
+    points: of each of `measured`, the batch size and its stages in milliseconds per photo. with_batch: name that size too.
     """
     words = {"decode": say("decode"), "prepare": say("prepare"), "run": say("run"), "post": say("post-process")}
     data = [
-        {"key": row["key"], "stage": words[stage], "order": order, "ms": float(point[stage]), "batch": point["batch"]}
+        {
+            "key": f"{row['key']} ×{point['batch']}" if with_batch else row["key"],
+            "stage": words[stage],
+            "order": order,
+            "ms": float(point[stage]),
+            "batch": point["batch"],
+        }
         for row, point in zip(measured, points, strict=True)
         for order, stage in enumerate(STAGES)
     ]
@@ -102,7 +114,7 @@ def stage_times(measured: Sequence[Mapping[str, Any]], points: Sequence[Mapping[
         .mark_bar()
         .encode(
             x=alt.X("ms:Q", title=say("milliseconds per photo"), stack=True),
-            y=alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=150)),
+            y=alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=190)),
             color=series_colour("stage", [words[stage] for stage in STAGES]),
             order="order:O",
             tooltip=tooltips(data, titles),
@@ -161,8 +173,9 @@ def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
 
 
 def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:
+    """Return the line of the margin, named in a legend: inside the chart, intervals of candidates would cross its name."""
     label = say("fp32 − {margin} points", margin=f"{margin_points:g}")
     base = chart_of([{"level": level, "label": label}]).encode(y="level:Q")
-    rule = base.mark_rule(strokeDash=[6, 4], strokeWidth=1.5, color=ALERT)
-    text = base.mark_text(align="left", baseline="top", dx=4, dy=4, color=INK).encode(x=alt.value(0), text="label:N")
-    return [rule, text]
+    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=ALERT)
+    dashes = alt.StrokeDash("label:N", scale=alt.Scale(domain=[label], range=[[6, 4]]), legend=legend)
+    return [base.mark_rule(strokeWidth=1.5, color=ALERT).encode(strokeDash=dashes)]

@@ -39,11 +39,13 @@ a { color: inherit; }
 .note, figcaption, caption, footer, small { color: var(--soft); }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 .scroll:focus-visible { outline: 2px solid var(--soft); outline-offset: 3px; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .4rem; font-size: .9rem; }
-th, td { padding: .4rem 1.4rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .4rem; font-size: .9rem; max-width: calc(100vw - 2rem); }
+th, td { padding: .4rem .8rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; }
-thead th { color: var(--soft); font-weight: 500; white-space: nowrap; }
+th:last-child, td:last-child { padding-right: 0; }
+thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+thead th.short { white-space: nowrap; }
 tbody th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 td.text { min-width: 8rem; }
@@ -74,7 +76,7 @@ section > .charts + *, section > .chart + * { margin-top: 1.4rem; }
 .wrong { color: var(--fail); } .right { color: var(--pass); }
 footer { padding-top: 1rem; padding-bottom: 3rem; font-size: .85rem; }
 #vg-tooltip-element { font: 13px/1.4 system-ui, sans-serif; padding: .5rem .7rem; border-radius: .3rem; }
-@media (max-width: 40rem) { .verdict { padding: .9rem 1rem; } th, td { padding-right: 1rem; } }
+@media (max-width: 40rem) { .verdict { padding: .9rem 1rem; } }
 @media print { .skip, .contents { display: none; }
   body { font-size: 11pt; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; }
   .plot svg, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }

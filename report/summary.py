@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle import Bundle
+from vegrt.infer.objective import Objective, best_batch, single_photo
 from vegrt.infer.statistics import Interval
-from vegrt.report.blocks import verdict_words
+from vegrt.report.blocks import Badge, verdict_words
 from vegrt.report.facts import Facts, load_facts
 from vegrt.report.language import say, term
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 HEADS = (
     term("variant"),
     term("runtime"),
+    term("gate"),
     term("top-1 %"),
     term("drop, points"),
     term("flips"),
@@ -26,8 +28,9 @@ HEADS = (
     term("p50 ms"),
     term("p99 ms"),
     term("images/s"),
-    term("gate"),
 )
+TEXT_COLUMNS = 3  # of HEADS; the rest are numbers
+TIMES = slice(7, 10)  # of HEADS
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
 NONE = "–"
 
@@ -67,6 +70,12 @@ class Row:
         """Return the runtime as its makers spell it."""
         return RUNTIMES.get(self.runtime, self.runtime)
 
+    def cost_ms(self, objective: Objective) -> float | None:
+        """Return milliseconds per photo by the objective; None where it was not measured."""
+        if objective == "latency":
+            return self.p50_ms
+        return None if self.images_per_s is None else 1e3 / self.images_per_s
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, units in the keys."""
         named = ("key", "variant", "runtime", "size_bytes", "flips", "verdict", "reason", "p50_ms", "p99_ms")
@@ -84,6 +93,7 @@ class Row:
         return (
             self.variant,
             self.runtime_name,
+            Badge(self.verdict or NONE),
             f"{100 * self.top1.value:.2f}" if self.top1 else NONE,
             span(drop) if drop else NONE,
             NONE if self.flips is None else f"{self.flips:,}",
@@ -91,7 +101,6 @@ class Row:
             NONE if self.p50_ms is None else f"{self.p50_ms:.2f}",
             NONE if self.p99_ms is None else f"{self.p99_ms:.2f}",
             NONE if self.images_per_s is None else f"{self.images_per_s:,.0f}",
-            self.verdict or NONE,
         )
 
 
@@ -119,12 +128,13 @@ def render(compared: Iterable[Row]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD)
     for number, head in enumerate(HEADS):
-        table.add_column(head, justify="right" if 2 <= number < len(HEADS) - 1 else "left", no_wrap=number < 2)
+        table.add_column(head, justify="right" if number >= TEXT_COLUMNS else "left", no_wrap=number < TEXT_COLUMNS)
     colours = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
     for row in compared:
-        *cells, verdict = row.cells()
-        colour = colours.get(verdict)
-        table.add_row(*cells, f"[{colour}]{verdict}[/]" if colour else verdict)
+        cells = [*row.cells()]
+        if colour := colours.get(row.verdict or ""):
+            cells = [f"[{colour}]{cell}[/]" if isinstance(cell, Badge) else cell for cell in cells]
+        table.add_row(*cells)
     return table
 
 
@@ -151,9 +161,8 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
             "reason": evaluated["gate"]["reason"],
         }
     if measured:
-        best = max(measured["batches"], key=lambda point: float(point["images_per_s"]))
-        row |= {"images_per_s": best["images_per_s"], "best_batch": best["batch"]}
-        single = next((point for point in measured["batches"] if point["batch"] == 1), None)
+        best, single = best_batch(measured["batches"]), single_photo(measured["batches"])
+        row |= {"images_per_s": best["images_per_s"], "best_batch": best["batch"]} if best else {}
         times = ("p50_ms", "p99_ms", "p50_low_ms", "p50_high_ms")
         row |= {name: single.get(name) for name in times} if single else {}
     return Row(**row)
@@ -161,6 +170,11 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
 
 def _interval(found: dict[str, float]) -> Interval:
     return Interval(found["value"], found["low"], found["high"])
+
+
+def name_of(row: Row) -> str:
+    """Return a candidate as people call it."""
+    return say("{variant} on {runtime}", variant=row.variant, runtime=row.runtime_name)
 
 
 def _percent(name: str, unit: str, interval: Interval | None) -> dict[str, float | None]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+from vegrt.infer.objective import Objective, preference
 from vegrt.report.blocks import verdict_words
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
-from vegrt.report.summary import Row, points
+from vegrt.report.speed import speed_sentences
+from vegrt.report.summary import Row, name_of, points
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNKNOWN"]
 
@@ -18,13 +21,15 @@ Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNKNOWN"]
 class Conclusion:
     """What the gate's verdicts amount to.
 
-    chosen: the candidate spoken of, the fastest of those with the best verdict; None when none was judged.
+    chosen: the candidate spoken of, the fastest of those with the best verdict; None when none was judged. to_ship: what `infer`
+    takes by these results: the fastest of what passed and of the reference.
     """
 
     outcome: Outcome
     headline: str
     sentences: tuple[str, ...]
     chosen: Row | None = None
+    to_ship: Row | None = None
 
 
 def conclude(facts: Facts, compared: Sequence[Row]) -> Conclusion:
@@ -34,23 +39,28 @@ def conclude(facts: Facts, compared: Sequence[Row]) -> Conclusion:
         return _unknown(facts, compared)
     outcomes: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "FAIL")
     outcome = next(outcome for outcome in outcomes if any(row.verdict == outcome for row in judged))
-    chosen = max((row for row in judged if row.verdict == outcome), key=_preference)
+    order = partial(_preference, objective=facts.objective)
+    chosen = min((row for row in judged if row.verdict == outcome), key=order)
     reference = next(row for row in compared if row.verdict == "REFERENCE")
-    name, kept = name_of(chosen), reference.variant
+    measured = reference.cost_ms(facts.objective) is not None
+    to_ship = chosen if outcome == "PASS" and not (measured and order(reference) < order(chosen)) else reference
+    kept, compared_in_speed = reference.variant, chosen.cost_ms(facts.objective) is not None
     headlines = {
-        "PASS": say("{name} keeps the accuracy of {reference}", name=name, reference=kept),
+        "PASS": say("{name} keeps the accuracy of {reference}", name=name_of(chosen), reference=kept)
+        if to_ship is chosen or not compared_in_speed
+        else say("{name} keeps the accuracy of {reference}, but is no faster", name=name_of(chosen), reference=kept),
         "INCONCLUSIVE": say("No candidate is proven to keep the accuracy of {reference}", reference=kept),
         "FAIL": say("No candidate keeps the accuracy of {reference}", reference=kept),
     }
     checkpoint = next((row for row in compared if row.runtime == "torch" and row.verdict != "REFERENCE"), None)
     sentences = (
         _accuracy(facts, chosen, outcome),
-        *_speed(chosen, reference, compared),
+        *speed_sentences(facts, chosen, reference, compared),
         _others(chosen, judged),
         _checkpoint(facts, checkpoint),
-        _advice(outcome, reference),
+        _advice(outcome, reference, faster=to_ship is reference and compared_in_speed),
     )
-    return Conclusion(outcome, headlines[outcome], tuple(filter(None, sentences)), chosen)
+    return Conclusion(outcome, headlines[outcome], tuple(filter(None, sentences)), chosen, to_ship)
 
 
 def reason(facts: Facts, row: Row) -> str:
@@ -64,7 +74,9 @@ def reason(facts: Facts, row: Row) -> str:
         low=points(row.drop.low),
         high=points(row.drop.high),
     )
-    margin = f"{facts.evaluation['margin_points']:g}"
+    margin, images = f"{facts.evaluation['margin_points']:g}", f"{facts.evaluation['images']:,}"
+    if facts.evaluation.get("margin_auto"):
+        margin = say("{margin} (the least that {images} photos decide)", margin=margin, images=images)
     if row.verdict == "PASS":
         return say("{span}: all below the margin of {margin} points", span=span, margin=margin)
     if row.verdict == "FAIL":
@@ -72,14 +84,13 @@ def reason(facts: Facts, row: Row) -> str:
         text = say("{span}: all above the margin of {margin} points", span=span, margin=margin)
         return f"{text}; {cause}" if cause else text
     text = say("{span}: the margin of {margin} points lies within", span=span, margin=margin)
+    least = facts.evaluation.get("decidable_margin_points")
+    if least is not None and facts.evaluation["margin_points"] < least:
+        decided = say("{images} photos decide margins of {least} points or more", images=images, least=f"{least:g}")
+        text = f"{text}; {decided}"
     if row.images_to_decide is not None:
         return f"{text}; {say('at these rates about {images} images would decide', images=f'{row.images_to_decide:,}')}"
     return f"{text}; {say('more images alone would hardly decide')}" if "hardly" in row.reason else text
-
-
-def name_of(row: Row) -> str:
-    """Return a candidate as people call it."""
-    return say("{variant} on {runtime}", variant=row.variant, runtime=row.runtime_name)
 
 
 def _unknown(facts: Facts, compared: Sequence[Row]) -> Conclusion:
@@ -111,33 +122,6 @@ def _accuracy(facts: Facts, chosen: Row, outcome: Outcome) -> str:
     )
 
 
-def _speed(chosen: Row, reference: Row, compared: Sequence[Row]) -> list[str]:
-    """Return the speed against the reference, and against fp32 on the same runtime: what quantization alone gained."""
-    if chosen.p50_ms is None:
-        return [say("Its speed has not been measured.")]
-    same = next((row for row in compared if (row.variant, row.runtime) == ("fp32", chosen.runtime)), None)
-    ratios = [_ratio(reference.p50_ms / chosen.p50_ms, name_of(reference))] if reference.p50_ms else []
-    if same and same.p50_ms and same.key not in (reference.key, chosen.key):
-        ratios.append(_ratio(same.p50_ms / chosen.p50_ms, say("fp32 on the same runtime")))
-    p50 = f"{chosen.p50_ms:.2f}"
-    if len(ratios) == 2:
-        text = say("One photo takes it {p50} ms (median), {one} and {other}.", p50=p50, one=ratios[0], other=ratios[1])
-    elif ratios:
-        text = say("One photo takes it {p50} ms (median), {one}.", p50=p50, one=ratios[0])
-    else:
-        text = say("One photo takes it {p50} ms (median).", p50=p50)
-    smaller = reference.size_bytes / chosen.size_bytes
-    return [text, say("Its file is {ratio} times smaller.", ratio=f"{smaller:.1f}")] if smaller > 1.05 else [text]
-
-
-def _ratio(speed_up: float, other: str) -> str:
-    if speed_up >= 1.05:
-        return say("{ratio}× as fast as {other}", ratio=f"{speed_up:.1f}", other=other)
-    if speed_up > 0.95:
-        return say("no faster than {other}", other=other)
-    return say("slower ({ratio}× the speed) than {other}", ratio=f"{speed_up:.2f}", other=other)
-
-
 def _others(chosen: Row, judged: Sequence[Row]) -> str:
     """Return the verdicts of all the others, grouped: a failure next to the chosen one must not stay unsaid."""
     others = [row for row in judged if row.key != chosen.key]
@@ -159,13 +143,18 @@ def _checkpoint(facts: Facts, row: Row | None) -> str:
     )
 
 
-def _advice(outcome: Outcome, reference: Row) -> str:
+def _advice(outcome: Outcome, reference: Row, *, faster: bool) -> str:
+    """Return what to ship where it is not the chosen candidate. faster: the reference is the faster one."""
     name = name_of(reference)
     if outcome == "FAIL":
         return say("Ship {name}, or calibrate again.", name=name)
-    return say("Until that is decided, ship {name}.", name=name) if outcome == "INCONCLUSIVE" else ""
+    if outcome == "INCONCLUSIVE":
+        return say("Until that is decided, ship {name}.", name=name)
+    return say("Ship {name}: it is the fastest.", name=name) if faster else ""
 
 
-def _preference(row: Row) -> tuple[float, float, int]:
-    """Rank by speed, then by the smaller drop, then by the smaller file."""
-    return row.images_per_s or 0.0, -(row.drop.value if row.drop else 0.0), -row.size_bytes
+def _preference(row: Row, objective: Objective) -> tuple[float, float, int, str]:
+    """Rank as `infer` does; where nothing was measured, by the smaller drop."""
+    cost, size_bytes, key = preference(row.cost_ms(objective), row.size_bytes, row.key)
+    drop = row.drop.value if row.drop and cost == float("inf") else 0.0
+    return (cost, drop, size_bytes, key)

@@ -12,11 +12,12 @@ from urllib.parse import quote
 from vegrt.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.files import write_text
+from vegrt.infer.objective import DEFAULT, Objective
 from vegrt.report import markdown
 from vegrt.report.benches import check_used
 from vegrt.report.blocks import Chart, Section
 from vegrt.report.data import fits
-from vegrt.report.facts import Facts, load_facts
+from vegrt.report.facts import Asked, Facts, load_facts
 from vegrt.report.language import Language, say, speaking
 from vegrt.report.overview import overview_sections
 from vegrt.report.page import assemble, made_by, require_charts
@@ -46,11 +47,14 @@ class Sources:
 
     data: the folder that was evaluated, for the photos in the gallery; they are embedded, much reduced. benches: result
     files of `vegrt bench` from other machines. audits: contents of audit.json, each used where it is of a bundle's photos.
+    objective: what fastest means. command: how the report was asked for.
     """
 
     data: Path | None = None
     benches: Sequence[Path] = ()
     audits: Sequence[Mapping[str, Any]] = ()
+    objective: Objective = DEFAULT
+    command: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
             bundle,
             benches=sources.benches,
             audit=next((dict(audit) for audit in sources.audits if fits(audit, bundle.manifest.data)), None),
+            asked=Asked(sources.objective, dict(sources.command)),
         )
         for bundle in bundles
     ]

@@ -96,12 +96,13 @@ def summary_lines(audit: Audit) -> list[str]:
     across = sum(pair.cross_split for pair in audit.near_pairs)
     test = sum(audit.counts["test"].values())
     leaked = {name for names in audit.leaked_test_images.values() for name in names}
+    unknown = f"; {len(audit.unreadable)} unreadable photos were not compared" if audit.unreadable else ""
     return [
         f"photos: {photos}",
         f"unreadable: {len(audit.unreadable)}, of another size than {audit.usual_size_px}: {len(audit.odd_sizes_px)}",
         f"exact duplicates: {len(audit.exact_duplicates)} groups",
         f"near duplicates: {len(audit.near_pairs)} pairs in {len(audit.clusters)} scenes, {across} pairs across splits",
-        f"leaked: {len(leaked)} of {test} test photos have a near duplicate in train or validation",
+        f"leaked: {len(leaked)} of {test} test photos have a near duplicate in train or validation{unknown}",
     ]
 
 

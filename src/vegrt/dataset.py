@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vegrt.classes import check_folder_names
 from vegrt.errors import DataError
-from vegrt.files import as_utf8
+from vegrt.files import as_utf8, printable
 from vegrt.listing import SPLIT_NAMES, is_listing, read_listing
 from vegrt.listing import SplitName as SplitName
 from vegrt.preprocess import SUFFIXES

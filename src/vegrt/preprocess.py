@@ -95,6 +95,7 @@ class _Stored:
     color: str
     icc: Icc = "ignore"  # contracts from before it was in them
 
+
 def _check_units(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise BundleError for numbers of pixels in 0..255, which make every photo the same grey, with those to write instead."""
     if not all(isfinite(one) for one in (*mean, *std)):

@@ -153,13 +153,14 @@ def test_candidates_take_turns_and_settle_in_between(
     assert set(blocks) == {2, 3}  # laps between two silences: all cases of one candidate, never of two
 
 
-def test_rounds_end_with_the_time_but_not_before_they_mean_something(opened: dict[Candidate, Opened]) -> None:
-    case = Case(INT8, 1, "batches")
-    for seconds, made in ((0.0, 30), (1.0, MIN_ROUNDS)):
+def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, Opened]) -> None:
+    counts = {Case(INT8, 1, "batches"): 30, Case(INT8, 2, "copies"): 2}
+    for seconds, made in ((0.0, 32), (1.0, 2)):
         laps: bench_rounds.Laps = {}
         ticks = itertools.count(0.0, 1000 * seconds)
-        list(bench_rounds.interleave({INT8: opened[INT8]}, {case: 30}, 10.0, laps, clock=ticks.__next__))
+        list(bench_rounds.interleave({INT8: opened[INT8]}, counts, 10.0, laps, clock=ticks.__next__))
         assert _made(laps) == made
+        assert all(any(found) for found in laps.values())
 
 
 def test_settling_waits_for_silence_but_not_for_ever() -> None:

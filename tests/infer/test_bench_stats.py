@@ -119,11 +119,11 @@ def test_only_rounds_that_both_took_part_in_are_paired() -> None:
 @given(costs=COSTS, budget=st.floats(0, 100), rounds=st.integers(1, 60))
 def test_a_plan_keeps_to_the_budget_and_to_its_bounds(costs: dict[int, float], budget: float, rounds: int) -> None:
     counts = plan_rounds(costs, budget, rounds)
-    least = min(rounds, MIN_ROUNDS)
+    least = max(1, min(rounds, MIN_ROUNDS, int(budget / sum(costs.values()))))
     assert counts.keys() == costs.keys()
     assert all(least <= count <= rounds for count in counts.values())
     spent = sum(costs[case] * count for case, count in counts.items())
-    assert spent <= budget + least * sum(costs.values()) + 1e-6
+    assert spent <= max(budget, least * sum(costs.values())) + 1e-6
     ranked = [counts[case] for case in sorted(costs, key=costs.__getitem__)]
     assert all(cheap >= dear - 1 for cheap, dear in itertools.pairwise(ranked))  # 1: what rounding down left over
     if all(count > least for count in counts.values()):

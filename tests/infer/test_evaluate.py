@@ -19,7 +19,7 @@ from vegrt.infer.evaluate import candidates_to_evaluate, evaluate, judged, softm
 from vegrt.infer.figures import calibration_error
 from vegrt.infer.open import Candidate, choose, describe
 from vegrt.infer.oracle import TorchRunner
-from vegrt.infer.paired import compare, gate
+from vegrt.infer.paired import Margin, compare, gate
 from vegrt.infer.results import load_result, save_result
 from vegrt.preprocess import load_image
 
@@ -144,7 +144,7 @@ def test_the_gate_says_why(wrong: int, verdict: str) -> None:
     labels = np.zeros(900, int)
     candidate = labels.copy()
     candidate[:wrong] = 1
-    decided = gate(compare(labels, candidate, labels), 900, 0.5)
+    decided = gate(compare(labels, candidate, labels), 900, Margin.of(0.5, 900))
     assert decided["verdict"] == verdict
     assert "0.5 points" in decided["reason"]
     assert ("images would decide" in decided["reason"]) == (verdict == "INCONCLUSIVE")
@@ -158,6 +158,7 @@ def test_the_worst_verdict_wins() -> None:
     assert worst_verdict(body("REFERENCE", "PASS")) == "PASS"
     assert worst_verdict(body("REFERENCE", "PASS", "INCONCLUSIVE")) == "INCONCLUSIVE"
     assert worst_verdict(body("FAIL", "INCONCLUSIVE")) == "FAIL"
+    assert worst_verdict(body("REFERENCE")) == "INCONCLUSIVE"  # the gate did not run
 
 
 def test_calibration_error_of_a_known_case() -> None:

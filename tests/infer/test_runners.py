@@ -80,6 +80,11 @@ def test_a_broken_model_is_one_error(copied: Bundle) -> None:
             open_candidate(copied, Candidate("fp32", runtime))
 
 
+def point(images_per_s: float) -> dict[str, float]:
+    """One photo at a time, as a benchmark has it."""
+    return {"batch": 1, "p50_ms": 1e3 / images_per_s, "images_per_s": images_per_s}
+
+
 def row(bundle: Bundle, key: str, **more: Any) -> dict[str, Any]:
     """Return a candidate's row of a result file: what the test says, and the rest as it may be."""
     variant, runtime = key.split("/")
@@ -116,7 +121,7 @@ def test_nothing_but_fp32_is_chosen_before_the_gate_has_passed_it(copied: Bundle
     rows = [row(copied, key, gate={"verdict": verdict}) for key, verdict in gates.items()]
     save_result(copied, "evaluate-test", {"candidates": rows})
     speeds = {"fp32/onnxruntime": 50.0, "int8-cpu/onnxruntime": 90.0, "int8/onnxruntime": 400.0}
-    timed = [row(copied, key, batches=[{"images_per_s": speed}]) for key, speed in speeds.items()]
+    timed = [row(copied, key, batches=[point(speed)]) for key, speed in speeds.items()]
     save_result(copied, "bench", {"candidates": timed})
     assert str(choose(copied).candidate) == "int8-cpu/onnxruntime"  # the fastest of all failed the gate
     assert choose(copied).reason == "fastest that passed the gate"
@@ -161,7 +166,7 @@ def test_the_best_that_loads_is_opened_and_the_reason_is_said(
     gate = {"fp32/onnxruntime": "REFERENCE"}
     rows = [row(copied, key, gate={"verdict": gate.get(key, "PASS")}) for key in keys]
     save_result(copied, "evaluate-test", {"candidates": rows})
-    timed = [row(copied, key, batches=[{"images_per_s": speed}]) for key, speed in keys.items()]
+    timed = [row(copied, key, batches=[point(speed)]) for key, speed in keys.items()]
     save_result(copied, "bench", {"candidates": timed})
     opened = open_runner(str(copied.path))
     assert (str(opened.candidate), opened.reason) == ("int8-cpu/openvino", "fastest that passed the gate")
@@ -189,7 +194,7 @@ def test_the_best_that_loads_is_opened_and_the_reason_is_said(
 def test_speeds_of_another_machine_are_used_and_called_so(copied: Bundle) -> None:
     gates = [row(copied, key, gate={"verdict": "PASS"}) for key in ("fp32/onnxruntime", "int8-cpu/onnxruntime")]
     save_result(copied, "evaluate-test", {"candidates": gates})
-    timed = [row(copied, "int8-cpu/onnxruntime", batches=[{"images_per_s": 9.0}])]
+    timed = [row(copied, "int8-cpu/onnxruntime", batches=[point(9.0)])]
     body = {"candidates": timed, "machine": machine() | {"cpu": "Cortex-A78AE"}}
     save_result(copied, "bench", body)
     choice = choose(copied)

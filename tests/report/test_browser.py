@@ -58,6 +58,21 @@ class Browser:
         return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
+# pairs of texts of one chart whose boxes share more than a pixel; a turned text's box is no measure of it
+_OVERLAPPING = """
+return [...document.querySelectorAll('.plot svg')].flatMap(svg => {
+  const texts = [...svg.querySelectorAll('text')].filter(one => one.textContent.trim()
+    && getComputedStyle(one).opacity !== '0' && one.getAttribute('opacity') !== '0'
+    && !(one.getAttribute('transform') || '').includes('rotate(-60'));
+  const boxes = texts.map(one => one.getBoundingClientRect());
+  return boxes.flatMap((one, i) => boxes.slice(i + 1).flatMap((other, j) =>
+    Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1
+    && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 3
+      ? [[texts[i].textContent, texts[i + 1 + j].textContent]] : []));
+});
+"""
+
+
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
     """Yield an open browser. profile: a folder for its user data."""
@@ -131,6 +146,24 @@ def test_asks_nothing_logs_nothing_and_fits(
         "return [...document.querySelectorAll('.plot')].filter(one => one.scrollWidth > one.clientWidth + 1).length"
     )
     assert opened.run(too_wide) == 0
+    cut = "return [...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).length"
+    assert width < 1280 or opened.run(cut) == 0, "a table has columns that are cut off"
+    gate = "return document.querySelector('#part1-comparison ~ .scroll td .badge').getBoundingClientRect().right"
+    assert 0 < opened.run(gate) <= width, "the gate is off the screen"
+    captions = (
+        "return Math.max(...[...document.querySelectorAll('caption')].map(one => one.getBoundingClientRect().right))"
+    )
+    assert opened.run(captions) <= width, "a caption is cut off"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_label_of_a_chart_lies_on_another(opened: Browser, page: Path, width: int) -> None:
+    opened.look(page, width=width)
+    drawn = "return document.querySelectorAll('.plot.vega-embed svg.marks').length"
+    end = time.monotonic() + _START_S
+    while opened.run(drawn) < opened.run("return document.querySelectorAll('.plot').length") and time.monotonic() < end:
+        time.sleep(0.05)
+    assert opened.run(_OVERLAPPING) == []
 
 
 def test_tab_leads_to_the_skip_link_first(opened: Browser, page: Path) -> None:

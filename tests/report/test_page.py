@@ -20,7 +20,7 @@ from vegrt.infer.results import load_result
 from vegrt.report.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.gallery import gallery
-from vegrt.report.provenance import recipe_flags
+from vegrt.report.reproduce import recipe_flags
 from vegrt.report.style import CSS
 from vegrt.report.summary import comparison
 from vegrt.report.verdict import conclude

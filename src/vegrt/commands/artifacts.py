@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vegrt.commands.audits import AuditOption, by_audit
+from vegrt.commands.gating import InconclusiveOption, MarginOption, exit_code, margin_of
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, PublicKeyOption, RuntimeOption, show
+from vegrt.commands.recorded import recorded
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
     from vegrt.bundle import Bundle
     from vegrt.dataset import Split
 
-GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
-
 
 def evaluate(
+    ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    margin: Annotated[float, typer.Option(min=0.0, max=100.0, help="Largest drop that passes, in points.")] = 0.5,
+    margin: MarginOption = "0.5",
+    inconclusive: InconclusiveOption = None,
     runtime: RuntimeOption = None,
     audit: AuditOption = None,
     torch: Annotated[bool, typer.Option(help="Judge fp32.onnx against the checkpoint too, if torch is here.")] = True,
@@ -46,6 +48,7 @@ def evaluate(
     With an audit, every figure a second time without the test photos that leaked from train or validation.
     With --robustness instead: JPEG, blur, noise, brightness and rotation at five levels each; it decides nothing, exit 0.
     """
+    margin_of(margin)  # before anything is read
     from vegrt.bundle import open_bundle
     from vegrt.dataset import find_split, read_split
     from vegrt.infer.evaluate import candidates_to_evaluate, worst_verdict
@@ -59,14 +62,14 @@ def evaluate(
     kind = "robustness" if robustness else "evaluate"
     called = find_name(opened, photos, kind, name=name, partial=only, overwrite=overwrite)
     if robustness:
-        _climb(opened, photos, runtime, robustness_images, called, as_json)
+        _climb(opened, photos, runtime, robustness_images, called, as_json, recorded(ctx))
         return
     chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
     table = opened.path / "results" / f"predictions-{called}{only}.parquet"
-    body = run_evaluation(opened, photos, chosen, margin=margin, leaked=leaked, table=table)
-    path = save_result(opened, f"evaluate-{called}{only}", {"name": called} | body)
+    body = run_evaluation(opened, photos, chosen, margin=margin_of(margin), leaked=leaked, table=table)
+    path = save_result(opened, f"evaluate-{called}{only}", {"name": called} | body | {"command": recorded(ctx)})
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
-    raise typer.Exit(GATE_EXIT_CODES.get(worst_verdict(body), 0))
+    raise typer.Exit(exit_code(worst_verdict(body), inconclusive))
 
 
 def verify(
@@ -76,26 +79,37 @@ def verify(
 ) -> None:
     """Check hashes and golden answers.
 
-    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine. With a public key,
-    first of all the signature of `vegrt bundle sign`, which covers the results too.
+    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine; what cannot run here is
+    "not run", with the reason. With a public key, first of all the signature of `vegrt bundle sign`, which covers the results
+    too. Exit 0: what was run is right, although some was not run; 1: a check failed, or no model at all was run.
     """
     from dataclasses import asdict
 
+    from vegrt.infer.verify import conclusion, cure_of, models_run
     from vegrt.infer.verify import verify as run_checks
     from vegrt.signature import open_signed
 
     checks = run_checks(open_signed(bundle, public_key, verify=False))
+    status, (ran, models) = conclusion(checks), models_run(checks)
     if as_json:
-        show({"bundle": str(bundle), "checks": [asdict(check) for check in checks]}, True)
+        counts = {"models_run": ran, "models": models}
+        show({"bundle": str(bundle), "status": status} | counts | {"checks": [asdict(check) for check in checks]}, True)
     else:
-        typer.echo("\n".join(f"{'ok  ' if one.passed else 'FAIL'} {one.subject}: {one.detail}" for one in checks))
-    if failed := [check.subject for check in checks if not check.passed]:
+        typer.echo("\n".join([*map(str, checks), f"{ran} of {models} models were run here"]))
+    if failed := [check.subject for check in checks if check.status == "FAIL"]:
         raise VegrtError(
             f"{bundle}: {len(failed)} of {len(checks)} checks failed ({', '.join(failed)}); export it again"
         )
+    if status == "not run":
+        cure = cure_of(checks) or "run it on another machine"
+        raise VegrtError(
+            f"{bundle}: none of {models} models was run here, so nothing is known of their answers; {cure}"
+        )
 
 
-def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, name: str, as_json: bool) -> None:
+def _climb(
+    bundle: Bundle, photos: Split, runtime: str | None, images: int, name: str, as_json: bool, command: dict[str, Any]
+) -> None:
     """Run the robustness ladder, keep its result in the bundle under the photos' name and show it."""
     from vegrt.infer.evaluation_tables import robustness_table
     from vegrt.infer.open import candidates
@@ -103,7 +117,7 @@ def _climb(bundle: Bundle, photos: Split, runtime: str | None, images: int, name
     from vegrt.infer.robustness import climb, ladder_candidates
 
     body = climb(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
-    path = save_result(bundle, f"robustness-{name}{_only(runtime)}", {"name": name} | body)
+    path = save_result(bundle, f"robustness-{name}{_only(runtime)}", {"name": name} | body | {"command": command})
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
 
 

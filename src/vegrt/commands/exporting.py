@@ -30,6 +30,7 @@ from vegrt.commands.engine_options import (
     WorkspaceOption,
 )
 from vegrt.commands.options import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
+from vegrt.commands.recorded import recorded
 
 EngineOption = Annotated[
     bool | None,
@@ -38,6 +39,7 @@ EngineOption = Annotated[
 
 
 def export(
+    ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
     engine: EngineOption = None,
@@ -98,7 +100,7 @@ def export(
     with importing(bundle, *given) if given else nullcontext(), exclusive(bundle):
         check_nothing_void(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
-        result = run_export(bundle, data, Job(engine, near_test, options, settings, untrained))
+        result = run_export(bundle, data, Job(engine, near_test, options, settings, untrained, recorded(ctx)))
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
@@ -137,7 +139,7 @@ def calibrate(
     from vegrt.overwriting import check_nothing_void
 
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
-    job = Job(engine, _near_test(bundle, data, audit), settings=settings)
+    job = Job(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
     only_analyses = (sensitivity or curve) and not _asks_to_replace(ctx)
     if only_analyses:
         result, extras = analyse(bundle, data, job, sensitivity=sensitivity, curve=curve)

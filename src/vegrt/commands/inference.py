@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from vegrt.commands import infer_options as options
-from vegrt.commands.options import DeviceOption, JsonOption, PublicKeyOption, RuntimeOption, show
+from vegrt.commands.options import (
+    DeviceOption,
+    JsonOption,
+    ObjectiveName,
+    ObjectiveOption,
+    PublicKeyOption,
+    RuntimeOption,
+    show,
+)
 from vegrt.errors import VegrtError
 from vegrt.streams import ReaderLeft
 
@@ -22,6 +30,7 @@ def infer(
     variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
+    objective: ObjectiveOption = ObjectiveName.latency,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     batch: options.BatchSizeOption = "16",
     out: options.OutOption = None,
@@ -69,6 +78,7 @@ def infer(
         Wanted(top_k, scores.value, min_probability, embeddings == IN_TABLE),
         Destination(out, embeddings, resume, overwrite, printed),
         Extras(annotate, sort_into),
+        objective.value,
         public_key,
     )
     if engine is options.Engine.ray:

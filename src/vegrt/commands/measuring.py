@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vegrt.commands.gating import InconclusiveOption, exit_code
 from vegrt.commands.options import BundleArgument, Device, JsonOption, RuntimeOption, show
+from vegrt.commands.recorded import recorded
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
     from vegrt.bundle import Bundle
     from vegrt.infer.bench_cases import Measure
     from vegrt.infer.open import Candidate
-
-GATE_EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
 
 
 class Preset(str, Enum):
@@ -36,11 +36,14 @@ class MeasureName(str, Enum):
 
 
 def bench(
+    ctx: typer.Context,
     bundle: BundleArgument,
     rounds: Annotated[
         int, typer.Option(min=1, help="Interleaved rounds at most; each gives one timing per case.")
     ] = 30,
-    budget_s: Annotated[float, typer.Option(min=0.0, help="Seconds of timing; slow cases sit rounds out.")] = 40.0,
+    budget_s: Annotated[
+        float, typer.Option(min=0.0, help="Seconds for everything but a preset; what does not fit is skipped and said.")
+    ] = 60.0,
     batch: Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes.")] = "1,4,16",
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     device: Annotated[Device, typer.Option(help="Of ONNX Runtime and torch.")] = Device.cpu,
@@ -77,7 +80,7 @@ def bench(
         body = bench_scenario(
             opened, chosen, preset.value, batch_sizes=sizes, duration_s=duration_s, conditions=conditions
         )
-    path = save_result(opened, _name(preset, variant, runtime, device), body)
+    path = save_result(opened, _name(preset, variant, runtime, device), body | {"command": recorded(ctx)})
     if as_json:
         show(json.loads(path.read_text(encoding="utf-8")), True)
     else:
@@ -90,6 +93,7 @@ def compare(
     fail_if_slower: Annotated[
         float | None, typer.Option(min=0.0, metavar="RATIO", help="Largest ratio new / base that passes, as 1.1.")
     ] = None,
+    inconclusive: InconclusiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare benchmarks with the first one.
@@ -109,17 +113,19 @@ def compare(
         raise VegrtError(f"--fail-if-slower {fail_if_slower:g}: no limit; expected a ratio above 0, such as 1.1")
     body = run_comparison(results, measures[measure], limit=fail_if_slower)
     show(body if as_json else comparison_tables(body), as_json)
-    raise typer.Exit(GATE_EXIT_CODES.get(body["verdict"], 0))
+    raise typer.Exit(exit_code(body["verdict"], inconclusive))
 
 
 def _chosen(bundle: Bundle, variants: list[str] | None, runtime: str | None, device: Device) -> list[Candidate]:
     """Return the candidates that were asked for. Raises VegrtError for a variant that none of them has."""
-    from vegrt.infer.open import candidates
+    from vegrt.infer.candidates import candidates, nothing_runs
 
     found = candidates(bundle, runtime, device.value)
+    if not found:
+        raise nothing_runs(bundle, runtime=runtime)
     have = dict.fromkeys(one.variant for one in found)
     if unknown := [name for name in variants or () if name not in have]:
-        raise VegrtError(f"--variant {unknown[0]}: nothing runs it here; found {', '.join(have) or 'none'}")
+        raise VegrtError(f"--variant {unknown[0]}: nothing runs it here; found {', '.join(have)}")
     return [one for one in found if not variants or one.variant in variants]
 
 

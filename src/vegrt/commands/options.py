@@ -23,6 +23,19 @@ class Device(str, Enum):
 DeviceOption = Annotated[
     Device | None, typer.Option("--device", help="cpu or cuda; default: a GPU that works here, else the CPU.")
 ]
+
+
+class ObjectiveName(str, Enum):
+    """What --objective takes."""
+
+    latency = "latency"
+    throughput = "throughput"
+
+
+ObjectiveOption = Annotated[
+    ObjectiveName,
+    typer.Option("--objective", help="What fastest means: the time of one photo, or images/s at the best batch."),
+]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
 DataOption = Annotated[
     Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it, or a CSV file.")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vegrt.commands.audits import AUDIT, places
-from vegrt.commands.options import JsonOption, PublicKeyOption, show
+from vegrt.commands.options import JsonOption, ObjectiveName, ObjectiveOption, PublicKeyOption, show
+from vegrt.commands.recorded import recorded
 
 if TYPE_CHECKING:
     from vegrt.report.write import Outputs
@@ -29,6 +30,7 @@ class Language(str, Enum):
 
 
 def report(
+    ctx: typer.Context,
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
     out: Annotated[
         Path | None,
@@ -50,6 +52,7 @@ def report(
             help=f"audit.json of `vegrt data audit`; default: that of these photos in BUNDLE, in DATA, or {AUDIT}."
         ),
     ] = None,
+    objective: ObjectiveOption = ObjectiveName.latency,
     lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
     public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
@@ -65,7 +68,8 @@ def report(
     from vegrt.signature import open_signed
 
     opened = [open_signed(bundle, public_key) for bundle in bundles]
-    sources = Sources(data, tuple(bench or ()), _audits(audit, data, opened))
+    audits = _audits(audit, data, opened)
+    sources = Sources(data, tuple(bench or ()), audits, objective.value, recorded(ctx))
     outputs = _outputs(out, markdown, png, svg, only_card=card is not None)
     written = write_report(opened, outputs, sources=sources, language=lang.value) if outputs is not None else []
     if card is not None:

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import BundleArgument, DeviceOption, PublicKeyOption, RuntimeOption
+from vegrt.commands.options import (
+    BundleArgument,
+    DeviceOption,
+    ObjectiveName,
+    ObjectiveOption,
+    PublicKeyOption,
+    RuntimeOption,
+)
 
 
 def serve(
@@ -18,6 +25,7 @@ def serve(
     variant: Annotated[str | None, typer.Option(help="Default: the fastest that passed the gate.")] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
+    objective: ObjectiveOption = ObjectiveName.latency,
     threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
     max_batch: Annotated[int, typer.Option(min=1, help="Images that the runner gets at once.")] = 16,
     max_delay_ms: Annotated[
@@ -67,6 +75,13 @@ def serve(
         min_rate=min_rate,
         allowed_hosts=tuple(allowed_host or ()),
     )
-    where = device.value if device else None
-    model = load(bundle, variant=variant, runtime=runtime, device=where, threads=threads, public_key=public_key)
+    model = load(
+        bundle,
+        variant=variant,
+        runtime=runtime,
+        device=device.value if device else None,
+        threads=threads,
+        objective=objective.value,
+        public_key=public_key,
+    )
     run_serve(model, host, port, settings)

@@ -1,0 +1,139 @@
+"""One number decides: what the report's sentence quotes, its table shows, and `infer` picks by."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vegrt.bundle import Bundle
+from vegrt.infer.choice import choose
+from vegrt.infer.objective import OBJECTIVES, Objective
+from vegrt.report.card import Claims, card
+from vegrt.report.facts import Asked, Facts, load_facts
+from vegrt.report.language import speaking
+from vegrt.report.speed import noise_sentences, speed_up
+from vegrt.report.summary import rows
+from vegrt.report.verdict import conclude
+
+Make = Callable[..., Bundle]
+KEYS = ("fp32/onnxruntime", "int8/onnxruntime", "int8-cpu/onnxruntime", "fp32/openvino", "int8-cpu/openvino")
+TIME_MS = st.floats(0.1, 100).map(lambda value: round(value, 2))
+ROW = st.tuples(TIME_MS, TIME_MS, st.sampled_from(["PASS", "PASS", "INCONCLUSIVE", "FAIL"]))
+
+
+@pytest.fixture
+def random_table(make: Make) -> Callable[[list[tuple[float, float, str]], Objective], Facts]:
+    """A function that gives the bundle's results these times (of one photo, of 16) and verdicts; the first is the reference."""
+    bundle = make(speed_ms=dict.fromkeys(KEYS, 10.0), provenance=False)
+    results = bundle.path / "results"
+    evaluation, bench = (json.loads((results / f"{name}.json").read_text()) for name in ("evaluate-test", "bench"))
+
+    def filled(values: list[tuple[float, float, str]], objective: Objective) -> Facts:
+        for number, (single, many, verdict) in enumerate(values):
+            evaluation["candidates"][number]["gate"]["verdict"] = verdict if number else "REFERENCE"
+            for point, ms in zip(bench["candidates"][number]["batches"], (single, many), strict=True):
+                point |= {"p50_ms": ms, "images_per_s": 1e3 * point["batch"] / ms, "samples_ms": [ms] * 6}
+        (results / "evaluate-test.json").write_text(json.dumps(evaluation))
+        (results / "bench.json").write_text(json.dumps(bench))
+        return load_facts(bundle, asked=Asked(objective))
+
+    return filled
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@given(values=st.lists(ROW, min_size=len(KEYS), max_size=len(KEYS)))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_row_of_the_table_is_faster_than_the_one_that_is_quoted(
+    random_table: Callable[..., Facts], objective: Objective, values: list[tuple[float, float, str]]
+) -> None:
+    facts = random_table(values, objective)
+    compared = rows(facts)
+    conclusion = conclude(facts, compared)
+    assert conclusion.chosen is not None
+    assert conclusion.to_ship is not None
+    passed = [row for row in compared if row.verdict == "PASS"]
+    quoted = " ".join(conclusion.sentences)
+    shown = {row.key: row.cells()[7 if objective == "latency" else 9] for row in compared}
+    if objective == "latency":
+        assert f"One photo takes it {shown[conclusion.chosen.key]} ms" in quoted
+        assert not [row for row in passed if (row.p50_ms or 0) < (conclusion.chosen.p50_ms or 0)]
+    else:
+        assert f"It answers {shown[conclusion.chosen.key]} photos per second" in quoted
+        assert not [row for row in passed if (row.images_per_s or 0) > (conclusion.chosen.images_per_s or 0)]
+    picked = str(choose(facts.bundle, objective=objective).candidate)
+    assert picked == conclusion.to_ship.key
+    assert (conclusion.outcome == "PASS") == bool(passed)
+    if passed and conclusion.to_ship.verdict == "REFERENCE":
+        assert "but is no faster" in conclusion.headline
+        assert "Ship fp32 on ONNX Runtime: it is the fastest." in quoted
+    commands = card(facts, Claims())
+    flags = f"--variant {conclusion.to_ship.variant} --runtime {conclusion.to_ship.runtime}"
+    assert (flags in commands) == bool(passed)
+
+
+def test_the_two_objectives_pick_two_candidates(random_table: Callable[..., Facts]) -> None:
+    values = [(10.0, 160.0, "")] + [(9.0, 99.0, "FAIL")] * 2 + [(2.2, 40.0, "PASS"), (2.4, 20.0, "PASS")]
+    for objective, key, words in (
+        ("latency", "fp32/openvino", r"One photo takes it 2\.20 ms"),
+        ("throughput", "int8-cpu/openvino", r"It answers 800 photos per second in batches of 16"),
+    ):
+        facts = random_table(values, objective)
+        conclusion = conclude(facts, rows(facts))
+        assert conclusion.chosen is not None
+        assert conclusion.chosen.key == key
+        assert re.search(words, " ".join(conclusion.sentences))
+        with speaking("ko"):
+            assert "초당 800장" in " ".join(conclude(facts, rows(facts)).sentences) or objective == "latency"
+
+
+def test_a_ratio_comes_with_its_interval_and_is_nothing_where_that_holds_one(make: Make) -> None:
+    facts = load_facts(make(provenance=False))
+    reference, *_, chosen = compared = rows(facts)
+    ratio = speed_up(facts, chosen, reference)
+    assert ratio is not None
+    assert ratio.low < ratio.value < ratio.high
+    text = " ".join(conclude(facts, compared).sentences)
+    assert f"{ratio.value:.1f}× as fast as fp32 on ONNX Runtime ({ratio.low:.1f} to {ratio.high:.1f})" in text
+    wide = load_facts(make(name="wide", provenance=False))
+    for row in wide.measured():
+        for point in row["batches"]:
+            point["samples_ms"] = [point["p50_ms"] * factor for factor in (0.1, 0.2, 1.0, 1.0, 9.0, 12.0)]
+    assert "no faster than fp32 on ONNX Runtime (0." in " ".join(conclude(wide, rows(wide)).sentences)
+
+
+def test_rounds_that_were_interleaved_are_paired(make: Make) -> None:
+    facts = load_facts(make(provenance=False))
+    assert facts.bench is not None
+    reference, *_, chosen = rows(facts)
+    assert [one.paired for one in [speed_up(facts, chosen, reference)] if one] == [False]
+    facts.bench["scenario"] = "interleaved"
+    assert [one.paired for one in [speed_up(facts, chosen, reference)] if one] == [True]
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ({"busy": False, "wide": False}, None),
+        (
+            {"busy": True, "wide": False},
+            "other programs took 40% of the cores; the load average was 1.5 on 2 cores when it began. Repeat",
+        ),
+        ({"busy": False, "wide": True}, "half of the intervals are wider than 22% of their median. Repeat"),
+        ({"busy": True, "wide": False, "others_share": None}, "noisy: the load average was 1.5 on 2 cores"),
+    ],
+)
+def test_noise_is_said(make: Make, noise: dict[str, Any], words: str | None) -> None:
+    known = {"load_average": 1.5, "installed_cores": 2, "others_share": 0.4, "interval_share": 0.22}
+    facts = load_facts(make(provenance=False))
+    assert facts.bench is not None
+    facts.bench["noise"] = known | noise
+    text = " ".join(conclude(facts, rows(facts)).sentences)
+    assert (words or "Repeat") in text if words else "Repeat" not in text
+    assert len(noise_sentences(facts.bench)) == (words is not None)
+    assert noise_sentences(None) == []
