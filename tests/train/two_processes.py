@@ -1,11 +1,13 @@
 """Run by test_team.py, once alone and once as two processes under torchrun; prints one JSON object in the first process.
 
-The network is vgg16 without dropout: batch norm and dropout are what may differ between one process and two.
+The network is vgg16 without dropout: batch norm and dropout are what may differ between one process and two. So is rounding to
+bfloat16, which depends on how many photos a process has: computed in float32, whatever the processor has.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from vegrt.networks import build_network
+from vegrt.train import device
 from vegrt.train.fit import train
 from vegrt.train.learner import Learner
 from vegrt.train.recipe import Recipe
@@ -43,6 +46,7 @@ def steps(team: Team, recipe: Recipe) -> dict[str, list[float]]:
 
 def main(data: Path, out: Path, weights: Path) -> None:
     torch.set_num_threads(1)
+    device.CPUINFO = Path(os.devnull)
     recipe = Recipe(backbone="vgg16", weights="none", size=32, batch_size=8, epochs_head=0, augment="none")
     frozen = replace(recipe, backbone="resnet18", weights=str(weights), freeze_until="layer4", views=0, epochs=2)
     team = join_team(recipe.batch_size)
