@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def test_every_epoch_is_there_as_soon_as_it_ended(tmp_path: Path) -> None:
     assert run.explanation == {"confusion": [[1]]}
     assert run.ended is not None
     assert run.ended >= run.started
+
+
+def test_two_runs_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    db, names = tmp_path / "runs.db", ("a", "b", "c")
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: record_run(db, name, losses=(0.5,) * 12), names))
+    assert {run.id: len(run.epochs) for run in list_runs(db)} == dict.fromkeys(names, 12)
 
 
 def test_compare_shows_what_differs_and_what_it_brought(tmp_path: Path) -> None:
