@@ -40,6 +40,12 @@ def serve(
     from vegrt.infer.serve.settings import Settings
 
     settings = Settings(max_batch, max_delay_ms, queue, max_bytes, max_pixels)
-    where = device.value if device else None
-    model = load(bundle, variant=variant, runtime=runtime, device=where, threads=threads, public_key=public_key)
+    model = load(
+        bundle,
+        variant=variant,
+        runtime=runtime,
+        device=device.value if device else None,
+        threads=threads,
+        public_key=public_key,
+    )
     run_serve(model, host, port, settings)
