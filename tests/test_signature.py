@@ -201,7 +201,7 @@ def test_the_list_of_results_is_what_was_signed(judged: Path) -> None:
     sign(judged, judged.parent / "key.pem")
     right = json.loads((judged / SIGNATURE).read_text())
     name = "results/bench.json"
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"results": {}},
         {"results": right["results"] | {"results/x.json": "0" * 64}},
         {"results": right["results"] | {name: "0" * 64}},
@@ -214,7 +214,8 @@ def test_the_list_of_results_is_what_was_signed(judged: Path) -> None:
         {"results": {name: 0}},
         {"results": []},
         {"results": None},
-    ):
+    )
+    for change in changes:
         (judged / SIGNATURE).write_text(json.dumps(right | change))
         with pytest.raises(BundleError, match=r"the signature is false|damaged signature|signature format") as caught:
             open_signed(judged, judged.parent / "key.pub")

@@ -41,11 +41,12 @@ def files_below(folder: Path) -> frozenset[str]:
 
 
 def is_begun(path: Path, old: Listed, new: Listed) -> bool:
-    """Return whether files of the change were moved, or dropped, so that the old manifest no longer holds."""
+    """Return whether files of the change were moved, or dropped: the old manifest no longer holds, but the new one does."""
     staged = staged_files(path) or frozenset()
-    if any(name not in staged for name, known in new.items() if old.get(name) != known):
-        return True
-    return any(size_of(path / name) != size for name, (size, _) in old.items())
+    moved = any(name not in staged for name, known in new.items() if old.get(name) != known)
+    dropped = any(size_of(path / name) != size for name, (size, _) in old.items())
+    places = {name: path / COMMIT / name if name in staged else path / name for name in new}
+    return (moved or dropped) and all(size_of(places[name]) == size for name, (size, _) in new.items())
 
 
 def check_commit(path: Path, new: Listed) -> None:
