@@ -125,8 +125,8 @@ def test_links_to_files_and_folders_are_photos_and_no_link_leads_in_a_circle(tmp
     (beet / "root").symlink_to("/")
     (beet / "4.jpg").symlink_to(elsewhere / "2.png")
     (data / "train/Dill").symlink_to(elsewhere)
-    for split in ("validation", "test"):
-        shutil.copytree(elsewhere / "deep", data / split / "Dill", ignore=shutil.ignore_patterns("back"))
+    for other in ("validation", "test"):
+        shutil.copytree(elsewhere / "deep", data / other / "Dill", ignore=shutil.ignore_patterns("back"))
     split = read_splits(data)["train"]
     assert split.counts() == {"Beet": 4, "Cress": 1, "Dill": 2}
     names = [split.relative(photo) for photo in split.photos if photo.label == 0]

@@ -7,6 +7,7 @@ import logging
 import struct
 import tracemalloc
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def patched(data: bytes, tag: int, value: int) -> bytes:
     return data[: at + 8] + struct.pack("<HH", value, 0) + data[at + 12 :]
 
 
-def wide(scale: float, kind: type[np.generic] = np.uint16) -> NDArray[np.generic]:
+def wide(scale: float, kind: type[np.generic] = np.uint16) -> NDArray[Any]:
     return (GREY.astype(np.float64) * scale).astype(kind)
 
 
