@@ -38,9 +38,10 @@ def classes_fault(names: Sequence[str]) -> str:
             return f"a class name {fault}"
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
-        if other is not name:
-            return f"class {name} twice" if other == name else f"two classes {name!r} that look the same"
+        form = unicodedata.normalize("NFC", name)
+        if form in seen:
+            return f"class {name} twice" if seen[form] == name else f"two classes {name} that look the same"
+        seen[form] = name
     return "" if len(names) >= 2 else f"{len(names)} class name(s), at least 2 expected"
 
 
