@@ -35,7 +35,7 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
         for name, values in zip(results, read(images), strict=True):
             peak = float(np.abs(values).max(initial=0))  # NaN where one value is
             if not np.isfinite(peak):
-                raise ModelError(_not_finite(name, results[name], values, seen, names))
+                raise ModelError(_not_finite(name, results[name], values, names[seen : seen + len(images)]))
             peaks[name] = max(peaks[name], peak)
         seen += len(images)
     if beyond := [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if peak > LARGEST]:
@@ -51,11 +51,12 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
     return peak
 
 
-def _not_finite(name: str, layer: str, values: NDArray[np.float32], seen: int, names: Sequence[object]) -> str:
+def _not_finite(name: str, layer: str, values: NDArray[np.float32], photos: Sequence[object]) -> str:
     bad = ~np.isfinite(values)
-    each = bad.reshape(len(values), -1).any(axis=1) if values.ndim else np.array([True])
-    index = seen + int(each.argmax())
-    photo = names[index] if index < len(names) else f"image {index}"
+    each = bad.reshape(len(values), -1).any(axis=1) if values.ndim else bad.reshape(1)
+    photo = (
+        photos[int(each.argmax())] if len(each) == len(photos) else "every photo"
+    )  # what does not depend on the image
     found = "NaN" if np.isnan(values).any() else "infinity"
     return (
         f"fp32.onnx: {layer} gives {found} (tensor {name}, {int(bad.sum())} of {bad.size} values) for {photo}; the float32 "
