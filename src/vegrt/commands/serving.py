@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,6 @@ def serve(
     from vegrt.infer.serve.settings import Settings
 
     settings = Settings(max_batch, max_delay_ms, queue, max_bytes, max_pixels)
-    place = device.value if device else None
+    place: Any = device.value if device else None
     model = load(bundle, variant=variant, runtime=runtime, device=place, threads=threads, objective=objective.value)
     run_serve(model, host, port, settings)
