@@ -96,15 +96,13 @@ def stage_times(
     points: of each of `measured`, the batch size and its stages in milliseconds per photo. with_batch: name that size too.
     """
     words = {"decode": say("decode"), "prepare": say("prepare"), "run": say("run"), "post": say("post-process")}
-    data = [
-        {
-            "key": f"{row['key']} ×{point['batch']}" if with_batch else row["key"],
-            "stage": words[stage],
-            "order": order,
-            "ms": float(point[stage]),
-            "batch": point["batch"],
-        }
+    names = [
+        f"{row['key']} ×{point['batch']}" if with_batch else row["key"]
         for row, point in zip(measured, points, strict=True)
+    ]
+    data = [
+        {"key": name, "stage": words[stage], "order": order, "ms": float(point[stage]), "batch": point["batch"]}
+        for name, point in zip(names, points, strict=True)
         for order, stage in enumerate(STAGES)
     ]
     keys = list(dict.fromkeys(row["key"] for row in data))

@@ -91,7 +91,8 @@ def test_what_was_recorded_by_a_stranger_cannot_become_another_command(bundle: B
     options = {"--x;rm": 1, "-y": 2, "--ok": "a; rm -rf ~\n$(reboot)", "--Bad Flag": True, "--on": True}
     line = command_line({"name": "bench", "options": options}, "bench", "m")
     assert line == "vegrt bench m --ok 'a; rm -rf ~ $(reboot)' --on"
-    for odd in (None, [], "x", {"name": "rm"}, {"name": "bench"}, {"name": "bench", "options": []}):
+    oddities: list[Any] = [None, [], "x", {"name": "rm"}, {"name": "bench"}, {"name": "bench", "options": []}]
+    for odd in oddities:
         assert command_line(odd, "bench", "m") is None
 
 

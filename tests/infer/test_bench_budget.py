@@ -16,7 +16,7 @@ from vegrt.infer.bench_cases import MEASURES, Case, Lap, Measure
 from vegrt.infer.bench_setup import Conditions, Opened
 from vegrt.infer.open import Candidate
 
-KEYS = [Candidate(variant, runtime) for variant in ("fp32", "int8-cpu") for runtime in ("onnxruntime", "openvino")]  # type: ignore[arg-type]
+KEYS = [Candidate(variant, runtime) for variant in ("fp32", "int8-cpu") for runtime in ("onnxruntime", "openvino")]
 
 
 @dataclass

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
@@ -13,7 +14,6 @@ from typer.testing import CliRunner, Result
 from vegrt.bundle import Bundle, changing, open_bundle
 from vegrt.cli import app
 from vegrt.errors import BundleError
-from vegrt.infer import candidates
 from vegrt.infer.metadata import _differences
 from vegrt.infer.verify import conclusion, cure_of, models_run, verify
 
@@ -24,8 +24,8 @@ def call(*words: object) -> Result:
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     """Have vegrt find none of these packages, as where they are not installed."""
-    found = candidates.find_spec
-    monkeypatch.setattr(candidates, "find_spec", lambda name: None if name in packages else found(name))
+    hidden = {*packages}
+    monkeypatch.setattr("vegrt.infer.candidates.find_spec", lambda name: None if name in hidden else find_spec(name))
 
 
 def test_an_exported_bundle_passes_every_check_that_can_run_here(bundle: Bundle) -> None:
