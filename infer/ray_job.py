@@ -64,8 +64,8 @@ class Summary:
 def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
     """Infer on the Ray that RAY_ADDRESS names or that is connected already, else on one started here for the job.
 
-    request.to.out: a folder that is made, or replaced where that is allowed, NAME.parquet, here; or at a URL. request.threads: of each worker; 0: its share of the
-    cores. workers: 0 is one per GPU, or one per four cores of the cluster.
+    request.to.out: a folder that is made, or replaced where that is allowed, NAME.parquet, here; or a URL. request.threads: of
+    each worker; 0: its share of the cores. workers: 0 is one per GPU, or one per four cores of the cluster.
     Raises VegrtError for what a job cannot do, DataError when not one image was readable.
     """
     require("pyarrow", "ray")
@@ -185,7 +185,7 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def _output(out: str) -> Iterator[str]:
-    """Yield where to write: a folder that takes the place of `out` when all is there; a URL itself, which must hold nothing yet."""
+    """Yield where to write: a folder that takes the place of `out` when all is there; a URL itself, if it holds nothing yet."""
     if not is_url(out):
         with _replacing(Path(out)) as folder:
             yield str(folder.absolute())
