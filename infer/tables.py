@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vegrt.cells import path_cell, text_cell
+from vegrt.cells import csv_text, path_cell, text_cell
 from vegrt.errors import VegrtError, require
 from vegrt.files import json_text
 from vegrt.infer.growing import GrowingFile
@@ -139,9 +138,7 @@ class CsvFile(TableFile):
 
     @staticmethod
     def _lines(cells: Sequence[Sequence[Any]]) -> bytes:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(cells)
-        return text.getvalue().encode("utf-8", "backslashreplace")
+        return csv_text(cells).encode("utf-8", "backslashreplace")
 
 
 class JsonLinesFile(TableFile):

@@ -81,7 +81,7 @@ def test_names_of_any_bytes() -> None:
 
 @pytest.mark.parametrize("words", [["doctor"], ["infer", "--help"]], ids=str)
 def test_stdout_in_every_state(words: list[str]) -> None:
-    """Tables and help alike, and JSON is printed as help is: a reader that left is 141, a full or closed stdout one line and 1."""
+    """Tables and help alike, and JSON is printed as help: a reader that left is 141, a full or closed stdout one line and 1."""
     left = shell("| true", *words)
     assert left.returncode == 141, left
     assert "Traceback" not in left.stderr

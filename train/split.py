@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vegrt.cells import path_cell
+from vegrt.cells import csv_text, path_cell
 from vegrt.dataset import SPLITS, SplitName, base_folder, read_splits
 from vegrt.errors import DataError
 from vegrt.files import as_utf8, printable, write_text
@@ -70,13 +68,8 @@ def split_manifest(
     for name in audit.unreadable:
         del classes[name]
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(
-        (path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)
-    )
-    write_text(out_csv, table.getvalue())
+    rows = [(path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)]
+    write_text(out_csv, csv_text([COLUMNS, *rows]))
     found = Counter((assigned[name], label) for name, label in classes.items())
     counts = {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}
     tested = [photo.path.relative_to(base).as_posix() for photo in splits["test"].photos]

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vegrt.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.bundle import Manifest, changing, open_bundle
 from vegrt.errors import ModelError
 from vegrt.files import write_json
 from vegrt.infer.open import Candidate, open_candidate
@@ -27,7 +27,10 @@ both = pytest.mark.parametrize("opened", [open_onnxruntime, open_openvino], ids=
 
 
 def network(
-    *last: onnx.NodeProto, logits: onnx.ValueInfoProto | None = None, name: str = "images", **constants: np.ndarray[Any, Any]
+    *last: onnx.NodeProto,
+    logits: onnx.ValueInfoProto | None = None,
+    name: str = "images",
+    **constants: np.ndarray[Any, Any],
 ) -> bytes:
     """Return a classifier of four classes by the mean colour, whose scores `scores` the nodes `last` turn into `logits`."""
     nodes = [
@@ -64,14 +67,24 @@ def renamed() -> bytes:
 ODD: dict[str, Callable[[], bytes]] = {
     "fails at run time": lambda: network(node("Reshape", "shape"), shape=np.array([7, 7])),
     "rank 0": lambda: network(node("ReduceSum", keepdims=0), logits=info(TensorProto.FLOAT)),
-    "rank 1": lambda: network(node("ReduceSum", "axis", keepdims=0), logits=info(TensorProto.FLOAT, "N"), axis=np.array([1])),
-    "rank 3": lambda: network(node("Unsqueeze", "axis"), logits=info(TensorProto.FLOAT, "N", 1, CLASSES), axis=np.array([1])),
+    "rank 1": lambda: network(
+        node("ReduceSum", "axis", keepdims=0), logits=info(TensorProto.FLOAT, "N"), axis=np.array([1])
+    ),
+    "rank 3": lambda: network(
+        node("Unsqueeze", "axis"), logits=info(TensorProto.FLOAT, "N", 1, CLASSES), axis=np.array([1])
+    ),
     "whole numbers": lambda: network(node("Cast", to=TensorProto.INT64), logits=info(TensorProto.INT64, "N", CLASSES)),
     "more columns": lambda: network(weights=np.ones((3, 9), np.float32), logits=info(TensorProto.FLOAT, "N", 9)),
-    "fewer columns, not declared": lambda: network(weights=np.ones((3, 2), np.float32), logits=info(TensorProto.FLOAT, "N", "K")),
-    "one row": lambda: network(node("ReduceMean", "axis"), logits=info(TensorProto.FLOAT, "M", CLASSES), axis=np.array([0])),
+    "fewer columns, not declared": lambda: network(
+        weights=np.ones((3, 2), np.float32), logits=info(TensorProto.FLOAT, "N", "K")
+    ),
+    "one row": lambda: network(
+        node("ReduceMean", "axis"), logits=info(TensorProto.FLOAT, "M", CLASSES), axis=np.array([0])
+    ),
     "another input": lambda: network(name="pictures"),
-    "another output": lambda: network(helper.make_node("Identity", ["scores"], ["answers"])).replace(b"logits", b"answer"),
+    "another output": lambda: network(helper.make_node("Identity", ["scores"], ["answers"])).replace(
+        b"logits", b"answer"
+    ),
     "an unknown operator": lambda: network(node("Nope")),
     "an operator of somebody": lambda: network(node("Evil", domain="com.evil")),
     "cut off": lambda: network()[:-60],
@@ -129,7 +142,10 @@ def test_verify_fails_such_a_model_and_goes_on(tmp_path: Path, kind: str, messag
         photo.write_bytes(png())
         staging.add("golden/0.png", "golden")
         logits = [0.0] * CLASSES
-        write_json(staging.file("golden/golden.json"), {"images": [{"file": "golden/0.png", "pixels_sha256": "0" * 64, "logits": logits}]})
+        write_json(
+            staging.file("golden/golden.json"),
+            {"images": [{"file": "golden/0.png", "pixels_sha256": "0" * 64, "logits": logits}]},
+        )
         staging.add("golden/golden.json", "golden")
         staging.finish(Manifest("odd", tuple("abcd"), Contract(8, 8), {"onnx": "x.onnx"}))
     bundle = open_bundle(tmp_path / "bundle")

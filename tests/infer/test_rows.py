@@ -88,5 +88,5 @@ def test_no_cell_of_a_csv_is_a_formula_and_every_path_is_still_the_files(tmp_pat
     exact.start()
     exact.append(rows)
     assert list(exact.names()) == [row.path for row in rows]
-    for file in (table, exact):
-        file.close()
+    table.close()
+    exact.close()
