@@ -53,10 +53,9 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
 
 def _not_finite(name: str, layer: str, values: NDArray[np.float32], photos: Sequence[object]) -> str:
     bad = ~np.isfinite(values)
-    each = bad.reshape(len(values), -1).any(axis=1) if values.ndim else bad.reshape(1)
-    photo = (
-        photos[int(each.argmax())] if len(each) == len(photos) else "every photo"
-    )  # what does not depend on the image
+    rows = bad.reshape(len(values) if values.ndim else 1, -1)
+    one_each = len(rows) == len(photos)  # else it does not depend on the image
+    photo = photos[int(rows.any(axis=1).argmax())] if one_each else "every photo"
     found = "NaN" if np.isnan(values).any() else "infinity"
     return (
         f"fp32.onnx: {layer} gives {found} (tensor {name}, {int(bad.sum())} of {bad.size} values) for {photo}; the float32 "

@@ -45,7 +45,8 @@ def network(
     initializers = [numpy_helper.from_array(value, key) for key, value in values.items()]
     graph = helper.make_graph(nodes, "odd", [given], [made], initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.evil", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    return content
 
 
 def info(kind: int, *shape: int | str) -> onnx.ValueInfoProto:
@@ -111,10 +112,12 @@ def test_text_as_logits_is_refused_when_the_model_is_opened(tmp_path: Path) -> N
 @both
 def test_a_name_that_is_not_utf8_costs_at_most_one_line(tmp_path: Path, opened: Open) -> None:
     (tmp_path / "odd.onnx").write_bytes(renamed())
+    said = ""
     try:
         opened(tmp_path / "odd.onnx", classes=CLASSES).logits(IMAGES)
-    except ModelError as error:
-        assert len(str(error).splitlines()) == 1
+    except ModelError as error:  # of some runtimes; others take it
+        said = str(error)
+    assert len(said.splitlines()) <= 1
 
 
 @both
@@ -150,7 +153,7 @@ def test_verify_fails_such_a_model_and_goes_on(tmp_path: Path, kind: str, messag
         staging.finish(Manifest("odd", tuple("abcd"), Contract(8, 8), {"onnx": "x.onnx"}))
     bundle = open_bundle(tmp_path / "bundle")
     checks = {check.subject: check for check in verify(bundle)}
-    assert not checks["fp32/onnxruntime"].passed
+    assert checks["fp32/onnxruntime"].status == "FAIL"
     assert message in checks["fp32/onnxruntime"].detail
     assert "fp32/openvino" in checks
     with pytest.raises(ModelError):
