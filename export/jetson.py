@@ -17,7 +17,18 @@ VARIANTS = ("int8", "fp16")
 # What classify.py imports, as it is: Python 3.10, numpy and Pillow are enough for it.
 _CHECKED = ("schema", "classes", "manifest_schema")
 _SHARED = ("__init__", "errors", "files", *_CHECKED, "preprocess", "heif", "bundle", "infer/__init__")
-_INFER = ("runner", "machine", "gpu", "ort", "fingerprint", "cuda", "lanes", "tensorrt")
+_INFER = (
+    "runner",
+    "machine",
+    "gpu",
+    "ort",
+    "fingerprint",
+    "cuda",
+    "lanes",
+    "tensorrt",
+    "results_schema",
+    "golden_schema",
+)
 _MODULES = (*_SHARED, *(f"infer/{name}" for name in _INFER))
 
 REQUIREMENTS = """\

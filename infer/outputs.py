@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from vegrt.errors import VegrtError
+from vegrt.errors import FormatError, VegrtError
 from vegrt.files import write_json
 from vegrt.infer.growing import GrowingFile, check_writable, part_of
 from vegrt.infer.rows import Row, Wanted
 from vegrt.infer.tables import EmbeddingTable, TableFile, check_format, table_file
 from vegrt.infer.vectors import VectorFile
+from vegrt.schema import build, read_json
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ def open_outputs(to: Destination, wanted: Wanted, class_count: int, width: int) 
 def _compare(table: TableFile, note: Path, identity: Mapping[str, Any]) -> None:
     begun = part_of(table.out) if table.part.exists() else table.out
     try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        noted = build(dict[str, Any], read_json(note))
+    except (OSError, FormatError) as error:
         raise VegrtError(
             f"{begun}: no {note.name} beside it, so nobody knows what made it; --resume needs a file that was begun with it, "
             f"or one that was interrupted; choose another --out"

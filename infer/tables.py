@@ -11,16 +11,18 @@ import io
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vegrt.errors import VegrtError, require
+from vegrt.errors import FormatError, VegrtError, require
 from vegrt.files import replacing
 from vegrt.infer.growing import GrowingFile
 from vegrt.infer.rows import Row, Wanted, as_cells, as_numbers, as_record, column_names
+from vegrt.schema import build, parse_json
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROW_GROUP = 4096  # rows; what of a Parquet file is in memory at a time
@@ -128,6 +130,13 @@ class CsvFile(TableFile):
         return text.getvalue().encode()
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What is read of a row in a part."""
+
+    path: str
+
+
 class JsonLinesFile(TableFile):
     """One JSON object per line."""
 
@@ -150,8 +159,8 @@ class JsonLinesFile(TableFile):
                     return
                 position += len(line)
                 try:
-                    name = json.loads(line)["path"]
-                except (ValueError, TypeError, KeyError) as error:
+                    name = build(_Begun, parse_json(line)).path
+                except FormatError as error:
                     raise self._strange(number) from error
                 yield name, position
 

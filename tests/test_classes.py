@@ -27,7 +27,9 @@ def test_such_a_name_is_refused_and_shown_so_that_any_terminal_can_hold_it(name:
     assert classes_fault(["Bean", name]).isprintable()
 
 
-@pytest.mark.parametrize("name", ["Bean", "été", "당근", "می‌خواهم", "a b/c", "<b>&'\"", "=1+1", "👩‍🌾", "a" * 255, "\u3000x"])
+@pytest.mark.parametrize(
+    "name", ["Bean", "été", "당근", "می‌خواهم", "a b/c", "<b>&'\"", "=1+1", "👩‍🌾", "a" * 255, "\u3000x"]
+)
 def test_names_of_all_scripts_are_names(name: str) -> None:
     assert not class_fault(name)
 
@@ -59,7 +61,17 @@ def test_folders_of_another_file_system_cost_one_line_everywhere(
     for words in (
         ["data", "audit", str(data), "-o", str(tmp_path / "audit")],
         ["data", "split", str(data), "-o", str(tmp_path / "list.csv")],
-        ["train", "--data", str(data), "--out", str(tmp_path / "out"), "--weights", "none", "--runs", str(tmp_path / "r.db")],
+        [
+            "train",
+            "--data",
+            str(data),
+            "--out",
+            str(tmp_path / "out"),
+            "--weights",
+            "none",
+            "--runs",
+            str(tmp_path / "r.db"),
+        ],
     ):
         with pytest.raises(SystemExit) as stopped:
             app(words)
@@ -83,7 +95,9 @@ def test_a_csv_names_the_line(tmp_path: Path) -> None:
             read_listing(tmp_path / "list.csv")
 
 
-@pytest.mark.parametrize("content", ["Beet\n\x1b[31mred\n", "Beet\nBeet\n", "Beet\n", "Beet\n" + "a" * 300, "caf\u00e9\ncafe\u0301\n"])
+@pytest.mark.parametrize(
+    "content", ["Beet\n\x1b[31mred\n", "Beet\nBeet\n", "Beet\n", "Beet\n" + "a" * 300, "caf\u00e9\ncafe\u0301\n"]
+)
 def test_a_file_of_classes_follows_the_rule(tmp_path: Path, content: str) -> None:
     (tmp_path / "classes.txt").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"classes\.txt: .*; expected every name once, one a line"):

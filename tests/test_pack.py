@@ -168,7 +168,10 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(small: Path, suffix: str, tm
     bomb = [(MANIFEST, json.dumps(manifest).encode()), *members[1:]]
     refused(write(tmp_path, suffix, bomb), r"unpacks to .* MB by its manifest, .* MB are free")
     manifest["artifacts"][0]["size_bytes"] = "many"
-    refused(write(tmp_path, suffix, [(MANIFEST, json.dumps(manifest).encode())]), "size_bytes is 'many'; expected a whole number")
+    refused(
+        write(tmp_path, suffix, [(MANIFEST, json.dumps(manifest).encode())]),
+        "size_bytes is 'many'; expected a whole number",
+    )
     refused(
         write(tmp_path, suffix, [*members, *((f"results/{n}.json", b"") for n in range(101))]), "too many or too large"
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle import MANIFEST, SIGNATURE, locked, open_bundle
-from vegrt.errors import BundleError, require
+from vegrt.errors import BundleError, FormatError, require
 from vegrt.files import write_json
+from vegrt.schema import build, read_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -78,12 +78,12 @@ def _signature(file: Path) -> dict[str, Any]:
             f"{file.parent}: no signature in it; its maker adds one: vegrt bundle sign {file.parent} --key key.pem"
         )
     try:
-        said: dict[str, Any] = json.loads(file.read_bytes())
+        said = build(dict[str, str], read_json(file, limit_bytes=1 << 20))
         if said["algorithm"] != ALGORITHM:
-            raise BundleError(f"{file}: algorithm {said['algorithm']!r}; expected {ALGORITHM}")
+            raise BundleError(f"{file}: algorithm {said['algorithm']!r:.40}; expected {ALGORITHM}")
         return said | {"signature": base64.b64decode(said["signature"], validate=True)}
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
-        raise BundleError(f"{file}: damaged signature ({error!r}); have the bundle signed again") from error
+    except (OSError, FormatError, ValueError, KeyError, binascii.Error) as error:
+        raise BundleError(f"{file}: damaged signature ({error}); have the bundle signed again") from error
 
 
 def _private_key(file: Path) -> Ed25519PrivateKey:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,11 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from vegrt.bundle import Bundle
 from vegrt.dataset import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
+from vegrt.infer import results
 from vegrt.infer.open import Candidate, candidates, choose, find_runtime, open_candidate, open_runner
 from vegrt.infer.openvino import needs_float, open_openvino
 from vegrt.infer.oracle import TorchRunner
 from vegrt.infer.ort import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
-from vegrt.infer import results
 from vegrt.infer.results import machine
 from vegrt.preprocess import load_image
 
