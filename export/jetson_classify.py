@@ -11,23 +11,34 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import EngineError, VegrtError, require
 from vegrt.infer.cuda import Cuda
+from vegrt.infer.golden_schema import GoldenFile
 from vegrt.infer.gpu import probe_gpus
 from vegrt.infer.ort import open_onnxruntime
 from vegrt.infer.runner import Runner
 from vegrt.infer.tensorrt import TensorRtRunner
 from vegrt.preprocess import Contract, load_image
+from vegrt.schema import build, read_json
 
 HERE = Path(__file__).parent
 MIN_COSINE = 0.9  # with the fp32 logits; what `vegrt verify` asks of int8
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The schema of model.json."""
+
+    classes: tuple[str, ...]
+    contract: dict[str, Any]
 
 
 def main(words: list[str]) -> int:
@@ -38,11 +49,11 @@ def main(words: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="check the answers to the golden photos")
     given = parser.parse_args(words)
     try:
-        facts = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
-        contract, classes = Contract.from_dict(facts["contract"]), facts["classes"]
+        facts = build(_Facts, read_json(HERE / "model.json"))
+        contract, classes = Contract.from_dict(facts.contract), facts.classes
         runner = open_model(given.model, len(classes))
         return check(runner, contract) if given.check else classify(runner, given.images, contract, classes)
-    except VegrtError as error:
+    except (VegrtError, OSError) as error:
         sys.stderr.write(f"classify: {error}\n")
         return 1
 
@@ -52,7 +63,7 @@ def open_model(file: Path, num_classes: int) -> Runner:
     if not file.is_file():
         raise VegrtError(f"{file}: no such file; README.md says how trtexec makes engines")
     if file.suffix == ".onnx":
-        return open_onnxruntime(file, float16=True)
+        return open_onnxruntime(file, float16=True, classes=num_classes)
     probe = probe_gpus()
     if not probe.gpus:  # without CUDA, TensorRT's Runtime crashes the process at exit: never construct it then
         raise EngineError(f"{file}: no usable NVIDIA GPU ({probe.problem}); an .onnx file runs on the CPU")
@@ -63,7 +74,7 @@ def open_model(file: Path, num_classes: int) -> Runner:
     return TensorRtRunner(engine, cuda, num_classes)
 
 
-def classify(runner: Runner, images: list[Path], contract: Contract, classes: list[str]) -> int:
+def classify(runner: Runner, images: list[Path], contract: Contract, classes: tuple[str, ...]) -> int:
     """Print path, class and probability of each image."""
     for image in images:
         logits = runner.logits(load_image(image, contract)[None])[0]
@@ -74,19 +85,15 @@ def classify(runner: Runner, images: list[Path], contract: Contract, classes: li
 
 def check(runner: Runner, contract: Contract) -> int:
     """Print, for each golden photo, whether its pixels and the answer are those of the bundle."""
-    failed, entries = 0, json.loads((HERE / "golden/golden.json").read_text(encoding="utf-8"))["images"]
-    if not entries:
-        raise VegrtError(
-            f"{HERE / 'golden/golden.json'}: no golden photos, so nothing was checked; deploy the bundle again"
-        )
+    failed, entries = 0, build(GoldenFile, read_json(HERE / "golden/golden.json")).images
     for entry in entries:
-        pixels = load_image(HERE / entry["file"], contract)
-        same = hashlib.sha256(pixels.tobytes()).hexdigest() == entry["pixels_sha256"]
-        cosine = _cosine(runner.logits(pixels[None])[0], np.array(entry["logits"], np.float32))
+        pixels = load_image(HERE / entry.file, contract)
+        same = hashlib.sha256(pixels.tobytes()).hexdigest() == entry.pixels_sha256
+        cosine = _cosine(runner.logits(pixels[None])[0], np.array(entry.logits, np.float32))
         passed = same and cosine >= MIN_COSINE
         failed += not passed
         seen = "same pixels" if same else "other pixels, of another JPEG decoder"
-        sys.stdout.write(f"{'ok  ' if passed else 'FAIL'} {entry['file']}: {seen}, cosine with fp32 {cosine:.5f}\n")
+        sys.stdout.write(f"{'ok  ' if passed else 'FAIL'} {entry.file}: {seen}, cosine with fp32 {cosine:.5f}\n")
     return 1 if failed else 0
 
 

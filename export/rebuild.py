@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +68,9 @@ def _options(bundle: Bundle, variant: str) -> Options:
     if not known:
         return Options()
     details = known[-1]
-    sizes = (int(part) for part in str(details["profile"]).removeprefix("b").split("-"))
+    found = re.fullmatch(r"b(\d{1,6})-(\d{1,6})-(\d{1,6})", str(details.get("profile")))
+    if found is None:
+        raise EngineError(f"{bundle.path}: its {variant} engine has no profile such as b1-8-32; vegrt export it again")
+    sizes = map(int, found.groups())
     build = BuildOptions(**{key: details[key] for key in BuildOptions.__slots__ if key in details})
     return Options(profile=Profile(*sizes), build=build)

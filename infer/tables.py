@@ -10,6 +10,7 @@ import csv
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from vegrt.cells import csv_text, path_cell, text_cell
-from vegrt.errors import VegrtError, require
+from vegrt.errors import FormatError, VegrtError, require
 from vegrt.files import json_text
 from vegrt.infer.growing import GrowingFile
 from vegrt.infer.rows import Row, Wanted, as_cells, as_numbers, as_record, column_names
+from vegrt.schema import build, parse_json
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROW_GROUP = 4096  # rows; what of a Parquet file is in memory at a time
@@ -141,6 +143,13 @@ class CsvFile(TableFile):
         return csv_text(cells).encode("utf-8", "backslashreplace")
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What is read of a row in a part."""
+
+    path: str
+
+
 class JsonLinesFile(TableFile):
     """One JSON object per line."""
 
@@ -161,11 +170,9 @@ class JsonLinesFile(TableFile):
                     return
                 position += len(line)
                 try:
-                    name = json.loads(line)["path"]
-                except (ValueError, TypeError, KeyError, RecursionError) as error:
+                    name = build(_Begun, parse_json(line)).path
+                except FormatError as error:
                     raise self._strange(number) from error
-                if not isinstance(name, str):
-                    raise self._strange(number)
                 yield name, position
 
     def _record(self, row: Row) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def fitting_engine(bundle: Bundle, variant: str, here: Fingerprint) -> Artifact:
     Raises BundleError when there is none of that builder, EngineError that says how the nearest one differs.
     """
     engines = [one for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
-    engines = [one for one in engines if one.details["builder"] == here.builder]
+    engines = [one for one in engines if one.details.get("builder") == here.builder]
     if not engines:
         raise BundleError(f"{bundle.path}: no {variant} {here.builder} engine in it; {_rebuild(bundle)}")
     found = [(differences(Fingerprint.from_details(one.details), here), one) for one in engines]

@@ -88,9 +88,9 @@ def test_a_wrong_value_is_named_by_its_place(change: dict[str, Any], message: st
 
 
 def test_what_is_missing_or_something_else_is_named() -> None:
-    with pytest.raises(FormatError, match="^name is missing$"):
+    with pytest.raises(FormatError, match=r"^name is missing$"):
         build(Outer, {})
-    with pytest.raises(FormatError, match="^its content is a list of 0; expected an object$"):
+    with pytest.raises(FormatError, match=r"^its content is a list of 0; expected an object$"):
         build(Outer, [])
 
 

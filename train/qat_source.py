@@ -27,6 +27,8 @@ def open_source(path: Path) -> Bundle:
         raise BundleError(f"{path}: no checkpoint in it, it was made from an ONNX file; --qat needs one of vegrt train")
     bundle.artifact("model", "fp32")
     bundle.artifact("calibration")
+    if not all(bundle.manifest.model.get(name) for name in ("backbone", "head")):
+        raise BundleError(f"{path}: its manifest names no backbone and head; train it again")
     return bundle
 
 

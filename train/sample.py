@@ -9,7 +9,6 @@ random weights at 64 x 64, 8 epochs of `vegrt train --lr 2e-3 --augment light`: 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -25,9 +24,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vegrt.errors import DataError
+from vegrt.errors import DataError, FormatError
 from vegrt.files import unwritten, write_json
 from vegrt.progress import track
+from vegrt.schema import read_json
 from vegrt.train.sample_scene import arrange, new_canvas, photograph
 from vegrt.train.sample_vegetables import PAINTERS
 
@@ -165,8 +165,8 @@ def _is_filled(out: Path) -> bool:
 
 def _require_same_set(out: Path, record: dict[str, Any]) -> None:
     try:
-        found = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(out / RECORD)
+    except (OSError, FormatError):
         held = ", ".join(sorted(entry.name for entry in out.iterdir())[:4])
         raise DataError(
             f"{out}: holds {held} and no {RECORD}; expected an empty or a new folder; choose another one"

@@ -46,10 +46,18 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
             load_if_exists=True,
         )
         now = _setting(recipe, splits)
-        if found := changes(study.user_attrs.get("setting", now), now):
+        try:
+            before, begun = study.user_attrs.get("setting", now), bool(study.trials)
+        except (ValueError, KeyError, TypeError) as error:  # JSON in it that Optuna cannot read
+            raise VegrtError(
+                f"{out / 'study.db'}: damaged ({error!r:.120}); move it away or use another --out"
+            ) from error
+        if not isinstance(before, Mapping):
+            raise VegrtError(f"{out / 'study.db'}: damaged (no setting in it); move it away or use another --out")
+        if found := changes(before, now):
             raise VegrtError(f"{out}: cannot go on, changed since: {'; '.join(found)}; undo that or use another --out")
         study.set_user_attr("setting", now)
-        if not study.trials:
+        if not begun:
             study.enqueue_trial({name: getattr(recipe, name) for name in searched(recipe)})
         yield study
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle import MANIFEST, SIGNATURE, Bundle, Signed, exclusive, open_bundle
-from vegrt.errors import BundleError, require
+from vegrt.errors import BundleError, FormatError, require
 from vegrt.files import sha256_of, write_json
 from vegrt.inside import RESULT, is_regular, result_names
+from vegrt.schema import read_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ALGORITHM = "ed25519"
 FORMAT_VERSION = 2  # 1 covered no results; it had no format_version
 _DIGITS = 12
+_MAX_BYTES = 1 << 20
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MAKE_PRIVATE = "make one: openssl genpkey -algorithm ed25519 -out key.pem"
 _MAKE_PUBLIC = "make one: openssl pkey -in key.pem -pubout -out key.pub"
@@ -153,11 +154,11 @@ def _signature(file: Path) -> _Signature:
             f"{file.parent}: no signature in it; its maker adds one: vegrt bundle sign {file.parent} --key key.pem"
         )
     try:
-        said = json.loads(file.read_bytes())
+        said = read_json(file, limit_bytes=_MAX_BYTES)
         if said["algorithm"] != ALGORITHM:
-            raise BundleError(f"{file}: algorithm {said['algorithm']!r}; expected {ALGORITHM}")
+            raise BundleError(f"{file}: algorithm {said['algorithm']!r:.40}; expected {ALGORITHM}")
         if (version := said.get("format_version", 1)) not in (1, FORMAT_VERSION):
-            raise BundleError(f"{file}: signature format {version!r}; this vegrt reads 1 and {FORMAT_VERSION}")
+            raise BundleError(f"{file}: signature format {version!r:.40}; this vegrt reads 1 and {FORMAT_VERSION}")
         results = _results(said["results"]) if version == FORMAT_VERSION else {}
         value = base64.b64decode(said["signature"], validate=True)
         return _Signature(
@@ -165,7 +166,7 @@ def _signature(file: Path) -> _Signature:
         )
     except OSError as error:
         raise BundleError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
+    except (FormatError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise BundleError(f"{file}: damaged signature ({error!r}); have the bundle signed again") from error
 
 

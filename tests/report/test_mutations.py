@@ -1,0 +1,155 @@
+"""Seeded mutations of what a bundle says of itself, through everything that reads it: one line or an answer, never a traceback.
+
+The mutations are those of tests/slow/mutate_json.py, which does the same through all commands and files.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vegrt.bundle import Bundle, open_bundle
+from vegrt.errors import VegrtError
+from vegrt.infer.choice import rank
+from vegrt.infer.compare import compare
+from vegrt.infer.results import load_result, read_result
+from vegrt.report.card import write_card
+from vegrt.report.facts import load_facts
+from vegrt.report.figures import bundle_charts
+from vegrt.report.render import to_svg
+from vegrt.report.write import Outputs, write_report
+
+COUNT = 150
+FILES = (
+    *(["manifest.json"] * 4),
+    *(["results/evaluate-test.json"] * 4),
+    *(["results/bench.json"] * 3),
+    *("results/robustness-test.json", "results/sensitivity.json", "results/curve.json", "golden/golden.json"),
+)
+
+
+@pytest.fixture(scope="module")
+def mutations() -> ModuleType:
+    file = Path(__file__).parents[1] / "slow/mutate_json.py"
+    spec = importlib.util.spec_from_file_location("mutate_json", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def short(usual: Bundle, tmp_path: Path) -> Path:
+    """The usual bundle with the answers to twelve photos instead of 900, so that each reading takes milliseconds."""
+    shutil.copytree(usual.path, tmp_path / "short")
+    file = tmp_path / "short/results/evaluate-test.json"
+    body = json.loads(file.read_text(encoding="utf-8"))
+    said = body["predictions"]
+    for columns in (said, *said["candidates"].values()):
+        columns |= {name: values[::75] for name, values in columns.items() if isinstance(values, list)}
+    file.write_text(json.dumps(body), encoding="utf-8")
+    file = tmp_path / "short/results/bench.json"
+    body = json.loads(file.read_text(encoding="utf-8"))
+    for row in body["candidates"]:
+        row["batches"][0]["samples_ms"] = row["batches"][0]["samples_ms"][:8]
+    file.write_text(json.dumps(body | {"scenario": "interleaved"}), encoding="utf-8")
+    (tmp_path / "short/golden").mkdir()
+    return tmp_path / "short"
+
+
+def read_all(path: Path, out: Path) -> None:
+    """Read a bundle in every way that needs no model. Raises VegrtError for what is refused."""
+    bundle = open_bundle(path, verify=False)
+    for read in (
+        lambda: rank(bundle),
+        lambda: compare([path], "batches"),
+        lambda: write_report([bundle], Outputs(markdown=out / "r.md")),
+        lambda: write_card([bundle], out / "card.md"),
+        lambda: bundle_charts(load_facts(bundle), None),
+        lambda: open_bundle(path),
+    ):
+        try:
+            read()
+        except VegrtError as error:
+            assert str(error)
+
+
+def test_no_mutation_ends_in_a_traceback(mutations: ModuleType, short: Path, tmp_path: Path) -> None:
+    whole = {name: (short / name).read_bytes() for name in set(FILES) if (short / name).is_file()}
+    refused = 0
+    for seed in range(COUNT):
+        draws = random.Random(seed)
+        name = draws.choice(FILES)
+        content = whole.get(
+            name, b'{"images": [{"file": "golden/0.jpg", "label": 0, "pixels_sha256": "", "logits": [0.5]}]}'
+        )
+        (short / name).write_bytes(mutations.mutated(content, draws, is_json=True))
+        try:
+            read_all(short, tmp_path)
+        except VegrtError:
+            refused += 1
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}, {name}") from error
+        finally:
+            (short / name).write_bytes(content)
+    assert 5 < refused < 60  # of the manifest's
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda body: body["candidates"][1].update(size_bytes=0), r"candidates\[1\]\.size_bytes is 0"),
+        (
+            lambda body: body["candidates"][0]["gate"].update(verdict="PASS"),
+            r"candidates\[0\]\.gate\.verdict is PASS; expected REF",
+        ),
+        (
+            lambda body: body["candidates"][2]["confusion"].pop(),
+            r"candidates\[2\]\.confusion has 5 entries; expected 6",
+        ),
+        (lambda body: body["candidates"][2]["confusion"][0].append(0), r"candidates\[2\]\.confusion has 7 entries"),
+        (lambda body: body["candidates"][1].update(without_leaks=None), r"candidates\[1\]\.without_leaks is null"),
+        (lambda body: body["candidates"].append(body["candidates"][1]), "candidates has .* twice"),
+        (lambda body: body["predictions"]["labels"].pop(), "predictions.labels has 899 entries; expected 900"),
+        (lambda body: body["predictions"]["labels"].__setitem__(0, 6), "labels has a label that is none of 6 classes"),
+        (
+            lambda body: body["predictions"]["candidates"].clear(),
+            r"predictions\.candidates\.fp32/onnxruntime is missing",
+        ),
+        (lambda body: body["candidates"][0]["top1"].update(value="0.9"), r"top1\.value is '0\.9'; expected a number"),
+        (lambda body: body["candidates"][0].update(key="\x1b[31m"), r"key is '\\x1b\[31m'"),
+        (lambda body: body.update(candidates=[]), "candidates is a list of 0; expected something in it"),
+        (lambda body: body.update(schema_version=True), "schema version True"),
+    ],
+)
+def test_what_the_lists_of_an_evaluation_owe_each_other(
+    make: Any, change: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = make()
+    file = bundle.path / "results/evaluate-test.json"
+    body = json.loads(file.read_text(encoding="utf-8"))
+    change(body)
+    file.write_text(json.dumps(body), encoding="utf-8")
+    caplog.clear()
+    assert load_result(bundle, "evaluate-test") is None
+    (said,) = caplog.messages
+    assert "evaluate-test.json: unreadable result (" in said
+    caplog.clear()
+    with pytest.raises(VegrtError, match=message):
+        read_result(file, "vegrt-evaluate")
+    assert rank(bundle)[0].candidate.variant == "fp32"  # what cannot be read does not steer
+
+
+def test_control_characters_in_a_chart_are_drawn_as_what_they_are_not(usual: Bundle) -> None:
+    chart = bundle_charts(load_facts(usual), None)["throughput"]
+    (panel,) = chart.panels
+    hostile = json.loads(json.dumps(panel).replace("fp32", "fp\\u001b[31m32\\u0000\\ud800"))
+    assert "fp�[31m32��" in to_svg(hostile | {"width": 200})
