@@ -26,7 +26,7 @@ from typing import Any, Literal
 from vegrt import __version__, commit
 from vegrt.errors import BundleError, FormatError
 from vegrt.external import check_self_contained
-from vegrt.files import sha256_of, share, sync_files, write_json
+from vegrt.files import sha256_of, share, sync_files, unwritten, write_json
 from vegrt.inside import COMMIT as COMMIT
 from vegrt.inside import MANIFEST as MANIFEST
 from vegrt.inside import SIGNATURE as SIGNATURE
@@ -315,7 +315,7 @@ def _staging(path: Path) -> Iterator[Staging]:
         share(folder)
         folder.rename(path / COMMIT)
     except OSError as error:
-        raise BundleError(f"{path}: writing failed ({error.strerror or error}); the bundle is as it was") from error
+        raise BundleError(f"{unwritten(path, folder, error)}; the bundle is as it was") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

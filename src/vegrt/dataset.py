@@ -57,10 +57,10 @@ class Split:
         return as_utf8(photo.path.relative_to(self.root))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over names and contents of all photos, in hex."""
+        """Return a SHA-256 over names and contents of all photos, in hex; of one that cannot be read the name alone."""
         digest = hashlib.sha256()
         for photo in self.photos:
-            digest.update(self.relative(photo).encode() + b"\0" + content_hash(photo.path).encode())
+            digest.update(self.relative(photo).encode() + b"\0" + _hash_or_nothing(photo.path).encode())
         return digest.hexdigest()
 
 
@@ -122,6 +122,13 @@ def content_hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _hash_or_nothing(path: Path) -> str:
+    try:
+        return content_hash(path)
+    except DataError:
+        return ""
 
 
 def image_files(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
