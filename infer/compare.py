@@ -140,6 +140,7 @@ def _pair(base: Result, new: Result, cases: list[dict[str, Any]]) -> dict[str, A
 
 
 def _case(base: Timing, new: Timing, limit: float | None, *, paired: bool) -> dict[str, Any]:
+    paired = paired and len(base.samples_ms) == len(new.samples_ms)
     ratio = ratio_of_times(base.samples_ms, new.samples_ms, paired=paired)
     return {
         "key": new.key,
