@@ -173,12 +173,14 @@ def test_no_name_commands_the_terminal(bundle: Bundle, photos: Path, tmp_path: P
 def test_no_name_in_a_table_commands_the_terminal() -> None:
     program = f"""
 from rich.table import Table
+from rich.text import Text
 from vegrt.commands.options import show
 from vegrt.streams import settle
 settle()
 table = Table(title={HOSTILE!r}, caption={HOSTILE!r})
 table.add_column({HOSTILE!r})
 table.add_row({HOSTILE!r}, style="red")
+table.add_row(Text({HOSTILE!r}))
 show(table, False)
 """
     done = shell("", main=program, env={**os.environ, "FORCE_COLOR": "1"})

@@ -26,12 +26,12 @@ KINDS = ((".csv", ""), (".jsonl", ".npy"), (".parquet", ".parquet"))
 CHANGES = ("open", "os.rename", "os.remove", "os.truncate")
 
 Folder = dict[str, bytes]
-_changing: list[Callable[[], None]] = []
+_changing: list[Callable[[str], None]] = []
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _changing and event in CHANGES:
-        _changing[0]()
+        _changing[0](event)
 
 
 sys.addaudithook(_hook)
@@ -49,15 +49,26 @@ def contents(folder: Path) -> Folder:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def torn_at(name: str, before: Folder, now: Folder) -> Folder:
+    """Return `now` with the half only of what was written to a file since."""
+    old, new = before.get(name, b""), now[name]
+    kept = len(old) if new.startswith(old) else 0
+    return now if len(new) == len(old) else {**now, name: new[: kept + (len(new) - kept) // 2]}
+
+
 @contextmanager
 def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Folder]]:
-    """Yield a list to which each state of `folder` comes that a run within the block leads through, torn rows included."""
+    """Yield a list to which each state of `folder` comes that a run within the block leads through, torn writes included."""
     found: list[Folder] = []
+    before = [contents(folder)]
+    last = [""]
 
-    def look() -> None:
+    def look(event: str) -> None:
         _changing.clear()  # looking changes nothing
-        if (now := contents(folder)) not in found:
-            found.append(now)
+        now = contents(folder)
+        torn = [] if last[0] == "os.rename" else [torn_at(name, before[0], now) for name in now]
+        found.extend(state for state in (*torn, now) if state not in found)
+        before[0], last[0] = now, event
         _changing.append(look)
 
     write, appended = GrowingFile._write, VectorFile.appended
@@ -65,10 +76,10 @@ def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fold
     def torn_write(self: GrowingFile, content: bytes) -> None:
         for piece in (content[: len(content) // 2], content[len(content) // 2 :]):
             write(self, piece)
-            look()
+            look("write")
 
     def late(self: VectorFile) -> None:
-        look()
+        look("write")
         appended(self)
 
     with monkeypatch.context() as patch:
@@ -78,7 +89,7 @@ def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fold
         try:
             yield found
         finally:
-            look()
+            look("")
             _changing.clear()
 
 
@@ -95,10 +106,10 @@ def run(to: Destination, identity: dict[str, str], rows: list[Row]) -> None:
         outputs.close()
 
 
-def failure(to: Destination) -> str:
+def failure(to: Destination, identity: dict[str, str], rows: list[Row]) -> str:
     """Return why going on is refused; empty where it is not."""
     try:
-        run(to, MINE, ROWS)
+        run(to, identity, rows)
     except VegrtError as error:
         return str(error)
     return ""
@@ -175,6 +186,7 @@ def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
 def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
     kind: tuple[str, str], noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whoever goes on then, with the new run or with the old one, has its rows alone, all of them, or is refused."""
     (work := tmp_path / "work").mkdir()
     run(destination(work, kind, resume=noted), OTHERS, STALE)
     with moments(work, monkeypatch) as states:
@@ -183,7 +195,7 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
     for number, state in enumerate(states):
         folder = restored(state, tmp_path / str(number))
         to = destination(folder, kind, resume=True)
-        said = failure(to)
+        said = failure(to, MINE, ROWS)
         if not said:
             gone_on += 1
             assert rows_in(to) == expected(ROWS, to), state
@@ -193,6 +205,10 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
         answers = [name for name in state if name in (f"x{kind[0]}", f"e{kind[1]}")]
         assert all(contents(folder)[name] == state[name] for name in answers)
         assert rows_in(to) in (expected(STALE, to), expected(ROWS, to))
+    for number, state in enumerate(states):
+        to = destination(restored(state, tmp_path / f"old-{number}"), kind, resume=True)
+        if not failure(to, OTHERS, STALE[:1]) and f"x{kind[0]}" in state:
+            assert rows_in(to) == expected(STALE if noted else STALE[:1], to), state
     assert gone_on > len(states) / 2
 
 
