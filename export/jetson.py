@@ -15,7 +15,8 @@ from vegrt.files import creating, write_json
 
 VARIANTS = ("int8", "fp16")
 # What classify.py imports, as it is: Python 3.10, numpy and Pillow are enough for it.
-_SHARED = ("__init__", "errors", "files", "preprocess", "heif", "bundle", "infer/__init__")
+_BUNDLE = ("bundle", "commit", "external", "inside", "locking", "temporary")
+_SHARED = ("__init__", "errors", "files", "preprocess", "heif", *_BUNDLE, "infer/__init__")
 _INFER = ("runner", "machine", "gpu", "ort", "fingerprint", "cuda", "lanes", "tensorrt")
 _MODULES = (*_SHARED, *(f"infer/{name}" for name in _INFER))
 
