@@ -52,7 +52,7 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
 
 
 def _not_finite(name: str, layer: str, values: NDArray[np.float32], photos: Sequence[object]) -> str:
-    bad = ~np.isfinite(np.atleast_1d(values))
+    bad: NDArray[np.bool_] = np.logical_not(np.isfinite(np.atleast_1d(values)))
     each = bad.reshape(len(bad), -1).any(axis=1)
     photo = (
         photos[int(each.argmax())] if len(each) == len(photos) else "every photo"
