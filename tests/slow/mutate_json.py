@@ -181,7 +181,7 @@ def in_process(words: list[str]) -> tuple[str, str]:
             application((words[0],))(words)
     except SystemExit as error:
         said.flush()
-        return str(error.code or 0), said.buffer.getvalue().decode()[-500:]  # type: ignore[attr-defined]
+        return str(error.code or 0), said.buffer.getvalue().decode()[-500:]
     except BaseException:
         return "traceback", traceback.format_exc()[-1500:]
     return "0", ""
@@ -289,7 +289,8 @@ def mutated_text(content: bytes, draws: random.Random) -> bytes:
             words = re.split(r"([,=\s])", lines[number])
             words[draws.randrange(len(words))] = draws.choice((*TEXTS, *(str(one) for one in NASTY)))
             lines[number] = "".join(words)
-    return "\n".join(lines).encode("utf-8", "surrogateescape" if draws.random() < 0.5 else "replace")
+    text = "\n".join(lines).replace("\ud800", "\udcff")
+    return text.encode("utf-8", "surrogateescape" if draws.random() < 0.5 else "replace")
 
 
 def restate_hashes(bundle: Path) -> None:
@@ -337,11 +338,18 @@ def make_base(base: Path) -> None:
         child = os.fork()
         if child == 0:
             code, said = in_process(words)
-            os._exit(0 if code in ("0", "3", "4") else (sys.__stderr__.write(said) and 1) or 1)
+            if code not in ("0", "3", "4"):
+                os.write(2, said.encode())
+            os._exit(0 if code in ("0", "3", "4") else 1)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
             raise SystemExit(f"cannot make the base: vegrt {' '.join(words)}")
-    said = {"algorithm": "ed25519", "public_key_sha256": "0" * 64, "manifest_sha256": "0" * 64, "signature": "AAAA"}
-    (bundle / "signature.json").write_text(json.dumps(said))
+    signature = {
+        "algorithm": "ed25519",
+        "public_key_sha256": "0" * 64,
+        "manifest_sha256": "0" * 64,
+        "signature": "AAAA",
+    }
+    (bundle / "signature.json").write_text(json.dumps(signature))
     shutil.copytree(bundle, base / "other")
     (base / "done").touch()
 
@@ -375,12 +383,10 @@ def write_network(file: Path) -> None:
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("MatMul", ["f", "m"], ["y"]),
     ]
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-        for name, shape in (("x", ["N", 3, SIDE, SIDE]), ("y", ["N", 3]))
-    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])
     constants = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(matrix, "m")]
-    graph = helper.make_graph(nodes, "small", *ends, constants)
+    graph = helper.make_graph(nodes, "small", [given], [made], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
 
 
