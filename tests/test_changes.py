@@ -94,7 +94,7 @@ def open_folder() -> Iterator[Path]:
 
 
 AS_NOBODY = """
-import os, sys
+import encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
 from pathlib import Path
 from vegrt.bundle import changing, open_bundle
 from vegrt.errors import BundleError
