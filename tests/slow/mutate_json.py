@@ -289,7 +289,8 @@ def mutated_text(content: bytes, draws: random.Random) -> bytes:
             words = re.split(r"([,=\s])", lines[number])
             words[draws.randrange(len(words))] = draws.choice((*TEXTS, *(str(one) for one in NASTY)))
             lines[number] = "".join(words)
-    return "\n".join(lines).encode("utf-8", "surrogateescape" if draws.random() < 0.5 else "replace")
+    text = "\n".join(lines).replace("\ud800", "\udcff")
+    return text.encode("utf-8", "surrogateescape" if draws.random() < 0.5 else "replace")
 
 
 def restate_hashes(bundle: Path) -> None:
