@@ -48,8 +48,7 @@ def network(
     initializers = [numpy_helper.from_array(value, key) for key, value in values.items()]
     graph = helper.make_graph(nodes, "odd", [given], [made], initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.evil", 1)]
-    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-    return content
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
 
 
 def info(kind: int, *shape: int | str) -> onnx.ValueInfoProto:
