@@ -214,9 +214,9 @@ def test_offline_hands_over_everything_at_once(bundle: Bundle, monkeypatch: pyte
     assert "not compliant" in str(scenario_table(body).title)
 
 
-def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(VegrtError, match="nothing to measure; export it first"):
-        bench(bundle, [], rounds=1)
+def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle, trained: Bundle) -> None:
+    with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
+        bench(trained, [], rounds=1)
     for sizes in ((), (0,), (1, 100_000)):
         with pytest.raises(VegrtError, match="expected numbers from 1 to"):
             bench(bundle, [FP32], rounds=1, batch_sizes=sizes)
