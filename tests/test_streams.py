@@ -164,7 +164,7 @@ def test_no_name_commands_the_terminal(bundle: Bundle, photos: Path, tmp_path: P
     assert is_safe(piped.stdout.replace("\n", ""))
     paths = [row["path"] for row in json.loads(piped.stdout)["predictions"]]
     assert sorted(paths) == sorted(str(path) for path in folder.iterdir())  # a program gets the name itself
-    for wrong in (["infer", f"--{name}"], ["infer", f"{folder}/{name}"], ["verify", name]):
+    for wrong in (["infer", f"--{name}"], ["infer", f"{folder}/{name}", *words[2:]], ["verify", name]):
         shown = COLOUR.sub("", on_a_terminal(*wrong))
         assert r"pwned\x07" in shown
         assert is_safe(shown.replace("\n", ""))
