@@ -95,7 +95,7 @@ def calibrate(
         ranges=table,
         contests=contests,
         winners={encoding: winner(one for one in contests if one.encoding == encoding) for encoding in ENCODINGS},
-        outliers=find_outliers(observations, place(model(), "signed")),
+        outliers=tuple(find_outliers(observations, place(model(), "signed"))),
     )
 
 

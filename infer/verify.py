@@ -135,7 +135,7 @@ def _stated(bundle: Bundle) -> Check:
     subject = "classes and contract"
     try:
         found, silent = foreign_metadata(bundle), silent_models(bundle)
-    except ModelError as error:
+    except (BundleError, ModelError) as error:
         return Check(subject, "FAIL", str(error))
     if found:
         return Check(subject, "FAIL", "; ".join(found))

@@ -147,7 +147,7 @@ def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[[1, 2, 0]].copy(), tensor.name))
     with changing(copied.path) as staging:
         onnx.save(model, staging.file("int8-cpu.onnx"))
-        staging.add("int8-cpu.onnx", "model", "int8-cpu", {"parity": {}, "reference": "fp32"})
+        staging.add("int8-cpu.onnx", "model", "int8-cpu", copied.artifact("model", "int8-cpu").details)
         staging.finish(copied.manifest)
     result = call("evaluate", copied.path, "--data", photos)
     assert result.exit_code == 3

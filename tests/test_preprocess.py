@@ -156,7 +156,7 @@ def test_the_contract_survives_json_and_refuses_what_it_does_not_know() -> None:
         Contract.from_dict(contract.to_dict() | {"color": "BGR"})
     with pytest.raises(BundleError, match="missing"):
         Contract.from_dict({"size": 3})
-    with pytest.raises(BundleError, match="icc 'p3'; expected srgb or ignore"):
+    with pytest.raises(BundleError, match="icc is 'p3'; expected one of srgb, ignore"):
         Contract.from_dict(contract.to_dict() | {"icc": "p3"})
     with pytest.raises(BundleError, match="size <= resize"):
         Contract(size=224, resize=200)

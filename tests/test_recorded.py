@@ -69,17 +69,18 @@ def test_of_train_the_recipe_is_recorded_and_nothing_else_matters() -> None:
 def test_results_and_manifest_hold_how_they_were_made(copied: Bundle, photos: Path) -> None:
     bundle = copied.path
     timed = ("--no-memory", "--rounds", "2", "--batch", "1,2", "--budget-s", "8.5", "--threads", "1", "--data", photos)
-    assert call("calibrate", bundle, "--data", photos, "--no-engine", "--photos", "16").exit_code == 0
+    assert call("calibrate", bundle, "--data", photos, "--no-engine", "--photos", "16", "--overwrite").exit_code == 0
     assert call("bench", bundle, *timed).exit_code == 0
     assert call("evaluate", bundle, "--data", photos, "--margin", "auto", "--no-torch").exit_code in (0, 3, 4)
     opened = open_bundle(bundle)
-    recorded_at = {"name": "calibrate", "options": {"--data": photos.name, "--no-engine": False, "--photos": 16}}
+    options = {"--data": photos.name, "--no-engine": False, "--photos": 16, "--overwrite": True}
+    recorded_at = {"name": "calibrate", "options": options}
     assert opened.manifest.calibration["commands"] == [recorded_at]
     shown = call("report", bundle, "-o", bundle / "out.md", "--objective", "throughput")
     assert shown.exit_code == 0, shown.output
     text = (bundle / "out.md").read_text(encoding="utf-8")
     for line in (
-        f"vegrt calibrate {bundle} --data DATA --no-engine --photos 16",
+        f"vegrt calibrate {bundle} --data DATA --no-engine --photos 16 --overwrite",
         f"vegrt evaluate {bundle} --data DATA --margin auto --no-torch",
         f"vegrt bench {bundle} --data DATA --rounds 2 --budget-s 8.5 --batch 1,2 --threads 1 --no-memory",
         f"vegrt report {bundle} --out out.md --objective throughput",

@@ -62,13 +62,13 @@ def test_a_signature_is_of_one_key_and_one_manifest(signed: Path) -> None:
     key = signed.parent / "key.pub"
     fingerprint = check_signature(signed, key)
     result = call("verify", signed, "--public-key", key)
-    assert result.exit_code == 0, result.output
-    assert f"ok   signature: of this manifest, by key {fingerprint}" in result.stdout
+    assert result.exit_code == 1, "it has no model to run"
+    assert f"ok      signature: of this manifest, by key {fingerprint}" in result.stdout
     assert "signed by another key" in failure("verify", signed, "--public-key", signed.parent / "other.pub")
     manifest = json.loads((signed / MANIFEST).read_text())
     (signed / MANIFEST).write_text(json.dumps(manifest | {"name": "other"}))
     assert "manifest.json was changed after it was signed" in failure("verify", signed, "--public-key", key)
-    assert call("verify", signed).exit_code == 0
+    assert "none of 1 models was run here" in failure("verify", signed)
     assert call("bundle", "sign", signed, "--key", signed.parent / "key.pem").exit_code == 0
     assert check_signature(signed, key) == fingerprint
 
@@ -110,12 +110,21 @@ def test_a_signature_travels_with_the_bundle(signed: Path) -> None:
 def evidence(bundle: Path, verdict: str = "PASS") -> None:
     """Write results by which int8-cpu on ONNX Runtime is the fastest that passed the gate."""
     opened = open_bundle(bundle)
-    rows = {variant: {"key": f"{variant}/onnxruntime"} for variant in ("fp32", "int8-cpu")}
-    for variant, row in rows.items():
-        row["artifact_sha256"] = opened.artifact("model", variant).sha256
-    judged = [row | {"gate": {"verdict": verdict}} for row in rows.values()]
-    timed = [row | {"batches": [{"images_per_s": len(row["key"])}]} for row in rows.values()]
-    save_result(opened, "evaluate-test", {"candidates": judged})
+    sure = {"value": 1.0, "low": 0.9, "high": 1.0}
+    counts = dict.fromkeys(("flips", "newly_wrong", "newly_right", "wrong_to_other_wrong"), 0)
+    paired = counts | {"agreement": 1.0, "drop": dict.fromkeys(sure, 0.0), "mcnemar_p": 1.0}
+    figures = {"top1": sure, "top3": sure, "nll": 0.1, "ece": 0.1, "confusion": [[1, 0], [0, 1]], "paired": paired}
+    judged, timed = [], []
+    for variant, p50_ms in (("fp32", 2.0), ("int8-cpu", 1.0)):
+        named = {"key": f"{variant}/onnxruntime", "variant": variant, "runtime": "onnxruntime", "size_bytes": 9}
+        row = named | {"artifact_sha256": opened.artifact("model", variant).sha256}
+        gate = {"verdict": "REFERENCE" if variant == "fp32" else verdict, "reason": "of a test"}
+        judged.append(row | figures | {"gate": gate})
+        timed.append(row | {"batches": [{"batch": 1, "p50_ms": p50_ms, "images_per_s": 1000 / p50_ms}]})
+    said = {one["key"]: {"top1": [0, 1], "probability": [1.0, 1.0]} for one in judged}
+    predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": said}
+    given = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95, "predictions": predictions}
+    save_result(opened, "evaluate-test", given | {"candidates": judged})
     save_result(opened, "bench", {"candidates": timed})
 
 

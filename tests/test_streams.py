@@ -158,7 +158,7 @@ def test_no_name_commands_the_terminal(bundle: Bundle, photos: Path, tmp_path: P
     shown = COLOUR.sub("", on_a_terminal(*words, "--annotate", tmp_path / "seen"))
     assert f"{escaped}.jpg\t" in shown
     assert f"{escaped}-bad.jpg\terror\t" in shown
-    assert f"{escaped}-bad.jpg: not an image" in shown
+    assert f"{escaped}-bad.jpg: not a photo" in shown
     assert is_safe(shown.replace("\n", "").replace("\t", ""))
     piped = shell("", *words, "--json")
     assert is_safe(piped.stdout.replace("\n", ""))

@@ -52,7 +52,7 @@ def audit(data: Path, out: Path | None = None) -> Audit:
     clusters = [sorted(each.name for index in scene for each in distinct[index]) for scene in scenes]
     usual = Counter(each.size_px for each in seen).most_common(1)[0][0] if seen else (0, 0)
     result = Audit(
-        fingerprints={name: _fingerprint(split) for name, split in splits.items()},
+        fingerprints={name: split.fingerprint() for name, split in splits.items()},
         counts={name: split.counts() for name, split in splits.items()},
         unreadable=unreadable,
         usual_size_px=list(usual),
@@ -121,10 +121,3 @@ def _leaked(other: SplitName, near: Sequence[Near], distinct: Sequence[_Copies])
     hit = set(np.flatnonzero(holds).tolist())
     hit |= {pair.left for pair in near if holds[pair.right]} | {pair.right for pair in near if holds[pair.left]}
     return sorted(each.relative for index in hit for each in distinct[index] if each.split == "test")
-
-
-def _fingerprint(split: Split) -> str:
-    try:
-        return split.fingerprint()
-    except DataError:  # a photo without readable bytes, listed as unreadable
-        return ""

@@ -150,6 +150,13 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
 def _as(kind: type[Any], name: str, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) < _MAX_INTEGER:
         return float(value)
-    if type(value) is not kind or not str(value).isprintable():
+    if type(value) is not kind:
         raise VegrtError(f"recipe: {name} is {value!a:.80}; expected a {kind.__name__}")
+    if kind is str and not _is_text(value):
+        raise VegrtError(f"recipe: {name} is {value!a:.80}; expected Unicode text without NUL")
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a file may be named so and UTF-8 holds it: no NUL, no half of a surrogate pair."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)

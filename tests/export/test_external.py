@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from vegrt.bundle import open_bundle
 from vegrt.cli import app
-from vegrt.errors import ModelError, VegrtError
+from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export import external
 from vegrt.export.foreign import ForeignRunner, read_foreign
 from vegrt.export.source import SOURCE, import_onnx, importing, load_foreign
@@ -168,7 +168,7 @@ def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> Non
     import_onnx(folder / "out", *given(folder))
     shutil.copy(folder / "model.onnx.data", folder / "out")
     (folder / "out" / SOURCE).write_bytes(proto.SerializeToString())
-    with pytest.raises(ModelError, match="2 tensors lie in other files, which the bundle does not cover; refused"):
+    with pytest.raises(BundleError, match="reads another file, which no line of the manifest covers"):
         load_foreign(open_bundle(folder / "out", verify=False))
 
 

@@ -33,7 +33,10 @@ def test_the_classifier_of_the_embedding_is_the_answer(bundle: Bundle, test_spli
     model = onnx.load(bundle.file("model", variant))
     weights = {one.name: numpy_helper.to_array(one).astype(np.float32) for one in model.graph.initializer}
     again = embeddings @ weights["fc.weight"].T + weights["fc.bias"]
-    assert np.abs(again - logits).max() < (0.02 if variant != "fp32" else 1e-3)
+    exact = (
+        variant == "fp32" and candidate.runtime == "onnxruntime"
+    )  # OpenVINO computes in bfloat16 where the processor can
+    assert np.abs(again - logits).max() < (1e-3 if exact else 0.02)
     assert np.abs(open_candidate(bundle, candidate).logits(images) - logits).max() < 0.05
     first = embeddings.copy()
     runner.answers(images[::-1].copy())

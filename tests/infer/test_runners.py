@@ -290,7 +290,9 @@ def saturating(path: Path) -> Path:
 def test_openvino_computes_in_float_what_would_saturate(tmp_path: Path) -> None:
     file, images = saturating(tmp_path / "int8.onnx"), np.full((2, 8, 8, 3), 255, np.uint8)
     logits = open_openvino(file, in_float=needs_float("int8")).logits(images)
-    np.testing.assert_allclose(logits, 64 * 9 * 127 / 100, rtol=1e-3)
+    np.testing.assert_allclose(
+        logits, 64 * 9 * 127 / 100, rtol=5e-3
+    )  # bfloat16 where the processor has it; saturated: 5.8
     assert not needs_float("int8-cpu")
 
 

@@ -219,4 +219,4 @@ def test_a_photo_that_is_gone_when_it_is_read_is_listed(data: Path, monkeypatch:
     monkeypatch.setattr(audit_module, "read_splits", lambda _: splits)
     found = audit(data)
     assert "no such file" in found.unreadable["train/Bean/b.png"]
-    assert found.fingerprints["train"] == ""
+    assert found.fingerprints["train"] == splits["train"].fingerprint()

@@ -34,11 +34,11 @@ def test_every_epoch_is_there_as_soon_as_it_ended(tmp_path: Path) -> None:
     assert best is not None
     assert best.epoch == 2
     Recorder(db, "a").epoch(replace(RECORD, epoch=3, validation_loss=0.1))  # repeated after a kill
-    Recorder(db, "a").explain({"confusion": [[1]]})
+    Recorder(db, "a").explain({"classes": ["Beet"], "confusion": [[1]]})
     Recorder(db, "a").end("finished")
     run = load_run(db, "a")
     assert (run.status, len(run.epochs), run.epochs[2].validation_loss) == ("finished", 3, 0.1)
-    assert run.explanation == {"confusion": [[1]]}
+    assert run.explanation == {"classes": ["Beet"], "confusion": [[1]]}
     assert run.ended is not None
     assert run.ended >= run.started
 

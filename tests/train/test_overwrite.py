@@ -96,8 +96,9 @@ def test_half_a_training_is_resumed_or_discarded_on_request_only(
     evaluated: Bundle, colours: Path, brief: Recipe, tmp_path: Path
 ) -> None:
     half, checkpoints = tmp_path / "half", Checkpoints(tmp_path / "half")
+    facts = {name: {"fingerprint": "ab", "counts": {}} for name in ("train", "validation", "test")}
     checkpoints.start()
-    checkpoints.save_last({}, Progress("ab12", replace(brief, epochs=4).to_dict(), {}))
+    checkpoints.save_last({}, Progress("ab12", replace(brief, epochs=4).to_dict(), facts))
     shutil.copytree(checkpoints.folder, evaluated.path / ".train")  # of an overwriting that was interrupted
     damaged = Path(shutil.copytree(half, tmp_path / "damaged"))
     Checkpoints(damaged).last.write_bytes(b"damaged")
