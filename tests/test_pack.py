@@ -262,3 +262,13 @@ def test_the_command_line(bundle: Bundle, small: Path, tmp_path: Path) -> None:
         failed = call("bundle", *words)
         assert (failed.exit_code, len(failed.stderr.splitlines())) == (1, 1), failed.output
         assert message in failed.stderr
+
+
+def test_the_checksum_behind_the_last_member_is_looked_at(small: Path, tmp_path: Path) -> None:
+    """It is all that covers the manifest of a bundle that nobody signed."""
+    pack(small, tmp_path / "m.tar.zst")
+    content = (tmp_path / "m.tar.zst").read_bytes()
+    (tmp_path / "m.tar.zst").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(BundleError, match="damaged"):
+        unpack(tmp_path / "m.tar.zst", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

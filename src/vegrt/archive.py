@@ -128,6 +128,7 @@ def _read_tar(file: Path) -> Iterator[Member]:
             while stream.read(_BLOCK):
                 pass  # what the caller left
             stream.exactly(-entry.size % tarfile.BLOCKSIZE)
+        stream.finish()
 
 
 class _Stream:
@@ -141,13 +142,25 @@ class _Stream:
         self.left -= len(found)
         return found
 
+    def finish(self) -> None:
+        """Read the end, behind which the checksum of all is. Raises EOFError for anything but a tape record of zeros."""
+        for _ in range(tarfile.RECORDSIZE // tarfile.BLOCKSIZE):
+            if not (block := self._next(tarfile.BLOCKSIZE)):
+                return
+            if any(block):
+                break
+        raise EOFError("something behind its end")
+
+    def _next(self, size: int) -> bytes:
+        try:
+            return self._packed.read(size)
+        except self._error as error:
+            raise EOFError(str(error)) from error
+
     def exactly(self, size: int) -> bytes:
         found = bytearray()
         while len(found) < size:
-            try:
-                block = self._packed.read(size - len(found))
-            except self._error as error:
-                raise EOFError(str(error)) from error
+            block = self._next(size - len(found))
             if not block:
                 raise EOFError("it ends too early")
             found += block
