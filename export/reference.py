@@ -1,7 +1,7 @@
 """Whether a reference is worth comparing with: one that answers by chance makes every candidate look equal to it.
 
-The validation photos have labels, so a wrong class order, mean and std of other units, swapped colours and random weights show
-before anything is calibrated.
+The validation photos have labels, so a wrong class order and swapped colours show before anything is calibrated. Random weights
+and a wrong mean and std cannot be told apart: they are warned of here, and get no verdict (see vegrt.infer.diagnose).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _UNKNOWN = (
 def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = False) -> NDArray[np.float32]:
     """Return the (N, K) logits of the reference for the photos of the evidence.
 
-    Raises ModelError when one is not finite, or when the answers are no better than chance, unless it is said to be untrained.
+    Raises ModelError when one is not finite, or when the answers are no better than chance and it shows why: then the network has
+    learned, and is prepared or labelled wrong. Chance without a cause is a warning. untrained: it is said to be.
     """
     logits = evidence.answers(reference)
     subject = evidence.bundle.path
@@ -42,14 +43,22 @@ def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = 
     if untrained:
         log.warning("%s: %s; exported as an untrained network", subject, chance_words(answers))
         return logits
-    cause = explained(lambda: _cause(evidence, reference, answers)) or _UNKNOWN
-    raise ModelError(
-        f"{subject}: {chance_words(answers)}; {cause} Random weights on purpose: --untrained; nothing was written"
-    )
+    if cause := explained(lambda: _cause(evidence, reference, answers)):
+        raise ModelError(f"{subject}: {chance_words(answers)}; {cause}; nothing was written")
+    doubt = _constant(evidence, answers) or _UNKNOWN
+    log.warning("%s: %s: %s Random weights on purpose: --untrained", subject, chance_words(answers), doubt)
+    log.warning("%s: vegrt evaluate will refuse to judge by it", subject)
+    return logits
+
+
+def _constant(evidence: Evidence, answers: Answers) -> str:
+    said = set(answers.top1.tolist())
+    name = evidence.bundle.manifest.classes[said.pop()] if len(said) == 1 else ""
+    return f"it answers {name} to every photo; are mean and std those of pixels in [0, 1]?" if name else ""
 
 
 def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
-    """Return, in words, what the answers give away; nothing when it is nothing."""
+    """Return, in words, what makes the network better than chance; nothing when nothing known does."""
     classes = evidence.bundle.manifest.classes
     causes = []
     cured = Answers.of(evidence.answers(_Swapped(reference)), answers.labels)
@@ -57,9 +66,7 @@ def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
         causes.append(f"{cured.right.mean():.1%} are right with red and blue swapped: it wants BGR, export it for RGB")
     if moved := describe_moves(permuted_classes(answers.confusion()), classes):
         causes.append(f"the classes are in another order: {moved}")
-    if len(said := set(answers.top1.tolist())) == 1:
-        causes.append(f"it answers {classes[said.pop()]} to every photo: are mean and std those of pixels in [0, 1]")
-    return f"{', or '.join(causes)}." if causes else ""
+    return ", or ".join(causes)
 
 
 class _Swapped:

@@ -68,7 +68,10 @@ def export(
     contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
     overwrite: OverwriteModelsOption = False,
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="Take a network no better than chance, such as random weights.")
+        bool,
+        typer.Option(
+            "--untrained", help="Let evaluate judge by a network no better than chance, such as random weights."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
