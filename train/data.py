@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 
 from vegrt.dataset import Photo, Split, warn_unreadable
 from vegrt.errors import DataError
-from vegrt.interrupts import leave_interrupts
+from vegrt.interrupts import holding_interrupts, leave_interrupts
 from vegrt.preprocess import Contract, decode, prepare, resized
 from vegrt.progress import track
 from vegrt.train.recipe import Augment
@@ -173,13 +173,21 @@ def load(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataL
         idle_device = not torch.cuda.is_available() and samples.in_memory
         workers = 0 if idle_device else min(8, len(os.sched_getaffinity(0)))
     context = "fork" if workers else None
-    return DataLoader(
+    return _Loader(
         samples,
         batch_sampler=batches,
         num_workers=workers,
         multiprocessing_context=context,
         worker_init_fn=lambda worker: leave_interrupts(),
     )
+
+
+class _Loader(DataLoader[Any]):
+    """Starts its workers with Ctrl-C and SIGTERM held, so that none ends by them before it leaves them to its parent."""
+
+    def __iter__(self) -> Any:
+        with holding_interrupts():
+            return super().__iter__()
 
 
 def _attempt(read: Callable[[Path], Pixels], path: Path) -> Pixels | DataError:

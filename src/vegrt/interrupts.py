@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+_BOTH = (signal.SIGINT, signal.SIGTERM)
+
 
 def terminate_as_interrupt() -> None:
     """Have SIGTERM raise KeyboardInterrupt in the main thread, unless whoever started us had it ignored.
@@ -66,10 +68,21 @@ def keeping_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+@contextmanager
+def holding_interrupts() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM wait until the block ends; in a child that it forks, until that calls `leave_interrupts`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BOTH)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_interrupts() -> None:
     """Let the parent alone answer Ctrl-C and SIGTERM, which often reach the whole group: it needs its workers to the end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _BOTH:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BOTH)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
