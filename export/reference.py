@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from vegrt.errors import ModelError
 from vegrt.export.gate import Evidence
-from vegrt.infer.diagnose import chance_words, describe_moves, explained, no_better_than_chance, permuted_classes
+from vegrt.infer.diagnose import (
+    chance_words,
+    describe_moves,
+    explained,
+    has_learned,
+    no_better_than_chance,
+    permuted_classes,
+)
 from vegrt.infer.figures import Answers
 from vegrt.infer.runner import Runner
 
@@ -59,13 +66,14 @@ def _constant(evidence: Evidence, answers: Answers) -> str:
 
 def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
     """Return, in words, what makes the network better than chance; nothing when nothing known does."""
-    classes = evidence.bundle.manifest.classes
+    classes, confusion = evidence.bundle.manifest.classes, answers.confusion()
     causes = []
     cured = Answers.of(evidence.answers(_Swapped(reference)), answers.labels)
-    if not no_better_than_chance(cured.confusion()):
+    if has_learned(cured.confusion()):
         causes.append(f"{cured.right.mean():.1%} are right with red and blue swapped: it wants BGR, export it for RGB")
-    if moved := describe_moves(permuted_classes(answers.confusion()), classes):
-        causes.append(f"the classes are in another order: {moved}")
+    moved = permuted_classes(confusion)
+    if moved and has_learned(confusion[:, [moved.get(label, label) for label in range(len(classes))]]):
+        causes.append(f"the classes are in another order: {describe_moves(moved, classes)}")
     return ", or ".join(causes)
 
 

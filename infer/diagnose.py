@@ -31,6 +31,7 @@ _PLAIN = 0.9  # the accuracy below which a model of unknown accuracy is looked a
 _SURE = 0.01  # the p-value of a cure by swapped colours
 _ERROR_LEFT = 0.1  # of the golden cosine's distance from 1 where a cure fits
 _NAMED = 4
+_SUBSTANTIAL = 0.6
 _ENOUGH = 32  # photos below which chance and a weak model look alike too often
 
 
@@ -139,6 +140,12 @@ def describe_moves(moved: dict[int, int], classes: Sequence[str]) -> str:
 def no_better_than_chance(confusion: NDArray[np.int_]) -> bool:
     """Return whether answers and labels look independent: the agreement that their totals alone give lies in the interval."""
     return wilson(int(confusion.trace()), int(confusion.sum())).low <= _chance(confusion)
+
+
+def has_learned(confusion: NDArray[np.int_]) -> bool:
+    """Return whether answers and labels agree substantially: Cohen's kappa from 0.6 on (Landis and Koch, Biometrics 33, 1977)."""
+    right, chance = confusion.trace() / confusion.sum(), _chance(confusion)
+    return bool(right - chance >= _SUBSTANTIAL * (1 - chance) > 0)
 
 
 def _chance(confusion: NDArray[np.int_]) -> float:
