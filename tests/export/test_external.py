@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -26,10 +27,26 @@ CONTRACT = Contract(SIZE, SIZE, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 TOML = "size = 16\nresize = 16\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]\n"
 
 
-def network(file: Path, *, external_data: bool = True) -> onnx.ModelProto:
-    """Write a convolution, a pool and a classifier, its weights in `model.onnx.data`, one of them in a Constant node."""
+Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def random_weights() -> Weights:
     random = np.random.default_rng(0)
-    constant = numpy_helper.from_array(random.normal(size=(3, 8)).astype(np.float32), "fc")
+    head = random.normal(size=(3, 8)).astype(np.float32)
+    return random.normal(size=(8, 3, 3, 3)).astype(np.float32), head
+
+
+def misordered_weights() -> Weights:
+    """Return weights that know the class of a photo, its strongest colour, and give it to the class after."""
+    kernels = np.zeros((8, 3, 3, 3), np.float32)
+    kernels[range(3), range(3), 1, 1] = 1
+    return kernels, np.roll(np.eye(3, 8, dtype=np.float32), 1, axis=0)
+
+
+def network(file: Path, *, external_data: bool = True, weights: Weights | None = None) -> onnx.ModelProto:
+    """Write a convolution, a pool and a classifier, its weights in `model.onnx.data`, one of them in a Constant node."""
+    kernels, head = weights or random_weights()
+    constant = numpy_helper.from_array(head, "fc")
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
         helper.make_node("GlobalAveragePool", ["c"], ["p"], "pool"),
@@ -42,7 +59,7 @@ def network(file: Path, *, external_data: bool = True) -> onnx.ModelProto:
         "small",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(random.normal(size=(8, 3, 3, 3)).astype(np.float32), "w")],
+        [numpy_helper.from_array(kernels, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if external_data:
@@ -173,7 +190,7 @@ def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> Non
 
 
 def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos: Path) -> None:
-    network(folder / "model.onnx")
+    network(folder / "model.onnx", weights=misordered_weights())
     words = ["export", folder / "out", "--data", photos, "--no-engine", "--from-onnx", folder / "model.onnx"]
     words += ["--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
     result = CliRunner().invoke(app, [str(word) for word in words])

@@ -83,6 +83,20 @@ def test_a_wrong_order_of_classes_is_refused(evidence: Evidence, honest: Answer)
         check_reference(evidence, Answering(moved))
 
 
+def test_an_order_that_explains_little_is_no_cause(
+    evidence: Evidence, honest: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A network that has not learned puts some class by accident where another should be."""
+
+    def half_moved(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = honest(images)[:, [1, 2, 0]]
+        logits[1::2] = np.random.default_rng(1).normal(size=logits[1::2].shape)
+        return logits
+
+    assert len(check_reference(evidence, Answering(half_moved))) == len(evidence.images)
+    assert "are classes in the order of the scores" in caplog.messages[0]
+
+
 def test_answers_that_are_no_numbers_are_refused_with_the_photo(evidence: Evidence, honest: Answer) -> None:
     def broken(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = honest(images)
