@@ -19,7 +19,7 @@ from vegrt.infer.coverage import not_run
 from vegrt.infer.diagnose import Subject, candidate_cause, check_labels, explained
 from vegrt.infer.figures import Answers, figures_of
 from vegrt.infer.figures import softmax as softmax
-from vegrt.infer.metadata import foreign_metadata
+from vegrt.infer.metadata import compare_metadata
 from vegrt.infer.open import Candidate, candidates, describe, open_candidate
 from vegrt.infer.paired import Margin, compare, gate, paired_figures, reference_gate
 from vegrt.infer.pipeline import batches
@@ -71,7 +71,7 @@ def evaluate(
     if split.classes != bundle.manifest.classes:
         trained = ", ".join(bundle.manifest.classes)
         raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
-    if contradictions := foreign_metadata(bundle):
+    if contradictions := compare_metadata(bundle).differences:
         raise BundleError(f"{bundle.path}: {contradictions[0]}; restore manifest.json or export again")
     collected = collect_logits(bundle, split, chosen)
     warn_unreadable(collected.errors, len(split))

@@ -1,12 +1,10 @@
 """What an ONNX file says of itself, read without any ONNX library: a device that runs engines only has none.
 
-ONNX is protobuf: a message is a row of fields, each a key (number << 3 | wire type) and its value. Only `metadata_props` is read;
-the graph, which is nearly all of the file, is stepped over.
+Only `metadata_props` is read; the graph, which is nearly all of the file, is stepped over.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,11 @@ from typing import Any
 
 from vegrt.bundle import Bundle
 from vegrt.errors import FormatError, ModelError
+from vegrt.protobuf import fields, mapped, messages
 from vegrt.schema import build, parse_json
 
 _METADATA_PROPS = 14  # of ModelProto; in each entry 1 is the key and 2 the value (onnx.proto)
 _UNSAID = {"icc": "ignore"}  # what a contract means that does not say it
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +27,41 @@ class _Said:
     contract: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """differences: from the manifest, in words. silent: the models that say nothing of their classes: nothing was compared."""
+
+    differences: tuple[str, ...]
+    silent: tuple[str, ...]
+
+
 def read_metadata(model: Path) -> dict[str, str]:
     """Return the metadata_props of an ONNX file. Raises ModelError when it is no protobuf."""
     try:
-        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            entries = [data[start:end] for number, start, end in _fields(data) if number == _METADATA_PROPS]
-        pairs = [{number: entry[start:end] for number, start, end in _fields(entry)} for entry in entries]
-        return {pair.get(1, b"").decode(): pair.get(2, b"").decode() for pair in pairs}
-    except (ValueError, IndexError, OSError) as error:
+        pairs = [_texts(entry) for entry in messages(memoryview(mapped(model)), _METADATA_PROPS)]
+        return {pair.get(1, ""): pair.get(2, "") for pair in pairs}
+    except (ValueError, OSError) as error:
         raise ModelError(f"{model}: not an ONNX file ({error}); export the bundle again") from error
 
 
-def foreign_metadata(bundle: Bundle) -> list[str]:
-    """Return what the ONNX models of a bundle say of classes and contract that its manifest does not, in words.
+def _texts(entry: memoryview) -> dict[int, str]:
+    return {number: str(value, "utf-8") for number, value in fields(entry) if isinstance(value, memoryview)}
+
+
+def compare_metadata(bundle: Bundle) -> Compared:
+    """Compare what the ONNX models of a bundle say of classes and contract with its manifest.
 
     The graph was made for what the file says, so a manifest that says something else names classes wrongly or describes other
-    pixels. Files that say nothing are passed over.
+    pixels. Raises ModelError as read_metadata does, BundleError as Bundle.file.
     """
     found: list[str] = []
+    silent: list[str] = []
     for artifact in bundle.manifest.artifacts:
         if artifact.role == "model":
-            found += _differences(bundle, artifact.path, read_metadata(bundle.file("model", artifact.variant)))
-    return found
-
-
-def silent_models(bundle: Bundle) -> list[str]:
-    """Return the ONNX models of a bundle that say nothing of their classes: nothing of them was compared."""
-    models = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "model"]
-    return [path for path in models if "vegrt.classes" not in read_metadata(bundle.path / path)]
+            metadata = read_metadata(bundle.file("model", artifact.variant))
+            found += _differences(bundle, artifact.path, metadata)
+            silent += [artifact.path] if "vegrt.classes" not in metadata else []
+    return Compared(tuple(found), tuple(silent))
 
 
 def _differences(bundle: Bundle, name: str, metadata: dict[str, str]) -> Iterator[str]:
@@ -93,34 +98,3 @@ def _contract_difference(name: str, manifest: dict[str, Any], model: dict[str, A
 
 def _reversed(one: Any, other: Any) -> bool:
     return isinstance(other, list) and one == other[::-1]
-
-
-def _fields(message: bytes | mmap.mmap) -> Iterator[tuple[int, int, int]]:
-    """Yield each field's number and the limits of its bytes; fields of other wire types are stepped over."""
-    at, end = 0, len(message)
-    while at < end:
-        key, at = _varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == _BYTES:
-            size, at = _varint(message, at)
-            if at + size > end:
-                raise ValueError("cut off")
-            yield number, at, at + size
-            at += size
-        elif kind == _VARINT:
-            _, at = _varint(message, at)
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"unknown wire type {kind}")
-
-
-def _varint(message: bytes | mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 64:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    raise ValueError("malformed number")

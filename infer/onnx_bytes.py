@@ -1,15 +1,15 @@
 """The little of an ONNX file that inference must read or add itself, from its bytes, so that an edge box needs no `onnx` package.
 
 Field numbers are those of onnx.proto3 (ModelProto.graph 7, GraphProto.node 1 and .output 12, NodeProto.input 1, .output 2,
-.op_type 4, ValueInfoProto.name 1); wire format: protobuf.dev/programming-guides/encoding.
+.op_type 4, ValueInfoProto.name 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vegrt.errors import ModelError
+from vegrt.protobuf import fields, messages
 
 _LOGITS = "logits"
 _HEADS = frozenset({"Gemm", "MatMul"})
@@ -55,49 +55,17 @@ def read_nodes(model: bytes) -> list[Node]:
     """Return the operators of a model's graph, in its order. Raises ModelError for what is no protobuf."""
     view = memoryview(model)
     try:
-        graphs = [value for number, value in _fields(view) if number == 7]
-        return [_node(value) for graph in graphs for number, value in _fields(graph) if number == 1]
-    except (IndexError, ValueError) as error:
+        return [_node(node) for graph in messages(view, 7) for node in messages(graph, 1)]
+    except ValueError as error:
         raise ModelError(f"model: not an ONNX file ({error})") from error
 
 
 def _node(content: memoryview) -> Node:
     found: dict[int, list[str]] = {1: [], 2: [], 4: []}
-    for number, value in _fields(content):
-        if number in found:
+    for number, value in fields(content):
+        if number in found and isinstance(value, memoryview):
             found[number].append(str(value, "utf-8"))
     return Node("".join(found[4]), tuple(found[1]), tuple(found[2]))
-
-
-def _fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield number and bytes of the fields that have a length; the others hold nothing for us."""
-    place = 0
-    while place < len(content):
-        key, place = _number(content, place)
-        kind = key & 7
-        if kind == 2:
-            size, place = _number(content, place)
-            if size > len(content) - place:
-                raise ValueError("it ends too early")
-            yield key >> 3, content[place : place + size]
-            place += size
-        elif kind == 0:
-            _, place = _number(content, place)
-        elif kind in (1, 5):
-            place += 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"wire type {kind}")
-
-
-def _number(content: memoryview, place: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = content[place]
-        place += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, place
-    raise ValueError("a number of more than ten bytes")
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -18,7 +18,7 @@ from vegrt.infer.candidates import is_installed
 from vegrt.infer.coverage import answering, not_run
 from vegrt.infer.diagnose import explain_difference, explained
 from vegrt.infer.golden_schema import read_golden
-from vegrt.infer.metadata import foreign_metadata, silent_models
+from vegrt.infer.metadata import compare_metadata
 from vegrt.infer.open import Candidate, artifact_of, candidates, open_candidate
 from vegrt.infer.parity import cosines
 from vegrt.preprocess import load_image
@@ -134,12 +134,12 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
 def _stated(bundle: Bundle) -> Check:
     subject = "classes and contract"
     try:
-        found, silent = foreign_metadata(bundle), silent_models(bundle)
+        stated = compare_metadata(bundle)
     except (BundleError, ModelError) as error:
         return Check(subject, "FAIL", str(error))
-    if found:
-        return Check(subject, "FAIL", "; ".join(found))
-    total = len(bundle.variants())
+    if stated.differences:
+        return Check(subject, "FAIL", "; ".join(stated.differences))
+    total, silent = len(bundle.variants()), stated.silent
     if len(silent) == total:
         return Check(subject, "not run", f"none of {total} models says what it was made for")
     agreed = f"{total - len(silent)} of {total} models were made for the classes, their order and the contract of the manifest"

@@ -96,7 +96,21 @@ def test_a_word_that_looks_like_it_is_no_external_data(tmp_path: Path) -> None:
     check_self_contained(tmp_path / "x.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"location", b"\x0b\x0clocation", b"\x3a\xff\xff\xff\xff\x7flocation"])
+DEEP = b"\x3a\x0a\x0a\x08"  # a graph of ten bytes, in it a node of eight
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"location",
+        b"\x0b\x0clocation",
+        b"\x3a\xff\xff\xff\xff\x7flocation",
+        DEEP + b"location",
+        b"\x3a\x0c\x0a\x0alocation\x0b\x0b",
+        DEEP + b"\xff" * 8 + b"\x42\x08location",
+    ],
+)
 def test_what_is_no_onnx_file_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(BundleError, match=r"x\.onnx: not an ONNX file"):
