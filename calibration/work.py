@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vegrt.calibration.place import quantizable
+from vegrt.calibration.share import percent
 from vegrt.infer.ort import read_tensors
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -33,11 +34,6 @@ class Work:
         return (
             f"{percent(self.share)} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
         )
-
-
-def percent(share: float) -> str:
-    """Return a share as a percentage that is 100.0% for the whole alone."""
-    return f"{share if share == 1 else min(share, 0.999):.1%}"
 
 
 def weight_layers(model: ir.Model) -> list[ir.Node]:

@@ -13,8 +13,8 @@ from vegrt.calibration.judge import Judge
 from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.saved import FILE, read_calibration
 from vegrt.calibration.settings import VARIANTS
+from vegrt.calibration.share import percent
 from vegrt.calibration.stage import finish_progress, open_progress, sensitivities
-from vegrt.calibration.work import percent
 from vegrt.export.calibrated import halves, subject_of
 from vegrt.export.stage import Job, load_fp32
 from vegrt.infer.results import save_result

@@ -94,14 +94,13 @@ def run_session(session: Any, subject: str, output: str, name: str, given: NDArr
     return found
 
 
-def read_foreign(file: Path, num_classes: int, contract: Contract, *, alone: bool = False) -> Foreign:
+def read_foreign(file: Path, num_classes: int, contract: Contract) -> Foreign:
     """Return a foreign classifier: one image input, one score per class.
 
-    alone: whether data in other files is refused, as in a bundle, whose manifest covers none of them.
     Raises ModelError for what is no such ONNX model, in one line that says what was found and what was expected.
     """
     subject = str(file)
-    proto, embedded = _load(file, subject, alone=alone)
+    proto, embedded = _load(file, subject)
     _check_operators(proto, subject)
     images, layout, batch = _image_input(proto.graph, subject, contract)
     sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
@@ -115,17 +114,13 @@ def read_foreign(file: Path, num_classes: int, contract: Contract, *, alone: boo
     return foreign
 
 
-def _load(file: Path, subject: str, *, alone: bool) -> tuple[onnx.ModelProto, bytes]:
+def _load(file: Path, subject: str) -> tuple[onnx.ModelProto, bytes]:
     """Return the model with all its data, and the bytes of the file with them in it where they lie in other files."""
     if not file.is_file():
         raise ModelError(f"{subject}: no such file; expected an ONNX model of an image classifier")
     try:
         proto = onnx.load(file, load_external_data=False)
         outside = external_tensors(proto)
-        if outside and alone:
-            raise ModelError(
-                f"{subject}: {len(outside)} tensors lie in other files, which the bundle does not cover; refused"
-            )
         embed(outside, file)
         embedded: bytes = proto.SerializeToString(deterministic=True) if outside else b""
         onnx.checker.check_model(proto)

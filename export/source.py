@@ -42,7 +42,7 @@ class Source:
 def load_foreign(bundle: Bundle) -> Source:
     """Return the foreign classifier that a bundle holds. Raises ModelError when it cannot become such a graph."""
     manifest = bundle.manifest
-    foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract, alone=True)
+    foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract)
     graph = _adopted(foreign, manifest.classes, manifest.contract)
     return Source(graph, ForeignRunner(foreign, manifest.contract), SOURCE)
 

@@ -74,8 +74,8 @@ class Made:
 def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
     """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it; a bf16 one if asked for.
 
-    data: its validation split calibrates and checks parity. Raises ModelError when a model is not what its reference is, or the
-    reference no better than chance, MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
+    data: its validation split calibrates and checks parity. Raises ModelError when a model is not what its reference is, and as
+    check_reference does, MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
     """
     job = job or Job()
     with exclusive(path):

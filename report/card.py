@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegrt.bundle import Bundle
+from vegrt.calibration.share import percent
 from vegrt.errors import VegrtError
 from vegrt.files import write_text
 from vegrt.report import markdown
@@ -20,7 +21,7 @@ from vegrt.report.data import data
 from vegrt.report.facts import Facts
 from vegrt.report.language import Language, say, speaking
 from vegrt.report.page import made_by
-from vegrt.report.provenance import artifacts, methods_text, share_head, share_text
+from vegrt.report.provenance import artifacts, methods_text, share_head
 from vegrt.report.reproduce import commands
 from vegrt.report.summary import HEADS, NONE, TEXT_COLUMNS, rows
 from vegrt.report.verdict import Conclusion, conclude
@@ -177,7 +178,7 @@ def _quantization(facts: Facts) -> Section | None:
         text = f"{text} {say('The network was trained further with simulated quantization.')}"
     share = found.get("int8_macs_share", {})
     lines = [
-        (str(variant), share_text(value), ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
+        (str(variant), percent(value), ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
         for variant, value in share.items()
     ]
     chosen = methods_text(found)

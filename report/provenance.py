@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vegrt.bundle import Artifact
+from vegrt.calibration.share import percent
 from vegrt.report.blocks import Chart, Section, Table, Text, charts, fact_table, section, table
 from vegrt.report.facts import Facts
 from vegrt.report.language import say
@@ -52,17 +53,12 @@ def share_head(found: dict[str, Any]) -> str:
     return say("multiplications in 8 bits") if "weight_layers" in found else say("convolution work in 8 bits")
 
 
-def share_text(share: float) -> str:
-    """Return a share as a percentage that is 100.0% for the whole alone."""
-    return f"{share if share == 1 else min(share, 0.999):.1%}"
-
-
 def _mixed(found: dict[str, Any]) -> list[Table | None]:
     """Return which layers stay in float, and the outlier channels."""
     kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
     share = found.get("int8_macs_share", {})
     lines = [
-        (variant, ", ".join(names), share_text(share[variant]) if variant in share else "")
+        (variant, ", ".join(names), percent(share[variant]) if variant in share else "")
         for variant, names in kept.items()
     ]
     heads = (say("variant"), say("layers in float"), share_head(found))

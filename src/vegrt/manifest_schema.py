@@ -119,6 +119,7 @@ class EngineFacts:
     profile: Label = ""
     version_compatible: bool = False
     hardware_compatible: bool = False
+    weight_layers: Count = 0
     convolutions: Count = 0
     matched: Count = 0
     wanted: Label = ""

@@ -11,7 +11,8 @@ import pytest
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
 from vegrt.calibration.place import Encoding, place
-from vegrt.calibration.work import Work, multiplications, percent, weight_layers, work_in_8_bits
+from vegrt.calibration.share import percent
+from vegrt.calibration.work import Work, multiplications, weight_layers, work_in_8_bits
 
 SIDE, PATCH, WIDTH, HIDDEN, CLASSES, BLOCKS = 32, 8, 16, 32, 4, 2
 TOKENS = (SIDE // PATCH) ** 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vegrt.bundle import Bundle, open_bundle
-from vegrt.calibration.work import percent
+from vegrt.calibration.share import percent
 from vegrt.errors import DataError
 from vegrt.export.stage import Job, describe_export, export, export_lines
 
