@@ -62,7 +62,7 @@ test: $(READY)
 bench: $(READY)
 	$(VENV)/bin/python tests/slow/train_step.py
 	$(VENV)/bin/python tests/slow/builds.py
-	$(if $(wildcard $(BUNDLE)/manifest.json),$(VENV)/bin/python bench/end_to_end.py $(SHARED)/vegetables/test --bundle $(BUNDLE))
+	$(if $(wildcard $(BUNDLE)/manifest.json),$(VENV)/bin/python peers/end_to_end.py $(SHARED)/vegetables/test --bundle $(BUNDLE))
 
 accept: $(READY)
 	$(VENV)/bin/python tests/slow/kill.py $(SHARED)/vegetables

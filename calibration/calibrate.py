@@ -22,7 +22,7 @@ from vegrt.calibration.ranges import METHODS, Method, tensor_range
 from vegrt.calibration.resume import Progress
 from vegrt.calibration.settings import Settings
 from vegrt.errors import ModelError
-from vegrt.infer.ort import read_tensors
+from vegrt.infer.runtimes.onnxruntime import read_tensors
 
 # Largest weight magnitude. x86 CPUs without VNNI add pairs of u8 x s8 products in 16 bits, which saturates above 64 * 255 * 2;
 # with 64 the CPU model gives the same answers on every CPU (docs/decisions/0003).

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.observe import Batches
 from vegrt.errors import ModelError
-from vegrt.infer.ort import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 
 _SILENT_DB = 200.0  # the SQNR of logits that do not differ at all
 

@@ -12,9 +12,9 @@ from vegrt.calibration.observe import BINS
 from vegrt.calibration.place import Encoding
 from vegrt.calibration.ranges import METHODS
 from vegrt.calibration.settings import Settings
-from vegrt.files import sha256_of_json
-from vegrt.infer.results import versions
-from vegrt.preprocess import Contract
+from vegrt.files.atomic import sha256_of_json
+from vegrt.photo.preprocess import Contract
+from vegrt.results.files import versions
 
 TOOLS = ("numpy", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
 _WORDS = {"graph": "another graph", "weights": "other weights", "photos": "other photos"}

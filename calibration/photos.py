@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.dataset import Photo, Split, content_hash, has_split, read_split, warn_unreadable
+from vegrt.dataset.photos import Photo, Split, content_hash, has_split, read_split, warn_unreadable
 from vegrt.errors import DataError
-from vegrt.infer.pipeline import batches
-from vegrt.preprocess import Contract
+from vegrt.infer.decode.pipeline import batches
+from vegrt.photo.preprocess import Contract
 
 log = logging.getLogger(__name__)
 

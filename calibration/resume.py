@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import FormatError
-from vegrt.files import replacing, write_json
+from vegrt.files.atomic import replacing, write_json
 from vegrt.schema import build, read_json
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from vegrt.calibration.calibrate import Calibration, quantize_with
 from vegrt.calibration.judge import Judge, Score
 from vegrt.calibration.place import Encoding, layers
 from vegrt.calibration.resume import Progress
-from vegrt.progress import track
+from vegrt.terminal.progress import track
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from vegrt.calibration.sensitivity import Sensitivity, measure_sensitivity, most
 from vegrt.calibration.settings import VARIANTS, Settings
 from vegrt.calibration.work import work_in_8_bits
 from vegrt.errors import ModelError
-from vegrt.files import sha256_of_json
-from vegrt.preprocess import Contract
+from vegrt.files.atomic import sha256_of_json
+from vegrt.photo.preprocess import Contract
 
 PROGRESS = ".calibrating"
 log = logging.getLogger(__name__)

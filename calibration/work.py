@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from vegrt.calibration.place import quantizable
 from vegrt.calibration.share import percent
-from vegrt.infer.ort import read_tensors
+from vegrt.infer.runtimes.onnxruntime import read_tensors
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum"})

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.bundle import Staging
+from vegrt.bundle.bundle import Staging
 from vegrt.calibration.calibrate import WEIGHT_LEVELS
 from vegrt.calibration.judge import Labelled
 from vegrt.calibration.observe import Batches
@@ -19,13 +19,13 @@ from vegrt.calibration.saved import FILE, to_json
 from vegrt.calibration.settings import VARIANTS, Settings, float_layers_json
 from vegrt.calibration.stage import Outcome, Subject
 from vegrt.calibration.work import Work, work_in_8_bits
-from vegrt.dataset import Photo, content_hash
-from vegrt.export.fp16 import to_fp16
-from vegrt.export.model import serialize
-from vegrt.files import sha256_of_json, write_json
-from vegrt.infer.pipeline import batches
-from vegrt.preprocess import Contract
-from vegrt.progress import track
+from vegrt.dataset.photos import Photo, content_hash
+from vegrt.export.onnx.fp16 import to_fp16
+from vegrt.export.onnx.model import serialize
+from vegrt.files.atomic import sha256_of_json, write_json
+from vegrt.infer.decode.pipeline import batches
+from vegrt.photo.preprocess import Contract
+from vegrt.terminal.progress import track
 
 BATCH = 16
 OBSERVING_BATCH = 1  # all inner tensors of a batch are in memory at once

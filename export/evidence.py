@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegrt.bundle import Bundle, exclusive, open_bundle
+from vegrt.bundle.bundle import Bundle, exclusive, open_bundle
 from vegrt.calibration.calibrate import ENCODINGS
 from vegrt.calibration.curve import sample_curve
 from vegrt.calibration.judge import Judge
@@ -17,7 +17,7 @@ from vegrt.calibration.share import percent
 from vegrt.calibration.stage import finish_progress, open_progress, sensitivities
 from vegrt.export.calibrated import halves, subject_of
 from vegrt.export.stage import Job, load_fp32
-from vegrt.infer.results import save_result
+from vegrt.results.files import save_result
 
 if TYPE_CHECKING:
     from rich.table import Table

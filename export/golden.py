@@ -6,11 +6,11 @@ import hashlib
 import shutil
 from typing import Any
 
-from vegrt.bundle import Staging
-from vegrt.dataset import Photo
-from vegrt.files import write_json
-from vegrt.infer.runner import Runner
-from vegrt.preprocess import Contract, load_image
+from vegrt.bundle.bundle import Staging
+from vegrt.dataset.photos import Photo
+from vegrt.files.atomic import write_json
+from vegrt.infer.runtimes.runner import Runner
+from vegrt.photo.preprocess import Contract, load_image
 
 GOLDEN_PHOTOS = 4
 

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import Settings
 from vegrt.calibration.stage import finish_progress, run_calibration
@@ -28,19 +28,19 @@ from vegrt.export.calibrated import (
     subject_of,
     work_lines,
 )
-from vegrt.export.engines import add_engines
-from vegrt.export.fp16 import round_to_bf16, to_bf16, to_fp16
-from vegrt.export.gate import BF16, FP16, FP32, Evidence, check_parity, load_evidence
+from vegrt.export.engines.engines import add_engines
+from vegrt.export.engines.options import Options
 from vegrt.export.golden import add_golden
-from vegrt.export.model import export_passing, serialize
-from vegrt.export.options import Options
-from vegrt.export.overflow import check_overflow
-from vegrt.export.reference import check_reference
-from vegrt.export.source import load_foreign
-from vegrt.infer.oracle import TorchRunner
-from vegrt.infer.ort import open_onnxruntime
-from vegrt.infer.parity import Parity
-from vegrt.infer.results import versions
+from vegrt.export.imported.source import load_foreign
+from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
+from vegrt.export.onnx.model import export_passing, serialize
+from vegrt.export.onnx.overflow import check_overflow
+from vegrt.export.onnx.parity import BF16, FP16, FP32, Evidence, check_parity, load_evidence
+from vegrt.export.onnx.reference import check_reference
+from vegrt.infer.runtimes.logits import Parity
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.torch import TorchRunner
+from vegrt.results.files import versions
 
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 

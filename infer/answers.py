@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.infer.figures import softmax
+from vegrt.evaluate.figures import softmax
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.answers import Prediction, Score, predictions
-from vegrt.infer.objective import DEFAULT, Objective
-from vegrt.infer.open import Candidate, open_runner
-from vegrt.infer.photo import Photo, prepared, to_pixels
-from vegrt.infer.readahead import read_ahead
-from vegrt.infer.runner import Device, Runner, RuntimeName
-from vegrt.signature import open_signed
+from vegrt.infer.decode.photo import Photo, prepared, to_pixels
+from vegrt.infer.decode.read_ahead import read_ahead
+from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.open import Candidate, open_runner
+from vegrt.infer.runtimes.runner import Device, Runner, RuntimeName
 
 __all__ = ["Model", "Prediction", "Score", "load"]
 

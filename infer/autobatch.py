@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from vegrt.errors import VegrtError
-from vegrt.infer.runner import Runner
+from vegrt.infer.runtimes.runner import Runner
 
 log = logging.getLogger(__name__)
 

@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError, VegrtError
-from vegrt.files import json_text
+from vegrt.files.atomic import json_text
 from vegrt.infer.autobatch import find_batch
-from vegrt.infer.embeddings import EmbeddingRunner, open_embedding_runner
-from vegrt.infer.extras import Extras
-from vegrt.infer.objective import DEFAULT, Objective
-from vegrt.infer.open import Candidate, describe, open_candidate, open_runner
-from vegrt.infer.outputs import Destination, Outputs, open_outputs
-from vegrt.infer.pipeline import Decoded, Item, stream
-from vegrt.infer.rows import Row, Wanted, as_line, as_record, rank
-from vegrt.infer.runner import Device, Runner
-from vegrt.infer.sources import Reading, is_endless, open_sources, reading_threads
-from vegrt.progress import counting
-from vegrt.signature import open_signed
+from vegrt.infer.decode.pipeline import Decoded, Item, stream
+from vegrt.infer.outputs.extras import Extras
+from vegrt.infer.outputs.files import Destination, Outputs, open_outputs
+from vegrt.infer.outputs.rows import Row, Wanted, as_line, as_record, rank
+from vegrt.infer.runtimes.embeddings import EmbeddingRunner, open_embedding_runner
+from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.open import Candidate, describe, open_candidate, open_runner
+from vegrt.infer.runtimes.runner import Device, Runner
+from vegrt.infer.sources.open import Reading, is_endless, open_sources, reading_threads
+from vegrt.terminal.progress import counting
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ Batches = Generator[list[Row], None, None]
 class Request:
     """What `vegrt infer` was asked for; None and 0 leave the choice to us.
 
-    sources: as `vegrt.infer.sources` reads them. batch: images that the runner gets at once; 0: the fastest is found first.
+    sources: as `vegrt.infer.sources.open` reads them. batch: images that the runner gets at once; 0: the fastest is found first.
     public_key: whose signature the bundle must have.
     """
 

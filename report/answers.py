@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from vegrt.report.blocks import Chart, Section, Table, Text, charts, section, table
-from vegrt.report.facts import Facts
-from vegrt.report.language import say, term
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import Chart, Section, Table, Text, charts, section, table
+from vegrt.report.language.language import say, term
 from vegrt.report.summary import NONE, Row, points
 
 CLEAN = "clean"  # what a robustness result calls the photo as it is

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from vegrt.report import answer_charts, making_charts, speed_charts
-from vegrt.report.answer_charts import MAX_CLASSES_DRAWN
 from vegrt.report.answers import CLEAN, corruption_words
-from vegrt.report.blocks import Chart, Spec
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
+from vegrt.report.charts import answers as answer_charts
+from vegrt.report.charts import making as making_charts
+from vegrt.report.charts import speed as speed_charts
+from vegrt.report.charts.answers import MAX_CLASSES_DRAWN
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import Chart, Spec
+from vegrt.report.language.language import say
 from vegrt.report.summary import Row, rows_with
 
 _MAX_PANELS = 6

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vegrt.dataset import Split, read_split
+from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import DataError
-from vegrt.report.facts import Facts, Flip
-from vegrt.report.language import say
-from vegrt.report.markup import Html, element, join
-from vegrt.report.photos import missing, thumbnail
+from vegrt.report.facts.facts import Facts, Flip
+from vegrt.report.html.markup import Html, element, join
+from vegrt.report.html.photos import missing, thumbnail
+from vegrt.report.language.language import say
 
 MAX_SHOWN = 48
 

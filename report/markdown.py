@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from vegrt.report.blocks import Badge, Block, Chart, Charts, Code, Section, Table, Text, verdict_words
+from vegrt.report.html.blocks import Badge, Block, Chart, Charts, Code, Section, Table, Text, verdict_words
 from vegrt.report.verdict import Conclusion
 
 Link = Callable[[Chart], str | None]  # the path of a chart's picture as the document links to it, or None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vegrt.report.blocks import Chart, Section, Text, charts, section, sections, table, verdict_words
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import Chart, Section, Text, charts, section, sections, table, verdict_words
+from vegrt.report.language.language import say
 from vegrt.report.summary import HEADS, TEXT_COLUMNS, Row, rows
 from vegrt.report.verdict import Conclusion, conclude
 

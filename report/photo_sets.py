@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vegrt.infer.photo_sets import other_sets
-from vegrt.report.blocks import Badge, Section, Text, section, table
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
+from vegrt.evaluate.photo_sets import other_sets
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import Badge, Section, Text, section, table
+from vegrt.report.language.language import say
 from vegrt.report.summary import NONE, joined, span
 
 

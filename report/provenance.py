@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from vegrt.bundle import Artifact
+from vegrt.bundle.bundle import Artifact
 from vegrt.calibration.share import percent
-from vegrt.report.blocks import Chart, Section, Table, Text, charts, fact_table, section, table
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import Chart, Section, Table, Text, charts, fact_table, section, table
+from vegrt.report.language.language import say
 
 _HASH_DIGITS = 12
 

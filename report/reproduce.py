@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vegrt.report.blocks import Code, Section, section
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
-from vegrt.train.qat_source import DEFAULTS, SETTLED
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import Code, Section, section
+from vegrt.report.language.language import say
+from vegrt.train.qat_defaults import DEFAULTS, SETTLED
 from vegrt.train.recipe import Recipe, make_recipe
 
 _FLAG = re.compile(r"--[a-z][a-z0-9-]*")  # a result may come from a stranger, and people paste commands

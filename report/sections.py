@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.report.answers import calibration_of_answers, per_class, robustness
-from vegrt.report.blocks import Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
-from vegrt.report.data import data
-from vegrt.report.facts import Facts
+from vegrt.report.facts.data import data
+from vegrt.report.facts.facts import Facts
 from vegrt.report.gallery import gallery
-from vegrt.report.language import say
+from vegrt.report.html.blocks import Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
+from vegrt.report.language.language import say
 from vegrt.report.photo_sets import photo_sets
 from vegrt.report.provenance import calibration, engines, environment
 from vegrt.report.reproduce import reproduce

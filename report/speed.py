@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vegrt.infer.bench_stats import Ratio, ratio_of_times, to_array
-from vegrt.infer.noise import is_noisy
-from vegrt.infer.objective import point_of
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
+from vegrt.evaluate.benchmark.noise import is_noisy
+from vegrt.evaluate.benchmark.statistics import Ratio, ratio_of_times, to_array
+from vegrt.infer.runtimes.objective import point_of
+from vegrt.report.facts.facts import Facts
+from vegrt.report.language.language import say
 from vegrt.report.summary import Row, name_of
 
 _CLEAR = 1.05  # a ratio below is no difference worth a word

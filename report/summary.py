@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegrt.bundle import Bundle
-from vegrt.infer.objective import Objective, best_batch, single_photo
-from vegrt.infer.statistics import Interval
-from vegrt.report.blocks import Badge, verdict_words
-from vegrt.report.facts import Facts, load_facts
-from vegrt.report.language import say, term
+from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.statistics import Interval
+from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo
+from vegrt.report.facts.facts import Facts, load_facts
+from vegrt.report.html.blocks import Badge, verdict_words
+from vegrt.report.language.language import say, term
 
 if TYPE_CHECKING:
     from rich.table import Table

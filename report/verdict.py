@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from vegrt.infer.objective import Objective, preference
-from vegrt.report.blocks import verdict_words
-from vegrt.report.facts import Facts
-from vegrt.report.language import say
+from vegrt.infer.runtimes.objective import Objective, preference
+from vegrt.report.facts.facts import Facts
+from vegrt.report.html.blocks import verdict_words
+from vegrt.report.language.language import say
 from vegrt.report.speed import speed_sentences
 from vegrt.report.summary import Row, name_of, points
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.files import write_text
-from vegrt.infer.objective import DEFAULT, Objective
+from vegrt.files.atomic import write_text
+from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.report import markdown
-from vegrt.report.benches import check_used
-from vegrt.report.blocks import Chart, Section
-from vegrt.report.data import fits
-from vegrt.report.facts import Asked, Facts, load_facts
-from vegrt.report.language import Language, say, speaking
+from vegrt.report.facts.benches import check_used
+from vegrt.report.facts.data import fits
+from vegrt.report.facts.facts import Asked, Facts, load_facts
+from vegrt.report.html.blocks import Chart, Section
+from vegrt.report.html.page import assemble, made_by, require_charts
+from vegrt.report.language.language import Language, say, speaking
 from vegrt.report.overview import overview_sections
-from vegrt.report.page import assemble, made_by, require_charts
 from vegrt.report.sections import bundle_sections
 from vegrt.report.summary import rows
 from vegrt.report.verdict import Conclusion, conclude
@@ -165,7 +165,7 @@ def _write(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
 
 
 def _page(title: str, parts: Sequence[_Part]) -> str:
-    from vegrt.report.to_html import article
+    from vegrt.report.html.to_html import article
 
     articles = [
         article(part.name, part.conclusion, part.sections, place=f"part{number}")
@@ -196,7 +196,7 @@ def _link(document: Path | None, picture: Path) -> str:
 def _pictures(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
     if outputs.png is None and outputs.svg is None:
         return []
-    from vegrt.report.pictures import write_pictures
+    from vegrt.report.charts.pictures import write_pictures
 
     written = []
     for part in parts:

@@ -15,8 +15,8 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from vegrt.bundle import Bundle, open_bundle
-from vegrt.dataset import Split, read_split
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.dataset.photos import Split, read_split
 from vegrt.export.stage import export
 from vegrt.train.fit import train
 from vegrt.train.recipe import Recipe

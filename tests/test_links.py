@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vegrt.bundle import COMMIT, MANIFEST, Manifest, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import COMMIT, MANIFEST, Manifest, changing, exclusive, open_bundle
+from vegrt.bundle.pack import pack
 from vegrt.cli import app
 from vegrt.errors import BundleError
 from vegrt.infer.api import load
-from vegrt.pack import pack
-from vegrt.preprocess import Contract
+from vegrt.photo.preprocess import Contract
 
 PLACES = (
     MANIFEST,

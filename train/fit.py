@@ -17,22 +17,22 @@ import torch
 import torchvision
 from torch import nn
 
-from vegrt.bundle import Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import Bundle, Manifest, changing, exclusive, open_bundle
 from vegrt.errors import BundleError, DivergedError
 from vegrt.networks import contract_of, find_backbone
-from vegrt.progress import track
-from vegrt.train.checkpoint import Checkpoints, find_saved
-from vegrt.train.data import Samples, load, ordered_batches
-from vegrt.train.device import device_name
-from vegrt.train.head import Features, features, train_head
-from vegrt.train.history import Recorder
-from vegrt.train.kept import keep
-from vegrt.train.loop import JUDGE_BATCH, Loop, Stopped, Watch
+from vegrt.terminal.progress import track
+from vegrt.train.data.loader import Samples, load, ordered_batches
+from vegrt.train.history.records import Progress
+from vegrt.train.history.runs_db import Recorder
+from vegrt.train.loop.cached_activations import keep
+from vegrt.train.loop.checkpoint import Checkpoints, find_saved
+from vegrt.train.loop.device import device_name
+from vegrt.train.loop.head import Features, features, train_head
+from vegrt.train.loop.loop import JUDGE_BATCH, Loop, Stopped, Watch
+from vegrt.train.loop.processes import Team, join_team
+from vegrt.train.loop.tensorboard import scalars
 from vegrt.train.recipe import Recipe, make_recipe
-from vegrt.train.records import Progress
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
-from vegrt.train.team import Team, join_team
-from vegrt.train.tensorboard import scalars
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
-from vegrt.files import read_toml
-from vegrt.train.qat_source import completed
+from vegrt.files.atomic import read_toml
+from vegrt.train.qat_defaults import completed
 
 Augment = Literal["none", "light", "full"]
 HeadKind = Literal["gap", "classic"]

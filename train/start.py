@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vegrt.dataset import Split, SplitName, read_splits
+from vegrt.dataset.photos import Split, SplitName, read_splits
 from vegrt.errors import VegrtError
 from vegrt.networks import contract_of, find_backbone
-from vegrt.preprocess import load_image
-from vegrt.train.checkpoint import Checkpoints
-from vegrt.train.data import CACHE_BYTES, Finish, Photos, Samples, load_photos, read_uncropped
-from vegrt.train.freeze import check_stage
-from vegrt.train.history import Recorder
-from vegrt.train.learner import Learner
-from vegrt.train.loop import Loop, Watch
-from vegrt.train.qat_source import check_classes
+from vegrt.photo.preprocess import load_image
+from vegrt.train.data.loader import CACHE_BYTES, Finish, Photos, Samples, load_photos, read_uncropped
+from vegrt.train.history.records import Progress
+from vegrt.train.history.runs_db import Recorder
+from vegrt.train.loop.checkpoint import Checkpoints
+from vegrt.train.loop.freeze import check_stage
+from vegrt.train.loop.learner import Learner
+from vegrt.train.loop.loop import Loop, Watch
+from vegrt.train.loop.processes import Team
+from vegrt.train.loop.weights import initial_network
+from vegrt.train.qat_defaults import check_classes
 from vegrt.train.recipe import SCRATCH, Recipe, changes
-from vegrt.train.records import Progress
-from vegrt.train.team import Team
-from vegrt.train.weights import initial_network
 
 Splits = Mapping[SplitName, Split]
 
@@ -104,7 +104,9 @@ def _learner(recipe: Recipe, training: Photos, num_classes: int, team: Team, *, 
     class_weights = _class_weights(training) if recipe.class_weights else None
     prepared = team.prepare(network, recipe.backbone)
     if recipe.qat:
-        from vegrt.train.qat import QatLearner  # reads graphs: wants the extra `export`, which plain training does not
+        from vegrt.train.qat.learner import (
+            QatLearner,  # reads graphs: wants the extra `export`, which plain training does not
+        )
 
         return QatLearner(prepared, recipe, team.device, class_weights, team)
     return Learner(prepared, recipe, team.device, class_weights, team)

@@ -14,7 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from vegrt.errors import DataError, TooManyPixelsError
 from vegrt.infer.serve.refusal import NotAPhoto, Refusal, TooLarge
-from vegrt.preprocess import Contract, load_image
+from vegrt.photo.preprocess import Contract, load_image
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -19,9 +19,9 @@ from typer.core import TyperGroup
 
 from vegrt import __version__
 from vegrt.errors import VegrtError
-from vegrt.files import printable
-from vegrt.interrupts import terminate_as_interrupt
-from vegrt.streams import ReaderLeft, settle
+from vegrt.files.atomic import printable
+from vegrt.terminal.interrupts import terminate_as_interrupt
+from vegrt.terminal.streams import ReaderLeft, settle
 
 _GROUPS = ("data", "runs", "bundle", "deploy")
 _HOMES = {  # command: the module of vegrt.commands that has it
@@ -33,13 +33,13 @@ _HOMES = {  # command: the module of vegrt.commands that has it
     "tune": "tuning",
     "export": "exporting",
     "calibrate": "exporting",
-    "evaluate": "artifacts",
-    "bench": "measuring",
-    "compare": "measuring",
+    "evaluate": "evaluation",
+    "bench": "benchmarking",
+    "compare": "benchmarking",
     "infer": "inference",
     "serve": "serving",
     "report": "reporting",
-    "verify": "artifacts",
+    "verify": "evaluation",
     "doctor": "inference",
 }
 

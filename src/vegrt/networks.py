@@ -16,9 +16,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError, require
-from vegrt.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
+from vegrt.photo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
 
 Head = Literal["gap", "classic"]
 TIMM = "timm:"  # what the names of timm's models begin with

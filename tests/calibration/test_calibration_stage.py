@@ -30,9 +30,9 @@ from vegrt.calibration.saved import FILE, read_calibration, to_json
 from vegrt.calibration.settings import Settings, float_layers_json, read_float_layers
 from vegrt.calibration.stage import PROGRESS, Outcome, Subject, run_calibration, sensitivities
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
-from vegrt.files import write_json
-from vegrt.infer.ort import open_onnxruntime
-from vegrt.preprocess import Contract
+from vegrt.files.atomic import write_json
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.photo.preprocess import Contract
 
 CHANNELS, CLASSES, SIDE = 8, 4, 12
 

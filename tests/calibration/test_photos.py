@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vegrt.bundle import Manifest, changing
+from vegrt.bundle.bundle import Manifest, changing
 from vegrt.calibration.photos import MIN_PHOTOS, NOISE_CORRELATION, calibration_photos, correlation
 from vegrt.cli import app
-from vegrt.dataset import read_split
+from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
-from vegrt.preprocess import Contract, load_image
-from vegrt.train.audit import audit
-from vegrt.train.audit_file import near_test_photos
+from vegrt.photo.preprocess import Contract, load_image
+from vegrt.train.data.audit import audit
+from vegrt.train.data.audit_file import near_test_photos
 
 CLASSES = ("Beet", "Cress", "Eggplant")
 CONTRACT = Contract(48, 48)

@@ -10,16 +10,16 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.calibrate import calibrate
 from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
 from vegrt.calibration.judge import Labelled, divergence_of
 from vegrt.calibration.place import place, quantizable
-from vegrt.dataset import Split
+from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
-from vegrt.infer.open import is_float16
-from vegrt.infer.ort import open_onnxruntime
-from vegrt.preprocess import load_image
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.open import is_float16
+from vegrt.photo.preprocess import load_image
 
 
 @pytest.fixture

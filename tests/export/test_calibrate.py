@@ -9,15 +9,15 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.settings import Settings, float_layers_json
 from vegrt.calibration.stage import PROGRESS
 from vegrt.cli import app
 from vegrt.export.evidence import calibration_tables
 from vegrt.export.stage import Job, recalibrate
-from vegrt.files import write_json
-from vegrt.infer.open import Candidate, is_float16, open_candidate
-from vegrt.infer.results import load_result
+from vegrt.files.atomic import write_json
+from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
+from vegrt.results.files import load_result
 
 
 def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.share import percent
 from vegrt.errors import DataError
 from vegrt.export.stage import Job, describe_export, export, export_lines

@@ -20,12 +20,12 @@ from PIL import Image
 
 import vegrt
 from vegrt import DataError, Model, Prediction, VegrtError, load
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import BundleError
+from vegrt.evaluate.evaluate import softmax
 from vegrt.infer.answers import predictions
-from vegrt.infer.evaluate import softmax
-from vegrt.infer.readahead import AHEAD, read_ahead
-from vegrt.preprocess import load_image
+from vegrt.infer.decode.read_ahead import AHEAD, read_ahead
+from vegrt.photo.preprocess import load_image
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from vegrt.errors import DataError
-from vegrt.infer.pipeline import stream
-from vegrt.infer.sources import Reading, open_sources
-from vegrt.preprocess import Contract, decode, load_image
+from vegrt.infer.decode.pipeline import stream
+from vegrt.infer.sources.open import Reading, open_sources
+from vegrt.photo.preprocess import Contract, decode, load_image
 
 SMALL = Contract(16, 16)
 RED = (220, 30, 40)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 
 # SIGINT is ignored, by inheritance, where the tests run in the background
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from vegrt.cli import main; main()"

@@ -14,11 +14,11 @@ import pyarrow.parquet
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.infer.growing import GrowingFile
-from vegrt.infer.outputs import Destination, Outputs, open_outputs
-from vegrt.infer.rows import Row, Wanted
-from vegrt.infer.run_note import OutputLock
-from vegrt.infer.vectors import VectorFile
+from vegrt.infer.outputs.files import Destination, Outputs, open_outputs
+from vegrt.infer.outputs.growing import GrowingFile
+from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.run_note import OutputLock
+from vegrt.infer.outputs.vectors import VectorFile
 
 MINE = {"variant": "int8"}
 OTHERS = {"variant": "fp16"}

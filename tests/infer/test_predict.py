@@ -8,15 +8,15 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from vegrt.bundle import Bundle
-from vegrt.dataset import Split
+from vegrt.bundle.bundle import Bundle
+from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, VegrtError
-from vegrt.infer.evaluate import evaluate
-from vegrt.infer.open import Candidate
-from vegrt.infer.outputs import Destination
-from vegrt.infer.pipeline import batches
+from vegrt.evaluate.evaluate import evaluate
+from vegrt.infer.decode.pipeline import batches
+from vegrt.infer.outputs.files import Destination
 from vegrt.infer.predict import Request, run
-from vegrt.preprocess import load_image
+from vegrt.infer.runtimes.open import Candidate
+from vegrt.photo.preprocess import load_image
 
 
 def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool = False, **more: object) -> list[str]:

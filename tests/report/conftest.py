@@ -17,14 +17,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vegrt.bundle import Bundle, Manifest, changing, open_bundle
-from vegrt.dataset import Split, read_split
-from vegrt.infer import bench, evaluate
-from vegrt.infer.open import Candidate
-from vegrt.infer.results import load_result, save_result
-from vegrt.infer.statistics import mcnemar, tango, wilson
-from vegrt.preprocess import Contract
+from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.dataset.photos import Split, read_split
+from vegrt.evaluate import evaluate
+from vegrt.evaluate.benchmark import bench
+from vegrt.evaluate.statistics import mcnemar, tango, wilson
+from vegrt.infer.runtimes.open import Candidate
+from vegrt.photo.preprocess import Contract
 from vegrt.report.write import Outputs, Sources, write_report
+from vegrt.results.files import load_result, save_result
 
 CLASSES = ("Bean", "Carrot", "Cucumber", "Papaya", "Potato", "Radish")
 PHOTOS_PER_CLASS = 150  # 900 in all: the least at which a loss-free candidate can pass a margin of 0.5 points is 765

@@ -17,17 +17,17 @@ from typing import Any
 
 import pytest
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.choice import rank
-from vegrt.infer.compare import compare
-from vegrt.infer.golden_schema import read_golden
-from vegrt.infer.results import load_result, read_result
-from vegrt.report.card import write_card
-from vegrt.report.facts import load_facts
+from vegrt.evaluate.benchmark.compare import compare
+from vegrt.infer.runtimes.choice import rank
+from vegrt.report.card.card import write_card
+from vegrt.report.charts.render import to_svg
+from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
-from vegrt.report.render import to_svg
 from vegrt.report.write import Outputs, write_report
+from vegrt.results.files import load_result, read_result
+from vegrt.results.golden import read_golden
 
 COUNT = 150
 FILES = (

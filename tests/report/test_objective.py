@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vegrt.bundle import Bundle
-from vegrt.infer.choice import choose
-from vegrt.infer.objective import OBJECTIVES, Objective
-from vegrt.report.card import Claims, card
-from vegrt.report.facts import Asked, Facts, load_facts
-from vegrt.report.language import speaking
+from vegrt.bundle.bundle import Bundle
+from vegrt.infer.runtimes.choice import choose
+from vegrt.infer.runtimes.objective import OBJECTIVES, Objective
+from vegrt.report.card.card import Claims, card
+from vegrt.report.facts.facts import Asked, Facts, load_facts
+from vegrt.report.language.language import speaking
 from vegrt.report.speed import noise_sentences, speed_up
 from vegrt.report.summary import rows
 from vegrt.report.verdict import conclude

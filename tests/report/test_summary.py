@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.results import load_result
-from vegrt.report.facts import load_facts
+from vegrt.report.facts.facts import load_facts
 from vegrt.report.summary import HEADS, comparison, points, render
 from vegrt.report.verdict import conclude
+from vegrt.results.files import load_result
 
 Make = Callable[..., Bundle]
 FAILING = {"fp16": 3.0, "int8": 3.0, "int8-cpu": 3.0, "fp32/openvino": 3.0}

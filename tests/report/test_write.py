@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
-from vegrt.report.data import read_audit
-from vegrt.report.facts import load_facts
+from vegrt.report.facts.data import read_audit
+from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.summary import HEADS, comparison
 from vegrt.report.verdict import conclude

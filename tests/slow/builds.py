@@ -22,15 +22,15 @@ import tensorrt_rtx as trt
 import torch
 from safetensors.torch import save_file
 
-from vegrt.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
 from vegrt.calibration.place import Edge, Placement, place
 from vegrt.export.calibrated import copy_of
-from vegrt.export.engine import Profile, build_engine
-from vegrt.export.engines import WANTED, audit_model
-from vegrt.export.fp16 import to_fp16
-from vegrt.export.model import export_fp32, serialize
+from vegrt.export.engines.build import Profile, build_engine
+from vegrt.export.engines.engines import WANTED, audit_model
+from vegrt.export.onnx.fp16 import to_fp16
+from vegrt.export.onnx.model import export_fp32, serialize
 from vegrt.networks import BACKBONES, build_network, contract_of
 
 CLASSES = tuple(f"class{index}" for index in range(15))

@@ -53,7 +53,7 @@ class Images:
     """Validation photos in batches as calibration takes them."""
 
     def __init__(self, bundle: Path, data: Path, count: int) -> None:
-        from vegrt.bundle import open_bundle
+        from vegrt.bundle.bundle import open_bundle
         from vegrt.calibration.photos import calibration_photos
 
         self.bundle = open_bundle(bundle)
@@ -63,7 +63,7 @@ class Images:
 
     def __call__(self, skip: int = 0) -> Iterator[NDArray[np.uint8]]:
         from vegrt.export.calibrated import OBSERVING_BATCH
-        from vegrt.infer.pipeline import batches
+        from vegrt.infer.decode.pipeline import batches
 
         paths = [photo.path for photo in self.photos[skip:]]
         return (batch.images for batch in batches(paths, self.bundle.manifest.contract, OBSERVING_BATCH))

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from vegrt.bundle import COMMIT, Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import COMMIT, Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.bundle.entries import MANIFEST
 from vegrt.errors import BundleError
-from vegrt.inside import MANIFEST
-from vegrt.preprocess import Contract
+from vegrt.photo.preprocess import Contract
 
 FILES = 12
 ROUNDS = 200

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from vegrt.bundle import changing, open_bundle
+from vegrt.bundle.bundle import changing, open_bundle
 
 FACTOR = 1000.0
 EVERY = 16

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.bundle import open_bundle
-from vegrt.dataset import read_split
-from vegrt.infer.open import candidates, open_candidate
-from vegrt.infer.pipeline import batches
-from vegrt.infer.runner import Runner
+from vegrt.bundle.bundle import open_bundle
+from vegrt.dataset.photos import read_split
+from vegrt.infer.decode.pipeline import batches
+from vegrt.infer.runtimes.open import candidates, open_candidate
+from vegrt.infer.runtimes.runner import Runner
 
 PHOTOS = 64
 BATCHES = (1, 2, 7, 32)

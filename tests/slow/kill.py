@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from vegrt.train.checkpoint import Checkpoints
+from vegrt.train.loop.checkpoint import Checkpoints
 
 BLOWS = 5
 

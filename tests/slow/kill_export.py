@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vegrt.bundle import COMMIT, open_bundle
+from vegrt.bundle.bundle import COMMIT, open_bundle
 
 BLOWS = 5
 

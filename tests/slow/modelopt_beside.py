@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.settings import Settings
-from vegrt.dataset import read_split
+from vegrt.dataset.photos import read_split
 from vegrt.export.calibrated import halves
-from vegrt.infer.open import Candidate, open_candidate
-from vegrt.infer.ort import open_onnxruntime
-from vegrt.infer.pipeline import batches
-from vegrt.infer.runner import Runner
+from vegrt.infer.decode.pipeline import batches
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.runner import Runner
 
 METHODS = ("max", "entropy")
 MODELOPT = """

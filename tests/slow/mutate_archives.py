@@ -17,10 +17,10 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from vegrt.bundle import Manifest, changing, open_bundle
+from vegrt.bundle.bundle import Manifest, changing, open_bundle
+from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import VegrtError
-from vegrt.pack import pack, unpack
-from vegrt.preprocess import Contract
+from vegrt.photo.preprocess import Contract
 
 
 def make_bundle(path: Path) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from vegrt.errors import DataError
-from vegrt.preprocess import Contract, load_image
+from vegrt.photo.preprocess import Contract, load_image
 
 LIMIT_S = 5.0
 LIMIT_BYTES = 3 << 30

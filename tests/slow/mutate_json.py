@@ -400,14 +400,14 @@ def warm_up() -> None:
     import onnx
     import onnxruntime
 
+    import vegrt.evaluate.benchmark.bench
+    import vegrt.evaluate.evaluate
+    import vegrt.evaluate.verify
     import vegrt.export.stage
-    import vegrt.infer.bench
-    import vegrt.infer.evaluate
     import vegrt.infer.predict
-    import vegrt.infer.verify
     import vegrt.report.figures
     import vegrt.report.write
-    import vegrt.train.audit
+    import vegrt.train.data.audit
 
     logging.getLogger(__name__).debug("%s", (onnx, onnxruntime, vegrt))
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from vegrt.bundle import open_bundle
-from vegrt.dataset import image_files
-from vegrt.infer.ort import open_onnxruntime
-from vegrt.infer.parity import compare_logits
-from vegrt.preprocess import load_image
+from vegrt.bundle.bundle import open_bundle
+from vegrt.dataset.photos import image_files
+from vegrt.infer.runtimes.logits import compare_logits
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.photo.preprocess import load_image
 
 COUNT = 32
 

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from vegrt.networks import build_network, contract_of
-from vegrt.train.device import device_name, pick_device
-from vegrt.train.learner import Learner
+from vegrt.train.loop.device import device_name, pick_device
+from vegrt.train.loop.learner import Learner
 from vegrt.train.recipe import Recipe
 
 BATCH, CLASSES, ROUNDS = 32, 15, 7

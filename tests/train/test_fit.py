@@ -20,14 +20,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vegrt.bundle import Bundle, find_bundles, open_bundle
-from vegrt.dataset import read_split
+from vegrt.bundle.bundle import Bundle, find_bundles, open_bundle
+from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError, VegrtError
 from vegrt.networks import Deployed, build_network, load_network
-from vegrt.preprocess import load_image
-from vegrt.train.checkpoint import Checkpoints
+from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import saved_recipe, train
-from vegrt.train.history import load_run
+from vegrt.train.history.runs_db import load_run
+from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from vegrt.errors import ModelError
-from vegrt.export.model import export_fp32, serialize
-from vegrt.infer.oracle import TorchRunner
-from vegrt.infer.ort import open_onnxruntime
+from vegrt.export.onnx.model import export_fp32, serialize
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.networks import build_network, contract_of, find_backbone
-from vegrt.train.cut import cut
-from vegrt.train.data import Finish, Photos, Samples
+from vegrt.train.data.loader import Finish, Photos, Samples
 from vegrt.train.fit import train
-from vegrt.train.freeze import freeze, frozen_modules, parameters_by_stage
-from vegrt.train.kept import keep
-from vegrt.train.learner import Learner
+from vegrt.train.loop.cached_activations import keep
+from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage
+from vegrt.train.loop.learner import Learner
+from vegrt.train.loop.split_network import cut
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

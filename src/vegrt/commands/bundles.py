@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import BundleArgument, JsonOption, OverwriteFileOption, show
+from vegrt.commands.options.shared import BundleArgument, JsonOption, OverwriteFileOption, show
 
 app = typer.Typer(no_args_is_help=True, help="Pack a bundle into one file, unpack it, sign it.")
 
@@ -23,9 +23,9 @@ def pack(
 
     What the manifest lists, the results and the signature; the same bundle gives the same bytes.
     """
-    from vegrt.files import sha256_of
-    from vegrt.overwriting import check_absent
-    from vegrt.pack import pack as run_pack
+    from vegrt.bundle.overwriting import check_absent
+    from vegrt.bundle.pack import pack as run_pack
+    from vegrt.files.atomic import sha256_of
 
     check_absent(out, overwrite=overwrite)
     names = run_pack(bundle, out)
@@ -46,7 +46,7 @@ def unpack(
 
     It appears only after every file in it has the size and SHA-256 of the manifest.
     """
-    from vegrt.pack import unpack as run_unpack
+    from vegrt.bundle.pack import unpack as run_unpack
 
     bundle = run_unpack(file, out)
     variants = list(bundle.variants())
@@ -66,7 +66,7 @@ def sign(
 
     `vegrt verify BUNDLE --public-key KEY` checks it. Any later change of the bundle needs a new signature.
     """
-    from vegrt.signature import sign as run_sign
+    from vegrt.bundle.signature import sign as run_sign
 
     fingerprint = run_sign(bundle, key)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import JsonOption, OverwriteFileOption, show
+from vegrt.commands.options.shared import JsonOption, OverwriteFileOption, show
 from vegrt.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, help="Make, fetch, audit and split data folders.")
@@ -25,7 +25,7 @@ def data_sample(
 
     15 vegetable classes with train/, validation/ and test/, drawn by a program; nothing is downloaded.
     """
-    from vegrt.train.sample import SampleSizes, write_sample_set
+    from vegrt.train.sample.sample_set import SampleSizes, write_sample_set
 
     count = write_sample_set(out, SampleSizes(train, validation, test), seed)
     typer.echo(f"{out}: {count} images of 15 classes")
@@ -37,7 +37,7 @@ def data_fetch(out: Annotated[Path, typer.Argument(help="Folder for the set.")])
 
     From Kaggle, with its counts verified. A folder that you filled by hand is verified only.
     """
-    from vegrt.train.fetch import fetch
+    from vegrt.train.data.fetch import fetch
 
     for split, counts in fetch(out).items():
         typer.echo(f"{out}/{split}: {sum(counts.values())} photos of {len(counts)} classes")
@@ -53,8 +53,8 @@ def data_audit(
 
     Counts photos; lists unreadable, odd-sized, equal and nearly equal ones; writes audit.json and audit.html.
     """
-    from vegrt.train.audit import audit
-    from vegrt.train.audit_file import summary_lines
+    from vegrt.train.data.audit import audit
+    from vegrt.train.data.audit_file import summary_lines
 
     result = audit(data, out)
     show(result.to_dict(), True) if as_json else typer.echo(
@@ -75,9 +75,9 @@ def data_split(
 
     Photos of one scene stay together, every class keeps its shares; written as a list, no photo is copied.
     """
-    from vegrt.overwriting import check_absent
-    from vegrt.train.audit import audit
-    from vegrt.train.split import read_fractions, split_manifest
+    from vegrt.bundle.overwriting import check_absent
+    from vegrt.train.data.audit import audit
+    from vegrt.train.data.split import read_fractions, split_manifest
 
     check_absent(out, overwrite=overwrite)
     if out.suffix != ".csv":

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import BundleArgument, JsonOption, show
+from vegrt.commands.options.shared import BundleArgument, JsonOption, show
 
 app = typer.Typer(no_args_is_help=True, help="Folders for Triton Inference Server and for Jetsons.")
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist or be empty.")]
@@ -49,8 +49,8 @@ def triton(
 
     config.pbtxt with dynamic batching, labels, the model. It takes uint8 pixels: the contract is in the graph.
     """
-    from vegrt.bundle import open_bundle
-    from vegrt.export.triton import Serving, deploy_triton
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.export.deploy.triton import Serving, deploy_triton
 
     serving = Serving(variant.value, "tensorrt" if backend == Backend.tensorrt else "onnxruntime", max_batch, instances)
     folder = deploy_triton(open_bundle(bundle), out, serving)
@@ -68,8 +68,8 @@ def jetson(bundle: BundleArgument, out: OutArgument, max_batch: BatchOption = 32
 
     int8 and fp16 ONNX, classes, a small program, and a README with the trtexec lines; engines are built on the device.
     """
-    from vegrt.bundle import open_bundle
-    from vegrt.export.jetson import deploy_jetson
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.export.deploy.jetson import deploy_jetson
 
     names = deploy_jetson(open_bundle(bundle), out, max_batch=max_batch)
     show({"folder": str(out), "files": names}, True) if as_json else typer.echo(

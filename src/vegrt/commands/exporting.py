@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.audits import AuditOption, by_audit
-from vegrt.commands.calibration_options import (
+from vegrt.commands.options.audits import AuditOption, by_audit
+from vegrt.commands.options.calibration import (
     FloatLayersOption,
     MaxDropOption,
     MaxFlipsOption,
@@ -18,7 +18,7 @@ from vegrt.commands.calibration_options import (
     RestOption,
     settings_of,
 )
-from vegrt.commands.engine_options import (
+from vegrt.commands.options.engine import (
     BatchOption,
     Bf16Option,
     BuilderLevelOption,
@@ -29,8 +29,8 @@ from vegrt.commands.engine_options import (
     VersionCompatibleOption,
     WorkspaceOption,
 )
-from vegrt.commands.options import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
-from vegrt.commands.recorded import recorded
+from vegrt.commands.options.recorded import recorded
+from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
 
 EngineOption = Annotated[
     bool | None,
@@ -87,14 +87,14 @@ def export(
     _require_packages()
     from contextlib import nullcontext
 
-    from vegrt.bundle import exclusive
-    from vegrt.export.engine import BuildOptions, Profile
-    from vegrt.export.model import check_opset
-    from vegrt.export.options import Options
-    from vegrt.export.source import importing
+    from vegrt.bundle.bundle import exclusive
+    from vegrt.bundle.overwriting import check_nothing_void
+    from vegrt.export.engines.build import BuildOptions, Profile
+    from vegrt.export.engines.options import Options
+    from vegrt.export.imported.source import importing
+    from vegrt.export.onnx.model import check_opset
     from vegrt.export.stage import Job, describe_export, export_lines
     from vegrt.export.stage import export as run_export
-    from vegrt.overwriting import check_nothing_void
 
     check_opset(opset)
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
@@ -136,10 +136,10 @@ def calibrate(
     --float-layers, --rest and --engine asks for a new calibration too.
     """
     _require_packages()
-    from vegrt.bundle import exclusive
+    from vegrt.bundle.bundle import exclusive
+    from vegrt.bundle.overwriting import check_nothing_void
     from vegrt.export.evidence import analyse, calibration_tables, extra_tables, measure_extras
     from vegrt.export.stage import Job, recalibrate
-    from vegrt.overwriting import check_nothing_void
 
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
     job = Job(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
@@ -173,8 +173,8 @@ def _require_packages() -> None:
 
 
 def _near_test(bundle: Path, data: Path, audit: Path | None) -> set[str]:
-    from vegrt.bundle import open_bundle
-    from vegrt.train.audit_file import near_test_photos
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.train.data.audit_file import near_test_photos
 
     names = open_bundle(bundle, verify=False).manifest.classes
     return by_audit(audit, bundle, data, lambda path: near_test_photos(path, data, names)) or set()

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands import infer_options as options
-from vegrt.commands.options import (
+from vegrt.commands.options import infer as options
+from vegrt.commands.options.shared import (
     DeviceOption,
     JsonOption,
     ObjectiveName,
@@ -19,7 +19,7 @@ from vegrt.commands.options import (
     show,
 )
 from vegrt.errors import VegrtError
-from vegrt.streams import ReaderLeft
+from vegrt.terminal.streams import ReaderLeft
 
 MODELS = Path("models")
 
@@ -58,11 +58,11 @@ def infer(
 
     One line per image: path, class, probability; with --out they go there. Without --variant: the fastest that passed the gate.
     """
-    from vegrt.infer.extras import Extras
-    from vegrt.infer.outputs import IN_TABLE, Destination
+    from vegrt.infer.outputs.extras import Extras
+    from vegrt.infer.outputs.files import IN_TABLE, Destination
+    from vegrt.infer.outputs.rows import Wanted
     from vegrt.infer.predict import Request, run
-    from vegrt.infer.rows import Wanted
-    from vegrt.infer.sources import Reading
+    from vegrt.infer.sources.open import Reading
 
     model = model or _only_bundle()
     if rebuild:
@@ -82,7 +82,7 @@ def infer(
         public_key,
     )
     if engine is options.Engine.ray:
-        from vegrt.infer.ray_job import run_ray
+        from vegrt.infer.ray.job import run_ray
 
         summary = run_ray(model, request, workers=workers)
         return show(summary.to_dict(), True) if as_json else None
@@ -94,7 +94,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     CPU features, runtimes, GPU and driver, and what to install.
     """
-    from vegrt.infer.doctor import examine, render
+    from vegrt.infer.machine.doctor import examine, render
 
     diagnosis = examine()
     show(diagnosis.to_dict(), True) if as_json else show(render(diagnosis), False)
@@ -111,12 +111,12 @@ def _rebuild(model: Path, variant: str | None, runtime: str | None, public_key: 
         raise VegrtError(
             f"--rebuild: builds TensorRT engines, the runtime is {runtime or 'not named'}; add --runtime tensorrt"
         )
-    from vegrt.infer.tensorrt import local_fingerprint
+    from vegrt.infer.runtimes.tensorrt import local_fingerprint
 
     here = local_fingerprint()
     require("onnx", "export")
     require("onnx_ir", "export")
-    from vegrt.export.rebuild import rebuild_engines
+    from vegrt.export.engines.rebuild import rebuild_engines
 
     rebuild_engines(model, (variant,) if variant else None, here)
 
@@ -141,7 +141,7 @@ def _batch_size(text: str) -> int:
 
 
 def _only_bundle() -> Path:
-    from vegrt.bundle import find_bundles
+    from vegrt.bundle.bundle import find_bundles
 
     found = find_bundles(MODELS)
     if len(found) == 1:

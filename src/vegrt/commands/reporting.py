@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vegrt.commands.audits import AUDIT, places
-from vegrt.commands.options import JsonOption, ObjectiveName, ObjectiveOption, PublicKeyOption, show
-from vegrt.commands.recorded import recorded
+from vegrt.commands.options.audits import AUDIT, places
+from vegrt.commands.options.recorded import recorded
+from vegrt.commands.options.shared import JsonOption, ObjectiveName, ObjectiveOption, PublicKeyOption, show
 
 if TYPE_CHECKING:
     from vegrt.report.write import Outputs
@@ -62,10 +62,10 @@ def report(
     One offline HTML page, or Markdown, pictures, a model card, from the result files of evaluate, bench and calibrate;
     prints the comparison of all variants too.
     """
-    from vegrt.report.card import Claims, write_card
+    from vegrt.bundle.signature import open_signed
+    from vegrt.report.card.card import Claims, write_card
     from vegrt.report.summary import comparison, render
     from vegrt.report.write import Sources, write_report
-    from vegrt.signature import open_signed
 
     opened = [open_signed(bundle, public_key) for bundle in bundles]
     audits = _audits(audit, data, opened)
@@ -104,7 +104,7 @@ def _outputs(
 def _audits(audit: Path | None, data: Path | None, bundles: list[Any]) -> list[dict[str, Any]]:
     """Return the audit that was asked for, or those of the bundles' photos that lie in a bundle, beside the photos or here."""
     from vegrt.errors import DataError
-    from vegrt.report.data import fits, read_audit
+    from vegrt.report.facts.data import fits, read_audit
 
     found = []
     for file in [audit] if audit else places(data, *(bundle.path for bundle in bundles)):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vegrt.commands.options import JsonOption, show
+from vegrt.commands.options.shared import JsonOption, show
 
 if TYPE_CHECKING:
-    from vegrt.train.history import Run
+    from vegrt.train.history.runs_db import Run
 
 app = typer.Typer(help="List, explain, compare and delete recorded trainings.")
 
@@ -31,8 +31,8 @@ def runs_list(ctx: typer.Context, runs: RunsOption = None, as_json: JsonOption =
     if ctx.invoked_subcommand is not None:
         ctx.obj = runs, as_json
         return
-    from vegrt.report.run_text import runs_table
-    from vegrt.train.history import list_runs
+    from vegrt.report.run.text import runs_table
+    from vegrt.train.history.runs_db import list_runs
 
     found = list_runs(runs or _DEFAULT)
     show({"runs": [run.summary() for run in found]} if as_json else runs_table(found), as_json)
@@ -51,8 +51,8 @@ def runs_show(
 
     Overfitting, the gap to new photos, gradients of each stage, confusions, and the photos that were hardest.
     """
-    from vegrt.report.run_text import describe, run_text
-    from vegrt.train.history import load_run
+    from vegrt.report.run.text import describe, run_text
+    from vegrt.train.history.runs_db import load_run
 
     db, as_json = _common(ctx, runs, as_json)
     found = load_run(db, run)
@@ -76,8 +76,8 @@ def runs_compare(
 
     The recipe entries that differ, and what each one's best epoch reached.
     """
-    from vegrt.report.run_text import comparison_table
-    from vegrt.train.history import compare
+    from vegrt.report.run.text import comparison_table
+    from vegrt.train.history.runs_db import compare
 
     db, as_json = _common(ctx, runs, as_json)
     rows = compare(db, ids)
@@ -96,7 +96,7 @@ def runs_delete(
 
     All those named or none; their bundles stay.
     """
-    from vegrt.train.history import delete_runs
+    from vegrt.train.history.runs_db import delete_runs
 
     db, as_json = _common(ctx, runs, as_json)
     deleted = delete_runs(db, ids, force=force)
@@ -107,15 +107,15 @@ def _write(run: Run, out: Path | None, png: Path | None) -> list[Path]:
     """Write the page and the charts that were asked for; return the files."""
     written: list[Path] = []
     if out is not None:
-        from vegrt.report.run_page import write_run_page
+        from vegrt.report.run.page import write_run_page
 
         write_run_page(run, out)
         written.append(out)
     if png is not None:
-        from vegrt.report.page import require_charts
+        from vegrt.report.html.page import require_charts
 
         require_charts()
-        from vegrt.report.run_charts import write_pngs
+        from vegrt.report.charts.run import write_pngs
 
         written += write_pngs(run, png)
     return written

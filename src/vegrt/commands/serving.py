@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import (
+from vegrt.commands.options.shared import (
     BundleArgument,
     DeviceOption,
     ObjectiveName,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vegrt.commands.options import DataOption
+from vegrt.commands.options.shared import DataOption
 
 # what `tune` takes too
 BackboneOption = Annotated[
@@ -101,7 +101,7 @@ def train(
 def _check_qat(ctx: typer.Context, qat: str | None, out: Path) -> None:
     """Raise VegrtError for flags that do not go with --qat."""
     from vegrt.errors import VegrtError, require
-    from vegrt.train.qat_source import SETTLED
+    from vegrt.train.qat_defaults import SETTLED
 
     if qat is None:
         return

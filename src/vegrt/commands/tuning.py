@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vegrt.commands.options import DataOption, JsonOption, show
+from vegrt.commands.options.shared import DataOption, JsonOption, show
 from vegrt.commands.training import (
     BackboneOption,
     BatchSizeOption,
@@ -54,8 +54,8 @@ def tune(
     require("torchvision", "train")
     require("optuna", "tune")
     from vegrt.train.recipe import make_recipe
-    from vegrt.train.trials import trials_table
-    from vegrt.train.tune import tune as run_tuning
+    from vegrt.train.tune.trials import trials_table
+    from vegrt.train.tune.tune import tune as run_tuning
 
     start = make_recipe(recipe, **recipe_flags(ctx))
     tuned = run_tuning(data, out, start, trials=trials, overwrite=overwrite, runs_db=runs)

@@ -13,13 +13,13 @@ import pytest
 import uvicorn
 from numpy.typing import NDArray
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.infer.api import Model, load
-from vegrt.infer.runner import Runner
+from vegrt.infer.runtimes.runner import Runner
 from vegrt.infer.serve.app import Service
 from vegrt.infer.serve.server import listen, make_server, url_of
 from vegrt.infer.serve.settings import Settings
-from vegrt.preprocess import load_image
+from vegrt.photo.preprocess import load_image
 
 
 @dataclass

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import VegrtError
+from vegrt.evaluate.evaluate import softmax
 from vegrt.infer.api import Model
-from vegrt.infer.evaluate import softmax
 from vegrt.infer.serve.settings import Settings
 
 Running = Any  # conftest.Running, which cannot be imported

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from vegrt.bundle import Bundle
+from vegrt.bundle.bundle import Bundle
 from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.infer.api import Model

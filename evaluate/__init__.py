@@ -1,0 +1,1 @@
+"""Answers to verdicts: accuracy, paired statistics, the gate, robustness, verification, benchmarks."""

@@ -1,0 +1,1 @@
+"""How fast each candidate is, measured in interleaved rounds."""

@@ -1,0 +1,105 @@
+"""The three things that are timed: the runner alone, the runner with copies in and out, and JPEG to label."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.evaluate.benchmark.inputs import Inputs
+from vegrt.evaluate.figures import softmax
+from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.runner import Runner
+from vegrt.photo.preprocess import decode, prepare
+
+Measure = Literal["batches", "copies", "end_to_end"]
+MEASURES: tuple[Measure, ...] = ("batches", "copies", "end_to_end")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one timing is of."""
+
+    candidate: Candidate
+    batch: int
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """Seconds that a batch took, by stage. prepare: resize, crop and copying into the batch. post: see `Rig.copies`."""
+
+    decode_s: float
+    prepare_s: float
+    run_s: float
+    post_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Return the seconds from first to last stage."""
+        return self.decode_s + self.prepare_s + self.run_s + self.post_s
+
+
+class Rig:
+    """A runner with the buffers that its batches pass through, made once. One thread."""
+
+    def __init__(self, runner: Runner, inputs: Inputs, num_classes: int, largest_batch: int) -> None:
+        self.device = runner.device
+        self._runner, self._inputs = runner, inputs
+        self._batch = np.empty((largest_batch, *inputs.pixels.shape[1:]), np.uint8)
+        self._probabilities = np.empty((largest_batch, num_classes), np.float32)
+        self._labels = np.empty(largest_batch, np.intp)
+
+    def time(self, measure: Measure, batch: int, turn: int) -> Lap:
+        """Run one batch and return what it took. turn: which images of the pool; the same turn, the same images."""
+        if measure == "batches":
+            return self.alone(batch)
+        return self.copies(batch, turn) if measure == "copies" else self.end_to_end(batch, turn)
+
+    def answers(self, batch: int) -> NDArray[np.intp]:
+        """Return the top-1 of the last `batch` images that came with copies; a view."""
+        return self._labels[:batch]
+
+    def alone(self, batch: int) -> Lap:
+        """Time `logits` of a batch that lies ready in memory."""
+        images = self._inputs.pixels[:batch]
+        start = time.perf_counter()
+        self._runner.logits(images)
+        return Lap(0.0, 0.0, time.perf_counter() - start, 0.0)
+
+    def copies(self, batch: int, turn: int) -> Lap:
+        """Time separate decoded images in memory to labels.
+
+        prepare: copying each image into the batch buffer. post: softmax, and copying probabilities and top-1 to where the
+        caller has them.
+        """
+        pool = self._inputs.pixels
+        start = time.perf_counter()
+        for row in range(batch):
+            self._batch[row] = pool[(turn * batch + row) % len(pool)]
+        prepared = time.perf_counter()
+        return self._finish(batch, 0.0, prepared - start)
+
+    def end_to_end(self, batch: int, turn: int) -> Lap:
+        """Time encoded photos to labels, one step after the other in one thread: nothing overlaps."""
+        photos, contract = self._inputs.photos, self._inputs.contract
+        decode_s = prepare_s = 0.0
+        for row in range(batch):
+            start = time.perf_counter()
+            image = decode(photos[(turn * batch + row) % len(photos)], shorter_side=contract.resize, icc=contract.icc)
+            decoded = time.perf_counter()
+            self._batch[row] = prepare(image, contract)
+            prepare_s += time.perf_counter() - decoded
+            decode_s += decoded - start
+        return self._finish(batch, decode_s, prepare_s)
+
+    def _finish(self, batch: int, decode_s: float, prepare_s: float) -> Lap:
+        start = time.perf_counter()
+        logits = self._runner.logits(self._batch[:batch])
+        run = time.perf_counter()
+        self._probabilities[:batch] = softmax(logits)
+        self._labels[:batch] = self._probabilities[:batch].argmax(axis=1)
+        return Lap(decode_s, prepare_s, run - start, time.perf_counter() - run)

@@ -1,0 +1,70 @@
+"""Peak memory of a candidate, measured in a process of its own so that candidates do not add up.
+
+That process is `python -m vegrt.evaluate.benchmark.memory BUNDLE VARIANT RUNTIME DEVICE THREADS BATCH`; it prints its peak
+in KiB.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.runner import Device
+
+log = logging.getLogger(__name__)
+
+_STATUS = Path("/proc/self/status")
+TIMEOUT_S = 600.0
+
+
+def peak_rss_mib(
+    bundle: Bundle, candidate: Candidate, *, device: Device, threads: int, batch: int, timeout_s: float = TIMEOUT_S
+) -> float | None:
+    """Return the peak resident memory in MiB of a process that loads a candidate and runs two batches.
+
+    The interpreter and the runtime's libraries are in it; memory of a GPU is not. None, with a warning, where that fails.
+    """
+    words = [str(bundle.path), candidate.variant, candidate.runtime, device, str(threads), str(batch)]
+    command = [sys.executable, "-m", "vegrt.evaluate.benchmark.memory", *words]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s)
+        return int(answer.stdout) / 1024
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip().splitlines()[-1:] or [f"exit {error.returncode}"]
+        log.warning("%s: peak memory not measured (%s)", candidate, reason[0])
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        log.warning("%s: peak memory not measured (%s)", candidate, error)
+    return None
+
+
+def parse_peak_kib(status: str) -> int:
+    """Return VmHWM of a /proc/<pid>/status. Raises ValueError when it is not there.
+
+    Not getrusage: on Linux its ru_maxrss outlives exec, so a child would inherit the peak of the process that started it.
+    """
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    raise ValueError("no VmHWM in /proc/self/status")
+
+
+def _main(bundle: str, variant: str, runtime: str, device: Device, threads: str, batch: str) -> None:
+    import numpy as np
+
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.infer.runtimes.open import find_runtime, open_candidate
+
+    opened = open_bundle(Path(bundle), verify=False)
+    runner = open_candidate(opened, Candidate(variant, find_runtime(runtime)), device=device, threads=int(threads))
+    size = opened.manifest.contract.size
+    for _ in range(2):
+        runner.logits(np.zeros((int(batch), size, size, 3), np.uint8))
+    sys.stdout.write(f"{parse_peak_kib(_STATUS.read_text(encoding='utf-8'))}\n")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])  # type: ignore[arg-type]  # our own caller gives a Device

@@ -1,0 +1,111 @@
+"""What all benchmarks share: the conditions that they state, and candidates opened and ready to be timed."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.errors import VegrtError
+from vegrt.evaluate.benchmark.cases import Rig
+from vegrt.evaluate.benchmark.inputs import Inputs
+from vegrt.infer.runtimes.candidates import nothing_runs
+from vegrt.infer.runtimes.onnxruntime import available_cores
+from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.runner import Device
+from vegrt.terminal.progress import track
+
+WARM_UP = 3
+LONG_S = 1.0
+NAP_S, NAPS = 0.01, 50
+LARGEST_BATCH = 4096  # 600 MB of 224x224 images; more is a typing error
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which all candidates are timed.
+
+    threads: 0 for all cores allowed to us. device: of the runtimes that know both. data: photos to use, see `gather_inputs`.
+    memory: whether to measure each candidate's peak memory, in a process of its own.
+    """
+
+    threads: int = 0
+    device: Device = "cpu"
+    data: Path | None = None
+    memory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner."""
+
+    rig: Rig
+    load_s: float
+
+
+def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
+    """Raise VegrtError unless there is something to time, at batch sizes that can be meant."""
+    if not chosen:
+        raise nothing_runs(bundle)
+    if not batch_sizes or not all(1 <= batch <= LARGEST_BATCH for batch in batch_sizes):
+        shown = ", ".join(map(str, batch_sizes))
+        raise VegrtError(f"batch sizes {shown or '(none)'}; expected numbers from 1 to {LARGEST_BATCH}, such as 1,4,16")
+
+
+def open_all(
+    bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
+) -> dict[Candidate, Opened]:
+    """Return every candidate opened.
+
+    A runtime's library is imported before its first candidate is timed; the first one still pays for what it loads lazily.
+    """
+    opened = {}
+    for one in track(chosen, "Loading"):
+        with suppress(ImportError):  # open_candidate says what is missing
+            importlib.import_module(one.runtime)
+        start = time.perf_counter()
+        runner = open_candidate(bundle, one, device=device_of(one, conditions), threads=conditions.threads)
+        load_s = time.perf_counter() - start
+        rig = Rig(runner, inputs, len(bundle.manifest.classes), largest_batch)
+        opened[one] = Opened(rig, load_s)
+    return opened
+
+
+def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any]:
+    """Return what a result file says of the conditions."""
+    return {
+        "threads": conditions.threads or available_cores(),
+        "images_source": inputs.source,
+        "photos_source": inputs.photos_source,
+    }
+
+
+def warm_up(rig: Rig, batch: int) -> float:
+    """Run a batch WARM_UP times, but no more once that has taken LONG_S; return the seconds of the fastest."""
+    taken = [rig.alone(batch).run_s]
+    while len(taken) < WARM_UP and sum(taken) < LONG_S:
+        taken.append(rig.alone(batch).run_s)
+    return min(taken)
+
+
+def settle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float], None] = time.sleep) -> None:
+    """Return when the threads of this process have gone to sleep, or after NAPS.
+
+    Those of ONNX Runtime spin after a run, in the hope of the next: 46 ms of CPU time on two cores (1.32), which whoever is timed
+    next would lack.
+    """
+    for _ in range(NAPS):
+        before = cpu_s()
+        nap(NAP_S)
+        if cpu_s() - before < NAP_S / 10:
+            return
+
+
+def device_of(candidate: Candidate, conditions: Conditions) -> Device:
+    """Return where a candidate is timed."""
+    return "cuda" if candidate.runtime == "tensorrt" else conditions.device

@@ -1,0 +1,151 @@
+"""Statistics of timings: quantiles with bootstrap intervals, the ratio of two medians, and how many rounds a budget allows.
+
+Intervals are percentile bootstrap, 95 %, seeded (B. Efron, R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13).
+They hold what varied within one run; that a machine is another one tomorrow is not in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.evaluate.statistics import CONFIDENCE
+
+RESAMPLES = 2000
+MIN_ROUNDS = 5  # below this a bootstrap interval of a median says next to nothing
+QUANTILES = (0.5, 0.9, 0.99)
+KEPT_SAMPLES = 1000  # that a result file holds of one case
+_CHUNK = 1 << 20  # numbers resampled at once, so that a long run needs no gigabytes
+_TAILS = (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2)
+
+Samples = Sequence[float | None]  # seconds, one per round; None where the case sat the round out
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A ratio with its 95 % interval. paired: whether it is of rounds of the same run."""
+
+    value: float
+    low: float
+    high: float
+    paired: bool
+
+
+def summarize(batch: int, samples: Samples) -> dict[str, Any]:
+    """Return one point of a benchmark result (docs/results-format.md): quantiles in ms with intervals, images per second.
+
+    A quantile's interval is there when at least one timing is expected beyond it: p90 from 10 timings on, p99 from 100 on.
+    """
+    seconds = to_array(samples)
+    seconds = seconds[~np.isnan(seconds)]
+    low, high = bootstrap(seconds)
+    point: dict[str, Any] = {"batch": batch}
+    for index, quantile in enumerate(QUANTILES):
+        name = f"p{100 * quantile:g}"
+        point[f"{name}_ms"] = float(np.quantile(seconds, quantile)) * 1e3
+        if quantile == 0.5 or len(seconds) * (1 - quantile) >= 1 - 1e-9:
+            point |= {f"{name}_low_ms": float(low[index]) * 1e3, f"{name}_high_ms": float(high[index]) * 1e3}
+    return point | {
+        "images_per_s": batch / (point["p50_ms"] / 1e3),
+        "images_per_s_low": batch / (point["p50_high_ms"] / 1e3),
+        "images_per_s_high": batch / (point["p50_low_ms"] / 1e3),
+        "count": len(seconds),
+        "samples_ms": [None if second is None else float(f"{second * 1e3:.4g}") for second in _thinned(samples)],
+    }
+
+
+def bootstrap(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the low and high ends of the intervals of QUANTILES, for (n,) values."""
+    drawn = _resampled_quantiles(values, QUANTILES, np.random.default_rng(0))
+    low, high = np.quantile(drawn, _TAILS, axis=0)
+    return low, high
+
+
+def bootstrap_mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the interval of the mean of (n,) values."""
+    generator, size = np.random.default_rng(0), max(1, _CHUNK // len(values))
+    means = [
+        values[generator.integers(0, len(values), (min(size, RESAMPLES - start), len(values)))].mean(axis=1)
+        for start in range(0, RESAMPLES, size)
+    ]
+    low, high = np.quantile(np.concatenate(means), _TAILS)
+    return float(low), float(high)
+
+
+def ratio_of_times(base: NDArray[np.float64], new: NDArray[np.float64], *, paired: bool) -> Ratio:
+    """Return how much slower `new` is than `base`: timings in any unit, NaN where a round was sat out.
+
+    Unpaired: the ratio of the medians, each resampled for itself. paired: both come from the same rounds of one run; then it is
+    the median of the rounds' ratios, which knows nothing of the drift that hit both alike. With fewer than MIN_ROUNDS rounds
+    that both took part in they are treated as unpaired.
+    """
+    ratios = new / base if paired else np.zeros(0)
+    ratios = ratios[~np.isnan(ratios)]
+    generator = np.random.default_rng(0)
+    if len(ratios) >= MIN_ROUNDS:
+        value, drawn = np.median(ratios), _resampled_quantiles(ratios, (0.5,), generator)
+    else:
+        base, new = base[~np.isnan(base)], new[~np.isnan(new)]
+        value = np.median(new) / np.median(base)
+        below, above = (_resampled_quantiles(values, (0.5,), generator) for values in (base, new))
+        drawn = above / below
+    low, high = np.quantile(drawn, _TAILS)
+    return Ratio(float(value), float(low), float(high), len(ratios) >= MIN_ROUNDS)
+
+
+def plan_rounds(costs_s: Mapping[T, float], budget_s: float, rounds: int) -> dict[T, int]:
+    """Return how often each case is timed, by the seconds that one timing of it takes.
+
+    At least MIN_ROUNDS (or `rounds`) each; where the budget does not hold so many, as many as it holds, and once in any case.
+    Of what is left cases get equal shares; what cheap ones leave, dearer ones get. At most `rounds`.
+    """
+    total_s = sum(costs_s.values())
+    least = max(1, min(MIN_ROUNDS, rounds, int(min(rounds, budget_s / max(total_s, 1e-9)))))
+    counts: dict[T, int] = {}
+    left = max(0.0, budget_s - least * total_s)
+    for done, (case, cost) in enumerate(sorted(costs_s.items(), key=lambda item: item[1])):
+        more = int(min(rounds - least, left / (len(costs_s) - done) / max(cost, 1e-9)))
+        counts[case] = least + more
+        left = max(0.0, left - more * cost)
+    return counts
+
+
+def takes_part(index: int, count: int, rounds: int) -> bool:
+    """Return whether a case that is timed `count` times is in round `index` of `rounds`: spread evenly over the whole run."""
+    return (index + 1) * count // rounds > index * count // rounds
+
+
+def to_array(samples: Samples) -> NDArray[np.float64]:
+    """Return timings as (n,) float64, NaN where a round was sat out."""
+    return np.array([np.nan if sample is None else sample for sample in samples], np.float64)
+
+
+def _thinned(samples: Samples) -> Samples:
+    """Return at most KEPT_SAMPLES, evenly spread; which ones depends on the number alone, so that rounds stay aligned."""
+    if len(samples) <= KEPT_SAMPLES:
+        return samples
+    return [samples[int(index)] for index in np.linspace(0, len(samples) - 1, KEPT_SAMPLES)]
+
+
+def _resampled_quantiles(
+    values: NDArray[np.float64], quantiles: tuple[float, ...], generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return (RESAMPLES, len(quantiles)): the quantiles of samples drawn from `values` with replacement.
+
+    By sorting the draws' ranks: several times faster than numpy.quantile of so many short rows, and the same.
+    """
+    ranked, count = np.sort(values), len(values)
+    size, places = max(1, _CHUNK // count), np.array(quantiles) * (count - 1)
+    below, above = np.floor(places).astype(int), np.ceil(places).astype(int)
+    parts = []
+    for start in range(0, RESAMPLES, size):
+        ranks = generator.integers(0, count, (min(size, RESAMPLES - start), count), np.int32)
+        ranks.sort(axis=1)
+        low, high = ranked[ranks[:, below]], ranked[ranks[:, above]]
+        parts.append(low + (high - low) * (places - below))
+    return np.concatenate(parts)

@@ -1,0 +1,57 @@
+"""What of a bundle nothing runs here, why, and what would: a check that did not run is not one that passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.infer.runtimes.candidates import INSTALL_ONE, NO_RUNTIME, ON_CPU, Candidate, artifact_of, is_installed
+
+_ANSWERING = ("model", "engine", "weights")
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """An artifact that was not run. artifact: its path in the bundle. cause, cure: in words; cure may be empty."""
+
+    artifact: str
+    cause: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        """Return cause and cure."""
+        return f"{self.cause}; {self.cure}" if self.cure else self.cause
+
+
+def answering(bundle: Bundle) -> list[Artifact]:
+    """Return what of a bundle can answer: ONNX models, engines, the checkpoint, in this order."""
+    return [artifact for role in _ANSWERING for artifact in bundle.manifest.artifacts if artifact.role == role]
+
+
+def not_run(bundle: Bundle, ran: Iterable[Candidate]) -> list[NotRun]:
+    """Return why each artifact that can answer did not, where `ran` is what did."""
+    paths = {artifact_of(bundle, candidate).path for candidate in ran}
+    return [_explained(artifact) for artifact in answering(bundle) if artifact.path not in paths]
+
+
+def _explained(artifact: Artifact) -> NotRun:
+    if artifact.role == "weights":
+        if is_installed("torch"):
+            return NotRun(artifact.path, "the checkpoint, which does not ship and which evaluate runs in PyTorch")
+        return NotRun(artifact.path, "the checkpoint: PyTorch is not installed here", "pip install 'vegrt[train]'")
+    if artifact.role == "engine":
+        return _engine(artifact)
+    if not any(map(is_installed, ON_CPU)):
+        return NotRun(artifact.path, NO_RUNTIME, INSTALL_ONE)
+    if artifact.variant == "bf16":
+        return NotRun(artifact.path, "ONNX Runtime has no bfloat16 convolution", "pip install 'vegrt[openvino]'")
+    return NotRun(artifact.path, "nothing that was run here takes it")
+
+
+def _engine(artifact: Artifact) -> NotRun:
+    if artifact.details.get("builder") != "tensorrt":
+        return NotRun(artifact.path, "a TensorRT-RTX engine, which vegrt builds but does not run")
+    if is_installed("tensorrt"):
+        return NotRun(artifact.path, "a TensorRT engine, not asked for", "add --runtime tensorrt")
+    return NotRun(artifact.path, "TensorRT is not installed here", "on the engine's GPU: pip install 'vegrt[tensorrt]'")

@@ -1,0 +1,71 @@
+"""Per-image predictions of an evaluation: what the result file keeps of each photo, and the Parquet table beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.evaluate.figures import Answers
+from vegrt.files.atomic import replacing
+from vegrt.infer.runtimes.open import Candidate
+
+log = logging.getLogger(__name__)
+
+
+def predictions(names: list[str], labels: NDArray[np.int_], answers: Mapping[Candidate, Answers]) -> dict[str, Any]:
+    """Return, per readable photo in order: its name, label, and each candidate's top-1, its probability and its margin."""
+    return {
+        "paths": names,
+        "labels": labels.tolist(),
+        "candidates": {
+            str(candidate): {
+                "top1": found.top1.tolist(),
+                "probability": found.probabilities.max(axis=1).round(6).tolist(),
+                "margin": found.margins.round(6).tolist(),
+            }
+            for candidate, found in answers.items()
+        },
+    }
+
+
+def write_table(
+    path: Path,
+    names: Sequence[str],
+    labels: NDArray[np.int_],
+    logits: Mapping[Candidate, NDArray[np.float32]],
+    classes: Sequence[str],
+) -> bool:
+    """Write one row per photo to a Parquet file, with every candidate's (N, K) logits; return False without pyarrow.
+
+    Columns: `path`, `label`, and per candidate `<key>/top1`, `/probability`, `/margin`, `/logits`; labels are indices into the
+    classes, which the file's metadata names.
+    """
+    if find_spec("pyarrow") is None:
+        log.info("no %s: pyarrow is not installed; for a table of every photo: pip install 'vegrt[parquet]'", path.name)
+        return False
+    import pyarrow
+    import pyarrow.parquet
+
+    columns: dict[str, Any] = {"path": pyarrow.array(names, "string"), "label": pyarrow.array(labels, "int32")}
+    for candidate, values in logits.items():
+        answers = Answers.of(values, labels)
+        flat = pyarrow.array(np.ascontiguousarray(values, np.float32).ravel(), "float32")
+        columns |= {
+            f"{candidate}/top1": pyarrow.array(answers.top1, "int32"),
+            f"{candidate}/probability": pyarrow.array(answers.probabilities.max(axis=1), "float32"),
+            f"{candidate}/margin": pyarrow.array(answers.margins, "float32"),
+            f"{candidate}/logits": pyarrow.ListArray.from_arrays(
+                np.arange(len(values) + 1, dtype=np.int32) * values.shape[1], flat
+            ),
+        }
+    table = pyarrow.table(columns).replace_schema_metadata({"vegrt.classes": json.dumps(list(classes))})
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+    return True

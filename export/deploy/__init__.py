@@ -1,0 +1,1 @@
+"""A bundle in the form that a server or a device takes."""

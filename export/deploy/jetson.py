@@ -1,0 +1,155 @@
+"""A bundle -> a folder for a Jetson with JetPack 6: ONNX models, classes, a small program, and the commands to type there.
+
+Engines are built there, by the trtexec of JetPack: a plan fits one GPU and one TensorRT version.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+import vegrt
+from vegrt.bundle.bundle import Bundle
+from vegrt.export.engines.build import Profile
+from vegrt.files.atomic import creating, write_json
+
+VARIANTS = ("int8", "fp16")
+_PROGRAM = "export/deploy/jetson_classify.py"
+
+REQUIREMENTS = """\
+# JetPack 6: Ubuntu 22.04, Python 3.10, CUDA 12, TensorRT 10.3. TensorRT comes with JetPack: never pip install it.
+numpy>=1.26,<2
+pillow>=10.3
+cuda-bindings>=12.6,<13
+onnxruntime>=1.20,<1.24  # the last ones for Python 3.10; for the .onnx files on the CPU
+"""
+
+README = """\
+# {name} on a Jetson with JetPack 6
+
+Written by vegrt {version} from bundle `{name}`, manifest SHA-256 {sha256}.
+**None of this has been run on a Jetson by us.** `classify.py` was run on a PC's CPU with the .onnx files; the trtexec lines
+follow NVIDIA's documentation for TensorRT 10.3.
+
+| file | |
+|---|---|
+| `int8.onnx`, `fp16.onnx` | the models; types are in the graph, so there is no calibration here |
+| `classes.txt`, `model.json` | {classes} classes in the order of the logits; the contract |
+| `classify.py`, `vegrt/` | a program that prepares pixels as in training, and the parts of vegrt that it uses |
+| `golden/` | photos with the answers that are expected |
+| `requirements.txt` | for JetPack 6's Python 3.10 |
+
+## Once
+
+    sudo apt install python3-venv python3-libnvinfer      # TensorRT's Python module, of JetPack
+    python3 -m venv --system-site-packages .venv
+    .venv/bin/pip install -r requirements.txt
+    sudo nvpmodel -m 0 && sudo jetson_clocks              # full speed; numbers without it mean little
+
+## Build engines
+
+On the very device, which takes minutes. Batches from {smallest} to {largest}, tuned for {tuned}.
+
+{build}
+
+`--stronglyTyped` takes every type from the file. Do not add `--int8`, `--fp16` or `--best`: they would change types.
+
+## Check
+
+    .venv/bin/python classify.py int8.engine --check      # exit 0: the pixels and answers are those of the bundle
+    .venv/bin/python classify.py fp16.engine --check
+    .venv/bin/python classify.py int8.onnx --check        # without an engine, on the CPU: slow
+
+`*.layers.json` lists each layer's types: count how many layers with weights really are Int8.
+
+## Use
+
+    .venv/bin/python classify.py int8.engine photo.jpg another.jpg
+
+## Time
+
+{time}
+"""
+
+
+def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str]:
+    """Write the folder to `out`, which must be new or empty, atomically; return the names of its files.
+
+    max_batch: of the engines to be built. Raises BundleError when the bundle lacks int8 or fp16, or the golden photos.
+    """
+    files = {f"{variant}.onnx": bundle.file("model", variant) for variant in VARIANTS}
+    bundle.artifact("golden")
+    golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
+    files |= {name: bundle.place(name) for name in golden}
+    package = Path(vegrt.__file__).parent
+    files |= {f"vegrt/{file}": package / file for file in _imported(package, package / _PROGRAM)}
+    files["classify.py"] = package / _PROGRAM
+    with creating(out) as folder:
+        for name, file in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)
+        manifest = bundle.manifest
+        write_json(folder / "model.json", {"classes": list(manifest.classes), "contract": manifest.contract.to_dict()})
+        (folder / "classes.txt").write_text("\n".join(manifest.classes) + "\n", encoding="utf-8")
+        (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
+        (folder / "README.md").write_text(_readme(bundle, max_batch), encoding="utf-8")
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def _imported(package: Path, program: Path) -> list[str]:
+    """Return the files of vegrt that a program imports when it starts, and those that they import in turn."""
+    found: set[str] = set()
+    open_files = [program]
+    while open_files:
+        for module in _imports(open_files.pop()):
+            parts = module.split(".")[1:]
+            file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
+            name = file.relative_to(package).as_posix()
+            if file.is_file() and name not in found:
+                found |= {
+                    name,
+                    "__init__.py",
+                    *("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))),
+                }
+                open_files.append(file)
+    return sorted(found)
+
+
+def _imports(file: Path) -> list[str]:
+    """Return the modules of vegrt that a file imports at its top level; a name that may be a module counts as one."""
+    lines = [line for line in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(line, ast.ImportFrom)]
+    ours = [line for line in lines if (line.module or "").split(".")[0] == "vegrt"]
+    return [name for line in ours for name in (str(line.module), *(f"{line.module}.{one.name}" for one in line.names))]
+
+
+def _readme(bundle: Bundle, max_batch: int) -> str:
+    profile, size = Profile(1, min(8, max_batch), max_batch), bundle.manifest.contract.size
+    return README.format(
+        name=bundle.manifest.name,
+        version=vegrt.__version__,
+        sha256=bundle.sha256(),
+        classes=len(bundle.manifest.classes),
+        smallest=profile.smallest,
+        tuned=profile.tuned,
+        largest=profile.largest,
+        build="\n\n".join(_build_command(variant, profile, size) for variant in VARIANTS),
+        time="\n\n".join(_time_command(variant, size) for variant in VARIANTS),
+    )
+
+
+def _build_command(variant: str, profile: Profile, size: int) -> str:
+    """Return the trtexec command that builds an engine, indented as Markdown's code."""
+    batches = {"min": profile.smallest, "opt": profile.tuned, "max": profile.largest}
+    words = (
+        f"/usr/src/tensorrt/bin/trtexec --onnx={variant}.onnx --saveEngine={variant}.engine --stronglyTyped",
+        " ".join(f"--{name}Shapes=images:{batch}x{size}x{size}x3" for name, batch in batches.items()),
+        "--memPoolSize=workspace:1024 --skipInference",
+        f"--profilingVerbosity=detailed --exportLayerInfo={variant}.layers.json",
+    )
+    return "    " + " \\\n        ".join(words)
+
+
+def _time_command(variant: str, size: int) -> str:
+    shape = f"--shapes=images:1x{size}x{size}x3"
+    return f"    /usr/src/tensorrt/bin/trtexec --loadEngine={variant}.engine {shape} --warmUp=500 --duration=10"

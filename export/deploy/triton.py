@@ -1,0 +1,122 @@
+"""A bundle -> a model repository of Triton Inference Server: one folder per model, config.pbtxt, labels, one version.
+
+The contract is in the graph, so there is no ensemble: Triton takes the uint8 pixels. Field names are those of Triton's own
+model_config.proto, against which the tests parse what is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.errors import EngineError, VegrtError
+from vegrt.files.atomic import creating
+
+Backend = Literal["onnxruntime", "tensorrt"]
+_FILES: dict[Backend, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
+# fp16 and int8 are for GPUs. An engine runs on nothing else; fp32 runs where Triton finds itself.
+_KINDS = {"fp32": "KIND_AUTO", "fp16": "KIND_GPU", "int8": "KIND_GPU", "int8-cpu": "KIND_CPU"}
+_QUEUE_DELAY_US = 2000  # what a request may wait for others; a tenth of what a photo's upload takes
+_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a model is to be served. variant: fp32, fp16, int8 or int8-cpu. instances: copies per device."""
+
+    variant: str = "fp32"
+    backend: Backend = "onnxruntime"
+    max_batch: int = 32
+    instances: int = 1
+
+
+def deploy_triton(bundle: Bundle, out: Path, serving: Serving) -> Path:
+    """Write a model repository to the new folder `out`, atomically, and return the model's folder in it.
+
+    Raises VegrtError when `out` is not empty, BundleError or EngineError when the bundle holds nothing that this backend can
+    serve; an engine of TensorRT-RTX is no TensorRT plan.
+    """
+    artifact = _artifact(bundle, serving)
+    name = _NAME.sub("_", bundle.manifest.name).strip(".") or "model"
+    with creating(out) as folder:
+        version = folder / name / "1"
+        version.mkdir(parents=True)
+        shutil.copyfile(_file(bundle, artifact), version / _FILES[serving.backend])
+        (folder / name / "labels.txt").write_text("\n".join(bundle.manifest.classes) + "\n", encoding="utf-8")
+        (folder / name / "config.pbtxt").write_text(_config(bundle, name, serving, artifact), encoding="utf-8")
+    return out / name
+
+
+def _artifact(bundle: Bundle, serving: Serving) -> Artifact:
+    variant, path = serving.variant, bundle.path
+    if serving.backend == "onnxruntime":
+        if variant == "int8":  # seen with 1.31 and 1.32; Triton has no way to switch that pass off
+            raise VegrtError(
+                f"{path}: int8 has float16 scales, which ONNX Runtime's optimizer breaks; serve int8-cpu, or int8 with "
+                "--backend tensorrt"
+            )
+        return bundle.artifact("model", variant)
+    found = [one for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
+    plans = [one for one in found if one.details.get("builder") == "tensorrt"]
+    if not plans:
+        has = "only a TensorRT-RTX engine, which Triton cannot load" if found else "no engine"
+        raise EngineError(
+            f"{path}: {has} of {variant}; on the server's GPU: pip install 'vegrt[tensorrt]', then "
+            f"vegrt export {path} --data DATA --engine; or leave --backend out"
+        )
+    if len(plans) > 1:
+        raise EngineError(
+            f"{path}: {len(plans)} engines of {variant} ({', '.join(one.path for one in plans)}); expected one"
+        )
+    _check_batch(plans[0], serving.max_batch)
+    return plans[0]
+
+
+def _file(bundle: Bundle, artifact: Artifact) -> Path:
+    return bundle.file("model", artifact.variant) if artifact.role == "model" else bundle.place(artifact.path)
+
+
+def _check_batch(plan: Artifact, max_batch: int) -> None:
+    if max_batch > (largest := _profile(plan)[2]):
+        raise EngineError(
+            f"{plan.path}: takes batches up to {largest}, --max-batch is {max_batch}; expected at most {largest}"
+        )
+
+
+def _profile(plan: Artifact) -> tuple[int, int, int]:
+    """Return the smallest, the tuned and the largest batch of an engine."""
+    found = re.fullmatch(r"b(\d+)-(\d+)-(\d+)", str(plan.details.get("profile")))
+    if found is None:
+        raise EngineError(
+            f"{plan.path}: profile {plan.details.get('profile')!r}; expected one such as b1-8-32; export again"
+        )
+    smallest, tuned, largest = map(int, found.groups())
+    return smallest, tuned, largest
+
+
+def _config(bundle: Bundle, name: str, serving: Serving, artifact: Artifact) -> str:
+    """Return config.pbtxt: a ModelConfig message in protobuf's text format."""
+    size, classes = bundle.manifest.contract.size, len(bundle.manifest.classes)
+    tuned = min(serving.max_batch, _profile(artifact)[1]) if serving.backend == "tensorrt" else 0
+    preferred = f"preferred_batch_size: [ {tuned} ] " if tuned else ""
+    kind = _KINDS.get(serving.variant, "KIND_AUTO")
+    lines = (
+        f"# {serving.variant} of bundle {_quoted(bundle.manifest.name)}, manifest SHA-256 {bundle.sha256()}",
+        f"name: {_quoted(name)}",
+        f"backend: {_quoted(serving.backend)}",
+        f"max_batch_size: {serving.max_batch}",
+        f'input [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {size}, {size}, 3 ] }} ]',
+        f'output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] label_filename: "labels.txt" }} ]',
+        f"instance_group [ {{ count: {serving.instances} kind: {kind} }} ]",
+        f"dynamic_batching {{ {preferred}max_queue_delay_microseconds: {_QUEUE_DELAY_US} }}",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)  # JSON's escapes of ASCII are protobuf's too

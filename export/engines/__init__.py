@@ -1,0 +1,1 @@
+"""ONNX to TensorRT engines with their layer audit."""

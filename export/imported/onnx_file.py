@@ -1,0 +1,223 @@
+"""A classifier that someone else exported to ONNX: what it takes and gives, and a runner of the file as it came.
+
+The runner is the reference of such a bundle, so it shares nothing with the graph that vegrt makes of the file: pixels are
+normalised outside, in numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.inliner import inline_local_functions
+
+from vegrt.errors import ModelError
+from vegrt.export.imported.external_data import embed, external_tensors
+from vegrt.files.atomic import sha256_of
+from vegrt.infer.runtimes.onnxruntime import open_session
+from vegrt.infer.runtimes.runner import RuntimeName
+from vegrt.photo.preprocess import Contract
+
+Layout = Literal["NCHW", "NHWC"]
+_SOFTMAX = ("Softmax", "LogSoftmax")
+_SIGMOID = ("Sigmoid", "HardSigmoid")
+_SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Clip")  # what keeps a score what it is
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A foreign ONNX classifier whose interface was checked.
+
+    subject: what messages call it. images: its input. batch: the only size of a batch that it takes; 0 is any.
+    logits: the tensor of the class scores: its output, or what the Softmax at its end reads. embedded: the file with the data in
+    it that it keeps in other files; empty where it keeps none. sha256: of that, or of the file as it is.
+    """
+
+    subject: str
+    sha256: str
+    proto: onnx.ModelProto
+    images: str
+    layout: Layout
+    batch: int
+    logits: str
+    embedded: bytes = b""
+
+    @property
+    def opset(self) -> int:
+        """Return the version of the standard operators that the file is written in."""
+        return max((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+class ForeignRunner:
+    """The foreign file in ONNX Runtime, on pixels normalised outside of the graph."""
+
+    runtime: RuntimeName = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, foreign: Foreign, contract: Contract) -> None:
+        shown = onnx.ModelProto()
+        shown.CopyFrom(foreign.proto)
+        if foreign.logits not in {value.name for value in shown.graph.output}:
+            shown.graph.output.append(onnx.ValueInfoProto(name=foreign.logits))
+        self._foreign = foreign
+        self._mean, self._std = (np.array(values, np.float32) for values in (contract.mean, contract.std))
+        self._session = open_session(shown.SerializeToString())
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (N, K) float32 class scores for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run."""
+        step = self._foreign.batch or max(1, len(images))
+        parts = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
+        return np.concatenate(parts)
+
+    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        missing = max(0, self._foreign.batch - len(images))
+        padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        pixels = (padded.astype(np.float32) / 255 - self._mean) / self._std  # (N, H, W, 3)
+        given = pixels.transpose(0, 3, 1, 2) if self._foreign.layout == "NCHW" else pixels
+        found = run_session(self._session, self._foreign.subject, self._foreign.logits, self._foreign.images, given)
+        return found[: len(images)]
+
+
+def run_session(session: Any, subject: str, output: str, name: str, given: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return one output of an ONNX Runtime session for its one input. Raises ModelError when it cannot run."""
+    try:
+        found: NDArray[np.float32] = session.run([output], {name: np.ascontiguousarray(given)})[0]
+    except Exception as error:  # its exceptions share no base class but Exception
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{subject}: ONNX Runtime cannot run it on {given.shape} {given.dtype} ({reason})") from error
+    return found
+
+
+def read_foreign(file: Path, num_classes: int, contract: Contract) -> Foreign:
+    """Return a foreign classifier: one image input, one score per class.
+
+    Raises ModelError for what is no such ONNX model, in one line that says what was found and what was expected.
+    """
+    subject = str(file)
+    proto, embedded = _load(file, subject)
+    _check_operators(proto, subject)
+    images, layout, batch = _image_input(proto.graph, subject, contract)
+    sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
+    foreign = Foreign(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (batch or 2, contract.size, contract.size, 3), np.uint8)
+    scores = ForeignRunner(foreign, contract).logits(pixels)
+    _check_scores(scores, len(pixels), num_classes, subject)
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{subject}: gives NaN or infinity for random pixels{_broken_weights(proto)}; export it again")
+    return foreign
+
+
+def _load(file: Path, subject: str) -> tuple[onnx.ModelProto, bytes]:
+    """Return the model with all its data, and the bytes of the file with them in it where they lie in other files."""
+    if not file.is_file():
+        raise ModelError(f"{subject}: no such file; expected an ONNX model of an image classifier")
+    try:
+        proto = onnx.load(file, load_external_data=False)
+        outside = external_tensors(proto)
+        embed(outside, file)
+        embedded: bytes = proto.SerializeToString(deterministic=True) if outside else b""
+        onnx.checker.check_model(proto)
+        return inline_local_functions(proto) if proto.functions else proto, embedded
+    except ModelError:
+        raise
+    except Exception as error:  # protobuf's and the checker's share no base class
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise ModelError(f"{subject}: not a readable ONNX model ({reason})") from error
+
+
+def _broken_weights(proto: onnx.ModelProto) -> str:
+    """Return, in words, which weights hold NaN; nothing when none does."""
+    floats = [tensor for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    broken = [tensor.name for tensor in floats if np.isnan(onnx.numpy_helper.to_array(tensor)).any()]
+    return f", its {', '.join(broken[:4])} hold{'s' if len(broken) == 1 else ''} NaN" if broken else ""
+
+
+def _check_operators(proto: onnx.ModelProto, subject: str) -> None:
+    if foreign := sorted(
+        {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in ("", "ai.onnx")}
+    ):
+        raise ModelError(
+            f"{subject}: operators outside of the ONNX standard: {', '.join(foreign)}; export it without them"
+        )
+    if found := sorted(_QUANTIZED & {node.op_type for node in proto.graph.node}):
+        raise ModelError(
+            f"{subject}: quantized already ({', '.join(found)}); give the float32 model, vegrt quantizes it"
+        )
+    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    if found := [tensor.name for tensor in proto.graph.initializer if tensor.data_type in half]:
+        raise ModelError(f"{subject}: weights of 16 bits ({found[0]}); give the float32 model, vegrt makes fp16 of it")
+
+
+def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tuple[str, Layout, int]:
+    """Return name, layout and fixed batch (0: dynamic) of the only input."""
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        names = [", ".join(value.name for value in values) or "none" for values in (inputs, graph.output)]
+        raise ModelError(
+            f"{subject}: inputs {names[0]}, outputs {names[1]}; expected one image and one score per class"
+        )
+    kind = inputs[0].type.tensor_type
+    shape = [dim.dim_value for dim in kind.shape.dim]  # 0 where it is dynamic
+    found = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {_shown(kind)}"
+    wanted = f"float32 (N, 3, {contract.size}, {contract.size}) or (N, {contract.size}, {contract.size}, 3)"
+    if kind.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        raise ModelError(f"{subject}: {found}; expected normalised pixels, {wanted}")
+    layout: Layout = "NCHW" if shape[1] == 3 else "NHWC"
+    sides = shape[2:] if layout == "NCHW" else shape[1:3]
+    if any(side not in (0, contract.size) for side in sides):
+        raise ModelError(f"{subject}: {found}, the contract's size is {contract.size}; expected {wanted}")
+    return inputs[0].name, layout, shape[0]
+
+
+def _shown(kind: onnx.TypeProto.Tensor) -> str:
+    return "(" + ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim) + ")"
+
+
+def _logits(graph: onnx.GraphProto, subject: str) -> str:
+    """Return the tensor of the scores: the output, or what a Softmax reads whose result is the output."""
+    producers = {name: node for node in graph.node for name in node.output}
+    output: str = graph.output[0].name
+    _, last = _behind(producers, output, ("Identity",))
+    _, shaped = _behind(producers, output, _SHAPING)
+    if shaped is not None and shaped.op_type in _SIGMOID:
+        raise ModelError(
+            f"{subject}: ends in {shaped.op_type}, a yes or no per class; expected scores of which one class wins: where one "
+            f"class is right, export what the {shaped.op_type} reads; several labels for one photo are not supported"
+        )
+    if last is None or last.op_type not in _SOFTMAX:
+        return output
+    axis = next((attribute.i for attribute in last.attribute if attribute.name == "axis"), -1)
+    if axis not in (-1, 1):
+        raise ModelError(f"{subject}: ends in {last.op_type} over axis {axis}; expected it over the classes, axis 1")
+    logits: str = last.input[0]
+    return logits
+
+
+def _behind(
+    producers: dict[str, onnx.NodeProto], name: str, passed: tuple[str, ...]
+) -> tuple[str, onnx.NodeProto | None]:
+    """Return the first tensor before `name` that none of the operators `passed` made, and its producer."""
+    while name in producers and producers[name].op_type in passed:
+        name = producers[name].input[0]
+    return name, producers.get(name)
+
+
+def _check_scores(scores: NDArray[np.float32], images: int, num_classes: int, subject: str) -> None:
+    if scores.ndim != 2 or len(scores) != images or scores.dtype != np.float32:
+        raise ModelError(
+            f"{subject}: gives {scores.dtype} {scores.shape} for {images} image(s); expected float32 (N, K)"
+        )
+    if scores.shape[1] != num_classes:
+        raise ModelError(
+            f"{subject}: gives {scores.shape[1]} scores per image, --classes lists {num_classes}; expected one name per score"
+        )
+    if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        raise ModelError(f"{subject}: gives probabilities, and not by a Softmax at its end; export its logits")

@@ -1,0 +1,1 @@
+"""Photos to batches of pixels, decoded ahead of the model."""

@@ -1,0 +1,235 @@
+"""Decode threads ahead of the runner: photos become uint8 batches while the previous batch is being computed.
+
+The threads take one item at a time from a lazy source and write its pixels in place, into the rows of a few buffers that are
+used again and again. So memory is bounded whatever the number of photos, and only as many files are open as there are threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vegrt.errors import DataError
+from vegrt.files.atomic import as_utf8
+from vegrt.infer.runtimes.onnxruntime import available_cores
+from vegrt.photo.preprocess import Contract, load_image, prepare
+
+# A file, its bytes, (H, W, 3) uint8 RGB, a function that fetches the bytes, or why there is nothing.
+Content = Path | bytes | NDArray[np.uint8] | Callable[[], bytes] | DataError
+
+BUFFERS = 3  # one at the runner, one ready, one being filled
+_LEAVE_S = 2.0  # how long threads that wait for a network or a pipe are waited for at the end, all together
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to look at. name: as rows of the output call it, exact but for bytes that are not UTF-8."""
+
+    name: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive photos of a list.
+
+    indices: positions of the readable ones in the list. images: (N, H, W, 3) uint8 RGB, N = len(indices).
+    errors: position and reason of each unreadable one among them.
+    """
+
+    indices: list[int]
+    images: NDArray[np.uint8]
+    errors: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Consecutive items of a source.
+
+    items: all of them, in order. readable: positions, among them, of the N that are photos. images: (N, H, W, 3) uint8 RGB; they
+    belong to the pipeline and hold other photos once the next batch is asked for. errors: position -> why it is no photo.
+    """
+
+    items: list[Item]
+    readable: list[int]
+    images: NDArray[np.uint8]
+    errors: dict[int, str]
+
+
+def batches(paths: Sequence[Path], contract: Contract, batch_size: int) -> Iterator[Batch]:
+    """Yield all photos in order, `batch_size` at a time, in arrays that the caller may keep."""
+    start = 0
+    items = (Item(as_utf8(path), path) for path in paths)
+    for part in stream(items, contract, batch_size):
+        errors = [(start + position, reason) for position, reason in part.errors.items()]
+        yield Batch([start + position for position in part.readable], part.images.copy(), errors)
+        start += len(part.items)
+
+
+def stream(
+    items: Iterable[Item | None], contract: Contract, batch_size: int, *, threads: int = 0, keep: bool = False
+) -> Generator[Decoded, None, None]:
+    """Yield all items in order, `batch_size` at a time, in buffers that are used again (see Decoded).
+
+    items: taken one by one, by the decode threads, as buffers become free; a None among them says that no more is to be had
+    for now, and what is there is yielded as a short batch. What `items` raises is raised after the batches before it.
+    threads: how many decode; 0 for one per core that we may use. keep: whether items keep what was fetched or unpacked for them,
+    for who needs the photo itself again; else only paths stay.
+    """
+    ring = _Ring(iter(items), contract, batch_size, keep)
+    count = threads or available_cores()
+    workers = [threading.Thread(target=ring.work, name=f"decode-{i}", daemon=True) for i in range(count)]
+    for worker in workers:
+        worker.start()
+    try:
+        while (slot := ring.take()) is not None:
+            yield slot.decoded()
+            ring.give_back(slot)
+    finally:
+        ring.stop()
+        deadline = time.monotonic() + _LEAVE_S
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+
+def fetched(item: Item) -> Path | bytes | NDArray[np.uint8]:
+    """Return where the item's photo really is. Raises DataError when there is none."""
+    content = item.content
+    if isinstance(content, DataError):
+        raise content
+    return content if isinstance(content, (bytes, Path, np.ndarray)) else content()
+
+
+def _pixels(name: str, content: Path | bytes | NDArray[np.uint8], contract: Contract) -> NDArray[np.uint8]:
+    if isinstance(content, np.ndarray):
+        return prepare(Image.fromarray(content), contract)
+    return load_image(content, contract, name)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A buffer of rows (B, H, W, 3) and what is in them. pending: rows that are still being decoded."""
+
+    buffer: NDArray[np.uint8]
+    items: list[Item] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    pending: int = 0
+    closed: bool = False
+    failure: BaseException | None = None
+
+    def decoded(self) -> Decoded:
+        count = len(self.items)
+        readable = [row for row in range(count) if row not in self.errors] if self.errors else list(range(count))
+        images = self.buffer[readable] if self.errors else self.buffer[:count]
+        return Decoded(self.items, readable, images, dict(sorted(self.errors.items())))
+
+
+class _Ring:
+    """The slots, and who may touch which: a thread the row that it claimed, the consumer a slot that is closed and done."""
+
+    def __init__(self, items: Iterator[Item | None], contract: Contract, batch_size: int, keep: bool) -> None:
+        self._items, self._contract, self._batch_size, self._keep = items, contract, batch_size, keep
+        shape = (batch_size, contract.size, contract.size, 3)
+        self._free = deque(np.empty(shape, np.uint8) for _ in range(BUFFERS))
+        self._filled: deque[_Slot] = deque()  # in order; the last may still be open
+        self._claiming = threading.Lock()  # held while the source gives its next item
+        self._changed = threading.Condition()
+        self._ended = False
+        self._failure: BaseException | None = None
+
+    def take(self) -> _Slot | None:
+        """Return the next slot, all its rows decoded; None after the last. Raises what the source raised."""
+        with self._changed:
+            self._changed.wait_for(self._is_ready)
+            slot = self._filled.popleft() if self._filled else None
+        failure = slot.failure if slot else self._failure
+        if failure is not None:
+            raise failure
+        return slot
+
+    def give_back(self, slot: _Slot) -> None:
+        with self._changed:
+            self._free.append(slot.buffer)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def work(self) -> None:
+        """Decode item after item until the source has ended: the body of a decode thread."""
+        while (claim := self._claim()) is not None:
+            slot, row = claim
+            reason: str | None = None
+            failure: BaseException | None = None
+            try:
+                item = slot.items[row]
+                content = fetched(item)
+                slot.buffer[row] = _pixels(item.name, content, self._contract)
+                if not isinstance(content, Path):
+                    slot.items[row] = Item(item.name, content if self._keep else b"")
+            except DataError as error:
+                reason = str(error).encode("utf-8", "backslashreplace").decode()  # it names the file, in whatever bytes
+            except BaseException as error:  # ours, and not the photo's: for the thread that consumes
+                failure = error
+            self._done(slot, row, reason, failure)
+
+    def _claim(self) -> tuple[_Slot, int] | None:
+        """Return a slot and the row of it to fill with its item; None when there is nothing left to do."""
+        with self._claiming:
+            while (slot := self._open_slot()) is not None:
+                try:
+                    item = next(self._items)
+                except BaseException as error:
+                    self._end(None if isinstance(error, StopIteration) else error)
+                    return None
+                with self._changed:
+                    if item is not None:
+                        slot.items.append(item)
+                        slot.pending += 1
+                    slot.closed = len(slot.items) == self._batch_size or (item is None and bool(slot.items))
+                    if slot.closed:
+                        self._changed.notify_all()
+                    if item is not None:
+                        return slot, len(slot.items) - 1
+        return None
+
+    def _open_slot(self) -> _Slot | None:
+        """Return the slot that is being filled, a new one once a buffer is free; None at the end."""
+        with self._changed:
+            if not (self._filled and not self._filled[-1].closed):
+                self._changed.wait_for(lambda: self._free or self._ended)
+                if not self._ended:
+                    self._filled.append(_Slot(self._free.popleft()))
+            return None if self._ended else self._filled[-1]
+
+    def _end(self, failure: BaseException | None) -> None:
+        with self._changed:
+            self._ended, self._failure = True, failure
+            if self._filled and not self._filled[-1].items:
+                self._filled.pop()
+            elif self._filled:
+                self._filled[-1].closed = True
+            self._changed.notify_all()
+
+    def _done(self, slot: _Slot, row: int, reason: str | None, failure: BaseException | None) -> None:
+        with self._changed:
+            slot.pending -= 1
+            slot.failure = slot.failure or failure
+            if reason is not None:
+                slot.errors[row] = reason
+            if slot.closed and not slot.pending:
+                self._changed.notify_all()
+
+    def _is_ready(self) -> bool:
+        first = self._filled[0] if self._filled else None
+        return (first.closed and not first.pending) if first else self._ended

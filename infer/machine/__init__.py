@@ -1,0 +1,1 @@
+"""What this machine can do: runtimes, GPUs, and a forecast of what will be fast."""

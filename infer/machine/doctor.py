@@ -1,0 +1,166 @@
+"""What this machine can do: processor, GPU, runtimes, which variants will be fast on it and why, what to install.
+
+A forecast from instruction sets and installed packages; `vegrt bench` measures. Runs in a base install.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from vegrt.infer.machine.forecast import Verdict, forecast
+from vegrt.infer.machine.gpu import GpuProbe, probe_gpus
+from vegrt.machine import Machine, examine_machine
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Import name of each runtime, and the distributions that bring it.
+_RUNTIMES = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "openvino": ("openvino",),
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "tensorrt_rtx": ("tensorrt-rtx",),
+    "torch": ("torch",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One library that runs models. version: empty when it is not installed. note: what to know about it, or empty."""
+
+    name: str
+    version: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A command that would make this machine more useful."""
+
+    command: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Everything that doctor says."""
+
+    python: str
+    machine: Machine
+    gpu: GpuProbe
+    runtimes: tuple[Runtime, ...]
+    variants: tuple[Verdict, ...]
+    install: tuple[Advice, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the diagnosis as JSON values."""
+        return asdict(self)
+
+
+def examine() -> Diagnosis:
+    """Return the diagnosis of this machine. Of the runtimes only onnxruntime is imported, to list its providers."""
+    machine, gpu = examine_machine(), probe_gpus()
+    runtimes = tuple(_runtime(name, distributions) for name, distributions in _RUNTIMES.items())
+    versions = {runtime.name: runtime.version for runtime in runtimes}
+    variants = forecast(machine.cpu, gpu)
+    return Diagnosis(platform.python_version(), machine, gpu, runtimes, variants, advise(machine, gpu, versions))
+
+
+def advise(machine: Machine, gpu: GpuProbe, versions: Mapping[str, str]) -> tuple[Advice, ...]:
+    """Return what to install. versions: of each runtime by import name, empty when it is missing."""
+    x86, jetson = "avx2" in machine.cpu.features, "Jetson" in machine.board
+    found = []
+    if not versions["onnxruntime"]:
+        found.append(Advice(_pip("cpu"), "ONNX Runtime, which runs every variant on any CPU"))
+    if x86 and not versions["openvino"]:
+        found.append(Advice(_pip("openvino"), "OpenVINO, the fastest CPU runtime in our measurements on x86"))
+    if (gpu.gpus or jetson) and not versions["tensorrt"]:
+        apt = "sudo apt-get install python3-libnvinfer"
+        found.append(Advice(apt if jetson else _pip("tensorrt"), "TensorRT, for engines on this GPU"))
+    if gpu.driver and not gpu.gpus:
+        found.append(Advice("nvidia-smi", f"the driver is loaded but no GPU can be used: {gpu.problem}"))
+    if not versions["torch"]:
+        found.append(Advice(_pip("export"), "PyTorch, only to train and export; inference does without"))
+    return tuple(found)
+
+
+def render(diagnosis: Diagnosis) -> Table:
+    """Return the diagnosis as one table: subject, finding, meaning."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "found", "meaning", box=box.SIMPLE_HEAD, pad_edge=False)
+    for section in (_machine_rows(diagnosis), _runtime_rows(diagnosis), _variant_rows(diagnosis)):
+        for row in section:
+            table.add_row(*map(escape, row))
+        table.add_section()
+    for advice in diagnosis.install:
+        table.add_row("to do", escape(advice.command), escape(advice.reason))
+    return table
+
+
+def _machine_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    machine, gpu = diagnosis.machine, diagnosis.gpu
+    devices = [
+        ("GPU", device.name, f"compute capability {device.compute_capability or '?'}, {device.memory_mib or '?'} MiB")
+        for device in gpu.gpus
+    ]
+    return [
+        *([("board", machine.board, "")] if machine.board else []),
+        ("CPU", machine.cpu.model, f"{machine.architecture}: {' '.join(machine.cpu.features) or 'plain'}"),
+        ("cores", f"{machine.cores:g}", "that this process may use (affinity and cgroup quota applied)"),
+        ("memory", f"{machine.memory_mib:,} MiB", "installed, or the cgroup's limit"),
+        *(devices or [("GPU", "none", gpu.problem)]),
+        *([("driver", gpu.driver, "NVIDIA")] if gpu.driver else []),
+        ("Python", diagnosis.python, ""),
+    ]
+
+
+def _runtime_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    return [(runtime.name, runtime.version or "not installed", runtime.note) for runtime in diagnosis.runtimes]
+
+
+def _variant_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
+    missing = {runtime.name for runtime in diagnosis.runtimes if not runtime.version}
+    return [
+        (
+            each.variant,
+            f"{each.speed}, with {each.runtime}{' (missing)' if each.runtime in missing else ''}",
+            each.reason,
+        )
+        for each in diagnosis.variants
+    ]
+
+
+def _pip(extra: str) -> str:
+    return f"pip install 'vegrt[{extra}]'"
+
+
+def _runtime(name: str, distributions: tuple[str, ...]) -> Runtime:
+    versions = {each: version for each in distributions if (version := _version(each))}
+    note = _providers() if name == "onnxruntime" and versions else ""
+    if len(versions) > 1:
+        note = f"{' and '.join(versions)} are both installed and overwrite each other: uninstall all but one. {note}"
+    return Runtime(name, next(iter(versions.values()), ""), note.strip())
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _providers() -> str:
+    try:
+        names = importlib.import_module("onnxruntime").get_available_providers()
+    except (ImportError, AttributeError) as error:  # a broken install: two distributions, a missing system library
+        return f"does not load: {error}"
+    short = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
+    return f"lists {short}; a listed provider may still not work and fall back to CPU in silence"

@@ -1,0 +1,1 @@
+"""Answers to files: tables, embeddings, sorted and annotated photos."""

@@ -1,0 +1,1 @@
+"""`vegrt infer --engine ray`: the same pipeline on many machines."""

@@ -1,0 +1,103 @@
+"""What a Ray Data worker does: a table of names in, a table of answers out, through the pipeline of one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle.bundle import open_bundle
+from vegrt.errors import BundleError, DataError, VegrtError
+from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.outputs.rows import Wanted, as_cells
+from vegrt.infer.outputs.tables import schema_of
+from vegrt.infer.predict import predict
+from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.runner import Device
+from vegrt.infer.sources.remote import open_remote
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker is told. threads: of the runner, and as many decode.
+
+    bundle: a path that every machine has; sha256: of its manifest, for the same bundle must lie there.
+    """
+
+    bundle: Path
+    sha256: str
+    candidate: Candidate
+    device: Device
+    threads: int
+    batch: int
+    wanted: Wanted
+
+
+class Worker:
+    """The actor: one runner, for as long as the job lasts."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._bundle = open_bundle(job.bundle)
+        if self._bundle.sha256() != job.sha256:
+            raise BundleError(
+                f"{job.bundle}: another bundle than where the job was started; copy that one to every machine"
+            )
+        self._runner = open_candidate(self._bundle, job.candidate, device=job.device, threads=job.threads)
+        self._schema = schema_of(job.wanted, len(self._bundle.manifest.classes))
+
+    def __call__(self, names: Any) -> Any:
+        """Return the rows, a pyarrow.Table, of a table of names."""
+        import pyarrow
+
+        job, classes = self._job, len(self._bundle.manifest.classes)
+        items = (_item(*values) for values in zip(*(column.to_pylist() for column in names.columns), strict=True))
+        rows = predict(self._bundle, self._runner, items, job.wanted, batch=job.batch, threads=job.threads)
+        cells = (as_cells(row, job.wanted, classes) for part in rows for row in part)
+        records = [dict(zip(self._schema.names, values, strict=True)) for values in cells]
+        return pyarrow.Table.from_pylist(records, schema=self._schema)
+
+
+def is_url(place: str) -> bool:
+    """Return whether a source or an output is a URL."""
+    return "://" in place
+
+
+def unshareable(name: str) -> VegrtError:
+    """Return what is said of an image that has no path or URL of its own."""
+    return VegrtError(f"{name}: --engine ray shares out files and URLs; unpack archives, cut videos into frames")
+
+
+def names_of(items: Iterable[Item]) -> Any:
+    """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error.
+
+    Raises VegrtError at the first item that is not to be shared out; no more are taken then.
+    """
+    import pyarrow
+
+    rows: list[tuple[str, bytes | None, str]] = []
+    for item in items:
+        if isinstance(item.content, Path):
+            rows.append((item.name, os.fsencode(item.content.absolute()), ""))
+        elif isinstance(item.content, DataError):
+            rows.append((item.name, None, str(item.content)))
+        elif is_url(item.name):
+            rows.append((item.name, None, ""))
+        else:
+            raise unshareable(item.name)
+    kinds = [("name", pyarrow.string()), ("path", pyarrow.binary()), ("error", pyarrow.string())]
+    columns = [pyarrow.array([row[place] for row in rows], kind) for place, (_, kind) in enumerate(kinds)]
+    return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(kinds))
+
+
+def _item(name: str, path: bytes | None, error: str) -> Item:
+    if error:
+        return Item(name, DataError(error))
+    if path is not None:
+        return Item(name, Path(os.fsdecode(path)))
+    try:
+        return Item(name, next(open_remote(name)).content)
+    except VegrtError as problem:
+        return Item(name, DataError(str(problem)))

@@ -1,0 +1,127 @@
+"""What could run a bundle here: its variants, each with the runtimes that take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.errors import MissingExtraError, VegrtError
+from vegrt.infer.runtimes.runner import Device, RuntimeName
+
+RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch", "onnxruntime-tensorrt")
+ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
+ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # and nowhere else
+_UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
+_FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
+_PACKAGES = {"openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
+NO_RUNTIME, INSTALL_ONE = "no runtime is installed here", "pip install 'vegrt[cpu]'"
+_EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant of a bundle and the runtime that would run it."""
+
+    variant: str
+    runtime: RuntimeName
+
+    @property
+    def device(self) -> Device:
+        """Return where evaluate and bench run it."""
+        return "cuda" if self.runtime in ON_GPU else "cpu"
+
+    def __str__(self) -> str:
+        """Return `variant/runtime`, the key used in result files."""
+        return f"{self.variant}/{self.runtime}"
+
+
+def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu") -> list[Candidate]:
+    """Return what can run here on `device`, the fp32 reference first; only of `runtime` when one is named.
+
+    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. On a CPU it runs on ONNX Runtime
+    only, to prove its accuracy. TensorRT is offered on a GPU or when named; when named, with fp32 on ONNX Runtime as its
+    reference. ONNX Runtime's TensorRT provider is offered only when named: it builds an engine first, for minutes.
+    """
+    if runtime == "torch":
+        return [Candidate("fp32", find_runtime("torch"))]
+    if runtime in ON_GPU:
+        named = find_runtime(runtime)
+        reference = [Candidate("fp32", "onnxruntime")] if is_installed("onnxruntime") else []
+        return reference + [Candidate(variant, named) for variant in _variants_for(bundle, named)]
+    offered: tuple[RuntimeName, ...] = ("onnxruntime", "tensorrt") if device == "cuda" else ON_CPU
+    runtimes = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
+    found = [Candidate(variant, name) for name in runtimes for variant in _variants_for(bundle, name)]
+    return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
+
+
+def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
+    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX model."""
+    if candidate.runtime == "torch":
+        return bundle.artifact("weights")
+    if candidate.runtime == "tensorrt":
+        engines = [one for one in bundle.manifest.artifacts if _is_engine(one) and one.variant == candidate.variant]
+        return engines[0] if engines else bundle.artifact("engine", candidate.variant)
+    return bundle.artifact("model", candidate.variant)
+
+
+def describe(bundle: Bundle, candidate: Candidate) -> dict[str, Any]:
+    """Return what every row of a result file begins with: which candidate, and the artifact that it ran."""
+    artifact = artifact_of(bundle, candidate)
+    return {
+        "key": str(candidate),
+        "variant": candidate.variant,
+        "runtime": candidate.runtime,
+        "device": candidate.device,
+        "artifact_sha256": artifact.sha256,
+        "size_bytes": artifact.size_bytes,
+    }
+
+
+def is_float16(bundle: Bundle, variant: str) -> bool:
+    """Return whether what is not 8-bit in a variant is float16. Bundles made before it was noted have int8 and fp16 so."""
+    noted = bundle.artifact("model", variant).details.get("float")
+    return noted == "float16" if noted else variant in ("fp16", "int8")
+
+
+def find_runtime(name: str) -> RuntimeName:
+    """Return the runtime of that name, installed. Raises VegrtError for an unknown, MissingExtraError for a missing one."""
+    for known in RUNTIMES:
+        if known == name:
+            if not is_installed(known):
+                raise MissingExtraError(f"{name}: not installed; pip install 'vegrt[{_EXTRAS.get(name, name)}]'")
+            return known
+    raise VegrtError(f"runtime {name!r}: unknown; expected one of {', '.join(RUNTIMES)}")
+
+
+def is_installed(runtime: RuntimeName) -> bool:
+    """Return whether the runtime's package is there, without importing it."""
+    return find_spec(_PACKAGES.get(runtime, "onnxruntime")) is not None
+
+
+def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> VegrtError:
+    """Return the error that says why nothing runs here: not exported, no such variant, no runtime, or not on that runtime."""
+    if not bundle.variants():
+        return VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
+    if variant and variant not in bundle.variants():
+        bundle.artifact("model", variant)  # raises, with the command that makes it
+    if runtime or any(is_installed(name) for name in ON_CPU):
+        found = ", ".join(bundle.variants())
+        return VegrtError(
+            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {found}"
+        )
+    return MissingExtraError(f"{NO_RUNTIME}; {INSTALL_ONE}, or one of: gpu, openvino, tensorrt")
+
+
+def _variants_for(bundle: Bundle, runtime: RuntimeName) -> list[str]:
+    if runtime == "tensorrt":
+        return list(dict.fromkeys(one.variant for one in bundle.manifest.artifacts if _is_engine(one)))
+    have = bundle.variants()
+    if runtime == "onnxruntime-tensorrt":
+        return [variant for variant in have if variant in _FOR_TENSORRT]
+    return [one for one in have if runtime != "onnxruntime" or one not in _UNKNOWN_TO_ONNX_RUNTIME]
+
+
+def _is_engine(artifact: Artifact) -> bool:
+    return artifact.role == "engine" and artifact.details.get("builder") == "tensorrt"

@@ -1,0 +1,140 @@
+"""OpenVINO on the CPU: the same ONNX files, often the fastest where there is no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.errors import ModelError, require
+from vegrt.infer.runtimes.onnxruntime import available_cores
+from vegrt.infer.runtimes.runner import RuntimeName, checked_logits, reason_of
+from vegrt.machine import examine_machine
+
+
+class OpenVinoRunner:
+    """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read where they lie."""
+
+    runtime: RuntimeName = "openvino"
+    device = "cpu"
+
+    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0) -> None:
+        self._compiled, self._subject, self._classes = compiled, subject, classes
+        self._request = open_request(compiled, subject)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
+        (found,) = run_request(self._request, ["logits"], images, self._subject)
+        return checked_logits(found, len(images), self._classes, self._subject)
+
+
+def open_openvino(
+    model: Path | bytes, *, device: str = "cpu", threads: int = 0, in_float: bool = False, classes: int = 0
+) -> OpenVinoRunner:
+    """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load.
+
+    classes: how many scores it has to give; 0 where nobody knows.
+    """
+    if device != "cpu":
+        raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
+    compiled, subject = compile_model(model, threads=threads, in_float=in_float), f"{model!s:.200}"
+    with _mapped(subject, "read its inputs and outputs"):
+        names = [{name for one in ports for name in one.get_names()} for ports in (compiled.inputs, compiled.outputs)]
+        shapes = [str(one.get_partial_shape()) for one in compiled.outputs if "logits" in one.get_names()]
+        ranks = [one.get_partial_shape().rank for one in compiled.outputs if "logits" in one.get_names()]
+    if len(compiled.inputs) != 1 or "images" not in names[0] or not shapes:
+        raise ModelError(
+            f"{subject}: takes {_listed(names[0])} and gives {_listed(names[1])}; expected images and logits"
+        )
+    if ranks[0].is_static and ranks[0].get_length() != 2:
+        raise ModelError(
+            f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score a class; export it again"
+        )
+    return OpenVinoRunner(compiled, subject=subject, classes=classes)
+
+
+def open_request(compiled: Any, subject: str) -> Any:
+    """Return an openvino.InferRequest. Raises ModelError."""
+    with _mapped(subject, "make a request"):
+        return compiled.create_infer_request()
+
+
+def run_request(request: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[NDArray[Any]]:
+    """Return copies of the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever OpenVINO reports."""
+    with _mapped(subject, f"run it on images of shape {images.shape}"):
+        found = request.infer({"images": images}, share_inputs=True)
+        return [np.array(found[name]) for name in outputs]  # copies: the request reuses its output buffers
+
+
+@contextmanager
+def _mapped(subject: str, what: str) -> Iterator[None]:
+    """Turn OpenVINO's exceptions, and those of names that are not UTF-8, into ModelError. what: it cannot do."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(
+            f"{subject}: OpenVINO cannot {what} ({reason_of(error, -1)}); export the bundle again"
+        ) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
+
+
+def needs_float(variant: str) -> bool:
+    """Return whether the kernels of this CPU would make garbage of a variant's 8-bit weights (decision 0003)."""
+    return variant == "int8" and examine_machine().cpu.saturates
+
+
+def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[str] = (), in_float: bool = False) -> Any:
+    """Return an openvino.CompiledModel. Raises ModelError.
+
+    threads: 0 for all cores allowed to us. outputs: names of inner tensors that it shall give too.
+    in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
+    """
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
+        "INFERENCE_NUM_THREADS": threads or available_cores(),
+        "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
+    }
+    source = str(model) if isinstance(model, Path) else model
+    with _mapped(f"{model!s:.200}", "load it"):
+        if not outputs and not in_float:
+            return _core().compile_model(source, "CPU", settings)
+        graph = _core().read_model(source)
+        if outputs:
+            graph.add_outputs(list(outputs))
+        if in_float:
+            _spell_out(graph)
+        return _core().compile_model(graph, "CPU", settings)
+
+
+def _spell_out(graph: Any) -> None:
+    """Replace each FakeQuantize, which QuantizeLinear is read as, by the float arithmetic that defines it.
+
+    round((min(max(x, low), high) - low) / step) * step_out + low_out, rounded to even as QuantizeLinear does; step, step_out: the
+    width of the range by levels - 1 (OpenVINO's operation FakeQuantize-1). Nothing is left that it could run by 8-bit kernels.
+    """
+    ops = require("openvino.opset13", "openvino")
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        given, low, high, low_out, high_out = (node.input_value(place) for place in range(5))
+        steps = ops.constant(np.float32(node.get_attributes()["levels"] - 1))
+        step, step_out = (ops.divide(ops.subtract(*ends), steps) for ends in ((high, low), (high_out, low_out)))
+        inside = ops.minimum(ops.maximum(given, low), high)
+        index = ops.round(ops.divide(ops.subtract(inside, low), step), "half_to_even")
+        node.output(0).replace(ops.add(ops.multiply(index, step_out), low_out).output(0))
+
+
+@cache
+def _core() -> Any:
+    """Return the process's one Core. Two of them, closed in the order that they were opened, leave the thread a signal
+    stack that is no longer mapped (OpenVINO 2026.4, CPU plugin): the next Ctrl-C is then a segmentation fault.
+    """
+    return require("openvino", "openvino").Core()

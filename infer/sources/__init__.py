@@ -1,0 +1,1 @@
+"""Whatever a user names, as one lazy stream of photos."""

@@ -1,0 +1,64 @@
+"""vegrt in this process: the pipeline of `vegrt infer`, from files to CSV. With --process: the command itself, start and all."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+START = time.perf_counter()
+
+from peer import Job, read_job, report  # noqa: E402
+
+from vegrt.infer.decode.pipeline import Item  # noqa: E402
+from vegrt.infer.outputs.files import Destination, open_outputs  # noqa: E402
+from vegrt.infer.outputs.rows import Wanted  # noqa: E402
+from vegrt.infer.predict import predict  # noqa: E402
+from vegrt.infer.runtimes.open import Opened, open_runner  # noqa: E402
+
+
+def files_to_csv(job: Job, opened: Opened) -> None:
+    """Classify the photos into the CSV, as `vegrt infer` does once it has loaded the model."""
+    bundle, wanted = opened.bundle, Wanted()
+    outputs = open_outputs(Destination(job.out, overwrite=True), wanted, len(bundle.manifest.classes), 0)
+    outputs.begin({})
+    items: Iterator[Item] = (Item(str(path), path) for path in job.photos)
+    for rows in predict(bundle, opened.runner, items, wanted, batch=job.batch):
+        outputs.append(rows)
+    outputs.finish()
+    outputs.close()
+
+
+def by_process(job: Job) -> None:
+    """Run the command with the photos' names on its stdin."""
+    words = ["infer", "-", "--null", "--model", str(job.bundle), "--variant", job.variant, "--batch", str(job.batch)]
+    names = b"".join(bytes(path) + b"\0" for path in job.photos)
+    command = [sys.executable, "-m", "vegrt.cli", "--quiet", *words, "--out", str(job.out), "--overwrite"]
+    subprocess.run(command, input=names, stdout=subprocess.DEVNULL, check=True)
+
+
+def main() -> None:
+    """Classify the photos."""
+    process = "--process" in sys.argv
+    if process:
+        sys.argv.remove("--process")
+    job = read_job(__doc__)
+    if process:
+        loaded = time.perf_counter()
+        by_process(job)
+    else:
+        opened = open_runner(job.bundle, job.variant)
+        loaded = time.perf_counter()
+        files_to_csv(job, opened)
+    seconds = time.perf_counter() - loaded
+    with job.out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    name = f"vegrt {job.variant}" + (", the whole command" if process else "")
+    load_s = 0.0 if process else loaded - START
+    report(name, job, [row["path"] for row in rows], [row["label"] for row in rows], load_s=load_s, seconds=seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What decoding and writing cost: files to CSV, as a share of the same runner fed from memory.
+
+    python peers/share.py PHOTOS --bundle BUNDLE [--variant int8-cpu] [--batch 16] [--rounds 5] [--limit N]
+
+One process, one runner; per round both ways once, the first alternating. The same photos, the same batches. One JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from ours import files_to_csv
+from peer import Job, read_job
+
+from vegrt.infer.runtimes.open import Opened, open_runner
+from vegrt.photo.preprocess import load_image
+
+
+def from_memory(job: Job, opened: Opened, images: NDArray[np.uint8]) -> None:
+    """Run the decoded photos, batch by batch."""
+    for start in range(0, len(images), job.batch):
+        opened.runner.logits(images[start : start + job.batch])
+
+
+def main() -> None:
+    """Measure and print."""
+    rounds = 5
+    if "--rounds" in sys.argv:
+        place = sys.argv.index("--rounds")
+        rounds = int(sys.argv[place + 1])
+        del sys.argv[place : place + 2]
+    job = read_job(__doc__)
+    opened = open_runner(job.bundle, job.variant)
+    images = np.stack([load_image(path, opened.bundle.manifest.contract) for path in job.photos])
+    ways = {"files": lambda: files_to_csv(job, opened), "memory": lambda: from_memory(job, opened, images)}
+    ways["memory"]()  # warm
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in sorted(ways, reverse=bool(number % 2)):
+            start = time.perf_counter()
+            ways[name]()
+            seconds[name].append(time.perf_counter() - start)
+    shares = [memory / files for memory, files in zip(seconds["memory"], seconds["files"], strict=True)]
+    line = {
+        "name": f"{opened.bundle.manifest.name}, {opened.candidate}",
+        "images": len(job.photos),
+        "batch": job.batch,
+        "rounds": rounds,
+        "files_images_per_s": round(len(job.photos) / statistics.median(seconds["files"]), 1),
+        "memory_images_per_s": round(len(job.photos) / statistics.median(seconds["memory"]), 1),
+        "share": round(statistics.median(shares), 4),
+        "share_lowest": round(min(shares), 4),
+        "share_highest": round(max(shares), 4),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The charts of answers: what is taken for what, what changed, how sure it was, and what bad photos do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from vegrt.report.charts.theme import ALERT, BLUE, INK, SERIES, chart_of, finish, integer_axis, series_colour, tooltips
+from vegrt.report.html.blocks import Spec
+from vegrt.report.language.language import say
+
+MAX_CLASSES_DRAWN = 40
+_CLASS_PX = 22
+_GREEN = "#5f9e1a"
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximum: int, title: str = "") -> Spec:
+    """Return a heat map in which only mistakes are coloured. maximum: the count at full strength, shared by a pair."""
+    data = [
+        {"true": classes[true], "said": classes[said], "photos": count, "mistake": true != said}
+        for true, row in enumerate(counts)
+        for said, count in enumerate(row)
+        if count
+    ]
+    scale, said, true = alt.Scale(domain=list(classes)), say("what it said"), say("what it is")
+    base = chart_of(data).encode(
+        x=alt.X("said:N", sort=list(classes), title=said, scale=scale, axis=alt.Axis(labelAngle=-60)),
+        y=alt.Y("true:N", sort=list(classes), title=true, scale=scale),
+        tooltip=tooltips(data, {"true": true, "said": said, "photos": say("photos")}),
+    )
+    is_mistake = alt.datum.mistake
+    strength = alt.Opacity("photos:Q", scale=alt.Scale(domain=[0, max(4, maximum)], range=[0.2, 0.95]), legend=None)
+    mistakes = base.transform_filter(is_mistake).mark_rect(color=ALERT).encode(opacity=strength)
+    right = base.transform_filter(~is_mistake).mark_rect(color="#888", opacity=0.12)
+    numbers = base.mark_text(fontSize=10, color=INK).encode(
+        text="photos:Q",
+        opacity=alt.when(is_mistake).then(alt.value(1)).otherwise(alt.value(0.6)),
+    )
+    return finish(right, mistakes, numbers, height=110 + 19 * len(classes), title=title)
+
+
+def flips_per_class(
+    changes: Mapping[str, tuple[int, int]], classes: Sequence[str], *, maximum: int, title: str = ""
+) -> Spec:
+    """Return newly wrong and newly right photos as one stacked bar for each class.
+
+    changes: class -> (newly wrong, newly right). classes: the rows, the same in every panel. maximum: the axis's end.
+    """
+    kinds = say("newly wrong"), say("newly right")
+    data = [
+        {"class": name, "kind": kind, "photos": count, "order": order}
+        for name, counts in changes.items()
+        for order, (kind, count) in enumerate(zip(kinds, counts, strict=True))
+    ]
+    colours = alt.Scale(domain=list(kinds), range=[ALERT, _GREEN])
+    end = max(2, maximum)
+    scale = alt.Scale(domain=[0, end], nice=False)
+    bars = (
+        chart_of(data)
+        .mark_bar()
+        .encode(
+            x=alt.X("photos:Q", title=say("photos"), stack=True, scale=scale, axis=integer_axis(end)),
+            y=alt.Y("class:N", title=None, sort=list(classes), scale=alt.Scale(domain=list(classes))),
+            color=alt.Color("kind:N", scale=colours, legend=SERIES),
+            order="order:O",
+            tooltip=tooltips(data, {"class": say("class"), "kind": say("change"), "photos": say("photos")}),
+        )
+    )
+    return finish(bars, height=_CLASS_PX * len(classes), title=title)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
+    """Return accuracy against confidence, bin by bin, and the line on which a calibrated classifier lies.
+
+    bins: low, high (of the confidence), count, confidence, accuracy (None in an empty bin).
+    """
+    total = sum(one["count"] for one in bins)
+    data = [
+        {"low": one["low"], "high": one["high"], "confidence": float(one["confidence"])}
+        | {"accuracy": float(one["accuracy"]), "photos": one["count"], "share": one["count"] / max(1, total)}
+        for one in bins
+        if one["count"]
+    ]
+    unit = alt.Scale(domain=[0, 1])
+    x = alt.X(
+        "low:Q", title=say("probability given to the answer"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5)
+    )
+    y = alt.Y("accuracy:Q", title=say("answers that are right"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5))
+    titles = {"confidence": say("mean probability"), "accuracy": say("answers that are right"), "photos": say("photos")}
+    bars = (
+        chart_of(data)
+        .mark_rect(color=BLUE, opacity=0.3)
+        .encode(x=x, x2="high:Q", y=y, y2=alt.datum(0), tooltip=tooltips(data, titles))
+    )
+    ideal = chart_of([{"low": 0, "accuracy": 0}, {"low": 1, "accuracy": 1}]).mark_line(
+        strokeDash=[4, 4], strokeWidth=1.2, color=INK, opacity=0.6
+    )
+    dots = (
+        chart_of(data)
+        .mark_point(filled=True, color=BLUE, opacity=1)
+        .encode(
+            x=alt.X("confidence:Q"),
+            y=y,
+            size=alt.Size("photos:Q", scale=alt.Scale(type="sqrt", range=[25, 260], domainMin=0), legend=None),
+            tooltip=tooltips(data, titles),
+        )
+    )
+    return finish(bars, ideal.encode(x=x, y=y), dots, title=title)
+
+
+def robustness(rows: Sequence[Mapping[str, Any]], candidates: Sequence[str], *, lowest: float, title: str = "") -> Spec:
+    """Return top-1 against the strength of one corruption, a line for each candidate. lowest: of the axis, in percent."""
+    data = [
+        {"level": row["level"], "candidate": row["candidate"], "top1": 100 * row["top1"]["value"]}
+        | {"low": 100 * row["top1"]["low"], "high": 100 * row["top1"]["high"], "parameter": str(row["parameter"])}
+        | {"drop": float(100 * row["drop"]["value"]) if row.get("drop") else 0.0}
+        for row in rows
+    ]
+    x = alt.X("level:O", title=say("level (0: as it is)"), axis=alt.Axis(labelAngle=0))
+    y_title, scale = say("top-1 accuracy, %"), alt.Scale(domain=[lowest, 100], nice=False)
+    titles = {"candidate": say("candidate"), "parameter": say("parameter"), "top1": say("top-1 %")}
+    titles |= {"drop": say("drop, points")}
+    base = chart_of(data).encode(x=x, color=series_colour("candidate", candidates))
+    band = base.mark_area(opacity=0.14).encode(y=alt.Y("low:Q", title=y_title, scale=scale), y2="high:Q")
+    y = alt.Y("top1:Q", title=y_title, scale=scale)
+    shapes = alt.Scale(domain=list(candidates), range=["circle", "triangle-up", "square", "diamond"])
+    marks = base.mark_point(filled=True, size=50, opacity=1).encode(
+        y=y, shape=alt.Shape("candidate:N", scale=shapes, legend=SERIES), tooltip=tooltips(data, titles)
+    )
+    return finish(band, base.mark_line(strokeWidth=1.6).encode(y=y), marks, height=190, title=title)

@@ -1,0 +1,60 @@
+"""Charts as picture files, PNG and SVG: black on white, of a size to read, and under names that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from vegrt.files.atomic import replacing
+from vegrt.report.charts.render import to_png, to_svg
+from vegrt.report.html.blocks import Chart, Spec
+from vegrt.report.language.language import present_language
+
+Kind = Literal["png", "svg"]
+
+_ALONE_PX, _PANEL_PX, _SMALL_PX = 720, 460, 300
+_SMALL_FROM = 4  # panels, and so many columns of them at most: 3
+_SCALE = 2
+_FONTS = {  # of a picture; the first that a machine has
+    "en": "system-ui, sans-serif",
+    "ko": "Noto Sans KR, Noto Sans CJK KR, Apple SD Gothic Neo, Malgun Gothic, NanumGothic, sans-serif",
+}
+
+
+def write_pictures(charts: Iterable[Chart], folder: Path, kind: Kind, *, subject: str) -> list[Path]:
+    """Write each chart as `<folder>/<its name>.<kind>`, titled with `subject`, and return the files."""
+    written = []
+    for chart in charts:
+        spec = picture(chart, subject)
+        path = folder / f"{chart.name}.{kind}"
+        content = to_png(spec, scale=_SCALE) if kind == "png" else to_svg(spec).encode()
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        written.append(path)
+    return written
+
+
+def picture(chart: Chart, subject: str) -> Spec:
+    """Return a chart's panels as one specification of fixed width on white."""
+    title = {"text": f"{subject}: {chart.label}", "fontSize": 15, "anchor": "start", "offset": 12}
+    look = {"background": "white", "font": _FONTS[present_language()]}
+    config = chart.panels[0]["config"] | look
+    common: dict[str, Any] = {"$schema": chart.panels[0]["$schema"], "config": config, "padding": 16}
+    if len(chart.panels) == 1:
+        panel = _fixed(chart.panels[0], _ALONE_PX) | {"datasets": chart.panels[0].get("datasets", {})}
+        if "title" in panel:
+            title["subtitle"] = panel.pop("title")
+        return panel | common | {"title": title}
+    small = len(chart.panels) >= _SMALL_FROM
+    panels = [_fixed(panel, _SMALL_PX if small else _PANEL_PX) for panel in chart.panels]
+    apart = dict.fromkeys(("color", "shape", "opacity", "size"), "independent")
+    data = {name: rows for panel in chart.panels for name, rows in panel.get("datasets", {}).items()}
+    whole: dict[str, Any] = {"datasets": data} if data else {}
+    whole |= {"concat": panels, "columns": 3 if small else 2, "spacing": 28, "resolve": {"scale": apart}}
+    return common | whole | {"title": title}
+
+
+def _fixed(panel: Spec, width_px: int) -> Spec:
+    kept = {name: value for name, value in panel.items() if name not in ("config", "autosize", "$schema", "datasets")}
+    return kept | {"width": width_px}

@@ -1,0 +1,71 @@
+"""The charts of one training run, for its page and as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import altair as alt
+
+from vegrt.report.charts.answers import MAX_CLASSES_DRAWN, confusion
+from vegrt.report.charts.making import training_curve
+from vegrt.report.charts.pictures import write_pictures
+from vegrt.report.charts.theme import SERIES, epoch_axis, finish
+from vegrt.report.html.blocks import Chart, Spec
+from vegrt.train.history.runs_db import Run
+
+_COLOURS = ("#3d8bd4", "#2fa39b", "#5f9e1a", "#b3870f", "#dc7a1f", "#d9482b", "#c2549d", "#8f7be0")  # from the input on
+
+
+def run_charts(run: Run) -> dict[str, Chart]:
+    """Return the run's charts by name: loss, accuracy, gradients, confusion; without those that have no data."""
+    return {chart.name: chart for chart in _charts(run)}
+
+
+def write_pngs(run: Run, folder: Path) -> list[Path]:
+    """Write every chart of the run to `folder`, black on white, and return the files."""
+    return write_pictures(
+        run_charts(run).values(), folder, "png", subject=f"{run.recipe.get('backbone', 'run')} {run.id}"
+    )
+
+
+def _charts(run: Run) -> Iterator[Chart]:
+    epochs = [asdict(record) for record in run.epochs]
+    best = run.best()
+    if best is not None:
+        photos = "Training's is on augmented photos once all layers learn" if run.augmented else "No augmentation"
+        caption = f"Cross-entropy. {photos}. Dashed: the epoch of the lowest validation loss."
+        yield Chart("loss", (training_curve(epochs, "loss", best.epoch),), "Loss by epoch", caption)
+        caption = f"{photos}. Training's is a mean over the epoch, while the weights change."
+        yield Chart("accuracy", (training_curve(epochs, "accuracy", best.epoch),), "Accuracy by epoch", caption)
+    if any(norm > 0 for record in run.epochs for norm in record.gradient_norms.values()):
+        caption = "Mean over an epoch's steps, before clipping, of all weights of a stage."
+        yield Chart("gradients", (gradient_norms(run),), "Gradient norm of each stage by epoch", caption)
+    counts, classes = run.explanation.get("confusion"), run.explanation.get("classes", ())
+    if counts and len(classes) <= MAX_CLASSES_DRAWN:
+        wrong = [count for true, row in enumerate(counts) for said, count in enumerate(row) if true != said]
+        spec = confusion(counts, classes, maximum=max(wrong))
+        caption = f"{sum(wrong):,} of {sum(map(sum, counts)):,} validation photos wrong. Mistakes are coloured."
+        yield Chart("confusion", (spec,), "Confusion matrix of the best epoch", caption)
+
+
+def gradient_norms(run: Run) -> Spec:
+    """Return the gradient norm of each stage by epoch, on a log axis, which has no place for zeros."""
+    stages = list(dict.fromkeys(stage for record in run.epochs for stage in record.gradient_norms))
+    data = [
+        {"epoch": record.epoch, "stage": stage, "norm": norm}
+        for record in run.epochs
+        for stage, norm in record.gradient_norms.items()
+        if norm > 0
+    ]
+    many = len(stages) > len(_COLOURS)
+    colours = alt.Scale(scheme="viridis") if many else alt.Scale(domain=stages, range=list(_COLOURS[: len(stages)]))
+    axis = alt.Axis(format="~g", tickCount=6)
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        x=epoch_axis(),
+        y=alt.Y("norm:Q", title="gradient norm (log)", scale=alt.Scale(type="log"), axis=axis),
+        color=alt.Color("stage:O" if many else "stage:N", sort=stages, scale=colours, legend=SERIES),
+        tooltip=["epoch:O", "stage:N", alt.Tooltip("norm:Q", format=".3g")],
+    )
+    return finish(base.mark_line(), base.mark_point(filled=True, size=44, opacity=1), height=220)

@@ -1,0 +1,188 @@
+"""The charts of speed: accuracy against latency, throughput against the batch size, and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from vegrt.report.charts.theme import (
+    ALERT,
+    INK,
+    chart_of,
+    finish,
+    runtime_colour,
+    series_colour,
+    tooltips,
+    variant_shape,
+)
+from vegrt.report.html.blocks import Spec
+from vegrt.report.language.language import say
+from vegrt.report.summary import RUNTIMES, Row
+
+STAGES = ("decode", "prepare", "run", "post")
+_BAR_PX = 24
+
+
+def accuracy_latency(rows: Sequence[Row], margin_points: float, *, title: str = "") -> Spec:
+    """Return top-1 against the time of one photo. rows: those both evaluated and measured, at least one."""
+    data = [_point(row) for row in rows]
+    x = alt.X("p50:Q", title=say("median time of one photo, ms (log)"), scale=_log())
+    y = alt.Y("top1:Q", title=say("top-1 accuracy, %"), scale=alt.Scale(zero=False, nice=True))
+    base, colour = chart_of(data).encode(x=x), runtime_colour({row.runtime_name for row in rows})
+    spread = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
+        y=alt.Y("low:Q", title=say("top-1 accuracy, %")), y2="high:Q", color=colour
+    )
+    timed = chart_of([point for point in data if "p50_low" in point])
+    across = timed.mark_rule(strokeWidth=2, opacity=0.55).encode(x=x.copy(), x2="p50_high:Q", y=y, color=colour)
+    across.encoding.x.shorthand = "p50_low:Q"
+    shape = variant_shape({row.variant for row in rows})
+    marks = base.mark_point(filled=True, size=130, opacity=1).encode(
+        y=y, color=colour, shape=shape, tooltip=tooltips(data, _titles())
+    )
+    layers = [_pareto(data, x, y), spread, *([across] if timed.data.values else []), marks]
+    reference = next((row.top1 for row in rows if row.verdict == "REFERENCE"), None)
+    if reference:
+        layers[:0] = _gate_line(100 * reference.value - margin_points, margin_points)
+    return finish(*layers, title=title)
+
+
+def bundles_by_latency(named: Sequence[tuple[str, Row]], names: Sequence[str], *, title: str = "") -> Spec:
+    """Return several bundles' candidates in one chart, a colour for each bundle. named: (bundle, row), as above."""
+    data = [_point(row) | {"bundle": name} for name, row in named]
+    x = alt.X("p50:Q", title=say("median time of one photo, ms (log)"), scale=_log())
+    colour = series_colour("bundle", names)
+    base = chart_of(data).encode(x=x, color=colour)
+    title_y = say("top-1 accuracy, %")
+    spread = base.mark_rule(strokeWidth=2, opacity=0.4).encode(y=alt.Y("low:Q", title=title_y), y2="high:Q")
+    y = alt.Y("top1:Q", title=title_y, scale=alt.Scale(zero=False, nice=True))
+    marks = base.mark_point(filled=True, size=130, opacity=1).encode(
+        y=y,
+        shape=variant_shape({row.variant for _, row in named}),
+        tooltip=tooltips(data, {"bundle": say("bundle")} | _titles()),
+    )
+    return finish(_pareto(data, x, y), spread, marks, title=title)
+
+
+def throughput(measured: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
+    """Return images per second against the batch size. measured: a benchmark's rows."""
+    names = ("batch", "images_per_s", "images_per_s_low", "images_per_s_high", "p50_ms", "p99_ms")
+    data = [
+        {"key": row["key"], "variant": row["variant"], "runtime": RUNTIMES.get(row["runtime"], row["runtime"])}
+        | {name: point[name] for name in names if name in point}
+        for row in measured
+        for point in row["batches"]
+    ]
+    base = chart_of(data).encode(
+        x=alt.X("batch:O", title=say("batch size, photos"), axis=alt.Axis(labelAngle=0), scale=alt.Scale(padding=0.3)),
+        color=runtime_colour({row["runtime"] for row in data}),
+        detail="key:N",
+    )
+    y = alt.Y("images_per_s:Q", title=say("photos per second"))
+    titles = {"variant": say("variant"), "runtime": say("runtime"), "batch": say("batch size, photos")}
+    titles |= {"images_per_s": say("photos per second"), "p50_ms": say("p50 ms"), "p99_ms": say("p99 ms")}
+    shape = variant_shape({row["variant"] for row in data})
+    layers = [base.mark_line(strokeWidth=1.5, opacity=0.7).encode(y=y)]
+    if any("images_per_s_low" in row for row in data):
+        low = alt.Y("images_per_s_low:Q", title=say("photos per second"))
+        layers.append(base.mark_rule(strokeWidth=2, opacity=0.55).encode(y=low, y2="images_per_s_high:Q"))
+    layers.append(
+        base.mark_point(filled=True, size=110, opacity=1).encode(y=y, shape=shape, tooltip=tooltips(data, titles))
+    )
+    return finish(*layers, title=title)
+
+
+def stage_times(
+    measured: Sequence[Mapping[str, Any]],
+    points: Sequence[Mapping[str, Any]],
+    *,
+    title: str = "",
+    with_batch: bool = False,
+) -> Spec:
+    """Return where the time of one photo goes, as one stacked bar for each candidate.
+
+    points: of each of `measured`, the batch size and its stages in milliseconds per photo. with_batch: name that size too.
+    """
+    words = {"decode": say("decode"), "prepare": say("prepare"), "run": say("run"), "post": say("post-process")}
+    names = [
+        f"{row['key']} ×{point['batch']}" if with_batch else row["key"]
+        for row, point in zip(measured, points, strict=True)
+    ]
+    data = [
+        {"key": name, "stage": words[stage], "order": order, "ms": float(point[stage]), "batch": point["batch"]}
+        for name, point in zip(names, points, strict=True)
+        for order, stage in enumerate(STAGES)
+    ]
+    keys = list(dict.fromkeys(row["key"] for row in data))
+    titles = {"key": say("candidate"), "stage": say("stage"), "ms": say("ms"), "batch": say("batch size, photos")}
+    bars = (
+        chart_of(data)
+        .mark_bar()
+        .encode(
+            x=alt.X("ms:Q", title=say("milliseconds per photo"), stack=True),
+            y=alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=190)),
+            color=series_colour("stage", [words[stage] for stage in STAGES]),
+            order="order:O",
+            tooltip=tooltips(data, titles),
+        )
+    )
+    return finish(bars, height=_BAR_PX * max(1, len(keys)), title=title)
+
+
+def _log() -> alt.Scale:
+    return alt.Scale(type="log", nice=False, padding=30)
+
+
+def _point(row: Row) -> dict[str, Any]:
+    assert row.top1 is not None
+    assert row.p50_ms is not None
+    spread = {"p50_low": row.p50_low_ms, "p50_high": row.p50_high_ms} if row.p50_low_ms and row.p50_high_ms else {}
+    return {
+        "variant": row.variant,
+        "runtime": row.runtime_name,
+        "p50": float(row.p50_ms),
+        "p99": row.p99_ms,
+        "top1": 100 * row.top1.value,
+        "low": 100 * row.top1.low,
+        "high": 100 * row.top1.high,
+        **spread,
+        "gate": row.verdict_words,
+    }
+
+
+def _titles() -> dict[str, str]:
+    """Return the titles of a point's fields."""
+    return {
+        "variant": say("variant"),
+        "runtime": say("runtime"),
+        "p50": say("p50 ms"),
+        "p50_low": say("p50 ms, lower end"),
+        "p50_high": say("p50 ms, upper end"),
+        "p99": say("p99 ms"),
+        "top1": say("top-1 %"),
+        "low": say("top-1 %, lower end"),
+        "high": say("top-1 %, upper end"),
+        "gate": say("gate"),
+    }
+
+
+def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
+    """Return the line through the points to which no other is both faster and at least as accurate."""
+    front: list[dict[str, Any]] = []
+    for point in sorted(data, key=lambda point: (point["p50"], -point["top1"])):
+        if not front or point["top1"] > front[-1]["top1"]:
+            front.append(point)
+    line: alt.Chart = (
+        chart_of(front).encode(x=x, y=y).mark_line(interpolate="step-after", strokeWidth=1.2, opacity=0.5, color=INK)
+    )
+    return line
+
+
+def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:
+    """Return the line of the margin, named in a legend: inside the chart, intervals of candidates would cross its name."""
+    label = say("fp32 − {margin} points", margin=f"{margin_points:g}")
+    base = chart_of([{"level": level, "label": label}]).encode(y="level:Q")
+    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=ALERT)
+    dashes = alt.StrokeDash("label:N", scale=alt.Scale(domain=[label], range=[[6, 4]]), legend=legend)
+    return [base.mark_rule(strokeWidth=1.5, color=ALERT).encode(strokeDash=dashes)]

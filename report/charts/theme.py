@@ -1,0 +1,105 @@
+"""What all charts share: colours, shapes, axes, legends, and the frame that makes them one look.
+
+Their colours are readable on a light and on a dark page; what is black or white there is `currentColor`, which the
+page's own style decides. Their width is that of their place in the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from vegrt.report.html.blocks import Spec
+from vegrt.report.language.language import say
+
+HEIGHT_PX = 300
+COLOURS = {"ONNX Runtime": "#3d8bd4", "OpenVINO": "#dc7a1f", "TensorRT": "#5f9e1a", "PyTorch": "#c2549d"}
+HUES = ("#3d8bd4", "#dc7a1f", "#5f9e1a", "#c2549d", "#2fa39b", "#8f7be0", "#b3870f", "#d9482b")
+BLUE, ORANGE = HUES[:2]
+ALERT = "#d9482b"
+INK = "currentColor"
+_SHAPES = {"fp32": "circle", "fp16": "square", "int8": "triangle-up", "int8-cpu": "diamond", "bf16": "cross"}
+_CONFIG = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "title": {"color": INK, "fontSize": 13, "fontWeight": 600, "anchor": "start", "frame": "bounds"},
+    "axis": {
+        **{f"{part}Color": INK for part in ("label", "title", "domain", "tick", "grid")},
+        **{"domainOpacity": 0.4, "tickOpacity": 0.4, "gridOpacity": 0.12},
+        **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    },
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "symbolOpacity": 1,
+        "layout": {"top": {"direction": "vertical"}},
+    },
+}
+SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as a phone has room for
+FOUR_SERIES = alt.Legend(orient="top", title=None, columns=2)
+MARKERS = alt.Legend(orient="top", title=None, columns=4, symbolFillColor=INK, symbolStrokeColor=INK)
+
+
+def finish(*layers: alt.Chart, height: int = HEIGHT_PX, title: str = "") -> Spec:
+    """Return the layers as one chart with the look that all share."""
+    look = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
+    named = {"title": title} if title else {}
+    # Unchecked: altair takes longer for that than vl-convert to draw it. A test checks every chart.
+    return alt.layer(*layers).to_dict(validate=False) | look | named | {"config": _CONFIG}
+
+
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """Return a chart of these rows without any mark yet."""
+    return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
+
+
+def integer_axis(maximum: int) -> alt.Axis:
+    """Return an axis from 0 to `maximum` whose ticks are whole numbers, at most seven, whatever the renderer makes of it."""
+    step = next(
+        size for power in range(12) for size in (10**power, 2 * 10**power, 5 * 10**power) if maximum <= 6 * size
+    )
+    return alt.Axis(values=list(range(0, maximum + 1, step)), format="d")
+
+
+def epoch_axis() -> alt.X:
+    """Return the axis of epochs."""
+    return alt.X("epoch:O", title=say("epoch"), axis=alt.Axis(labelAngle=0, labelOverlap=True))
+
+
+def runtime_colour(present: set[str]) -> alt.Color:
+    """Return the colour of each runtime that is present, by the name that its makers spell."""
+    return alt.Color("runtime:N", scale=scale_of(COLOURS, present), legend=SERIES)
+
+
+def variant_shape(present: set[str]) -> alt.Shape:
+    """Return the marker of each variant that is present."""
+    return alt.Shape("variant:N", scale=scale_of(_SHAPES, present), legend=MARKERS)
+
+
+def series_colour(field: str, names: Sequence[str]) -> alt.Color:
+    """Return a colour for each name, in their order."""
+    hues = [HUES[number % len(HUES)] for number in range(len(names))]
+    legend = SERIES if len(names) <= 3 else FOUR_SERIES
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(names), range=hues), sort=list(names), legend=legend)
+
+
+def scale_of(look: Mapping[str, str], present: set[str]) -> alt.Scale:
+    """Return the scale of what is present; the same thing looks the same in every chart and every report."""
+    shown = {name: value for name, value in look.items() if name in present}
+    shown |= {name: next(iter(look.values())) for name in sorted(present - set(look))}
+    return alt.Scale(domain=list(shown), range=list(shown.values()))
+
+
+def tooltips(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[alt.Tooltip]:
+    """Return what a mark says when pointed at: the named fields that the rows have, under their titles."""
+    first = rows[0] if rows else {}
+    return [
+        alt.Tooltip(f"{name}:Q", title=title, format=".4g")
+        if isinstance(first[name], float)
+        else alt.Tooltip(f"{name}:N", title=title)
+        for name, title in titles.items()
+        if name in first
+    ]

@@ -1,0 +1,1 @@
+"""What a report is about: a bundle and its current result files."""

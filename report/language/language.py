@@ -1,0 +1,49 @@
+"""The language that a report is written in. English is the key: a text without a translation stays English.
+
+`say` is called with literals, or with texts that `term` marked elsewhere, so that a test can compare them with a catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+Language = Literal["en", "ko"]
+
+_language: ContextVar[Language] = ContextVar("language", default="en")
+
+
+def say(text: str, /, **values: object) -> str:
+    """Return a text in the present language, with `values` at its {places}."""
+    found = _catalogue().get(text, text)
+    return found.format(**values) if values else found
+
+
+def term(text: str) -> str:
+    """Return the text as it is. Marks a constant that `say` is given later."""
+    return text
+
+
+def present_language() -> Language:
+    """Return the language of `say` as its ISO 639 code, for an HTML `lang` attribute."""
+    return _language.get()
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Let `say` speak this language inside the block."""
+    token = _language.set(language)
+    try:
+        yield
+    finally:
+        _language.reset(token)
+
+
+def _catalogue() -> Mapping[str, str]:
+    if _language.get() == "en":
+        return {}
+    from vegrt.report.language.korean import KOREAN
+
+    return KOREAN

@@ -1,0 +1,1 @@
+"""One training run, and one data audit, as a page and as text."""

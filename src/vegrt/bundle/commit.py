@@ -1,0 +1,112 @@
+"""A bundle's unfinished change, `.commit`: which state a reader sees, and how a writer finishes it.
+
+The files of a change are moved out of `.commit` one by one, what it drops is deleted, and its manifest is moved last. A process
+killed on the way leaves a mixture. A reader writes nothing: it takes the old manifest as long as every file of it is in place,
+else the new one, whose files lie in `.commit` or in place already. Only a writer, with the bundle's lock, finishes the change.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from vegrt.bundle.entries import COMMIT, MANIFEST, is_regular, size_of
+from vegrt.errors import BundleError
+from vegrt.files.atomic import sha256_of
+
+Listed = Mapping[str, tuple[int, str]]  # size in bytes and SHA-256, by path, as a manifest lists them
+State = tuple[object, ...]
+
+
+def state_of(path: Path) -> State:
+    """Return what is the same before and after reading unless a change of the bundle came between."""
+    commit = path / COMMIT
+    return _identity(path / MANIFEST), _identity(commit), _identity(commit / MANIFEST), staged_files(path)
+
+
+def staged_files(path: Path) -> frozenset[str] | None:
+    """Return the names of the files in `.commit`, its manifest's among them; None where there is none to read."""
+    commit = path / COMMIT
+    if commit.is_symlink() or not os.access(commit, os.R_OK | os.X_OK):
+        return None
+    return files_below(commit)
+
+
+def files_below(folder: Path) -> frozenset[str]:
+    """Return the names of the files below a folder, with slashes."""
+    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    return frozenset(file.relative_to(folder).as_posix() for file in found)
+
+
+def is_begun(path: Path, old: Listed, new: Listed) -> bool:
+    """Return whether files of the change were moved, or dropped: the old manifest no longer holds, but the new one does."""
+    staged = staged_files(path) or frozenset()
+    moved = any(name not in staged for name, known in new.items() if old.get(name) != known)
+    dropped = any(size_of(path / name) != size for name, (size, _) in old.items())
+    places = {name: path / COMMIT / name if name in staged else path / name for name in new}
+    return (moved or dropped) and all(size_of(places[name]) == size for name, (size, _) in new.items())
+
+
+def check_commit(path: Path, new: Listed) -> None:
+    """Raise BundleError unless `.commit`, with what is in place already, is exactly what its manifest lists, by SHA-256."""
+    staged = (staged_files(path) or frozenset()) - {MANIFEST}
+    if surplus := sorted(staged - new.keys()):
+        raise BundleError(f"{surplus[0]!r} is in no list of its manifest")
+    for name, (size, sha256) in new.items():
+        file = path / COMMIT / name if name in staged else path / name
+        if size_of(file) != size or sha256_of(file) != sha256:
+            raise BundleError(f"{file} is not what its manifest lists")
+
+
+def check_places(path: Path, names: Iterable[str]) -> None:
+    """Raise BundleError unless each file may be moved into the bundle: whatever is there is a file, above it are folders."""
+    for name in names:
+        target = path / name
+        above = [folder for folder in target.parents if path in folder.parents]
+        blocked = [folder for folder in above if os.path.lexists(folder) and not _is_folder(folder)]
+        if blocked or (os.path.lexists(target) and not is_regular(target)):
+            raise BundleError(f"{(blocked or [target])[0]}: in the way of a file of the bundle; move it away")
+
+
+def move(path: Path, stale: Iterable[str]) -> None:
+    """Move the files of `.commit`, delete those named in `stale`, and last move the manifest. The caller holds the lock.
+
+    A `.commit` without a manifest is one whose manifest was moved already: nothing of it is left to do.
+    """
+    commit, staged = path / COMMIT, staged_files(path) or frozenset()
+    try:
+        if MANIFEST in staged:
+            check_places(path, staged)
+            for name in sorted(staged - {MANIFEST}):
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (commit / name).replace(path / name)
+            for name in stale:
+                _delete(path, name)
+            (commit / MANIFEST).replace(path / MANIFEST)
+        shutil.rmtree(commit)
+    except OSError as error:
+        raise BundleError(
+            f"{path}: an interrupted change cannot be finished ({error.strerror}); make it writable"
+        ) from error
+
+
+def _delete(path: Path, name: str) -> None:
+    """Delete a regular file of the bundle; nothing behind a link."""
+    target = path / name
+    above = [folder for folder in target.parents if path in folder.parents]
+    if is_regular(target) and all(_is_folder(folder) for folder in above):
+        target.unlink()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

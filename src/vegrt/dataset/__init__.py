@@ -1,0 +1,1 @@
+"""Labelled photos: folders and CSV files, splits and classes."""

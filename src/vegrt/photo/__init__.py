@@ -1,0 +1,1 @@
+"""A photo file to the pixels that a model takes."""

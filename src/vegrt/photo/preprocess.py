@@ -1,0 +1,233 @@
+"""The contract: the only place where a photo becomes model input.
+
+Training's evaluation transform, calibration, inference and the golden check all call `load_image`. Everything after
+the uint8 pixels (cast, transpose, normalise) is inside the graph, so no runtime can do it differently.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from vegrt.errors import BundleError, DataError, FormatError, TooManyPixelsError
+from vegrt.photo.depth import check_colours, is_deep, stated, to_grey8
+from vegrt.photo.formats import FORMATS as FORMATS
+from vegrt.photo.formats import MAX_PIXELS as MAX_PIXELS
+from vegrt.photo.formats import SUFFIXES as SUFFIXES
+from vegrt.photo.formats import open_image, readable
+from vegrt.photo.icc import lab_to_srgb, to_srgb
+from vegrt.schema import build
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_SIDE = 8192  # of what a network takes, in pixels
+Icc = Literal["srgb", "ignore"]
+_FLIPS = Image.Transpose
+_TURNS = {2: _FLIPS.FLIP_LEFT_RIGHT, 3: _FLIPS.ROTATE_180, 4: _FLIPS.FLIP_TOP_BOTTOM, 5: _FLIPS.TRANSPOSE}
+_TURNS |= {6: _FLIPS.ROTATE_270, 7: _FLIPS.TRANSVERSE, 8: _FLIPS.ROTATE_90}  # EXIF 2.3, tag 0x0112
+warnings.filterwarnings("ignore", module=r"PIL\.")  # corrupt EXIF is no reason to warn; bombs are refused below
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """How pixels become model input. Written beside the weights, never typed twice.
+
+    size: height and width of the square centre crop, in pixels.
+    resize: what the shorter side is resized to before the crop, in pixels (bilinear, antialiased).
+    mean, std: per RGB channel, of pixels scaled to [0, 1]; applied inside the graph.
+    icc: what becomes of an embedded colour profile. `srgb`: colours are converted to sRGB (see vegrt.photo.icc). `ignore`: the
+    numbers are taken as they are, as bundles do that were made before the contract said anything of it.
+    """
+
+    size: int = 224
+    resize: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    icc: Icc = "srgb"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.resize <= MAX_SIDE:
+            found = f"size {self.size}, resize {self.resize}"
+            raise BundleError(f"contract: {found}; expected 1 <= size <= resize <= {MAX_SIDE}")
+        numbers = (*self.mean, *self.std)
+        if not (
+            len(self.mean) == len(self.std) == 3 and min(self.std) > 1e-6 and all(abs(one) < 1e6 for one in numbers)
+        ):
+            raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
+        if self.icc not in ("srgb", "ignore"):
+            raise BundleError(f"contract: icc {self.icc!r}; expected srgb or ignore")
+        _check_units(self.mean, self.std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contract as JSON values. Without `icc` where profiles are ignored, as it was always written."""
+        value = asdict(self) | {"mean": list(self.mean), "std": list(self.std), "layout": "NHWC", "color": "RGB"}
+        return {key: one for key, one in value.items() if (key, one) != ("icc", "ignore")}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Contract:
+        """Return the contract written by `to_dict`. Raises BundleError for missing or foreign values."""
+        try:
+            known = build(_Stored, value)
+        except FormatError as error:
+            raise BundleError(f"contract: {error}; export the bundle again") from error
+        if (known.layout, known.color) != ("NHWC", "RGB"):
+            raise BundleError(f"contract: {known.layout!a} {known.color!a}; this vegrt reads NHWC RGB only")
+        return cls(**{field.name: getattr(known, field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The contract as a manifest and a model's metadata hold it."""
+
+    size: int
+    resize: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    layout: str
+    color: str
+    icc: Icc = "ignore"  # contracts from before it was in them
+
+
+def _check_units(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise BundleError for numbers of pixels in 0..255, which make every photo the same grey, with those to write instead."""
+    if not all(isfinite(one) for one in (*mean, *std)):
+        raise BundleError(f"contract: mean {list(mean)}, std {list(std)}; expected finite numbers")
+    if max(*map(abs, mean), *std) <= 1:
+        return
+    cure = (f"{name} = {_of_unit_pixels(values)}" for name, values in (("mean", mean), ("std", std)))
+    raise BundleError(
+        f"contract: mean {list(mean)}, std {list(std)} are of pixels in 0..255; expected those of pixels in [0, 1], each "
+        f"number divided by 255: {', '.join(cure)}"
+    )
+
+
+def _of_unit_pixels(values: Sequence[float]) -> list[float]:
+    """Return numbers of pixels in 0..255 as of those in [0, 1]; what is below 1 is taken to be so already."""
+    return [round(one / 255, 6) for one in values] if max(map(abs, values)) >= 1 else list(values)
+
+
+def decode(
+    source: Path | bytes,
+    *,
+    shorter_side: int = 0,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    icc: Icc = "srgb",
+) -> Image.Image:
+    """Return an upright RGB image of 8 bits; of an animation the first frame. Nothing else in the file comes with it.
+
+    EXIF orientation is applied, once; alpha is dropped; colour profiles are treated as `icc` says (see Contract), deeper samples
+    as vegrt.photo.depth says. With `shorter_side` (pixels) a large JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale
+    that still covers twice that side: several times faster. At most 12 bytes of memory are taken for each pixel.
+    name: what messages call it; by default the path. Raises TooManyPixelsError above max_pixels, seen in the header, and
+    DataError for whatever is not a whole, readable image of the formats in vegrt.photo.formats.
+    """
+    subject = name or _subject(source)
+    with readable(subject):
+        _check_source(subject, source)
+        with open_image(source, subject) as image:
+            _check_pixels(subject, image.size, max_pixels)
+            if shorter_side:
+                image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
+            return upright_rgb(image, icc, subject)
+
+
+def upright_rgb(image: Image.Image, icc: Icc = "srgb", subject: str = "image") -> Image.Image:
+    """Return a Pillow image as `decode` does: a copy. Raises DataError, and whatever Pillow does for a damaged file."""
+    said = stated(image)
+    image.load()
+    turn = _TURNS.get(
+        _orientation(image)
+    )  # asked now: Pillow's TIFF reader has turned the pixels, and forgotten the tag
+    check_colours(image, said, subject)
+    profile = image.info.get("icc_profile") if icc == "srgb" else None
+    rgb = _to_rgb(to_grey8(image, said, subject) if is_deep(image) else image, profile)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    elif rgb is image:
+        rgb = image.copy()
+    rgb.info.clear()  # a copy written to a file shall not carry the profile, or the orientation, a second time
+    return rgb
+
+
+def prepare(image: Image.Image, contract: Contract, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size.
+
+    Raises TooManyPixelsError when the resized image would have more than max_pixels.
+    """
+    if (new_size := resized(image.size, contract, max_pixels)) != image.size:
+        image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
+    left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
+    if image.size != (contract.size, contract.size):
+        image = image.crop((left, top, left + contract.size, top + contract.size))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def resized(size: tuple[int, int], contract: Contract, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return width and height of an image, in pixels, after the resize and before the crop.
+
+    Raises TooManyPixelsError for more than max_pixels: a line of 1x60000 would become gigabytes.
+    """
+    width, height = size
+    scale = contract.resize / min(width, height)
+    if scale == 1:
+        return size
+    new_size = max(contract.resize, round(width * scale)), max(contract.resize, round(height * scale))
+    _check_pixels(f"image of {width}x{height}, resized", new_size, max_pixels)
+    return new_size
+
+
+def load_image(
+    source: Path | bytes, contract: Contract, name: str = "", *, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises as `decode` does."""
+    with readable(name or _subject(source)):
+        image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels, icc=contract.icc)
+        return prepare(image, contract, max_pixels=max_pixels)
+
+
+def _subject(source: Path | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
+
+
+def _check_source(subject: str, source: Path | bytes) -> None:
+    if isinstance(source, Path) and not source.is_file():  # a named pipe, opened, would wait for ever
+        raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
+        raise DataError(f"{subject}: empty, 0 bytes; not a photo")
+
+
+def _check_pixels(subject: str, size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise TooManyPixelsError(f"{subject}: {size[0]}x{size[1]} pixels; at most {max_pixels:,} are decoded")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation. What is odd or damaged in there is no reason to lose the photo: it counts as upright."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return an image of 8 bits as RGB: the image itself where nothing is to be done."""
+    if image.mode == "LAB":
+        return lab_to_srgb(image)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.copy()
+        del image.info["transparency"]  # alpha is dropped anyhow; Pillow would warn
+    if profile is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    return to_srgb(image, profile)

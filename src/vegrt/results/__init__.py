@@ -1,0 +1,1 @@
+"""Result files: their formats, and how they are written and read."""

@@ -1,0 +1,39 @@
+"""The schema of golden/golden.json: a few photos with what the machine that made the bundle saw in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.errors import FormatError
+from vegrt.results.common import Figure
+from vegrt.schema import NOT_EMPTY, Sha256, build, read_json
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenPhoto:
+    """A photo. file: its path in the bundle. pixels_sha256: of its uint8 pixels. logits: of fp32, one a class."""
+
+    file: str
+    pixels_sha256: Sha256
+    logits: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenFile:
+    """All golden photos."""
+
+    images: Annotated[tuple[GoldenPhoto, ...], NOT_EMPTY]
+
+
+def read_golden(bundle: Bundle) -> tuple[GoldenPhoto, ...]:
+    """Return a bundle's golden photos. Raises FormatError where a photo is no artifact or lacks a logit, or OSError."""
+    found = build(GoldenFile, read_json(bundle.listed("golden/golden.json"))).images
+    listed = {one.path for one in bundle.manifest.artifacts}
+    for index, photo in enumerate(found):
+        if photo.file not in listed:
+            raise FormatError(f"is {photo.file[:80]!a}, which the manifest does not list", f"images[{index}].file")
+        if len(photo.logits) != (classes := len(bundle.manifest.classes)):
+            raise FormatError(f"has {len(photo.logits)} entries; expected {classes}", f"images[{index}].logits")
+    return found

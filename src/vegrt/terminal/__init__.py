@@ -1,0 +1,1 @@
+"""Standard streams, progress bars and signals."""

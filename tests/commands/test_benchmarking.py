@@ -1,0 +1,78 @@
+"""vegrt bench and compare as scripts rely on them: files, exit codes, one object per --json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.cli import app
+
+QUICK = ("--no-memory", "--threads", "1", "--runtime", "openvino", "--variant", "int8-cpu")
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_partial_results_and_presets_have_files_of_their_own(copied: Bundle) -> None:
+    whole = copied.path / "results/bench.json"
+    whole.parent.mkdir(exist_ok=True)
+    whole.write_text("untouched")
+    shown = call("bench", copied.path, *QUICK, "--rounds", "1", "--batch", "2")
+    assert shown.exit_code == 0, shown.output
+    assert "int8-cpu/openvino" in shown.stdout
+    preset = ("--preset", "single-stream", "--duration-s", "0", "--json")
+    streamed = json.loads(call("bench", copied.path, *QUICK, *preset).stdout)
+    assert (streamed["schema"], streamed["scenario"]) == ("vegrt-bench", "single-stream")
+    assert "not compliant" in streamed["preset"]["statement"]
+    assert {file.name for file in whole.parent.iterdir()} == {
+        "bench.json",
+        "bench-only-int8-cpu-openvino.json",
+        "bench-single-stream-only-int8-cpu-openvino.json",
+    }
+    assert whole.read_text() == "untouched"
+    written = json.loads((whole.parent / "bench-only-int8-cpu-openvino.json").read_text())
+    (row,) = written["candidates"]
+    assert [point["batch"] for point in row["end_to_end"]] == [2]
+    assert row["peak_rss_mib"] is None
+
+
+def test_wrong_requests_of_bench(copied: Bundle) -> None:
+    assert call("bench", copied.path, "--batch", "1,x").exit_code == 2
+    for words, message in (
+        (("--batch", "0"), "expected numbers from 1"),
+        (("--variant", "int4"), "--variant int4: nothing runs it here; found fp32"),
+        (("--device", "cuda"), "CUDA"),
+    ):
+        result = call("bench", copied.path, "--no-memory", *words)
+        assert result.exit_code == 1, result.output
+        assert message in result.stderr
+
+
+@pytest.mark.parametrize(("slower", "limit", "code"), [(1.0, 1.5, 0), (2.0, 1.5, 3), (1.5, 1.5, 4)])
+def test_exit_codes_of_compare_are_those_of_the_gate(
+    bundle: Bundle, tmp_path: Path, slower: float, limit: float, code: int
+) -> None:
+    from vegrt.evaluate.benchmark.statistics import summarize
+    from vegrt.infer.runtimes.open import Candidate, describe
+    from vegrt.results.files import header
+
+    candidate = Candidate("fp32", "onnxruntime")
+    for name, ms in (("a", 10.0), ("b", 10.0 * slower)):
+        point = summarize(1, [ms / 1e3 * (1 + number / 1000) for number in range(-10, 11)])
+        body = header(bundle, "bench") | {"candidates": [{**describe(bundle, candidate), "batches": [point]}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(body))
+    words = ("compare", tmp_path / "a.json", tmp_path / "b.json")
+    result = call(*words, "--fail-if-slower", limit, "--json")
+    assert result.exit_code == code, result.output
+    assert json.loads(result.stdout)["verdict"] == {0: "PASS", 3: "FAIL", 4: "INCONCLUSIVE"}[code]
+    shown = call(*words)
+    assert shown.exit_code == 0
+    assert "fp32/onnxruntime" in shown.stdout
+    for limit_of_nothing, refused in (("0", 1), ("inf", 1), ("nan", 1)):
+        assert call(*words, "--fail-if-slower", limit_of_nothing).exit_code == refused
+    assert call("compare", tmp_path / "none.json").exit_code == 1

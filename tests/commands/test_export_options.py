@@ -1,0 +1,38 @@
+"""Flags of `vegrt export` and `vegrt infer --rebuild` that are refused, each in one line, before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.cli import app
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--opset", "17"], "--opset 17: int8.onnx has float16 scales, which need opset 19"),
+        (["--batch", "8"], "--batch '8': expected three numbers MIN,OPT,MAX"),
+        (["--batch", "4,2,8"], "profile b4-2-8: expected 1 <= smallest <= tuned <= largest batch"),
+        (["--min-int8", "90"], "--min-int8 90.0: expected a share between 0 and 1"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_one_line(trained: Bundle, photos: Path, words: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), *words])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"vegrt: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_builder_level_beyond_five_is_wrong_usage(trained: Bundle, photos: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), "--builder-level", "6"])
+    assert done.exit_code == 2
+
+
+def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:
+    done = CliRunner().invoke(app, ["infer", str(photos), "--model", str(trained.path), "--rebuild"])
+    assert done.exit_code == 1
+    assert "--rebuild: builds TensorRT engines, the runtime is not named; add --runtime tensorrt" in done.stderr

@@ -1,0 +1,111 @@
+"""Whatever flag a command has, its use is recorded and comes back in "How to reproduce"."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.cli import app
+from vegrt.commands.options.recorded import UNRECORDED, recorded
+from vegrt.report.facts.facts import Asked, load_facts
+from vegrt.report.reproduce import command_line, commands
+from vegrt.train.recipe import Recipe
+
+COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+# of train, what says where and when, not what: the recipe is what is recorded
+PLACES = {"data", "out", "recipe", "resume", "overwrite", "runs", "tensorboard"}
+OTHER = {"int range": "4", "float range": "4", "integer": "4", "int": "4", "float": "4", "path": "some/where/x.json"}
+
+
+def other_than_default(option: Any) -> list[str]:
+    """Words that give an option another value than its default."""
+    if option.is_flag:
+        return [(option.secondary_opts or option.opts)[0] if option.default else option.opts[0]]
+    choices = getattr(option.type, "choices", None)
+    value = (
+        next(str(one) for one in choices if one != option.default) if choices else OTHER.get(option.type.name, "a b")
+    )
+    return [option.opts[0], value]
+
+
+@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "bench", "report"])
+def test_no_flag_is_forgotten(name: str) -> None:
+    command = COMMANDS[name]
+    options = [one for one in command.params if one.param_type_name == "option" and not UNRECORDED & {*one.opts}]
+    words = [word for option in options for word in other_than_default(option)]
+    with command.make_context(name, ["m", *words], resilient_parsing=False) as ctx:
+        found = recorded(ctx)
+    assert found["name"] == name
+    assert len(found["options"]) == len(options) > 5
+    assert json.loads(json.dumps(found)) == found
+    line = command_line(found, name, "m")
+    assert line is not None
+    shown = shlex.split(line)
+    assert {word for word in words if word.startswith("--")} <= {*shown}
+    assert "some/where" not in line, "of a file the name alone"
+    assert ("DATA" in shown) == ("--data" in found["options"])
+
+
+@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "bench", "report"])
+def test_what_is_the_default_is_not_recorded(name: str) -> None:
+    with COMMANDS[name].make_context(name, ["m"], resilient_parsing=True) as ctx:
+        assert recorded(ctx)["options"] == {}
+
+
+def test_of_train_the_recipe_is_recorded_and_nothing_else_matters() -> None:
+    known = {field.name for field in fields(Recipe)} | PLACES
+    options = {one.name.rstrip("_") for one in COMMANDS["train"].params if one.param_type_name == "option"}
+    assert options - known == set()
+
+
+def test_results_and_manifest_hold_how_they_were_made(copied: Bundle, photos: Path) -> None:
+    bundle = copied.path
+    timed = ("--no-memory", "--rounds", "2", "--batch", "1,2", "--budget-s", "8.5", "--threads", "1", "--data", photos)
+    assert call("calibrate", bundle, "--data", photos, "--no-engine", "--photos", "16", "--overwrite").exit_code == 0
+    assert call("bench", bundle, *timed).exit_code == 0
+    assert call("evaluate", bundle, "--data", photos, "--margin", "auto", "--no-torch").exit_code in (0, 3, 4)
+    opened = open_bundle(bundle)
+    options = {"--data": photos.name, "--no-engine": False, "--photos": 16, "--overwrite": True}
+    recorded_at = {"name": "calibrate", "options": options}
+    assert opened.manifest.calibration["commands"] == [recorded_at]
+    shown = call("report", bundle, "-o", bundle / "out.md", "--objective", "throughput")
+    assert shown.exit_code == 0, shown.output
+    text = (bundle / "out.md").read_text(encoding="utf-8")
+    for line in (
+        f"vegrt calibrate {bundle} --data DATA --no-engine --photos 16 --overwrite",
+        f"vegrt evaluate {bundle} --data DATA --margin auto --no-torch",
+        f"vegrt bench {bundle} --data DATA --rounds 2 --budget-s 8.5 --batch 1,2 --threads 1 --no-memory",
+        f"vegrt report {bundle} --out out.md --objective throughput",
+    ):
+        assert f"\n{line}\n" in text
+
+
+def test_what_was_recorded_by_a_stranger_cannot_become_another_command(bundle: Bundle, tmp_path: Path) -> None:
+    options = {"--x;rm": 1, "-y": 2, "--ok": "a; rm -rf ~\n$(reboot)", "--Bad Flag": True, "--on": True}
+    line = command_line({"name": "bench", "options": options}, "bench", "m")
+    assert line == "vegrt bench m --ok 'a; rm -rf ~ $(reboot)' --on"
+    oddities: list[Any] = [None, [], "x", {"name": "rm"}, {"name": "bench"}, {"name": "bench", "options": []}]
+    for odd in oddities:
+        assert command_line(odd, "bench", "m") is None
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_results_without_a_record_show_what_they_can(copied: Bundle, photos: Path) -> None:
+    assert call("bench", copied.path, "--no-memory", "--rounds", "1", "--batch", "1").exit_code == 0
+    file = copied.path / "results/bench.json"
+    body = json.loads(file.read_text())
+    del body["command"]
+    file.write_text(json.dumps(body))
+    facts = load_facts(copied, asked=Asked())
+    assert f"vegrt bench {copied.path}" in commands(facts)

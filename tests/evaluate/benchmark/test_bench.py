@@ -1,0 +1,239 @@
+"""The benchmark on the real bundle: what it states, that it times what it says, and that candidates do not disturb each other."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.errors import DataError, VegrtError
+from vegrt.evaluate.benchmark import presets as bench_presets
+from vegrt.evaluate.benchmark import rounds as bench_rounds
+from vegrt.evaluate.benchmark.bench import bench, bench_table
+from vegrt.evaluate.benchmark.cases import Case, Rig
+from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
+from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
+from vegrt.evaluate.benchmark.presets import bench_scenario, scenario_table
+from vegrt.evaluate.benchmark.setup import NAPS, Conditions, Opened, settle
+from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
+from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.runner import Runner, RuntimeName
+from vegrt.photo.preprocess import load_image
+
+FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
+LIGHT = Conditions(threads=1, memory=False)
+DOCS = Path(__file__).parents[3] / "docs/results-format.md"
+
+
+class Witness:
+    """A real runner that keeps what it was given and answered."""
+
+    runtime: RuntimeName = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.given: list[NDArray[np.uint8]] = []
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.given.append(images.copy())
+        return self.runner.logits(images)
+
+
+@pytest.fixture(scope="module")
+def measured(bundle: Bundle) -> dict[str, Any]:
+    return bench(bundle, [FP32, INT8], rounds=6, batch_sizes=(1, 3), conditions=Conditions(threads=1))
+
+
+def test_a_result_holds_all_three_measures_of_every_case(bundle: Bundle, measured: dict[str, Any]) -> None:
+    assert [row["key"] for row in measured["candidates"]] == [str(FP32), str(INT8)]
+    assert (measured["scenario"], measured["rounds"], measured["threads"]) == ("interleaved", 6, 1)
+    assert (measured["images_source"], measured["photos_source"]) == (RANDOM, "golden photos of the bundle")
+    assert measured["gpu"] is None
+    for row in measured["candidates"]:
+        for measure in ("batches", "copies", "end_to_end"):
+            assert [point["batch"] for point in row[measure]] == [1, 3]
+            for point in row[measure]:
+                assert len(point["samples_ms"]) == 6
+                assert point["count"] == sum(sample is not None for sample in point["samples_ms"]) >= MIN_ROUNDS
+        assert row["load_s"] > 0
+        assert row["peak_rss_mib"] > bundle.artifact("model", row["variant"]).size_bytes / 2**20
+        assert row["stages_ms"][0]["batch"] == 1
+        assert all(stages[name] > 0 for stages in row["stages_ms"] for name in ("decode", "prepare", "run", "post"))
+
+
+def test_the_table_names_every_case_and_where_images_came_from(measured: dict[str, Any]) -> None:
+    table = bench_table(measured)
+    assert table.row_count == 4
+    assert [*table.columns[0].cells] == [str(FP32), "", str(INT8), ""]
+    assert "golden photos" in str(table.caption)
+
+
+def test_every_key_is_documented(measured: dict[str, Any]) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    common, section = text.partition("\n## ")[0], re.split(r"^## ", text, flags=re.MULTILINE)
+    (chapter,) = (part for part in section if part.startswith("bench\n"))
+    documented = set(re.findall(r"`([a-z_0-9]+)`", common + chapter))
+    assert set(_keys(measured)) - documented == set()
+
+
+def test_photos_of_a_data_folder_are_timed_and_broken_ones_left_out(
+    bundle: Bundle, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(photos / "test", tmp_path / "data/test")
+    (tmp_path / "data/test/Beet/000.jpg").write_bytes(b"no photo")
+    inputs = gather_inputs(bundle, tmp_path / "data", 70)
+    assert "Beet/000.jpg: not a photo" in caplog.text
+    assert len(inputs.photos) == 59
+    assert inputs.source == inputs.photos_source == str(tmp_path / "data")
+    assert inputs.pixels.shape == (70, 48, 48, 3)
+    assert np.array_equal(inputs.pixels[59], load_image(inputs.photos[0], bundle.manifest.contract))
+    for file in (tmp_path / "data/test").rglob("*.jpg"):
+        file.write_bytes(b"no photo")
+    with pytest.raises(DataError, match="none of 60 test photos is readable"):
+        gather_inputs(bundle, tmp_path / "data", 1)
+
+
+def test_a_bundle_without_golden_photos_times_its_random_pixels(bundle: Bundle) -> None:
+    bare = replace(
+        bundle,
+        manifest=replace(
+            bundle.manifest, artifacts=tuple(one for one in bundle.manifest.artifacts if one.role != "golden")
+        ),
+    )
+    inputs = gather_inputs(bare, None, 2)
+    assert inputs.photos_source == "random pixels as JPEG of quality 90, in memory"
+    assert load_image(inputs.photos[0], inputs.contract).shape == (48, 48, 3)
+
+
+def test_each_measure_runs_the_images_that_it_says(bundle: Bundle, photos: Path) -> None:
+    inputs = gather_inputs(bundle, photos, 4)
+    witness = Witness(open_candidate(bundle, FP32, threads=1))
+    rig = Rig(witness, inputs, 3, 4)
+    rig.time("batches", 2, 5)
+    rig.time("copies", 4, 5)
+    lap = rig.time("end_to_end", 4, 29)
+    alone, copies, whole = witness.given
+    assert np.array_equal(alone, inputs.pixels[:2])
+    assert np.array_equal(copies, inputs.pixels[20:24])
+    picks = [(29 * 4 + row) % 60 for row in range(4)]
+    assert np.array_equal(whole, [load_image(inputs.photos[pick], inputs.contract) for pick in picks])
+    assert lap.total_s == pytest.approx(lap.decode_s + lap.prepare_s + lap.run_s + lap.post_s)
+    assert np.array_equal(rig.answers(4), witness.runner.logits(whole).argmax(axis=1))
+
+
+@pytest.fixture(scope="module")
+def opened(bundle: Bundle) -> dict[Candidate, Opened]:
+    inputs = gather_inputs(bundle, None, 2)
+    rigs = {one: Rig(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
+    return {one: Opened(rig, 0.1) for one, rig in rigs.items()}
+
+
+def test_candidates_take_turns_and_settle_in_between(
+    opened: dict[Candidate, Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[int] = []
+    counts = {Case(one, batch, "copies"): 6 for one in opened for batch in (1, 2)} | {Case(INT8, 1, "batches"): 3}
+    laps: bench_rounds.Laps = {}
+    monkeypatch.setattr(bench_rounds, "settle", lambda: settled.append(_made(laps)))
+    list(bench_rounds.interleave(opened, counts, 60.0, laps))
+    assert {len(found) for found in laps.values()} == {6}
+    assert [lap is not None for lap in laps[Case(INT8, 1, "batches")]] == [takes_part(turn, 3, 6) for turn in range(6)]
+    assert _made(laps) == 4 * 6 + 3
+    assert len(settled) == 12
+    blocks = np.diff([*settled, _made(laps)])
+    assert set(blocks) == {2, 3}  # laps between two silences: all cases of one candidate, never of two
+
+
+def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, Opened]) -> None:
+    counts = {Case(INT8, 1, "batches"): 30, Case(INT8, 2, "copies"): 2}
+    for seconds, made in ((0.0, 32), (1.0, 2)):
+        laps: bench_rounds.Laps = {}
+        ticks = itertools.count(0.0, 1000 * seconds)
+        list(bench_rounds.interleave({INT8: opened[INT8]}, counts, 10.0, laps, clock=ticks.__next__))
+        assert _made(laps) == made
+        assert all(any(found) for found in laps.values())
+
+
+def test_settling_waits_for_silence_but_not_for_ever() -> None:
+    naps: list[float] = []
+    settle(iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.02, 9.0]).__next__, naps.append)
+    assert len(naps) == 3
+    settle(itertools.count(0.0).__next__, naps.append)
+    assert len(naps) == 3 + NAPS
+
+
+def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    ballast_mib = 600
+    ballast = np.ones(ballast_mib << 17)
+    peak = peak_rss_mib(bundle, INT8, device="cpu", threads=1, batch=1)
+    assert peak is not None
+    assert 20 < peak < ballast_mib, ballast.size
+    assert peak_rss_mib(bundle, Candidate("int4", "openvino"), device="cpu", threads=1, batch=1) is None
+    assert "int4/openvino: peak memory not measured" in caplog.text
+    assert "no int4 model in it" in caplog.text
+
+
+def test_the_kernel_s_figure_is_read() -> None:
+    assert parse_peak_kib("VmPeak:\t  900 kB\nVmHWM:\t    512 kB\nVmRSS:\t 1 kB\n") == 512
+    with pytest.raises(ValueError, match="no VmHWM"):
+        parse_peak_kib("VmRSS:\t 1 kB\n")
+
+
+def test_single_stream_reaches_both_minima(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_presets, "MIN_QUERIES", 20)
+    body = bench_scenario(bundle, [INT8], "single-stream", batch_sizes=(4,), duration_s=0.0, conditions=LIGHT)
+    assert body["preset"]["compliant"] is False
+    assert "not compliant" in str(scenario_table(body).title)
+    (row,) = body["candidates"]
+    assert [(point["batch"], point["count"]) for point in row["batches"] + row["copies"]] == [(1, 20)] * 2
+    assert row["batches"][0]["p50_ms"] < row["copies"][0]["p50_ms"]  # the same queries, without and with copies
+    longer = bench_scenario(bundle, [INT8], "single-stream", batch_sizes=(4,), duration_s=0.5, conditions=LIGHT)
+    assert sum(longer["candidates"][0]["copies"][0]["samples_ms"]) > 200
+
+
+def test_offline_hands_over_everything_at_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_presets, "MIN_SAMPLES", 60)
+    body = bench_scenario(bundle, [INT8], "offline", batch_sizes=(16, 7), duration_s=0.0, conditions=LIGHT)
+    (point,) = body["candidates"][0]["copies"]
+    assert point["batch"] in (7, 16)
+    assert 60 <= point["count"] * point["batch"] < 60 + point["batch"]
+    assert point["images_per_s_low"] < point["images_per_s_high"]
+    rate = point["batch"] * 1000 / float(np.mean(point["samples_ms"]))  # of the whole, not of the median batch
+    assert 0.5 * rate < point["images_per_s"] < 1.01 * rate
+    assert "not compliant" in str(scenario_table(body).title)
+
+
+def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle, trained: Bundle) -> None:
+    with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
+        bench(trained, [], rounds=1)
+    for sizes in ((), (0,), (1, 100_000)):
+        with pytest.raises(VegrtError, match="expected numbers from 1 to"):
+            bench(bundle, [FP32], rounds=1, batch_sizes=sizes)
+    with pytest.raises(VegrtError, match="expected at least 1"):
+        bench(bundle, [FP32], rounds=0)
+    for seconds in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(VegrtError, match="expected a number from 0"):
+            bench_scenario(bundle, [FP32], "single-stream", batch_sizes=(1,), duration_s=seconds)
+
+
+def _made(laps: bench_rounds.Laps) -> int:
+    return sum(lap is not None for found in laps.values() for lap in found)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(child)

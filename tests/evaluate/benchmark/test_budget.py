@@ -1,0 +1,133 @@
+"""A budget holds: with runners that only advance a clock, whatever they cost, and the real benchmark in a small one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.benchmark import budget as bench_budget
+from vegrt.evaluate.benchmark import rounds as bench_rounds
+from vegrt.evaluate.benchmark import setup as bench_setup
+from vegrt.evaluate.benchmark.bench import bench, bench_table, skipped_words, time_all
+from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_memory
+from vegrt.evaluate.benchmark.cases import MEASURES, Case, Lap, Measure
+from vegrt.evaluate.benchmark.setup import Conditions, Opened
+from vegrt.infer.runtimes.open import Candidate
+
+KEYS = [Candidate(variant, runtime) for variant in ("fp32", "int8-cpu") for runtime in ("onnxruntime", "openvino")]
+
+
+@dataclass
+class Clock:
+    """Time that passes only when somebody works."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def work(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@dataclass
+class Slow:
+    """A rig whose batches cost what they are said to. timed: laps by measure and batch size."""
+
+    clock: Clock
+    image_s: float
+    fixed_s: float
+    timed: list[tuple[Measure, int]] = field(default_factory=list)
+    device: str = "cpu"
+
+    def alone(self, batch: int) -> Lap:
+        seconds = self.fixed_s + batch * self.image_s
+        self.clock.work(seconds)
+        return Lap(0.0, 0.0, seconds, 0.0)
+
+    def time(self, measure: Measure, batch: int, turn: int) -> Lap:
+        self.timed.append((measure, batch))
+        return self.alone(batch)
+
+
+def opened_with(clock: Clock, costs_s: list[float]) -> dict[Candidate, Opened]:
+    return {
+        one: Opened(Slow(clock, cost, 0.1 * cost), 0.1)  # type: ignore[arg-type]
+        for one, cost in zip(KEYS, costs_s, strict=False)
+    }
+
+
+@given(
+    costs_s=st.lists(st.floats(1e-4, 20), min_size=1, max_size=4),
+    budget_s=st.floats(0, 300),
+    sizes=st.sampled_from([(1,), (1, 4, 16), (16, 1), (8, 32)]),
+    rounds=st.integers(1, 40),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+def test_the_times_keep_to_the_budget_whatever_they_cost(
+    monkeypatch: pytest.MonkeyPatch, costs_s: list[float], budget_s: float, sizes: tuple[int, ...], rounds: int
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(bench_rounds, "settle", lambda: clock.work(bench_budget.SETTLE_S))
+    opened, budget = opened_with(clock, costs_s), Budget(budget_s, clock)
+    _, laps = time_all(opened, sizes, 0.0, budget, 0.0, rounds)
+    smallest = [1.1 * cost * min(sizes) for cost in costs_s]
+    least_s = sum((3 + len(MEASURES) + 1) * one + bench_budget.SETTLE_S for one in smallest)  # warmed up, timed once
+    round_s = sum((1 + bench_budget.SETTLE_S) + 4 * 1.1 * cost * max(sizes) for cost in costs_s if laps)
+    assert budget.spent_s <= max(1.2 * budget_s, least_s) + round_s
+    for candidate in opened:
+        for measure in MEASURES:
+            assert any(laps[Case(candidate, min(sizes), measure)]), "every candidate has its times"
+    every = {(str(one), batch) for one in opened for batch in sizes}
+    skipped = {(one.key, one.batch) for one in budget.skipped}
+    assert skipped | {(str(case.candidate), case.batch) for case in laps} == every
+    assert not skipped & {(str(case.candidate), case.batch) for case in laps}
+
+
+def test_dear_batch_sizes_are_skipped_and_cheap_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of 0.15 s a photo at batch sizes 1, 4 and 16: five laps of three measures at 16 alone are 36 s."""
+    clock = Clock()
+    monkeypatch.setattr(bench_rounds, "settle", lambda: clock.work(bench_budget.SETTLE_S))
+    opened, budget = opened_with(clock, [0.15, 0.01, 0.15, 0.15]), Budget(60.0, clock)
+    _, laps = time_all(opened, (1, 4, 16), 0.0, budget, 0.0, 30)
+    assert budget.spent_s < 75
+    timed = {(case.candidate, case.batch) for case in laps}
+    assert {(one, 1) for one in opened} | {(KEYS[1], 4), (KEYS[1], 16)} <= timed
+    assert (KEYS[0], 16) not in timed
+    assert min(sum(lap is not None for lap in found) for found in laps.values()) >= 5
+
+
+def test_memory_is_measured_as_long_as_there_is_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+
+    def measured(*_: object, **__: object) -> float:
+        clock.work(3.0)
+        return 100.0
+
+    monkeypatch.setattr(bench_budget, "peak_rss_mib", measured)
+    opened, budget = opened_with(clock, [0.01] * 4), Budget(10.0, clock)
+    assert 0 < reserve_for_memory(opened, budget, wanted=True) <= 10 / 3
+    assert reserve_for_memory(opened, budget, wanted=False) == 0
+    found = measure_memory(bundle, opened, Conditions(), 16, budget, {})
+    assert list(found.values()) == [100.0, 100.0, 100.0, None]
+    assert budget.spent_s <= 10
+    assert [(one.key, one.what) for one in budget.skipped] == [(str(KEYS[3]), "memory")]
+    nothing = measure_memory(bundle, opened_with(clock, [0.01]), Conditions(memory=False), 16, budget, {})
+    assert list(nothing.values()) == [None]
+    assert len(budget.skipped) == 1, "what was not wanted was not skipped"
+
+
+def test_the_result_says_what_was_skipped(bundle: Bundle) -> None:
+    body = bench(bundle, KEYS[:1], rounds=30, batch_sizes=(1, 64), budget_s=0.0, conditions=Conditions(threads=1))
+    assert (body["budget_s"], body["elapsed_s"] > 0) == (0.0, True)
+    row = body["candidates"][0]
+    assert [(point["batch"], point["count"]) for point in row["batches"]] == [(1, 1)]
+    assert row["peak_rss_mib"] is None
+    said = skipped_words(body)
+    assert said == ("not measured in 0 s: batch 64 of fp32/onnxruntime; memory of fp32/onnxruntime; raise --budget-s")
+    assert said in str(bench_table(body).caption)
+    assert bench_setup.WARM_UP == 3  # least_s above counts with it

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vegrt.evaluate.figures import Answers, bin_gaps, calibration_error, figures_of, reliability, softmax
+from vegrt.evaluate.paired import class_drops, divergence, paired_figures
+from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
+
+
+def drawn(
+    images: int, classes: int = 3, seed: int = 0, skill: float = 2.0
+) -> tuple[NDArray[np.float32], NDArray[np.int_]]:
+    """Return seeded (N, K) logits that are often right, and the labels."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, images)
+    logits = random.normal(0, 1, (images, classes))
+    logits[np.arange(images), labels] += skill
+    return logits.astype(np.float32), labels
+
+
+def test_means_are_those_of_plain_loops() -> None:
+    logits, labels = drawn(50)
+    found = figures_of(Answers.of(logits, labels), Resamples(50))
+    rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits.astype(float)]
+    brier = [sum((p - (k == label)) ** 2 for k, p in enumerate(row)) for row, label in zip(rows, labels, strict=True)]
+    assert found["brier"]["value"] == pytest.approx(np.mean(brier))
+    assert found["nll"]["value"] == pytest.approx(
+        np.mean([-np.log(row[label]) for row, label in zip(rows, labels, strict=True)])
+    )
+    assert found["margin_mean"]["value"] == pytest.approx(np.mean([sorted(row)[-1] - sorted(row)[-2] for row in rows]))
+    for name in ("nll", "brier", "margin_mean", "ece"):
+        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+
+
+def test_classes_are_counted_by_truth_and_answer() -> None:
+    """Class 0: three photos, two right, and one photo of class 1 called 0. Class 2 has no photo and no answer."""
+    labels = np.array([0, 0, 0, 1, 1])
+    top1 = np.array([0, 0, 1, 0, 1])
+    logits = np.full((5, 3), -9.0, np.float32)
+    logits[np.arange(5), top1] = 9.0
+    first, second, third = figures_of(Answers.of(logits, labels), Resamples(5))["classes"]
+    assert [first[key]["value"] for key in ("precision", "recall", "f1")] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+    assert [second[key]["value"] for key in ("precision", "recall")] == [0.5, 0.5]
+    assert third == {"support": 0, "precision": None, "recall": None, "f1": None}
+    assert first["recall"]["low"] < 2 / 3 < first["recall"]["high"]
+
+
+def test_reliability_bins_explain_the_calibration_error() -> None:
+    logits, labels = drawn(400)
+    probabilities = softmax(logits)
+    bins = reliability(probabilities, labels)
+    assert len(bins) == 15
+    assert sum(one["count"] for one in bins) == 400
+    assert (bins[0]["low"], bins[-1]["high"]) == (0.0, 1.0)
+    gaps = [one["count"] * abs(one["accuracy"] - one["confidence"]) for one in bins if one["count"]]
+    assert sum(gaps) / 400 == pytest.approx(calibration_error(probabilities, labels))
+    assert all(one["accuracy"] is None and one["confidence"] is None for one in bins if not one["count"])
+    assert any(not one["count"] for one in bins)  # three classes: no confidence below a third
+    assert bin_gaps(probabilities, labels).shape == (400, 15)
+
+
+def test_resampled_means_are_those_of_the_drawn_images() -> None:
+    """The bootstrap's mean and deviation are the sample's own: Var of a resampled mean is the plug-in variance / N."""
+    values = np.random.default_rng(3).exponential(1.0, 200)
+    means = Resamples(200).means(values[:, None])[:, 0]
+    assert means.mean() == pytest.approx(values.mean(), abs=4 * values.std() / np.sqrt(200 * 2000))
+    assert means.std() == pytest.approx(values.std() / np.sqrt(200), rel=0.06)
+    np.testing.assert_array_equal(means, Resamples(200).means(values[:, None])[:, 0])
+    assert Resamples(7).means(np.ones((7, 2))) == pytest.approx(np.ones((2000, 2)))
+
+
+def test_an_interval_is_widened_to_hold_its_value() -> None:
+    drawn_again = np.linspace(1.0, 3.0, 2001)  # a biased figure: about 2 where the value is 1
+    interval = percentile(0.5, drawn_again)
+    assert (interval.low, interval.value) == (0.5, 0.5)
+    assert interval.high == pytest.approx(2.95)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), images=st.integers(30, 200))
+def test_f1_intervals_are_those_of_resampled_images(seed: int, images: int) -> None:
+    """The multinomial draw against a plain bootstrap over images, which takes a thousand times as long."""
+    logits, labels = drawn(images, seed=seed, skill=1.0)
+    top1, random = logits.argmax(axis=1), np.random.default_rng(1)
+    picked = random.integers(images, size=(2000, images))
+    truth, answer = labels[picked] == 0, top1[picked] == 0
+    plain = 2 * (truth & answer).sum(axis=1) / np.maximum(truth.sum(axis=1) + answer.sum(axis=1), 1)
+    confusion = Answers.of(logits, labels).confusion()
+    got = f1_intervals(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), images)[0]
+    assert got is not None
+    assert [got.low, got.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.05)
+
+
+def test_divergence_is_zero_for_equal_answers_and_known_for_others() -> None:
+    logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1]], np.float32))
+    other = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
+    labels = np.array([0, 0])
+    reference, candidate = Answers.of(logits, labels), Answers.of(other, labels)
+    expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
+    assert divergence(reference, candidate) == pytest.approx([expected, 0.0], abs=1e-6)
+    found = paired_figures(reference, candidate, Resamples(2))["kl"]
+    assert found["value"] == pytest.approx(expected / 2, abs=1e-6)
+    assert found["low"] == pytest.approx(0.0, abs=1e-6)
+    assert found["high"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_drops_of_classes_add_up_and_are_corrected() -> None:
+    labels = np.repeat([0, 1, 2], 40)
+    reference, candidate = labels.copy(), labels.copy()
+    candidate[:12] = 1  # class 0 loses 12 of 40
+    reference[40:43] = 2  # class 1 gains 3
+    first, second, third, absent = class_drops(reference, candidate, labels, 4)
+    assert (first["newly_wrong"], first["newly_right"], first["drop"]["value"]) == (12, 0, 0.3)
+    assert (second["newly_wrong"], second["newly_right"]) == (0, 3)
+    assert first["p"] == pytest.approx(2 / 2**12)
+    assert first["p_holm"] == pytest.approx(4 * 2 / 2**12)
+    assert second["p_holm"] == pytest.approx(3 * 0.25)
+    assert third["p_holm"] == 1.0
+    assert absent["drop"] is None
+
+
+def test_one_image_and_logits_of_any_size_give_figures() -> None:
+    logits = np.array([[1e4, -1e4]], np.float32)
+    found = figures_of(Answers.of(logits, np.array([1])), Resamples(1))
+    assert found["nll"]["value"] == 2e4
+    assert found["top1"]["value"] == 0.0

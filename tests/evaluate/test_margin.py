@@ -1,0 +1,74 @@
+"""The margin that a number of photos can decide, and what the gate says and exits with where it cannot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.cli import app
+from vegrt.evaluate.paired import Margin, compare, gate
+from vegrt.evaluate.statistics import decidable_margin, judge, tango
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(("images", "points"), [(359, 1.1), (60, 6.1), (765, 0.5), (764, 0.6), (3000, 0.2)])
+def test_the_least_margin_is_the_least(images: int, points: float) -> None:
+    assert decidable_margin(images) == points
+    unchanged = tango(0, 0, images)
+    assert judge(unchanged, points / 100) == "PASS"
+    assert judge(unchanged, (points - 0.1) / 100) == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 1000, 10**7])
+def test_any_number_of_photos_decides_some_margin(images: int) -> None:
+    assert judge(tango(0, 0, images), decidable_margin(images) / 100) == "PASS"
+
+
+def test_the_reason_names_the_margin_that_the_photos_decide() -> None:
+    labels = np.zeros(359, int)
+    unchanged = compare(labels, labels, labels)
+    undecided = gate(unchanged, 359, Margin.of(0.5, 359))
+    assert undecided["verdict"] == "INCONCLUSIVE"
+    assert "359 photos decide margins of 1.1 points or more" in undecided["reason"]
+    auto = gate(unchanged, 359, Margin.of(None, 359))
+    assert auto["verdict"] == "PASS"
+    assert "the margin of 1.1 points (auto: the least that so many photos decide)" in auto["reason"]
+    spread = labels.copy()
+    spread[:4] = 1
+    wide = gate(compare(labels, spread, labels), 359, Margin.of(1.5, 359))
+    assert wide["verdict"] == "INCONCLUSIVE"
+    assert "photos decide" not in wide["reason"]  # so many would, were the answers the same
+
+
+def test_the_exit_code_can_be_mapped_and_the_verdict_stays(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "m")
+    words = ("evaluate", tmp_path / "m", "--data", photos, "--runtime", "onnxruntime", "--json")
+    for mapped, code in (((), 4), (("--inconclusive", "fail"), 3), (("--inconclusive", "pass"), 0)):
+        shown = call(*words, *mapped)
+        assert shown.exit_code == code, shown.output
+        body = json.loads(shown.stdout)
+        assert {row["gate"]["verdict"] for row in body["candidates"]} == {"REFERENCE", "INCONCLUSIVE"}
+        assert (body["margin_points"], body["margin_auto"], body["decidable_margin_points"]) == (0.5, False, 6.1)
+
+
+def test_auto_takes_the_margin_of_the_photos_and_says_so(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "m")
+    words = ("evaluate", tmp_path / "m", "--data", photos, "--runtime", "onnxruntime", "--margin", "auto")
+    shown = call(*words)
+    assert "margin 6.1 points (auto" in " ".join(shown.stdout.split())
+    body = json.loads((tmp_path / "m/results/evaluate-test-only-onnxruntime.json").read_text())
+    assert (body["margin_points"], body["margin_auto"]) == (6.1, True)
+    gates = {row["variant"]: row["gate"] for row in body["candidates"]}
+    assert gates["fp16"]["verdict"] == "PASS"  # equal but for near ties, and there are none
+    assert "auto" in gates["fp16"]["reason"]
+    for wrong in ("-1", "101", "nan", "inf", "much"):
+        assert call(*words[:-1], wrong).exit_code == 2

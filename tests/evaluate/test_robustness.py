@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.cli import app
+from vegrt.dataset.photos import Split
+from vegrt.errors import VegrtError
+from vegrt.evaluate import robustness
+from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rotate
+from vegrt.evaluate.evaluate import evaluate
+from vegrt.evaluate.resampling import Resamples
+from vegrt.evaluate.robustness import CELLS, Cell, climb, ladder_candidates, sample, summary
+from vegrt.infer.runtimes.open import Candidate
+
+FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
+
+
+def photo(size: int = 64) -> NDArray[np.uint8]:
+    """A smooth picture: on noise a blur would look like no loss of detail worth measuring."""
+    rows, columns = np.mgrid[:size, :size] / size
+    waves = np.stack([np.sin(9 * rows), np.cos(7 * columns), np.sin(5 * (rows + columns))], axis=2)
+    return (127 + 100 * waves).astype(np.uint8)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda one: one.name)
+def test_every_level_is_further_from_the_photo_than_the_one_before(corruption: Corruption) -> None:
+    clean = photo()
+    before = clean.copy()
+    distances = []
+    for level in range(1, 6):
+        worse = Cell(corruption, level).apply(clean, "Beet/000.jpg")
+        assert worse.shape == clean.shape
+        assert worse.dtype == np.uint8
+        distances.append(float(np.abs(worse.astype(int) - clean).mean()))
+    assert distances == sorted(distances)
+    assert 0 < distances[0] < distances[-1]
+    np.testing.assert_array_equal(clean, before)  # the batch's own pixels are left alone
+
+
+@pytest.mark.parametrize("cell", CELLS[1::5], ids=lambda cell: cell.name)
+def test_a_photo_is_worsened_the_same_way_each_time_and_others_differently(cell: Cell) -> None:
+    first, again = (cell.apply(photo(), "Beet/000.jpg") for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    if cell.name == "noise":
+        assert (first != cell.apply(photo(), "Beet/001.jpg")).any()
+        assert (first != Cell(cell.corruption, 2).apply(photo(), "Beet/000.jpg")).any()
+
+
+def test_brightness_keeps_the_hue_and_raises_black() -> None:
+    pixels = np.array([[[100, 50, 0], [0, 0, 0], [250, 125, 0]]], np.uint8)
+    brighter = brightness(pixels, 0.2, np.random.default_rng(0))
+    assert brighter.tolist() == [[[151, 76, 0], [51, 51, 51], [255, 128, 0]]]
+
+
+def test_rotation_goes_to_both_sides_and_leaves_no_black_corner() -> None:
+    pixels = np.full((40, 40, 3), 200, np.uint8)
+    pixels[:20] = 90
+    turned = [rotate(pixels, 30, np.random.default_rng(seed)) for seed in range(8)]
+    assert min(one.min() for one in turned) >= 90
+    assert len({one.tobytes() for one in turned}) == 2
+
+
+@pytest.fixture(scope="module")
+def ladder(bundle: Bundle, test_split: Split) -> dict[str, Any]:
+    return climb(bundle, test_split, [FP32, INT8], images=12)
+
+
+def test_the_ladder_has_a_row_for_every_cell_and_candidate(ladder: dict[str, Any]) -> None:
+    assert (ladder["images"], len(ladder["rows"])) == (12, 2 * 26)
+    assert [one["key"] for one in ladder["candidates"]] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
+    names = ["clean", "jpeg", "blur", "noise", "brightness", "rotation"]
+    assert list(dict.fromkeys(row["corruption"] for row in ladder["rows"])) == names
+    clean, worst = ladder["rows"][0], ladder["rows"][-1]
+    assert (clean["level"], clean["parameter"], worst["level"], worst["parameter"]) == (0, None, 5, 45)
+    for own, other in zip(ladder["rows"][::2], ladder["rows"][1::2], strict=True):
+        assert own["drop"]["value"] == own["flips"] == 0
+        assert other["drop"]["value"] == pytest.approx(own["top1"]["value"] - other["top1"]["value"])
+    (answer,) = ladder["summary"]
+    assert answer["clean_drop"]["value"] == pytest.approx(ladder["rows"][1]["drop"]["value"])
+    drops = [row["drop"]["value"] for row in ladder["rows"][3::2]]
+    assert answer["corrupted_drop"]["value"] == pytest.approx(np.mean(drops))
+
+
+def test_batches_change_no_photo(
+    bundle: Bundle, test_split: Split, ladder: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(robustness, "BATCH", 5)
+    assert climb(bundle, test_split, [FP32, INT8], images=12) == ladder
+
+
+def test_clean_photos_are_those_of_the_evaluation(bundle: Bundle, test_split: Split, ladder: dict[str, Any]) -> None:
+    chosen = replace(test_split, photos=tuple(sample(test_split, 12)))
+    rows = evaluate(bundle, chosen, [FP32, INT8], margin=0.5)["candidates"]
+    for found, row in zip(ladder["rows"][:2], rows, strict=True):
+        assert found["top1"] == row["top1"]
+        assert found["drop"] == row["paired"]["drop"]
+
+
+def test_the_answer_in_words_follows_the_interval() -> None:
+    resamples, right = Resamples(100), np.ones((26, 100), bool)
+    harmed = right.copy()
+    harmed[1:, :30] = False  # thirty photos are lost whenever they are worsened
+    assert "costs more on bad photos" in summary("int8", right, harmed, resamples)["sentence"]
+    assert "costs less on bad photos" in summary("int8", right, ~harmed, resamples)["sentence"]
+    same = summary("int8", right, right, resamples)
+    assert "no difference" in same["sentence"]
+    assert same["extra_drop"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_the_sample_is_balanced_and_fixed(test_split: Split) -> None:
+    chosen = sample(test_split, 15)
+    assert [sum(one.label == label for one in chosen) for label in range(3)] == [5, 5, 5]
+    assert chosen == sample(test_split, 15)
+    assert len(sample(test_split, 10_000)) == 60
+    assert len(sample(test_split, 1)) == 3
+
+
+def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
+    assert ladder_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
+    with pytest.raises(VegrtError, match="no int8 model"):
+        ladder_candidates([FP32], bundle)
+
+
+def test_the_command_keeps_and_shows_the_ladder(copied: Bundle, photos: Path) -> None:
+    words = ["evaluate", str(copied.path), "--data", str(photos), "--runtime", "onnxruntime", "--robustness"]
+    shown = CliRunner().invoke(app, [*words, "--robustness-images", "3"])
+    assert shown.exit_code == 0
+    for word in ("jpeg", "rotation", "int8-cpu/onnxruntime", "bad"):
+        assert word in shown.stdout
+    body = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
+    assert (body["schema"], body["images"]) == ("vegrt-robustness", 3)

@@ -1,0 +1,214 @@
+"""Data of an ONNX file in other files: taken into the bundle, and read from nowhere but beside the model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from vegrt.bundle.bundle import open_bundle
+from vegrt.cli import app
+from vegrt.errors import BundleError, ModelError, VegrtError
+from vegrt.export.imported import external_data as external
+from vegrt.export.imported.onnx_file import ForeignRunner, read_foreign
+from vegrt.export.imported.source import SOURCE, import_onnx, importing, load_foreign
+from vegrt.photo.preprocess import Contract
+
+SIZE = 16
+CONTRACT = Contract(SIZE, SIZE, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+TOML = "size = 16\nresize = 16\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]\n"
+
+
+Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def random_weights() -> Weights:
+    random = np.random.default_rng(0)
+    head = random.normal(size=(3, 8)).astype(np.float32)
+    return random.normal(size=(8, 3, 3, 3)).astype(np.float32), head
+
+
+def misordered_weights() -> Weights:
+    """Return weights that know the class of a photo, its strongest colour, and give it to the class after."""
+    kernels = np.zeros((8, 3, 3, 3), np.float32)
+    kernels[range(3), range(3), 1, 1] = 1
+    return kernels, np.roll(np.eye(3, 8, dtype=np.float32), 1, axis=0)
+
+
+def network(file: Path, *, external_data: bool = True, weights: Weights | None = None) -> onnx.ModelProto:
+    """Write a convolution, a pool and a classifier, its weights in `model.onnx.data`, one of them in a Constant node."""
+    kernels, head = weights or random_weights()
+    constant = numpy_helper.from_array(head, "fc")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("Constant", [], ["fc"], "fc_weight", value=constant),
+        helper.make_node("Gemm", ["f", "fc"], ["y"], "gemm", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(kernels, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if external_data:
+        onnx.save(
+            model,
+            file,
+            save_as_external_data=True,
+            location=f"{file.name}.data",
+            size_threshold=0,
+            convert_attribute=True,
+        )
+    else:
+        onnx.save(model, file)
+    return onnx.load(file, load_external_data=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "classes.txt").write_text("Beet\nCress\nEggplant\n")
+    (tmp_path / "contract.toml").write_text(TOML)
+    return tmp_path
+
+
+def given(folder: Path) -> tuple[Path, Path, Path]:
+    return folder / "model.onnx", folder / "classes.txt", folder / "contract.toml"
+
+
+def test_a_bundle_is_whole_without_the_other_file(folder: Path) -> None:
+    proto = network(folder / "model.onnx")
+    assert len(external.external_tensors(proto)) == 2
+    bundle = import_onnx(folder / "out", *given(folder))
+    assert bundle.manifest == import_onnx(folder / "out", *given(folder)).manifest  # the same once more changes nothing
+    (folder / "model.onnx.data").unlink()
+    images = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+    network(folder / "same.onnx", external_data=False)
+    want = read_foreign(folder / "same.onnx", 3, CONTRACT)
+    source = load_foreign(open_bundle(folder / "out"))
+    assert not want.embedded
+    np.testing.assert_array_equal(source.reference.logits(images), ForeignRunner(want, CONTRACT).logits(images))
+    assert {one.name for one in (folder / "out").iterdir()} == {SOURCE, "manifest.json"}
+
+
+def entry(proto: onnx.ModelProto, key: str, value: str) -> None:
+    tensor = proto.graph.initializer[0]
+    kept = [(one.key, one.value) for one in tensor.external_data if one.key != key]
+    del tensor.external_data[:]
+    for name, text in [*kept, (key, value)]:
+        tensor.external_data.add(key=name, value=text)
+
+
+Spoil = Callable[[Path, onnx.ModelProto], None]
+
+
+def moved(to: str) -> Spoil:
+    def spoil(folder: Path, proto: onnx.ModelProto) -> None:
+        target = folder / to
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists():
+            shutil.copy(folder / "model.onnx.data", target)
+        entry(proto, "location", to)
+
+    return spoil
+
+
+def linked(folder: Path, _: onnx.ModelProto) -> None:
+    (folder / "model.onnx.data").rename(folder / "elsewhere")
+    (folder / "model.onnx.data").symlink_to(folder / "elsewhere")
+
+
+def piped(folder: Path, _: onnx.ModelProto) -> None:
+    (folder / "model.onnx.data").unlink()
+    os.mkfifo(folder / "model.onnx.data")
+
+
+def cut(folder: Path, _: onnx.ModelProto) -> None:
+    os.truncate(folder / "model.onnx.data", 100)
+
+
+def huge(_: Path, proto: onnx.ModelProto) -> None:
+    proto.graph.initializer[0].dims[0] = 2**40
+
+
+def said(key: str, value: str) -> Spoil:
+    return lambda _, proto: entry(proto, key, value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda folder, _: (folder / "model.onnx.data").unlink(),
+            "No such file or directory.; copy that file beside the model",
+        ),
+        (moved("sub/model.onnx.data"), "lies in 'sub/model.onnx.data'; expected a file beside the model"),
+        (said("location", "../model.onnx.data"), r"lies in '\.\./model\.onnx\.data'; expected a file beside"),
+        (said("location", "/etc/passwd"), "lies in '/etc/passwd'; expected a file beside"),
+        (said("location", ".."), r"lies in '\.\.'; expected a file beside"),
+        (said("location", ""), "lies in ''; expected a file beside"),
+        (said("location", "."), r"lies in '\.'; expected a file beside"),
+        (linked, r"lies in .*model\.onnx\.data \(a link\)"),
+        (piped, "which is no regular file; refused"),
+        (cut, "model.onnx.data ends after 0 of its 864 bytes"),
+        (said("offset", "9" * 30), "ends after 0 of its 864 bytes"),
+        (said("offset", "-4"), "864 bytes at -4 in"),
+        (said("offset", "many"), "is no number"),
+        (said("length", "12"), "12 bytes at 0 in model.onnx.data; expected 864"),
+        (huge, "GiB of data in other files"),
+    ],
+)
+def test_data_is_read_from_beside_the_model_alone(spoil: Spoil, message: str, folder: Path) -> None:
+    proto = network(folder / "model.onnx")
+    spoil(folder, proto)
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match=message) as refused:
+        import_onnx(folder / "out", *given(folder))
+    assert "\n" not in str(refused.value)
+    assert not (folder / "out").exists()
+
+
+def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> None:
+    """The manifest covers none of them."""
+    proto = network(folder / "model.onnx")
+    import_onnx(folder / "out", *given(folder))
+    shutil.copy(folder / "model.onnx.data", folder / "out")
+    (folder / "out" / SOURCE).write_bytes(proto.SerializeToString())
+    with pytest.raises(BundleError, match="reads another file, which no line of the manifest covers"):
+        load_foreign(open_bundle(folder / "out", verify=False))
+
+
+def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos: Path) -> None:
+    network(folder / "model.onnx", weights=misordered_weights())
+    words = ["export", folder / "out", "--data", photos, "--no-engine", "--from-onnx", folder / "model.onnx"]
+    words += ["--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert (result.exit_code, "no better than chance" in result.stderr) == (1, True), result.output
+    assert not (folder / "out").exists()
+
+
+def test_only_what_the_import_wrote_is_taken_away(folder: Path) -> None:
+    network(folder / "model.onnx")
+    (folder / "out").mkdir()
+    (folder / "out/notes.txt").write_text("mine")
+    with pytest.raises(VegrtError, match="later"), importing(folder / "out", *given(folder)):
+        raise VegrtError("later")
+    assert [one.name for one in (folder / "out").iterdir()] == ["notes.txt"]
+    before = import_onnx(folder / "out", *given(folder)).manifest
+    with pytest.raises(VegrtError, match="later"), importing(folder / "out", *given(folder)):
+        raise VegrtError("later")
+    assert open_bundle(folder / "out").manifest == before  # it was there before
+    with pytest.raises(KeyboardInterrupt), importing(folder / "other", *given(folder)):
+        raise KeyboardInterrupt
+    assert open_bundle(folder / "other").has("source")  # an interrupted calibration goes on there

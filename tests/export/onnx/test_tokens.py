@@ -1,0 +1,118 @@
+"""Networks with a class token: they ask for the batch size, which is read behind the Cast, and TensorRT-RTX takes them."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vegrt.calibration.check import check_placement
+from vegrt.calibration.encode import Range, insert_qdq
+from vegrt.calibration.place import place
+from vegrt.errors import ModelError
+from vegrt.export.calibrated import copy_of
+from vegrt.export.engines.build import Profile, build_engine
+from vegrt.export.engines.engines import audit_model, check_audit
+from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
+from vegrt.export.onnx.model import EXPORTERS, Exporter, _by_torch_export, _by_torchscript, serialize
+from vegrt.export.onnx.tidy import tidy
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.networks import Deployed
+from vegrt.photo.preprocess import Contract
+
+SIZE, WIDTH = 32, 32
+
+
+class Tokens(nn.Module):
+    """A patch embedding, a class token, one block of attention and a linear layer, a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, WIDTH, 8, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.norm, self.keys, self.wide = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(images.shape[0], -1, -1), tokens], dim=1)
+        query, key, value = self.keys(self.norm(tokens)).chunk(3, dim=2)
+        tokens = tokens + self.wide(torch.softmax(query @ key.transpose(1, 2) / WIDTH**0.5, dim=2) @ value)
+        logits: Tensor = self.head(tokens[:, 0])
+        return logits
+
+
+@pytest.fixture(scope="module", params=EXPORTERS)
+def exported(request: pytest.FixtureRequest) -> tuple[Deployed, ir.Model]:
+    torch.manual_seed(0)
+    network = Deployed(Tokens(), Contract(SIZE, SIZE)).eval()
+    exporter: Exporter = request.param
+    run = _by_torch_export if exporter == "torch.export" else _by_torchscript
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporters warn of their own internals
+        model = run(network, torch.zeros((2, SIZE, SIZE, 3), dtype=torch.uint8), 20)
+    return network, model
+
+
+def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(exported: tuple[Deployed, ir.Model]) -> None:
+    network, model = exported[0], copy_of(exported[1])
+    tidy(model)
+    assert [node.op_type for node in model.graph.inputs[0].consumers()] == ["Cast"]
+    assert model.graph[0].op_type == "Cast"
+    images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
+    with torch.inference_mode():
+        want = network(torch.from_numpy(images)).numpy()
+    half, rounded = copy_of(model), copy_of(model)
+    to_fp16(half)
+    round_to_bf16(rounded)
+    for graph, tolerance in ((model, 1e-4), (half, 2e-2), (rounded, 0.1)):
+        runner = open_onnxruntime(serialize(graph), float16=graph is half)
+        for count in (1, 5):
+            np.testing.assert_allclose(runner.logits(images[:count]), want[:count], atol=tolerance * np.abs(want).max())
+    kept = [value.dtype for value in half.graph.initializers.values() if "patches.weight" in str(value.name)]
+    assert kept == [ir.DataType.FLOAT16]
+
+
+def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(exported: tuple[Deployed, ir.Model]) -> None:
+    """As a graph stands that was not tidied: a Shape of the pixels, and constants, before the Cast."""
+    model = copy_of(exported[1])
+    cast = next(node for node in model.graph if node.op_type == "Cast")
+    shape = ir.node("Shape", [model.graph.inputs[0]], name="asks_first")
+    shape.outputs[0].name = "asked"
+    model.graph.insert_before(cast, shape)
+    to_fp16(model)
+    assert [node.op_type for node in model.graph].index("Shape") < [node.op_type for node in model.graph].index("Cast")
+    (behind,) = [node for node in model.graph if node.name == "to_float16"]
+    assert behind.inputs[0] is not None
+    producer = behind.inputs[0].producer()
+    assert producer is not None
+    assert producer.op_type == "Add"
+
+
+def test_pixels_that_something_else_reads_are_refused(exported: tuple[Deployed, ir.Model]) -> None:
+    model = copy_of(exported[1])
+    other = ir.node("Flatten", [model.graph.inputs[0]], name="other")
+    model.graph.insert_before(model.graph[0], other)
+    with pytest.raises(ModelError, match="reads images; expected the contract's Cast alone"):
+        to_fp16(model)
+
+
+@pytest.mark.parametrize("variant", ["fp16", "int8"])
+def test_plans_are_built_and_every_linear_layer_is_counted(exported: tuple[Deployed, ir.Model], variant: str) -> None:
+    trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
+    model = copy_of(exported[1])
+    tidy(model)
+    to_fp16(model)
+    if variant == "int8":
+        placement = place(model, "signed")
+        insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
+        check_placement(model, "signed")
+    source = serialize(model)
+    engine = build_engine(trt, variant, source, Profile(1, 2, 4))
+    audit = audit_model(engine.layers, source, "Int8" if variant == "int8" else "Half")
+    assert (audit.weight_layers, audit.matched, audit.fallbacks) == (4, 1 if variant == "int8" else 4, ())
+    check_audit(variant, audit)

@@ -1,0 +1,258 @@
+"""Files that grow: whatever byte a kill tears them at, going on gives the file that one run would have made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vegrt.errors import VegrtError
+from vegrt.infer.outputs.files import Destination, Outputs, open_outputs
+from vegrt.infer.outputs.growing import GrowingFile, check_writable
+from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.tables import EmbeddingTable, table_file
+from vegrt.infer.outputs.vectors import VectorFile
+
+ODD = 'a "quoted",\nname\r\nof \u2028 l\xedn\xebs.jpg'
+ROWS = [
+    Row("0.jpg", "Beet", (("Beet", 0.75), ("Kale", 0.25)), "", np.array([0.1, 1 / 3, 7], np.float32)),
+    Row(ODD, "Kale", (("Kale", 1.0), ("Beet", 0.0)), "", np.ones(3, np.float32)),
+    Row("2.jpg", error='2.jpg: no "image",\nreally'),
+    Row("3.jpg", "Beet", (("Beet", 0.5), ("Kale", 0.5)), "", np.full(3, -2, np.float32)),
+]
+WANTED = Wanted(top_k=2, min_probability=0.1, embedding=True)
+IDENTITY = {"variant": "int8", "top_k": 2}
+
+
+def make(suffix: str, out: Path) -> GrowingFile:
+    if suffix == ".npy":
+        return VectorFile(out, 3)
+    return EmbeddingTable(out) if suffix == ".pq" else table_file(out, WANTED, 2)
+
+
+KINDS = (".csv", ".jsonl", ".parquet", ".npy", ".pq")
+
+
+def whole(suffix: str, out: Path) -> tuple[bytes, bytes]:
+    """Return the bytes of the complete file and those of its part before that."""
+    file = make(suffix, out)
+    file.start()
+    for row in ROWS:
+        file.append([row])
+    part = file.part.read_bytes()
+    file.finish()
+    file.close()
+    assert not file.part.exists()
+    return out.read_bytes(), part
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_torn_anywhere_it_goes_on_to_the_same_file(suffix: str, data: st.DataObject, tmp_path: Path) -> None:
+    complete, part = whole(suffix, tmp_path / f"whole{suffix}")
+    file = make(suffix, tmp_path / f"torn{suffix}")
+    file.out.unlink(missing_ok=True)
+    file.part.write_bytes(part[: data.draw(st.integers(0, len(part)), label="cut")])
+    kept = file.resume()
+    assert 0 <= kept <= len(ROWS)
+    file.keep(kept := data.draw(st.integers(0, kept), label="kept"))
+    for row in ROWS[kept:]:
+        file.append([row])
+    file.finish()
+    if suffix in (".parquet", ".pq"):
+        tables = [pyarrow.parquet.read_table(tmp_path / f"{name}{suffix}") for name in ("torn", "whole")]
+        assert tables[0].equals(tables[1])
+    else:
+        assert file.out.read_bytes() == complete
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_complete_file_can_be_gone_on_with(suffix: str, tmp_path: Path) -> None:
+    whole(suffix, tmp_path / f"x{suffix}")
+    file = make(suffix, tmp_path / f"x{suffix}")
+    assert file.resume() == len(ROWS)
+    file.keep(len(ROWS))
+    assert file.out.exists()
+    file.append(ROWS[:1])
+    file.finish()
+    again = make(suffix, tmp_path / f"x{suffix}")
+    assert again.resume() == len(ROWS) + 1
+    again.close()
+
+
+def test_an_unfinished_array_can_be_loaded(tmp_path: Path) -> None:
+    file = make(".npy", tmp_path / "x.npy")
+    file.start()
+    file.append(ROWS[:3])
+    with file.part.open("ab") as torn:
+        torn.write(b"half a row")
+    got = np.load(file.part)
+    assert np.array_equal(got[0], np.array([0.1, 1 / 3, 7], np.float32))
+    assert np.isnan(got[2]).all()
+    assert got.shape == (3, 3)
+    file.close()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "message"),
+    [
+        (".csv", "path,label\n", "its columns are path, label"),
+        (".csv", "HEAD0.jpg,Beet\n", "row 1 is none of ours"),
+        (".jsonl", '{"path": "0.jpg"}\n[]\n', "row 2 is none of ours"),
+        (".jsonl", "text\n", "row 1 is none of ours"),
+        (".npy", "\x93NUMPY\x01\x00".ljust(200), "no array of ours"),
+    ],
+)
+def test_a_strange_part_is_refused(suffix: str, content: str, message: str, tmp_path: Path) -> None:
+    file = make(suffix, tmp_path / f"x{suffix}")
+    file.part.write_bytes(content.replace("HEAD", file.head().decode("latin-1")).encode("latin-1"))
+    with pytest.raises(VegrtError, match=message):
+        file.resume()
+    file.close()
+    assert file.part.exists()  # whoever it belongs to
+
+
+def test_a_full_disk_keeps_the_whole_batches(tmp_path: Path, file_size_limit: Callable[[int], None]) -> None:
+    file = make(".csv", tmp_path / "x.csv")
+    file.start()
+    file.append(ROWS)
+    size = file.part.stat().st_size
+    file_size_limit(size + 20)
+    with pytest.raises(VegrtError, match=r"x\.csv: writing failed \(.*\); 4 rows are kept in .*x\.csv\.part.*--resume"):
+        file.append(ROWS)
+    file.close()
+    assert file.part.stat().st_size == size
+    again = make(".csv", tmp_path / "x.csv")
+    assert again.resume() == 4
+    again.close()
+
+
+def test_a_full_disk_before_the_first_row_leaves_nothing(
+    tmp_path: Path, file_size_limit: Callable[[int], None]
+) -> None:
+    file = make(".csv", tmp_path / "x.csv")
+    file_size_limit(5)
+    with pytest.raises(VegrtError, match="nothing was left half-written"):
+        file.start()
+    file.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_at_the_turn_to_parquet_keeps_the_part(
+    tmp_path: Path, file_size_limit: Callable[[int], None]
+) -> None:
+    file = make(".parquet", tmp_path / "x.parquet")
+    file.start()
+    file.append(ROWS)
+    file_size_limit(100)
+    with pytest.raises(VegrtError, match=r"x\.parquet: writing failed"):
+        file.finish()
+    file.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet.part"]
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file/x.csv", Path("/proc/x.csv"), tmp_path):
+        with pytest.raises(VegrtError, match="cannot be written"):
+            check_writable(out)
+    check_writable(tmp_path / "new/x.csv")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def begun(
+    out: Path, *, resume: bool, identity: dict[str, object] | None = None, embeddings: str = "", overwrite: bool = False
+) -> Outputs:
+    outputs = open_outputs(Destination(out, embeddings, resume, overwrite), Wanted(2), 2, 3)
+    outputs.begin(identity or IDENTITY)
+    return outputs
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_note_says_what_began_it_and_only_that_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    first = begun(out, resume=False)
+    first.append(ROWS[:2])
+    first.close()
+    assert left(tmp_path) == {"x.csv.part", "x.csv.run.json"}
+    with pytest.raises(VegrtError, match=r"x\.csv\.part: begun by something else \(variant: int8, now fp32\)"):
+        begun(out, resume=True, identity=IDENTITY | {"variant": "fp32"})
+    second = begun(out, resume=True)
+    assert [row.path in second.done for row in ROWS] == [True, True, False, False]
+    second.append(ROWS[2:])
+    second.finish()
+    assert left(tmp_path) == {"x.csv", "x.csv.run.json"}  # who asked for resuming once may do so again
+    third = begun(out, resume=True)
+    assert len(third.done) == 4
+    third.finish()
+
+
+def test_a_run_that_ended_leaves_no_note_and_is_not_gone_on_with(tmp_path: Path) -> None:
+    whole_run = begun(tmp_path / "x.csv", resume=False)
+    whole_run.append(ROWS)
+    whole_run.finish()
+    whole_run.close()
+    assert left(tmp_path) == {"x.csv"}
+    with pytest.raises(VegrtError, match=r"no x\.csv\.run\.json of ours beside it, so nobody knows"):
+        begun(tmp_path / "x.csv", resume=True)
+
+
+def test_nothing_is_left_of_a_run_without_rows(tmp_path: Path) -> None:
+    begun(tmp_path / "x.csv", resume=True).close()
+    assert left(tmp_path) == set()
+
+
+def test_rows_that_one_file_lacks_are_cut_from_the_other(tmp_path: Path) -> None:
+    out, vectors = tmp_path / "x.csv", tmp_path / "e.npy"
+    run = begun(out, resume=False, embeddings=str(vectors))
+    run.append(ROWS[:2])
+    run.append(ROWS[2:])
+    run.close()
+    os.truncate(tmp_path / "x.csv.part", (tmp_path / "x.csv.part").stat().st_size - 1)
+    again = begun(out, resume=True, embeddings=str(vectors))
+    assert again.rows == 3
+    again.append(ROWS[3:])
+    again.finish()
+    assert np.load(vectors).shape == (4, 3)
+
+
+def test_beginning_anew_drops_what_was_there_only_if_that_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    old = begun(out, resume=False)
+    old.append(ROWS)
+    old.close()
+    with pytest.raises(
+        VegrtError, match=r"x\.csv\.part: holds the rows of a run that did not end; add --overwrite .*--resume"
+    ):
+        begun(out, resume=False)
+    new = begun(out, resume=False, identity={"variant": "fp16"}, overwrite=True)
+    new.append(ROWS[:1])
+    new.finish()
+    assert out.read_text().count("\n") == 2
+    with pytest.raises(VegrtError, match=r"x\.csv: exists; add --overwrite to replace it$"):
+        begun(out, resume=False)
+    assert out.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        (Destination(resume=True), "--resume: needs a file"),
+        (Destination(embeddings="column"), "--embeddings column: needs a file"),
+        (Destination(embeddings="x.txt"), r"--embeddings x\.txt: expected FILE\.npy"),
+        (Destination(Path("x.xlsx")), "suffix '.xlsx'"),
+    ],
+)
+def test_destinations_that_make_no_sense(to: Destination, message: str) -> None:
+    with pytest.raises(VegrtError, match=message):
+        to.check()

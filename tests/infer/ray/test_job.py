@@ -1,0 +1,164 @@
+"""The Ray job, on a Ray of two workers that it starts itself: the answers of one machine, whatever the images are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.errors import DataError, VegrtError
+from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.outputs.extras import Extras
+from vegrt.infer.outputs.files import Destination
+from vegrt.infer.outputs.rows import Wanted
+from vegrt.infer.predict import Request, run
+from vegrt.infer.ray.job import _ours, _output, _place, run_ray
+from vegrt.infer.ray.worker import _item, names_of
+from vegrt.infer.sources.open import Reading, open_sources
+
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'vegrt[ray]'")
+
+
+@pytest.fixture(scope="module")
+def mixed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """53 photos, three things that are none, and a name of odd bytes."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for number, photo in enumerate(sorted((photos / "test").rglob("*.jpg"))[:53]):
+        shutil.copy(photo, folder / f"{number:02d}.jpg")
+    (folder / "07.jpg").write_text("text")
+    (folder / "30.jpg").write_bytes(b"")
+    (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    shutil.copy(folder / "00.jpg", folder / os.fsdecode(b"\xff.jpg"))
+    return folder
+
+
+def test_only_a_folder_of_parquet_files_is_replaced_and_only_if_that_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    to = Destination(out, overwrite=True)
+    with _output(str(out)) as folder:
+        Path(folder, "1.parquet").write_text("old")
+    refused(r"out\.parquet: exists; add --overwrite", lambda: _place(Request(("x",), to=Destination(out))))
+    assert _place(Request(("x",), to=to)) == str(out)
+    with _output(str(out)) as folder:
+        Path(folder, "2.parquet").write_text("new")
+        assert [path.name for path in out.iterdir()] == ["1.parquet"]
+    assert [path.name for path in out.iterdir()] == ["2.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+    (out / "photo.jpg").touch()
+    refused("no folder of Parquet files only", lambda: _place(Request(("x",), to=to)))
+
+
+BROKEN = DataError("broken: for a reason")
+WARNS = "import warnings; warnings.simplefilter('error'); from vegrt.cli import main; main()"
+
+
+def test_a_job_of_two_workers_gives_the_rows_of_one_machine_in_order(
+    bundle: Bundle, mixed: Path, tmp_path: Path
+) -> None:
+    """As a process of its own, warnings being errors: Ray stays in a process that had it, and must leave none behind."""
+    words = ["infer", str(mixed), f"file://{mixed}/00.jpg", "--model", str(bundle.path), "--runtime", "onnxruntime"]
+    words += ["--top-k", "2", "--threads", "1", "--variant", "fp32"]
+    ray = [*words, "--engine", "ray", "--workers", "2", "--json", "-o", f"file://{tmp_path}/ray.parquet"]
+    done = subprocess.run([sys.executable, "-c", WARNS, *ray], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "core_worker.cc" not in line]  # of Ray's own, issue 53727
+    assert all(line.startswith("vegrt: ") for line in said), done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["images"], summary["errors"], summary["workers"]) == (56, 3, 2)
+    sources = (str(mixed), f"file://{mixed}/00.jpg")
+    local = tmp_path / "local.parquet"
+    request = Request(sources, "fp32", "onnxruntime", threads=1, wanted=Wanted(top_k=2), to=Destination(local))
+    list(run(bundle.path, request, as_json=False))
+    want, got = (pyarrow.parquet.read_table(path) for path in (local, tmp_path / "ray.parquet"))
+    assert got.schema.names == want.schema.names
+    assert got.schema.types == want.schema.types
+    assert len(list((tmp_path / "ray.parquet").iterdir())) == 4  # two workers, two files each: the work was shared out
+    for mine, theirs in zip(got.to_pylist(), want.to_pylist(), strict=True):
+        numbers = [mine.pop(name) for name in ("probability", "probability_2")]
+        expected = [theirs.pop(name) for name in ("probability", "probability_2")]
+        assert mine == theirs
+        assert numbers == (expected if None in expected else pytest.approx(expected, abs=1e-5))
+
+
+def refused(match: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(VegrtError, match=match):
+        call()
+
+
+def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: Path, tmp_path: Path) -> None:
+    to = Destination(tmp_path / "out.parquet")
+    requests = {
+        r"add -o NAME\.parquet": Request((mixed,)),
+        r"not .*out\.csv": Request((mixed,), to=Destination(tmp_path / "out.csv")),
+        "--resume: not with": Request((mixed,), to=Destination(to.out, resume=True)),
+        "--print: not with": Request((mixed,), to=Destination(to.out, printed=True)),
+        "--overwrite: only of a folder here": Request(
+            (mixed,), to=Destination(Path("s3://b/x.parquet"), overwrite=True)
+        ),
+        "--sort-into: not with": Request((mixed,), to=to, extras=Extras(sort_into=tmp_path / "sorted")),
+        "--follow: not with": Request((mixed,), to=to, reading=Reading(follow=True)),
+        "no such file": Request((mixed / "none",), to=to),
+        "camera:0: never ends": Request((mixed, "camera:0"), to=to),
+        "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), to=to),
+    }
+    for match, request in requests.items():
+        refused(match, partial(run_ray, bundle.path, request))
+    for name in ("photos.zip", "photos.tar.gz", "clip.mp4"):
+        (tmp_path / name).write_bytes(b"nothing that could be opened")
+        refused(f"{name}: .*unpack archives", partial(run_ray, bundle.path, Request((tmp_path / name,), to=to)))
+    assert "ray" not in sys.modules
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("s3://bucket/a/out.parquet", "s3://bucket/a/out.parquet"),
+        ("file:///folder/out.parquet", "file:///folder/out.parquet"),
+        ("folder/out.parquet", "folder/out.parquet"),
+        ("/out.parquet", "/out.parquet"),
+    ],
+)
+def test_a_url_survives_being_a_path(given: str, place: str) -> None:
+    assert _place(Request(("x",), to=Destination(Path(given)))) == place
+
+
+def test_workers_find_what_the_job_named(mixed: Path) -> None:
+    items = [item for item in open_sources([mixed, f"file://{mixed}/00.jpg"], Reading()) if item is not None]
+    table = names_of([*items, Item("broken", BROKEN)])
+    rows = [_item(*row.values()) for row in table.to_pylist()]
+    assert [row.name for row in rows] == [item.name for item in [*items, Item("broken", BROKEN)]]
+    assert [row.content for row in rows[:-2]] == [item.content for item in items[:-1]]
+    assert callable(rows[-2].content)
+    assert rows[-2].content() == (mixed / "00.jpg").read_bytes()
+    assert str(rows[-1].content) == "broken: for a reason"
+    assert "cannot be listed" in str(_item("file:///none/there.jpg", None, "").content)
+
+
+def test_no_more_is_taken_after_what_cannot_be_shared_out(mixed: Path) -> None:
+    left = iter([Item("a", mixed / "00.jpg"), Item("x.zip!/a.jpg", b"bytes"), Item("x.zip!/b.jpg", b"more")])
+    refused(r"x\.zip!/a\.jpg: --engine ray shares out", partial(names_of, left))
+    assert next(left).name == "x.zip!/b.jpg"
+
+
+def test_a_workers_error_is_told_as_it_was() -> None:
+    class Wrapped(Exception):
+        def __init__(self, cause: Exception) -> None:
+            super().__init__("wrapped")
+            self.cause = cause
+
+    ours, outer = DataError("fp32.onnx: damaged"), RuntimeError("outer")
+    outer.__cause__ = ours
+    assert _ours(Wrapped(outer)) is ours
+    assert _ours(Wrapped(RuntimeError("x"))).args == ("ray: the job failed (wrapped)",)

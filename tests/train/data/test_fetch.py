@@ -1,0 +1,125 @@
+"""Placing and verifying a downloaded tree, with generated photos; and what is said when there is no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vegrt.dataset.photos import SPLITS
+from vegrt.errors import DataError, VegrtError
+from vegrt.train.data import fetch as fetch_module
+from vegrt.train.data.fetch import Expected, fetch, place, settle, verify
+
+SMALL = Expected(2, {"train": 3, "validation": 2, "test": 2})
+COUNTS = {split: {"Bean": count, "Leek": count} for split, count in SMALL.per_class.items()}
+
+
+def fill(root: Path, expected: Expected = SMALL) -> Path:
+    """Write a tree as Kaggle's archive holds it below `root`, and return `root`."""
+    for split, count in expected.per_class.items():
+        for label in ("Bean", "Leek"):
+            folder = root / "Vegetable Images" / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / f"{index:04d}.jpg")
+    return root
+
+
+def test_splits_are_placed_from_wherever_they_lie_by_hard_link(tmp_path: Path) -> None:
+    source = fill(tmp_path / "cache/versions/1")
+    assert place(source, tmp_path / "new/data", SMALL) == COUNTS
+    placed = tmp_path / "new/data/train/Bean/0000.jpg"
+    assert placed.samefile(source / "Vegetable Images/train/Bean/0000.jpg")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["data"]
+    assert (tmp_path / "new/data").stat().st_mode & 0o777 == 0o755
+
+
+def test_photos_are_copied_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    source = fill(tmp_path / "cache")
+    assert place(source, tmp_path / "data", SMALL) == COUNTS
+    copied, original = (root / "test/Leek/0001.jpg" for root in (tmp_path / "data", source / "Vegetable Images"))
+    assert copied.read_bytes() == original.read_bytes()
+    assert not copied.samefile(original)
+
+
+def test_an_incomplete_download_is_refused_and_nothing_is_placed(tmp_path: Path) -> None:
+    source = fill(tmp_path / "cache")
+    (source / "Vegetable Images/test/Leek/0001.jpg").unlink()
+    with pytest.raises(DataError, match=r"test/Leek: 1 photos, expected 2; if it is a broken download, delete"):
+        place(source, tmp_path / "data", SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_failure_while_placing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(VegrtError, match="No space left on device"):
+        place(fill(tmp_path / "cache"), tmp_path / "data", SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_wrong_numbers_of_classes_and_foreign_trees_are_refused(tmp_path: Path) -> None:
+    root = fill(tmp_path) / "Vegetable Images"
+    with pytest.raises(DataError, match="2 classes, expected 15"):
+        verify(root, fetch_module.VEGETABLES)
+    with pytest.raises(DataError, match="no train/, validation/ and test/"):
+        place(root / "train", tmp_path / "data", SMALL)
+
+
+def test_an_archive_unzipped_by_hand_is_verified_and_moved_up(tmp_path: Path) -> None:
+    fill(tmp_path)
+    assert settle(tmp_path, SMALL) == COUNTS
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SPLITS)
+    assert settle(tmp_path, SMALL) == COUNTS
+
+
+def test_a_folder_with_something_else_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match="no train/"):
+        fetch(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kagglehub", reason="needs the extra fetch", exc_type=ImportError)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: refused at once, wherever this test runs
+    begin = time.monotonic()
+    with pytest.raises(VegrtError) as caught:
+        fetch(tmp_path / "data")
+    assert time.monotonic() - begin < 15
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("Connection refused", fetch_module.PAGE, "unzip it into", "vegrt data fetch"):
+        assert part in message
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_long_answer_from_kaggle_still_makes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise ValueError("403 Client Error.\n\nYou don't have permission")
+
+    pytest.importorskip("kagglehub", reason="needs the extra fetch", exc_type=ImportError)
+    monkeypatch.setattr(fetch_module, "_check_network", refuse)
+    with pytest.raises(VegrtError, match=r"download failed \(403 Client Error\.\); .*/data$"):
+        fetch(tmp_path / "data")
+
+
+def test_an_archive_that_cannot_be_moved_up_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/mine.txt").write_text("mine")
+    with pytest.raises(VegrtError, match="cannot be moved up"):
+        settle(tmp_path, SMALL)

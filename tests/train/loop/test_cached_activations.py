@@ -1,0 +1,92 @@
+"""Frozen stages are computed once: the same network in two parts, and trainings that read what was kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vegrt.networks import BACKBONES, build_network
+from vegrt.train.fit import train
+from vegrt.train.history.records import EpochRecord
+from vegrt.train.loop import cached_activations as kept
+from vegrt.train.loop.freeze import stage_names
+from vegrt.train.loop.split_network import cut
+from vegrt.train.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_two_parts_are_the_network(name: str) -> None:
+    network = build_network(name, 3).eval()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    everything = {id(parameter) for parameter in network.parameters()}
+    with torch.no_grad():
+        answers = network(images)
+        for stage in stage_names(BACKBONES[name]):
+            first, rest = cut(network, BACKBONES[name], stage)
+            activations = first(images)
+            torch.testing.assert_close(rest(activations), answers, rtol=1e-4, atol=1e-4)
+            frozen, learning = ({id(parameter) for parameter in part.parameters()} for part in (first, rest))
+            assert not learning & frozen
+            assert learning | frozen == everything
+    assert activations.ndim == 2  # behind the last stage: pooled
+    if any(isinstance(module, torch.nn.Dropout) for module in rest.modules()):
+        rest.train()
+        ones = torch.ones_like(activations)
+        assert not torch.equal(rest(ones.clone()), rest(ones.clone()))  # a clone: dropout works in place
+
+
+@pytest.fixture(scope="module")
+def frozen_recipe(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    torch.manual_seed(0)
+    save_file(build_network("resnet18", 3).state_dict(), file)
+    return replace(tiny_recipe, weights=str(file), freeze_until="layer3", views=3, epochs=2)
+
+
+def test_reading_kept_activations_is_the_same_training(
+    colours: Path, frozen_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = replace(frozen_recipe, augment="none", views=1)
+    first = train(colours, tmp_path / "kept", plain)
+    assert "keeping 1 version(s) of each photo behind layer3" in caplog.text
+    other = train(colours, tmp_path / "computed", replace(plain, views=0))
+    for ours, theirs in zip(first.manifest.training["epochs"], other.manifest.training["epochs"], strict=True):
+        tolerance = 1e-3 if ours["phase"] == "head" else 0.1  # float16 rounding, which training amplifies
+        assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=tolerance)
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=tolerance)
+
+
+def test_what_does_not_fit_is_computed_at_every_step(
+    colours: Path,
+    frozen_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    photo_bytes = 256 * 2 * 2 * 2  # 256 channels of 2x2, float16; 24 photos to train on, 12 to validate
+    monkeypatch.setattr(kept, "KEPT_BYTES", 60 * photo_bytes)
+    train(colours, tmp_path / "two", replace(frozen_recipe, epochs=0))
+    assert "only 2 of 3 versions of each photo fit into memory" in caplog.text
+    monkeypatch.setattr(kept, "KEPT_BYTES", 59 * photo_bytes)
+    train(colours, tmp_path / "none", replace(frozen_recipe, epochs=0))
+    assert "do not fit into memory; computing them at every step" in caplog.text
+
+
+def test_an_interruption_does_not_show_in_the_weights(colours: Path, frozen_recipe: Recipe, tmp_path: Path) -> None:
+    def pull_the_plug(record: EpochRecord) -> None:
+        if record.epoch == 3:
+            raise SystemExit
+
+    train(colours, tmp_path / "whole", frozen_recipe)
+    with pytest.raises(SystemExit):
+        train(colours, tmp_path / "pulled", frozen_recipe, watch=pull_the_plug)
+    train(colours, tmp_path / "pulled", frozen_recipe, resume=True)
+    first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "pulled"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,58 @@
+"""Two processes under torchrun take the steps that one process takes on the same batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vegrt.bundle.bundle import find_bundles
+from vegrt.errors import VegrtError
+from vegrt.networks import build_network
+from vegrt.train.loop.processes import Team, join_team
+
+SCRIPT = str(Path(__file__).with_name("two_processes.py"))
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def start(options: list[str], data: Path, out: Path, weights: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, *options, SCRIPT, str(data), str(out), str(weights)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_two_processes_are_one(colours: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    torch.manual_seed(0)
+    save_file(build_network("resnet18", 3).state_dict(), weights)
+    started = [start(options, colours, tmp_path / name, weights) for name, options in (("one", []), ("two", TORCHRUN))]
+    outputs = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    one, two = (json.loads(out) for out, _ in outputs)
+    assert one.keys() == two.keys() >= {"losses", "epochs"}
+    for name in one:
+        assert two[name] == pytest.approx(one[name], rel=2e-4, abs=2e-5), name
+    assert len(find_bundles(tmp_path)) == 2
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(VegrtError, match="batch_size 32 does not divide among 3 processes"):
+        join_team(32)
+
+
+def test_shares_are_equal_and_portions_complete() -> None:
+    teams = []
+    for rank in range(3):
+        team = Team()
+        team.rank, team.size = rank, 3
+        teams.append(team)
+    assert [team.share(range(8)) for team in teams] == [[0, 3], [1, 4], [2, 5]]
+    assert [team.portion(range(8)) for team in teams] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert [team.portion(range(2)) for team in teams] == [[0], [1], []]

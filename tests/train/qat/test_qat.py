@@ -1,0 +1,212 @@
+"""Quantization-aware training: the rounding is that of the exported models, and it can be learnt to live with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from typer.testing import CliRunner
+
+from vegrt.bundle.bundle import Artifact, Bundle, Manifest, changing, open_bundle
+from vegrt.calibration.calibrate import WEIGHT_LEVELS
+from vegrt.calibration.encode import quantize_weights
+from vegrt.calibration.judge import serialize
+from vegrt.calibration.place import Encoding, layers
+from vegrt.calibration.saved import read_calibration
+from vegrt.cli import app
+from vegrt.dataset.photos import read_split
+from vegrt.export.onnx.model import export_fp32
+from vegrt.networks import BACKBONES, Deployed, build_network, contract_of, load_network
+from vegrt.photo.preprocess import load_image
+from vegrt.train.fit import train
+from vegrt.train.history.runs_db import list_runs
+from vegrt.train.qat.learner import rounding
+from vegrt.train.qat.network import GraphNetwork, fake_quantized
+from vegrt.train.recipe import make_recipe
+
+
+def pixels(data: Path, bundle: Bundle) -> NDArray[np.uint8]:
+    split = read_split(data, "validation")
+    return np.stack([load_image(photo.path, bundle.manifest.contract) for photo in split.photos])
+
+
+@torch.no_grad()
+def answers(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = network.eval()(torch.from_numpy(images)).numpy()
+    return found
+
+
+@pytest.mark.parametrize("encoding", ["signed", "unsigned"])
+@pytest.mark.parametrize(("rounded", "share"), [(("conv1", "layer4.1.conv2"), 0.05), ((), 0.5)], ids=["two", "all"])
+def test_before_any_step_it_answers_as_the_exported_model(
+    bundle: Bundle, photos: Path, encoding: Encoding, rounded: tuple[str, ...], share: float
+) -> None:
+    """Beside ONNX Runtime without its fusions, which add up in another order. Rounding is discontinuous: what falls on the
+    other side of a step in one layer is multiplied in the next ones, so all layers together may differ more than two.
+    """
+    graph = ir.load(bundle.file("model", "fp32"))
+    kept = tuple(name for name in layers(graph, encoding) if rounded and name not in rounded)
+    calibration = replace(read_calibration(bundle.file("calibration")), float_layers={encoding: kept})
+    calibration.quantize(graph, encoding)
+    images = pixels(photos, bundle)
+    wanted = unfused(serialize(graph), images)
+    found = answers(rounding(load_network(bundle), bundle, calibration, encoding), images)
+    unrounded = answers(Deployed(load_network(bundle), bundle.manifest.contract), images)
+    assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
+    assert np.abs(found - wanted).mean() < share * np.abs(unrounded - wanted).mean()
+
+
+def unfused(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    found: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
+    return found
+
+
+@pytest.mark.parametrize("levels", sorted(set(WEIGHT_LEVELS.values())))
+def test_weights_round_as_encoded(levels: int) -> None:
+    weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+    weight[2] = 0
+    stored, scales = quantize_weights(weight.numpy(), 0, levels)
+    wanted = stored.astype(np.float32) * scales.reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(fake_quantized(weight, levels).numpy(), wanted, rtol=1e-6)
+
+
+def test_gradients_pass_rounding_and_stop_at_a_range(bundle: Bundle) -> None:
+    calibration = read_calibration(bundle.file("calibration"))
+    network = load_network(bundle)
+    statistics = {name: tensor.clone() for name, tensor in network.named_buffers()}
+    graph = rounding(network, bundle, calibration, "signed").train()
+    graph(torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)).square().sum().backward()
+    assert [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()] == []
+    assert all(torch.equal(tensor, statistics[name]) for name, tensor in network.named_buffers())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2"])
+def test_the_graph_without_rounding_is_the_network(backbone: str, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    network = build_network(backbone, 3).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # fresh ones do nothing, which would hide a wrong fold
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+            nn.init.uniform_(module.get_buffer("running_mean"), -0.2, 0.2)
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
+    file = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), file)
+    manifest = _manifest(backbone)
+    bundle = Bundle(tmp_path, replace(manifest, artifacts=(Artifact(file.name, "weights", "", "", 0),)))
+    graph = GraphNetwork(network, export_fp32(bundle), 32, 127)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    wanted = answers(Deployed(network, manifest.contract), images)
+    np.testing.assert_allclose(answers(graph, images), wanted, atol=1e-3 * np.abs(wanted).max())
+    assert {backbone} <= BACKBONES.keys()
+
+
+def _manifest(backbone: str) -> Manifest:
+
+    return Manifest(backbone, ("a", "b", "c"), contract_of(backbone, 32), {"backbone": backbone, "head": "gap"})
+
+
+def coarse(bundle: Bundle, factor: float) -> None:
+    """Make the calibrated ranges `factor` times as wide, so that rounding does harm."""
+    found = json.loads(bundle.file("calibration").read_text())
+    for tensor in found["tensors"].values():
+        for encoding in ("signed", "unsigned"):
+            tensor[encoding] = {name: [factor * end for end in span] for name, span in tensor[encoding].items()}
+    with changing(bundle.path) as staging:
+        staging.file("calibration.json").write_text(json.dumps(found))
+        staging.add("calibration.json", "calibration")
+        staging.finish(bundle.manifest)
+
+
+def loss_of(network: nn.Module, images: NDArray[np.uint8], labels: list[int]) -> float:
+    return float(nn.functional.cross_entropy(torch.from_numpy(answers(network, images)), torch.tensor(labels)))
+
+
+def test_training_repairs_what_rounding_broke(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+    coarse(copied, 24.0)
+    copied = open_bundle(copied.path)
+    calibration = read_calibration(copied.file("calibration"))
+    recipe = make_recipe(qat=str(copied.path), epochs=4, batch_size=12, lr=3e-4, augment="none")
+    made = train(photos, tmp_path / "new", recipe, runs_db=tmp_path / "runs.db")
+
+    images, labels = pixels(photos, copied), [photo.label for photo in read_split(photos, "validation").photos]
+    before = loss_of(rounding(load_network(copied), copied, calibration, "signed"), images, labels)
+    trained = rounding(load_network(made), copied, calibration, "signed")  # other weights, the same graph
+    after = loss_of(trained, images, labels)
+    assert after < 0.8 * before
+    summary = made.manifest.training
+    assert summary["validation_loss"] == pytest.approx(after, rel=0.02)  # judged as it rounds, best epoch kept
+    assert summary["recipe"]["qat_sha256"] == copied.sha256()
+    assert made.artifact("weights").sha256 != copied.artifact("weights").sha256
+    assert [run.status for run in list_runs(tmp_path / "runs.db")] == ["finished"]
+    assert sorted(file.name for file in made.path.iterdir()) == ["manifest.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--backbone", "resnet18"], "settles --backbone already"),
+        (["--weights", "none", "--head", "gap"], "settles --head, --weights already"),
+        (["--epochs-head", "3"], "qat trains all layers at once"),
+        (["--qat-encoding", "int4"], "expected one of int8, int8-cpu"),
+    ],
+)
+def test_flags_that_do_not_go_with_it(
+    bundle: Bundle, photos: Path, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    assert message in refusal(bundle.path, photos, tmp_path / "new", *flags)
+
+
+def test_bundles_that_cannot_be_trained_on(bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert "no fp32 model in it" in refusal(trained.path, photos, new)
+    assert "the bundle of --qat would be replaced" in refusal(bundle.path, photos, bundle.path)
+    without = without_roles(bundle, tmp_path / "uncalibrated", "calibration")
+    assert "no calibration in it" in refusal(without, photos, new)
+    foreign = without_roles(bundle, tmp_path / "foreign", "weights")
+    content = json.loads((foreign / "manifest.json").read_text())
+    content["artifacts"][0]["role"] = "source"
+    (foreign / "manifest.json").write_text(json.dumps(content))
+    assert "made from an ONNX file" in refusal(foreign, photos, new)
+
+
+def test_other_classes_are_refused(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        for name in ("Beet", "Cress"):
+            shutil.copytree(photos / split / name, tmp_path / "data" / split / name)
+    assert "the data's are Beet, Cress" in refusal(bundle.path, tmp_path / "data", tmp_path / "new")
+
+
+def without_roles(bundle: Bundle, path: Path, role: str) -> Path:
+    """Return a bundle with the float graph and what else is of use, but for a role."""
+    path.mkdir()
+    content = json.loads((bundle.path / "manifest.json").read_text())
+    wanted = [one for one in content["artifacts"] if one["role"] in {"weights", "model", "calibration"} - {role}]
+    content["artifacts"] = [one for one in wanted if one["variant"] in ("", "fp32")]
+    for one in content["artifacts"]:
+        shutil.copyfile(bundle.path / one["path"], path / one["path"])
+    (path / "manifest.json").write_text(json.dumps(content))
+    return path
+
+
+def refusal(qat: Path, data: Path, out: Path, *flags: str) -> str:
+    result = CliRunner().invoke(
+        app, ["train", "--qat", str(qat), "--data", str(data), "--out", str(out), *flags], catch_exceptions=True
+    )
+    assert result.exit_code != 0
+    assert not (out / ".train").exists()
+    return str(result.exception) + result.output

@@ -1,0 +1,1 @@
+"""Data folders: fetch, audit, split, load."""

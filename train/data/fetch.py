@@ -1,0 +1,139 @@
+"""The public Vegetable Image Dataset, from Kaggle into a data folder: downloaded once, placed whole, counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vegrt.dataset.photos import SPLITS, SplitName, read_splits
+from vegrt.errors import DataError, VegrtError, require
+from vegrt.terminal.progress import track
+
+HANDLE = "misrakahmed/vegetable-image-dataset"
+PAGE = f"https://www.kaggle.com/datasets/{HANDLE}"
+_ANSWER_TIMEOUT_S = 10
+
+Counts = dict[SplitName, dict[str, int]]  # photos by split and class
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a complete data folder holds. per_class: photos of each class in each split."""
+
+    classes: int
+    per_class: Mapping[SplitName, int]
+
+
+VEGETABLES = Expected(15, {"train": 1000, "validation": 200, "test": 200})
+
+
+def fetch(out: Path) -> Counts:
+    """Return the counts of the data set at `out`, downloading it if that folder is missing or empty.
+
+    An interrupted download goes on where it stopped. A folder filled by hand is verified; split folders one level down,
+    as in Kaggle's archive, are moved up. Raises VegrtError that says what to do when there is no network.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        return settle(out, VEGETABLES)
+    return place(_download(out), out, VEGETABLES)
+
+
+def settle(out: Path, expected: Expected) -> Counts:
+    """Return the counts of a data folder filled by hand. Raises DataError unless it is complete."""
+    root = _splits_below(out)
+    counts = verify(root, expected)
+    if root == out:
+        return counts
+    try:
+        for split in SPLITS:
+            (root / split).rename(out / split)
+        if not any(root.iterdir()):
+            root.rmdir()
+    except OSError as error:
+        raise VegrtError(f"{root}: cannot be moved up to {out} ({error.strerror}); move it by hand") from error
+    return counts
+
+
+def place(downloaded: Path, out: Path, expected: Expected) -> Counts:
+    """Put the split folders found anywhere below `downloaded` at `out`, and return their counts.
+
+    By hard link where the file system allows it, else by copy. `out` appears whole and verified, or not at all.
+    """
+    source = _splits_below(downloaded)
+    counts = verify(source, expected)
+    files = [file for split in SPLITS for file in sorted((source / split).rglob("*")) if file.is_file()]
+    temporary = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        for file in track(files, "placing photos"):
+            _link_or_copy(file, temporary / file.relative_to(source))
+        temporary.chmod(0o755)  # mkdtemp made it private
+        temporary.replace(out)
+    except OSError as error:
+        raise VegrtError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return counts
+
+
+def verify(data: Path, expected: Expected) -> Counts:
+    """Return the counts of a data folder. Raises DataError where they are not those expected."""
+    counts: Counts = {name: split.counts() for name, split in read_splits(data).items()}
+    if len(found := counts["train"]) != expected.classes:
+        raise DataError(f"{data}: {len(found)} classes, expected {expected.classes}; {_remedy(data)}")
+    for name, classes in counts.items():
+        for label, count in classes.items():
+            if count != (wanted := expected.per_class[name]):
+                raise DataError(f"{data / name / label}: {count} photos, expected {wanted}; {_remedy(data)}")
+    return counts
+
+
+def _download(out: Path) -> Path:
+    kagglehub = require("kagglehub", "fetch")
+    try:
+        _check_network()
+        return Path(kagglehub.dataset_download(HANDLE))
+    except Exception as error:  # kagglehub raises its own, those of requests, and plain ones: no common base
+        cause = (str(getattr(error, "reason", error)) or type(error).__name__).splitlines()[0]
+        raise VegrtError(
+            f"{HANDLE}: download failed ({cause}); run again to resume, or without a network: "
+            f"download {PAGE} elsewhere, unzip it into {out}, then: vegrt data fetch {out}"
+        ) from error
+
+
+def _check_network() -> None:
+    """Raise OSError within seconds when Kaggle does not answer: kagglehub 1.0 sets no timeout on its first request."""
+    try:
+        opener = urllib.request.build_opener()  # of the proxies that are set now; urlopen keeps those of its first call
+        opener.open(PAGE, timeout=_ANSWER_TIMEOUT_S).close()
+    except urllib.error.HTTPError as error:
+        error.close()  # any status is an answer
+
+
+def _splits_below(folder: Path) -> Path:
+    """Return the folder that holds train/, validation/ and test/: `folder` or the nearest below it."""
+    candidates = [folder, *sorted(path.parent for path in folder.rglob("train"))]
+    for candidate in sorted(candidates, key=lambda path: len(path.parts)):
+        if all((candidate / split).is_dir() for split in SPLITS):
+            return candidate
+    raise DataError(f"{folder}: no train/, validation/ and test/ below it; {_remedy(folder)}")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _remedy(data: Path) -> str:
+    return f"if it is a broken download, delete {data} and fetch again; else fetch into another folder"

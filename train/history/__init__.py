@@ -1,0 +1,1 @@
+"""What is recorded of training runs, and what it means."""

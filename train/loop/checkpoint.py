@@ -1,0 +1,139 @@
+"""The state of an unfinished run in OUT/.train: `last.safetensors` to resume from, `best.safetensors` to use.
+
+All of the resume state is one file (the progress is JSON in its metadata), so that it is replaced in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vegrt.bundle.bundle import MANIFEST
+from vegrt.bundle.overwriting import check_no_bundle
+from vegrt.errors import BundleError, FormatError, VegrtError
+from vegrt.files.atomic import replacing
+from vegrt.schema import parse_json
+from vegrt.train.history.records import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Where a run into the bundle `out` keeps its state."""
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the state, inside the bundle: removed when the training is finished."""
+        return self.out / ".train"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The resume state."""
+        return self.folder / "last.safetensors"
+
+    def start(self) -> None:
+        """Make the folder, without what an earlier run left. Raises BundleError when it cannot be written."""
+        if self.last.is_file():
+            log.warning("%s: discarding the unfinished training in it", self.out)
+        self.remove()
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise BundleError(f"{self.out}: cannot be written ({error.strerror}); choose another --out") from error
+
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the best weights, atomically."""
+        _save(self.best, weights)
+
+    def save_last(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write the resume state, atomically."""
+        _save(self.last, tensors, {"progress": json.dumps(progress.to_dict())})
+
+    def load_progress(self) -> Progress | None:
+        """Return where the unfinished run stands; None when there is none."""
+        if not self.last.is_file():
+            return None
+        with _opened(self.last) as file:
+            metadata = file.metadata() or {}
+        try:
+            return Progress.from_dict(parse_json(metadata.get("progress", "").encode(), finite=False))
+        except FormatError as error:
+            raise VegrtError(f"{self.last}: damaged ({error}); train again without --resume") from error
+
+    def load_last(self) -> dict[str, Tensor]:
+        """Return the tensors of the resume state."""
+        with _opened(self.last) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def remove(self) -> None:
+        """Delete the state."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def find_saved(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> Progress | None:
+    """Return where the unfinished run stands that is to be resumed; None for a new one.
+
+    Raises VegrtError, saying what is there, when OUT holds a training that would be lost without having been named.
+    """
+    out = checkpoints.out
+    if resume:
+        saved = checkpoints.load_progress()
+        if saved is None and (out / MANIFEST).is_file() and not overwrite:
+            raise VegrtError(
+                f"{out}: its training is finished; omit --resume and choose another --out, or replace it with --overwrite"
+            )
+        if saved is None:
+            log.warning("%s: no training to resume in it; starting one", out)
+        return saved
+    if not overwrite and checkpoints.last.is_file():
+        raise VegrtError(
+            f"{out}: holds {_unfinished(checkpoints)}; go on with --resume, discard it with --overwrite, or choose another --out"
+        )
+    check_no_bundle(out, overwrite=overwrite)
+    return None
+
+
+def _unfinished(checkpoints: Checkpoints) -> str:
+    try:
+        saved = checkpoints.load_progress()
+    except VegrtError:
+        return "an unfinished training that cannot be read"
+    if saved is None:
+        return "an unfinished training"
+    epochs = saved.recipe.get("epochs_head", 0) + saved.recipe.get("epochs", 0)
+    return f"an unfinished training (run {saved.run}, {len(saved.epochs)} of {epochs} epochs)"
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    with replacing(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, dict(metadata or {}) | {"format": "pt"})
+        except SafetensorError as error:  # a full disk, for one
+            raise VegrtError(f"{path}: writing failed ({error}); what was there is as it was") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise VegrtError(f"{path}: damaged ({error}); train again with --overwrite") from error

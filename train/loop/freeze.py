@@ -1,0 +1,60 @@
+"""The stages of a backbone: which keep their weights, and which gradient belongs to which."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vegrt.errors import ModelError
+from vegrt.networks import Backbone
+from vegrt.train.history.records import REST
+
+HEAD = "head"
+
+
+def stage_names(backbone: Backbone) -> tuple[str, ...]:
+    """Return the stages from the input on, each named by its first module."""
+    return tuple(stage[0] for stage in backbone.stages)
+
+
+def check_stage(backbone: Backbone, name: str) -> None:
+    """Raise ModelError that lists the stages unless `name` is one of them or empty."""
+    if name and name not in stage_names(backbone):
+        raise ModelError(f"freeze_until {name!r}: no stage of {backbone.name}: {', '.join(stage_names(backbone))}")
+
+
+def frozen_modules(network: nn.Module, backbone: Backbone, until: str) -> list[nn.Module]:
+    """Return the modules of all stages up to and with `until`, a checked name; none for an empty one."""
+    count = stage_names(backbone).index(until) + 1 if until else 0
+    return [network.get_submodule(name) for stage in backbone.stages[:count] for name in stage]
+
+
+def freeze(network: nn.Module, backbone: Backbone, modules: list[nn.Module]) -> None:
+    """Stop the gradients of these modules, and of what lies outside all stages but beside the head.
+
+    Their batch norms stay in use as they are: see `set_training`.
+    """
+    for module in modules:
+        module.requires_grad_(False)
+    own = tuple(f"{name}." for stage in (*backbone.stages, (backbone.head.partition(".")[0],)) for name in stage)
+    for name, parameter in network.named_parameters():
+        if modules and not name.startswith(own):  # such as a position embedding
+            parameter.requires_grad_(False)
+
+
+def set_training(model: nn.Module, frozen: list[nn.Module]) -> None:
+    """Put the model in training mode and the frozen modules in evaluation mode, which keeps their statistics."""
+    model.train()
+    for module in frozen:
+        module.eval()
+
+
+def parameters_by_stage(network: nn.Module, backbone: Backbone) -> dict[str, list[nn.Parameter]]:
+    """Return the trainable parameters of each stage, of the head and of the rest; groups without any are left out."""
+    groups: dict[str, list[nn.Parameter]] = {}
+    for names in (*backbone.stages, (backbone.head,)):
+        found = [parameter for name in names for parameter in network.get_submodule(name).parameters()]
+        label = HEAD if names == (backbone.head,) else names[0]
+        groups[label] = [parameter for parameter in found if parameter.requires_grad]
+    known = {id(parameter) for found in groups.values() for parameter in found}
+    rest = [each for each in network.parameters() if each.requires_grad and id(each) not in known]
+    return {label: found for label, found in (*groups.items(), (REST, rest)) if found}

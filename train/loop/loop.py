@@ -1,0 +1,184 @@
+"""The second phase: epochs over the whole network, each one judged, recorded and saved before the next begins."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vegrt.errors import DivergedError
+from vegrt.files.atomic import as_utf8
+from vegrt.terminal.interrupts import Interrupted, noting_interrupts
+from vegrt.terminal.progress import track
+from vegrt.train.data.loader import Samples, epoch_batches, load, ordered_batches
+from vegrt.train.history.records import EpochRecord, Progress
+from vegrt.train.history.runs_db import Recorder
+from vegrt.train.loop.checkpoint import Checkpoints
+from vegrt.train.loop.learner import Learner, learning_rate
+from vegrt.train.loop.processes import Team
+from vegrt.train.loop.validation import Judgement, join, judge
+from vegrt.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[EpochRecord], None]
+
+JUDGE_BATCH = 64
+HARDEST = 24  # photos of the highest loss that are remembered
+MISTAKES = 200  # wrongly answered photos that are remembered, worst first
+
+
+class Stopped(Exception):
+    """Raised by a watch for which the training is not worth going on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Everything that the epochs need. train: augmented photos; validation: as inference will see them.
+
+    watch: told of every finished epoch; it may raise Stopped to end the training there.
+    """
+
+    learner: Learner
+    recipe: Recipe
+    classes: tuple[str, ...]
+    train: Samples
+    validation: Samples
+    progress: Progress
+    checkpoints: Checkpoints
+    recorder: Recorder
+    team: Team
+    watch: Watch
+
+    def run(self) -> None:
+        """Train until the recipe's last epoch or until patience ends.
+
+        Raises DivergedError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C, or
+        SIGTERM where it means the same, saves after the step under way and raises KeyboardInterrupt; a second one does
+        not wait.
+        """
+        with noting_interrupts() as interrupted:
+            while not self._finished():
+                self._epoch(interrupted)
+
+    def outlook(self) -> str:
+        """Return in one line how much there is to do, and how much of it is done."""
+        recipe, done = self.recipe, self.progress
+        steps = len(epoch_batches(len(self.train.photos), recipe.batch_size, seed=0, epoch=1))
+        head = f"{recipe.epochs_head} epochs of the head, then " if recipe.epochs_head else ""
+        started = bool(done.epochs or done.sums.steps)
+        going_on = f"; going on in epoch {len(done.epochs) + 1} after step {done.sums.steps}"
+        return (
+            f"{recipe.backbone}: {len(self.train.photos)} photos of {len(self.classes)} classes, "
+            f"{len(self.validation.photos)} to validate; {head}{recipe.epochs} epochs of {steps} steps of "
+            f"{recipe.batch_size} photos{going_on if started else ''}"
+        )
+
+    def add(self, record: EpochRecord) -> bool:
+        """Take note of a finished epoch, as the first process saw it. Return whether it is the best so far."""
+        record = self.team.gather([record])[0]
+        self.recorder.epoch(record)
+        log.info(
+            "epoch %d (%s): loss %.4f, validation loss %.4f, accuracy %.4f, %.1f images/s",
+            record.epoch,
+            record.phase,
+            record.train_loss,
+            record.validation_loss,
+            record.validation_accuracy,
+            record.images_per_s,
+        )
+        better = self.progress.add(record)
+        self.watch(record)
+        return better
+
+    def save(self, *, best: Judgement | None) -> None:
+        """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong.
+
+        Only the first process of a team writes.
+        """
+        if not self.team.is_first:
+            return
+        if best is not None:
+            self.checkpoints.save_best(self.learner.evaluated_weights())
+            self.recorder.explain(self._explanation(best))
+        self.checkpoints.save_last(self.learner.state(), self.progress)
+
+    def judge(self) -> Judgement:
+        """Return how good the network is on the validation split, of which each process judges a part."""
+        self.team.align(self.learner.judged)
+        mine = self.team.portion(ordered_batches(len(self.validation.photos), JUDGE_BATCH))
+        judged = judge(self.learner.judged, load(self.validation, mine, self.recipe.workers), self.learner.device)
+        return join(self.team.gather([judged]))
+
+    def _finished(self) -> bool:
+        if 0 < self.recipe.patience <= self.progress.stale_epochs():
+            log.info("stopped: no lower validation loss for %d epochs", self.recipe.patience)
+            return True
+        return len(self.progress.epochs) >= self.recipe.epochs_head + self.recipe.epochs
+
+    def _epoch(self, interrupted: Interrupted) -> None:
+        epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
+        batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
+        shares = [self.team.share(batch) for batch in batches[sums.steps :]]
+        remaining = load(self.train, shares, self.recipe.workers)
+        clock = time.perf_counter()
+        for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
+            rate = self._rate(epoch, sums.steps, len(batches))
+            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed + self.team.rank)
+            if not step.is_finite():
+                raise self._diverged(f"step {sums.steps + 1} of epoch {epoch}", rate)
+            sums.add(len(labels) * self.team.size, step.loss, step.correct, step.gradient_norms)
+            clock, before = time.perf_counter(), clock
+            sums.seconds += clock - before
+            if self.team.any(interrupted.noted):
+                self._interrupt(epoch)
+        judged = self.judge()
+        rate = self._rate(epoch, len(batches) - 1, len(batches))
+        if not math.isfinite(judged.loss):
+            raise self._diverged(f"the validation after epoch {epoch}", rate)
+        better = self.add(sums.finish(epoch, "all", judged.loss, judged.accuracy, rate))
+        self.save(best=judged if better else None)
+
+    def _rate(self, epoch: int, step: int, steps: int) -> float:
+        done = (epoch - self.recipe.epochs_head - 1) * steps + step
+        return learning_rate(done, self.recipe.epochs * steps, self.recipe.lr, self.recipe.warmup)
+
+    def _diverged(self, moment: str, rate: float) -> DivergedError:
+        best = self.progress.best_epoch
+        kept = f"epoch {best} is kept in {self.checkpoints.best}" if best else "no epoch was finished before"
+        return DivergedError(
+            f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {kept}; train with a lower lr"
+        )
+
+    def _interrupt(self, epoch: int) -> None:
+        self.save(best=None)
+        log.warning(
+            "interrupted in epoch %d after step %d, saved in %s",
+            epoch,
+            self.progress.sums.steps,
+            self.checkpoints.folder,
+        )
+        self.team.wait()  # a process that ends makes torchrun stop the one that still writes
+        raise KeyboardInterrupt
+
+    def _explanation(self, judged: Judgement) -> dict[str, Any]:
+        order = judged.hardest(len(judged.labels))
+        wrong = [index for index in order if judged.answers[index] != judged.labels[index]]
+        return {
+            "classes": list(self.classes),
+            "confusion": judged.confusion(len(self.classes)),
+            "hardest": [self._case(judged, index) for index in order[:HARDEST]],
+            "mistakes": [self._case(judged, index) for index in wrong[:MISTAKES]],
+        }
+
+    def _case(self, judged: Judgement, index: int) -> dict[str, Any]:
+        photo = self.validation.photos.photos[index]
+        return {
+            "photo": as_utf8(photo.path.absolute()),
+            "label": self.classes[photo.label],
+            "answer": self.classes[int(judged.answers[index])],
+            "loss": judged.losses[index].item(),
+        }

@@ -1,0 +1,114 @@
+"""Training processes that act as one: `torchrun ... -m vegrt.cli train` starts them, accelerate connects them.
+
+Each process takes its share of every batch, and gradients are averaged, so N processes take the steps that one process
+would take on the same batches. Only the first one writes: bundle, checkpoints and history. On several machines all must
+see the same data and the same OUT.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vegrt.errors import VegrtError, require
+from vegrt.networks import TIMM
+from vegrt.train.loop.device import pick_device
+
+T = TypeVar("T")
+
+
+class Team:
+    """The processes of this training, and which of them we are. Alone, every method returns what it was given."""
+
+    def __init__(self, accelerator: Any = None) -> None:
+        self._accelerator = accelerator
+        self.rank: int = accelerator.process_index if accelerator else 0
+        self.size: int = accelerator.num_processes if accelerator else 1
+        self.device: torch.device = accelerator.device if accelerator else pick_device()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether we are the one that writes."""
+        return self.rank == 0
+
+    def share(self, batch: Sequence[T]) -> list[T]:
+        """Return our part of a batch. What does not divide evenly is left out: unequal parts would weigh unequally."""
+        return list(batch[self.rank : len(batch) // self.size * self.size : self.size])
+
+    def portion(self, items: Sequence[T]) -> list[T]:
+        """Return our consecutive part of what only has to be looked at; the last parts may be smaller, or empty."""
+        count = -(-len(items) // self.size)
+        return list(items[self.rank * count : (self.rank + 1) * count])
+
+    def prepare(self, network: nn.Module, backbone: str) -> nn.Module:
+        """Let batch norms see the whole batch, on GPUs; there is no such thing for CPUs, where each sees its share."""
+        if self.size > 1 and self.device.type == "cuda":
+            convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+            if backbone.startswith(TIMM):  # torch's converter loses the activations that timm's batch norms hold
+                convert = require("timm.layers", "timm").convert_sync_batchnorm
+            converted: nn.Module = convert(network)
+            return converted
+        return network
+
+    def connect(self, model: nn.Module) -> nn.Module:
+        """Return the model such that a backward pass averages gradients; starts from the first process's weights."""
+        connected: nn.Module = self._accelerator.prepare_model(model) if self._accelerator else model
+        return connected
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over the processes."""
+        result: Tensor = self._accelerator.reduce(values, "mean") if self._accelerator else values
+        return result
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over the processes."""
+        result: Tensor = self._accelerator.reduce(values, "sum") if self._accelerator else values
+        return result
+
+    def any(self, flag: bool) -> bool:
+        """Return whether any process says so."""
+        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.size > 1 else flag
+
+    def gather(self, items: list[T]) -> list[T]:
+        """Return the items of all processes, the first one's first."""
+        if not self._accelerator:
+            return items
+        from accelerate.utils import gather_object
+
+        found: list[T] = gather_object(items)
+        return found
+
+    def align(self, module: nn.Module) -> None:
+        """Give the module the first process's values: batch norm statistics differ where each saw its share."""
+        if self._accelerator:
+            from accelerate.utils import broadcast
+
+            for tensor in (*module.parameters(), *module.buffers()):
+                tensor.data.copy_(broadcast(tensor.detach()))
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self._accelerator:
+            self._accelerator.wait_for_everyone()
+
+
+def join_team(batch_size: int) -> Team:
+    """Return the team that torchrun started, or a team of one. Silences all but the first process.
+
+    Raises VegrtError when the batch does not divide among the processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Team()
+    if batch_size % size:
+        raise VegrtError(f"recipe: batch_size {batch_size} does not divide among {size} processes; expected a multiple")
+    accelerate = require("accelerate", "distributed")
+    team = Team(accelerate.Accelerator(cpu=not torch.cuda.is_available()))
+    if not team.is_first:
+        logging.getLogger("vegrt").setLevel(logging.ERROR)
+    return team

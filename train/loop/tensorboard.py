@@ -1,0 +1,57 @@
+"""The epochs as TensorBoard scalars, on request: FOLDER/<run id>, next to other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vegrt.errors import VegrtError, require
+from vegrt.train.history.records import EpochRecord, Progress
+from vegrt.train.loop.loop import Watch
+
+
+@contextmanager
+def scalars(folder: Path | None, progress: Progress, watch: Watch) -> Iterator[Watch]:
+    """Yield a `watch` that also writes every epoch to `folder`; `watch` itself where `folder` is None.
+
+    The epochs that `progress` has already are written again and take the place of those that an interrupted run left.
+    Raises MissingExtraError without the `tensorboard` extra, VegrtError for a folder that cannot be written.
+    """
+    if folder is None:
+        yield watch
+        return
+    require("tensorboard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    try:
+        writer = SummaryWriter(str(folder / progress.run), purge_step=0)
+    except OSError as error:
+        raise VegrtError(f"{folder}: cannot be written ({error.strerror}); choose another --tensorboard") from error
+
+    def write(record: EpochRecord) -> None:
+        for tag, value in epoch_scalars(record).items():
+            writer.add_scalar(tag, value, record.epoch)
+        writer.flush()
+
+    def both(record: EpochRecord) -> None:
+        write(record)
+        watch(record)
+
+    try:
+        for record in progress.epochs:
+            write(record)
+        yield both
+    finally:
+        writer.close()
+
+
+def epoch_scalars(record: EpochRecord) -> dict[str, float]:
+    """Return an epoch's numbers by tag; TensorBoard draws those with the same first part side by side."""
+    measured = {
+        f"{measure}/{split}": getattr(record, f"{split}_{measure}")
+        for measure in ("loss", "accuracy")
+        for split in ("train", "validation")
+    }
+    norms = {f"gradient_norm/{stage}": norm for stage, norm in record.gradient_norms.items()}
+    return measured | {"lr": record.lr, "images_per_s": record.images_per_s} | norms

@@ -1,0 +1,69 @@
+"""How good a network is on a split: loss, accuracy, confusion, and the photos that it gets most wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from vegrt.train.loop.device import precision
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a network answered, photo by photo.
+
+    losses: cross-entropy, float32 (N,). answers, labels: classes, int64 (N,).
+    """
+
+    losses: Tensor
+    answers: Tensor
+    labels: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy."""
+        return self.losses.double().mean().item()
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct answers, in [0, 1]."""
+        return (self.answers == self.labels).double().mean().item()
+
+    def confusion(self, num_classes: int) -> list[list[int]]:
+        """Return counts, (K, K): row the label, column the answer."""
+        pairs = torch.bincount(self.labels * num_classes + self.answers, minlength=num_classes**2)
+        rows: list[list[int]] = pairs.view(num_classes, num_classes).tolist()
+        return rows
+
+    def hardest(self, count: int) -> list[int]:
+        """Return the indices of the photos with the highest loss, worst first."""
+        order: list[int] = self.losses.argsort(descending=True, stable=True)[:count].tolist()
+        return order
+
+
+def judge_logits(logits: Tensor, labels: Tensor) -> Judgement:
+    """Return the judgement of float32 logits (N, K)."""
+    logits, labels = logits.cpu(), labels.cpu()
+    return Judgement(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
+
+
+@torch.inference_mode()
+def judge(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Judgement:
+    """Return the judgement of `model` in evaluation mode on batches of its input and labels."""
+    model.eval()
+    found = []
+    for images, truth in batches:
+        with precision(device):
+            found.append(judge_logits(model(images.to(device)).float(), truth))
+    return join(found)
+
+
+def join(parts: Sequence[Judgement]) -> Judgement:
+    """Return the parts as one, in their order."""
+    none = Judgement(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    columns = zip(*((part.losses, part.answers, part.labels) for part in (none, *parts)), strict=True)
+    return Judgement(*map(torch.cat, columns))

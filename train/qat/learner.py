@@ -1,0 +1,87 @@
+"""Quantization-aware training: a Learner whose network rounds as the bundle's 8-bit model does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, log_softmax
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration
+from vegrt.calibration.place import Encoding
+from vegrt.calibration.saved import read_calibration
+from vegrt.calibration.settings import VARIANTS
+from vegrt.errors import ModelError
+from vegrt.networks import Deployed, load_network
+from vegrt.photo.preprocess import Contract
+from vegrt.train.loop.device import precision
+from vegrt.train.loop.learner import Learner
+from vegrt.train.loop.processes import Team
+from vegrt.train.qat.network import GraphNetwork
+from vegrt.train.qat_defaults import open_source
+from vegrt.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+_TOLERANCE = 1e-3  # of the largest logit, between the graph without rounding and the network
+
+
+class QatLearner(Learner):
+    """Trains the network of a bundle as its encoding rounds it. The float network teaches beside the labels."""
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, device: torch.device, class_weights: Tensor | None, team: Team
+    ) -> None:
+        super().__init__(network, recipe, device, class_weights, team)
+        bundle, encoding = open_source(Path(recipe.qat)), encoding_of(recipe.qat_encoding)
+        calibration = read_calibration(bundle.file("calibration"))
+        averaged = self.network if self.averaged is None else self.averaged
+        self.judged = rounding(averaged, bundle, calibration, encoding).to(device)
+        self.model = self._compiled(rounding(self.network, bundle, calibration, encoding).to(device))
+        self.teacher = Deployed(load_network(bundle), self.contract).to(device).eval().requires_grad_(False)
+        if kept := calibration.float_layers.get(encoding):
+            log.info("%s stay in float; export with: --float-layers %s/float-layers.json", ", ".join(kept), bundle.path)
+
+    def _objective(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss on the labels plus KL(teacher || student): what rounding changed has to come back."""
+        with torch.no_grad(), precision(self.device):
+            taught = self.teacher(images).float()
+        distance = kl_div(log_softmax(logits, 1), log_softmax(taught, 1), reduction="batchmean", log_target=True)
+        return super()._objective(images, logits, labels) + distance
+
+
+def encoding_of(variant: str) -> Encoding:
+    """Return the encoding of int8 or int8-cpu."""
+    return next(encoding for encoding, name in VARIANTS.items() if name == variant)
+
+
+def rounding(network: nn.Module, bundle: Bundle, calibration: Calibration, encoding: Encoding) -> GraphNetwork:
+    """Return the network as the bundle's 8-bit graph of that encoding rounds it; it shares the network's parameters.
+
+    Raises ModelError when the bundle's float graph is not this network, whatever its weights.
+    """
+    contract, file = bundle.manifest.contract, bundle.file("model", "fp32")
+    levels = WEIGHT_LEVELS[encoding]
+    _check_same(GraphNetwork(network, ir.load(file), contract.size, levels), contract, file)
+    quantized = ir.load(file)
+    calibration.quantize(quantized, encoding)
+    return GraphNetwork(network, quantized, contract.size, levels)
+
+
+@torch.no_grad()
+def _check_same(graph: GraphNetwork, contract: Contract, file: Path) -> None:
+    """Raise ModelError unless a graph without rounding does what its network does."""
+    device = next(graph.parameters()).device
+    graph = graph.to(device)
+    images = torch.randint(0, 256, (2, contract.size, contract.size, 3), dtype=torch.uint8, device=device)
+    training = graph.network.training
+    wanted = Deployed(graph.network, contract).to(device).eval()(images)
+    found = graph(images)
+    graph.network.train(training)
+    if not torch.allclose(found, wanted, rtol=0, atol=_TOLERANCE * max(1.0, float(wanted.abs().max()))):
+        worst = float((found - wanted).abs().max())
+        raise ModelError(f"{file}: logits differ from the checkpoint's network by {worst:.2g}; export the bundle again")

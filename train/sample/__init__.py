@@ -1,0 +1,1 @@
+"""The embedded sample set: fifteen vegetables drawn in code."""

@@ -1,0 +1,146 @@
+"""A better recipe by trials. Whatever has happened is in OUT, so that the same command goes on after any interruption."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from vegrt.bundle.bundle import MANIFEST, Bundle, changing, open_bundle
+from vegrt.bundle.overwriting import describe_bundle, measurements
+from vegrt.errors import DivergedError, ModelError, VegrtError
+from vegrt.files.atomic import write_text
+from vegrt.train.fit import train
+from vegrt.train.history.records import EpochRecord
+from vegrt.train.loop.checkpoint import Checkpoints
+from vegrt.train.loop.loop import Stopped
+from vegrt.train.recipe import Recipe, make_recipe
+from vegrt.train.start import read_data
+from vegrt.train.tune.study import ended, next_trial, open_study, suggest
+from vegrt.train.tune.trials import Tuned, importance, rows, shown
+
+log = logging.getLogger(__name__)
+
+
+def tune(
+    data: Path, out: Path, recipe: Recipe, *, trials: int, overwrite: bool = False, runs_db: Path | None = None
+) -> Tuned:
+    """Train until the study in `out` has `trials` trials that ended; return them with the best one's bundle.
+
+    The first trial is `recipe` itself, so the result is never worse. A trial counts by the validation loss of its best
+    epoch: accuracy moves in steps of one photo and is the same for many trials, the loss still tells them apart and is
+    what chooses the epoch. DATA/test is not looked at.
+
+    Writes OUT/study.db, the bundle OUT/best and OUT/best.toml, the recipe that makes it again. Only the trial that runs
+    has files in OUT/trials: weights are deleted as soon as better ones are known.
+    overwrite: a better trial may replace OUT/best although it was exported or evaluated.
+    Raises VegrtError for a study about something else, where OUT/best may not be replaced, and when every trial diverged.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise VegrtError("tune: started under torchrun; start it as one process: vegrt tune ...")
+    splits = read_data(data, recipe)
+    with open_study(out, recipe, splits) as study:
+        _check_best(study, out)
+        if len(ended(study)) < trials:
+            _check_replaceable(out / "best", overwrite=overwrite)
+        try:
+            while len(ended(study)) < trials:
+                _run(study, data, out, recipe, runs_db)
+        except KeyboardInterrupt as error:
+            note = f"after {len(ended(study))} of {trials} trials; to go on, repeat the command"
+            raise KeyboardInterrupt(note) from error
+        _sweep(study, out)
+        if _lowest(study) == math.inf:
+            raise ModelError(f"{out}: no trial of {trials} came to its end; start in another --out with a lower lr")
+        return Tuned(rows(study), importance(study), out / "best", out / "best.toml")
+
+
+def _run(study: optuna.Study, data: Path, out: Path, recipe: Recipe, runs_db: Path | None) -> None:
+    """Run one trial to its end. Killed anywhere in here, it is run again from where it was."""
+    trial = next_trial(study, recipe.seed)
+    _sweep(study, out)
+    values = suggest(trial, recipe)
+    log.info("trial %d: %s", trial.number, ", ".join(f"{name} {shown(value)}" for name, value in values.items()))
+    try:
+        bundle = _train(data, out / "trials" / str(trial.number), replace(recipe, **values), trial, runs_db)
+    except Stopped:
+        study.tell(trial, state=TrialState.PRUNED)
+        log.info("trial %d: stopped, worse than half of the others were in that epoch", trial.number)
+        return
+    except DivergedError as error:
+        reason = str(error).partition(";")[0]  # what follows is about files that are not kept here
+        trial.set_user_attr("reason", reason)
+        study.tell(trial, state=TrialState.PRUNED)  # not FAIL, of which the sampler would learn nothing
+        log.warning("trial %d: %s", trial.number, reason)
+        return
+    summary = bundle.manifest.training
+    for name in ("validation_accuracy", "seconds"):
+        trial.set_user_attr(name, summary[name])
+    if summary["validation_loss"] < _lowest(study):
+        _publish(bundle, out)
+    study.tell(trial, summary["validation_loss"])
+    log.info("trial %d: validation loss %.4f, lowest %.4f", trial.number, summary["validation_loss"], _lowest(study))
+
+
+def _train(data: Path, folder: Path, recipe: Recipe, trial: Trial, runs_db: Path | None) -> Bundle:
+    if (folder / MANIFEST).is_file():  # killed between its last epoch and its entry in the study
+        return open_bundle(folder)
+    resume = Checkpoints(folder).last.is_file()
+    return train(data, folder, recipe, resume=resume, runs_db=runs_db, watch=partial(_watch, trial))
+
+
+def _watch(trial: Trial, record: EpochRecord) -> None:
+    """Report an epoch and raise Stopped where it is not worth going on. One repeated after a kill counts once."""
+    known = trial.study.get_trials(deepcopy=False)[trial.number]
+    if record.epoch not in known.intermediate_values:
+        if record.validation_loss < min(known.intermediate_values.values(), default=math.inf):
+            trial.set_user_attr("validation_accuracy", record.validation_accuracy)
+        trial.set_user_attr("seconds", known.user_attrs.get("seconds", 0.0) + record.seconds)
+        trial.report(record.validation_loss, record.epoch)
+    if trial.should_prune():
+        raise Stopped
+
+
+def _publish(bundle: Bundle, out: Path) -> None:
+    """Make OUT/best a copy of the bundle. What was exported from the one before is dropped with it."""
+    best = out / "best"
+    with changing(best) as staging:
+        shutil.copyfile(bundle.file("weights"), staging.file("weights.safetensors"))
+        staging.add("weights.safetensors", "weights")
+        staging.finish(replace(bundle.manifest, name=best.name, artifacts=()))
+    write_text(out / "best.toml", make_recipe(**bundle.manifest.training["recipe"]).to_toml())
+
+
+def _lowest(study: optuna.Study) -> float:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return min((trial.value for trial in complete if trial.value is not None), default=math.inf)
+
+
+def _sweep(study: optuna.Study, out: Path) -> None:
+    """Delete the files of all trials but the running one."""
+    running = {str(trial.number) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+    for folder in (out / "trials").glob("*"):
+        if folder.name not in running:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_best(study: optuna.Study, out: Path) -> None:
+    if _lowest(study) < math.inf and not (out / "best" / MANIFEST).is_file():
+        raise VegrtError(f"{out / 'best'}: the study's best bundle is gone; put it back or use another --out")
+
+
+def _check_replaceable(best: Path, *, overwrite: bool) -> None:
+    """Raise VegrtError when a better trial would take along what was exported from the best one so far."""
+    if overwrite or not (best / MANIFEST).is_file():
+        return
+    if open_bundle(best, verify=False).variants() or any(measurements(best)):
+        raise VegrtError(
+            f"{best}: holds {describe_bundle(best)}, which a better trial would replace; copy it, then go on with --overwrite"
+        )
