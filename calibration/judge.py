@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.observe import Batches
 from vegrt.errors import ModelError
+from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 
 _SILENT_DB = 200.0  # the SQNR of logits that do not differ at all
@@ -81,7 +82,7 @@ class Judge:
 
 def divergence_of(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
     """Return the mean KL divergence, in nats, from the reference's class probabilities to the candidate's; (N, K) logits."""
-    log_p, log_q = _log_softmax(reference), _log_softmax(logits)
+    log_p, log_q = log_softmax(reference), log_softmax(logits)
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
 
 
@@ -96,9 +97,3 @@ def serialize(model: ir.Model) -> bytes:
     """Return the bytes of an .onnx file."""
     data: bytes = ir.to_proto(model).SerializeToString()
     return data
-
-
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result

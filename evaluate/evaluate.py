@@ -17,7 +17,6 @@ from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.coverage import not_run
 from vegrt.evaluate.diagnose import Subject, candidate_cause, check_labels, explained
 from vegrt.evaluate.figures import Answers, figures_of
-from vegrt.evaluate.figures import softmax as softmax
 from vegrt.evaluate.paired import Margin, compare, gate, paired_figures, reference_gate
 from vegrt.evaluate.predictions import predictions, write_table
 from vegrt.evaluate.resampling import RESAMPLES, Resamples

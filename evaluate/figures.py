@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
 from vegrt.evaluate.statistics import wilson
+from vegrt.infer.runtimes.logits import log_softmax, top_classes
 
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
@@ -55,7 +56,7 @@ class Answers:
 def figures_of(answers: Answers, resamples: Resamples) -> dict[str, Any]:
     """Return the figures as JSON values (docs/results-format.md). Proportions are Wilson's, the rest bootstrapped."""
     labels, confusion, count = answers.labels, answers.confusion(), len(answers.labels)
-    top3 = (np.argsort(-answers.log_probabilities, axis=1)[:, :3] == labels[:, None]).any(axis=1)
+    top3 = (top_classes(answers.log_probabilities, 3) == labels[:, None]).any(axis=1)
     gaps = bin_gaps(answers.probabilities, labels)
     means = {
         "nll": -answers.log_probabilities[np.arange(count), labels],
@@ -76,19 +77,6 @@ def figures_of(answers: Answers, resamples: Resamples) -> dict[str, Any]:
         "reliability": reliability(answers.probabilities, labels),
         "confusion": confusion.tolist(),
     }
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (N, K) probabilities, computed in float64."""
-    result: NDArray[np.float64] = np.exp(log_softmax(logits))
-    return result
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the logarithms of the (N, K) probabilities, computed in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def brier(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.evaluate.figures import softmax
+from vegrt.infer.runtimes.logits import softmax, top_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Prediction:
 
 
 def predictions(logits: NDArray[np.float32], classes: Sequence[str], top_k: int) -> list[Prediction]:
-    """Return one Prediction per row of (N, K) logits. Of equal probabilities the class of the lower index comes first."""
+    """Return one Prediction per row of (N, K) logits. Of equal logits the class of the lower index comes first."""
     probabilities = softmax(logits)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    order = top_classes(logits, top_k)
     answers = []
     for row, best in zip(probabilities, order.tolist(), strict=True):
         top = tuple(Score(classes[index], float(row[index]), index) for index in best)

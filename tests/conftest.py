@@ -6,8 +6,9 @@ Tests run in several processes. Whoever needs a subject first makes it, for all.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,11 @@ def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
     """A copy of the exported bundle that a test may damage."""
     shutil.copytree(bundle.path, tmp_path / "copied")
     return open_bundle(tmp_path / "copied")
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[Callable[[int], None]]:
+    """A function that has the system refuse to write beyond so many bytes of a file, as on a full disk; undone at the end."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # Python ignores the signal that comes with it
+    yield lambda size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from vegrt.cli import app
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("calibration", "export", "infer", "report", "train")
+STAGES = ("calibration", "evaluate", "export", "infer", "report", "train")
 DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show", "runs compare")
 SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson")
 COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "infer", "report")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.evaluate.benchmark.inputs import Inputs
-from vegrt.evaluate.figures import softmax
+from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.preprocess import decode, prepare

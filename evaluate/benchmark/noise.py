@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vegrt.machine import affinity, installed_cores
+
 OTHERS = 0.1  # share of the cores' time that other programs may take
 LOAD = 0.5  # per core; judged only where the former cannot be read, because what ended a minute ago is still in it
 INTERVAL = 0.1  # width of a median's interval, as a share of the median
@@ -29,7 +31,7 @@ class Listener:
 
     def others(self) -> float | None:
         """Return the share of our cores' time that other programs took since; None where that cannot be read."""
-        cores, wall_s = _allowed(), time.perf_counter() - self.began_s
+        cores, wall_s = affinity(), time.perf_counter() - self.began_s
         busy_s = _busy_s(cores)
         if busy_s is None or self.busy_s is None or wall_s <= 0:
             return None
@@ -40,14 +42,14 @@ class Listener:
 def listen() -> Listener:
     """Begin to listen; of the load average, what it is now."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return Listener(load, time.perf_counter(), _busy_s(_allowed()), time.process_time())
+    return Listener(load, time.perf_counter(), _busy_s(affinity()), time.process_time())
 
 
 def describe_noise(
     load_average: float | None, others: float | None, candidates: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return what a result file says of it. candidates: its rows, whose intervals of `batches` are looked at."""
-    cores = os.cpu_count() or 1
+    cores = installed_cores()
     points = [point for row in candidates for point in row["batches"]]
     widths = [(point["p50_high_ms"] - point["p50_low_ms"]) / point["p50_ms"] for point in points]
     width = statistics.median(widths) if widths else None
@@ -80,10 +82,6 @@ def noise_words(bench: Mapping[str, Any]) -> str:
     if noise["wide"]:
         said.append(f"half of the intervals are wider than {noise['interval_share']:.0%} of their median")
     return f"noisy: {'; '.join(said)}; repeat it on a quiet machine"
-
-
-def _allowed() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _busy_s(cores: set[int]) -> float | None:

@@ -15,9 +15,9 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.cases import Rig
 from vegrt.evaluate.benchmark.inputs import Inputs
 from vegrt.infer.runtimes.candidates import nothing_runs
-from vegrt.infer.runtimes.onnxruntime import available_cores
 from vegrt.infer.runtimes.open import Candidate, open_candidate
 from vegrt.infer.runtimes.runner import Device
+from vegrt.machine import available_cores
 from vegrt.terminal.progress import track
 
 WARM_UP = 3

@@ -9,7 +9,7 @@ import ast
 import shutil
 from pathlib import Path
 
-import vegrt
+import vegrt.version
 from vegrt.bundle.bundle import Bundle
 from vegrt.export.engines.build import Profile
 from vegrt.files.atomic import creating, write_json
@@ -82,7 +82,7 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
     bundle.artifact("golden")
     golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
     files |= {name: bundle.place(name) for name in golden}
-    package = Path(vegrt.__file__).parent
+    package = Path(vegrt.version.__file__).parent
     files |= {f"vegrt/{file}": package / file for file in _imported(package, package / _PROGRAM)}
     files["classify.py"] = package / _PROGRAM
     with creating(out) as folder:
@@ -127,7 +127,7 @@ def _readme(bundle: Bundle, max_batch: int) -> str:
     profile, size = Profile(1, min(8, max_batch), max_batch), bundle.manifest.contract.size
     return README.format(
         name=bundle.manifest.name,
-        version=vegrt.__version__,
+        version=vegrt.version.__version__,
         sha256=bundle.sha256(),
         classes=len(bundle.manifest.classes),
         smallest=profile.smallest,

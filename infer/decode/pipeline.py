@@ -19,7 +19,7 @@ from PIL import Image
 
 from vegrt.errors import DataError
 from vegrt.files.atomic import as_utf8
-from vegrt.infer.runtimes.onnxruntime import available_cores
+from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, load_image, prepare
 
 # A file, its bytes, (H, W, 3) uint8 RGB, a function that fetches the bytes, or why there is nothing.

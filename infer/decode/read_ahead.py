@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from vegrt.errors import DataError
-from vegrt.machine import usable_cores
+from vegrt.machine import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], size: int)
             return error
 
     todo, pending = iter(items), deque[Future[Result | DataError]]()
-    with ThreadPoolExecutor(max(2, int(usable_cores())), thread_name_prefix="read") as pool:
+    with ThreadPoolExecutor(max(2, available_cores()), thread_name_prefix="read") as pool:
         try:
             while True:
                 room = size * (AHEAD + 1) - len(pending)

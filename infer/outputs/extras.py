@@ -14,7 +14,7 @@ from vegrt.files.atomic import printable
 from vegrt.infer.decode.pipeline import Decoded, Item
 from vegrt.infer.outputs.placing import check_folder
 from vegrt.infer.outputs.rows import Row, Wanted
-from vegrt.infer.runtimes.onnxruntime import available_cores
+from vegrt.machine import available_cores
 
 log = logging.getLogger(__name__)
 

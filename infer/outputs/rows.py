@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import VegrtError
-from vegrt.evaluate.figures import softmax
 from vegrt.files.atomic import printable
 from vegrt.infer.decode.pipeline import Decoded
+from vegrt.infer.runtimes.logits import softmax, top_classes
 
 UNSURE = "unsure"
 DECIMALS = 6  # of a score in files
@@ -72,7 +72,7 @@ def rank(
         return rows
     probabilities = softmax(logits)
     scores = probabilities if wanted.scores == "probabilities" else logits.astype(np.float64)
-    best = np.argsort(-logits, axis=1, kind="stable")[:, : wanted.top_k]
+    best = top_classes(logits, wanted.top_k)
     values = np.round(np.take_along_axis(scores, best, axis=1), DECIMALS).tolist()
     sure = (probabilities.max(axis=1) >= wanted.min_probability).tolist()
     finite: list[bool] = np.isfinite(logits).all(axis=1).tolist()  # type: ignore[assignment]

@@ -27,6 +27,7 @@ from vegrt.schema import build, parse_json
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROW_GROUP = 4096  # rows; what of a Parquet file is in memory at a time
 _EMBEDDING = "embedding"
+_LARGEST_CELL = 1 << 27  # bytes; an embedding of a wide network is one cell
 
 
 def check_format(out: Path) -> None:
@@ -115,7 +116,7 @@ class CsvFile(TableFile):
                     yield line.decode("utf-8")
             ended = True
 
-        csv.field_size_limit(1 << 27)
+        limit = csv.field_size_limit(_LARGEST_CELL)  # of the whole process: given back below
         table = csv.reader(lines(), strict=True)
         try:
             if (first := next(table, None)) not in (None, self.columns):
@@ -129,6 +130,8 @@ class CsvFile(TableFile):
                 raise self._strange(number + 1) from error
         except UnicodeDecodeError as error:
             raise VegrtError(f"{self.part}: not UTF-8; begin anew with --overwrite") from error
+        finally:
+            csv.field_size_limit(limit)
 
     def stored(self, name: str) -> str:
         """Return an item's name as the table stores it."""

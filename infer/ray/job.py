@@ -25,10 +25,10 @@ from vegrt.errors import DataError, VegrtError, require
 from vegrt.files.atomic import creating
 from vegrt.infer.predict import BATCH, Request
 from vegrt.infer.ray.worker import Job, Worker, is_url, names_of, unshareable
-from vegrt.infer.runtimes.onnxruntime import available_cores
 from vegrt.infer.runtimes.open import choose, open_runner
 from vegrt.infer.runtimes.runner import Device
 from vegrt.infer.sources.open import is_endless, is_packed, open_sources
+from vegrt.machine import available_cores
 from vegrt.terminal.interrupts import keeping_sigterm
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""How far one runner's logits are from another's over the same images."""
+"""What (N, K) logits say: probabilities, the likeliest classes, and how far one runner's are from another's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.infer.runtimes.runner import Runner
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (N, K) probabilities, computed in float64."""
+    result: NDArray[np.float64] = np.exp(log_softmax(logits))
+    return result
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the logarithms of the (N, K) probabilities, computed in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def top_classes(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Return the (N, count) indices of the highest of (N, K) scores, best first; of equal ones the lower index first.
+
+    scores: logits, or what grows with them. Where K is less than `count`, (N, K).
+    """
+    result: NDArray[np.intp] = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return result
 
 
 @dataclass(frozen=True, slots=True)

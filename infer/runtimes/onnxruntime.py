@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vegrt.errors import MissingExtraError, ModelError, VegrtError, require
 from vegrt.infer.runtimes.lanes import parts
 from vegrt.infer.runtimes.runner import RuntimeName, checked_logits, reason_of
-from vegrt.machine import usable_cores
+from vegrt.machine import available_cores
 
 # This pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32). With float32 scales it is
 # right, and needed: it quantizes the bias, without which no convolution becomes an 8-bit one.
@@ -226,11 +226,6 @@ def read_tensors(model: bytes, names: Sequence[str]) -> Any:
     """Return a function from (N, H, W, 3) uint8 images to the tensors `names`, which `model` has as outputs."""
     session = open_session(model)
     return lambda images: run_model(session, names, images, "model")
-
-
-def available_cores() -> int:
-    """Return how many threads of work this process may do at once: its affinity, and every cgroup quota above it."""
-    return max(1, int(usable_cores()))
 
 
 def has_provider(device: str) -> bool:

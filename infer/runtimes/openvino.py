@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, require
-from vegrt.infer.runtimes.onnxruntime import available_cores
 from vegrt.infer.runtimes.runner import RuntimeName, checked_logits, reason_of
-from vegrt.machine import examine_machine
+from vegrt.machine import available_cores, examine_machine
 
 
 class OpenVinoRunner:

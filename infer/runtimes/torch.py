@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError, require
-from vegrt.infer.runtimes.onnxruntime import available_cores
 from vegrt.infer.runtimes.runner import RuntimeName, reason_of
+from vegrt.machine import available_cores
 
 
 class TorchRunner:

@@ -16,7 +16,6 @@ from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
-from vegrt import __version__
 from vegrt.infer.answers import predictions
 from vegrt.infer.api import TOP_K, Model
 from vegrt.infer.serve import protocol
@@ -30,6 +29,7 @@ from vegrt.infer.serve.refusal import Overloaded, Refusal
 from vegrt.infer.serve.settings import Settings
 from vegrt.infer.serve.upload import photo_pixels
 from vegrt.machine import usable_cores
+from vegrt.version import __version__
 
 Route = Callable[..., Awaitable[Response]]
 _LONG_JSON = 65_536  # bytes; parsing more than this would hold up the other requests

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from vegrt import __version__
 from vegrt.infer.api import TOP_K
 from vegrt.infer.serve.protocol import EXTENSIONS, INPUT, OUTPUT, VERSION
+from vegrt.version import __version__
 
 _JSON, _BYTES = "application/json", "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}

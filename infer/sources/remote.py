@@ -14,12 +14,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from vegrt import __version__
 from vegrt.dataset.walk import is_photo_path
 from vegrt.errors import DataError, require
 from vegrt.infer.decode.pipeline import Item
 from vegrt.infer.sources.archive import MAX_BYTES
 from vegrt.infer.sources.deadline import TIMEOUT_S, Deadline, opener
+from vegrt.version import __version__
 
 _HTTP = ("http://", "https://")
 _WAITS_S = (0.5, 2.0)  # before the second and the third attempt

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vegrt.files.atomic import replacing
-from vegrt.report.charts.render import to_png, to_svg
 from vegrt.report.html.blocks import Chart, Spec
+from vegrt.report.html.render import to_png, to_svg
 from vegrt.report.language.language import present_language
 
 Kind = Literal["png", "svg"]

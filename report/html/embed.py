@@ -10,9 +10,9 @@ from typing import Any
 
 import vl_convert
 
-from vegrt.report.charts.render import to_svg
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.html.markup import Html, element
+from vegrt.report.html.render import to_svg
 
 _STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a panel that stands alone, and of one among others
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"

@@ -6,11 +6,11 @@ import datetime
 from collections.abc import Sequence
 from string import Template
 
-from vegrt import __version__
 from vegrt.errors import require
 from vegrt.report.html.markup import Html, element, html, join
 from vegrt.report.html.style import CSS
 from vegrt.report.language.language import present_language, say
+from vegrt.version import __version__
 
 _PAGE = Template(
     """<!doctype html>

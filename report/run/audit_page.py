@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from vegrt.dataset.photos import base_folder
+from vegrt.files.atomic import write_json, write_text
 from vegrt.photo.preprocess import decode
 from vegrt.train.data.audit_file import Audit, Pair
 from vegrt.train.data.near_duplicates import MAX_RMS
@@ -44,6 +46,12 @@ figcaption {{ font-size: 12px; overflow-wrap: anywhere; }}
 <div class="pairs">{pairs}</div>
 </body></html>
 """
+
+
+def write_audit(audit: Audit, data: Path, out: Path) -> None:
+    """Write audit.json and audit.html into the folder `out`. data: the folder, or the CSV file, that was audited."""
+    write_json(out / "audit.json", audit.to_dict())
+    write_text(out / "audit.html", render_page(audit, base_folder(data)))
 
 
 def render_page(audit: Audit, data: Path) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vegrt.version import __version__
+
 if TYPE_CHECKING:
     from vegrt.errors import DataError, VegrtError
     from vegrt.infer.api import Model, Prediction, Score, load
 
-__version__ = "0.1.0"
 __all__ = ["DataError", "Model", "Prediction", "Score", "VegrtError", "__version__", "load"]
 
 _HOMES = dict.fromkeys(("Model", "Prediction", "Score", "load"), "vegrt.infer.api")

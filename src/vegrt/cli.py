@@ -17,11 +17,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vegrt import __version__
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import printable
 from vegrt.terminal.interrupts import terminate_as_interrupt
 from vegrt.terminal.streams import ReaderLeft, settle
+from vegrt.version import __version__
 
 _GROUPS = ("data", "runs", "bundle", "deploy")
 _HOMES = {  # command: the module of vegrt.commands that has it

@@ -67,7 +67,12 @@ def examine_machine() -> Machine:
 
 def usable_cores() -> float:
     """Return the CPU time per second that affinity and cgroup quotas leave to this process."""
-    return min([_affinity(), *cpu_limits()])
+    return min([float(len(affinity())), *cpu_limits()])
+
+
+def available_cores() -> int:
+    """Return how many threads this process may run at once: what affinity and cgroup quotas leave, rounded down, at least 1."""
+    return max(1, int(usable_cores()))
 
 
 def parse_cpuinfo(text: str) -> Cpu:
@@ -107,8 +112,14 @@ def memory_limits_bytes(root: Path = _ROOT) -> list[int]:
     return [int(text) for text in texts if text.isdigit()]  # v2 writes "max" for none, v1 a huge number
 
 
-def _affinity() -> float:
-    return float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def affinity() -> set[int]:
+    """Return the numbers of the cores that this process may run on; all of them where the system knows no affinity."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(installed_cores()))
+
+
+def installed_cores() -> int:
+    """Return the number of cores of the machine, whoever may use them; 1 where it is unknown."""
+    return os.cpu_count() or 1
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:

@@ -17,6 +17,7 @@ from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
 from vegrt.photo.preprocess import Contract, load_image
+from vegrt.report.run.audit_page import write_audit
 from vegrt.train.data.audit import audit
 from vegrt.train.data.audit_file import near_test_photos
 
@@ -69,7 +70,7 @@ def test_random_data_is_refused(data: Path, noisy: int, refused: bool) -> None:
 def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    audit(data, tmp_path / "audit")
+    write_audit(audit(data), data, tmp_path / "audit")
     near = near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
     assert near == {f"Cress/{number:03d}.jpg" for number in range(COPIES)}
     with caplog.at_level(logging.WARNING):
@@ -85,12 +86,12 @@ def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
 
 def test_an_exact_copy_of_a_near_duplicate_is_near_too(data: Path, tmp_path: Path) -> None:
     (data / "train/Cress/seen.jpg").write_bytes((data / "validation/Cress/003.jpg").read_bytes())
-    audit(data, tmp_path / "audit")  # names one photo of each group of equal ones: that in train
+    write_audit(audit(data), data, tmp_path / "audit")  # names one photo of each group of equal ones: that in train
     assert "Cress/003.jpg" in near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
 
 
 def test_an_audit_of_other_photos_is_refused(data: Path, tmp_path: Path) -> None:
-    audit(data, tmp_path / "audit")
+    write_audit(audit(data), data, tmp_path / "audit")
     shutil.copy(data / "train/Beet/000.jpg", data / "validation/Beet/new.jpg")
     with pytest.raises(DataError, match=r"made for other photos than those in .*validation"):
         near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
@@ -106,7 +107,7 @@ def test_export_takes_the_audit_that_is_named_or_lies_here(
         staging.finish(Manifest("model", CLASSES, CONTRACT, {"backbone": "resnet18", "head": "gap"}))
     for path in sorted((data / "validation/Beet").iterdir())[: 48 - COPIES - MIN_PHOTOS + 1]:
         path.write_bytes(b"no longer an image")
-    audit(data, tmp_path / "elsewhere")
+    write_audit(audit(data), data, tmp_path / "elsewhere")
     words = ["export", "model", "--data", str(data), "--no-engine"]
     message = "31 readable photos without the 10 that are nearly test photos; calibration needs at least 32"
     assert message in called([*words, "--audit", "elsewhere/audit.json"])

@@ -15,9 +15,10 @@ from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import DataError
 from vegrt.evaluate import predictions
 from vegrt.evaluate.benchmark.bench import bench
-from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, judged, softmax, worst_verdict
+from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, judged, worst_verdict
 from vegrt.evaluate.figures import calibration_error
 from vegrt.evaluate.paired import Margin, compare, gate
+from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.runtimes.open import Candidate, choose, describe
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import load_image

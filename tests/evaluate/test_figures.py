@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vegrt.evaluate.figures import Answers, bin_gaps, calibration_error, figures_of, reliability, softmax
+from vegrt.evaluate.figures import Answers, bin_gaps, calibration_error, figures_of, reliability
 from vegrt.evaluate.paired import class_drops, divergence, paired_figures
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
+from vegrt.infer.runtimes.logits import softmax
 
 
 def drawn(

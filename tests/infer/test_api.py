@@ -22,9 +22,9 @@ import vegrt
 from vegrt import DataError, Model, Prediction, VegrtError, load
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import BundleError
-from vegrt.evaluate.evaluate import softmax
 from vegrt.infer.answers import predictions
 from vegrt.infer.decode.read_ahead import AHEAD, read_ahead
+from vegrt.infer.runtimes.logits import softmax
 from vegrt.photo.preprocess import load_image
 
 ROOT = Path(__file__).parents[2]

@@ -130,7 +130,7 @@ def _dotted(node: ast.expr) -> str:
 def uses_of(folder: Path) -> dict[str, Uses]:
     """Return what all sources of a stage use of each library."""
     total: dict[str, Uses] = {"tensorrt": Uses(), "cuda": Uses()}
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         for library, uses in uses_in(path.read_text(encoding="utf-8")).items():
             total[library].chains |= uses.chains
             total[library].members |= uses.members

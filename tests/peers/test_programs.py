@@ -1,4 +1,4 @@
-"""The programs in bench/ run, and the peers give the answers that we give: else a comparison of their speeds means nothing."""
+"""The programs in peers/ run, and the peers give the answers that we give: else a comparison of their speeds means nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle
 
-BENCH = Path(__file__).parents[2] / "bench"
+PEERS = Path(__file__).parents[2] / "peers"
 
 
 def call(name: str, *words: object) -> dict[str, Any]:
-    command = [sys.executable, str(BENCH / f"{name}.py"), *map(str, words)]
+    command = [sys.executable, str(PEERS / f"{name}.py"), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
@@ -63,7 +63,7 @@ def test_the_command_ultralytics_share_photos_and_soak(bundle: Bundle, photos: P
 
 
 def load(name: str) -> ModuleType:
-    spec = spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    spec = spec_from_file_location(f"peers_{name}", PEERS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

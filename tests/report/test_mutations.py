@@ -22,9 +22,9 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.compare import compare
 from vegrt.infer.runtimes.choice import rank
 from vegrt.report.card.card import write_card
-from vegrt.report.charts.render import to_svg
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
+from vegrt.report.html.render import to_svg
 from vegrt.report.write import Outputs, write_report
 from vegrt.results.files import load_result, read_result
 from vegrt.results.golden import read_golden

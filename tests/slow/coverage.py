@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from vegrt.evaluate.figures import Answers, bin_gaps, brier, log_softmax, softmax
+from vegrt.evaluate.figures import Answers, bin_gaps, brier
 from vegrt.evaluate.resampling import Resamples, percentile
 from vegrt.evaluate.statistics import Interval, judge, tango, wilson
+from vegrt.infer.runtimes.logits import log_softmax, softmax
 
 SIZES = (300, 900, 3000)
 RATES = (0.002, 0.01, 0.05, 0.2)

@@ -13,10 +13,9 @@ from PIL import Image
 
 from vegrt.dataset.photos import Photo, Split, SplitName, base_folder, content_hash, read_splits
 from vegrt.errors import DataError
-from vegrt.files.atomic import as_utf8, write_json, write_text
+from vegrt.files.atomic import as_utf8
 from vegrt.photo.formats import image_size
 from vegrt.photo.preprocess import decode
-from vegrt.report.run.audit_page import render_page
 from vegrt.terminal.progress import track
 from vegrt.train.data.audit_file import Audit, Pair
 from vegrt.train.data.near_duplicates import SIDE, Near, Thumbnails, clusters_of, near_pairs
@@ -39,8 +38,8 @@ class _Seen:
 _Copies = Sequence[_Seen]  # photos of equal bytes
 
 
-def audit(data: Path, out: Path | None = None) -> Audit:
-    """Return the audit of a data folder; with the folder `out`, write audit.json and audit.html into it.
+def audit(data: Path) -> Audit:
+    """Return the audit of a data folder.
 
     Raises DataError for a folder that is no data set, or in which more than MAX_PAIRS pairs of photos are near.
     """
@@ -62,9 +61,6 @@ def audit(data: Path, out: Path | None = None) -> Audit:
         clusters=[cluster for cluster in clusters if len(cluster) > 1],
         leaked_test_images={name: _leaked(name, near, distinct) for name in ("train", "validation")},
     )
-    if out is not None:
-        write_json(out / "audit.json", result.to_dict())
-        write_text(out / "audit.html", render_page(result, base_folder(data)))
     return result
 
 

@@ -7,7 +7,6 @@ of 14 ms a photo (ResNet18, 2 cores). That is why it needs no other process on a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torchvision.transforms import v2
 
 from vegrt.dataset.photos import Photo, Split, warn_unreadable
 from vegrt.errors import DataError
+from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, decode, prepare, resized
 from vegrt.terminal.interrupts import holding_interrupts, leave_interrupts
 from vegrt.terminal.progress import track
@@ -76,7 +76,7 @@ def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int)
     cache: list[Pixels] = []
     errors: list[str] = []
     used_bytes = 0
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, available_cores())) as pool:
         results = pool.map(lambda photo: _attempt(read, photo.path), split.photos)
         for photo, pixels in zip(split.photos, track(results, f"read {split.name}", len(split)), strict=True):
             if isinstance(pixels, DataError):
@@ -171,7 +171,7 @@ def load(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataL
     """
     if workers < 0:
         idle_device = not torch.cuda.is_available() and samples.in_memory
-        workers = 0 if idle_device else min(8, len(os.sched_getaffinity(0)))
+        workers = 0 if idle_device else min(8, available_cores())
     context = "fork" if workers else None
     return _Loader(
         samples,

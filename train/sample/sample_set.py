@@ -10,7 +10,6 @@ random weights at 64 x 64, 8 epochs of `vegrt train --lr 2e-3 --augment light`: 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -26,6 +25,7 @@ from PIL import Image
 
 from vegrt.errors import DataError, FormatError
 from vegrt.files.atomic import unwritten, write_json
+from vegrt.machine import available_cores
 from vegrt.schema import read_json
 from vegrt.terminal.progress import track
 from vegrt.train.sample.scene import arrange, new_canvas, photograph
@@ -120,7 +120,7 @@ def _draw_all(jobs: Sequence[_Job]) -> None:
         return
     # spawn: the caller may hold threads (torch, a server), and forking those can deadlock
     pool = ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts
+        available_cores(), mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts
     )
     try:
         for _ in track(pool.map(_draw_file, jobs, chunksize=CHUNK), "drawing the sample set", total=len(jobs)):

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from vegrt import __version__
 from vegrt.bundle import commit
 from vegrt.bundle.entries import COMMIT as COMMIT
 from vegrt.bundle.entries import MANIFEST as MANIFEST
@@ -37,6 +36,7 @@ from vegrt.files.atomic import sha256_of, share, sync_files, unwritten, write_js
 from vegrt.files.locking import locked
 from vegrt.photo.preprocess import Contract
 from vegrt.schema import Count, Label, Sha256, build, parse_json
+from vegrt.version import __version__
 
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1

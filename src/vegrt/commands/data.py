@@ -53,10 +53,12 @@ def data_audit(
 
     Counts photos; lists unreadable, odd-sized, equal and nearly equal ones; writes audit.json and audit.html.
     """
+    from vegrt.report.run.audit_page import write_audit
     from vegrt.train.data.audit import audit
     from vegrt.train.data.audit_file import summary_lines
 
-    result = audit(data, out)
+    result = audit(data)
+    write_audit(result, data, out)
     show(result.to_dict(), True) if as_json else typer.echo(
         "\n".join([*summary_lines(result), f"{out / 'audit.html'}"])
     )

@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vegrt import __version__
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError
@@ -26,6 +25,7 @@ from vegrt.results.benchmark import BenchFile
 from vegrt.results.common import Header
 from vegrt.results.evaluation import EvaluationFile
 from vegrt.schema import build, parse_json, read_bytes
+from vegrt.version import __version__
 
 log = logging.getLogger(__name__)
 

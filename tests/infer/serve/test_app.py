@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import VegrtError
-from vegrt.evaluate.evaluate import softmax
 from vegrt.infer.api import Model
+from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.serve.settings import Settings
 
 Running = Any  # conftest.Running, which cannot be imported
 Start = Callable[..., Running]
-HTTP = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=32))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    HTTP.close()
+HTTP = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=32))  # for as long as the process lives
 
 
 def metric(running: Running, line: str) -> float:

@@ -21,7 +21,7 @@ SAME_IN_BOTH = {"ms", "{key}: ECE {ece}"}
 def spoken() -> dict[str, str]:
     """The literals given to `say` and `term`, with the file of each."""
     found: dict[str, str] = {}
-    for file in sorted(FOLDER.glob("*.py")):
+    for file in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("say", "term")
             if named and isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant):
@@ -43,7 +43,7 @@ def test_every_text_has_its_korean_and_no_korean_is_left_over() -> None:
 def test_no_text_is_translated_twice() -> None:
     keys = [
         key.value
-        for file in FOLDER.glob("korean*.py")
+        for file in FOLDER.rglob("korean*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Dict)
         for key in node.keys

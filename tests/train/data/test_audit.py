@@ -14,6 +14,7 @@ from PIL import Image
 
 from vegrt.dataset.photos import read_split, read_splits
 from vegrt.errors import DataError
+from vegrt.report.run.audit_page import write_audit
 from vegrt.train.data import audit as audit_module
 from vegrt.train.data import near_duplicates as near
 from vegrt.train.data.audit import audit
@@ -157,7 +158,8 @@ def test_photos_are_named_by_their_real_folder(data: Path) -> None:
 
 def test_the_file_reads_back_equal_and_the_page_is_self_contained(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "new/out"
-    found = audit(data, out)
+    found = audit(data)
+    write_audit(found, data, out)
     assert read_audit(out / "audit.json") == found
     page = (out / "audit.html").read_text(encoding="utf-8")
     assert page.count("<img") == page.count("src='data:image/jpeg;base64,") == 2 * len(found.near_pairs)
@@ -167,7 +169,7 @@ def test_the_file_reads_back_equal_and_the_page_is_self_contained(data: Path, tm
 
 
 def test_leaked_names_are_given_for_the_audited_test_split_only(data: Path, tmp_path: Path) -> None:
-    audit(data, tmp_path)
+    write_audit(audit(data), data, tmp_path)
     file = tmp_path / "audit.json"
     test = read_split(data, "test")
     both = {"Bean/burst of train a.png", "Leek & <i>/mirror of validation a.png"}
