@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vegrt.calibration.judge import Score
-from vegrt.calibration.settings import Settings
+from vegrt.calibration.judge import QuantizationScore
+from vegrt.calibration.settings import CalibrationSettings
 
 
-def within(score: Score, settings: Settings) -> bool:
+def within(score: QuantizationScore, settings: CalibrationSettings) -> bool:
     """Return whether a model costs no more than the settings allow."""
     flips = settings.max_flips is None or score.flips <= settings.max_flips
     return flips and (settings.max_drop is None or score.drop_points <= settings.max_drop + 1e-9)

@@ -14,13 +14,13 @@ import onnx_ir as ir
 
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.judge import Judge, Labelled, Score, serialize
+from vegrt.calibration.judge import Judge, Labelled, QuantizationScore, serialize
 from vegrt.calibration.observe import Batches, Observation, observe
 from vegrt.calibration.outliers import Outlier, find_outliers
-from vegrt.calibration.place import Encoding, place
+from vegrt.calibration.place import Encoding, plan_quantization
 from vegrt.calibration.ranges import METHODS, Method, tensor_range
-from vegrt.calibration.resume import Progress
-from vegrt.calibration.settings import Settings
+from vegrt.calibration.resume import CalibrationProgress
+from vegrt.calibration.settings import CalibrationSettings
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 
@@ -35,12 +35,12 @@ Table = Mapping[tuple[Encoding, Method], Ranges]
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class MethodScore:
     """How one method's int8 model did on the judging photos, against the float model."""
 
     method: Method
     encoding: Encoding
-    score: Score
+    score: QuantizationScore
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as flat JSON values."""
@@ -57,11 +57,11 @@ class Calibration:
 
     extrema: Ranges
     ranges: Table
-    contests: Sequence[Contest]
+    contests: Sequence[MethodScore]
     winners: Mapping[Encoding, Method]
     outliers: Sequence[Outlier] = ()
     float_layers: Mapping[Encoding, Sequence[str]] = field(default_factory=dict)
-    scores: Mapping[Encoding, Score] = field(default_factory=dict)
+    scores: Mapping[Encoding, QuantizationScore] = field(default_factory=dict)
 
     def chosen(self, encoding: Encoding) -> Ranges:
         """Return the ranges of the encoding's winner."""
@@ -76,14 +76,14 @@ def calibrate(
     model: Callable[[], ir.Model],
     observed: Batches,
     judging: Labelled,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
+    settings: CalibrationSettings | None = None,
+    progress: CalibrationProgress | None = None,
 ) -> Calibration:
     """Return the calibration of a float32 graph, with nothing in float yet.
 
     model: gives a fresh copy of the graph each time. progress: where an interrupted calibration goes on.
     """
-    settings, progress = settings or Settings(), progress or Progress(None, "")
+    settings, progress = settings or CalibrationSettings(), progress or CalibrationProgress(None, "")
     observations = observe_tensors(model, observed, progress)
     table = all_ranges(observations, settings)
     judge = Judge(model(), judging)
@@ -95,17 +95,21 @@ def calibrate(
         ranges=table,
         contests=contests,
         winners={encoding: winner(one for one in contests if one.encoding == encoding) for encoding in ENCODINGS},
-        outliers=tuple(find_outliers(observations, place(model(), "signed"))),
+        outliers=tuple(find_outliers(observations, plan_quantization(model(), "signed"))),
     )
 
 
-def observe_tensors(model: Callable[[], ir.Model], batches: Batches, progress: Progress) -> dict[str, Observation]:
+def observe_tensors(
+    model: Callable[[], ir.Model], batches: Batches, progress: CalibrationProgress
+) -> dict[str, Observation]:
     """Return an Observation of every tensor that any encoding quantizes."""
-    names = list(dict.fromkeys(name for one in ENCODINGS for name in place(model(), one).activations))
+    names = list(dict.fromkeys(name for one in ENCODINGS for name in plan_quantization(model(), one).activations))
     return observe(names, read_tensors(expose(model(), names), names), batches, progress)
 
 
-def all_ranges(observations: Mapping[str, Observation], settings: Settings) -> dict[tuple[Encoding, Method], Ranges]:
+def all_ranges(
+    observations: Mapping[str, Observation], settings: CalibrationSettings
+) -> dict[tuple[Encoding, Method], Ranges]:
     """Return every method's ranges for every encoding."""
     return {
         (encoding, method): {
@@ -117,7 +121,7 @@ def all_ranges(observations: Mapping[str, Observation], settings: Settings) -> d
     }
 
 
-def winner(contests: Iterable[Contest]) -> Method:
+def winner(contests: Iterable[MethodScore]) -> Method:
     """Return the method that agrees most often; then by accuracy, then by KL in two digits; ties go to the simplest."""
     return min(
         contests, key=lambda one: (-one.score.agreement, -one.score.accuracy, float(f"{one.score.kl:.1e}"))
@@ -137,7 +141,7 @@ def quantize_with(
     model: ir.Model, encoding: Encoding, ranges: Ranges, keep_float: frozenset[str] = frozenset()
 ) -> None:
     """Insert Q/DQ pairs with these ranges into `model`, in place, but for the layers to keep in float; checked."""
-    placement = place(model, encoding, keep_float=keep_float)
+    placement = plan_quantization(model, encoding, keep_float=keep_float)
     insert_qdq(model, placement, ranges, encoding, weight_levels=WEIGHT_LEVELS[encoding])
     check_placement(model, encoding)
 
@@ -148,11 +152,11 @@ def _contest(
     method: Method,
     ranges: Ranges,
     judge: Judge,
-    progress: Progress,
-) -> Contest:
-    def judged() -> Score:
+    progress: CalibrationProgress,
+) -> MethodScore:
+    def judged() -> QuantizationScore:
         candidate = model()
         quantize_with(candidate, encoding, ranges)
         return judge.score(candidate)
 
-    return Contest(method, encoding, progress.step(f"{encoding}-{method}", Score, judged))
+    return MethodScore(method, encoding, progress.step(f"{encoding}-{method}", QuantizationScore, judged))

@@ -11,11 +11,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from vegrt.calibration.calibrate import ENCODINGS, Calibration, all_ranges, observe_tensors, quantize_with
-from vegrt.calibration.judge import Judge, Score
+from vegrt.calibration.judge import Judge, QuantizationScore
 from vegrt.calibration.observe import Batches
 from vegrt.calibration.place import Encoding
-from vegrt.calibration.resume import Progress
-from vegrt.calibration.settings import Settings
+from vegrt.calibration.resume import CalibrationProgress
+from vegrt.calibration.settings import CalibrationSettings
 
 FEWEST = 32
 
@@ -26,7 +26,7 @@ class Point:
 
     images: int
     encoding: Encoding
-    score: Score
+    score: QuantizationScore
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as flat JSON values."""
@@ -44,12 +44,12 @@ def sample_curve(
     observed: Batches,
     available: int,
     calibration: Calibration,
-    settings: Settings,
+    settings: CalibrationSettings,
     judge: Judge,
 ) -> Iterator[Point]:
     """Yield the Points of all sample counts, with the methods that won and the layers in float of `calibration`."""
     for count in sample_counts(available):
-        ranges = all_ranges(observe_tensors(model, _first(observed, count), Progress(None, "")), settings)
+        ranges = all_ranges(observe_tensors(model, _first(observed, count), CalibrationProgress(None, "")), settings)
         for encoding in ENCODINGS:
             candidate = model()
             kept = frozenset(calibration.float_layers.get(encoding, ()))

@@ -18,7 +18,7 @@ _SILENT_DB = 200.0  # the SQNR of logits that do not differ at all
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class QuantizationScore:
     """What a quantized model answers on the judging photos, beside the float model.
 
     agreement: share of equal top-1. flips: photos with another top-1. accuracy: share of right answers. drop_points: accuracy
@@ -54,12 +54,12 @@ class Judge:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def score(self, model: ir.Model) -> Score:
+    def score(self, model: ir.Model) -> QuantizationScore:
         """Return how a quantized `model` does."""
         logits = self._logits(model)
         said, wanted = logits.argmax(axis=1), self._reference.argmax(axis=1)
         right, reference_right = said == self._labels, wanted == self._labels
-        return Score(
+        return QuantizationScore(
             agreement=float((said == wanted).mean()),
             flips=int((said != wanted).sum()),
             accuracy=float(right.mean()),

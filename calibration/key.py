@@ -11,7 +11,7 @@ import onnx_ir as ir
 from vegrt.calibration.observe import BINS
 from vegrt.calibration.place import Encoding
 from vegrt.calibration.ranges import METHODS
-from vegrt.calibration.settings import Settings
+from vegrt.calibration.settings import CalibrationSettings
 from vegrt.files.atomic import sha256_of_json
 from vegrt.photo.preprocess import Contract
 from vegrt.results.files import versions
@@ -24,7 +24,7 @@ def calibration_key(
     model: ir.Model,
     photos: Mapping[str, Sequence[str]],
     contract: Contract,
-    settings: Settings,
+    settings: CalibrationSettings,
     levels: Mapping[Encoding, int],
 ) -> dict[str, Any]:
     """Return the parts of the key as JSON values.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.calibration.resume import Progress
+from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 
 BINS = 2048  # per side of zero
@@ -55,7 +55,7 @@ class Observation:
 
 
 def observe(
-    names: Sequence[str], activations: Activations, batches: Batches, progress: Progress | None = None
+    names: Sequence[str], activations: Activations, batches: Batches, progress: CalibrationProgress | None = None
 ) -> dict[str, Observation]:
     """Return an Observation for every tensor in `names`.
 
@@ -63,7 +63,7 @@ def observe(
     batches: read twice. progress: where an interrupted observation left off, and where this one saves what it saw.
     Raises ModelError when a tensor holds NaN or infinity, or when there are no images.
     """
-    progress = progress or Progress(None, "")
+    progress = progress or CalibrationProgress(None, "")
     extrema = _extrema(names, activations, batches, progress)
     for name, (low, high) in zip(names, extrema.spans, strict=True):
         if not np.isfinite([low, high]).all():
@@ -112,7 +112,9 @@ class _Extrema:
             self.channels[index] = np.maximum(self.channels[index], np.maximum(-lows, highs))
 
 
-def _extrema(names: Sequence[str], activations: Activations, batches: Batches, progress: Progress) -> _Extrema:
+def _extrema(
+    names: Sequence[str], activations: Activations, batches: Batches, progress: CalibrationProgress
+) -> _Extrema:
     seen, saved = progress.load("extrema")
     channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(len(names))]
     found = _Extrema(saved.get("spans", np.zeros((len(names), 2))), channels)
@@ -127,7 +129,7 @@ def _extrema(names: Sequence[str], activations: Activations, batches: Batches, p
 
 
 def _histograms(
-    peaks: NDArray[np.float64], activations: Activations, batches: Batches, progress: Progress
+    peaks: NDArray[np.float64], activations: Activations, batches: Batches, progress: CalibrationProgress
 ) -> NDArray[np.int64]:
     seen, saved = progress.load("histograms")
     counts: NDArray[np.int64] = saved.get("counts", np.zeros((len(peaks), 2 * BINS), np.int64))
@@ -145,7 +147,7 @@ def _by_chunks(
     seen: int,
     take: Callable[[NDArray[np.uint8]], None],
     state: Callable[[], Mapping[str, NDArray[Any]]],
-    progress: Progress,
+    progress: CalibrationProgress,
     name: str,
 ) -> int:
     """Give `take` every batch after the first `seen` images, save `state` after each chunk, return how many were seen."""

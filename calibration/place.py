@@ -38,7 +38,7 @@ class Placement:
     weights: dict[str, int]
 
 
-def place(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = frozenset()) -> Placement:
+def plan_quantization(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = frozenset()) -> Placement:
     """Return what to quantize in a float model. keep_float: names of nodes whose weights and inputs stay in float."""
     edges: dict[str, list[Edge]] = {}
     weights: dict[str, int] = {}
@@ -62,7 +62,7 @@ def layers(model: ir.Model, encoding: Encoding) -> list[str]:
 
     Layers with weights; additions whose skip connection is quantized; for a CPU also the pooling before the classifier.
     """
-    read = {edge.node for edges in place(model, encoding).activations.values() for edge in edges}
+    read = {edge.node for edges in plan_quantization(model, encoding).activations.values() for edge in edges}
     able = _CPU_KERNELS if encoding == "unsigned" else _CPU_KERNELS - {"GlobalAveragePool"}
     return [_text(node.name) for node in model.graph if node.name in read and node.op_type in able]
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Progress:
+class CalibrationProgress:
     """Saved state of one calibration. folder: None saves nothing. key: state saved under another key is thrown away."""
 
     def __init__(self, folder: Path | None, key: str) -> None:

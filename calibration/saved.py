@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vegrt.calibration.calibrate import ENCODINGS, Calibration, Contest
+from vegrt.calibration.calibrate import ENCODINGS, Calibration, MethodScore
 from vegrt.calibration.encode import Range
-from vegrt.calibration.judge import Score
+from vegrt.calibration.judge import QuantizationScore
 from vegrt.calibration.key import differences
 from vegrt.calibration.outliers import Outlier
 from vegrt.calibration.place import Encoding
@@ -88,7 +88,7 @@ class _Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contest(Score):
+class _Contest(QuantizationScore):
     """A method's scores."""
 
     method: Method
@@ -127,7 +127,7 @@ class _File:
 
     def calibration(self) -> Calibration:
         """Return it as what it describes."""
-        names = {one.name for one in fields(Score)}
+        names = {one.name for one in fields(QuantizationScore)}
         return Calibration(
             extrema={name: Range(one.low, one.high) for name, one in self.tensors.items()},
             ranges={
@@ -136,7 +136,7 @@ class _File:
                 for method in METHODS
             },
             contests=[
-                Contest(one.method, one.encoding, Score(**{name: getattr(one, name) for name in names}))
+                MethodScore(one.method, one.encoding, QuantizationScore(**{name: getattr(one, name) for name in names}))
                 for one in self.tournament
             ],
             winners={encoding: getattr(self.winners, encoding) for encoding in ENCODINGS},

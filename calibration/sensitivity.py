@@ -9,9 +9,9 @@ from functools import partial
 import onnx_ir as ir
 
 from vegrt.calibration.calibrate import Calibration, quantize_with
-from vegrt.calibration.judge import Judge, Score
+from vegrt.calibration.judge import Judge, QuantizationScore
 from vegrt.calibration.place import Encoding, layers
-from vegrt.calibration.resume import Progress
+from vegrt.calibration.resume import CalibrationProgress
 from vegrt.terminal.progress import track
 
 
@@ -21,7 +21,7 @@ class Sensitivity:
 
     layer: str
     encoding: Encoding
-    score: Score
+    score: QuantizationScore
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures as JSON values."""
@@ -32,7 +32,11 @@ class Sensitivity:
 
 
 def measure_sensitivity(
-    model: Callable[[], ir.Model], calibration: Calibration, encoding: Encoding, judge: Judge, progress: Progress
+    model: Callable[[], ir.Model],
+    calibration: Calibration,
+    encoding: Encoding,
+    judge: Judge,
+    progress: CalibrationProgress,
 ) -> list[Sensitivity]:
     """Return every layer's Sensitivity, with the ranges of the encoding's winner, in the graph's order.
 
@@ -40,14 +44,16 @@ def measure_sensitivity(
     """
     names = layers(model(), encoding)
 
-    def alone(name: str) -> Score:
+    def alone(name: str) -> QuantizationScore:
         candidate = model()
         quantize_with(candidate, encoding, calibration.chosen(encoding), frozenset(names) - {name})
         return judge.score(candidate)
 
     found = []
     for name in track(names, f"Sensitivity, {encoding}"):
-        score = progress.step(f"sensitivity-{encoding}-{name.replace('/', '_')}", Score, partial(alone, name))
+        score = progress.step(
+            f"sensitivity-{encoding}-{name.replace('/', '_')}", QuantizationScore, partial(alone, name)
+        )
         found.append(Sensitivity(name, encoding, score))
     return found
 

@@ -20,7 +20,7 @@ FloatLayers = Mapping[Encoding, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CalibrationSettings:
     """How to calibrate.
 
     photos: how many are observed at most; beyond some hundreds ranges hardly move. percentile: of the percentile method.

@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from vegrt.calibration.budget import fewest_float_layers, within
 from vegrt.calibration.calibrate import ENCODINGS, WEIGHT_LEVELS, Calibration, calibrate, quantize_with
-from vegrt.calibration.judge import Judge, Labelled, Score
+from vegrt.calibration.judge import Judge, Labelled, QuantizationScore
 from vegrt.calibration.key import calibration_key
 from vegrt.calibration.observe import Batches
 from vegrt.calibration.place import Encoding, layers
-from vegrt.calibration.resume import Progress
+from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.saved import FILE, load_calibration
 from vegrt.calibration.sensitivity import Sensitivity, measure_sensitivity, most_sensitive_first
-from vegrt.calibration.settings import VARIANTS, Settings
+from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.work import work_in_8_bits
 from vegrt.errors import ModelError
 from vegrt.files.atomic import sha256_of_json
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class CalibrationSubject:
     """What is calibrated, and on which photos.
 
     model: gives a fresh copy of the float32 graph. hashes: content hashes of the observed and of the held-out photos.
@@ -56,7 +56,7 @@ class Outcome:
     reused: bool
 
 
-def run_calibration(bundle: Path, subject: Subject, settings: Settings) -> Outcome:
+def run_calibration(bundle: Path, subject: CalibrationSubject, settings: CalibrationSettings) -> Outcome:
     """Return the calibration of `subject`: the bundle's own if its key is equal, or a new one.
 
     An interrupted calibration goes on where it was, from files under `bundle`.
@@ -70,18 +70,20 @@ def run_calibration(bundle: Path, subject: Subject, settings: Settings) -> Outco
     return Outcome(mix_precision(subject, calibration, settings, progress), key, reused=found is not None)
 
 
-def open_progress(bundle: Path, key: Mapping[str, Any], folder: str = PROGRESS) -> Progress:
+def open_progress(bundle: Path, key: Mapping[str, Any], folder: str = PROGRESS) -> CalibrationProgress:
     """Return where interrupted work with this key was, in a hidden folder of the bundle."""
-    return Progress(bundle / folder, sha256_of_json(dict(key)))
+    return CalibrationProgress(bundle / folder, sha256_of_json(dict(key)))
 
 
-def mix_precision(subject: Subject, calibration: Calibration, settings: Settings, progress: Progress) -> Calibration:
+def mix_precision(
+    subject: CalibrationSubject, calibration: Calibration, settings: CalibrationSettings, progress: CalibrationProgress
+) -> Calibration:
     """Return the calibration with the settings' layers in float, and as many more as their budget needs."""
     fixed = {encoding: _known(subject, encoding, settings) for encoding in ENCODINGS}
     if not settings.has_budget:
         return replace(calibration, float_layers={one: tuple(sorted(fixed[one])) for one in ENCODINGS})
     judge = Judge(subject.model(), subject.held_out)
-    scores: dict[Encoding, Score] = {}
+    scores: dict[Encoding, QuantizationScore] = {}
     kept: dict[Encoding, tuple[str, ...]] = {}
     for encoding in ENCODINGS:
         search = _Search(subject, calibration, encoding, settings, judge, progress)
@@ -97,7 +99,7 @@ def finish_progress(bundle: Path, folder: str = PROGRESS) -> None:
 
 
 def sensitivities(
-    subject: Subject, calibration: Calibration, encoding: Encoding, progress: Progress
+    subject: CalibrationSubject, calibration: Calibration, encoding: Encoding, progress: CalibrationProgress
 ) -> list[Sensitivity]:
     """Return what each layer alone costs, on the few photos of a sensitivity."""
     judge = Judge(subject.model(), subject.few)
@@ -108,12 +110,12 @@ def sensitivities(
 class _Search:
     """The search for what stays in float in one encoding."""
 
-    subject: Subject
+    subject: CalibrationSubject
     calibration: Calibration
     encoding: Encoding
-    settings: Settings
+    settings: CalibrationSettings
     judge: Judge
-    progress: Progress
+    progress: CalibrationProgress
 
     def run(self, fixed: frozenset[str]) -> tuple[str, ...]:
         """Return the layers in float, sorted: `fixed`, and those that the budget needs."""
@@ -122,22 +124,22 @@ class _Search:
         order = most_sensitive_first(sensitivities(self.subject, self.calibration, self.encoding, self.progress))
         return tuple(sorted(fixed | set(fewest_float_layers(order, self._holds, fixed))))
 
-    def score(self, float_layers: frozenset[str]) -> Score:
+    def score(self, float_layers: frozenset[str]) -> QuantizationScore:
         """Return how the winner does with these layers in float."""
 
-        def judged() -> Score:
+        def judged() -> QuantizationScore:
             model = self.subject.model()
             quantize_with(model, self.encoding, self.calibration.chosen(self.encoding), float_layers)
             return self.judge.score(model)
 
         name = f"mixed-{self.encoding}-{sha256_of_json(sorted(float_layers))[:16]}"
-        return self.progress.step(name, Score, judged)
+        return self.progress.step(name, QuantizationScore, judged)
 
     def _holds(self, float_layers: frozenset[str]) -> bool:
         return within(self.score(float_layers), self.settings)
 
 
-def _known(subject: Subject, encoding: Encoding, settings: Settings) -> frozenset[str]:
+def _known(subject: CalibrationSubject, encoding: Encoding, settings: CalibrationSettings) -> frozenset[str]:
     """Return the layers that the settings keep in float. Raises ModelError for one that the graph does not have."""
     wanted, able = frozenset(settings.float_layers.get(encoding, ())), layers(subject.model(), encoding)
     if unknown := sorted(wanted - set(able)):
@@ -147,7 +149,7 @@ def _known(subject: Subject, encoding: Encoding, settings: Settings) -> frozense
     return wanted
 
 
-def _report(encoding: Encoding, kept: Sequence[str], score: Score, subject: Subject) -> None:
+def _report(encoding: Encoding, kept: Sequence[str], score: QuantizationScore, subject: CalibrationSubject) -> None:
     names = f"{', '.join(kept)} in float" if kept else "nothing in float"
     work = work_in_8_bits(subject.model(), {encoding: kept})[encoding]
     log.info(

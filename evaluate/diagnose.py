@@ -36,7 +36,7 @@ _ENOUGH = 32  # photos below which chance and a weak model look alike too often
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class DiagnosisSubject:
     """What is diagnosed: a bundle's reference over a split. kept: positions of the photos that the answers are of."""
 
     bundle: Bundle
@@ -59,7 +59,7 @@ def explained(explain: Callable[[], str]) -> str:
         return ""
 
 
-def check_labels(subject: Subject, runner: Runner) -> None:
+def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
     """Raise when the reference's answers say that labels or pixels are not what the model was trained on.
 
     runner: the reference. Raises DataError for permuted or shuffled labels, ModelError for a model that wants BGR. Accuracy far
@@ -96,7 +96,7 @@ def chance_words(answers: Answers) -> str:
     return f"the reference is right on {right} of {total} photos ({right / total:.1%}), no better than chance ({chance:.1%})"
 
 
-def _says_nothing(subject: Subject) -> bool:
+def _says_nothing(subject: DiagnosisSubject) -> bool:
     """Return whether enough photos show that the reference is no better than chance, and it was not exported as such."""
     known = [one.details for one in subject.bundle.manifest.artifacts if (one.role, one.variant) == ("model", "fp32")]
     if len(subject.answers.labels) < _ENOUGH or any(details.get("untrained") for details in known):
@@ -104,7 +104,7 @@ def _says_nothing(subject: Subject) -> bool:
     return no_better_than_chance(subject.answers.confusion())
 
 
-def candidate_cause(subject: Subject, answers: Answers, runner: Runner) -> str:
+def candidate_cause(subject: DiagnosisSubject, answers: Answers, runner: Runner) -> str:
     """Return, in words, why a candidate that failed the gate answers otherwise than the reference; empty if unknown."""
     moved = describe_moves(permuted_classes(answers.confusion()), subject.bundle.manifest.classes)
     cure = colour_cure(replace(subject, answers=answers), runner)
@@ -153,7 +153,7 @@ def _chance(confusion: NDArray[np.int_]) -> float:
     return float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / int(confusion.sum()) ** 2
 
 
-def colour_cure(subject: Subject, runner: Runner) -> str:
+def colour_cure(subject: DiagnosisSubject, runner: Runner) -> str:
     """Return, in words, how many more photos are right with red and blue swapped; empty where that is no cure.
 
     At most TRIED photos, evenly spread over the split, are decoded and run once more.
@@ -192,7 +192,7 @@ def _column_order(want: NDArray[np.float32], got: NDArray[np.float32]) -> NDArra
     return nearest if len(set(nearest.tolist())) == len(nearest) else None
 
 
-def _judge_low_accuracy(subject: Subject, known: float) -> None:
+def _judge_low_accuracy(subject: DiagnosisSubject, known: float) -> None:
     confidence = float(subject.answers.probabilities.max(axis=1).mean())
     seen = f"top-1 {subject.accuracy:.1%} here, {known:.1%} on validation photos"
     if no_better_than_chance(subject.answers.confusion()) and confidence > known / 2:

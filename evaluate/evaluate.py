@@ -15,7 +15,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.coverage import not_run
-from vegrt.evaluate.diagnose import Subject, candidate_cause, check_labels, explained
+from vegrt.evaluate.diagnose import DiagnosisSubject, candidate_cause, check_labels, explained
 from vegrt.evaluate.figures import Answers, figures_of
 from vegrt.evaluate.paired import Margin, compare, gate, paired_figures, reference_gate
 from vegrt.evaluate.predictions import predictions, write_table
@@ -23,7 +23,7 @@ from vegrt.evaluate.resampling import RESAMPLES, Resamples
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.candidates import is_installed, nothing_runs
-from vegrt.infer.runtimes.metadata import compare_metadata
+from vegrt.infer.runtimes.metadata import metadata_conflicts
 from vegrt.infer.runtimes.open import Candidate, candidates, describe, open_candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.terminal.progress import track
@@ -70,7 +70,7 @@ def evaluate(
     if split.classes != bundle.manifest.classes:
         trained = ", ".join(bundle.manifest.classes)
         raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
-    if contradictions := compare_metadata(bundle).differences:
+    if contradictions := metadata_conflicts(bundle).differences:
         raise BundleError(f"{bundle.path}: {contradictions[0]}; restore manifest.json or export again")
     collected = collect_logits(bundle, split, chosen)
     warn_unreadable(collected.errors, len(split))
@@ -78,7 +78,7 @@ def evaluate(
     if not kept:
         raise DataError(f"{split.root}: none of {len(split)} photos is readable; nothing to evaluate")
     labels, names = _labels(split, kept), _names(split, kept)
-    subject = Subject(bundle, split, kept, Answers.of(logits[chosen[0]], labels))
+    subject = DiagnosisSubject(bundle, split, kept, Answers.of(logits[chosen[0]], labels))
     check_labels(subject, collected.runners[chosen[0]])
     body = judged(bundle, split, kept, logits, margin=margin, leaked=leaked)
     for candidate, row in zip(chosen, body["candidates"], strict=True):

@@ -18,9 +18,9 @@ from vegrt.evaluate.statistics import (
     decidable_margin,
     holm,
     images_to_decide,
-    judge,
     mcnemar,
     tango,
+    verdict_of,
 )
 
 
@@ -111,7 +111,7 @@ class Margin:
 def gate(paired: Mapping[str, Any], images: int, margin: Margin) -> dict[str, Any]:
     """Return the gate's verdict on a comparison, with the reason in words."""
     drop = Interval(**paired["drop"])
-    verdict = judge(drop, margin.points / 100)
+    verdict = verdict_of(drop, margin.points / 100)
     span = f"drop {100 * drop.value:+.2f} points, {CONFIDENCE:.0%} interval {100 * drop.low:+.2f} to {100 * drop.high:+.2f}"
     if verdict != "INCONCLUSIVE":
         words = "below" if verdict == "PASS" else "above"

@@ -71,7 +71,9 @@ def ladder_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candi
     return [chosen[0], *quantized]
 
 
-def climb(bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, images: int = IMAGES) -> dict[str, Any]:
+def run_robustness(
+    bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, images: int = IMAGES
+) -> dict[str, Any]:
     """Return the body of a robustness result (docs/results-format.md). chosen: the first is the reference.
 
     images: at most so many photos, the same number of each class. Raises DataError when none is readable.

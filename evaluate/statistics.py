@@ -68,7 +68,7 @@ def mcnemar(newly_wrong: int, newly_right: int) -> float:
     return min(1.0, 2 * total * exp(_log_half_binomial(fewer, discordant)))
 
 
-def judge(drop: Interval, margin: float) -> Verdict:
+def verdict_of(drop: Interval, margin: float) -> Verdict:
     """Return the gate's decision for a drop and a margin, both as proportions: a non-inferiority test.
 
     PASS when the whole interval is below the margin, FAIL when it is all above, INCONCLUSIVE when the margin lies within.
@@ -83,7 +83,7 @@ def images_to_decide(newly_wrong: int, newly_right: int, total: int, margin: flo
 
     def decided(images: int) -> bool:
         drop = tango(newly_wrong * images / total, newly_right * images / total, images)
-        return judge(drop, margin) != "INCONCLUSIVE"
+        return verdict_of(drop, margin) != "INCONCLUSIVE"
 
     low, high = total, _FURTHEST * total
     if not decided(high):

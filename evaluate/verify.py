@@ -19,7 +19,7 @@ from vegrt.evaluate.coverage import answering, not_run
 from vegrt.evaluate.diagnose import explain_difference, explained
 from vegrt.infer.runtimes.candidates import is_installed
 from vegrt.infer.runtimes.logits import cosines
-from vegrt.infer.runtimes.metadata import compare_metadata
+from vegrt.infer.runtimes.metadata import metadata_conflicts
 from vegrt.infer.runtimes.open import Candidate, artifact_of, candidates, open_candidate
 from vegrt.photo.preprocess import load_image
 from vegrt.results.golden import read_golden
@@ -134,7 +134,7 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
 def _stated(bundle: Bundle) -> Check:
     subject = "classes and contract"
     try:
-        stated = compare_metadata(bundle)
+        stated = metadata_conflicts(bundle)
     except (BundleError, ModelError) as error:
         return Check(subject, "FAIL", str(error))
     if stated.differences:

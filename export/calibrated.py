@@ -16,8 +16,8 @@ from vegrt.calibration.judge import Labelled
 from vegrt.calibration.observe import Batches
 from vegrt.calibration.photos import CalibrationPhotos
 from vegrt.calibration.saved import FILE, to_json
-from vegrt.calibration.settings import VARIANTS, Settings, float_layers_json
-from vegrt.calibration.stage import Outcome, Subject
+from vegrt.calibration.settings import VARIANTS, CalibrationSettings, float_layers_json
+from vegrt.calibration.stage import CalibrationSubject, Outcome
 from vegrt.calibration.work import Work, work_in_8_bits
 from vegrt.dataset.photos import Photo, content_hash
 from vegrt.export.onnx.fp16 import to_fp16
@@ -50,14 +50,16 @@ def copy_of(model: ir.Model) -> ir.Model:
     return ir.from_proto(ir.to_proto(model))
 
 
-def subject_of(fp32: ir.Model, photos: list[Photo], contract: Contract, settings: Settings) -> Subject:
+def subject_of(
+    fp32: ir.Model, photos: list[Photo], contract: Contract, settings: CalibrationSettings
+) -> CalibrationSubject:
     """Return what calibration needs: every second photo is observed, up to the settings' number, the others judge."""
     observed, held_out = halves(photos, settings)
 
     def labelled(some: list[Photo], what: str) -> Labelled:
         return Labelled(images(some, contract, what), [photo.label for photo in some])
 
-    return Subject(
+    return CalibrationSubject(
         model=lambda: copy_of(fp32),
         contract=contract,
         hashes={
@@ -71,12 +73,12 @@ def subject_of(fp32: ir.Model, photos: list[Photo], contract: Contract, settings
     )
 
 
-def halves(photos: list[Photo], settings: Settings) -> tuple[list[Photo], list[Photo]]:
+def halves(photos: list[Photo], settings: CalibrationSettings) -> tuple[list[Photo], list[Photo]]:
     """Return the photos to observe, every second one but no more than asked for, and those held out: the other half."""
     return photos[0::2][: settings.photos], photos[1::2]
 
 
-def int8_models(fp32: ir.Model, outcome: Outcome, settings: Settings) -> dict[str, bytes]:
+def int8_models(fp32: ir.Model, outcome: Outcome, settings: CalibrationSettings) -> dict[str, bytes]:
     """Return the bytes of `int8` (TensorRT's rules, the rest in the settings' type) and `int8-cpu` (float32 rest)."""
     signed, unsigned = copy_of(fp32), copy_of(fp32)
     if settings.rest == "float16":
@@ -94,7 +96,9 @@ def add_calibration(staging: Staging, outcome: Outcome) -> None:
     staging.add(FLOAT_LAYERS, "calibration", "float-layers")
 
 
-def provenance(fp32: ir.Model, outcome: Outcome, photos: CalibrationPhotos, settings: Settings) -> dict[str, Any]:
+def provenance(
+    fp32: ir.Model, outcome: Outcome, photos: CalibrationPhotos, settings: CalibrationSettings
+) -> dict[str, Any]:
     """Return what the manifest says of a calibration, as JSON values."""
     calibration, (observed, held_out) = outcome.calibration, halves(photos.used, settings)
     kept = {VARIANTS[encoding]: list(names) for encoding, names in calibration.float_layers.items()}

@@ -16,7 +16,7 @@ from vegrt.calibration.settings import VARIANTS
 from vegrt.calibration.share import percent
 from vegrt.calibration.stage import finish_progress, open_progress, sensitivities
 from vegrt.export.calibrated import halves, subject_of
-from vegrt.export.stage import Job, load_fp32
+from vegrt.export.stage import ExportJob, load_fp32
 from vegrt.results.files import save_result
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ SENSITIVITY, CURVE = "sensitivity", "curve"
 PROGRESS = ".calibrating-layers"
 
 
-def analyse(path: Path, data: Path, job: Job, *, sensitivity: bool, curve: bool) -> tuple[Bundle, dict[str, Any]]:
+def analyse(path: Path, data: Path, job: ExportJob, *, sensitivity: bool, curve: bool) -> tuple[Bundle, dict[str, Any]]:
     """Return the bundle at `path` and what measure_extras measures of the calibration that it has; no model is changed."""
     with exclusive(path):
         bundle = open_bundle(path)
         return bundle, measure_extras(bundle, data, job, sensitivity=sensitivity, curve=curve)
 
 
-def measure_extras(bundle: Bundle, data: Path, job: Job, *, sensitivity: bool, curve: bool) -> dict[str, Any]:
+def measure_extras(bundle: Bundle, data: Path, job: ExportJob, *, sensitivity: bool, curve: bool) -> dict[str, Any]:
     """Write results/sensitivity.json and results/curve.json, as far as asked for, and return their bodies by name.
 
     Nobody else may work on the bundle meanwhile: hold `exclusive`.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
-from vegrt.calibration.settings import Settings
+from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.stage import finish_progress, run_calibration
 from vegrt.export.calibrated import (
     add_calibration,
@@ -46,7 +46,7 @@ _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ExportJob:
     """What is asked for.
 
     engines: see add_engines. near_test: validation photos that do not calibrate. untrained: whether the network may be no better
@@ -57,7 +57,7 @@ class Job:
     engines: bool | None = None
     near_test: Collection[str] = ()
     options: Options = field(default_factory=Options)
-    settings: Settings = field(default_factory=Settings)
+    settings: CalibrationSettings = field(default_factory=CalibrationSettings)
     untrained: bool = False
     command: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,21 +71,21 @@ class Made:
     details: dict[str, Any]
 
 
-def export(path: Path, data: Path, job: Job | None = None) -> Bundle:
+def export(path: Path, data: Path, job: ExportJob | None = None) -> Bundle:
     """Write fp32, fp16, int8 and int8-cpu ONNX models into the bundle at `path` and return it; a bf16 one if asked for.
 
     data: its validation split calibrates and checks parity. Raises ModelError when a model is not what its reference is, and as
     check_reference does, MissingExtraError or EngineError as add_engines does; the bundle is then as it was.
     """
-    job = job or Job()
+    job = job or ExportJob()
     with exclusive(path):
         bundle, photos, evidence = _prepare(path, data, job)
         return _complete(bundle, _fp32(bundle, evidence, job), photos, evidence, job, [])
 
 
-def recalibrate(path: Path, data: Path, job: Job | None = None) -> Bundle:
+def recalibrate(path: Path, data: Path, job: ExportJob | None = None) -> Bundle:
     """Calibrate the fp32.onnx of the bundle at `path` anew and replace what depends on it; otherwise as `export`."""
-    job = job or Job()
+    job = job or ExportJob()
     with exclusive(path):
         bundle, photos, evidence = _prepare(path, data, job)
         made = load_fp32(bundle)
@@ -102,14 +102,14 @@ def load_fp32(bundle: Bundle) -> Made:
     return Made(ir.from_proto(onnx.load_model_from_string(source)), source, details)
 
 
-def _prepare(path: Path, data: Path, job: Job) -> tuple[Bundle, CalibrationPhotos, Evidence]:
+def _prepare(path: Path, data: Path, job: ExportJob) -> tuple[Bundle, CalibrationPhotos, Evidence]:
     bundle = open_bundle(path)
     manifest = bundle.manifest
     photos = calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test)
     return bundle, photos, load_evidence(bundle, photos.used, job.options.profile.largest)
 
 
-def _fp32(bundle: Bundle, evidence: Evidence, job: Job) -> Made:
+def _fp32(bundle: Bundle, evidence: Evidence, job: ExportJob) -> Made:
     """Return the graph of the bundle's checkpoint, or of the foreign model that it holds."""
     said = {"untrained": True} if job.untrained else {}
     if bundle.has("source"):
@@ -129,7 +129,7 @@ def _complete(
     made: Made,
     photos: CalibrationPhotos,
     evidence: Evidence,
-    job: Job,
+    job: ExportJob,
     before: Sequence[Mapping[str, Any]],
 ) -> Bundle:
     """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle.
@@ -170,7 +170,9 @@ def _check_fp32(evidence: Evidence, want: NDArray[np.float32], source: bytes) ->
     return check_parity("fp32.onnx", parity, FP32, evidence, source)
 
 
-def _measure_variants(models: dict[str, bytes], evidence: Evidence, settings: Settings) -> dict[str, dict[str, Any]]:
+def _measure_variants(
+    models: dict[str, bytes], evidence: Evidence, settings: CalibrationSettings
+) -> dict[str, dict[str, Any]]:
     """Compare with fp32. fp16 is gated; int8 is judged by `vegrt evaluate`, here only measured."""
     reference = evidence.answers(open_onnxruntime(models["fp32"]))
     details: dict[str, dict[str, Any]] = {}

@@ -21,20 +21,20 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.files.atomic import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.decode.pipeline import Decoded, Item, stream
-from vegrt.infer.outputs.extras import Extras
-from vegrt.infer.outputs.files import Destination, Outputs, open_outputs
-from vegrt.infer.outputs.rows import Row, Wanted, as_line, as_record, rank
+from vegrt.infer.outputs.extras import PhotoOutputs
+from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_line, as_record, rank
 from vegrt.infer.runtimes.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.open import Candidate, describe, open_candidate, open_runner
 from vegrt.infer.runtimes.runner import Device, Runner
-from vegrt.infer.sources.open import Reading, is_endless, open_sources, reading_threads
+from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting
 
 log = logging.getLogger(__name__)
 
 BATCH = 16
-Batches = Generator[list[Row], None, None]
+Batches = Generator[list[AnswerRow], None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Request:
     device: Device | None = None
     threads: int = 0
     batch: int = BATCH
-    reading: Reading = field(default_factory=Reading)
-    wanted: Wanted = field(default_factory=Wanted)
-    to: Destination = field(default_factory=Destination)
-    extras: Extras = field(default_factory=Extras)
+    reading: SourceOptions = field(default_factory=SourceOptions)
+    wanted: RowFormat = field(default_factory=RowFormat)
+    to: OutputOptions = field(default_factory=OutputOptions)
+    extras: PhotoOutputs = field(default_factory=PhotoOutputs)
     objective: Objective = DEFAULT
     public_key: Path | None = None
 
@@ -67,7 +67,7 @@ class _Tally:
     errors: int = 0
     first: str = ""
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[AnswerRow]) -> None:
         failed = [row.error for row in rows if row.error]
         self.first = self.first or (failed[0] if failed else "")
         self.total += len(rows)
@@ -117,11 +117,11 @@ def predict(
     bundle: Bundle,
     runner: Runner,
     items: Iterator[Item | None],
-    wanted: Wanted,
+    wanted: RowFormat,
     *,
     batch: int = BATCH,
     threads: int = 0,
-) -> Iterator[list[Row]]:
+) -> Iterator[list[AnswerRow]]:
     """Yield a row per item, in order, a batch at a time; an unreadable image is its error and does not stop the others.
 
     threads: how many decode; 0 for one per core.
@@ -133,12 +133,12 @@ def _answered(
     bundle: Bundle,
     runner: Runner,
     items: Iterator[Item | None],
-    wanted: Wanted,
+    wanted: RowFormat,
     batch: int,
     threads: int,
     *,
     keep: bool,
-) -> Iterator[tuple[Decoded, list[Row]]]:
+) -> Iterator[tuple[Decoded, list[AnswerRow]]]:
     classes = bundle.manifest.classes
     nothing = np.empty((0, len(classes)), np.float32)
     with closing(stream(items, bundle.manifest.contract, batch, threads=threads, keep=keep)) as parts:
@@ -162,7 +162,7 @@ def _rows(bundle: Bundle, runner: Runner, items: Iterator[Item | None], request:
         yield rows
 
 
-def _written(batches: Batches, outputs: Outputs, tally: _Tally) -> Batches:
+def _written(batches: Batches, outputs: OutputFiles, tally: _Tally) -> Batches:
     """Append each batch to the outputs, then yield it."""
     with closing(batches), counting("Inferring") as advance:
         for rows in batches:
@@ -172,7 +172,7 @@ def _written(batches: Batches, outputs: Outputs, tally: _Tally) -> Batches:
             yield rows
 
 
-def _printed(batches: Batches, wanted: Wanted, chosen: dict[str, Any] | None) -> Iterator[str]:
+def _printed(batches: Batches, wanted: RowFormat, chosen: dict[str, Any] | None) -> Iterator[str]:
     """Yield each batch as text: lines, or parts of an object that begins with `chosen`."""
     between = end = ""
     if chosen is not None:
@@ -192,12 +192,12 @@ def _printed(batches: Batches, wanted: Wanted, chosen: dict[str, Any] | None) ->
     yield end
 
 
-def _missing(items: Iterator[Item | None], outputs: Outputs) -> Iterator[Item | None]:
+def _missing(items: Iterator[Item | None], outputs: OutputFiles) -> Iterator[Item | None]:
     """Return the items that the outputs do not hold yet."""
     return (item for item in items if item is None or not outputs.holds(item.name))
 
 
-def _summary(to: Destination, tally: _Tally, outputs: Outputs) -> dict[str, Any]:
+def _summary(to: OutputOptions, tally: _Tally, outputs: OutputFiles) -> dict[str, Any]:
     """Return as JSON values what was written. images: answered now. rows: in the file, those of earlier runs too."""
     return {
         "out": str(to.out),
@@ -246,7 +246,7 @@ def _ending(request: Request) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _conclude(to: Destination, tally: _Tally, outputs: Outputs) -> None:
+def _conclude(to: OutputOptions, tally: _Tally, outputs: OutputFiles) -> None:
     if to.out and tally.total:
         log.info("%s: %d rows written, %d of them errors; it holds %d", to.out, tally.total, tally.errors, outputs.rows)
     if tally.errors and tally.errors == tally.total and not len(outputs.done):

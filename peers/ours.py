@@ -13,16 +13,16 @@ START = time.perf_counter()
 from peer import Job, read_job, report  # noqa: E402
 
 from vegrt.infer.decode.pipeline import Item  # noqa: E402
-from vegrt.infer.outputs.files import Destination, open_outputs  # noqa: E402
-from vegrt.infer.outputs.rows import Wanted  # noqa: E402
+from vegrt.infer.outputs.files import OutputOptions, open_outputs  # noqa: E402
+from vegrt.infer.outputs.rows import RowFormat  # noqa: E402
 from vegrt.infer.predict import predict  # noqa: E402
 from vegrt.infer.runtimes.open import Opened, open_runner  # noqa: E402
 
 
 def files_to_csv(job: Job, opened: Opened) -> None:
     """Classify the photos into the CSV, as `vegrt infer` does once it has loaded the model."""
-    bundle, wanted = opened.bundle, Wanted()
-    outputs = open_outputs(Destination(job.out, overwrite=True), wanted, len(bundle.manifest.classes), 0)
+    bundle, wanted = opened.bundle, RowFormat()
+    outputs = open_outputs(OutputOptions(job.out, overwrite=True), wanted, len(bundle.manifest.classes), 0)
     outputs.begin({})
     items: Iterator[Item] = (Item(str(path), path) for path in job.photos)
     for rows in predict(bundle, opened.runner, items, wanted, batch=job.batch):

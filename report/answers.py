@@ -6,32 +6,32 @@ from typing import Any
 
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Section, Table, Text, charts, section, table
-from vegrt.report.language.language import say, term
-from vegrt.report.summary import NONE, Row, points
+from vegrt.report.language.language import mark, translate
+from vegrt.report.summary import NONE, SummaryRow, points
 
 CLEAN = "clean"  # what a robustness result calls the photo as it is
 _CORRUPTIONS = {
-    "jpeg": term("JPEG"),
-    "blur": term("blur"),
-    "noise": term("noise"),
-    "brightness": term("brightness"),
-    "rotation": term("rotation"),
+    "jpeg": mark("JPEG"),
+    "blur": mark("blur"),
+    "noise": mark("noise"),
+    "brightness": mark("brightness"),
+    "rotation": mark("rotation"),
 }
 
 
 def corruption_words(name: str) -> str:
     """Return what people call a corruption."""
-    return say(_CORRUPTIONS[name]) if name in _CORRUPTIONS else name
+    return translate(_CORRUPTIONS[name]) if name in _CORRUPTIONS else name
 
 
-def per_class(facts: Facts, chosen: Row | None, chart: Chart | None) -> Section | None:
+def per_class(facts: Facts, chosen: SummaryRow | None, chart: Chart | None) -> Section | None:
     """Return what changed in each class, and every class of the chosen candidate against the reference."""
     if not facts.evaluation:
         return None
-    return section("classes", say("Each class"), charts(chart), _class_table(facts, chosen))
+    return section("classes", translate("Each class"), charts(chart), _class_table(facts, chosen))
 
 
-def _class_table(facts: Facts, chosen: Row | None) -> Table | None:
+def _class_table(facts: Facts, chosen: SummaryRow | None) -> Table | None:
     rows = facts.evaluated()
     row = next((row for row in rows if chosen and row["key"] == chosen.key), None)
     if row is None or not facts.evaluation or not row.get("classes") or not row["paired"].get("classes"):
@@ -53,18 +53,18 @@ def _class_table(facts: Facts, chosen: Row | None) -> Table | None:
         for name, before, now, change in found
     ]
     heads = (
-        say("class"),
-        say("photos"),
-        say("precision %"),
-        say("recall %"),
-        say("F1 %, {key}", key=rows[0]["key"]),
-        say("F1 %, {key}", key=row["key"]),
-        say("newly wrong"),
-        say("newly right"),
-        say("p"),
-        say("p, Holm"),
+        translate("class"),
+        translate("photos"),
+        translate("precision %"),
+        translate("recall %"),
+        translate("F1 %, {key}", key=rows[0]["key"]),
+        translate("F1 %, {key}", key=row["key"]),
+        translate("newly wrong"),
+        translate("newly right"),
+        translate("p"),
+        translate("p, Holm"),
     )
-    caption = say(
+    caption = translate(
         "Precision, recall and F1 of {key}, and McNemar's test of each class; Holm's correction for all of them",
         key=row["key"],
     )
@@ -85,31 +85,38 @@ def calibration_of_answers(facts: Facts, chart: Chart | None) -> Section | None:
         )
         for row in rows
     ]
-    heads = (say("candidate"), say("top-3 %"), say("NLL, nats"), "ECE", "Brier", say("mean margin"))
-    tabled = table(say("Figures of the probabilities"), heads, lines, text_columns=1)
-    notes = say(
+    heads = (
+        translate("candidate"),
+        translate("top-3 %"),
+        translate("NLL, nats"),
+        "ECE",
+        "Brier",
+        translate("mean margin"),
+    )
+    tabled = table(translate("Figures of the probabilities"), heads, lines, text_columns=1)
+    notes = translate(
         "NLL: negative log-likelihood. ECE: expected calibration error, 15 bins. Brier: mean squared error of the "
         "probabilities. Margin: probability of the answer minus that of the second. Detectable drop: the smallest that this "
         "number of photos shows with 80 % power."
     )
     note = Text(notes, note=True) if tabled else None
-    return section("probabilities", say("How sure the answers were"), charts(chart), tabled, _changes(rows), note)
+    return section("probabilities", translate("How sure the answers were"), charts(chart), tabled, _changes(rows), note)
 
 
 def _changes(rows: list[dict[str, Any]]) -> Table | None:
     """Return how each candidate's answers differ from the reference's."""
     lines = [(row["key"], *_paired(row["paired"])) for row in rows[1:]]
     heads = (
-        say("candidate"),
-        say("agreement %"),
-        say("newly wrong"),
-        say("newly right"),
-        say("wrong either way"),
-        say("KL, nats"),
-        say("McNemar p"),
-        say("detectable drop, points"),
+        translate("candidate"),
+        translate("agreement %"),
+        translate("newly wrong"),
+        translate("newly right"),
+        translate("wrong either way"),
+        translate("KL, nats"),
+        translate("McNemar p"),
+        translate("detectable drop, points"),
     )
-    caption = say("How much the answers changed against {reference}", reference=rows[0]["key"]) if rows else ""
+    caption = translate("How much the answers changed against {reference}", reference=rows[0]["key"]) if rows else ""
     return table(caption, heads, lines, text_columns=1)
 
 
@@ -131,27 +138,27 @@ def robustness(facts: Facts, chart: Chart | None) -> Section | None:
         if row["level"] == worst
     ]
     heads = (
-        say("corruption"),
-        say("parameter"),
-        say("candidate"),
-        say("top-1 %"),
-        say("drop, points"),
-        say("newly wrong"),
-        say("newly right"),
+        translate("corruption"),
+        translate("parameter"),
+        translate("candidate"),
+        translate("top-1 %"),
+        translate("drop, points"),
+        translate("newly wrong"),
+        translate("newly right"),
     )
-    text = say(
+    text = translate(
         "{images} test photos, made worse in five steps; each candidate is compared with fp32 on the same bad photo.",
         images=f"{found['images']:,}",
     )
-    tabled = table(say("At the worst level of each corruption"), heads, lines, text_columns=3)
-    return section("robustness", say("Bad photos"), Text(text), *_extra_drops(found), charts(chart), tabled)
+    tabled = table(translate("At the worst level of each corruption"), heads, lines, text_columns=3)
+    return section("robustness", translate("Bad photos"), Text(text), *_extra_drops(found), charts(chart), tabled)
 
 
 def _extra_drops(found: dict[str, Any]) -> list[Text]:
     """Return how much more each candidate loses on bad photos than on clean ones."""
     return [
         Text(
-            say(
+            translate(
                 "{key}: on bad photos the drop is {extra} points larger than on clean ones, {confidence} interval {low} to "
                 "{high}.",
                 key=one["candidate"],
@@ -183,7 +190,7 @@ def _number(value: Any, digits: int) -> str:
     if not isinstance(value, dict):
         return f"{value:.{digits}f}"
     low, high = (f"{value[name]:.{digits}f}" for name in ("low", "high"))
-    return say("{value} ({low} to {high})", value=f"{value['value']:.{digits}f}", low=low, high=high)
+    return translate("{value} ({low} to {high})", value=f"{value['value']:.{digits}f}", low=low, high=high)
 
 
 def _percent(value: dict[str, float] | None) -> str:
@@ -191,7 +198,7 @@ def _percent(value: dict[str, float] | None) -> str:
     if value is None:
         return NONE
     low, middle, high = (f"{100 * value[name]:.1f}" for name in ("low", "value", "high"))
-    return say("{value} ({low} to {high})", value=middle, low=low, high=high)
+    return translate("{value} ({low} to {high})", value=middle, low=low, high=high)
 
 
 def _rate(value: dict[str, float] | None) -> str:

@@ -12,14 +12,14 @@ from vegrt.report.charts import speed as speed_charts
 from vegrt.report.charts.answers import MAX_CLASSES_DRAWN
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Spec
-from vegrt.report.language.language import say
-from vegrt.report.summary import Row, rows_with
+from vegrt.report.language.language import translate
+from vegrt.report.summary import SummaryRow, rows_with
 
 _MAX_PANELS = 6
 _NARROW_PX = 288
 
 
-def bundle_charts(facts: Facts, chosen: Row | None) -> dict[str, Chart]:
+def bundle_charts(facts: Facts, chosen: SummaryRow | None) -> dict[str, Chart]:
     """Return the charts by name, which is that of their picture file too. chosen: the candidate that the verdict is about."""
     makers: Iterable[Chart | None] = (
         accuracy_latency(facts),
@@ -50,12 +50,12 @@ def accuracy_latency(facts: Facts) -> Chart | None:
         speed_charts.accuracy_latency(rows, margin, title=name if len(placed) > 1 else "")
         for name, rows in placed.items()
     ]
-    caption = say(
+    caption = translate(
         "Up and left is better. Bars: {confidence} intervals. Thin line: what no other candidate beats in both. Dashed: the "
         "gate's margin; its verdict comes from the paired drop, not from these bars.",
         confidence=f"{facts.evaluation['confidence']:.0%}",
     )
-    return _chart("accuracy-latency", panels, say("Top-1 accuracy against the median time of one photo"), caption)
+    return _chart("accuracy-latency", panels, translate("Top-1 accuracy against the median time of one photo"), caption)
 
 
 def throughput(facts: Facts) -> Chart | None:
@@ -66,8 +66,10 @@ def throughput(facts: Facts) -> Chart | None:
         for name, bench in benches.items()
         if bench["candidates"]
     ]
-    caption = say("More photos at once: more per second, until the cores are busy. The network alone, from memory.")
-    return _chart("throughput", panels, say("Photos per second against the batch size"), caption)
+    caption = translate(
+        "More photos at once: more per second, until the cores are busy. The network alone, from memory."
+    )
+    return _chart("throughput", panels, translate("Photos per second against the batch size"), caption)
 
 
 def stage_times(facts: Facts) -> Chart | None:
@@ -75,9 +77,9 @@ def stage_times(facts: Facts) -> Chart | None:
     staged = [(row, points) for row in facts.measured() if (points := row.get("stages_ms"))]
     one = [(row, point) for row, points in staged for point in points if point["batch"] == 1]
     many = [(row, max(points, key=lambda point: int(point["batch"]))) for row, points in staged]
-    titled = [(one, say("one photo at a time"))]
+    titled = [(one, translate("one photo at a time"))]
     if any(point["batch"] > 1 for _, point in many):  # then all of them, also one whose best batch is a single photo
-        titled.append((many, say("each candidate's best batch (× photos)")))
+        titled.append((many, translate("each candidate's best batch (× photos)")))
     panels = [
         speed_charts.stage_times(
             [row for row, _ in found], [point for _, point in found], title=title, with_batch=found is many
@@ -85,11 +87,11 @@ def stage_times(facts: Facts) -> Chart | None:
         for found, title in titled
         if found
     ]
-    caption = say(
+    caption = translate(
         "From the JPEG file to the label: decode it, prepare the batch, run the network, read the answer. Medians of each, so "
         "that they need not add up to the whole's."
     )
-    return _chart("stage-times", panels, say("Where the time goes, by candidate"), caption)
+    return _chart("stage-times", panels, translate("Where the time goes, by candidate"), caption)
 
 
 def flips_per_class(facts: Facts) -> Chart | None:
@@ -112,13 +114,15 @@ def flips_per_class(facts: Facts) -> Chart | None:
         )
         for key in shown
     ]
-    caption = say("Photos that fp32 had right and the candidate lost, and the other way round. Other classes: none.")
+    caption = translate(
+        "Photos that fp32 had right and the candidate lost, and the other way round. Other classes: none."
+    )
     return _chart(
-        "flips-per-class", panels, say("Photos of each class that changed to wrong or right"), caption, _NARROW_PX
+        "flips-per-class", panels, translate("Photos of each class that changed to wrong or right"), caption, _NARROW_PX
     )
 
 
-def confusion(facts: Facts, chosen: Row | None) -> Chart | None:
+def confusion(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     """Return the confusion matrices of the reference and of the chosen candidate."""
     if not facts.evaluation or len(facts.evaluation["classes"]) > MAX_CLASSES_DRAWN:
         return None
@@ -130,31 +134,31 @@ def confusion(facts: Facts, chosen: Row | None) -> Chart | None:
             row["confusion"],
             classes,
             maximum=max(1, maximum),
-            title=say("{key}: {count} photos wrong", key=row["key"], count=f"{sum(counts):,}"),
+            title=translate("{key}: {count} photos wrong", key=row["key"], count=f"{sum(counts):,}"),
         )
         for row, counts in zip(pair, wrong, strict=True)
     ]
-    caption = say("Mistakes are coloured, the stronger the more.")
-    return _chart("confusion", panels, say("Confusion matrix"), caption)
+    caption = translate("Mistakes are coloured, the stronger the more.")
+    return _chart("confusion", panels, translate("Confusion matrix"), caption)
 
 
-def reliability(facts: Facts, chosen: Row | None) -> Chart | None:
+def reliability(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     """Return the reliability diagrams of the reference and of the chosen candidate."""
     panels = [
         answer_charts.reliability(
-            row["reliability"], title=say("{key}: ECE {ece}", key=row["key"], ece=_ece(row["ece"]))
+            row["reliability"], title=translate("{key}: ECE {ece}", key=row["key"], ece=_ece(row["ece"]))
         )
         for row in (facts.pair(chosen.key if chosen else "") if facts.evaluation else ())
         if row.get("reliability")
     ]
-    caption = say(
+    caption = translate(
         "On the dashed line, a probability means what it says; below it, the answers are too sure of themselves. A larger "
         "dot: more photos. ECE: the mean distance from the line, weighted by photos."
     )
-    return _chart("reliability", panels, say("Share of right answers against the probability given"), caption)
+    return _chart("reliability", panels, translate("Share of right answers against the probability given"), caption)
 
 
-def robustness(facts: Facts, chosen: Row | None) -> Chart | None:
+def robustness(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     """Return top-1 under each corruption by its level, fp32 against the chosen candidate or else all."""
     if not facts.robustness or not facts.robustness["rows"]:
         return None
@@ -170,8 +174,10 @@ def robustness(facts: Facts, chosen: Row | None) -> Chart | None:
         own = [row for row in shown if row["corruption"] == corruption and row["level"] > 0]
         start = [row for row in clean if row["corruption"] in (corruption, CLEAN)]
         panels.append(answer_charts.robustness(start + own, keys, lowest=lowest, title=corruption_words(corruption)))
-    caption = say("Does quantization cost more when the photo is bad? Bands: intervals of top-1.")
-    return _chart("robustness", panels, say("Top-1 accuracy against the strength of a corruption"), caption, _NARROW_PX)
+    caption = translate("Does quantization cost more when the photo is bad? Bands: intervals of top-1.")
+    return _chart(
+        "robustness", panels, translate("Top-1 accuracy against the strength of a corruption"), caption, _NARROW_PX
+    )
 
 
 def training(trained: dict[str, Any]) -> Iterator[Chart]:
@@ -180,36 +186,36 @@ def training(trained: dict[str, Any]) -> Iterator[Chart]:
     if not epochs:
         return
     loss, accuracy = (making_charts.training_curve(epochs, measure, best) for measure in ("loss", "accuracy"))
-    caption = say("Cross-entropy; training's is on augmented photos. Dashed: the epoch that was kept.")
-    yield Chart("training-loss", (loss,), say("Loss by epoch"), caption)
-    caption = say("Training's is on augmented photos, so it may lie below validation's.")
-    yield Chart("training-accuracy", (accuracy,), say("Accuracy by epoch"), caption)
+    caption = translate("Cross-entropy; training's is on augmented photos. Dashed: the epoch that was kept.")
+    yield Chart("training-loss", (loss,), translate("Loss by epoch"), caption)
+    caption = translate("Training's is on augmented photos, so it may lie below validation's.")
+    yield Chart("training-accuracy", (accuracy,), translate("Accuracy by epoch"), caption)
 
 
 def tournament(facts: Facts) -> Chart | None:
     """Return the calibration's tournament."""
     entries = facts.bundle.manifest.calibration.get("tournament") or []
-    caption = say("Each method as a whole int8 model, on held-out photos. Shorter is closer to fp32.")
+    caption = translate("Each method as a whole int8 model, on held-out photos. Shorter is closer to fp32.")
     panels = [making_charts.tournament(entries)] if entries else []
-    return _chart("tournament", panels, say("Divergence from fp32 of each range method"), caption)
+    return _chart("tournament", panels, translate("Divergence from fp32 of each range method"), caption)
 
 
 def sensitivity(facts: Facts) -> Chart | None:
     """Return what each layer alone costs in 8 bits."""
     if not (found := facts.sensitivity):
         return None
-    caption = say(
+    caption = translate(
         "Divergence of the answers on {images} photos when only that layer is 8-bit; the most sensitive first.",
         images=found["images"],
     )
     return _chart(
-        "sensitivity", [making_charts.sensitivity(found["rows"])], say("What each layer alone costs"), caption
+        "sensitivity", [making_charts.sensitivity(found["rows"])], translate("What each layer alone costs"), caption
     )
 
 
 def overview_chart(named: Sequence[tuple[str, Facts]]) -> Chart | None:
     """Return accuracy against latency of all bundles, a panel for each machine that measured any of them."""
-    machines: dict[str, list[tuple[str, Row]]] = {}
+    machines: dict[str, list[tuple[str, SummaryRow]]] = {}
     for name, facts in named:
         for machine, bench in facts.benches().items():
             placed = [row for row in rows_with(facts, bench) if row.top1 is not None and row.p50_ms]
@@ -220,8 +226,8 @@ def overview_chart(named: Sequence[tuple[str, Facts]]) -> Chart | None:
         for machine, found in machines.items()
         if found
     ]
-    label = say("Top-1 accuracy of all bundles against the median time of one photo")
-    caption = say("Up and left is better. Bars: intervals. Thin line: what no other candidate beats in both.")
+    label = translate("Top-1 accuracy of all bundles against the median time of one photo")
+    caption = translate("Up and left is better. Bars: intervals. Thin line: what no other candidate beats in both.")
     return Chart("overview", tuple(panels), label, caption) if panels else None
 
 

@@ -11,7 +11,7 @@ from vegrt.errors import DataError
 from vegrt.report.facts.facts import Facts, Flip
 from vegrt.report.html.markup import Html, element, join
 from vegrt.report.html.photos import missing, thumbnail
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 
 MAX_SHOWN = 48
 
@@ -22,7 +22,7 @@ def gallery(facts: Facts, data: Path | None) -> Html:
         return Html("")
     flips = facts.flips()
     if not flips:
-        none = say(
+        none = translate(
             "None: every candidate answers like fp32 on all {images} photos.", images=f"{facts.evaluation['images']:,}"
         )
         return element("p", none)
@@ -31,7 +31,7 @@ def gallery(facts: Facts, data: Path | None) -> Html:
     photos = [_thumbnail(split, flip) for flip in shown]
     figures = [_figure(flip, photo, facts.evaluation["classes"]) for flip, photo in zip(shown, photos, strict=True)]
     more = len(flips) - len(shown)
-    rest = say("and {more} more, in results/evaluate-test.json", more=f"{more:,}")
+    rest = translate("and {more} more, in results/evaluate-test.json", more=f"{more:,}")
     parts = [
         *(element("p", text) for text in _introduction(facts.evaluation, flips, data, split, photos.count(None))),
         element("div", join(figures), class_="gallery"),
@@ -43,24 +43,26 @@ def gallery(facts: Facts, data: Path | None) -> Html:
 def _introduction(
     evaluation: dict[str, Any], flips: Sequence[Flip], data: Path | None, split: Split | None, missing: int
 ) -> list[str]:
-    text = say(
+    text = translate(
         "{flips} of {images} photos on which some candidate answers otherwise than fp32; first those that most candidates "
         "lost. A percentage is the probability given to the answer.",
         flips=f"{len(flips):,}",
         images=f"{evaluation['images']:,}",
     )
     if any(margin is not None for flip in flips for *_, margin in flip.answers):
-        text = f"{text} {say('In brackets: its lead over the second, in points.')}"
+        text = f"{text} {translate('In brackets: its lead over the second, in points.')}"
     if data is None:
-        return [text, say("The photos are not shown, because no data folder was given: add --data DATA.")]
+        return [text, translate("The photos are not shown, because no data folder was given: add --data DATA.")]
     notes = [text]
     if missing:
         notes.append(
-            say("{missing} photos are not shown, because they cannot be read in {data}.", missing=missing, data=data)
+            translate(
+                "{missing} photos are not shown, because they cannot be read in {data}.", missing=missing, data=data
+            )
         )
     if not _same_photos(evaluation, split):
         notes.append(
-            say(
+            translate(
                 "Note: {data} has changed since the evaluation, so a photo may not be the one that was judged.",
                 data=data,
             )
@@ -86,9 +88,11 @@ def _figure(flip: Flip, photo: Html | None, classes: Sequence[str]) -> Html:
         )
         for key, said, probability, margin in flip.answers
     ]
-    kind, look = (say("newly wrong"), "newly-wrong") if flip.newly_wrong else (say("newly right"), "newly-right")
+    kind, look = (
+        (translate("newly wrong"), "newly-wrong") if flip.newly_wrong else (translate("newly right"), "newly-right")
+    )
     if reference != flip.label and all(said != flip.label for _, said, *_ in flip.answers):
-        kind, look = say("wrong either way"), "wrong-either-way"
+        kind, look = translate("wrong either way"), "wrong-either-way"
     caption = [
         element("strong", classes[flip.label]),
         element("span", kind, class_=f"kind {look}"),

@@ -8,7 +8,7 @@ from typing import Any
 from vegrt.evaluate.photo_sets import other_sets
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Badge, Section, Text, section, table
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 from vegrt.report.summary import NONE, joined, span
 
 
@@ -19,17 +19,17 @@ def photo_sets(facts: Facts) -> Section | None:
         return None
     lines = [line for name, result in found.items() for line in _lines(name, result)]
     heads = [
-        say("photo set"),
-        say("images"),
-        say("candidate"),
-        say("top-1 %"),
-        say("interval, %"),
-        say("drop, points"),
-        say("flips"),
-        say("gate"),
+        translate("photo set"),
+        translate("images"),
+        translate("candidate"),
+        translate("top-1 %"),
+        translate("interval, %"),
+        translate("drop, points"),
+        translate("flips"),
+        translate("gate"),
     ]
-    title = say("Other photo sets")
-    note = say("The gate, the verdict above and the choice of vegrt infer read the bundle's own test split only.")
+    title = translate("Other photo sets")
+    note = translate("The gate, the verdict above and the choice of vegrt infer read the bundle's own test split only.")
     return section("photo-sets", title, table(title, heads, lines, text_columns=1), Text(note, note=True))
 
 

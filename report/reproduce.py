@@ -10,7 +10,7 @@ from typing import Any
 
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Code, Section, section
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 from vegrt.train.qat_defaults import DEFAULTS, SETTLED
 from vegrt.train.recipe import Recipe, make_recipe
 
@@ -20,7 +20,7 @@ _DATA = "--data"
 
 def reproduce(facts: Facts) -> Section:
     """Return the commands that make the bundle, its results and this page again."""
-    return section("reproduce", say("How to reproduce"), Code("\n".join(commands(facts))))
+    return section("reproduce", translate("How to reproduce"), Code("\n".join(commands(facts))))
 
 
 def commands(facts: Facts, *, place: str = "") -> list[str]:

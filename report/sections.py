@@ -10,23 +10,23 @@ from vegrt.report.answers import calibration_of_answers, per_class, robustness
 from vegrt.report.facts.data import data
 from vegrt.report.facts.facts import Facts
 from vegrt.report.gallery import gallery
-from vegrt.report.html.blocks import Block, Chart, Photos, Section, Table, Text, charts, section, sections, table
-from vegrt.report.language.language import say
+from vegrt.report.html.blocks import Block, Chart, PhotoGrid, Section, Table, Text, charts, section, sections, table
+from vegrt.report.language.language import translate
 from vegrt.report.photo_sets import photo_sets
 from vegrt.report.provenance import calibration, engines, environment
 from vegrt.report.reproduce import reproduce
-from vegrt.report.summary import HEADS, NONE, TEXT_COLUMNS, TIMES, Row, joined, rows_with
+from vegrt.report.summary import HEADS, NONE, TEXT_COLUMNS, TIMES, SummaryRow, joined, rows_with
 from vegrt.report.verdict import Conclusion
 
 _MAX_CONFUSIONS = 10
 
 
 def bundle_sections(
-    facts: Facts, compared: Sequence[Row], conclusion: Conclusion, drawn: dict[str, Chart], photos: Path | None
+    facts: Facts, compared: Sequence[SummaryRow], conclusion: Conclusion, drawn: dict[str, Chart], photos: Path | None
 ) -> list[Section]:
     """Return everything that is said of one bundle below its verdict. drawn: its charts. photos: the data folder."""
     changed = gallery(facts, photos)
-    without = say("The photos are in the HTML report only.")
+    without = translate("The photos are in the HTML report only.")
     return sections(
         _comparison(facts, compared),
         _leaks(facts),
@@ -35,8 +35,8 @@ def bundle_sections(
         per_class(facts, conclusion.chosen, drawn.get("flips-per-class")),
         section(
             "changed",
-            say("Photos that changed their answer"),
-            Photos(changed, without) if changed else None,
+            translate("Photos that changed their answer"),
+            PhotoGrid(changed, without) if changed else None,
         ),
         _confusion(facts, conclusion, drawn.get("confusion")),
         calibration_of_answers(facts, drawn.get("reliability")),
@@ -50,33 +50,35 @@ def bundle_sections(
     )
 
 
-def _comparison(facts: Facts, compared: Sequence[Row]) -> Section:
+def _comparison(facts: Facts, compared: Sequence[SummaryRow]) -> Section:
     lines = [row.cells() for row in compared]
     evaluation, bench, path = facts.evaluation, facts.bench, facts.bundle.path
     notes = []
     if evaluation:
-        drop = say(
+        drop = translate(
             "Drop: top-1 lost against fp32 on the same {images} photos, {confidence} interval.",
             images=f"{evaluation['images']:,}",
             confidence=f"{evaluation['confidence']:.0%}",
         )
-        gate = say("Gate: the whole interval below {margin} points passes.", margin=f"{evaluation['margin_points']:g}")
+        gate = translate(
+            "Gate: the whole interval below {margin} points passes.", margin=f"{evaluation['margin_points']:g}"
+        )
         notes += [drop, gate, *left_out(evaluation)]
     else:
-        notes.append(say("Not evaluated yet: {command}.", command=f"vegrt evaluate {path} --data DATA"))
+        notes.append(translate("Not evaluated yet: {command}.", command=f"vegrt evaluate {path} --data DATA"))
     if bench:
         rounds = bench.get("rounds", NONE)
         notes.append(
-            say(
+            translate(
                 "Times: the network alone, of one photo, {rounds} rounds; images/s: at the best batch size.",
                 rounds=rounds,
             )
         )
     else:
-        notes.append(say("Not measured yet: {command}.", command=f"vegrt bench {path}"))
-    title, heads = say("Accuracy, size and speed of every candidate"), [say(head) for head in HEADS]
+        notes.append(translate("Not measured yet: {command}.", command=f"vegrt bench {path}"))
+    title, heads = translate("Accuracy, size and speed of every candidate"), [translate(head) for head in HEADS]
     whole = table(title, heads, lines, text_columns=TEXT_COLUMNS)
-    return section("comparison", say("Comparison"), whole, Text(" ".join(notes), note=True))
+    return section("comparison", translate("Comparison"), whole, Text(" ".join(notes), note=True))
 
 
 def left_out(evaluation: dict[str, Any]) -> list[str]:
@@ -85,10 +87,10 @@ def left_out(evaluation: dict[str, Any]) -> list[str]:
     if unreadable:
         total = f"{evaluation['images'] + unreadable:,}"
         said.append(
-            say("{count} of {total} test photos cannot be read: left out.", count=f"{unreadable:,}", total=total)
+            translate("{count} of {total} test photos cannot be read: left out.", count=f"{unreadable:,}", total=total)
         )
     if paths := [one["artifact"] for one in evaluation.get("not_run") or ()]:
-        said.append(say("Not run, so nothing is known of it: {files}.", files=", ".join(paths)))
+        said.append(translate("Not run, so nothing is known of it: {files}.", files=", ".join(paths)))
     return said
 
 
@@ -104,7 +106,7 @@ def _leaks(facts: Facts) -> Section | None:
         _, _, verdict, clean, drop, flips, *_ = clean_row.cells()
         lines.append((row["key"], verdict, clean, drop, flips, whole))
     leaked, images = facts.evaluation["leaked"], facts.evaluation["images"]
-    text = say(
+    text = translate(
         "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. All columns but "
         "the last are of the other {others}.",
         leaked=f"{leaked:,}",
@@ -112,14 +114,14 @@ def _leaks(facts: Facts) -> Section | None:
         others=f"{images - leaked:,}",
     )
     heads = [
-        say("candidate"),
-        say("gate"),
-        say("top-1 %, clean"),
-        say("drop, points"),
-        say("flips"),
-        say("top-1 %, all"),
+        translate("candidate"),
+        translate("gate"),
+        translate("top-1 %, clean"),
+        translate("drop, points"),
+        translate("flips"),
+        translate("top-1 %, all"),
     ]
-    title = say("With and without leaked photos")
+    title = translate("With and without leaked photos")
     return section("leaks", title, Text(text), table(title, heads, lines, text_columns=2))
 
 
@@ -127,7 +129,7 @@ def _speed(facts: Facts, drawn: dict[str, Chart]) -> Section:
     pair = charts(drawn.get("accuracy-latency"), drawn.get("throughput"))
     tables = [_elsewhere(facts, name, bench) for name, bench in facts.benches().items() if bench in facts.elsewhere]
     return section(
-        "speed", say("Accuracy against speed"), pair, charts(drawn.get("stage-times")), _start(facts), *tables
+        "speed", translate("Accuracy against speed"), pair, charts(drawn.get("stage-times")), _start(facts), *tables
     )
 
 
@@ -138,8 +140,13 @@ def _start(facts: Facts) -> Table | None:
         for row in facts.measured()
         if row.get("peak_rss_mib") is not None and row.get("load_s") is not None
     ]
-    heads = [say("candidate"), say("load, s"), say("peak memory, MiB"), say("JPEG to label, p50 ms")]
-    return table(say("Loading, memory, and the whole way of one photo"), heads, lines, text_columns=1)
+    heads = [
+        translate("candidate"),
+        translate("load, s"),
+        translate("peak memory, MiB"),
+        translate("JPEG to label, p50 ms"),
+    ]
+    return table(translate("Loading, memory, and the whole way of one photo"), heads, lines, text_columns=1)
 
 
 def _whole_way(row: dict[str, Any]) -> tuple[str]:
@@ -151,8 +158,8 @@ def _elsewhere(facts: Facts, name: str, bench: dict[str, Any]) -> Table | None:
     lines = [
         (row.variant, row.runtime_name, *row.cells()[TIMES]) for row in rows_with(facts, bench) if row.images_per_s
     ]
-    heads = [say(HEADS[0]), say(HEADS[1]), *(say(head) for head in HEADS[TIMES])]
-    caption = say("Measured on {machine}, {date}", machine=name, date=str(bench["created"])[:10])
+    heads = [translate(HEADS[0]), translate(HEADS[1]), *(translate(head) for head in HEADS[TIMES])]
+    caption = translate("Measured on {machine}, {date}", machine=name, date=str(bench["created"])[:10])
     return table(caption, heads, lines, text_columns=2)
 
 
@@ -169,9 +176,9 @@ def _confusion(facts: Facts, conclusion: Conclusion, chart: Chart | None) -> Sec
     }
     ranked = sorted(found.items(), key=lambda item: (-sum(item[1]), item[0]))[:_MAX_CONFUSIONS]
     lines = [(classes[true], classes[said], *map(str, counts)) for (true, said), counts in ranked]
-    heads = (say("what it is"), say("what was said"), *(row["key"] for row in pair))
-    most: Block | None = table(say("The most frequent confusions, in photos"), heads, lines, text_columns=2)
-    return section("confusion", say("What is taken for what"), charts(chart), most)
+    heads = (translate("what it is"), translate("what was said"), *(row["key"] for row in pair))
+    most: Block | None = table(translate("The most frequent confusions, in photos"), heads, lines, text_columns=2)
+    return section("confusion", translate("What is taken for what"), charts(chart), most)
 
 
 def _training(training: dict[str, Any], drawn: dict[str, Chart]) -> Section | None:
@@ -179,13 +186,13 @@ def _training(training: dict[str, Any], drawn: dict[str, Chart]) -> Section | No
     if not epochs:
         return None
     head = sum(epoch["phase"] == "head" for epoch in epochs)
-    text = say(
+    text = translate(
         "{head} epochs of the head on frozen features, then {all} of the whole network.",
         head=head,
         all=len(epochs) - head,
     )
     if "seconds" in training:
-        minutes, device = f"{training['seconds'] / 60:.1f}", training.get("device", say("an unnamed device"))
-        text = f"{text} {say('It took {minutes} minutes on {device}.', minutes=minutes, device=device)}"
+        minutes, device = f"{training['seconds'] / 60:.1f}", training.get("device", translate("an unnamed device"))
+        text = f"{text} {translate('It took {minutes} minutes on {device}.', minutes=minutes, device=device)}"
     curves = charts(drawn.get("training-loss"), drawn.get("training-accuracy"))
-    return section("training", say("Training"), Text(text), curves)
+    return section("training", translate("Training"), Text(text), curves)

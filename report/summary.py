@@ -12,22 +12,22 @@ from vegrt.evaluate.statistics import Interval
 from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo
 from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
-from vegrt.report.language.language import say, term
+from vegrt.report.language.language import mark, translate
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HEADS = (
-    term("variant"),
-    term("runtime"),
-    term("gate"),
-    term("top-1 %"),
-    term("drop, points"),
-    term("flips"),
+    mark("variant"),
+    mark("runtime"),
+    mark("gate"),
+    mark("top-1 %"),
+    mark("drop, points"),
+    mark("flips"),
     "MB",
-    term("p50 ms"),
-    term("p99 ms"),
-    term("images/s"),
+    mark("p50 ms"),
+    mark("p99 ms"),
+    mark("images/s"),
 )
 TEXT_COLUMNS = 3  # of HEADS; the rest are numbers
 TIMES = slice(7, 10)  # of HEADS
@@ -36,7 +36,7 @@ NONE = "–"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SummaryRow:
     """One candidate. None: not evaluated, or not measured.
 
     top1, drop: proportions. p50_ms, p99_ms: of one photo; p50_low_ms, p50_high_ms: the interval of the median.
@@ -104,24 +104,24 @@ class Row:
         )
 
 
-def comparison(bundle: Bundle, *, benches: Sequence[Path] = ()) -> list[Row]:
+def comparison(bundle: Bundle, *, benches: Sequence[Path] = ()) -> list[SummaryRow]:
     """Return the bundle's rows, the reference first. Raises VegrtError when the bundle has no results. benches: as load_facts."""
     return rows(load_facts(bundle, benches=benches))
 
 
-def rows(facts: Facts) -> list[Row]:
+def rows(facts: Facts) -> list[SummaryRow]:
     """Return one row for each candidate that was evaluated or measured, joined by key."""
     return rows_with(facts, facts.bench)
 
 
-def rows_with(facts: Facts, bench: dict[str, Any] | None) -> list[Row]:
+def rows_with(facts: Facts, bench: dict[str, Any] | None) -> list[SummaryRow]:
     """Return the rows as `rows` does, with the times of this benchmark."""
     evaluated = {row["key"]: row for row in facts.evaluated()}
     measured = {row["key"]: row for row in (bench["candidates"] if bench else ())}
     return [joined(evaluated.get(key), measured.get(key)) for key in evaluated | measured]
 
 
-def render(compared: Iterable[Row]) -> Table:
+def render(compared: Iterable[SummaryRow]) -> Table:
     """Return the rows as a table for the terminal."""
     from rich import box
     from rich.table import Table
@@ -145,10 +145,12 @@ def points(proportion: float) -> str:
 
 def span(drop: Interval) -> str:
     """Return a difference of proportions with its interval, in signed percentage points."""
-    return say("{value} ({low} to {high})", value=points(drop.value), low=points(drop.low), high=points(drop.high))
+    return translate(
+        "{value} ({low} to {high})", value=points(drop.value), low=points(drop.low), high=points(drop.high)
+    )
 
 
-def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) -> Row:
+def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) -> SummaryRow:
     """Return the row of a candidate from what each result file says of it, at least one of them."""
     known = evaluated or measured or {}
     row = {name: known[name] for name in ("key", "variant", "runtime", "size_bytes")}
@@ -165,16 +167,16 @@ def joined(evaluated: dict[str, Any] | None, measured: dict[str, Any] | None) ->
         row |= {"images_per_s": best["images_per_s"], "best_batch": best["batch"]} if best else {}
         times = ("p50_ms", "p99_ms", "p50_low_ms", "p50_high_ms")
         row |= {name: single.get(name) for name in times} if single else {}
-    return Row(**row)
+    return SummaryRow(**row)
 
 
 def _interval(found: dict[str, float]) -> Interval:
     return Interval(found["value"], found["low"], found["high"])
 
 
-def name_of(row: Row) -> str:
+def name_of(row: SummaryRow) -> str:
     """Return a candidate as people call it."""
-    return say("{variant} on {runtime}", variant=row.variant, runtime=row.runtime_name)
+    return translate("{variant} on {runtime}", variant=row.variant, runtime=row.runtime_name)
 
 
 def _percent(name: str, unit: str, interval: Interval | None) -> dict[str, float | None]:

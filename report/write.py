@@ -19,7 +19,7 @@ from vegrt.report.facts.data import fits
 from vegrt.report.facts.facts import Asked, Facts, load_facts
 from vegrt.report.html.blocks import Chart, Section
 from vegrt.report.html.page import assemble, made_by, require_charts
-from vegrt.report.language.language import Language, say, speaking
+from vegrt.report.language.language import Language, translate, using_language
 from vegrt.report.overview import overview_sections
 from vegrt.report.sections import bundle_sections
 from vegrt.report.summary import rows
@@ -27,7 +27,7 @@ from vegrt.report.verdict import Conclusion, conclude
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
+class ReportFiles:
     """Which files to write; None: not that one. png, svg: folders, for every chart as a picture."""
 
     html: Path | None = None
@@ -69,7 +69,7 @@ class _Part:
 
 
 def write_report(
-    bundles: Sequence[Bundle], outputs: Outputs, *, sources: Sources | None = None, language: Language = "en"
+    bundles: Sequence[Bundle], outputs: ReportFiles, *, sources: Sources | None = None, language: Language = "en"
 ) -> list[Path]:
     """Write what `outputs` names, each file whole or not at all, and return the files.
 
@@ -82,7 +82,7 @@ def write_report(
     facts = facts_of(bundles, sources)
     if outputs.drawn:
         require_charts()
-    with speaking(language):
+    with using_language(language):
         return _write(_parts(facts, sources.data, drawn=outputs.drawn), outputs)
 
 
@@ -122,7 +122,7 @@ def _overview(named: Sequence[tuple[str, Facts]], *, drawn: bool) -> _Part:
 
         chart = overview_chart(named)
     found = {chart.name: chart} if chart else {}
-    return _Part(say("All bundles"), "", None, overview_sections(named, chart), found)
+    return _Part(translate("All bundles"), "", None, overview_sections(named, chart), found)
 
 
 def _charts(facts: Facts, conclusion: Conclusion) -> dict[str, Chart]:
@@ -152,8 +152,8 @@ def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-") or "bundle"
 
 
-def _write(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
-    title = say("Deployment report: {names}", names=", ".join(part.name for part in parts if part.conclusion))
+def _write(parts: Sequence[_Part], outputs: ReportFiles) -> list[Path]:
+    title = translate("Deployment report: {names}", names=", ".join(part.name for part in parts if part.conclusion))
     written = []
     if outputs.html is not None:
         write_text(outputs.html, _page(title, parts))
@@ -171,10 +171,10 @@ def _page(title: str, parts: Sequence[_Part]) -> str:
         article(part.name, part.conclusion, part.sections, place=f"part{number}")
         for number, part in enumerate(parts, start=1)
     ]
-    return assemble(title, articles, source=say("result files"))
+    return assemble(title, articles, source=translate("result files"))
 
 
-def _markdown(title: str, parts: Sequence[_Part], outputs: Outputs) -> str:
+def _markdown(title: str, parts: Sequence[_Part], outputs: ReportFiles) -> str:
     assert outputs.markdown is not None
     kind, root = ("png", outputs.png) if outputs.png is not None else ("svg", outputs.svg)
     texts = [f"# {markdown.escape(title)}"]
@@ -185,7 +185,7 @@ def _markdown(title: str, parts: Sequence[_Part], outputs: Outputs) -> str:
             return _link(outputs.markdown, root / folder / f"{chart.name}.{kind}") if root is not None else None
 
         texts += [head, markdown.body(part.sections, link)]
-    return "\n\n".join([*texts, markdown.escape(made_by(say("result files")))]) + "\n"
+    return "\n\n".join([*texts, markdown.escape(made_by(translate("result files")))]) + "\n"
 
 
 def _link(document: Path | None, picture: Path) -> str:
@@ -193,7 +193,7 @@ def _link(document: Path | None, picture: Path) -> str:
     return quote(Path(os.path.relpath(picture, document.parent)).as_posix())
 
 
-def _pictures(parts: Sequence[_Part], outputs: Outputs) -> list[Path]:
+def _pictures(parts: Sequence[_Part], outputs: ReportFiles) -> list[Path]:
     if outputs.png is None and outputs.svg is None:
         return []
     from vegrt.report.charts.pictures import write_pictures

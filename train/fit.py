@@ -22,14 +22,14 @@ from vegrt.errors import BundleError, DivergedError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.terminal.progress import track
 from vegrt.train.data.loader import Samples, load, ordered_batches
-from vegrt.train.history.records import Progress
+from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.cached_activations import keep
 from vegrt.train.loop.checkpoint import Checkpoints, find_saved
 from vegrt.train.loop.device import device_name
 from vegrt.train.loop.head import Features, features, train_head
 from vegrt.train.loop.loop import JUDGE_BATCH, Loop, Stopped, Watch
-from vegrt.train.loop.processes import Team, join_team
+from vegrt.train.loop.processes import ProcessGroup, join_team
 from vegrt.train.loop.tensorboard import scalars
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
@@ -67,7 +67,7 @@ def train(
         facts = data_facts(splits)
         if saved is not None:
             check_unchanged(out, saved, recipe, facts)
-        progress = saved or Progress(secrets.token_hex(4), recipe.to_dict(), facts)
+        progress = saved or TrainingProgress(secrets.token_hex(4), recipe.to_dict(), facts)
         recorder = Recorder(runs_db if team.is_first else None, progress.run)
         with scalars(tensorboard if team.is_first else None, progress, watch) as told:
             loop = open_loop(
@@ -83,7 +83,7 @@ def saved_recipe(out: Path) -> Recipe | None:
 
 
 @contextmanager
-def _held(out: Path, team: Team) -> Iterator[None]:
+def _held(out: Path, team: ProcessGroup) -> Iterator[None]:
     """Hold OUT against other processes; of a team the first one does. What was made for nothing is removed."""
     if not team.is_first:
         yield

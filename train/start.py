@@ -14,14 +14,14 @@ from vegrt.dataset.photos import Split, SplitName, read_splits
 from vegrt.errors import VegrtError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.photo.preprocess import load_image
-from vegrt.train.data.loader import CACHE_BYTES, Finish, Photos, Samples, load_photos, read_uncropped
-from vegrt.train.history.records import Progress
+from vegrt.train.data.loader import CACHE_BYTES, DecodedPhotos, Finish, Samples, load_photos, read_uncropped
+from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import check_stage
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.loop import Loop, Watch
-from vegrt.train.loop.processes import Team
+from vegrt.train.loop.processes import ProcessGroup
 from vegrt.train.loop.weights import initial_network
 from vegrt.train.qat_defaults import check_classes
 from vegrt.train.recipe import SCRATCH, Recipe, changes
@@ -47,7 +47,7 @@ def data_facts(splits: Splits) -> dict[str, Any]:
     }
 
 
-def check_unchanged(out: Path, saved: Progress, recipe: Recipe, facts: Mapping[str, Any]) -> None:
+def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, Any]) -> None:
     """Raise VegrtError that lists what differs from the run's start: what came out would be neither run's."""
     found = changes(saved.recipe, recipe.to_dict())
     for name, now in facts.items():
@@ -62,10 +62,10 @@ def check_unchanged(out: Path, saved: Progress, recipe: Recipe, facts: Mapping[s
 def open_loop(
     splits: Splits,
     recipe: Recipe,
-    progress: Progress,
+    progress: TrainingProgress,
     checkpoints: Checkpoints,
     recorder: Recorder,
-    team: Team,
+    team: ProcessGroup,
     *,
     resumed: bool,
     watch: Watch,
@@ -97,7 +97,9 @@ def open_loop(
     return loop
 
 
-def _learner(recipe: Recipe, training: Photos, num_classes: int, team: Team, *, resumed: bool) -> Learner:
+def _learner(
+    recipe: Recipe, training: DecodedPhotos, num_classes: int, team: ProcessGroup, *, resumed: bool
+) -> Learner:
     torch.manual_seed(recipe.seed)
     weights = SCRATCH if resumed else recipe.weights  # a resumed run has its own; the file may be gone
     network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
@@ -112,7 +114,7 @@ def _learner(recipe: Recipe, training: Photos, num_classes: int, team: Team, *, 
     return Learner(prepared, recipe, team.device, class_weights, team)
 
 
-def _class_weights(photos: Photos) -> Tensor:
+def _class_weights(photos: DecodedPhotos) -> Tensor:
     """Return weights (K,) by inverse frequency, whose mean over the photos is 1."""
     counts = torch.bincount(photos.labels())
     return len(photos) / (len(counts) * counts)

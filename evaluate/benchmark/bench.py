@@ -10,12 +10,19 @@ import numpy as np
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.budget import Budget, estimate_costs, measure_memory, reserve_for_memory
-from vegrt.evaluate.benchmark.cases import Case, Lap, Measure
+from vegrt.evaluate.benchmark.cases import Case, CaseTiming, Measure
 from vegrt.evaluate.benchmark.inputs import gather_inputs
 from vegrt.evaluate.benchmark.noise import describe_noise, listen, noise_words
 from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.rounds import Laps, interleave
-from vegrt.evaluate.benchmark.setup import WARM_UP, Conditions, Opened, check_request, describe_conditions, open_all
+from vegrt.evaluate.benchmark.setup import (
+    WARM_UP,
+    Conditions,
+    OpenedCandidate,
+    check_request,
+    describe_conditions,
+    open_all,
+)
 from vegrt.evaluate.benchmark.statistics import Samples, plan_rounds, summarize
 from vegrt.infer.runtimes.open import Candidate, describe
 from vegrt.terminal.progress import track
@@ -74,7 +81,7 @@ def bench(
 
 
 def time_all(
-    opened: Mapping[Candidate, Opened],
+    opened: Mapping[Candidate, OpenedCandidate],
     batch_sizes: tuple[int, ...],
     decode_s: float,
     budget: Budget,
@@ -167,7 +174,7 @@ def _totals(laps: Laps, candidate: Candidate, measure: Measure) -> dict[int, Sam
     }
 
 
-def _stages(batch: int, laps: list[Lap | None]) -> dict[str, Any]:
+def _stages(batch: int, laps: list[CaseTiming | None]) -> dict[str, Any]:
     """Return the median milliseconds per image of each stage; medians, so they need not add up to the whole's."""
     taken = np.array([(lap.decode_s, lap.prepare_s, lap.run_s, lap.post_s) for lap in laps if lap])
     names = ("decode", "prepare", "run", "post")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from vegrt.bundle.bundle import Bundle
 from vegrt.evaluate.benchmark.cases import MEASURES, Case, Measure
 from vegrt.evaluate.benchmark.memory import TIMEOUT_S, peak_rss_mib
-from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, Opened, device_of, warm_up
+from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, device_of, warm_up
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.terminal.progress import track
@@ -58,14 +58,18 @@ class Budget:
         return {"budget_s": self.total_s, "elapsed_s": self.spent_s, "skipped": skipped}
 
 
-def reserve_for_memory(opened: Mapping[Candidate, Opened], budget: Budget, *, wanted: bool) -> float:
+def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, wanted: bool) -> float:
     """Return the seconds to keep for measuring the memory of all."""
     needed = sum(_PROCESS_S + 2 * one.load_s for one in opened.values()) if wanted else 0.0
     return min(needed, _FOR_MEMORY * budget.left_s)
 
 
 def estimate_costs(
-    opened: Mapping[Candidate, Opened], batch_sizes: Sequence[int], decode_s: float, budget: Budget, reserved_s: float
+    opened: Mapping[Candidate, OpenedCandidate],
+    batch_sizes: Sequence[int],
+    decode_s: float,
+    budget: Budget,
+    reserved_s: float,
 ) -> dict[Case, float]:
     """Return about how many seconds one lap of each case takes, having warmed every runner up.
 
@@ -100,7 +104,7 @@ def _of_pair(run_s: float, decode_s: float) -> dict[Measure, float]:
 
 def measure_memory(
     bundle: Bundle,
-    opened: dict[Candidate, Opened],
+    opened: dict[Candidate, OpenedCandidate],
     conditions: Conditions,
     largest_batch: int,
     budget: Budget,

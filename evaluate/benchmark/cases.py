@@ -29,8 +29,8 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Lap:
-    """Seconds that a batch took, by stage. prepare: resize, crop and copying into the batch. post: see `Rig.copies`."""
+class CaseTiming:
+    """Seconds that a batch took, by stage. prepare: resize, crop and copying into the batch. post: see `TimedRunner.copies`."""
 
     decode_s: float
     prepare_s: float
@@ -43,7 +43,7 @@ class Lap:
         return self.decode_s + self.prepare_s + self.run_s + self.post_s
 
 
-class Rig:
+class TimedRunner:
     """A runner with the buffers that its batches pass through, made once. One thread."""
 
     def __init__(self, runner: Runner, inputs: Inputs, num_classes: int, largest_batch: int) -> None:
@@ -53,7 +53,7 @@ class Rig:
         self._probabilities = np.empty((largest_batch, num_classes), np.float32)
         self._labels = np.empty(largest_batch, np.intp)
 
-    def time(self, measure: Measure, batch: int, turn: int) -> Lap:
+    def time(self, measure: Measure, batch: int, turn: int) -> CaseTiming:
         """Run one batch and return what it took. turn: which images of the pool; the same turn, the same images."""
         if measure == "batches":
             return self.alone(batch)
@@ -63,14 +63,14 @@ class Rig:
         """Return the top-1 of the last `batch` images that came with copies; a view."""
         return self._labels[:batch]
 
-    def alone(self, batch: int) -> Lap:
+    def alone(self, batch: int) -> CaseTiming:
         """Time `logits` of a batch that lies ready in memory."""
         images = self._inputs.pixels[:batch]
         start = time.perf_counter()
         self._runner.logits(images)
-        return Lap(0.0, 0.0, time.perf_counter() - start, 0.0)
+        return CaseTiming(0.0, 0.0, time.perf_counter() - start, 0.0)
 
-    def copies(self, batch: int, turn: int) -> Lap:
+    def copies(self, batch: int, turn: int) -> CaseTiming:
         """Time separate decoded images in memory to labels.
 
         prepare: copying each image into the batch buffer. post: softmax, and copying probabilities and top-1 to where the
@@ -83,7 +83,7 @@ class Rig:
         prepared = time.perf_counter()
         return self._finish(batch, 0.0, prepared - start)
 
-    def end_to_end(self, batch: int, turn: int) -> Lap:
+    def end_to_end(self, batch: int, turn: int) -> CaseTiming:
         """Time encoded photos to labels, one step after the other in one thread: nothing overlaps."""
         photos, contract = self._inputs.photos, self._inputs.contract
         decode_s = prepare_s = 0.0
@@ -96,10 +96,10 @@ class Rig:
             decode_s += decoded - start
         return self._finish(batch, decode_s, prepare_s)
 
-    def _finish(self, batch: int, decode_s: float, prepare_s: float) -> Lap:
+    def _finish(self, batch: int, decode_s: float, prepare_s: float) -> CaseTiming:
         start = time.perf_counter()
         logits = self._runner.logits(self._batch[:batch])
         run = time.perf_counter()
         self._probabilities[:batch] = softmax(logits)
         self._labels[:batch] = self._probabilities[:batch].argmax(axis=1)
-        return Lap(decode_s, prepare_s, run - start, time.perf_counter() - run)
+        return CaseTiming(decode_s, prepare_s, run - start, time.perf_counter() - run)

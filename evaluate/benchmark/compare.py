@@ -14,7 +14,7 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.cases import Measure
 from vegrt.evaluate.benchmark.read import Result, Timing, differences, read_bench
 from vegrt.evaluate.benchmark.statistics import Ratio, ratio_of_times
-from vegrt.evaluate.statistics import CONFIDENCE, Interval, Verdict, judge
+from vegrt.evaluate.statistics import CONFIDENCE, Interval, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -158,4 +158,4 @@ def _case(base: Timing, new: Timing, limit: float | None, *, paired: bool) -> di
 
 
 def _verdict(ratio: Ratio, limit: float) -> Verdict:
-    return judge(Interval(ratio.value, ratio.low, ratio.high), limit)
+    return verdict_of(Interval(ratio.value, ratio.low, ratio.high), limit)

@@ -17,7 +17,7 @@ import numpy as np
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.budget import Budget, measure_memory
-from vegrt.evaluate.benchmark.cases import Lap, Rig
+from vegrt.evaluate.benchmark.cases import CaseTiming, TimedRunner
 from vegrt.evaluate.benchmark.inputs import gather_inputs
 from vegrt.evaluate.benchmark.noise import describe_noise, listen, noise_words
 from vegrt.evaluate.benchmark.power import watch_gpu
@@ -27,7 +27,7 @@ from vegrt.evaluate.benchmark.setup import (
     check_request,
     describe_conditions,
     open_all,
-    settle,
+    wait_idle,
     warm_up,
 )
 from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize
@@ -87,7 +87,7 @@ def bench_scenario(
     rows = []
     with watch_gpu(any(one.rig.device == "cuda" for one in opened.values())) as gpu:
         for one in track(chosen, _RULES[scenario]["name"]):
-            settle()
+            wait_idle()
             points = run(opened[one].rig, batches, duration_s)
             head = describe(bundle, one) | {"load_s": opened[one].load_s, "device": opened[one].rig.device}
             rows.append(head | points | {"end_to_end": [], "stages_ms": []})
@@ -135,14 +135,14 @@ def scenario_table(body: dict[str, Any]) -> Table:
     return table
 
 
-def _single_stream(rig: Rig, _batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
+def _single_stream(rig: TimedRunner, _batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
     """Send one image, wait for its label, send the next, until both minima are reached."""
     warm_up(rig, 1)
     laps, _elapsed = _run(rig, 1, lambda done, elapsed_s: done >= MIN_QUERIES and elapsed_s >= duration_s)
     return _points(1, laps)
 
 
-def _offline(rig: Rig, batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
+def _offline(rig: TimedRunner, batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
     """Hand over all samples at once, which the runner takes in batches of the size that was fastest while warming up.
 
     As LoadGen does, the number of samples is fixed beforehand, from the rate that is expected.
@@ -161,16 +161,16 @@ def _offline(rig: Rig, batches: tuple[int, ...], duration_s: float) -> dict[str,
     return found
 
 
-def _run(rig: Rig, batch: int, enough: Callable[[int, float], bool]) -> tuple[list[Lap], float]:
+def _run(rig: TimedRunner, batch: int, enough: Callable[[int, float], bool]) -> tuple[list[CaseTiming], float]:
     """Return the laps of queries sent back to back until `enough`(number, seconds), and the seconds that it all took."""
     random, start = np.random.default_rng(_SEED), time.perf_counter()
-    laps: list[Lap] = []
+    laps: list[CaseTiming] = []
     while not enough(len(laps), time.perf_counter() - start):
         laps.append(rig.copies(batch, int(random.integers(1 << 30))))
     return laps, time.perf_counter() - start
 
 
-def _points(batch: int, laps: list[Lap]) -> dict[str, list[dict[str, Any]]]:
+def _points(batch: int, laps: list[CaseTiming]) -> dict[str, list[dict[str, Any]]]:
     """Return both measures of the same runs: the runner alone, and with copies."""
     alone, copies = [lap.run_s for lap in laps], [lap.total_s for lap in laps]
     return {"batches": [summarize(batch, alone)], "copies": [summarize(batch, copies)]}

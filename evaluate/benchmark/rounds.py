@@ -8,17 +8,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from vegrt.evaluate.benchmark.cases import Case, Lap
-from vegrt.evaluate.benchmark.setup import Opened, settle
+from vegrt.evaluate.benchmark.cases import Case, CaseTiming
+from vegrt.evaluate.benchmark.setup import OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import takes_part
 from vegrt.infer.runtimes.open import Candidate
 
-Laps = dict[Case, list[Lap | None]]  # one per round; None where the case sat it out
+Laps = dict[Case, list[CaseTiming | None]]  # one per round; None where the case sat it out
 T = TypeVar("T")
 
 
 def interleave(
-    opened: Mapping[Candidate, Opened],
+    opened: Mapping[Candidate, OpenedCandidate],
     counts: Mapping[Case, int],
     budget_s: float,
     laps: Laps,
@@ -42,7 +42,7 @@ def interleave(
             cases = [case for case in counts if case.candidate == candidate]
             taking = [case for case in cases if (not made[case] if over else takes_part(turn, counts[case], rounds))]
             if taking:
-                settle()
+                wait_idle()
                 opened[candidate].rig.alone(min(case.batch for case in cases))  # untimed: wakes its threads
             for case in _shuffled(taking, shuffle):
                 laps[case][turn] = opened[candidate].rig.time(case.measure, case.batch, turn)

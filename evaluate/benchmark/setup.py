@@ -12,7 +12,7 @@ from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.cases import Rig
+from vegrt.evaluate.benchmark.cases import TimedRunner
 from vegrt.evaluate.benchmark.inputs import Inputs
 from vegrt.infer.runtimes.candidates import nothing_runs
 from vegrt.infer.runtimes.open import Candidate, open_candidate
@@ -41,10 +41,10 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedCandidate:
     """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner."""
 
-    rig: Rig
+    rig: TimedRunner
     load_s: float
 
 
@@ -59,7 +59,7 @@ def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[in
 
 def open_all(
     bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
-) -> dict[Candidate, Opened]:
+) -> dict[Candidate, OpenedCandidate]:
     """Return every candidate opened.
 
     A runtime's library is imported before its first candidate is timed; the first one still pays for what it loads lazily.
@@ -71,8 +71,8 @@ def open_all(
         start = time.perf_counter()
         runner = open_candidate(bundle, one, device=device_of(one, conditions), threads=conditions.threads)
         load_s = time.perf_counter() - start
-        rig = Rig(runner, inputs, len(bundle.manifest.classes), largest_batch)
-        opened[one] = Opened(rig, load_s)
+        rig = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)
+        opened[one] = OpenedCandidate(rig, load_s)
     return opened
 
 
@@ -85,7 +85,7 @@ def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any
     }
 
 
-def warm_up(rig: Rig, batch: int) -> float:
+def warm_up(rig: TimedRunner, batch: int) -> float:
     """Run a batch WARM_UP times, but no more once that has taken LONG_S; return the seconds of the fastest."""
     taken = [rig.alone(batch).run_s]
     while len(taken) < WARM_UP and sum(taken) < LONG_S:
@@ -93,7 +93,7 @@ def warm_up(rig: Rig, batch: int) -> float:
     return min(taken)
 
 
-def settle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float], None] = time.sleep) -> None:
+def wait_idle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float], None] = time.sleep) -> None:
     """Return when the threads of this process have gone to sleep, or after NAPS.
 
     Those of ONNX Runtime spin after a run, in the hope of the next: 46 ms of CPU time on two cores (1.32), which whoever is timed

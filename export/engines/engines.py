@@ -18,7 +18,7 @@ from vegrt.calibration.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.accept import check_model
 from vegrt.export.engines.build import build_engine
-from vegrt.export.engines.layers import Audit, Layer, audit_layers
+from vegrt.export.engines.layers import Layer, LayerAudit, audit_layers
 from vegrt.export.engines.options import Options
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
@@ -116,14 +116,14 @@ def folder_name(target: Target, options: Options) -> str:
     return f"{target.module.__name__}-{target.module.__version__}-{target.name}-{options.profile}{wider}"
 
 
-def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> Audit:
+def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> LayerAudit:
     """Return the audit of a builder's layers against the ONNX model; an Int8 type is asked only of what is quantized."""
     names = weight_layer_names(model)
     in_float = set(names) - set(weight_layer_names(model, quantized=True)) if wanted == "Int8" else ()
     return audit_layers(layers, names, wanted, in_float=in_float)
 
 
-def check_audit(subject: str, audit: Audit, *, min_share: float | None = None) -> None:
+def check_audit(subject: str, audit: LayerAudit, *, min_share: float | None = None) -> None:
     """Raise EngineError unless the layers with weights have the wanted type in the builder's own list.
 
     min_share: of all of them; None asks it of each that the ONNX graph does not leave in float.
@@ -160,7 +160,7 @@ def _usable(targets: list[Target], options: Options) -> list[Target]:
     return usable
 
 
-def _details(target: Target, options: Options, audit: Audit) -> dict[str, object]:
+def _details(target: Target, options: Options, audit: LayerAudit) -> dict[str, object]:
     built, build = target.module, options.build
     fingerprint = Fingerprint(
         built.__name__,

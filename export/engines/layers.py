@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class LayerAudit:
     """The builder's layers and how many of the layers with weights got the type that was asked for.
 
     wanted: Int8, Half, BFloat16 or Float. matched: weight layers that read that type, of `weight_layers` in the ONNX graph.
@@ -82,13 +82,13 @@ def parse_layers(messages: Sequence[str]) -> tuple[Layer, ...]:
 
 def audit_layers(
     layers: Sequence[Layer], weight_layers: Sequence[str], wanted: str, *, in_float: Collection[str] = ()
-) -> Audit:
+) -> LayerAudit:
     """Return the audit. weight_layers: names of ONNX nodes whose first input should be `wanted` but for `in_float`."""
     found = _types(layers, pointwise=True) | _types(layers, pointwise=False)
     asked = [name for name in weight_layers if name not in in_float]
     notes = tuple(f"{name} ({found.get(name, 'not listed')})" for name in asked if found.get(name) != wanted)
     left = tuple(name for name in weight_layers if name in in_float)
-    return Audit(wanted, len(weight_layers), len(asked) - len(notes), notes, tuple(layers), left)
+    return LayerAudit(wanted, len(weight_layers), len(asked) - len(notes), notes, tuple(layers), left)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from onnxscript.rewriter.rules import common as rules
 
 from vegrt.errors import ModelError
 from vegrt.export.engines.options import OPSET
-from vegrt.export.imported.onnx_file import Foreign
+from vegrt.export.imported.onnx_file import ImportedModel
 from vegrt.export.onnx.model import describe
 from vegrt.export.onnx.tidy import constant, tidy
 from vegrt.photo.preprocess import Contract
@@ -37,7 +37,7 @@ _FOLDED = (
 )
 
 
-def adopt(foreign: Foreign, classes: Sequence[str], contract: Contract) -> ir.Model:
+def convert_imported(foreign: ImportedModel, classes: Sequence[str], contract: Contract) -> ir.Model:
     """Return the classifier as a graph `images` uint8 (N, H, W, 3) -> `logits` float32 (N, K).
 
     Raises ModelError when the file's opset cannot be converted.
@@ -58,7 +58,7 @@ def adopt(foreign: Foreign, classes: Sequence[str], contract: Contract) -> ir.Mo
     return model
 
 
-def _with_opset(foreign: Foreign) -> onnx.ModelProto:
+def _with_opset(foreign: ImportedModel) -> onnx.ModelProto:
     if foreign.opset >= OPSET:
         if foreign.opset > OPSET:
             log.warning("%s: opset %d is kept; TensorRT 10.3 reads up to %d", foreign.subject, foreign.opset, OPSET)
@@ -72,7 +72,7 @@ def _with_opset(foreign: Foreign) -> onnx.ModelProto:
         ) from error
 
 
-def _let_batch_vary(graph: ir.Graph, foreign: Foreign, contract: Contract) -> None:
+def _let_batch_vary(graph: ir.Graph, foreign: ImportedModel, contract: Contract) -> None:
     """Give the input its sizes and forget those of all other values, which may hold the exported batch."""
     for value in [value for value in graph.inputs if value.name != foreign.images]:
         graph.inputs.remove(value)  # weights listed as inputs too, as exporters did before IR version 4
@@ -113,8 +113,8 @@ def _free_reshapes(graph: ir.Graph, batch: int) -> None:
             node.attributes.pop("allowzero", None)
 
 
-def _prepend_contract(graph: ir.Graph, foreign: Foreign, contract: Contract) -> None:
-    """Put Cast, Transpose, Mul and Add in front, as `vegrt.networks.Deployed` does."""
+def _prepend_contract(graph: ir.Graph, foreign: ImportedModel, contract: Contract) -> None:
+    """Put Cast, Transpose, Mul and Add in front, as `vegrt.networks.WithPreprocessing` does."""
     old = graph.inputs[0]
     mean, std = np.array(contract.mean), np.array(contract.std)
     scale, shift = (_constant(np.float32(one).reshape(1, 3, 1, 1)) for one in (1 / (255 * std), -mean / std))

@@ -31,7 +31,7 @@ _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "Co
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ImportedModel:
     """A foreign ONNX classifier whose interface was checked.
 
     subject: what messages call it. images: its input. batch: the only size of a batch that it takes; 0 is any.
@@ -60,7 +60,7 @@ class ForeignRunner:
     runtime: RuntimeName = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, foreign: Foreign, contract: Contract) -> None:
+    def __init__(self, foreign: ImportedModel, contract: Contract) -> None:
         shown = onnx.ModelProto()
         shown.CopyFrom(foreign.proto)
         if foreign.logits not in {value.name for value in shown.graph.output}:
@@ -94,7 +94,7 @@ def run_session(session: Any, subject: str, output: str, name: str, given: NDArr
     return found
 
 
-def read_foreign(file: Path, num_classes: int, contract: Contract) -> Foreign:
+def read_foreign(file: Path, num_classes: int, contract: Contract) -> ImportedModel:
     """Return a foreign classifier: one image input, one score per class.
 
     Raises ModelError for what is no such ONNX model, in one line that says what was found and what was expected.
@@ -104,7 +104,7 @@ def read_foreign(file: Path, num_classes: int, contract: Contract) -> Foreign:
     _check_operators(proto, subject)
     images, layout, batch = _image_input(proto.graph, subject, contract)
     sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
-    foreign = Foreign(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
+    foreign = ImportedModel(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch or 2, contract.size, contract.size, 3), np.uint8)
     scores = ForeignRunner(foreign, contract).logits(pixels)

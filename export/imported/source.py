@@ -17,8 +17,8 @@ from vegrt.bundle.bundle import MANIFEST, Bundle, Manifest, changing, exclusive,
 from vegrt.calibration.stage import finish_progress
 from vegrt.dataset.classes import classes_fault
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
-from vegrt.export.imported.convert import adopt
-from vegrt.export.imported.onnx_file import Foreign, ForeignRunner, read_foreign, run_session
+from vegrt.export.imported.convert import convert_imported
+from vegrt.export.imported.onnx_file import ForeignRunner, ImportedModel, read_foreign, run_session
 from vegrt.export.onnx.model import serialize
 from vegrt.files.atomic import read_toml
 from vegrt.infer.runtimes.onnxruntime import open_session
@@ -133,9 +133,9 @@ def read_contract(file: Path) -> Contract:
     return Contract(given["size"], given["resize"], tuple(given["mean"]), tuple(given["std"]), given.get("icc", "srgb"))
 
 
-def _adopted(foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> ir.Model:
+def _adopted(foreign: ImportedModel, classes: tuple[str, ...], contract: Contract) -> ir.Model:
     """Return the adopted graph. Raises ModelError when the exported batch is baked into it and could not be freed."""
-    graph = adopt(foreign, classes, contract)
+    graph = convert_imported(foreign, classes, contract)
     session = open_session(serialize(graph))
     for count in (1, 2, 3):
         images = np.zeros((count, contract.size, contract.size, 3), np.uint8)
@@ -167,7 +167,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -1e6 < value < 1e6  # which no NaN is
 
 
-def _same(bundle: Bundle, foreign: Foreign, classes: tuple[str, ...], contract: Contract) -> Bundle:
+def _same(bundle: Bundle, foreign: ImportedModel, classes: tuple[str, ...], contract: Contract) -> Bundle:
     manifest = bundle.manifest
     known = (manifest.classes, manifest.contract) == (classes, contract) and bundle.has("source")
     if not known or bundle.artifact("source").sha256 != foreign.sha256:

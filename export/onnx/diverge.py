@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.calibrate import expose
 from vegrt.infer.runtimes.onnxruntime import read_tensors
-from vegrt.networks import Deployed, load_network
+from vegrt.networks import WithPreprocessing, load_network
 
 _LAYERS = (nn.Conv2d, nn.Linear)
 _NORMS = (nn.BatchNorm2d,)
@@ -46,7 +46,7 @@ def first_divergence(bundle: Bundle, source: bytes, image: NDArray[np.uint8], to
 
 def layer_outputs(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """Return what each Conv and Linear of the checkpoint gives for one image, by module name, behind its BatchNorm."""
-    network = Deployed(load_network(bundle), bundle.manifest.contract).eval()
+    network = WithPreprocessing(load_network(bundle), bundle.manifest.contract).eval()
     found: dict[str, NDArray[np.float32]] = {}
     makers: dict[int, str] = {}  # data address of a Conv's result -> the Conv
     kept: list[Tensor] = []  # alive until the end, so that no address is used twice

@@ -24,7 +24,7 @@ from vegrt.errors import ModelError
 from vegrt.export.engines.options import OPSET
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
-from vegrt.networks import Deployed, load_network
+from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import Contract
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def export_passing(bundle: Bundle, gate: Callable[[bytes], Parity], *, opset: in
 def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "torch.export") -> ir.Model:
     """Return the bundle's checkpoint as an ONNX graph: `images` uint8 (N, H, W, 3) -> `logits` float32 (N, K)."""
     contract = bundle.manifest.contract
-    network = Deployed(_exportable(load_network(bundle)), contract).eval()
+    network = WithPreprocessing(_exportable(load_network(bundle)), contract).eval()
     example = torch.zeros((2, contract.size, contract.size, 3), dtype=torch.uint8)
     run = _by_torch_export if exporter == "torch.export" else _by_torchscript
     with warnings.catch_warnings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-MODULE_PREFIX = "network."  # the attribute of vegrt.networks.Deployed that holds the network
+MODULE_PREFIX = "network."  # the attribute of vegrt.networks.WithPreprocessing that holds the network
 
 
 def tidy(model: ir.Model) -> None:

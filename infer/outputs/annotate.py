@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vegrt.files.atomic import printable
 from vegrt.infer.decode.pipeline import Item
-from vegrt.infer.outputs.placing import file_name, place
-from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.placing import file_name, write_unique
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.photo.preprocess import decode
 
 _FORMATS = {
@@ -29,7 +29,7 @@ _BAND = (0, 0, 0)
 _TEXT = (255, 255, 255)
 
 
-def annotate(folder: Path, item: Item, row: Row, wanted: Wanted) -> Path:
+def annotate(folder: Path, item: Item, row: AnswerRow, wanted: RowFormat) -> Path:
     """Write a copy of the whole photo, upright, with label and score on it; return where it is.
 
     It has the photo's name, and .png added to that for formats that we do not write, or that hold no photo of this size.
@@ -49,12 +49,12 @@ def annotate(folder: Path, item: Item, row: Row, wanted: Wanted) -> Path:
     draw_label(image, caption(row, wanted))
     encoded = io.BytesIO()  # not into the file: there an encoder hides which error was the system's
     image.save(encoded, known or "PNG", quality=_QUALITY)
-    return place(
+    return write_unique(
         folder, name if known else f"{name}.png", item.name, lambda file: file.write_bytes(encoded.getbuffer())
     )
 
 
-def caption(row: Row, wanted: Wanted) -> str:
+def caption(row: AnswerRow, wanted: RowFormat) -> str:
     """Return what is drawn, on one line: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`."""
     best, score = row.ranked[0]
     text = f"{best} {score:.1%}".replace("%", " %") if wanted.score == "probability" else f"{best} {score:.2f}"

@@ -13,7 +13,7 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.files.atomic import printable
 from vegrt.infer.decode.pipeline import Decoded, Item
 from vegrt.infer.outputs.placing import check_folder
-from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.machine import available_cores
 
 log = logging.getLogger(__name__)
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 # The system's errors that come of one photo or its name. None: not the system's but an encoder's, which calls its own OSError.
 _OF_THE_PHOTO = frozenset({None, errno.ENOENT, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 
-Pairs = list[tuple[Item, Row]]
+Pairs = list[tuple[Item, AnswerRow]]
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class PhotoOutputs:
     """Folders to fill; None for none of that."""
 
     annotate: Path | None = None
@@ -41,7 +41,7 @@ class Extras:
         for folder in filter(None, (self.annotate, self.sort_into)):
             check_folder(folder)
 
-    def make(self, part: Decoded, rows: list[Row], wanted: Wanted) -> None:
+    def make(self, part: Decoded, rows: list[AnswerRow], wanted: RowFormat) -> None:
         """Do it for the readable photos of a batch; a photo that has gone since costs a warning. Raises VegrtError."""
         if not self.any:
             return
@@ -59,7 +59,7 @@ def _sort(folder: Path, pairs: Pairs) -> None:
         _tried(folder, item, partial(sort_into, folder, item, row.label))
 
 
-def _annotate(folder: Path, pairs: Pairs, wanted: Wanted) -> None:
+def _annotate(folder: Path, pairs: Pairs, wanted: RowFormat) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from vegrt.infer.outputs.annotate import annotate

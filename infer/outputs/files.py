@@ -13,7 +13,7 @@ import numpy as np
 
 from vegrt.errors import VegrtError
 from vegrt.infer.outputs.growing import GrowingFile, check_absent, check_writable
-from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.infer.outputs.run_note import Noted, OutputLock, RunNote
 from vegrt.infer.outputs.tables import EmbeddingTable, TableFile, check_format, table_file
 from vegrt.infer.outputs.vectors import VectorFile
@@ -24,7 +24,7 @@ IN_TABLE = "column"  # of --embeddings: a column of the table and no file of its
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class OutputOptions:
     """Where answers go.
 
     out: the table. embeddings: .npy, .parquet, or IN_TABLE. resume: go on with what is there. overwrite: replace what is there.
@@ -77,10 +77,10 @@ class Destination:
         return Path(self.embeddings) if self.embeddings and self.embeddings != IN_TABLE else None
 
 
-class Outputs:
+class OutputFiles:
     """The open files. Rows are appended to all; what one of them lacks after a kill is cut from the others on resuming."""
 
-    def __init__(self, to: Destination, table: TableFile | None, others: Sequence[GrowingFile]) -> None:
+    def __init__(self, to: OutputOptions, table: TableFile | None, others: Sequence[GrowingFile]) -> None:
         self._to, self._table = to, table
         self._files = [*([table] if table else []), *others]
         self._locks = [OutputLock(file.out) for file in self._files]
@@ -116,7 +116,7 @@ class Outputs:
         """Return whether an item of this name has its row already."""
         return self._table is not None and len(self.done) > 0 and self._table.stored(name) in self.done
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[AnswerRow]) -> None:
         """Write a batch to all files, the table last: what it holds is everywhere."""
         for file in reversed(self._files):
             file.append(rows)
@@ -187,13 +187,13 @@ class Outputs:
             self._note.write("growing", self._identity)
 
 
-def open_outputs(to: Destination, wanted: Wanted, class_count: int, width: int) -> Outputs:
+def open_outputs(to: OutputOptions, wanted: RowFormat, class_count: int, width: int) -> OutputFiles:
     """Return the files that `to` names, not yet begun. width: numbers per embedding."""
     table = table_file(to.out, wanted, class_count) if to.out else None
     file = to.embeddings_file
     if file is None:
-        return Outputs(to, table, [])
-    return Outputs(to, table, [EmbeddingTable(file) if file.suffix == ".parquet" else VectorFile(file, width)])
+        return OutputFiles(to, table, [])
+    return OutputFiles(to, table, [EmbeddingTable(file) if file.suffix == ".parquet" else VectorFile(file, width)])
 
 
 class _Names:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from vegrt.errors import VegrtError
-from vegrt.infer.outputs.rows import Row
+from vegrt.infer.outputs.rows import AnswerRow
 
 
 def part_of(out: Path) -> Path:
@@ -95,7 +95,7 @@ class GrowingFile(ABC):
             self._write(self.head())
         self.rows = rows
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[AnswerRow]) -> None:
         """Write a batch. Raises VegrtError when that fails; the file is then as it was before, without the batch."""
         self._write(self.encode(rows))
         self.rows += len(rows)
@@ -120,7 +120,7 @@ class GrowingFile(ABC):
         """Return what comes before the first row."""
 
     @abstractmethod
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[AnswerRow]) -> bytes:
         """Return the rows as the file holds them."""
 
     @abstractmethod

@@ -37,7 +37,7 @@ def check_folder(folder: Path) -> None:
         raise VegrtError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
 
 
-def place(folder: Path, name: str, source: str, write: Callable[[Path], object]) -> Path:
+def write_unique(folder: Path, name: str, source: str, write: Callable[[Path], object]) -> Path:
     """Have `write` make a file, give it a name in `folder`, and return that.
 
     name: what it shall be called. Where another file has that name, or it is too long for a file, a hash of `source` is added

@@ -20,7 +20,7 @@ Score = Literal["probabilities", "logits"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RowFormat:
     """What of the model's answer belongs in a row.
 
     top_k: how many classes, the best first. scores: what stands beside a class. min_probability: of the best class; below it the
@@ -44,7 +44,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnswerRow:
     """One item. ranked: (class, score), the best first; empty where there is an error. label: what is said of it."""
 
     path: str
@@ -63,11 +63,11 @@ def rank(
     part: Decoded,
     logits: NDArray[np.float32],
     classes: Sequence[str],
-    wanted: Wanted,
+    wanted: RowFormat,
     embeddings: NDArray[np.float32] | None = None,
-) -> list[Row]:
+) -> list[AnswerRow]:
     """Return a row per item of `part`. logits: (N, K) of its N photos; embeddings: (N, D) of them."""
-    rows = [Row(item.name, error=part.errors.get(position, "")) for position, item in enumerate(part.items)]
+    rows = [AnswerRow(item.name, error=part.errors.get(position, "")) for position, item in enumerate(part.items)]
     if not len(logits):
         return rows
     probabilities = softmax(logits)
@@ -78,17 +78,19 @@ def rank(
     finite: list[bool] = np.isfinite(logits).all(axis=1).tolist()  # type: ignore[assignment]
     for number, (position, places) in enumerate(zip(part.readable, best.tolist(), strict=True)):
         if not finite[number]:
-            rows[position] = Row(rows[position].path, error="the model's answer is not finite; export the bundle again")
+            rows[position] = AnswerRow(
+                rows[position].path, error="the model's answer is not finite; export the bundle again"
+            )
             continue
         ranked = tuple(zip([classes[place] for place in places], values[number], strict=True))
         label = ranked[0][0] if sure[number] else UNSURE
-        rows[position] = Row(
+        rows[position] = AnswerRow(
             rows[position].path, label, ranked, "", embeddings[number] if embeddings is not None else None
         )
     return rows
 
 
-def as_line(row: Row, wanted: Wanted) -> str:
+def as_line(row: AnswerRow, wanted: RowFormat) -> str:
     """Return `path<TAB>class<TAB>score`, more pairs for more classes, or the error in place of them, on one line.
 
     For people: control characters in names are escaped, wherever the line goes.
@@ -101,7 +103,7 @@ def as_line(row: Row, wanted: Wanted) -> str:
     return "\t".join([path, printable(row.label), ranked[0][1], *top, *(cell for pair in ranked[1:] for cell in pair)])
 
 
-def as_record(row: Row, wanted: Wanted) -> dict[str, Any]:
+def as_record(row: AnswerRow, wanted: RowFormat) -> dict[str, Any]:
     """Return the row as JSON values, its classes and scores as a list where more than one was asked for."""
     record: dict[str, Any] = {"path": row.path, "label": row.label, wanted.score: row.score}
     if wanted.min_probability:
@@ -113,7 +115,7 @@ def as_record(row: Row, wanted: Wanted) -> dict[str, Any]:
     return record | {"error": row.error}
 
 
-def column_names(wanted: Wanted, class_count: int) -> list[str]:
+def column_names(wanted: RowFormat, class_count: int) -> list[str]:
     """Return the columns of a table of rows, without the embedding: those of `as_cells`."""
     names = ["path", "label", wanted.score] + (["top_label"] if wanted.min_probability else [])
     for place in range(2, min(wanted.top_k, class_count) + 1):
@@ -121,7 +123,7 @@ def column_names(wanted: Wanted, class_count: int) -> list[str]:
     return [*names, "error"]
 
 
-def as_cells(row: Row, wanted: Wanted, class_count: int) -> list[Any]:
+def as_cells(row: AnswerRow, wanted: RowFormat, class_count: int) -> list[Any]:
     """Return the row's values in the order of `column_names`, without the embedding; None where it has none."""
     ranked = row.ranked or (("", None),) * min(wanted.top_k, class_count)
     top = [ranked[0][0]] if wanted.min_probability else []

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vegrt.errors import VegrtError
 from vegrt.infer.decode.pipeline import Item
-from vegrt.infer.outputs.placing import file_name, place
+from vegrt.infer.outputs.placing import file_name, write_unique
 
 
 def sort_into(folder: Path, item: Item, label: str) -> Path:
@@ -26,7 +26,7 @@ def sort_into(folder: Path, item: Item, label: str) -> Path:
     if target.is_symlink():
         raise VegrtError(f"{target}: a link; photos are sorted into real folders of {folder} only")
     name = file_name(item) + (".png" if isinstance(item.content, np.ndarray) else "")
-    return place(target, name, item.name, partial(_write, item))
+    return write_unique(target, name, item.name, partial(_write, item))
 
 
 def folder_name(label: str) -> str:

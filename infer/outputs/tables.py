@@ -21,7 +21,7 @@ from vegrt.errors import FormatError, VegrtError, require
 from vegrt.files.atomic import json_text
 from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.infer.outputs.growing import GrowingFile
-from vegrt.infer.outputs.rows import Row, Wanted, as_cells, as_numbers, as_record, column_names
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_cells, as_numbers, as_record, column_names
 from vegrt.schema import build, parse_json
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -38,7 +38,7 @@ def check_format(out: Path) -> None:
         require("pyarrow", "parquet")
 
 
-def table_file(out: Path, wanted: Wanted, class_count: int) -> TableFile:
+def table_file(out: Path, wanted: RowFormat, class_count: int) -> TableFile:
     """Return the table that the suffix of `out` asks for."""
     if out.suffix == ".csv":
         return CsvFile(out, wanted, class_count)
@@ -50,7 +50,7 @@ def table_file(out: Path, wanted: Wanted, class_count: int) -> TableFile:
 class TableFile(GrowingFile):
     """Rows with names."""
 
-    def __init__(self, out: Path, wanted: Wanted, class_count: int) -> None:
+    def __init__(self, out: Path, wanted: RowFormat, class_count: int) -> None:
         super().__init__(out)
         self._wanted, self._class_count = wanted, class_count
         self.columns = column_names(wanted, class_count)
@@ -93,7 +93,7 @@ class CsvFile(TableFile):
         """Return the line of names."""
         return self._lines([self.columns])
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[AnswerRow]) -> bytes:
         """Return lines; an embedding is a JSON list in one cell."""
         lines = [self._cells(row) for row in rows]
         if self._wanted.embedding:
@@ -137,7 +137,7 @@ class CsvFile(TableFile):
         """Return an item's name as the table stores it."""
         return path_cell(name)
 
-    def _cells(self, row: Row) -> list[Any]:
+    def _cells(self, row: AnswerRow) -> list[Any]:
         path, *others = as_cells(row, self._wanted, self._class_count)
         return [path_cell(path), *(text_cell(cell) if type(cell) is str else cell for cell in others)]
 
@@ -160,7 +160,7 @@ class JsonLinesFile(TableFile):
         """Return nothing."""
         return b""
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[AnswerRow]) -> bytes:
         """Return lines."""
         return "".join(json_text(self._record(row)) + "\n" for row in rows).encode()
 
@@ -178,7 +178,7 @@ class JsonLinesFile(TableFile):
                     raise self._strange(number) from error
                 yield name, position
 
-    def _record(self, row: Row) -> dict[str, Any]:
+    def _record(self, row: AnswerRow) -> dict[str, Any]:
         return as_record(row, self._wanted)
 
 
@@ -212,7 +212,7 @@ class ParquetFile(JsonLinesFile):
         except ArrowException as error:
             raise VegrtError(f"{self.out}: no Parquet file ({error}); begin anew with --overwrite") from error
 
-    def _record(self, row: Row) -> dict[str, Any]:
+    def _record(self, row: AnswerRow) -> dict[str, Any]:
         cells = as_cells(row, self._wanted, self._class_count)
         if self._wanted.embedding:
             cells.insert(-1, None if row.embedding is None else _packed(row.embedding))
@@ -223,14 +223,14 @@ class EmbeddingTable(ParquetFile):
     """A Parquet file of its own for embeddings: path and embedding."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out, Wanted(embedding=True), 1)
+        super().__init__(out, RowFormat(embedding=True), 1)
         self.columns = ["path", _EMBEDDING]
 
-    def _record(self, row: Row) -> dict[str, Any]:
+    def _record(self, row: AnswerRow) -> dict[str, Any]:
         return {"path": row.path, _EMBEDDING: None if row.embedding is None else _packed(row.embedding)}
 
 
-def schema_of(wanted: Wanted, class_count: int) -> Any:
+def schema_of(wanted: RowFormat, class_count: int) -> Any:
     """Return the pyarrow.Schema of a table of rows without embeddings: one of `as_cells` each."""
     return _schema(column_names(wanted, class_count))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vegrt.errors import VegrtError
 from vegrt.infer.outputs.growing import GrowingFile
-from vegrt.infer.outputs.rows import Row
+from vegrt.infer.outputs.rows import AnswerRow
 
 _HEAD_BYTES = 128  # as numpy.save makes it; the number of rows in it grows with the file
 
@@ -29,7 +29,7 @@ class VectorFile(GrowingFile):
         text = described.ljust(_HEAD_BYTES - 11) + "\n"
         return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
-    def encode(self, rows: Sequence[Row]) -> bytes:
+    def encode(self, rows: Sequence[AnswerRow]) -> bytes:
         """Return the rows' numbers."""
         values = np.full((len(rows), self._width), np.nan, "<f4")
         for number, row in enumerate(rows):

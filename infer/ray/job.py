@@ -24,7 +24,7 @@ from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError, VegrtError, require
 from vegrt.files.atomic import creating
 from vegrt.infer.predict import BATCH, Request
-from vegrt.infer.ray.worker import Job, Worker, is_url, names_of, unshareable
+from vegrt.infer.ray.worker import RayJob, Worker, is_url, names_of, unshareable
 from vegrt.infer.runtimes.open import choose, open_runner
 from vegrt.infer.runtimes.runner import Device
 from vegrt.infer.sources.open import is_endless, is_packed, open_sources
@@ -89,7 +89,7 @@ def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
     return summary
 
 
-def _plan(model: Path, request: Request, workers: int, resources: dict[str, float]) -> tuple[Job, float, int]:
+def _plan(model: Path, request: Request, workers: int, resources: dict[str, float]) -> tuple[RayJob, float, int]:
     """Return the job, each worker's share of the cores, and how many workers there are."""
     cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
     bundle = open_signed(model, request.public_key)
@@ -104,10 +104,10 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     share = cores / count
     threads = request.threads or max(1, int(share))
     place, batch = model.absolute(), request.batch or BATCH
-    return Job(place, bundle.sha256(), candidate, device, threads, batch, request.wanted), share, count
+    return RayJob(place, bundle.sha256(), candidate, device, threads, batch, request.wanted), share, count
 
 
-def _infer(ray: Any, names: Any, job: Job, share: float, workers: int) -> Any:
+def _infer(ray: Any, names: Any, job: RayJob, share: float, workers: int) -> Any:
     """Return the lazy dataset of answers, in the order of `names`."""
     rows = min(_ROWS_PER_FILE, -(-len(names) // (4 * workers)))
     rows = -(-rows // job.batch) * job.batch  # whole batches, as they are formed on one machine
@@ -230,7 +230,7 @@ def _replacing(target: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _summarize(out: str, job: Job, workers: int, seconds: float) -> Summary:
+def _summarize(out: str, job: RayJob, workers: int, seconds: float) -> Summary:
     from pyarrow import dataset
 
     written = dataset.dataset(out, format="parquet")

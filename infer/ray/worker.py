@@ -11,7 +11,7 @@ from typing import Any
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import BundleError, DataError, VegrtError
 from vegrt.infer.decode.pipeline import Item
-from vegrt.infer.outputs.rows import Wanted, as_cells
+from vegrt.infer.outputs.rows import RowFormat, as_cells
 from vegrt.infer.outputs.tables import schema_of
 from vegrt.infer.predict import predict
 from vegrt.infer.runtimes.open import Candidate, open_candidate
@@ -20,7 +20,7 @@ from vegrt.infer.sources.remote import open_remote
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RayJob:
     """What every worker is told. threads: of the runner, and as many decode.
 
     bundle: a path that every machine has; sha256: of its manifest, for the same bundle must lie there.
@@ -32,13 +32,13 @@ class Job:
     device: Device
     threads: int
     batch: int
-    wanted: Wanted
+    wanted: RowFormat
 
 
 class Worker:
     """The actor: one runner, for as long as the job lasts."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: RayJob) -> None:
         self._job = job
         self._bundle = open_bundle(job.bundle)
         if self._bundle.sha256() != job.sha256:

@@ -48,7 +48,7 @@ def _texts(entry: memoryview) -> dict[int, str]:
     return {number: str(value, "utf-8") for number, value in fields(entry) if isinstance(value, memoryview)}
 
 
-def compare_metadata(bundle: Bundle) -> Compared:
+def metadata_conflicts(bundle: Bundle) -> Compared:
     """Compare what the ONNX models of a bundle say of classes and contract with its manifest.
 
     The graph was made for what the file says, so a manifest that says something else names classes wrongly or describes other

@@ -56,7 +56,7 @@ class TensorRtProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ModelFacts:
     """What a session is of. subject: what messages call it. classes: how many scores it has to give; 0 where nobody knows."""
 
     subject: str = "model"
@@ -77,13 +77,13 @@ class OnnxRuntimeRunner:
         runtime: RuntimeName = "onnxruntime",
         largest: int = 0,
         bound: bool = False,
-        expected: Expected | None = None,
+        expected: ModelFacts | None = None,
     ) -> None:
         self.runtime: RuntimeName = runtime
         self.device = device
         self._session = session
         self._largest = largest
-        self._expected = expected or Expected()
+        self._expected = expected or ModelFacts()
         self._call = self._run_bound if bound else self._run
         self._given: Any = None
 
@@ -133,7 +133,7 @@ def open_onnxruntime(
     wanted = _TENSORRT if tensorrt else _PROVIDERS[device]
     if (used := session.get_providers()[0]) != wanted:
         raise VegrtError(f"onnxruntime: {wanted} was asked for, {used} would run; check the driver: vegrt doctor")
-    expected = Expected(str(model) if isinstance(model, Path) else "model", classes)
+    expected = ModelFacts(str(model) if isinstance(model, Path) else "model", classes)
     _check_interface(session, expected)
     if tensorrt:
         return OnnxRuntimeRunner(
@@ -142,7 +142,7 @@ def open_onnxruntime(
     return OnnxRuntimeRunner(session, device, bound=device != "cpu", expected=expected)
 
 
-def _check_interface(session: Any, expected: Expected) -> None:
+def _check_interface(session: Any, expected: ModelFacts) -> None:
     """Raise ModelError when what a session declares is no classifier of uint8 images; what it leaves open a run will show."""
     try:
         taken, given = session.get_inputs(), {value.name: value for value in session.get_outputs()}

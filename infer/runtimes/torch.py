@@ -19,14 +19,14 @@ class TorchRunner:
     def __init__(self, bundle: Bundle, *, device: str = "cpu", threads: int = 0) -> None:
         torch = require("torch", "train")
         require("torchvision", "train")
-        from vegrt.networks import Deployed, load_network
+        from vegrt.networks import WithPreprocessing, load_network
 
         if device == "cuda" and not torch.cuda.is_available():
             raise VegrtError("torch: cuda was asked for and is not available here; leave --device out")
         torch.set_num_threads(threads or available_cores())
         self.device = device
         self._torch = torch
-        self._network = Deployed(load_network(bundle), bundle.manifest.contract).eval().to(device)
+        self._network = WithPreprocessing(load_network(bundle), bundle.manifest.contract).eval().to(device)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""

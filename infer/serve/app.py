@@ -26,7 +26,7 @@ from vegrt.infer.serve.openapi import document
 from vegrt.infer.serve.origins import Guarded, Hosts
 from vegrt.infer.serve.page import page_and_policy
 from vegrt.infer.serve.refusal import Overloaded, Refusal
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 from vegrt.infer.serve.upload import photo_pixels
 from vegrt.machine import usable_cores
 from vegrt.version import __version__
@@ -38,7 +38,7 @@ _LONG_JSON = 65_536  # bytes; parsing more than this would hold up the other req
 class Service:
     """A model behind a batcher, with the threads that decode for it. close() ends both after what they hold is answered."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: ServerSettings) -> None:
         self.model, self.settings = model, settings
         self.name = protocol.model_name(model.bundle.manifest.name)
         self.bodies = Bodies(settings)

@@ -14,7 +14,7 @@ from anyio import CancelScope, current_time
 from starlette.requests import ClientDisconnect, Request
 
 from vegrt.infer.serve.refusal import GaveWay, Overloaded, Refusal, TooLarge, TooSlow
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 
 _YOUNG_S = 1.0  # the rate of a body says nothing before
 
@@ -32,7 +32,7 @@ class _Body:
 class Bodies:
     """All bodies that are being read, decoded or computed. Used by one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._reading: set[_Body] = set()
         self._held_bytes = 0

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 
 
 class Stage(IntEnum):
@@ -56,7 +56,7 @@ class Connection(H11Protocol):
         self._idle, self.since = True, self.loop.time()
         super().on_response_complete()
 
-    def is_overdue(self, now: float, settings: Settings) -> bool:
+    def is_overdue(self, now: float, settings: ServerSettings) -> bool:
         """Return whether its client has had its time. Called again and again: it notes what the client has taken since."""
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0 or unsent != self._unsent_bytes:

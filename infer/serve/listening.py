@@ -15,7 +15,7 @@ import socket
 import uvicorn
 
 from vegrt.infer.serve.connection import Connection, Stage, plain_refusal
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _LOG_EVERY_S = 60.0
 class Server(uvicorn.Server):
     """uvicorn that accepts within limits and closes connections whose clients have had their time."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, settings: ServerSettings) -> None:
         super().__init__(config)
         self._settings = settings
         self._limit = most_connections(settings.max_connections)

@@ -17,7 +17,7 @@ from vegrt.infer.serve.app import Service, build_app
 from vegrt.infer.serve.connection import Connection
 from vegrt.infer.serve.listening import Server
 from vegrt.infer.serve.origins import Hosts
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _BACKLOG = 1024  # connections that the system keeps until they are accepted
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
-def serve(model: Model, host: str, port: int, settings: Settings) -> None:
+def serve(model: Model, host: str, port: int, settings: ServerSettings) -> None:
     """Serve until SIGTERM or SIGINT; then take no more, answer what is inside, and return.
 
     port: 0 for any free one; the address is logged when requests are taken. Raises VegrtError when it cannot be listened on.

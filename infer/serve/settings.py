@@ -9,7 +9,7 @@ from vegrt.errors import VegrtError
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """How a service batches and what it refuses.
 
     max_batch: images that the runner gets at once. max_delay_ms: how long an image waits for others that are being decoded.

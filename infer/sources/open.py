@@ -30,7 +30,7 @@ _WAITING_THREADS = 16  # a fetch waits far longer than it computes
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SourceOptions:
     """How sources are read.
 
     every: of a video every so many frames. null: names in lists end with NUL and not with a new line. follow: watch folders until
@@ -43,7 +43,7 @@ class Reading:
     stop: Event = field(default_factory=Event)
 
 
-def open_sources(words: Sequence[str | Path], reading: Reading) -> Iterator[Item | None]:
+def open_sources(words: Sequence[str | Path], reading: SourceOptions) -> Iterator[Item | None]:
     """Return the items of all sources, in order; None among them says that no more is to be had for now.
 
     Raises DataError for a source that does not exist and for a folder or archive without images, MissingExtraError.
@@ -58,7 +58,7 @@ def open_sources(words: Sequence[str | Path], reading: Reading) -> Iterator[Item
     return watch(folders, reading.stop)
 
 
-def is_endless(words: Sequence[str | Path], reading: Reading) -> bool:
+def is_endless(words: Sequence[str | Path], reading: SourceOptions) -> bool:
     """Return whether only the user ends it: a watched folder or a camera."""
     return reading.follow or any(str(word).startswith(_CAMERA) for word in words)
 
@@ -73,7 +73,7 @@ def reading_threads(words: Sequence[str | Path], threads: int) -> int:
     return max(threads, _WAITING_THREADS) if any(_fetches(os.fspath(word)) for word in words) else threads
 
 
-def _open(word: str, reading: Reading) -> Iterator[Item | None]:
+def _open(word: str, reading: SourceOptions) -> Iterator[Item | None]:
     if word == _STDIN:
         names = read_stdin(null=reading.null, stop=reading.stop)
         return chain.from_iterable(_open_listed(name, reading) for name in names)
@@ -91,7 +91,7 @@ def _open(word: str, reading: Reading) -> Iterator[Item | None]:
     raise DataError(f"{printable(path)}: no such file or folder; expected images or folders of images")
 
 
-def _open_one(word: str, reading: Reading) -> Iterator[Item | None]:
+def _open_one(word: str, reading: SourceOptions) -> Iterator[Item | None]:
     """Return the items of what may stand in a list too: a file of any kind, a folder, a URL."""
     path = Path(word)
     if _is_remote(word):
@@ -111,7 +111,7 @@ def _open_one(word: str, reading: Reading) -> Iterator[Item | None]:
     return iter((Item(as_utf8(path), path),))  # whatever its suffix: if it is no image, its own line will say so
 
 
-def _open_listed(name: str | None, reading: Reading) -> Iterator[Item | None]:
+def _open_listed(name: str | None, reading: SourceOptions) -> Iterator[Item | None]:
     """Return the items of one line of a list. A line that makes no sense is one item, its error."""
     if name is None:
         return iter((None,))
@@ -121,7 +121,7 @@ def _open_listed(name: str | None, reading: Reading) -> Iterator[Item | None]:
         return iter((Item(as_utf8(Path(name)), DataError(str(error))),))
 
 
-def _open_glob(word: str, reading: Reading) -> Iterator[Item | None]:
+def _open_glob(word: str, reading: SourceOptions) -> Iterator[Item | None]:
     found = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     if not found:
         raise DataError(f"{word}: matches nothing; expected a pattern such as 'images/**/*.jpg'")

@@ -20,7 +20,7 @@ from vegrt.report.facts.data import data
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Block, Code, Section, Text, fact_table, section, sections, table
 from vegrt.report.html.page import made_by
-from vegrt.report.language.language import Language, say, speaking
+from vegrt.report.language.language import Language, translate, using_language
 from vegrt.report.provenance import artifacts, methods_text, share_head
 from vegrt.report.reproduce import commands
 from vegrt.report.summary import HEADS, NONE, TEXT_COLUMNS, rows
@@ -56,7 +56,7 @@ def write_card(
             f"{out}: a model card is of one bundle, {len(bundles)} were named; expected: vegrt report BUNDLE --card {out}"
         )
     (facts,) = facts_of(bundles, sources or Sources())
-    with speaking(language):
+    with using_language(language):
         write_text(out, card(facts, claims or Claims()))
     return out
 
@@ -67,18 +67,18 @@ def card(facts: Facts, claims: Claims) -> str:
     title = f"# {markdown.escape(facts.bundle.manifest.name)}"
     said = markdown.body(_sections(facts, conclusion), lambda _: None, level=2)
     head = header(facts, license=claims.license, dataset=claims.dataset)
-    parts = [head, title, markdown.escape(_summary(facts)), said, markdown.escape(made_by(say("result files")))]
+    parts = [head, title, markdown.escape(_summary(facts)), said, markdown.escape(made_by(translate("result files")))]
     return "\n\n".join(parts) + "\n"
 
 
 def _summary(facts: Facts) -> str:
     manifest = facts.bundle.manifest
-    return say(
+    return translate(
         "An image classifier of {count} classes ({classes}). Network: {backbone}. Input: one RGB photo of {size}x{size} "
         "pixels as uint8; everything after that is in the file.",
         count=len(manifest.classes),
         classes=", ".join(manifest.classes),
-        backbone=manifest.model.get("backbone", manifest.model.get("onnx", say("unknown"))),
+        backbone=manifest.model.get("backbone", manifest.model.get("onnx", translate("unknown"))),
         size=manifest.contract.size,
     )
 
@@ -86,27 +86,27 @@ def _summary(facts: Facts) -> str:
 def _sections(facts: Facts, conclusion: Conclusion) -> list[Section]:
     return sections(
         _use(facts),
-        section("run", say("How to run it"), Code(_how_to_run(facts, conclusion))),
+        section("run", translate("How to run it"), Code(_how_to_run(facts, conclusion))),
         _evaluation(facts, conclusion),
         data(facts),
         _training(facts),
         _quantization(facts),
-        section("limits", say("Limits"), *(Text(limit) for limit in _limits(facts))),
-        section("files", say("Files"), artifacts(facts, digits=_HASH_DIGITS)),
-        section("reproduce", say("How to reproduce"), Code("\n".join(commands(facts, place=_place(facts))))),
+        section("limits", translate("Limits"), *(Text(limit) for limit in _limits(facts))),
+        section("files", translate("Files"), artifacts(facts, digits=_HASH_DIGITS)),
+        section("reproduce", translate("How to reproduce"), Code("\n".join(commands(facts, place=_place(facts))))),
     )
 
 
 def _use(facts: Facts) -> Section:
-    intended = say(
+    intended = translate(
         "To tell photos of these {count} classes apart, on a server or on an edge device, where each photo shows one of them.",
         count=len(facts.bundle.manifest.classes),
     )
-    other = say(
+    other = translate(
         "Not for photos of anything else: it has no answer for that, and names the class that is least unlike. Not for "
         "decisions about people's health or safety."
     )
-    return section("use", say("Intended use"), Text(intended), Text(other))
+    return section("use", translate("Intended use"), Text(intended), Text(other))
 
 
 def _how_to_run(facts: Facts, conclusion: Conclusion) -> str:
@@ -119,18 +119,22 @@ def _how_to_run(facts: Facts, conclusion: Conclusion) -> str:
 
 def _evaluation(facts: Facts, conclusion: Conclusion) -> Section:
     compared = rows(facts)
-    heads = [say(head) for head in HEADS]
+    heads = [translate(head) for head in HEADS]
     lines = [row.cells() for row in compared]
-    caption = say("Accuracy, size and speed of every candidate")
+    caption = translate("Accuracy, size and speed of every candidate")
     blocks: list[Block | None] = [Text(conclusion.headline), *map(Text, conclusion.sentences)]
     blocks.append(table(caption, heads, lines, text_columns=TEXT_COLUMNS))
     if facts.bench:
         where = facts.bench["machine"]
         machine = f"{where['cpu']}, {where.get('platform', NONE)}"
         blocks.append(
-            Text(say("Times were measured on {machine}, {date}.", machine=machine, date=facts.bench["created"][:10]))
+            Text(
+                translate(
+                    "Times were measured on {machine}, {date}.", machine=machine, date=facts.bench["created"][:10]
+                )
+            )
         )
-    return section("evaluation", say("Evaluation"), *blocks, _clean(facts))
+    return section("evaluation", translate("Evaluation"), *blocks, _clean(facts))
 
 
 def _clean(facts: Facts) -> Text | None:
@@ -140,7 +144,7 @@ def _clean(facts: Facts) -> Text | None:
         return None
     whole, clean = (100 * row["top1"]["value"] for row in (reference, reference["without_leaks"]))
     return Text(
-        say(
+        translate(
             "{leaked} of {images} test photos have a near duplicate in train or validation. Without them, {key} reaches "
             "{clean} % instead of {whole} %.",
             leaked=facts.evaluation["leaked"],
@@ -159,54 +163,56 @@ def _training(facts: Facts) -> Section:
         recipe["weights"] = Path(str(recipe["weights"])).name
     lines = [(str(name), str(value)) for name, value in recipe.items()]
     if training.get("validation_accuracy") is not None:
-        lines.append((say("validation accuracy"), f"{training['validation_accuracy']:.2%}"))
+        lines.append((translate("validation accuracy"), f"{training['validation_accuracy']:.2%}"))
     if "device" in training:
-        lines.append((say("device"), str(training["device"])))
-    return section("training", say("Training"), fact_table(say("The recipe"), lines))
+        lines.append((translate("device"), str(training["device"])))
+    return section("training", translate("Training"), fact_table(translate("The recipe"), lines))
 
 
 def _quantization(facts: Facts) -> Section | None:
     found = facts.bundle.manifest.calibration
     if not found:
         return None
-    text = say(
+    text = translate(
         "Post-training quantization with explicit Q/DQ: weights per channel, activations per tensor. Ranges from {images} "
         "validation photos, never from test photos.",
         images=f"{found.get('images', 0):,}",
     )
     if facts.bundle.manifest.training.get("recipe", {}).get("qat"):
-        text = f"{text} {say('The network was trained further with simulated quantization.')}"
+        text = f"{text} {translate('The network was trained further with simulated quantization.')}"
     share = found.get("int8_macs_share", {})
     lines = [
         (str(variant), percent(value), ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
         for variant, value in share.items()
     ]
     chosen = methods_text(found)
-    heads = (say("variant"), share_head(found), say("layers in float"))
+    heads = (translate("variant"), share_head(found), translate("layers in float"))
     return section(
         "quantization",
-        say("Quantization"),
+        translate("Quantization"),
         Text(text),
         Text(chosen) if chosen else None,
-        table(say("What is in 8 bits"), heads, lines),
+        table(translate("What is in 8 bits"), heads, lines),
     )
 
 
 def _limits(facts: Facts) -> list[str]:
     limits = [
-        say(
+        translate(
             "It was judged on photos like those that it learned from. Other cameras, light and places were not measured."
         )
     ]
     if not facts.robustness:
-        limits.append(say("How it takes blurred, dark or rotated photos was not measured."))
+        limits.append(translate("How it takes blurred, dark or rotated photos was not measured."))
     if not facts.audit and not (facts.evaluation and facts.evaluation.get("leaked") is not None):
-        limits.append(say("Whether test photos have near duplicates in train was not checked."))
+        limits.append(translate("Whether test photos have near duplicates in train was not checked."))
     if any(artifact.role == "engine" for artifact in facts.bundle.manifest.artifacts):
-        limits.append(say("A TensorRT engine runs only on the kind of GPU and the version that it was built for."))
+        limits.append(
+            translate("A TensorRT engine runs only on the kind of GPU and the version that it was built for.")
+        )
     if facts.evaluation:
         limits.append(
-            say(
+            translate(
                 "PASS means: on {images} test photos, the {confidence} interval of the accuracy lost against fp32 lies below "
                 "{margin} points. It says nothing of the accuracy of fp32 itself.",
                 images=f"{facts.evaluation['images']:,}",

@@ -9,7 +9,7 @@ import altair as alt
 
 from vegrt.report.charts.theme import ALERT, BLUE, INK, SERIES, chart_of, finish, integer_axis, series_colour, tooltips
 from vegrt.report.html.blocks import Spec
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 
 MAX_CLASSES_DRAWN = 40
 _CLASS_PX = 22
@@ -24,11 +24,11 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximu
         for said, count in enumerate(row)
         if count
     ]
-    scale, said, true = alt.Scale(domain=list(classes)), say("what it said"), say("what it is")
+    scale, said, true = alt.Scale(domain=list(classes)), translate("what it said"), translate("what it is")
     base = chart_of(data).encode(
         x=alt.X("said:N", sort=list(classes), title=said, scale=scale, axis=alt.Axis(labelAngle=-60)),
         y=alt.Y("true:N", sort=list(classes), title=true, scale=scale),
-        tooltip=tooltips(data, {"true": true, "said": said, "photos": say("photos")}),
+        tooltip=tooltips(data, {"true": true, "said": said, "photos": translate("photos")}),
     )
     is_mistake = alt.datum.mistake
     strength = alt.Opacity("photos:Q", scale=alt.Scale(domain=[0, max(4, maximum)], range=[0.2, 0.95]), legend=None)
@@ -48,7 +48,7 @@ def flips_per_class(
 
     changes: class -> (newly wrong, newly right). classes: the rows, the same in every panel. maximum: the axis's end.
     """
-    kinds = say("newly wrong"), say("newly right")
+    kinds = translate("newly wrong"), translate("newly right")
     data = [
         {"class": name, "kind": kind, "photos": count, "order": order}
         for name, counts in changes.items()
@@ -61,11 +61,13 @@ def flips_per_class(
         chart_of(data)
         .mark_bar()
         .encode(
-            x=alt.X("photos:Q", title=say("photos"), stack=True, scale=scale, axis=integer_axis(end)),
+            x=alt.X("photos:Q", title=translate("photos"), stack=True, scale=scale, axis=integer_axis(end)),
             y=alt.Y("class:N", title=None, sort=list(classes), scale=alt.Scale(domain=list(classes))),
             color=alt.Color("kind:N", scale=colours, legend=SERIES),
             order="order:O",
-            tooltip=tooltips(data, {"class": say("class"), "kind": say("change"), "photos": say("photos")}),
+            tooltip=tooltips(
+                data, {"class": translate("class"), "kind": translate("change"), "photos": translate("photos")}
+            ),
         )
     )
     return finish(bars, height=_CLASS_PX * len(classes), title=title)
@@ -85,10 +87,19 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
     ]
     unit = alt.Scale(domain=[0, 1])
     x = alt.X(
-        "low:Q", title=say("probability given to the answer"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5)
+        "low:Q",
+        title=translate("probability given to the answer"),
+        scale=unit,
+        axis=alt.Axis(format=".0%", tickCount=5),
     )
-    y = alt.Y("accuracy:Q", title=say("answers that are right"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5))
-    titles = {"confidence": say("mean probability"), "accuracy": say("answers that are right"), "photos": say("photos")}
+    y = alt.Y(
+        "accuracy:Q", title=translate("answers that are right"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5)
+    )
+    titles = {
+        "confidence": translate("mean probability"),
+        "accuracy": translate("answers that are right"),
+        "photos": translate("photos"),
+    }
     bars = (
         chart_of(data)
         .mark_rect(color=BLUE, opacity=0.3)
@@ -118,10 +129,10 @@ def robustness(rows: Sequence[Mapping[str, Any]], candidates: Sequence[str], *, 
         | {"drop": float(100 * row["drop"]["value"]) if row.get("drop") else 0.0}
         for row in rows
     ]
-    x = alt.X("level:O", title=say("level (0: as it is)"), axis=alt.Axis(labelAngle=0))
-    y_title, scale = say("top-1 accuracy, %"), alt.Scale(domain=[lowest, 100], nice=False)
-    titles = {"candidate": say("candidate"), "parameter": say("parameter"), "top1": say("top-1 %")}
-    titles |= {"drop": say("drop, points")}
+    x = alt.X("level:O", title=translate("level (0: as it is)"), axis=alt.Axis(labelAngle=0))
+    y_title, scale = translate("top-1 accuracy, %"), alt.Scale(domain=[lowest, 100], nice=False)
+    titles = {"candidate": translate("candidate"), "parameter": translate("parameter"), "top1": translate("top-1 %")}
+    titles |= {"drop": translate("drop, points")}
     base = chart_of(data).encode(x=x, color=series_colour("candidate", candidates))
     band = base.mark_area(opacity=0.14).encode(y=alt.Y("low:Q", title=y_title, scale=scale), y2="high:Q")
     y = alt.Y("top1:Q", title=y_title, scale=scale)

@@ -9,11 +9,11 @@ import altair as alt
 
 from vegrt.report.charts.theme import BLUE, INK, MARKERS, ORANGE, SERIES, chart_of, epoch_axis, finish, tooltips
 from vegrt.report.html.blocks import Spec
-from vegrt.report.language.language import say, term
+from vegrt.report.language.language import mark, translate
 from vegrt.train.history.records import PHASES
 
 MAX_LAYERS_DRAWN = 30  # of a sensitivity, the most sensitive
-PHASE_WORDS = {"head": term("head alone"), "all": term("all layers")}
+PHASE_WORDS = {"head": mark("head alone"), "all": mark("all layers")}
 _LAYER_PX = 22
 _WIDE = 20  # largest loss by the smallest
 
@@ -25,13 +25,18 @@ def sensitivity(rows: Sequence[dict[str, Any]]) -> Spec:
         worst[row["layer"]] = max(row["kl"], worst.get(row["layer"], 0))
     shown = sorted(worst, key=lambda name: -worst[name])[:MAX_LAYERS_DRAWN]
     data = [row for row in rows if row["layer"] in shown]
-    titles = {"layer": say("layer"), "encoding": say("activations"), "flips": say("flips"), "kl": say("KL, nats")}
-    titles |= {"sqnr_db": say("signal to noise, dB")}
+    titles = {
+        "layer": translate("layer"),
+        "encoding": translate("activations"),
+        "flips": translate("flips"),
+        "kl": translate("KL, nats"),
+    }
+    titles |= {"sqnr_db": translate("signal to noise, dB")}
     bars = (
         chart_of(data)
         .mark_bar()
         .encode(
-            x=alt.X("kl:Q", title=say("KL divergence of the answers, nats")),
+            x=alt.X("kl:Q", title=translate("KL divergence of the answers, nats")),
             y=alt.Y("layer:N", title=None, sort=shown, axis=alt.Axis(labelLimit=220)),
             yOffset=alt.YOffset("encoding:N"),
             color=alt.Color("encoding:N", scale=_encodings(), legend=SERIES),
@@ -46,13 +51,13 @@ def tournament(entries: Sequence[dict[str, Any]]) -> Spec:
     methods = list(dict.fromkeys(entry["method"] for entry in entries))
     names = ("method", "encoding", "kl", "agreement")
     data = [{name: entry[name] for name in names} for entry in entries]
-    titles = {"method": say("method"), "encoding": say("activations"), "kl": say("KL, nats")}
-    titles |= {"agreement": say("agreement with fp32")}
+    titles = {"method": translate("method"), "encoding": translate("activations"), "kl": translate("KL, nats")}
+    titles |= {"agreement": translate("agreement with fp32")}
     bars = (
         chart_of(data)
         .mark_bar()
         .encode(
-            x=alt.X("kl:Q", title=say("KL divergence of the answers, nats")),
+            x=alt.X("kl:Q", title=translate("KL divergence of the answers, nats")),
             y=alt.Y("method:N", title=None, sort=methods),
             yOffset=alt.YOffset("encoding:N"),
             color=alt.Color("encoding:N", scale=_encodings(), legend=SERIES),
@@ -68,15 +73,20 @@ def training_curve(epochs: Sequence[dict[str, Any]], measure: str, best_epoch: i
     The phases have marks of their own and no line between them: training's photos are not the same in both.
     """
     scale = 100 if measure == "accuracy" else 1
-    splits = {"train": say("train"), "validation": say("validation")}
-    words = {phase: say(PHASE_WORDS[phase]) for phase in PHASES}
+    splits = {"train": translate("train"), "validation": translate("validation")}
+    words = {phase: translate(PHASE_WORDS[phase]) for phase in PHASES}
     data = [
         {"epoch": epoch["epoch"], "split": name, "value": scale * epoch[f"{split}_{measure}"]}
         | {"phase": words[epoch["phase"]]}
         for epoch in epochs
         for split, name in splits.items()
     ]
-    titles = {"epoch": say("epoch"), "phase": say("phase"), "split": say("split"), "value": say("value")}
+    titles = {
+        "epoch": translate("epoch"),
+        "phase": translate("phase"),
+        "split": translate("split"),
+        "value": translate("value"),
+    }
     colours = alt.Scale(domain=list(splits.values()), range=[BLUE, ORANGE])
     base = chart_of(data).encode(
         x=epoch_axis(),
@@ -101,8 +111,8 @@ def _encodings() -> alt.Scale:
 def _measure_axis(measure: str, values: Sequence[float]) -> alt.Y:
     """Return an axis that is logarithmic where one wild loss would flatten all the others."""
     if measure == "accuracy":
-        return alt.Y("value:Q", title=say("accuracy, %"), scale=alt.Scale(zero=False))
+        return alt.Y("value:Q", title=translate("accuracy, %"), scale=alt.Scale(zero=False))
     if min(values) > 0 and max(values) > _WIDE * min(values):
         scale = alt.Scale(type="log", nice=False, padding=8)
-        return alt.Y("value:Q", title=say("cross-entropy (log)"), scale=scale)
-    return alt.Y("value:Q", title=say("cross-entropy"), scale=alt.Scale(zero=False))
+        return alt.Y("value:Q", title=translate("cross-entropy (log)"), scale=scale)
+    return alt.Y("value:Q", title=translate("cross-entropy"), scale=alt.Scale(zero=False))

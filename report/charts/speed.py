@@ -18,21 +18,21 @@ from vegrt.report.charts.theme import (
     variant_shape,
 )
 from vegrt.report.html.blocks import Spec
-from vegrt.report.language.language import say
-from vegrt.report.summary import RUNTIMES, Row
+from vegrt.report.language.language import translate
+from vegrt.report.summary import RUNTIMES, SummaryRow
 
 STAGES = ("decode", "prepare", "run", "post")
 _BAR_PX = 24
 
 
-def accuracy_latency(rows: Sequence[Row], margin_points: float, *, title: str = "") -> Spec:
+def accuracy_latency(rows: Sequence[SummaryRow], margin_points: float, *, title: str = "") -> Spec:
     """Return top-1 against the time of one photo. rows: those both evaluated and measured, at least one."""
     data = [_point(row) for row in rows]
-    x = alt.X("p50:Q", title=say("median time of one photo, ms (log)"), scale=_log())
-    y = alt.Y("top1:Q", title=say("top-1 accuracy, %"), scale=alt.Scale(zero=False, nice=True))
+    x = alt.X("p50:Q", title=translate("median time of one photo, ms (log)"), scale=_log())
+    y = alt.Y("top1:Q", title=translate("top-1 accuracy, %"), scale=alt.Scale(zero=False, nice=True))
     base, colour = chart_of(data).encode(x=x), runtime_colour({row.runtime_name for row in rows})
     spread = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
-        y=alt.Y("low:Q", title=say("top-1 accuracy, %")), y2="high:Q", color=colour
+        y=alt.Y("low:Q", title=translate("top-1 accuracy, %")), y2="high:Q", color=colour
     )
     timed = chart_of([point for point in data if "p50_low" in point])
     across = timed.mark_rule(strokeWidth=2, opacity=0.55).encode(x=x.copy(), x2="p50_high:Q", y=y, color=colour)
@@ -48,19 +48,19 @@ def accuracy_latency(rows: Sequence[Row], margin_points: float, *, title: str = 
     return finish(*layers, title=title)
 
 
-def bundles_by_latency(named: Sequence[tuple[str, Row]], names: Sequence[str], *, title: str = "") -> Spec:
+def bundles_by_latency(named: Sequence[tuple[str, SummaryRow]], names: Sequence[str], *, title: str = "") -> Spec:
     """Return several bundles' candidates in one chart, a colour for each bundle. named: (bundle, row), as above."""
     data = [_point(row) | {"bundle": name} for name, row in named]
-    x = alt.X("p50:Q", title=say("median time of one photo, ms (log)"), scale=_log())
+    x = alt.X("p50:Q", title=translate("median time of one photo, ms (log)"), scale=_log())
     colour = series_colour("bundle", names)
     base = chart_of(data).encode(x=x, color=colour)
-    title_y = say("top-1 accuracy, %")
+    title_y = translate("top-1 accuracy, %")
     spread = base.mark_rule(strokeWidth=2, opacity=0.4).encode(y=alt.Y("low:Q", title=title_y), y2="high:Q")
     y = alt.Y("top1:Q", title=title_y, scale=alt.Scale(zero=False, nice=True))
     marks = base.mark_point(filled=True, size=130, opacity=1).encode(
         y=y,
         shape=variant_shape({row.variant for _, row in named}),
-        tooltip=tooltips(data, {"bundle": say("bundle")} | _titles()),
+        tooltip=tooltips(data, {"bundle": translate("bundle")} | _titles()),
     )
     return finish(_pareto(data, x, y), spread, marks, title=title)
 
@@ -75,17 +75,27 @@ def throughput(measured: Sequence[Mapping[str, Any]], *, title: str = "") -> Spe
         for point in row["batches"]
     ]
     base = chart_of(data).encode(
-        x=alt.X("batch:O", title=say("batch size, photos"), axis=alt.Axis(labelAngle=0), scale=alt.Scale(padding=0.3)),
+        x=alt.X(
+            "batch:O", title=translate("batch size, photos"), axis=alt.Axis(labelAngle=0), scale=alt.Scale(padding=0.3)
+        ),
         color=runtime_colour({row["runtime"] for row in data}),
         detail="key:N",
     )
-    y = alt.Y("images_per_s:Q", title=say("photos per second"))
-    titles = {"variant": say("variant"), "runtime": say("runtime"), "batch": say("batch size, photos")}
-    titles |= {"images_per_s": say("photos per second"), "p50_ms": say("p50 ms"), "p99_ms": say("p99 ms")}
+    y = alt.Y("images_per_s:Q", title=translate("photos per second"))
+    titles = {
+        "variant": translate("variant"),
+        "runtime": translate("runtime"),
+        "batch": translate("batch size, photos"),
+    }
+    titles |= {
+        "images_per_s": translate("photos per second"),
+        "p50_ms": translate("p50 ms"),
+        "p99_ms": translate("p99 ms"),
+    }
     shape = variant_shape({row["variant"] for row in data})
     layers = [base.mark_line(strokeWidth=1.5, opacity=0.7).encode(y=y)]
     if any("images_per_s_low" in row for row in data):
-        low = alt.Y("images_per_s_low:Q", title=say("photos per second"))
+        low = alt.Y("images_per_s_low:Q", title=translate("photos per second"))
         layers.append(base.mark_rule(strokeWidth=2, opacity=0.55).encode(y=low, y2="images_per_s_high:Q"))
     layers.append(
         base.mark_point(filled=True, size=110, opacity=1).encode(y=y, shape=shape, tooltip=tooltips(data, titles))
@@ -104,7 +114,12 @@ def stage_times(
 
     points: of each of `measured`, the batch size and its stages in milliseconds per photo. with_batch: name that size too.
     """
-    words = {"decode": say("decode"), "prepare": say("prepare"), "run": say("run"), "post": say("post-process")}
+    words = {
+        "decode": translate("decode"),
+        "prepare": translate("prepare"),
+        "run": translate("run"),
+        "post": translate("post-process"),
+    }
     names = [
         f"{row['key']} ×{point['batch']}" if with_batch else row["key"]
         for row, point in zip(measured, points, strict=True)
@@ -115,12 +130,17 @@ def stage_times(
         for order, stage in enumerate(STAGES)
     ]
     keys = list(dict.fromkeys(row["key"] for row in data))
-    titles = {"key": say("candidate"), "stage": say("stage"), "ms": say("ms"), "batch": say("batch size, photos")}
+    titles = {
+        "key": translate("candidate"),
+        "stage": translate("stage"),
+        "ms": translate("ms"),
+        "batch": translate("batch size, photos"),
+    }
     bars = (
         chart_of(data)
         .mark_bar()
         .encode(
-            x=alt.X("ms:Q", title=say("milliseconds per photo"), stack=True),
+            x=alt.X("ms:Q", title=translate("milliseconds per photo"), stack=True),
             y=alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=190)),
             color=series_colour("stage", [words[stage] for stage in STAGES]),
             order="order:O",
@@ -134,7 +154,7 @@ def _log() -> alt.Scale:
     return alt.Scale(type="log", nice=False, padding=30)
 
 
-def _point(row: Row) -> dict[str, Any]:
+def _point(row: SummaryRow) -> dict[str, Any]:
     assert row.top1 is not None
     assert row.p50_ms is not None
     spread = {"p50_low": row.p50_low_ms, "p50_high": row.p50_high_ms} if row.p50_low_ms and row.p50_high_ms else {}
@@ -154,16 +174,16 @@ def _point(row: Row) -> dict[str, Any]:
 def _titles() -> dict[str, str]:
     """Return the titles of a point's fields."""
     return {
-        "variant": say("variant"),
-        "runtime": say("runtime"),
-        "p50": say("p50 ms"),
-        "p50_low": say("p50 ms, lower end"),
-        "p50_high": say("p50 ms, upper end"),
-        "p99": say("p99 ms"),
-        "top1": say("top-1 %"),
-        "low": say("top-1 %, lower end"),
-        "high": say("top-1 %, upper end"),
-        "gate": say("gate"),
+        "variant": translate("variant"),
+        "runtime": translate("runtime"),
+        "p50": translate("p50 ms"),
+        "p50_low": translate("p50 ms, lower end"),
+        "p50_high": translate("p50 ms, upper end"),
+        "p99": translate("p99 ms"),
+        "top1": translate("top-1 %"),
+        "low": translate("top-1 %, lower end"),
+        "high": translate("top-1 %, upper end"),
+        "gate": translate("gate"),
     }
 
 
@@ -181,7 +201,7 @@ def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
 
 def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:
     """Return the line of the margin, named in a legend: inside the chart, intervals of candidates would cross its name."""
-    label = say("fp32 − {margin} points", margin=f"{margin_points:g}")
+    label = translate("fp32 − {margin} points", margin=f"{margin_points:g}")
     base = chart_of([{"level": level, "label": label}]).encode(y="level:Q")
     legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=ALERT)
     dashes = alt.StrokeDash("label:N", scale=alt.Scale(domain=[label], range=[[6, 4]]), legend=legend)

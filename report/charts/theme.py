@@ -12,7 +12,7 @@ from typing import Any
 import altair as alt
 
 from vegrt.report.html.blocks import Spec
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 
 HEIGHT_PX = 300
 COLOURS = {"ONNX Runtime": "#3d8bd4", "OpenVINO": "#dc7a1f", "TensorRT": "#5f9e1a", "PyTorch": "#c2549d"}
@@ -66,7 +66,7 @@ def integer_axis(maximum: int) -> alt.Axis:
 
 def epoch_axis() -> alt.X:
     """Return the axis of epochs."""
-    return alt.X("epoch:O", title=say("epoch"), axis=alt.Axis(labelAngle=0, labelOverlap=True))
+    return alt.X("epoch:O", title=translate("epoch"), axis=alt.Axis(labelAngle=0, labelOverlap=True))
 
 
 def runtime_colour(present: set[str]) -> alt.Color:

@@ -10,7 +10,7 @@ from typing import Any
 from vegrt.errors import DataError, FormatError
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Section, Table, Text, fact_table, section, table
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 from vegrt.train.data.audit_file import audit_values
 
 log = logging.getLogger(__name__)
@@ -37,33 +37,42 @@ def fits(audit: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
 
 def data(facts: Facts) -> Section:
     """Return the photos of each split and class, and the audit."""
-    return section("data", say("Photos"), _counts(facts), *audit_blocks(facts))
+    return section("data", translate("Photos"), _counts(facts), *audit_blocks(facts))
 
 
 def audit_blocks(facts: Facts) -> list[Text | Table | None]:
     """Return what the audit found; without an audit, that there was none."""
     if not (audit := facts.audit):
-        return [Text(say("No audit of these photos was given: {command}.", command="vegrt data audit DATA"), note=True)]
+        return [
+            Text(
+                translate("No audit of these photos was given: {command}.", command="vegrt data audit DATA"), note=True
+            )
+        ]
     leaked = {name for names in audit["leaked_test_images"].values() for name in names}
     across = sum(pair["cross_split"] for pair in audit["near_pairs"])
     test = sum(audit["counts"].get("test", {}).values())
-    pairs = say(
+    pairs = translate(
         "{pairs} pairs, {across} of them across splits", pairs=f"{len(audit['near_pairs']):,}", across=f"{across:,}"
     )
     return [
         fact_table(
-            say("What `vegrt data audit` found"),
+            translate("What `vegrt data audit` found"),
             [
-                (say("leaked test photos"), say("{count} of {images}", count=f"{len(leaked):,}", images=f"{test:,}")),
-                (say("near duplicates"), pairs),
-                (say("scenes of several photos"), f"{len(audit.get('clusters', [])):,}"),
-                (say("groups of equal files"), f"{len(audit.get('exact_duplicates', [])):,}"),
-                (say("unreadable files"), f"{len(audit.get('unreadable', {})):,}"),
-                (say("photos of another size"), f"{len(audit.get('odd_sizes_px', {})):,}"),
+                (
+                    translate("leaked test photos"),
+                    translate("{count} of {images}", count=f"{len(leaked):,}", images=f"{test:,}"),
+                ),
+                (translate("near duplicates"), pairs),
+                (translate("scenes of several photos"), f"{len(audit.get('clusters', [])):,}"),
+                (translate("groups of equal files"), f"{len(audit.get('exact_duplicates', [])):,}"),
+                (translate("unreadable files"), f"{len(audit.get('unreadable', {})):,}"),
+                (translate("photos of another size"), f"{len(audit.get('odd_sizes_px', {})):,}"),
             ],
         ),
         Text(
-            say("Leaked: a test photo with a near duplicate in train or validation, so that its answer proves little."),
+            translate(
+                "Leaked: a test photo with a near duplicate in train or validation, so that its answer proves little."
+            ),
             note=True,
         ),
     ]
@@ -82,7 +91,7 @@ def _counts(facts: Facts) -> Table | None:
     lines = [
         (name, *(f"{counts.get(name, 0):,}" for counts in splits.values())) for name in facts.bundle.manifest.classes
     ]
-    total = (say("all"), *(f"{sum(counts.values()):,}" for counts in splits.values()))
-    words = {"train": say("train"), "validation": say("validation"), "test": say("test")}
-    heads = (say("class"), *(words.get(name, name) for name in splits))
-    return table(say("Photos of each class and split"), heads, [*lines, total], text_columns=1)
+    total = (translate("all"), *(f"{sum(counts.values()):,}" for counts in splits.values()))
+    words = {"train": translate("train"), "validation": translate("validation"), "test": translate("test")}
+    heads = (translate("class"), *(words.get(name, name) for name in splits))
+    return table(translate("Photos of each class and split"), heads, [*lines, total], text_columns=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vegrt.report.html.markup import Html
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 
 Spec = dict[str, Any]  # a Vega-Lite specification
 
@@ -74,14 +74,14 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Photos:
+class PhotoGrid:
     """Markup with photos, which Markdown has no place for. instead: what it says there."""
 
     html: Html
     instead: str
 
 
-Block = Text | Table | Charts | Code | Photos
+Block = Text | Table | Charts | Code | PhotoGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def table(
 
 def fact_table(caption: str, facts: Iterable[tuple[str, str]]) -> Table | None:
     """Return a table of names and values; empty values are left out."""
-    return table(caption, (say("what"), say("value")), [fact for fact in facts if fact[1]])
+    return table(caption, (translate("what"), translate("value")), [fact for fact in facts if fact[1]])
 
 
 def charts(*found: Chart | None) -> Charts | None:
@@ -125,10 +125,10 @@ def charts(*found: Chart | None) -> Charts | None:
 def verdict_words(code: str) -> str:
     """Return a verdict's code as people read it."""
     words = {
-        "REFERENCE": say("REFERENCE"),
-        "PASS": say("PASS"),
-        "FAIL": say("FAIL"),
-        "INCONCLUSIVE": say("INCONCLUSIVE"),
-        "UNKNOWN": say("UNKNOWN"),
+        "REFERENCE": translate("REFERENCE"),
+        "PASS": translate("PASS"),
+        "FAIL": translate("FAIL"),
+        "INCONCLUSIVE": translate("INCONCLUSIVE"),
+        "UNKNOWN": translate("UNKNOWN"),
     }
     return words.get(code, code)

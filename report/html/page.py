@@ -9,7 +9,7 @@ from string import Template
 from vegrt.errors import require
 from vegrt.report.html.markup import Html, element, html, join
 from vegrt.report.html.style import CSS
-from vegrt.report.language.language import present_language, say
+from vegrt.report.language.language import present_language, translate
 from vegrt.version import __version__
 
 _PAGE = Template(
@@ -50,7 +50,7 @@ def assemble(title: str, articles: Sequence[Html], *, source: str) -> str:
     vega, start = scripts()
     return _PAGE.substitute(
         language=present_language(),
-        skip=html(say("Skip to the content")),
+        skip=html(translate("Skip to the content")),
         policy=html(policy()),
         title=html(title),
         css=CSS,
@@ -64,4 +64,6 @@ def assemble(title: str, articles: Sequence[Html], *, source: str) -> str:
 def made_by(source: str) -> str:
     """Return what made a report, when, and from what."""
     made = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
-    return say("Made by vegrt {version} on {made}, from {source} alone.", version=__version__, made=made, source=source)
+    return translate(
+        "Made by vegrt {version} on {made}, from {source} alone.", version=__version__, made=made, source=source
+    )

@@ -11,14 +11,14 @@ from PIL import Image
 from vegrt.errors import DataError
 from vegrt.photo.preprocess import decode
 from vegrt.report.html.markup import Html, element, html
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 
 _SIDE_PX = 160  # of a thumbnail; 48 of them take about a quarter of a megabyte
 
 
 def missing() -> Html:
     """Return what stands in the place of a photo that cannot be read."""
-    return element("p", say("photo not shown"), class_="missing")
+    return element("p", translate("photo not shown"), class_="missing")
 
 
 def thumbnail(path: Path, name: str) -> Html | None:
@@ -33,4 +33,4 @@ def thumbnail(path: Path, name: str) -> Html | None:
     uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
     size = {"width": str(image.width), "height": str(image.height)}
     named = "".join(f' {key}="{value}"' for key, value in size.items())
-    return Html(f'<img src="{uri}" alt="{html(say("photo {name}", name=name))}"{named}>')
+    return Html(f'<img src="{uri}" alt="{html(translate("photo {name}", name=name))}"{named}>')

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vegrt.report.html import markup
-from vegrt.report.html.blocks import Badge, Block, Charts, Code, Photos, Section, Table, Text, verdict_words
+from vegrt.report.html.blocks import Badge, Block, Charts, Code, PhotoGrid, Section, Table, Text, verdict_words
 from vegrt.report.html.embed import chart_figure
 from vegrt.report.html.markup import Html, element, join
-from vegrt.report.language.language import say
+from vegrt.report.language.language import translate
 from vegrt.report.verdict import Conclusion
 
 
@@ -30,7 +30,7 @@ def _verdict(name: str, conclusion: Conclusion) -> Html:
 
 def _contents(sections: Sequence[Section], place: str) -> Html:
     links = [element("li", element("a", one.title, href=f"#{place}-{one.name}")) for one in sections]
-    return element("nav", element("ul", *links), class_="contents", aria_label=say("Contents"))
+    return element("nav", element("ul", *links), class_="contents", aria_label=translate("Contents"))
 
 
 def _section(section: Section, place: str) -> Html:
@@ -49,8 +49,10 @@ def _block(block: Block) -> Html:
         figures = [chart_figure(chart) for chart in block.charts]
         return element("div", *figures, class_="charts") if len(figures) > 1 else figures[0]
     if isinstance(block, Code):
-        return element("pre", element("code", block.text), tabindex="0", role="region", aria_label=say("Commands"))
-    assert isinstance(block, Photos)
+        return element(
+            "pre", element("code", block.text), tabindex="0", role="region", aria_label=translate("Commands")
+        )
+    assert isinstance(block, PhotoGrid)
     return block.html
 
 

@@ -1,6 +1,6 @@
 """The language that a report is written in. English is the key: a text without a translation stays English.
 
-`say` is called with literals, or with texts that `term` marked elsewhere, so that a test can compare them with a catalogue.
+`translate` is called with literals, or with texts that `mark` marked elsewhere, so that a test can compare them with a catalogue.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ Language = Literal["en", "ko"]
 _language: ContextVar[Language] = ContextVar("language", default="en")
 
 
-def say(text: str, /, **values: object) -> str:
+def translate(text: str, /, **values: object) -> str:
     """Return a text in the present language, with `values` at its {places}."""
     found = _catalogue().get(text, text)
     return found.format(**values) if values else found
 
 
-def term(text: str) -> str:
-    """Return the text as it is. Marks a constant that `say` is given later."""
+def mark(text: str) -> str:
+    """Return the text as it is. Marks a constant that `translate` is given later."""
     return text
 
 
 def present_language() -> Language:
-    """Return the language of `say` as its ISO 639 code, for an HTML `lang` attribute."""
+    """Return the language of `translate` as its ISO 639 code, for an HTML `lang` attribute."""
     return _language.get()
 
 
 @contextmanager
-def speaking(language: Language) -> Iterator[None]:
-    """Let `say` speak this language inside the block."""
+def using_language(language: Language) -> Iterator[None]:
+    """Let `translate` use this language inside the block."""
     token = _language.set(language)
     try:
         yield

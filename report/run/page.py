@@ -20,7 +20,7 @@ from vegrt.report.run.text import (
     findings,
 )
 from vegrt.train.history.explain import Finding
-from vegrt.train.history.mistakes import Miss, confusions, hardest
+from vegrt.train.history.mistakes import Mistake, confusions, hardest
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.history.runs_db import Run
 
@@ -101,7 +101,7 @@ def _gallery(figures: Sequence[Html]) -> Html:
     return element("div", join(figures), class_="gallery")
 
 
-def _figure(run: Run, miss: Miss) -> Html:
+def _figure(run: Run, miss: Mistake) -> Html:
     path, right = Path(miss.photo), miss.label == miss.answer
     name = str(path.relative_to(run.data) if path.is_relative_to(run.data) else path)
     caption = [

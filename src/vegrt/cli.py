@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import printable
 from vegrt.terminal.interrupts import terminate_as_interrupt
-from vegrt.terminal.streams import ReaderLeft, settle
+from vegrt.terminal.streams import ReaderLeft, open_missing_streams
 from vegrt.version import __version__
 
 _GROUPS = ("data", "runs", "bundle", "deploy")
@@ -104,7 +104,7 @@ def application(names: Collection[str] = tuple(_HOMES)) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; where its first word is a command, with that one alone. SIGTERM ends it as Ctrl-C does."""
-    settle()
+    open_missing_streams()
     terminate_as_interrupt()
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     application((first,) if first in _HOMES else tuple(_HOMES))()

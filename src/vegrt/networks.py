@@ -133,7 +133,7 @@ def has_weights(module: nn.Module) -> bool:
     return any(True for _ in module.parameters())
 
 
-class Deployed(nn.Module):
+class WithPreprocessing(nn.Module):
     """A network with the contract in front: uint8 (N, H, W, 3) RGB in, float32 logits (N, K) out."""
 
     scale: Tensor

@@ -25,10 +25,10 @@ from vegrt.calibration.curve import sample_counts, sample_curve
 from vegrt.calibration.judge import Judge, Labelled, serialize, signal_to_noise_db
 from vegrt.calibration.observe import Batches
 from vegrt.calibration.place import layers
-from vegrt.calibration.resume import Progress
+from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.saved import FILE, read_calibration, to_json
-from vegrt.calibration.settings import Settings, float_layers_json, read_float_layers
-from vegrt.calibration.stage import PROGRESS, Outcome, Subject, run_calibration, sensitivities
+from vegrt.calibration.settings import CalibrationSettings, float_layers_json, read_float_layers
+from vegrt.calibration.stage import PROGRESS, CalibrationSubject, Outcome, run_calibration, sensitivities
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
@@ -100,9 +100,9 @@ def labelled(model: ir.Model, count: int, seed: int) -> Labelled:
     return Labelled(batches, [int(one) for images in batches() for one in runner.logits(images).argmax(axis=1)])
 
 
-def subject(*, hostile: int = 0, seed: int = 0, hashes: Sequence[str] = ("a", "b")) -> Subject:
+def subject(*, hostile: int = 0, seed: int = 0, hashes: Sequence[str] = ("a", "b")) -> CalibrationSubject:
     held_out = labelled(tiny_model(hostile=hostile, seed=seed), 96, seed=2)
-    return Subject(
+    return CalibrationSubject(
         model=lambda: tiny_model(hostile=hostile, seed=seed),
         contract=Contract(SIDE, SIDE, (0, 0, 0), (1, 1, 1)),
         hashes={"observed": list(hashes), "held out": ["c"]},
@@ -122,21 +122,21 @@ def kept_in_bundle(folder: Path, outcome: Outcome) -> Calibration:
 def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_differs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = run_calibration(tmp_path, subject(), Settings())
+    first = run_calibration(tmp_path, subject(), CalibrationSettings())
     assert not first.reused
     assert kept_in_bundle(tmp_path, first) == first.calibration
-    again = run_calibration(tmp_path, subject(), Settings())
+    again = run_calibration(tmp_path, subject(), CalibrationSettings())
     assert again.reused
     assert again.calibration == first.calibration
     assert not caplog.records
-    cases: list[tuple[Subject, Settings, str]] = [
-        (subject(seed=5), Settings(), "other weights"),
-        (subject(hashes=["a", "x"]), Settings(), "other photos"),
-        (subject(hashes=["a"]), Settings(), "3 photos, now 2"),
-        (subject(), Settings(percentile=99.9), "method: percentile 99.99, now 99.9"),
+    cases: list[tuple[CalibrationSubject, CalibrationSettings, str]] = [
+        (subject(seed=5), CalibrationSettings(), "other weights"),
+        (subject(hashes=["a", "x"]), CalibrationSettings(), "other photos"),
+        (subject(hashes=["a"]), CalibrationSettings(), "3 photos, now 2"),
+        (subject(), CalibrationSettings(percentile=99.9), "method: percentile 99.99, now 99.9"),
         (
             dataclasses.replace(subject(), contract=Contract(SIDE, SIDE, (0, 0, 0.5), (1, 1, 1))),
-            Settings(),
+            CalibrationSettings(),
             r"contract: mean \[0, 0, 0\], now \[0, 0, 0.5\]",
         ),
     ]
@@ -149,10 +149,10 @@ def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_d
     saved["key"]["tools"]["onnxruntime"] = "1.0"
     write_json(tmp_path / FILE, saved)
     caplog.clear()
-    assert not run_calibration(tmp_path, subject(), Settings()).reused
+    assert not run_calibration(tmp_path, subject(), CalibrationSettings()).reused
     assert "it was made with tools: onnxruntime 1.0, now" in caplog.text
     (tmp_path / FILE).write_text("{")
-    assert not run_calibration(tmp_path, subject(), Settings()).reused
+    assert not run_calibration(tmp_path, subject(), CalibrationSettings()).reused
     with pytest.raises(BundleError, match="no calibration"):
         read_calibration(tmp_path / FILE)
 
@@ -160,7 +160,7 @@ def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_d
 def test_an_interrupted_calibration_does_not_judge_again_what_it_has_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = run_calibration(tmp_path / "whole", subject(), Settings()).calibration
+    whole = run_calibration(tmp_path / "whole", subject(), CalibrationSettings()).calibration
     scored = 0
     score = Judge.score
 
@@ -173,9 +173,9 @@ def test_an_interrupted_calibration_does_not_judge_again_what_it_has_judged(
 
     monkeypatch.setattr(Judge, "score", counting)
     with pytest.raises(KeyboardInterrupt):
-        run_calibration(tmp_path / "cut", subject(), Settings())
+        run_calibration(tmp_path / "cut", subject(), CalibrationSettings())
     with caplog.at_level(logging.WARNING):
-        assert run_calibration(tmp_path / "cut", subject(), Settings()).calibration == whole
+        assert run_calibration(tmp_path / "cut", subject(), CalibrationSettings()).calibration == whole
     assert scored == 4 + 5  # three of eight were done
     assert "going on with the interrupted calibration" in caplog.text
     stage.finish_progress(tmp_path / "cut")
@@ -186,29 +186,31 @@ def test_the_hostile_layer_is_named_first_and_the_budget_saves_the_model(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "vegrt")
-    few = run_calibration(tmp_path / "few", subject(hostile=4), Settings()).calibration
+    few = run_calibration(tmp_path / "few", subject(hostile=4), CalibrationSettings()).calibration
     assert [one.tensor for one in few.outliers] == ["relu1"]
     assert "conv2: channel" in caplog.text
     hostile = subject(hostile=2)  # so many that clipping them does not help
-    plain = run_calibration(tmp_path, hostile, Settings()).calibration
+    plain = run_calibration(tmp_path, hostile, CalibrationSettings()).calibration
     assert max(one.score.agreement for one in plain.contests if one.encoding == "signed") < 0.98
-    found = sensitivities(hostile, plain, "signed", Progress(None, ""))
+    found = sensitivities(hostile, plain, "signed", CalibrationProgress(None, ""))
     assert [one.layer for one in found] == layers(tiny_model(), "signed") == ["conv1", "conv2", "skip", "add"]
     assert max(found, key=lambda one: one.score.kl).layer == "conv2"
-    saved = run_calibration(tmp_path, hostile, Settings(max_drop=1.0, max_flips=1)).calibration
+    saved = run_calibration(tmp_path, hostile, CalibrationSettings(max_drop=1.0, max_flips=1)).calibration
     for encoding in ("signed", "unsigned"):
         assert "conv2" in saved.float_layers[encoding]
         assert len(saved.float_layers[encoding]) <= 2
         assert saved.scores[encoding].flips <= 1
         assert saved.scores[encoding].drop_points <= 1.0
     assert "conv2 in float" in caplog.text
-    assert run_calibration(tmp_path, subject(), Settings(max_drop=100)).calibration.float_layers["signed"] == ()
+    assert (
+        run_calibration(tmp_path, subject(), CalibrationSettings(max_drop=100)).calibration.float_layers["signed"] == ()
+    )
 
 
 def test_layers_named_in_a_file_stay_in_float_and_unknown_ones_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "float-layers.json"
     write_json(file, float_layers_json({"signed": ["conv1"]}))
-    settings = Settings(float_layers=read_float_layers(file))
+    settings = CalibrationSettings(float_layers=read_float_layers(file))
     calibration = run_calibration(tmp_path, subject(), settings).calibration
     assert calibration.float_layers == {"signed": ("conv1",), "unsigned": ()}
     model = tiny_model()
@@ -219,7 +221,7 @@ def test_layers_named_in_a_file_stay_in_float_and_unknown_ones_are_refused(tmp_p
     with pytest.raises(
         ModelError, match=r"float layers of int8: the model has no conv9; it has conv1, conv2, skip, add"
     ):
-        run_calibration(tmp_path, subject(), Settings(float_layers={"signed": ["conv9"]}))
+        run_calibration(tmp_path, subject(), CalibrationSettings(float_layers={"signed": ["conv9"]}))
     for text in ("[]", '{"format": "other"}', '{"format": "vegrt-float-layers", "int8": "conv1"}', "no json"):
         file.write_text(text)
         with pytest.raises(DataError, match=r"float-layers\.json: "):
@@ -238,7 +240,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     ]
     for wrong in cases:
         with pytest.raises(VegrtError):
-            Settings(**wrong)
+            CalibrationSettings(**wrong)
 
 
 @given(costs=st.lists(st.integers(0, 20), min_size=1, max_size=12), budget=st.integers(0, 60))
@@ -272,9 +274,9 @@ def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None
     assert sample_counts(200) == [32, 64, 128, 200]
     assert sample_counts(20) == [20]
     whole = subject()
-    calibration = run_calibration(tmp_path, whole, Settings()).calibration
+    calibration = run_calibration(tmp_path, whole, CalibrationSettings()).calibration
     judge = Judge(tiny_model(), whole.tournament)
-    points = list(sample_curve(whole.model, whole.observed, 96, calibration, Settings(), judge))
+    points = list(sample_curve(whole.model, whole.observed, 96, calibration, CalibrationSettings(), judge))
     assert [point.images for point in points] == [32, 32, 64, 64, 96, 96]
     for point in points[-2:]:
         (winner,) = (
@@ -287,7 +289,7 @@ def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None
 
 def test_the_scores_say_what_they_are_defined_as(tmp_path: Path) -> None:
     whole = subject()
-    calibration = run_calibration(tmp_path, whole, Settings()).calibration
+    calibration = run_calibration(tmp_path, whole, CalibrationSettings()).calibration
     wrong = dataclasses.replace(
         whole.held_out,
         labels=[(label + 1) % 4 for label in whole.held_out.labels[:10]] + list(whole.held_out.labels[10:]),

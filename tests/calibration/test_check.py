@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import RULES, check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import Encoding, place, quantizable
+from vegrt.calibration.place import Encoding, plan_quantization, quantizable
 from vegrt.errors import EngineError, ModelError
 from vegrt.export.calibrated import copy_of
 from vegrt.export.engines.build import Profile, build_engine
@@ -251,7 +251,7 @@ def test_a_hard_backbone_keeps_the_rules(tmp_path: Path) -> None:
         (fp32, "unsigned", some),
     ]
     for model, encoding, kept in plans:
-        placement = place(model, encoding, keep_float=kept)
+        placement = plan_quantization(model, encoding, keep_float=kept)
         assert placement.weights
         low = -1.0 if encoding == "signed" else 0.0
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(low, 1.0)), encoding)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from vegrt.calibration.observe import BINS, CHUNK, Batches, histogram, observe
-from vegrt.calibration.resume import Progress
+from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 
 
@@ -92,14 +92,14 @@ def test_an_interrupted_observation_goes_on_after_its_last_chunk(tmp_path: Path)
     for limit in (2 * CHUNK + 1, 3 * CHUNK, 3 * CHUNK):  # within pass one, at its end, and within pass two
         ran = 0
         with pytest.raises(KeyboardInterrupt):
-            observe(["pixels"], partial(activations, limit=limit), batches, Progress(tmp_path / "p", "key"))
+            observe(["pixels"], partial(activations, limit=limit), batches, CalibrationProgress(tmp_path / "p", "key"))
     ran = 0
-    resumed = observe(["pixels"], activations, batches, Progress(tmp_path / "p", "key"))["pixels"]
+    resumed = observe(["pixels"], activations, batches, CalibrationProgress(tmp_path / "p", "key"))["pixels"]
     assert ran < len(images)
     assert (resumed.low, resumed.high) == (whole.low, whole.high)
     assert np.array_equal(resumed.counts, whole.counts)
     assert np.array_equal(resumed.channels, whole.channels)
     assert np.array_equal(whole.channels, np.abs(images.astype(np.float64) - 100).max((0, 1, 2)))
     ran = 0
-    observe(["pixels"], activations, batches, Progress(tmp_path / "p", "another key"))
+    observe(["pixels"], activations, batches, CalibrationProgress(tmp_path / "p", "another key"))
     assert ran == 2 * len(images)  # nothing of another calibration is used

@@ -14,7 +14,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.calibrate import calibrate
 from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
 from vegrt.calibration.judge import Labelled, divergence_of
-from vegrt.calibration.place import place, quantizable
+from vegrt.calibration.place import plan_quantization, quantizable
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
@@ -29,7 +29,7 @@ def fresh(bundle: Bundle) -> Callable[[], ir.Model]:
 
 def test_tensorrts_placement_quantizes_what_its_rules_say(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
-    placement = place(model, "signed")
+    placement = plan_quantization(model, "signed")
     nodes = {node.name: node for node in model.graph}
     read = {(edge.node, edge.index) for edges in placement.activations.values() for edge in edges}
     convolutions = [node for node in model.graph if node.op_type == "Conv"]
@@ -46,7 +46,7 @@ def test_tensorrts_placement_quantizes_what_its_rules_say(fresh: Callable[[], ir
 
 def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
-    read = {(e.node, e.index) for edges in place(model, "unsigned").activations.values() for e in edges}
+    read = {(e.node, e.index) for edges in plan_quantization(model, "unsigned").activations.values() for e in edges}
     adds = [n.name for n in model.graph if n.op_type == "Add" and not any(v and v.is_initializer() for v in n.inputs)]
     assert len(adds) == 8
     assert all((name, 0) in read and (name, 1) in read for name in adds)
@@ -55,7 +55,7 @@ def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], i
 def test_what_is_kept_in_float_stays_in_float(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
     name = next(quantizable(model)).name
-    placement = place(model, "signed", keep_float=frozenset({str(name)}))
+    placement = plan_quantization(model, "signed", keep_float=frozenset({str(name)}))
     assert f"{name}.weight" not in placement.weights
     assert len(placement.weights) == 19
 
@@ -92,10 +92,10 @@ def test_scales_and_zero_points_follow_each_encodings_rules(bundle: Bundle) -> N
 def test_a_missing_or_impossible_range_names_the_tensor(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
     with pytest.raises(ModelError, match="no calibrated range"):
-        insert_qdq(model, place(model, "signed"), {}, "signed")
-    bad = {name: Range(float("nan"), 1.0) for name in place(model, "signed").activations}
+        insert_qdq(model, plan_quantization(model, "signed"), {}, "signed")
+    bad = {name: Range(float("nan"), 1.0) for name in plan_quantization(model, "signed").activations}
     with pytest.raises(ModelError, match=r"calibrated range \[nan"):
-        insert_qdq(fresh(), place(model, "signed"), bad, "signed")
+        insert_qdq(fresh(), plan_quantization(model, "signed"), bad, "signed")
 
 
 def test_the_tournament_rescues_a_model_whose_peak_is_an_outlier(

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
-from vegrt.calibration.place import Encoding, place
+from vegrt.calibration.place import Encoding, plan_quantization
 from vegrt.calibration.share import percent
 from vegrt.calibration.work import Work, multiplications, weight_layers, work_in_8_bits
 
@@ -107,7 +107,7 @@ def test_every_operator_with_weights_is_counted_as_it_multiplies() -> None:
 
 @pytest.mark.parametrize("encoding", ["signed", "unsigned"])
 def test_additions_between_float_layers_get_no_pairs(encoding: Encoding) -> None:
-    placement = place(token_network(), encoding)
+    placement = plan_quantization(token_network(), encoding)
     assert not [edge for edges in placement.activations.values() for edge in edges if "tokens" in edge.node]
     assert list(placement.weights) == ["patch"]
 
@@ -128,5 +128,5 @@ def test_an_addition_beside_a_convolution_keeps_its_pair(behind: str) -> None:
         node("Flatten", "pool", "logits"),
     ]
     model = graph_of(nodes, {"one": (4, 3, 3, 3), "two": (CLASSES, 4, 3, 3)})
-    read = {edge.node for edges in place(model, "signed").activations.values() for edge in edges}
+    read = {edge.node for edges in plan_quantization(model, "signed").activations.values() for edge in edges}
     assert "sum" in read

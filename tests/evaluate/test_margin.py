@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from vegrt.bundle.bundle import Bundle
 from vegrt.cli import app
 from vegrt.evaluate.paired import Margin, compare, gate
-from vegrt.evaluate.statistics import decidable_margin, judge, tango
+from vegrt.evaluate.statistics import decidable_margin, tango, verdict_of
 
 
 def call(*words: object) -> Result:
@@ -24,13 +24,13 @@ def call(*words: object) -> Result:
 def test_the_least_margin_is_the_least(images: int, points: float) -> None:
     assert decidable_margin(images) == points
     unchanged = tango(0, 0, images)
-    assert judge(unchanged, points / 100) == "PASS"
-    assert judge(unchanged, (points - 0.1) / 100) == "INCONCLUSIVE"
+    assert verdict_of(unchanged, points / 100) == "PASS"
+    assert verdict_of(unchanged, (points - 0.1) / 100) == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize("images", [1, 2, 7, 1000, 10**7])
 def test_any_number_of_photos_decides_some_margin(images: int) -> None:
-    assert judge(tango(0, 0, images), decidable_margin(images) / 100) == "PASS"
+    assert verdict_of(tango(0, 0, images), decidable_margin(images) / 100) == "PASS"
 
 
 def test_the_reason_names_the_margin_that_the_photos_decide() -> None:

@@ -18,7 +18,7 @@ from vegrt.evaluate import robustness
 from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rotate
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
-from vegrt.evaluate.robustness import CELLS, Cell, climb, ladder_candidates, sample, summary
+from vegrt.evaluate.robustness import CELLS, Cell, ladder_candidates, run_robustness, sample, summary
 from vegrt.infer.runtimes.open import Candidate
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
@@ -71,7 +71,7 @@ def test_rotation_goes_to_both_sides_and_leaves_no_black_corner() -> None:
 
 @pytest.fixture(scope="module")
 def ladder(bundle: Bundle, test_split: Split) -> dict[str, Any]:
-    return climb(bundle, test_split, [FP32, INT8], images=12)
+    return run_robustness(bundle, test_split, [FP32, INT8], images=12)
 
 
 def test_the_ladder_has_a_row_for_every_cell_and_candidate(ladder: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def test_batches_change_no_photo(
     bundle: Bundle, test_split: Split, ladder: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(robustness, "BATCH", 5)
-    assert climb(bundle, test_split, [FP32, INT8], images=12) == ladder
+    assert run_robustness(bundle, test_split, [FP32, INT8], images=12) == ladder
 
 
 def test_clean_photos_are_those_of_the_evaluation(bundle: Bundle, test_split: Split, ladder: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from vegrt.evaluate.statistics import Interval, holm, images_to_decide, judge, mcnemar, tango, wilson
+from vegrt.evaluate.statistics import Interval, holm, images_to_decide, mcnemar, tango, verdict_of, wilson
 
 
 @given(total=st.integers(1, 5000), share=st.floats(0, 1))
@@ -118,7 +118,7 @@ def test_a_drop_at_the_margin_passes_at_most_one_time_in_twenty(total: int, disc
     random = np.random.default_rng(0)
     chances = [(discordance + 0.005) / 2, (discordance - 0.005) / 2, 1 - discordance]
     counts, times = np.unique(random.multinomial(total, chances, size=2000), axis=0, return_counts=True)
-    passed = [judge(tango(int(b), int(c), total), 0.005) == "PASS" for b, c, _ in counts]
+    passed = [verdict_of(tango(int(b), int(c), total), 0.005) == "PASS" for b, c, _ in counts]
     assert np.asarray(passed) @ times / 2000 <= 0.05
 
 
@@ -151,17 +151,17 @@ def test_tango_covers_the_truth(total: int, discordance: float, drop: float, lea
 
 
 def test_the_three_verdicts() -> None:
-    assert judge(Interval(0.0, -0.004, 0.004), 0.005) == "PASS"
-    assert judge(Interval(0.02, 0.006, 0.03), 0.005) == "FAIL"
-    assert judge(Interval(0.004, -0.001, 0.009), 0.005) == "INCONCLUSIVE"
+    assert verdict_of(Interval(0.0, -0.004, 0.004), 0.005) == "PASS"
+    assert verdict_of(Interval(0.02, 0.006, 0.03), 0.005) == "FAIL"
+    assert verdict_of(Interval(0.004, -0.001, 0.009), 0.005) == "INCONCLUSIVE"
 
 
 def test_the_advised_number_of_images_decides_and_one_less_does_not() -> None:
     needed = images_to_decide(2, 1, 900, 0.005)
     assert needed is not None
-    assert judge(tango(2 * needed / 900, needed / 900, needed), 0.005) == "PASS"
+    assert verdict_of(tango(2 * needed / 900, needed / 900, needed), 0.005) == "PASS"
     fewer = needed - 1
-    assert judge(tango(2 * fewer / 900, fewer / 900, fewer), 0.005) == "INCONCLUSIVE"
+    assert verdict_of(tango(2 * fewer / 900, fewer / 900, fewer), 0.005) == "INCONCLUSIVE"
     assert images_to_decide(5, 0, 1000, 0.005) is None  # exactly at the margin: no number of images decides
 
 

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.settings import Settings, float_layers_json
+from vegrt.calibration.settings import CalibrationSettings, float_layers_json
 from vegrt.calibration.stage import PROGRESS
 from vegrt.cli import app
 from vegrt.export.evidence import calibration_tables
-from vegrt.export.stage import Job, recalibrate
+from vegrt.export.stage import ExportJob, recalibrate
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
 from vegrt.results.files import load_result
@@ -72,7 +72,9 @@ def test_another_percentile_calibrates_again_and_says_so(
     copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     was = copied.manifest.calibration
-    after = recalibrate(copied.path, photos, Job(engines=False, settings=Settings(percentile=99.0, max_flips=24)))
+    after = recalibrate(
+        copied.path, photos, ExportJob(engines=False, settings=CalibrationSettings(percentile=99.0, max_flips=24))
+    )
     assert "calibration.json: not used, it was made with method: percentile 99.99, now 99.0" in caplog.text
     assert after.manifest.calibration["key"] != was["key"]
     assert after.manifest.calibration["budget"] == {"max_drop": None, "max_flips": 24, "images": 24}

@@ -8,7 +8,7 @@ import pytest
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.share import percent
 from vegrt.errors import DataError
-from vegrt.export.stage import Job, describe_export, export, export_lines
+from vegrt.export.stage import ExportJob, describe_export, export, export_lines
 
 
 def test_an_exported_bundle_says_what_it_holds_and_where_it_came_from(bundle: Bundle) -> None:
@@ -33,11 +33,11 @@ def test_calibrating_on_a_test_photo_is_refused(trained: Bundle, photos: Path, t
     shutil.copytree(trained.path, tmp_path / "bundle")
     shutil.copy(tmp_path / "data/test/Beet/003.jpg", tmp_path / "data/validation/Beet/another-name.jpg")
     with pytest.raises(DataError, match=r"another-name\.jpg: also in the test split"):
-        export(tmp_path / "bundle", tmp_path / "data", Job(engines=False))
+        export(tmp_path / "bundle", tmp_path / "data", ExportJob(engines=False))
     rows = [f"{path},{path.parent.name},{path.parents[1].name}" for path in (tmp_path / "data").rglob("*.jpg")]
     (tmp_path / "list.csv").write_text("\n".join(["path,class,split", *rows]))
     with pytest.raises(DataError, match=r"another-name\.jpg: also in the test split"):
-        export(tmp_path / "bundle", tmp_path / "list.csv", Job(engines=False))
+        export(tmp_path / "bundle", tmp_path / "list.csv", ExportJob(engines=False))
     assert open_bundle(tmp_path / "bundle").manifest == trained.manifest
 
 
@@ -46,4 +46,4 @@ def test_too_few_photos_are_refused(trained: Bundle, photos: Path, tmp_path: Pat
     for path in sorted((tmp_path / "data/validation").rglob("*.jpg"))[:20]:
         path.write_bytes(b"no longer an image")
     with pytest.raises(DataError, match="28 readable photos; calibration needs at least 32"):
-        export(trained.path, tmp_path / "data", Job(engines=False))
+        export(trained.path, tmp_path / "data", ExportJob(engines=False))

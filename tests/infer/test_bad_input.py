@@ -18,7 +18,7 @@ from PIL import Image
 
 from vegrt.errors import DataError
 from vegrt.infer.decode.pipeline import stream
-from vegrt.infer.sources.open import Reading, open_sources
+from vegrt.infer.sources.open import SourceOptions, open_sources
 from vegrt.photo.preprocess import Contract, decode, load_image
 
 SMALL = Contract(16, 16)
@@ -28,7 +28,7 @@ RED = (220, 30, 40)
 def answers(*sources: Path) -> dict[str, str | tuple[int, ...]]:
     """Return each file's name with its mean colour, or its error."""
     found: dict[str, str | tuple[int, ...]] = {}
-    for part in stream(open_sources(sources, Reading()), SMALL, 4):
+    for part in stream(open_sources(sources, SourceOptions()), SMALL, 4):
         colours = dict(zip(part.readable, part.images.mean(axis=(1, 2)).round().astype(int).tolist(), strict=True))
         for row, item in enumerate(part.items):
             name = item.name.rpartition("/")[2]
@@ -79,7 +79,7 @@ def test_a_photo_that_was_held_upright_is_looked_at_upright(tmp_path: Path) -> N
     two = Image.new("RGB", (40, 20))
     two.paste(RED, (0, 0, 20, 20))  # left, so on top once it stands
     two.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    (part,) = stream(open_sources([tmp_path], Reading()), Contract(16, 16), 4)
+    (part,) = stream(open_sources([tmp_path], SourceOptions()), Contract(16, 16), 4)
     top, bottom = part.images[0, :6].mean(), part.images[0, 10:].mean()
     assert top > 60 > 10 > bottom
 

@@ -14,9 +14,9 @@ import pyarrow.parquet
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.infer.outputs.files import Destination, Outputs, open_outputs
+from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
 from vegrt.infer.outputs.growing import GrowingFile
-from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.infer.outputs.run_note import OutputLock
 from vegrt.infer.outputs.vectors import VectorFile
 
@@ -37,8 +37,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_hook)
 
 
-def row(name: str, number: int) -> Row:
-    return Row(name, "Beet", (("Beet", 0.5),), "", np.full(3, number, np.float32))
+def row(name: str, number: int) -> AnswerRow:
+    return AnswerRow(name, "Beet", (("Beet", 0.5),), "", np.full(3, number, np.float32))
 
 
 ROWS = [row(f"={number}.jpg", number) for number in range(4)]
@@ -93,8 +93,8 @@ def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fold
             _changing.clear()
 
 
-def run(to: Destination, identity: dict[str, str], rows: list[Row]) -> None:
-    outputs: Outputs = open_outputs(to, Wanted(), 2, 3)
+def run(to: OutputOptions, identity: dict[str, str], rows: list[AnswerRow]) -> None:
+    outputs: OutputFiles = open_outputs(to, RowFormat(), 2, 3)
     try:
         to.check()
         outputs.begin(identity)
@@ -106,7 +106,7 @@ def run(to: Destination, identity: dict[str, str], rows: list[Row]) -> None:
         outputs.close()
 
 
-def failure(to: Destination, identity: dict[str, str], rows: list[Row]) -> str:
+def failure(to: OutputOptions, identity: dict[str, str], rows: list[AnswerRow]) -> str:
     """Return why going on is refused; empty where it is not."""
     try:
         run(to, identity, rows)
@@ -115,11 +115,11 @@ def failure(to: Destination, identity: dict[str, str], rows: list[Row]) -> str:
     return ""
 
 
-def destination(folder: Path, kind: tuple[str, str], **how: bool) -> Destination:
-    return Destination(folder / f"x{kind[0]}", str(folder / f"e{kind[1]}") if kind[1] else "", **how)
+def destination(folder: Path, kind: tuple[str, str], **how: bool) -> OutputOptions:
+    return OutputOptions(folder / f"x{kind[0]}", str(folder / f"e{kind[1]}") if kind[1] else "", **how)
 
 
-def rows_in(to: Destination) -> tuple[list[str], list[float] | None]:
+def rows_in(to: OutputOptions) -> tuple[list[str], list[float] | None]:
     """Return the table's paths, and the first number of each embedding."""
     assert to.out
     if to.out.suffix == ".csv":
@@ -137,7 +137,7 @@ def rows_in(to: Destination) -> tuple[list[str], list[float] | None]:
     return names, [numbers[0] for numbers in table["embedding"].to_pylist()]
 
 
-def expected(rows: list[Row], to: Destination) -> tuple[list[str], list[float] | None]:
+def expected(rows: list[AnswerRow], to: OutputOptions) -> tuple[list[str], list[float] | None]:
     numbers = [float(one.embedding[0]) for one in rows if one.embedding is not None]
     return [one.path for one in rows], numbers if to.embeddings else None
 
@@ -265,7 +265,7 @@ def test_one_process_at_a_time_writes_an_output(tmp_path: Path) -> None:
 
 def test_a_second_run_changes_nothing_of_the_first(tmp_path: Path) -> None:
     to = destination(tmp_path, (".csv", ".npy"))
-    outputs = open_outputs(to, Wanted(), 2, 3)
+    outputs = open_outputs(to, RowFormat(), 2, 3)
     outputs.begin(MINE)
     outputs.append(ROWS[:2])
     before = contents(tmp_path)

@@ -13,14 +13,14 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, VegrtError
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.outputs.files import Destination
+from vegrt.infer.outputs.files import OutputOptions
 from vegrt.infer.predict import Request, run
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.photo.preprocess import load_image
 
 
 def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool = False, **more: object) -> list[str]:
-    request = Request(sources, to=Destination(out, printed=True), **more)  # type: ignore[arg-type]
+    request = Request(sources, to=OutputOptions(out, printed=True), **more)  # type: ignore[arg-type]
     return "".join(run(bundle.path, request, as_json=as_json)).splitlines()
 
 

@@ -24,7 +24,7 @@ from vegrt.evaluate.benchmark import bench
 from vegrt.evaluate.statistics import mcnemar, tango, wilson
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.photo.preprocess import Contract
-from vegrt.report.write import Outputs, Sources, write_report
+from vegrt.report.write import ReportFiles, Sources, write_report
 from vegrt.results.files import load_result, save_result
 
 CLASSES = ("Bean", "Carrot", "Cucumber", "Papaya", "Potato", "Radish")
@@ -90,7 +90,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Bundle:
 def page(tmp_path_factory: pytest.TempPathFactory, data: Path, usual: Bundle) -> Path:
     """The page of the usual bundle, with photos. Read only."""
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report([usual], Outputs(out), sources=Sources(data))
+    write_report([usual], ReportFiles(out), sources=Sources(data))
     return out
 
 

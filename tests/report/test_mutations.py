@@ -25,7 +25,7 @@ from vegrt.report.card.card import write_card
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.html.render import to_svg
-from vegrt.report.write import Outputs, write_report
+from vegrt.report.write import ReportFiles, write_report
 from vegrt.results.files import load_result, read_result
 from vegrt.results.golden import read_golden
 
@@ -76,7 +76,7 @@ def read_all(path: Path, out: Path, name: str, *, drawn: bool) -> None:
     bundle = open_bundle(path, verify=False)
     reads: list[Callable[[], object]] = [
         lambda: rank(bundle),
-        lambda: write_report([bundle], Outputs(markdown=out / "r.md")),
+        lambda: write_report([bundle], ReportFiles(markdown=out / "r.md")),
         lambda: write_card([bundle], out / "card.md"),
     ]
     if name == "golden/golden.json":

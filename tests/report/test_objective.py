@@ -16,7 +16,7 @@ from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.objective import OBJECTIVES, Objective
 from vegrt.report.card.card import Claims, card
 from vegrt.report.facts.facts import Asked, Facts, load_facts
-from vegrt.report.language.language import speaking
+from vegrt.report.language.language import using_language
 from vegrt.report.speed import noise_sentences, speed_up
 from vegrt.report.summary import rows
 from vegrt.report.verdict import conclude
@@ -88,7 +88,7 @@ def test_the_two_objectives_pick_two_candidates(random_table: Callable[..., Fact
         assert conclusion.chosen is not None
         assert conclusion.chosen.key == key
         assert re.search(words, " ".join(conclusion.sentences))
-        with speaking("ko"):
+        with using_language("ko"):
             assert "초당 800장" in " ".join(conclude(facts, rows(facts)).sentences) or objective == "latency"
 
 

@@ -21,7 +21,7 @@ from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.summary import HEADS, comparison
 from vegrt.report.verdict import conclude
-from vegrt.report.write import Outputs, Sources, write_report
+from vegrt.report.write import ReportFiles, Sources, write_report
 
 Make = Callable[..., Bundle]
 NAMES = (
@@ -34,7 +34,7 @@ NAMES = (
 def written(tmp_path_factory: pytest.TempPathFactory, usual: Bundle, data: Path) -> Path:
     """A folder with report.md, and pictures in png/ and svg/. Read only."""
     folder = tmp_path_factory.mktemp("written")
-    outputs = Outputs(markdown=folder / "report.md", png=folder / "png", svg=folder / "svg")
+    outputs = ReportFiles(markdown=folder / "report.md", png=folder / "png", svg=folder / "svg")
     files = write_report([usual], outputs, sources=Sources(data))
     assert files == [
         folder / "report.md",
@@ -87,7 +87,7 @@ def test_every_chart_is_valid_vega_lite(usual: Bundle) -> None:
 
 def test_names_cannot_become_markdown(make: Make, hostile: Path, tmp_path: Path) -> None:
     bundle = make(name="a|b *c* [d](e)", photos=hostile, noise={"int8": 3.0})
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"))
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```", "", text, flags=re.S)
     assert "# Deployment report: a\\|b \\*c\\* \\[d\\](e)\n" in text
@@ -98,7 +98,7 @@ def test_names_cannot_become_markdown(make: Make, hostile: Path, tmp_path: Path)
 def test_several_bundles_are_compared_first_and_have_folders_of_their_own(make: Make, tmp_path: Path) -> None:
     speed = {"fp32/onnxruntime": 10.0, "int8-cpu/onnxruntime": 4.0}
     bundles = [make(name=name, provenance=False, older=True, speed_ms=speed) for name in ("resnet18", "vgg16")]
-    files = write_report(bundles, Outputs(tmp_path / "out.html", png=tmp_path / "png"))
+    files = write_report(bundles, ReportFiles(tmp_path / "out.html", png=tmp_path / "png"))
     names = {str(file.relative_to(tmp_path)) for file in files}
     assert {"out.html", "png/overview.png", "png/resnet18/throughput.png", "png/vgg16/throughput.png"} <= names
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_two_bundles_of_one_name_do_not_write_over_each_other(make: Make, tmp_pa
         make(name=name, provenance=False, older=True, evaluated=False, speed_ms=speed)
         for name in ("one/same", "other/same")
     ]
-    files = write_report(bundles, Outputs(png=tmp_path / "png"))
+    files = write_report(bundles, ReportFiles(png=tmp_path / "png"))
     assert len(files) == len(set(files))
     assert {file.parent.name for file in files} == {"same-1", "same-2"}
 
@@ -132,7 +132,7 @@ def test_another_device_has_panels_of_its_own(make: Make, tmp_path: Path) -> Non
     for name in ("accuracy-latency", "throughput"):
         here, there = (panel["title"] for panel in drawn[name].panels)
         assert (here in facts.benches(), there) == (True, "Cortex-A78AE, 6 cores")
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(benches=(elsewhere,)))
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=(elsewhere,)))
     assert "Measured on Cortex-A78AE, 6 cores" in (tmp_path / "out.md").read_text(encoding="utf-8")
 
 
@@ -147,7 +147,7 @@ def test_another_devices_rows_of_other_artifacts_are_left_out(make: Make, tmp_pa
     content["candidates"][1]["artifact_sha256"] = "1" * 64
     elsewhere.write_text(json.dumps(content))
     with pytest.raises(VegrtError, match="measured none of the artifacts of"):
-        write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(benches=(elsewhere,)))
+        write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=(elsewhere,)))
 
 
 @pytest.mark.parametrize(
@@ -157,20 +157,20 @@ def test_what_is_no_benchmark_is_refused(make: Make, tmp_path: Path, content: st
     (tmp_path / "bench.json").write_text(content)
     with pytest.raises(VegrtError, match=r"bench\.json: not a benchmark"):
         write_report(
-            [make()], Outputs(markdown=tmp_path / "out.md"), sources=Sources(benches=(tmp_path / "bench.json",))
+            [make()], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=(tmp_path / "bench.json",))
         )
 
 
 def test_an_audit_of_these_photos_is_summed_up_and_another_is_not_used(make: Make, tmp_path: Path) -> None:
     bundle = make(evaluated=True, measured=False)
     audit = audit_of(bundle)
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(audits=[audit]))
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(audits=[audit]))
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "| leaked test photos | 2 of 900 |" in text
     assert "| near duplicates | 2 pairs, 1 of them across splits |" in text
     assert "| Bean | 150 | 7 |" in text
     other = audit | {"fingerprints": {"test": "0" * 64}}
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"), sources=Sources(audits=[other]))
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(audits=[other]))
     assert "No audit of these photos was given" in (tmp_path / "out.md").read_text(encoding="utf-8")
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_audit_is_refused(tmp_path: Path) -> None:
 
 def test_korean_has_no_english_left(make: Make, tmp_path: Path, data: Path) -> None:
     bundle = make(noise={"int8": 0.5}, audited=True)
-    outputs = Outputs(tmp_path / "out.html", markdown=tmp_path / "out.md")
+    outputs = ReportFiles(tmp_path / "out.html", markdown=tmp_path / "out.md")
     write_report([bundle], outputs, sources=Sources(data, audits=[audit_of(bundle)]), language="ko")
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert '<html lang="ko">' in text

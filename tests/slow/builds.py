@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import Edge, Placement, place
+from vegrt.calibration.place import Edge, Placement, plan_quantization
 from vegrt.export.calibrated import copy_of
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.engines.engines import WANTED, audit_model
@@ -51,7 +51,7 @@ def models_of(bundle: Bundle) -> dict[str, bytes]:
     fp16 = copy_of(fp32)
     to_fp16(fp16)
     int8: ir.Model = copy_of(fp16)
-    placement = place(int8, "signed")
+    placement = plan_quantization(int8, "signed")
     insert_qdq(int8, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
     check_placement(int8, "signed")
     return {"fp32": serialize(fp32), "fp16": serialize(fp16), "int8": serialize(int8)}
@@ -76,7 +76,7 @@ def addition_rows(backbone: str) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         fp16 = export_fp32(random_bundle(backbone, Path(folder, backbone)))
     to_fp16(fp16)
-    ours = place(fp16, "signed")
+    ours = plan_quantization(fp16, "signed")
     ways = {"skip connection (ours)": ours, "nothing": without_additions(fp16, ours), "both": both_inputs(fp16, ours)}
     for way, placement in ways.items():
         model = copy_of(fp16)

@@ -72,13 +72,13 @@ class Images:
 def ours(photos: Images, _: str) -> None:
     """Observe, and derive the ranges of all four methods for both encodings."""
     from vegrt.calibration.calibrate import all_ranges, observe_tensors
-    from vegrt.calibration.resume import Progress
-    from vegrt.calibration.settings import Settings
+    from vegrt.calibration.resume import CalibrationProgress
+    from vegrt.calibration.settings import CalibrationSettings
     from vegrt.export.calibrated import copy_of
     from vegrt.export.stage import load_fp32
 
     model = load_fp32(photos.bundle).model
-    all_ranges(observe_tensors(lambda: copy_of(model), photos, Progress(None, "")), Settings())
+    all_ranges(observe_tensors(lambda: copy_of(model), photos, CalibrationProgress(None, "")), CalibrationSettings())
 
 
 def theirs(photos: Images, kind: str) -> None:

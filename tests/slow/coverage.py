@@ -17,7 +17,7 @@ from scipy.stats import binom
 
 from vegrt.evaluate.figures import Answers, bin_gaps, brier
 from vegrt.evaluate.resampling import Resamples, percentile
-from vegrt.evaluate.statistics import Interval, judge, tango, wilson
+from vegrt.evaluate.statistics import Interval, tango, verdict_of, wilson
 from vegrt.infer.runtimes.logits import log_softmax, softmax
 
 SIZES = (300, 900, 3000)
@@ -53,7 +53,7 @@ def paired_line(images: int, rate: float, drop: float) -> str:
     for wrong, right, weight in outcomes(images, rate, drop):
         found = tango(wrong, right, images)
         covered += weight * (found.low <= drop <= found.high)
-        passed += weight * (judge(found, MARGIN) == "PASS")
+        passed += weight * (verdict_of(found, MARGIN) == "PASS")
     shown = f"{passed:12.4f}" if drop == MARGIN else f"{'':>12}"
     share = wilson_coverage(images, 1 - rate)
     return f"{images:7} {rate:12.3f} {drop:10.3f} {covered:13.4f} {shown} {share:14.4f}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.photos import calibration_photos
-from vegrt.calibration.settings import Settings
+from vegrt.calibration.settings import CalibrationSettings
 from vegrt.dataset.photos import read_split
 from vegrt.export.calibrated import halves
 from vegrt.infer.decode.pipeline import batches
@@ -59,7 +59,7 @@ def main(path: Path, data: Path, python: Path) -> None:
 def theirs(bundle: Bundle, data: Path, python: Path) -> dict[str, Runner]:
     """Return ModelOpt's models, made with the photos that our calibration observed."""
     photos = calibration_photos(data, bundle.manifest.classes, bundle.manifest.contract)
-    observed, _ = halves(photos.used, Settings())
+    observed, _ = halves(photos.used, CalibrationSettings())
     found: dict[str, Runner] = {}
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "photos.npy"), pixels(bundle, [photo.path for photo in observed]))

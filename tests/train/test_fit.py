@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from vegrt.bundle.bundle import Bundle, find_bundles, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError, VegrtError
-from vegrt.networks import Deployed, build_network, load_network
+from vegrt.networks import WithPreprocessing, build_network, load_network
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import saved_recipe, train
 from vegrt.train.history.runs_db import load_run
@@ -57,7 +57,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 def validation_loss(bundle: Bundle, data: Path) -> float:
     """Return the loss of the bundle's weights, by no code of the training stage."""
     contract, split = bundle.manifest.contract, read_split(data, "validation")
-    model = Deployed(load_network(bundle), contract).eval()
+    model = WithPreprocessing(load_network(bundle), contract).eval()
     pixels = torch.stack([torch.tensor(load_image(photo.path, contract)) for photo in split.photos])
     labels = torch.tensor([photo.label for photo in split.photos])
     with torch.inference_mode():

@@ -19,7 +19,7 @@ from vegrt.bundle.bundle import Bundle, exclusive, open_bundle
 from vegrt.errors import BundleError, VegrtError
 from vegrt.results.files import save_result
 from vegrt.train.fit import train
-from vegrt.train.history.records import Progress
+from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import load_run
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.recipe import Recipe
@@ -100,7 +100,7 @@ def test_half_a_training_is_resumed_or_discarded_on_request_only(
     half, checkpoints = tmp_path / "half", Checkpoints(tmp_path / "half")
     facts = {name: {"fingerprint": "ab", "counts": {}} for name in ("train", "validation", "test")}
     checkpoints.start()
-    checkpoints.save_last({}, Progress("ab12", replace(brief, epochs=4).to_dict(), facts))
+    checkpoints.save_last({}, TrainingProgress("ab12", replace(brief, epochs=4).to_dict(), facts))
     shutil.copytree(checkpoints.folder, evaluated.path / ".train")  # of an overwriting that was interrupted
     damaged = Path(shutil.copytree(half, tmp_path / "damaged"))
     Checkpoints(damaged).last.write_bytes(b"damaged")

@@ -13,12 +13,12 @@ from vegrt.export.onnx.model import export_fp32, serialize
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.networks import build_network, contract_of, find_backbone
-from vegrt.train.data.loader import Finish, Photos, Samples
+from vegrt.train.data.loader import DecodedPhotos, Finish, Samples
 from vegrt.train.fit import train
 from vegrt.train.loop.cached_activations import keep
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage
 from vegrt.train.loop.learner import Learner
-from vegrt.train.loop.split_network import cut
+from vegrt.train.loop.split_network import split_at
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +36,7 @@ def test_contract_and_stages_come_from_timm() -> None:
 def test_frozen_stages_of_timm_can_be_cut_off() -> None:
     backbone = find_backbone("timm:mobilenetv3_small_050")
     network = build_network(backbone.name, 3).eval()
-    first, rest = cut(network, backbone, "blocks.2")
+    first, rest = split_at(network, backbone, "blocks.2")
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(rest(first(images)), network(images))
     frozen = frozen_modules(network, backbone, "blocks.2")
@@ -52,7 +52,9 @@ def test_what_cannot_be_cut_is_computed_at_every_step(
     backbone = find_backbone(recipe.backbone)
     learner = Learner(build_network(backbone.name, 3), recipe, torch.device("cpu"), None)
     object.__setattr__(recipe, "freeze_until", backbone.stages[3][0])  # which random weights rule out elsewhere
-    samples = Samples(Photos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), Finish(learner.contract, "full"))
+    samples = Samples(
+        DecodedPhotos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), Finish(learner.contract, "full")
+    )
     assert keep(learner, samples, samples) == (samples, samples)
     assert "its frozen stages are computed at every step" in caplog.text
 

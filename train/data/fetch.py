@@ -23,14 +23,14 @@ Counts = dict[SplitName, dict[str, int]]  # photos by split and class
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedCounts:
     """What a complete data folder holds. per_class: photos of each class in each split."""
 
     classes: int
     per_class: Mapping[SplitName, int]
 
 
-VEGETABLES = Expected(15, {"train": 1000, "validation": 200, "test": 200})
+VEGETABLES = ExpectedCounts(15, {"train": 1000, "validation": 200, "test": 200})
 
 
 def fetch(out: Path) -> Counts:
@@ -40,11 +40,11 @@ def fetch(out: Path) -> Counts:
     as in Kaggle's archive, are moved up. Raises VegrtError that says what to do when there is no network.
     """
     if out.is_dir() and any(out.iterdir()):
-        return settle(out, VEGETABLES)
+        return move_into_place(out, VEGETABLES)
     return place(_download(out), out, VEGETABLES)
 
 
-def settle(out: Path, expected: Expected) -> Counts:
+def move_into_place(out: Path, expected: ExpectedCounts) -> Counts:
     """Return the counts of a data folder filled by hand. Raises DataError unless it is complete."""
     root = _splits_below(out)
     counts = verify(root, expected)
@@ -60,7 +60,7 @@ def settle(out: Path, expected: Expected) -> Counts:
     return counts
 
 
-def place(downloaded: Path, out: Path, expected: Expected) -> Counts:
+def place(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
     """Put the split folders found anywhere below `downloaded` at `out`, and return their counts.
 
     By hard link where the file system allows it, else by copy. `out` appears whole and verified, or not at all.
@@ -84,7 +84,7 @@ def place(downloaded: Path, out: Path, expected: Expected) -> Counts:
     return counts
 
 
-def verify(data: Path, expected: Expected) -> Counts:
+def verify(data: Path, expected: ExpectedCounts) -> Counts:
     """Return the counts of a data folder. Raises DataError where they are not those expected."""
     counts: Counts = {name: split.counts() for name, split in read_splits(data).items()}
     if len(found := counts["train"]) != expected.classes:

@@ -43,7 +43,7 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Photos:
+class DecodedPhotos:
     """The readable photos of a split. cache: their pixels, or none where they are too many; read: gets them anew."""
 
     photos: tuple[Photo, ...]
@@ -67,7 +67,7 @@ class Photos:
         return sum(pixels.nbytes for pixels in self.cache)
 
 
-def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int) -> Photos:
+def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int) -> DecodedPhotos:
     """Decode every photo of the split once; keep the pixels if all of them fit the budget.
 
     Unreadable photos are logged, counted and left out. Raises DataError when that leaves a class without photos.
@@ -89,7 +89,7 @@ def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int)
     warn_unreadable(errors, len(split))
     if empty := set(split.classes) - {split.classes[photo.label] for photo in kept}:
         raise DataError(f"{split.root}: no readable photo of {', '.join(sorted(empty))}; replace the damaged files")
-    return Photos(tuple(kept), len(errors), read, tuple(cache) if used_bytes <= budget_bytes else ())
+    return DecodedPhotos(tuple(kept), len(errors), read, tuple(cache) if used_bytes <= budget_bytes else ())
 
 
 def read_uncropped(path: Path, contract: Contract) -> Pixels:
@@ -128,7 +128,7 @@ class Finish:
 class Samples(Dataset[tuple[Tensor, int]]):
     """Photos as (pixels, label), by Draw."""
 
-    def __init__(self, photos: Photos, finish: Finish) -> None:
+    def __init__(self, photos: DecodedPhotos, finish: Finish) -> None:
         self.photos = photos
         self.finish = finish
 

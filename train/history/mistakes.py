@@ -12,7 +12,7 @@ from vegrt.schema import between
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
+class Mistake:
     """A validation photo. label, answer: class names. loss: cross-entropy, in nats."""
 
     photo: str
@@ -27,8 +27,8 @@ class Explanation:
 
     classes: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
-    hardest: tuple[Miss, ...] = ()
-    mistakes: tuple[Miss, ...] = ()
+    hardest: tuple[Mistake, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.classes)
@@ -49,16 +49,16 @@ class Confusion:
     answer: str
     photos: int
     share: float
-    examples: tuple[Miss, ...]
+    examples: tuple[Mistake, ...]
 
 
-def hardest(explanation: Mapping[str, Any]) -> list[Miss]:
+def hardest(explanation: Mapping[str, Any]) -> list[Mistake]:
     """Return the photos of the highest loss, worst first; rightly answered ones may be among them."""
     return [_miss(entry) for entry in explanation.get("hardest", ())]
 
 
-def _miss(entry: Mapping[str, Any]) -> Miss:
-    return Miss(entry["photo"], entry["label"], entry["answer"], entry["loss"])
+def _miss(entry: Mapping[str, Any]) -> Mistake:
+    return Mistake(entry["photo"], entry["label"], entry["answer"], entry["loss"])
 
 
 def confusions(explanation: Mapping[str, Any], most: int) -> list[Confusion]:

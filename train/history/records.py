@@ -80,7 +80,7 @@ class _SplitOfRun:
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands. run: its id in the history. recipe, data: what it was started with, as JSON values.
 
     best_epoch: the one of the lowest validation loss, 0 before the first. sums: of the epoch under way.
@@ -112,7 +112,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Progress:
+    def from_dict(cls, value: dict[str, Any]) -> TrainingProgress:
         """Return the progress written by `to_dict`. Raises FormatError for anything else."""
         found = build(cls, value)
         for split in SPLITS:

@@ -24,7 +24,7 @@ KEPT_BYTES = 4 << 30  # for training and validation together
 BATCH = 64
 
 
-class Kept(Samples):
+class CachedActivations(Samples):
     """Activations as (float32, label), by Draw. versions: per version, one tensor for each photo, float16 or float32."""
 
     def __init__(self, samples: Samples, versions: Sequence[Sequence[Tensor]]) -> None:
@@ -38,7 +38,7 @@ class Kept(Samples):
 
     def plain(self) -> Samples:
         """Return the first version only."""
-        return Kept(self, self.versions[:1])
+        return CachedActivations(self, self.versions[:1])
 
     @property
     def in_memory(self) -> bool:
@@ -76,7 +76,7 @@ def keep(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples
     batches = ordered_batches(len(validation.photos), BATCH)
     judged = _activations(prefix, validation, batches, learner.device, recipe.workers, "validation")
     learner.skip_frozen()
-    return Kept(train, versions), Kept(validation, [judged])
+    return CachedActivations(train, versions), CachedActivations(validation, [judged])
 
 
 def _batches(count: int, seed: int, view: int) -> list[list[Draw]]:

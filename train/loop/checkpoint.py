@@ -23,7 +23,7 @@ from vegrt.bundle.overwriting import check_no_bundle
 from vegrt.errors import BundleError, FormatError, VegrtError
 from vegrt.files.atomic import replacing
 from vegrt.schema import parse_json
-from vegrt.train.history.records import Progress
+from vegrt.train.history.records import TrainingProgress
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +63,18 @@ class Checkpoints:
         """Write the best weights, atomically."""
         _save(self.best, weights)
 
-    def save_last(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+    def save_last(self, tensors: Mapping[str, Tensor], progress: TrainingProgress) -> None:
         """Write the resume state, atomically."""
         _save(self.last, tensors, {"progress": json.dumps(progress.to_dict())})
 
-    def load_progress(self) -> Progress | None:
+    def load_progress(self) -> TrainingProgress | None:
         """Return where the unfinished run stands; None when there is none."""
         if not self.last.is_file():
             return None
         with _opened(self.last) as file:
             metadata = file.metadata() or {}
         try:
-            return Progress.from_dict(parse_json(metadata.get("progress", "").encode(), finite=False))
+            return TrainingProgress.from_dict(parse_json(metadata.get("progress", "").encode(), finite=False))
         except FormatError as error:
             raise VegrtError(f"{self.last}: damaged ({error}); train again without --resume") from error
 
@@ -88,7 +88,7 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def find_saved(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> Progress | None:
+def find_saved(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> TrainingProgress | None:
     """Return where the unfinished run stands that is to be resumed; None for a new one.
 
     Raises VegrtError, saying what is there, when OUT holds a training that would be lost without having been named.

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from vegrt.networks import Deployed, contract_of, find_backbone
+from vegrt.networks import WithPreprocessing, contract_of, find_backbone
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage, set_training
-from vegrt.train.loop.processes import Team
-from vegrt.train.loop.split_network import cut
+from vegrt.train.loop.processes import ProcessGroup
+from vegrt.train.loop.split_network import split_at
 from vegrt.train.recipe import Recipe
 
 
@@ -70,9 +70,9 @@ class Learner:
         recipe: Recipe,
         device: torch.device,
         class_weights: Tensor | None,
-        team: Team | None = None,
+        team: ProcessGroup | None = None,
     ) -> None:
-        self.team = team or Team()
+        self.team = team or ProcessGroup()
         backbone = find_backbone(recipe.backbone)
         self.contract = contract_of(recipe.backbone, recipe.size)
         self.recipe = recipe
@@ -85,8 +85,8 @@ class Learner:
         self.optimizer = make_optimizer(self.network, recipe.lr, recipe.weight_decay)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False) if recipe.ema else None
         judged = self.network if self.averaged is None else self.averaged
-        self.judged: nn.Module = Deployed(judged, self.contract).to(device)
-        self.model = self._compiled(Deployed(self.network, self.contract).to(device))
+        self.judged: nn.Module = WithPreprocessing(judged, self.contract).to(device)
+        self.model = self._compiled(WithPreprocessing(self.network, self.contract).to(device))
 
     def step(self, images: Tensor, labels: Tensor, *, lr: float, seed: int) -> Step:
         """Take one step; leaves the weights as they were when loss or gradient are not finite.
@@ -114,7 +114,7 @@ class Learner:
 
     def frozen_part(self) -> nn.Module:
         """Return what the frozen stages do with uint8 (N, H, W, 3): the input of the model after `skip_frozen`."""
-        return Deployed(self._cut(self.network)[0], self.contract).to(self.device)
+        return WithPreprocessing(self._cut(self.network)[0], self.contract).to(self.device)
 
     def skip_frozen(self) -> None:
         """From now on take the frozen part's output in place of images."""
@@ -162,7 +162,7 @@ class Learner:
         return objective
 
     def _cut(self, network: nn.Module) -> tuple[nn.Module, nn.Module]:
-        return cut(network, find_backbone(self.recipe.backbone), self.recipe.freeze_until)
+        return split_at(network, find_backbone(self.recipe.backbone), self.recipe.freeze_until)
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(model)) if self.recipe.compile else model

@@ -14,12 +14,12 @@ from vegrt.files.atomic import as_utf8
 from vegrt.terminal.interrupts import Interrupted, noting_interrupts
 from vegrt.terminal.progress import track
 from vegrt.train.data.loader import Samples, epoch_batches, load, ordered_batches
-from vegrt.train.history.records import EpochRecord, Progress
+from vegrt.train.history.records import EpochRecord, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.learner import Learner, learning_rate
-from vegrt.train.loop.processes import Team
-from vegrt.train.loop.validation import Judgement, join, judge
+from vegrt.train.loop.processes import ProcessGroup
+from vegrt.train.loop.validation import Judgement, join, validate
 from vegrt.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,10 @@ class Loop:
     classes: tuple[str, ...]
     train: Samples
     validation: Samples
-    progress: Progress
+    progress: TrainingProgress
     checkpoints: Checkpoints
     recorder: Recorder
-    team: Team
+    team: ProcessGroup
     watch: Watch
 
     def run(self) -> None:
@@ -106,11 +106,11 @@ class Loop:
             self.recorder.explain(self._explanation(best))
         self.checkpoints.save_last(self.learner.state(), self.progress)
 
-    def judge(self) -> Judgement:
+    def validate(self) -> Judgement:
         """Return how good the network is on the validation split, of which each process judges a part."""
         self.team.align(self.learner.judged)
         mine = self.team.portion(ordered_batches(len(self.validation.photos), JUDGE_BATCH))
-        judged = judge(self.learner.judged, load(self.validation, mine, self.recipe.workers), self.learner.device)
+        judged = validate(self.learner.judged, load(self.validation, mine, self.recipe.workers), self.learner.device)
         return join(self.team.gather([judged]))
 
     def _finished(self) -> bool:
@@ -135,7 +135,7 @@ class Loop:
             sums.seconds += clock - before
             if self.team.any(interrupted.noted):
                 self._interrupt(epoch)
-        judged = self.judge()
+        judged = self.validate()
         rate = self._rate(epoch, len(batches) - 1, len(batches))
         if not math.isfinite(judged.loss):
             raise self._diverged(f"the validation after epoch {epoch}", rate)

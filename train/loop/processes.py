@@ -22,7 +22,7 @@ from vegrt.train.loop.device import pick_device
 T = TypeVar("T")
 
 
-class Team:
+class ProcessGroup:
     """The processes of this training, and which of them we are. Alone, every method returns what it was given."""
 
     def __init__(self, accelerator: Any = None) -> None:
@@ -97,18 +97,18 @@ class Team:
             self._accelerator.wait_for_everyone()
 
 
-def join_team(batch_size: int) -> Team:
+def join_team(batch_size: int) -> ProcessGroup:
     """Return the team that torchrun started, or a team of one. Silences all but the first process.
 
     Raises VegrtError when the batch does not divide among the processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return Team()
+        return ProcessGroup()
     if batch_size % size:
         raise VegrtError(f"recipe: batch_size {batch_size} does not divide among {size} processes; expected a multiple")
     accelerate = require("accelerate", "distributed")
-    team = Team(accelerate.Accelerator(cpu=not torch.cuda.is_available()))
+    team = ProcessGroup(accelerate.Accelerator(cpu=not torch.cuda.is_available()))
     if not team.is_first:
         logging.getLogger("vegrt").setLevel(logging.ERROR)
     return team

@@ -12,7 +12,7 @@ from vegrt.train.loop.freeze import stage_names
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 
 
-class Rest(nn.Module):
+class Tail(nn.Module):
     """The part behind the cut: activations (N, ...) to logits (N, K). It shares the network's modules."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
@@ -38,7 +38,7 @@ class _Tracer(fx.Tracer):
         return name in self.leaves or super().is_leaf_module(module, name)
 
 
-def cut(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Module, Rest]:
+def split_at(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Module, Tail]:
     """Return the network in two parts, sharing its modules: all that the stages up to `until` decide, and the rest.
 
     What has no weights and no chance in it (activation, pooling) goes with the first part, whose output is then smaller.
@@ -69,7 +69,7 @@ def cut(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Module, 
         if missing := set(node.all_input_nodes) - behind.keys():
             raise ModelError(f"{backbone.name}: cannot be cut behind {until}: {node} needs {missing.pop()} too")
         behind[node] = second.node_copy(node, behind.__getitem__)
-    return fx.GraphModule(network, first), Rest(fx.GraphModule(network, second))
+    return fx.GraphModule(network, first), Tail(fx.GraphModule(network, second))
 
 
 def _sole_follower(node: fx.Node, network: nn.Module) -> fx.Node | None:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vegrt.errors import VegrtError, require
-from vegrt.train.history.records import EpochRecord, Progress
+from vegrt.train.history.records import EpochRecord, TrainingProgress
 from vegrt.train.loop.loop import Watch
 
 
 @contextmanager
-def scalars(folder: Path | None, progress: Progress, watch: Watch) -> Iterator[Watch]:
+def scalars(folder: Path | None, progress: TrainingProgress, watch: Watch) -> Iterator[Watch]:
     """Yield a `watch` that also writes every epoch to `folder`; `watch` itself where `folder` is None.
 
     The epochs that `progress` has already are written again and take the place of those that an interrupted run left.

@@ -52,7 +52,7 @@ def judge_logits(logits: Tensor, labels: Tensor) -> Judgement:
 
 
 @torch.inference_mode()
-def judge(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Judgement:
+def validate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Judgement:
     """Return the judgement of `model` in evaluation mode on batches of its input and labels."""
     model.eval()
     found = []

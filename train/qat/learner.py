@@ -16,11 +16,11 @@ from vegrt.calibration.place import Encoding
 from vegrt.calibration.saved import read_calibration
 from vegrt.calibration.settings import VARIANTS
 from vegrt.errors import ModelError
-from vegrt.networks import Deployed, load_network
+from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import Contract
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import Learner
-from vegrt.train.loop.processes import Team
+from vegrt.train.loop.processes import ProcessGroup
 from vegrt.train.qat.network import GraphNetwork
 from vegrt.train.qat_defaults import open_source
 from vegrt.train.recipe import Recipe
@@ -34,7 +34,7 @@ class QatLearner(Learner):
     """Trains the network of a bundle as its encoding rounds it. The float network teaches beside the labels."""
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, device: torch.device, class_weights: Tensor | None, team: Team
+        self, network: nn.Module, recipe: Recipe, device: torch.device, class_weights: Tensor | None, team: ProcessGroup
     ) -> None:
         super().__init__(network, recipe, device, class_weights, team)
         bundle, encoding = open_source(Path(recipe.qat)), encoding_of(recipe.qat_encoding)
@@ -42,7 +42,7 @@ class QatLearner(Learner):
         averaged = self.network if self.averaged is None else self.averaged
         self.judged = rounding(averaged, bundle, calibration, encoding).to(device)
         self.model = self._compiled(rounding(self.network, bundle, calibration, encoding).to(device))
-        self.teacher = Deployed(load_network(bundle), self.contract).to(device).eval().requires_grad_(False)
+        self.teacher = WithPreprocessing(load_network(bundle), self.contract).to(device).eval().requires_grad_(False)
         if kept := calibration.float_layers.get(encoding):
             log.info("%s stay in float; export with: --float-layers %s/float-layers.json", ", ".join(kept), bundle.path)
 
@@ -79,7 +79,7 @@ def _check_same(graph: GraphNetwork, contract: Contract, file: Path) -> None:
     graph = graph.to(device)
     images = torch.randint(0, 256, (2, contract.size, contract.size, 3), dtype=torch.uint8, device=device)
     training = graph.network.training
-    wanted = Deployed(graph.network, contract).to(device).eval()(images)
+    wanted = WithPreprocessing(graph.network, contract).to(device).eval()(images)
     found = graph(images)
     graph.network.train(training)
     if not torch.allclose(found, wanted, rtol=0, atol=_TOLERANCE * max(1.0, float(wanted.abs().max()))):

@@ -111,12 +111,12 @@ def _climb(
     bundle: Bundle, photos: Split, runtime: str | None, images: int, name: str, as_json: bool, command: dict[str, Any]
 ) -> None:
     """Run the robustness ladder, keep its result in the bundle under the photos' name and show it."""
-    from vegrt.evaluate.robustness import climb, ladder_candidates
+    from vegrt.evaluate.robustness import ladder_candidates, run_robustness
     from vegrt.evaluate.tables import robustness_table
     from vegrt.infer.runtimes.open import candidates
     from vegrt.results.files import save_result
 
-    body = climb(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
+    body = run_robustness(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
     path = save_result(bundle, f"robustness-{name}{_only(runtime)}", {"name": name} | body | {"command": command})
     show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
 

@@ -10,11 +10,11 @@ import typer
 from vegrt.commands.options.audits import AuditOption, by_audit
 from vegrt.commands.options.calibration import (
     FloatLayersOption,
+    FloatType,
     MaxDropOption,
     MaxFlipsOption,
     PercentileOption,
     PhotosOption,
-    Rest,
     RestOption,
     settings_of,
 )
@@ -49,7 +49,7 @@ def export(
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
-    rest: RestOption = Rest.fp16,
+    rest: RestOption = FloatType.fp16,
     opset: OpsetOption = 20,
     bf16: Bf16Option = False,
     fp32_engine: Fp32EngineOption = False,
@@ -93,7 +93,7 @@ def export(
     from vegrt.export.engines.options import Options
     from vegrt.export.imported.source import importing
     from vegrt.export.onnx.model import check_opset
-    from vegrt.export.stage import Job, describe_export, export_lines
+    from vegrt.export.stage import ExportJob, describe_export, export_lines
     from vegrt.export.stage import export as run_export
 
     check_opset(opset)
@@ -103,7 +103,7 @@ def export(
     with importing(bundle, *given) if given else nullcontext(), exclusive(bundle):
         check_nothing_void(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
-        result = run_export(bundle, data, Job(engine, near_test, options, settings, untrained, recorded(ctx)))
+        result = run_export(bundle, data, ExportJob(engine, near_test, options, settings, untrained, recorded(ctx)))
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
 
 
@@ -118,7 +118,7 @@ def calibrate(
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
-    rest: RestOption = Rest.fp16,
+    rest: RestOption = FloatType.fp16,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure what each layer alone costs: results/sensitivity.json.")
     ] = False,
@@ -139,10 +139,10 @@ def calibrate(
     from vegrt.bundle.bundle import exclusive
     from vegrt.bundle.overwriting import check_nothing_void
     from vegrt.export.evidence import analyse, calibration_tables, extra_tables, measure_extras
-    from vegrt.export.stage import Job, recalibrate
+    from vegrt.export.stage import ExportJob, recalibrate
 
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
-    job = Job(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
+    job = ExportJob(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
     only_analyses = (sensitivity or curve) and not _asks_to_replace(ctx)
     if only_analyses:
         result, extras = analyse(bundle, data, job, sensitivity=sensitivity, curve=curve)

@@ -58,11 +58,11 @@ def infer(
 
     One line per image: path, class, probability; with --out they go there. Without --variant: the fastest that passed the gate.
     """
-    from vegrt.infer.outputs.extras import Extras
-    from vegrt.infer.outputs.files import IN_TABLE, Destination
-    from vegrt.infer.outputs.rows import Wanted
+    from vegrt.infer.outputs.extras import PhotoOutputs
+    from vegrt.infer.outputs.files import IN_TABLE, OutputOptions
+    from vegrt.infer.outputs.rows import RowFormat
     from vegrt.infer.predict import Request, run
-    from vegrt.infer.sources.open import Reading
+    from vegrt.infer.sources.open import SourceOptions
 
     model = model or _only_bundle()
     if rebuild:
@@ -74,10 +74,10 @@ def infer(
         device.value if device else None,
         threads,
         _batch_size(batch),
-        Reading(every=every, null=null, follow=follow),
-        Wanted(top_k, scores.value, min_probability, embeddings == IN_TABLE),
-        Destination(out, embeddings, resume, overwrite, printed),
-        Extras(annotate, sort_into),
+        SourceOptions(every=every, null=null, follow=follow),
+        RowFormat(top_k, scores.value, min_probability, embeddings == IN_TABLE),
+        OutputOptions(out, embeddings, resume, overwrite, printed),
+        PhotoOutputs(annotate, sort_into),
         objective.value,
         public_key,
     )

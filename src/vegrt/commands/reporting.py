@@ -14,7 +14,7 @@ from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import JsonOption, ObjectiveName, ObjectiveOption, PublicKeyOption, show
 
 if TYPE_CHECKING:
-    from vegrt.report.write import Outputs
+    from vegrt.report.write import ReportFiles
 
 log = logging.getLogger(__name__)
 
@@ -89,16 +89,16 @@ def report(
 
 def _outputs(
     out: Path | None, markdown: Path | None, png: Path | None, svg: Path | None, *, only_card: bool
-) -> Outputs | None:
+) -> ReportFiles | None:
     """Return what to write: by default the page; None where the card is all that was asked for."""
-    from vegrt.report.write import Outputs
+    from vegrt.report.write import ReportFiles
 
     if out is not None and out.suffix.lower() in _MARKDOWN:
         out, markdown = None, out if markdown is None else markdown
     nothing = (out, markdown, png, svg) == (None,) * 4
     if nothing and only_card:
         return None
-    return Outputs(_DEFAULT if nothing else out, markdown, png, svg)
+    return ReportFiles(_DEFAULT if nothing else out, markdown, png, svg)
 
 
 def _audits(audit: Path | None, data: Path | None, bundles: list[Any]) -> list[dict[str, Any]]:

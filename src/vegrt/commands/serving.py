@@ -60,9 +60,9 @@ def serve(
         require(module, "serve")
     from vegrt.infer.api import load
     from vegrt.infer.serve.server import serve as run_serve
-    from vegrt.infer.serve.settings import Settings
+    from vegrt.infer.serve.settings import ServerSettings
 
-    settings = Settings(
+    settings = ServerSettings(
         max_batch=max_batch,
         max_delay_ms=max_delay_ms,
         queue=queue,

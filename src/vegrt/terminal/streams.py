@@ -24,7 +24,7 @@ class ReaderLeft(Exception):
     """Whoever read our stdout is gone. What is printed after this goes nowhere."""
 
 
-def settle() -> None:
+def open_missing_streams() -> None:
     """Make the streams of this process as the module says. sys.stdin stays None where it was closed.
 
     A closed descriptor is given to /dev/null: else the next file that is opened had its number, and what a native library

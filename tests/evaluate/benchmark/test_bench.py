@@ -19,11 +19,11 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.evaluate.benchmark import presets as bench_presets
 from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark.bench import bench, bench_table
-from vegrt.evaluate.benchmark.cases import Case, Rig
+from vegrt.evaluate.benchmark.cases import Case, TimedRunner
 from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
 from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
 from vegrt.evaluate.benchmark.presets import bench_scenario, scenario_table
-from vegrt.evaluate.benchmark.setup import NAPS, Conditions, Opened, settle
+from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
 from vegrt.infer.runtimes.open import Candidate, open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
@@ -118,7 +118,7 @@ def test_a_bundle_without_golden_photos_times_its_random_pixels(bundle: Bundle) 
 def test_each_measure_runs_the_images_that_it_says(bundle: Bundle, photos: Path) -> None:
     inputs = gather_inputs(bundle, photos, 4)
     witness = Witness(open_candidate(bundle, FP32, threads=1))
-    rig = Rig(witness, inputs, 3, 4)
+    rig = TimedRunner(witness, inputs, 3, 4)
     rig.time("batches", 2, 5)
     rig.time("copies", 4, 5)
     lap = rig.time("end_to_end", 4, 29)
@@ -132,14 +132,14 @@ def test_each_measure_runs_the_images_that_it_says(bundle: Bundle, photos: Path)
 
 
 @pytest.fixture(scope="module")
-def opened(bundle: Bundle) -> dict[Candidate, Opened]:
+def opened(bundle: Bundle) -> dict[Candidate, OpenedCandidate]:
     inputs = gather_inputs(bundle, None, 2)
-    rigs = {one: Rig(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
-    return {one: Opened(rig, 0.1) for one, rig in rigs.items()}
+    rigs = {one: TimedRunner(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
+    return {one: OpenedCandidate(rig, 0.1) for one, rig in rigs.items()}
 
 
 def test_candidates_take_turns_and_settle_in_between(
-    opened: dict[Candidate, Opened], monkeypatch: pytest.MonkeyPatch
+    opened: dict[Candidate, OpenedCandidate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
     counts = {Case(one, batch, "copies"): 6 for one in opened for batch in (1, 2)} | {Case(INT8, 1, "batches"): 3}
@@ -154,7 +154,7 @@ def test_candidates_take_turns_and_settle_in_between(
     assert set(blocks) == {2, 3}  # laps between two silences: all cases of one candidate, never of two
 
 
-def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, Opened]) -> None:
+def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, OpenedCandidate]) -> None:
     counts = {Case(INT8, 1, "batches"): 30, Case(INT8, 2, "copies"): 2}
     for seconds, made in ((0.0, 32), (1.0, 2)):
         laps: bench_rounds.Laps = {}
@@ -166,9 +166,9 @@ def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dic
 
 def test_settling_waits_for_silence_but_not_for_ever() -> None:
     naps: list[float] = []
-    settle(iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.02, 9.0]).__next__, naps.append)
+    wait_idle(iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.02, 9.0]).__next__, naps.append)
     assert len(naps) == 3
-    settle(itertools.count(0.0).__next__, naps.append)
+    wait_idle(itertools.count(0.0).__next__, naps.append)
     assert len(naps) == 3 + NAPS
 
 

@@ -14,8 +14,8 @@ from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark import setup as bench_setup
 from vegrt.evaluate.benchmark.bench import bench, bench_table, skipped_words, time_all
 from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_memory
-from vegrt.evaluate.benchmark.cases import MEASURES, Case, Lap, Measure
-from vegrt.evaluate.benchmark.setup import Conditions, Opened
+from vegrt.evaluate.benchmark.cases import MEASURES, Case, CaseTiming, Measure
+from vegrt.evaluate.benchmark.setup import Conditions, OpenedCandidate
 from vegrt.infer.runtimes.open import Candidate
 
 KEYS = [Candidate(variant, runtime) for variant in ("fp32", "int8-cpu") for runtime in ("onnxruntime", "openvino")]
@@ -44,19 +44,19 @@ class Slow:
     timed: list[tuple[Measure, int]] = field(default_factory=list)
     device: str = "cpu"
 
-    def alone(self, batch: int) -> Lap:
+    def alone(self, batch: int) -> CaseTiming:
         seconds = self.fixed_s + batch * self.image_s
         self.clock.work(seconds)
-        return Lap(0.0, 0.0, seconds, 0.0)
+        return CaseTiming(0.0, 0.0, seconds, 0.0)
 
-    def time(self, measure: Measure, batch: int, turn: int) -> Lap:
+    def time(self, measure: Measure, batch: int, turn: int) -> CaseTiming:
         self.timed.append((measure, batch))
         return self.alone(batch)
 
 
-def opened_with(clock: Clock, costs_s: list[float]) -> dict[Candidate, Opened]:
+def opened_with(clock: Clock, costs_s: list[float]) -> dict[Candidate, OpenedCandidate]:
     return {
-        one: Opened(Slow(clock, cost, 0.1 * cost), 0.1)  # type: ignore[arg-type]
+        one: OpenedCandidate(Slow(clock, cost, 0.1 * cost), 0.1)  # type: ignore[arg-type]
         for one, cost in zip(KEYS, costs_s, strict=False)
     }
 

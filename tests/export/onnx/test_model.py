@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.place import place
+from vegrt.calibration.place import plan_quantization
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.export.calibrated import copy_of
@@ -107,7 +107,7 @@ def test_an_exporter_that_fails_the_gate_is_dropped_and_the_older_gives_the_same
     assert layers[0] == layers[1]
     assert len(layers[0]) == 21
     assert set(new.graph.initializers) == set(old.graph.initializers)
-    assert place(old, "signed").weights == place(new, "signed").weights
+    assert plan_quantization(old, "signed").weights == plan_quantization(new, "signed").weights
     to_fp16(old)
     serialize(old)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import place
+from vegrt.calibration.place import plan_quantization
 from vegrt.errors import ModelError
 from vegrt.export.calibrated import copy_of
 from vegrt.export.engines.build import Profile, build_engine
@@ -21,7 +21,7 @@ from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
 from vegrt.export.onnx.model import EXPORTERS, Exporter, _by_torch_export, _by_torchscript, serialize
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
-from vegrt.networks import Deployed
+from vegrt.networks import WithPreprocessing
 from vegrt.photo.preprocess import Contract
 
 SIZE, WIDTH = 32, 32
@@ -47,9 +47,9 @@ class Tokens(nn.Module):
 
 
 @pytest.fixture(scope="module", params=EXPORTERS)
-def exported(request: pytest.FixtureRequest) -> tuple[Deployed, ir.Model]:
+def exported(request: pytest.FixtureRequest) -> tuple[WithPreprocessing, ir.Model]:
     torch.manual_seed(0)
-    network = Deployed(Tokens(), Contract(SIZE, SIZE)).eval()
+    network = WithPreprocessing(Tokens(), Contract(SIZE, SIZE)).eval()
     exporter: Exporter = request.param
     run = _by_torch_export if exporter == "torch.export" else _by_torchscript
     with warnings.catch_warnings():
@@ -58,7 +58,9 @@ def exported(request: pytest.FixtureRequest) -> tuple[Deployed, ir.Model]:
     return network, model
 
 
-def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(exported: tuple[Deployed, ir.Model]) -> None:
+def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(
+    exported: tuple[WithPreprocessing, ir.Model],
+) -> None:
     network, model = exported[0], copy_of(exported[1])
     tidy(model)
     assert [node.op_type for node in model.graph.inputs[0].consumers()] == ["Cast"]
@@ -77,7 +79,9 @@ def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(exported: t
     assert kept == [ir.DataType.FLOAT16]
 
 
-def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(exported: tuple[Deployed, ir.Model]) -> None:
+def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(
+    exported: tuple[WithPreprocessing, ir.Model],
+) -> None:
     """As a graph stands that was not tidied: a Shape of the pixels, and constants, before the Cast."""
     model = copy_of(exported[1])
     cast = next(node for node in model.graph if node.op_type == "Cast")
@@ -93,7 +97,7 @@ def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(expor
     assert producer.op_type == "Add"
 
 
-def test_pixels_that_something_else_reads_are_refused(exported: tuple[Deployed, ir.Model]) -> None:
+def test_pixels_that_something_else_reads_are_refused(exported: tuple[WithPreprocessing, ir.Model]) -> None:
     model = copy_of(exported[1])
     other = ir.node("Flatten", [model.graph.inputs[0]], name="other")
     model.graph.insert_before(model.graph[0], other)
@@ -102,13 +106,15 @@ def test_pixels_that_something_else_reads_are_refused(exported: tuple[Deployed, 
 
 
 @pytest.mark.parametrize("variant", ["fp16", "int8"])
-def test_plans_are_built_and_every_linear_layer_is_counted(exported: tuple[Deployed, ir.Model], variant: str) -> None:
+def test_plans_are_built_and_every_linear_layer_is_counted(
+    exported: tuple[WithPreprocessing, ir.Model], variant: str
+) -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
     model = copy_of(exported[1])
     tidy(model)
     to_fp16(model)
     if variant == "int8":
-        placement = place(model, "signed")
+        placement = plan_quantization(model, "signed")
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
         check_placement(model, "signed")
     source = serialize(model)

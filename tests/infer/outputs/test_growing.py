@@ -13,20 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vegrt.errors import VegrtError
-from vegrt.infer.outputs.files import Destination, Outputs, open_outputs
+from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
 from vegrt.infer.outputs.growing import GrowingFile, check_writable
-from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.infer.outputs.tables import EmbeddingTable, table_file
 from vegrt.infer.outputs.vectors import VectorFile
 
 ODD = 'a "quoted",\nname\r\nof \u2028 l\xedn\xebs.jpg'
 ROWS = [
-    Row("0.jpg", "Beet", (("Beet", 0.75), ("Kale", 0.25)), "", np.array([0.1, 1 / 3, 7], np.float32)),
-    Row(ODD, "Kale", (("Kale", 1.0), ("Beet", 0.0)), "", np.ones(3, np.float32)),
-    Row("2.jpg", error='2.jpg: no "image",\nreally'),
-    Row("3.jpg", "Beet", (("Beet", 0.5), ("Kale", 0.5)), "", np.full(3, -2, np.float32)),
+    AnswerRow("0.jpg", "Beet", (("Beet", 0.75), ("Kale", 0.25)), "", np.array([0.1, 1 / 3, 7], np.float32)),
+    AnswerRow(ODD, "Kale", (("Kale", 1.0), ("Beet", 0.0)), "", np.ones(3, np.float32)),
+    AnswerRow("2.jpg", error='2.jpg: no "image",\nreally'),
+    AnswerRow("3.jpg", "Beet", (("Beet", 0.5), ("Kale", 0.5)), "", np.full(3, -2, np.float32)),
 ]
-WANTED = Wanted(top_k=2, min_probability=0.1, embedding=True)
+WANTED = RowFormat(top_k=2, min_probability=0.1, embedding=True)
 IDENTITY = {"variant": "int8", "top_k": 2}
 
 
@@ -169,8 +169,8 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def begun(
     out: Path, *, resume: bool, identity: dict[str, object] | None = None, embeddings: str = "", overwrite: bool = False
-) -> Outputs:
-    outputs = open_outputs(Destination(out, embeddings, resume, overwrite), Wanted(2), 2, 3)
+) -> OutputFiles:
+    outputs = open_outputs(OutputOptions(out, embeddings, resume, overwrite), RowFormat(2), 2, 3)
     outputs.begin(identity or IDENTITY)
     return outputs
 
@@ -247,12 +247,12 @@ def test_beginning_anew_drops_what_was_there_only_if_that_is_said(tmp_path: Path
 @pytest.mark.parametrize(
     ("to", "message"),
     [
-        (Destination(resume=True), "--resume: needs a file"),
-        (Destination(embeddings="column"), "--embeddings column: needs a file"),
-        (Destination(embeddings="x.txt"), r"--embeddings x\.txt: expected FILE\.npy"),
-        (Destination(Path("x.xlsx")), "suffix '.xlsx'"),
+        (OutputOptions(resume=True), "--resume: needs a file"),
+        (OutputOptions(embeddings="column"), "--embeddings column: needs a file"),
+        (OutputOptions(embeddings="x.txt"), r"--embeddings x\.txt: expected FILE\.npy"),
+        (OutputOptions(Path("x.xlsx")), "suffix '.xlsx'"),
     ],
 )
-def test_destinations_that_make_no_sense(to: Destination, message: str) -> None:
+def test_destinations_that_make_no_sense(to: OutputOptions, message: str) -> None:
     with pytest.raises(VegrtError, match=message):
         to.check()

@@ -16,13 +16,13 @@ from PIL import Image
 from vegrt.errors import VegrtError
 from vegrt.infer.decode.pipeline import Content, Decoded, Item
 from vegrt.infer.outputs.annotate import annotate, caption
-from vegrt.infer.outputs.extras import Extras
+from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.placing import file_name
-from vegrt.infer.outputs.rows import Row, Wanted
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.infer.outputs.sort import folder_name, sort_into
 from vegrt.photo.preprocess import decode
 
-ROW = Row("x.jpg", "Beet", (("Beet", 0.973),))
+ROW = AnswerRow("x.jpg", "Beet", (("Beet", 0.973),))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -120,7 +120,7 @@ def test_an_annotated_copy_is_the_whole_photo_with_a_band(tmp_path: Path) -> Non
         "c.mp4#3": np.asarray(photo),
     }
     for name, content in contents.items():
-        annotate(tmp_path / "out", Item(name, content), ROW, Wanted())
+        annotate(tmp_path / "out", Item(name, content), ROW, RowFormat())
     assert set(files(tmp_path / "out")) == {"x.jpg", "y.gif.png", "c.mp4#3.png"}
     for path in (tmp_path / "out").iterdir():
         drawn = np.asarray(decode(path)).astype(int)
@@ -130,25 +130,27 @@ def test_an_annotated_copy_is_the_whole_photo_with_a_band(tmp_path: Path) -> Non
 
 
 def test_captions() -> None:
-    assert caption(ROW, Wanted()) == "Beet 97.3 %"
-    assert caption(Row("x", "unsure", (("Beet", 0.41),)), Wanted(min_probability=0.5)) == "unsure (Beet 41.0 %)"
-    assert caption(Row("x", "Beet", (("Beet", 7.125),)), Wanted(scores="logits")) == "Beet 7.12"
-    assert caption(Row("x", "a\n\x1b\u202e", (("a\n\x1b\u202e", 0.5),)), Wanted()) == r"a\n\x1b\u202e 50.0 %"
+    assert caption(ROW, RowFormat()) == "Beet 97.3 %"
+    assert (
+        caption(AnswerRow("x", "unsure", (("Beet", 0.41),)), RowFormat(min_probability=0.5)) == "unsure (Beet 41.0 %)"
+    )
+    assert caption(AnswerRow("x", "Beet", (("Beet", 7.125),)), RowFormat(scores="logits")) == "Beet 7.12"
+    assert caption(AnswerRow("x", "a\n\x1b\u202e", (("a\n\x1b\u202e", 0.5),)), RowFormat()) == r"a\n\x1b\u202e 50.0 %"
 
 
 def test_tiny_photos_and_long_names_can_be_drawn_on(tmp_path: Path) -> None:
     Image.new("RGB", (9, 7)).save(tmp_path / "x.png")
-    row = Row("x.png", "B" * 300, (("B" * 300, 1.0),))
-    annotate(tmp_path / "out", Item("x.png", tmp_path / "x.png"), row, Wanted())
+    row = AnswerRow("x.png", "B" * 300, (("B" * 300, 1.0),))
+    annotate(tmp_path / "out", Item("x.png", tmp_path / "x.png"), row, RowFormat())
     with Image.open(tmp_path / "out/x.png") as drawn:
         assert drawn.size == (9, 7)
 
 
 def copies(folder: Path, *found: Item) -> None:
-    rows = [Row(one.name, "Beet", (("Beet", 0.9),)) for one in found]
+    rows = [AnswerRow(one.name, "Beet", (("Beet", 0.9),)) for one in found]
     pixels = np.zeros((len(found), 8, 8, 3), np.uint8)
-    extras = Extras(annotate=folder / "drawn", sort_into=folder / "sorted")
-    extras.make(Decoded(list(found), list(range(len(found))), pixels, {}), rows, Wanted())
+    extras = PhotoOutputs(annotate=folder / "drawn", sort_into=folder / "sorted")
+    extras.make(Decoded(list(found), list(range(len(found))), pixels, {}), rows, RowFormat())
 
 
 def test_a_photo_that_its_own_format_cannot_hold_becomes_a_png(

@@ -8,7 +8,7 @@ import pytest
 
 from vegrt.errors import VegrtError
 from vegrt.infer.decode.pipeline import Decoded, Item
-from vegrt.infer.outputs.rows import Row, Wanted, as_cells, as_line, as_record, column_names, rank
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_cells, as_line, as_record, column_names, rank
 from vegrt.infer.outputs.tables import table_file
 
 CLASSES = ("Beet", "Cress", "Kale")
@@ -23,15 +23,15 @@ def part(count: int, errors: dict[int, str]) -> Decoded:
 
 def test_probabilities_and_logits_of_the_best_classes() -> None:
     odds = np.exp(LOGITS[0].astype(float))
-    first, bad, last = rank(part(3, {1: "gone"}), LOGITS, CLASSES, Wanted(top_k=2))
+    first, bad, last = rank(part(3, {1: "gone"}), LOGITS, CLASSES, RowFormat(top_k=2))
     assert first.ranked == (("Cress", round(odds[1] / odds.sum(), 6)), ("Kale", round(odds[2] / odds.sum(), 6)))
     assert (first.label, bad.error, bad.label, bad.score, last.label) == ("Cress", "gone", "", None, "Beet")
-    (only, _) = rank(part(2, {}), LOGITS, CLASSES, Wanted(top_k=9, scores="logits"))
+    (only, _) = rank(part(2, {}), LOGITS, CLASSES, RowFormat(top_k=9, scores="logits"))
     assert only.ranked == (("Cress", 2.0), ("Kale", 1.0), ("Beet", 0.0))
 
 
 def test_below_the_least_probability_the_label_is_unsure_and_the_best_class_stays() -> None:
-    wanted = Wanted(min_probability=0.5, scores="logits")  # the threshold is one of probability all the same
+    wanted = RowFormat(min_probability=0.5, scores="logits")  # the threshold is one of probability all the same
     sure, unsure = rank(part(2, {}), LOGITS, CLASSES, wanted)
     assert (sure.label, unsure.label) == ("Cress", "unsure")
     assert as_line(unsure, wanted) == "1.jpg\tunsure\t0.1000\tBeet"
@@ -47,13 +47,15 @@ def test_below_the_least_probability_the_label_is_unsure_and_the_best_class_stay
 
 
 def test_an_answer_that_is_not_finite_is_an_error_of_its_row() -> None:
-    bad, good = rank(part(2, {}), np.array([[np.nan, 0, 0], [0, 0, 1]], np.float32), CLASSES, Wanted())
+    bad, good = rank(part(2, {}), np.array([[np.nan, 0, 0], [0, 0, 1]], np.float32), CLASSES, RowFormat())
     assert "not finite" in bad.error
     assert good.label == "Kale"
 
 
-@pytest.mark.parametrize("wanted", [Wanted(), Wanted(3), Wanted(5, "logits", 0.2), Wanted(2, min_probability=0.99)])
-def test_cells_fit_their_columns_with_and_without_an_answer(wanted: Wanted) -> None:
+@pytest.mark.parametrize(
+    "wanted", [RowFormat(), RowFormat(3), RowFormat(5, "logits", 0.2), RowFormat(2, min_probability=0.99)]
+)
+def test_cells_fit_their_columns_with_and_without_an_answer(wanted: RowFormat) -> None:
     names = column_names(wanted, 3)
     for row in rank(part(3, {0: "gone"}), LOGITS, CLASSES, wanted):
         cells = dict(zip(names, as_cells(row, wanted, 3), strict=True))
@@ -62,16 +64,19 @@ def test_cells_fit_their_columns_with_and_without_an_answer(wanted: Wanted) -> N
 
 
 def test_one_line_whatever_is_in_names() -> None:
-    row = Row("a\nb\tc\r.jpg", "x\ny", (("x\ny", 0.5),))
-    assert as_line(row, Wanted()) == "a\\nb\\tc\\r.jpg\tx\\ny\t0.5000"
-    assert "\n" not in as_line(Row("a\n", error="one\ntwo"), Wanted())
+    row = AnswerRow("a\nb\tc\r.jpg", "x\ny", (("x\ny", 0.5),))
+    assert as_line(row, RowFormat()) == "a\\nb\\tc\\r.jpg\tx\\ny\t0.5000"
+    assert "\n" not in as_line(AnswerRow("a\n", error="one\ntwo"), RowFormat())
 
 
 def test_no_cell_of_a_csv_is_a_formula_and_every_path_is_still_the_files(tmp_path: Path) -> None:
     starts = ("=cmd|' /C calc'!A1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1")
-    rows = [Row(f"{start}.jpg", start, ((start, 0.5), ("a=b", -0.5))) for start in starts]
-    rows += [Row("=bad.jpg", error="=bad.jpg: no image"), Row("dir/=1.jpg", "Beet", (("Beet", 1.0), ("Kale", 0.0)))]
-    wanted = Wanted(2, min_probability=0.1)
+    rows = [AnswerRow(f"{start}.jpg", start, ((start, 0.5), ("a=b", -0.5))) for start in starts]
+    rows += [
+        AnswerRow("=bad.jpg", error="=bad.jpg: no image"),
+        AnswerRow("dir/=1.jpg", "Beet", (("Beet", 1.0), ("Kale", 0.0))),
+    ]
+    wanted = RowFormat(2, min_probability=0.1)
     table = table_file(tmp_path / "x.csv", wanted, 2)
     table.start()
     table.append(rows)

@@ -19,13 +19,13 @@ import pytest
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.decode.pipeline import Item
-from vegrt.infer.outputs.extras import Extras
-from vegrt.infer.outputs.files import Destination
-from vegrt.infer.outputs.rows import Wanted
+from vegrt.infer.outputs.extras import PhotoOutputs
+from vegrt.infer.outputs.files import OutputOptions
+from vegrt.infer.outputs.rows import RowFormat
 from vegrt.infer.predict import Request, run
 from vegrt.infer.ray.job import _ours, _output, _place, run_ray
 from vegrt.infer.ray.worker import _item, names_of
-from vegrt.infer.sources.open import Reading, open_sources
+from vegrt.infer.sources.open import SourceOptions, open_sources
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'vegrt[ray]'")
 
@@ -45,10 +45,10 @@ def mixed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_a_folder_of_parquet_files_is_replaced_and_only_if_that_is_said(tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
-    to = Destination(out, overwrite=True)
+    to = OutputOptions(out, overwrite=True)
     with _output(str(out)) as folder:
         Path(folder, "1.parquet").write_text("old")
-    refused(r"out\.parquet: exists; add --overwrite", lambda: _place(Request(("x",), to=Destination(out))))
+    refused(r"out\.parquet: exists; add --overwrite", lambda: _place(Request(("x",), to=OutputOptions(out))))
     assert _place(Request(("x",), to=to)) == str(out)
     with _output(str(out)) as folder:
         Path(folder, "2.parquet").write_text("new")
@@ -78,7 +78,7 @@ def test_a_job_of_two_workers_gives_the_rows_of_one_machine_in_order(
     assert (summary["images"], summary["errors"], summary["workers"]) == (56, 3, 2)
     sources = (str(mixed), f"file://{mixed}/00.jpg")
     local = tmp_path / "local.parquet"
-    request = Request(sources, "fp32", "onnxruntime", threads=1, wanted=Wanted(top_k=2), to=Destination(local))
+    request = Request(sources, "fp32", "onnxruntime", threads=1, wanted=RowFormat(top_k=2), to=OutputOptions(local))
     list(run(bundle.path, request, as_json=False))
     want, got = (pyarrow.parquet.read_table(path) for path in (local, tmp_path / "ray.parquet"))
     assert got.schema.names == want.schema.names
@@ -97,17 +97,17 @@ def refused(match: str, call: Callable[[], Any]) -> None:
 
 
 def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: Path, tmp_path: Path) -> None:
-    to = Destination(tmp_path / "out.parquet")
+    to = OutputOptions(tmp_path / "out.parquet")
     requests = {
         r"add -o NAME\.parquet": Request((mixed,)),
-        r"not .*out\.csv": Request((mixed,), to=Destination(tmp_path / "out.csv")),
-        "--resume: not with": Request((mixed,), to=Destination(to.out, resume=True)),
-        "--print: not with": Request((mixed,), to=Destination(to.out, printed=True)),
+        r"not .*out\.csv": Request((mixed,), to=OutputOptions(tmp_path / "out.csv")),
+        "--resume: not with": Request((mixed,), to=OutputOptions(to.out, resume=True)),
+        "--print: not with": Request((mixed,), to=OutputOptions(to.out, printed=True)),
         "--overwrite: only of a folder here": Request(
-            (mixed,), to=Destination(Path("s3://b/x.parquet"), overwrite=True)
+            (mixed,), to=OutputOptions(Path("s3://b/x.parquet"), overwrite=True)
         ),
-        "--sort-into: not with": Request((mixed,), to=to, extras=Extras(sort_into=tmp_path / "sorted")),
-        "--follow: not with": Request((mixed,), to=to, reading=Reading(follow=True)),
+        "--sort-into: not with": Request((mixed,), to=to, extras=PhotoOutputs(sort_into=tmp_path / "sorted")),
+        "--follow: not with": Request((mixed,), to=to, reading=SourceOptions(follow=True)),
         "no such file": Request((mixed / "none",), to=to),
         "camera:0: never ends": Request((mixed, "camera:0"), to=to),
         "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), to=to),
@@ -131,11 +131,11 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
     ],
 )
 def test_a_url_survives_being_a_path(given: str, place: str) -> None:
-    assert _place(Request(("x",), to=Destination(Path(given)))) == place
+    assert _place(Request(("x",), to=OutputOptions(Path(given)))) == place
 
 
 def test_workers_find_what_the_job_named(mixed: Path) -> None:
-    items = [item for item in open_sources([mixed, f"file://{mixed}/00.jpg"], Reading()) if item is not None]
+    items = [item for item in open_sources([mixed, f"file://{mixed}/00.jpg"], SourceOptions()) if item is not None]
     table = names_of([*items, Item("broken", BROKEN)])
     rows = [_item(*row.values()) for row in table.to_pylist()]
     assert [row.name for row in rows] == [item.name for item in [*items, Item("broken", BROKEN)]]

@@ -18,7 +18,7 @@ from vegrt.infer.api import Model, load
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.infer.serve.app import Service
 from vegrt.infer.serve.server import listen, make_server, url_of
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 from vegrt.photo.preprocess import load_image
 
 
@@ -53,7 +53,7 @@ def model(bundle: Bundle) -> Model:
 
 
 @contextmanager
-def _running(model: Model, settings: Settings) -> Iterator[Running]:
+def _running(model: Model, settings: ServerSettings) -> Iterator[Running]:
     with listen("127.0.0.1", 0) as listener:
         service = Service(model, settings)
         server = make_server(service)
@@ -71,13 +71,13 @@ def _running(model: Model, settings: Settings) -> Iterator[Running]:
 def start(model: Model) -> Iterator[Start]:
     """Start a service of `model` with the settings given; it ends with the test."""
     with ExitStack() as stack:
-        yield lambda model=model, **settings: stack.enter_context(_running(model, Settings(**settings)))
+        yield lambda model=model, **settings: stack.enter_context(_running(model, ServerSettings(**settings)))
 
 
 @pytest.fixture(scope="module")
 def shared(model: Model) -> Iterator[Running]:
     """One service with the default settings, for all tests of a module that leave it as it is."""
-    with _running(model, Settings()) as running:
+    with _running(model, ServerSettings()) as running:
         yield running
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 from vegrt.errors import VegrtError
 from vegrt.infer.api import Model
 from vegrt.infer.runtimes.logits import softmax
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 
 Running = Any  # conftest.Running, which cannot be imported
 Start = Callable[..., Running]
@@ -327,4 +327,4 @@ def test_limits_that_make_no_sense_are_refused() -> None:
     wrong += [{"header_timeout_s": value} for value in (0.0, nan, endless)]
     for words in wrong:
         with pytest.raises(VegrtError, match=r"expected .* or more|more than 0"):
-            Settings(**words)
+            ServerSettings(**words)

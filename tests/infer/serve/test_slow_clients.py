@@ -23,7 +23,7 @@ from vegrt.infer.api import Model
 from vegrt.infer.serve import body, listening
 from vegrt.infer.serve.body import Bodies
 from vegrt.infer.serve.refusal import GaveWay, Overloaded
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 
 Start = Callable[..., Any]
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
@@ -238,14 +238,14 @@ async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = No
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Settings, "max_held_bytes", 100)
+    monkeypatch.setattr(ServerSettings, "max_held_bytes", 100)
     monkeypatch.setattr(body, "_YOUNG_S", 0.0)
 
 
 @pytest.mark.usefixtures("little_memory")
 def test_the_slowest_body_gives_its_memory_to_the_next() -> None:
     async def scene() -> None:
-        bodies, slow, slower, fast = Bodies(Settings()), Sender(), Sender(), Sender()
+        bodies, slow, slower, fast = Bodies(ServerSettings()), Sender(), Sender(), Sender()
         tasks = [asyncio.create_task(whole(bodies, sender)) for sender in (slow, slower)]
         await slow.queue.put(50 * b"x")
         await slower.queue.put(40 * b"x")
@@ -266,7 +266,7 @@ def test_the_slowest_body_gives_its_memory_to_the_next() -> None:
 @pytest.mark.usefixtures("little_memory")
 def test_what_has_arrived_whole_gives_way_to_nobody() -> None:
     async def scene() -> None:
-        bodies, first, second, done = Bodies(Settings()), Sender(), Sender(), asyncio.Event()
+        bodies, first, second, done = Bodies(ServerSettings()), Sender(), Sender(), asyncio.Event()
         for block in (90 * b"x", b""):
             await first.queue.put(block)
         task = asyncio.create_task(whole(bodies, first, done))

@@ -29,12 +29,12 @@ from vegrt.infer.decode.pipeline import Item, fetched
 from vegrt.infer.sources import archive as sources_archive
 from vegrt.infer.sources import deadline as sources_deadline
 from vegrt.infer.sources.name_list import LONGEST_NAME_BYTES, split_names
-from vegrt.infer.sources.open import Reading, is_endless, open_sources, reading_threads
+from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
 from vegrt.infer.sources.watch import watch
 
 
 def items(*words: str | Path, **how: object) -> list[Item]:
-    return [item for item in open_sources(words, Reading(**how)) if item is not None]  # type: ignore[arg-type]
+    return [item for item in open_sources(words, SourceOptions(**how)) if item is not None]  # type: ignore[arg-type]
 
 
 def names(*words: str | Path, **how: object) -> list[str]:
@@ -62,7 +62,7 @@ def test_a_folder_is_searched_in_the_order_of_paths(tree: Path) -> None:
 
 def test_what_is_left_out_of_a_folder_is_said_at_its_end(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        found = open_sources([tree], Reading())
+        found = open_sources([tree], SourceOptions())
         next(found)
         assert not caplog.messages
         list(found)
@@ -70,7 +70,7 @@ def test_what_is_left_out_of_a_folder_is_said_at_its_end(tree: Path, caplog: pyt
 
 
 def test_folders_are_read_as_they_are_needed(tree: Path) -> None:
-    found = open_sources([tree], Reading())
+    found = open_sources([tree], SourceOptions())
     next(found)
     (tree / "c/late.jpg").touch()
     assert str(tree / "c/late.jpg") in [item.name for item in found if item]
@@ -103,10 +103,10 @@ def test_globs_that_the_shell_left_alone(tree: Path) -> None:
 
 def test_what_is_not_there_is_said_before_the_first_item(tree: Path) -> None:
     with pytest.raises(DataError, match="none: no such file or folder"):
-        open_sources(["b.jpg", "none"], Reading())
+        open_sources(["b.jpg", "none"], SourceOptions())
     (tree / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no images in it"):
-        open_sources([tree, "empty"], Reading())
+        open_sources([tree, "empty"], SourceOptions())
 
 
 def test_lists_name_files_folders_archives_and_what_is_not_there(tree: Path) -> None:
@@ -146,7 +146,7 @@ def test_stdin_is_read_as_it_comes_and_pauses_are_told(tree: Path, monkeypatch: 
     reader, writer = os.pipe()
     with open(reader) as stdin:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", stdin)
-        found = open_sources(["-"], Reading())
+        found = open_sources(["-"], SourceOptions())
         os.write(writer, b"b.jpg\na/1")
         assert [getattr(next(found), "name", None) for _ in range(2)] == ["b.jpg", None]
         os.write(writer, b".jpg")
@@ -156,7 +156,7 @@ def test_stdin_is_read_as_it_comes_and_pauses_are_told(tree: Path, monkeypatch: 
 
 def test_stdin_that_says_nothing_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
-    reading = Reading()
+    reading = SourceOptions()
     with open(reader) as stdin:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", stdin)
         found = open_sources(["-"], reading)
@@ -410,8 +410,8 @@ def test_a_camera_that_is_not_there(tree: Path) -> None:
     for word in ("camera:77", "camera:x"):
         with pytest.raises(DataError, match="no such camera"):
             names(word)
-    assert is_endless(["camera:0"], Reading())
-    assert not is_endless(["b.jpg"], Reading())
+    assert is_endless(["camera:0"], SourceOptions())
+    assert not is_endless(["b.jpg"], SourceOptions())
 
 
 def test_a_watched_folder_gives_what_has_settled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -451,4 +451,4 @@ def test_a_watched_folder_gives_what_has_settled(tmp_path: Path, caplog: pytest.
 
 def test_only_folders_are_watched(tree: Path) -> None:
     with pytest.raises(DataError, match=r"b\.jpg: no folder; --follow watches folders"):
-        open_sources([tree, "b.jpg"], Reading(follow=True))
+        open_sources([tree, "b.jpg"], SourceOptions(follow=True))

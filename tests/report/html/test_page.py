@@ -23,7 +23,7 @@ from vegrt.report.html.style import CSS
 from vegrt.report.reproduce import recipe_flags
 from vegrt.report.summary import comparison
 from vegrt.report.verdict import conclude
-from vegrt.report.write import Outputs, Sources, write_report
+from vegrt.report.write import ReportFiles, Sources, write_report
 from vegrt.results.files import load_result
 from vegrt.train.recipe import Recipe, make_recipe
 
@@ -142,7 +142,7 @@ def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) ->
 def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Path) -> None:
     bundle = make(older=True)
     assert len(bundle_charts(load_facts(bundle), None)) == 8  # no stages, no reliability, no robustness
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"))
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
     words = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert not [title for title in ("Where the time goes", "Bad photos", "p, Holm", "peak memory") if title in words]
     assert "Figures of the probabilities" in words
@@ -194,7 +194,7 @@ def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None
 
 def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -> None:
     bundle = make(name='a<b>&"c', photos=hostile, noise={"int8": 3.0})
-    write_report([bundle], Outputs(tmp_path / "out.html"), sources=Sources(hostile))
+    write_report([bundle], ReportFiles(tmp_path / "out.html"), sources=Sources(hostile))
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     seen = Page(text)
     assert HOSTILE.lower() not in text.lower()
@@ -238,7 +238,7 @@ def test_of_quantization_aware_training_the_bundle_settles_the_network() -> None
 
 
 def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
-    write_report([make(measured=False, provenance=False)], Outputs(tmp_path / "out.html"))
+    write_report([make(measured=False, provenance=False)], ReportFiles(tmp_path / "out.html"))
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Not measured yet: vegrt bench" in words
     assert not [
@@ -249,7 +249,7 @@ def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
 
 def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, tmp_path: Path) -> None:
     bundle = make(audited=True)
-    write_report([bundle], Outputs(markdown=tmp_path / "out.md"))
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
     words = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "180 of 900 test photos have a near duplicate in train or validation" in words
     clean = load_result(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
@@ -257,7 +257,7 @@ def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, t
 
 
 def test_without_evaluation_no_accuracy_is_claimed(make: Make, tmp_path: Path) -> None:
-    write_report([make(evaluated=False)], Outputs(tmp_path / "out.html"))
+    write_report([make(evaluated=False)], ReportFiles(tmp_path / "out.html"))
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Nothing has been evaluated yet" in words
     assert not [word for word in ("PASS", "What is taken for what", "changed their answer") if word in words]
@@ -273,12 +273,12 @@ def test_failure_leaves_the_former_report(make: Make, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(VegrtError, match="No space left"):
-        write_report([bundle], Outputs(out))
+        write_report([bundle], ReportFiles(out))
     assert [file.name for file in out.parent.iterdir()] == ["report.html"]
     assert out.read_text() == "former"
 
 
 def test_no_results_writes_nothing(make: Make, tmp_path: Path) -> None:
     with pytest.raises(VegrtError, match="vegrt evaluate"):
-        write_report([make(evaluated=False, measured=False)], Outputs(tmp_path / "out.html"))
+        write_report([make(evaluated=False, measured=False)], ReportFiles(tmp_path / "out.html"))
     assert not (tmp_path / "out.html").exists()

@@ -11,7 +11,7 @@ import vegrt.report
 from vegrt.report.language.korean import KOREAN
 from vegrt.report.language.korean_card import CARD
 from vegrt.report.language.korean_charts import CHARTS
-from vegrt.report.language.language import present_language, say, speaking
+from vegrt.report.language.language import present_language, translate, using_language
 
 FOLDER = Path(vegrt.report.__file__).parent
 HANGUL = re.compile("[가-힣]")
@@ -19,11 +19,13 @@ SAME_IN_BOTH = {"ms", "{key}: ECE {ece}"}
 
 
 def spoken() -> dict[str, str]:
-    """The literals given to `say` and `term`, with the file of each."""
+    """The literals given to `translate` and `mark`, with the file of each."""
     found: dict[str, str] = {}
     for file in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("say", "term")
+            named = (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("translate", "mark")
+            )
             if named and isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant):
                 found[str(node.args[0].value)] = file.name
     return found
@@ -71,12 +73,12 @@ def places_out(text: str) -> str:
 
 
 def test_speaks_a_language_inside_the_block_only() -> None:
-    assert (say("Contents"), present_language()) == ("Contents", "en")
-    with speaking("ko"):
-        assert (say("Contents"), present_language()) == ("목차", "ko")
-        assert say("batch of {batch}", batch=3) == "batch of 3", "a text without a translation stays English"
-    assert say("Contents") == "Contents"
+    assert (translate("Contents"), present_language()) == ("Contents", "en")
+    with using_language("ko"):
+        assert (translate("Contents"), present_language()) == ("목차", "ko")
+        assert translate("batch of {batch}", batch=3) == "batch of 3", "a text without a translation stays English"
+    assert translate("Contents") == "Contents"
 
 
 def test_a_value_with_braces_is_not_filled_in_again() -> None:
-    assert say("photo {name}", name="{name}") == "photo {name}"
+    assert translate("photo {name}", name="{name}") == "photo {name}"

@@ -10,18 +10,18 @@ import torch
 
 from vegrt.dataset.photos import read_split
 from vegrt.photo.preprocess import Contract
-from vegrt.train.data.loader import Finish, Photos, Samples, epoch_batches, load, load_photos, read_uncropped
+from vegrt.train.data.loader import DecodedPhotos, Finish, Samples, epoch_batches, load, load_photos, read_uncropped
 
 CONTRACT = Contract(32, 32)
 MEMORY_BYTES = 1 << 30
 
 
-def batches_of(photos: Photos, workers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def batches_of(photos: DecodedPhotos, workers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return list(load(Samples(photos, Finish(CONTRACT, "full")), epoch_batches(24, 12, seed=3, epoch=1), workers))
 
 
 def main(data: Path) -> None:
-    def photos(budget_bytes: int) -> Photos:
+    def photos(budget_bytes: int) -> DecodedPhotos:
         return load_photos(read_split(data, "train"), partial(read_uncropped, contract=CONTRACT), budget_bytes)
 
     reference = batches_of(photos(MEMORY_BYTES), workers=0)

@@ -13,13 +13,13 @@ from PIL import Image
 from vegrt.dataset.photos import SPLITS
 from vegrt.errors import DataError, VegrtError
 from vegrt.train.data import fetch as fetch_module
-from vegrt.train.data.fetch import Expected, fetch, place, settle, verify
+from vegrt.train.data.fetch import ExpectedCounts, fetch, move_into_place, place, verify
 
-SMALL = Expected(2, {"train": 3, "validation": 2, "test": 2})
+SMALL = ExpectedCounts(2, {"train": 3, "validation": 2, "test": 2})
 COUNTS = {split: {"Bean": count, "Leek": count} for split, count in SMALL.per_class.items()}
 
 
-def fill(root: Path, expected: Expected = SMALL) -> Path:
+def fill(root: Path, expected: ExpectedCounts = SMALL) -> Path:
     """Write a tree as Kaggle's archive holds it below `root`, and return `root`."""
     for split, count in expected.per_class.items():
         for label in ("Bean", "Leek"):
@@ -80,9 +80,9 @@ def test_wrong_numbers_of_classes_and_foreign_trees_are_refused(tmp_path: Path) 
 
 def test_an_archive_unzipped_by_hand_is_verified_and_moved_up(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert settle(tmp_path, SMALL) == COUNTS
+    assert move_into_place(tmp_path, SMALL) == COUNTS
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SPLITS)
-    assert settle(tmp_path, SMALL) == COUNTS
+    assert move_into_place(tmp_path, SMALL) == COUNTS
 
 
 def test_a_folder_with_something_else_is_never_overwritten(tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_an_archive_that_cannot_be_moved_up_is_named(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test/mine.txt").write_text("mine")
     with pytest.raises(VegrtError, match="cannot be moved up"):
-        settle(tmp_path, SMALL)
+        move_into_place(tmp_path, SMALL)

@@ -16,8 +16,8 @@ from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
 from vegrt.photo.preprocess import Contract, load_image
 from vegrt.train.data.loader import (
+    DecodedPhotos,
     Finish,
-    Photos,
     Samples,
     epoch_batches,
     load,
@@ -30,7 +30,7 @@ CONTRACT = Contract(32, 32)
 PLENTY_BYTES = 1 << 30
 
 
-def photos_of(data: Path, *, budget_bytes: int = PLENTY_BYTES) -> Photos:
+def photos_of(data: Path, *, budget_bytes: int = PLENTY_BYTES) -> DecodedPhotos:
     return load_photos(read_split(data, "train"), partial(read_uncropped, contract=CONTRACT), budget_bytes)
 
 

@@ -14,7 +14,7 @@ from vegrt.train.fit import train
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.loop import cached_activations as kept
 from vegrt.train.loop.freeze import stage_names
-from vegrt.train.loop.split_network import cut
+from vegrt.train.loop.split_network import split_at
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,7 +28,7 @@ def test_the_two_parts_are_the_network(name: str) -> None:
     with torch.no_grad():
         answers = network(images)
         for stage in stage_names(BACKBONES[name]):
-            first, rest = cut(network, BACKBONES[name], stage)
+            first, rest = split_at(network, BACKBONES[name], stage)
             activations = first(images)
             torch.testing.assert_close(rest(activations), answers, rtol=1e-4, atol=1e-4)
             frozen, learning = ({id(parameter) for parameter in part.parameters()} for part in (first, rest))

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from vegrt.errors import BundleError, VegrtError
-from vegrt.train.history.records import EpochRecord, Progress, Sums
+from vegrt.train.history.records import EpochRecord, Sums, TrainingProgress
 from vegrt.train.loop.checkpoint import Checkpoints
 
 DATA = {name: {"fingerprint": "ab", "counts": {"Beet": 2}} for name in ("train", "validation", "test")}
 
 
-def progress() -> Progress:
+def progress() -> TrainingProgress:
     record = EpochRecord(1, "all", 0.1, 0.2, 0.3, 0.4, 1e-4, 50.0, 3.0, {"layer1": 1 / 3})
-    return Progress("run", {"lr": 0.1}, DATA, [record], 1, 0.3, Sums(8, 1, 2 / 3, 4, 1.5, {"head": 0.7}))
+    return TrainingProgress("run", {"lr": 0.1}, DATA, [record], 1, 0.3, Sums(8, 1, 2 / 3, 4, 1.5, {"head": 0.7}))
 
 
 def test_progress_and_tensors_come_back_exactly(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_progress_and_tensors_come_back_exactly(tmp_path: Path) -> None:
     assert checkpoints.load_progress() is None
     checkpoints.start()
     tensors = {"a": torch.randn(3, 4), "count": torch.tensor(7)}
-    for saved in (progress(), Progress("fresh", {}, DATA)):
+    for saved in (progress(), TrainingProgress("fresh", {}, DATA)):
         checkpoints.save_last(tensors, saved)
         assert checkpoints.load_progress() == saved
     loaded = checkpoints.load_last()

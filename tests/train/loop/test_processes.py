@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import find_bundles
 from vegrt.errors import VegrtError
 from vegrt.networks import build_network
-from vegrt.train.loop.processes import Team, join_team
+from vegrt.train.loop.processes import ProcessGroup, join_team
 
 SCRIPT = str(Path(__file__).with_name("two_processes.py"))
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -50,7 +50,7 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_shares_are_equal_and_portions_complete() -> None:
     teams = []
     for rank in range(3):
-        team = Team()
+        team = ProcessGroup()
         team.rank, team.size = rank, 3
         teams.append(team)
     assert [team.share(range(8)) for team in teams] == [[0, 3], [1, 4], [2, 5]]

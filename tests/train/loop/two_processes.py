@@ -19,11 +19,11 @@ from vegrt.networks import build_network
 from vegrt.train.fit import train
 from vegrt.train.loop import device
 from vegrt.train.loop.learner import Learner
-from vegrt.train.loop.processes import Team, join_team
+from vegrt.train.loop.processes import ProcessGroup, join_team
 from vegrt.train.recipe import Recipe
 
 
-def steps(team: Team, recipe: Recipe) -> dict[str, list[float]]:
+def steps(team: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
     torch.manual_seed(0)
     network = build_network("vgg16", 3)
     for module in network.modules():

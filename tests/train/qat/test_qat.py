@@ -25,7 +25,7 @@ from vegrt.calibration.saved import read_calibration
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.export.onnx.model import export_fp32
-from vegrt.networks import BACKBONES, Deployed, build_network, contract_of, load_network
+from vegrt.networks import BACKBONES, WithPreprocessing, build_network, contract_of, load_network
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import train
 from vegrt.train.history.runs_db import list_runs
@@ -60,7 +60,7 @@ def test_before_any_step_it_answers_as_the_exported_model(
     images = pixels(photos, bundle)
     wanted = unfused(serialize(graph), images)
     found = answers(rounding(load_network(bundle), bundle, calibration, encoding), images)
-    unrounded = answers(Deployed(load_network(bundle), bundle.manifest.contract), images)
+    unrounded = answers(WithPreprocessing(load_network(bundle), bundle.manifest.contract), images)
     assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
     assert np.abs(found - wanted).mean() < share * np.abs(unrounded - wanted).mean()
 
@@ -110,7 +110,7 @@ def test_the_graph_without_rounding_is_the_network(backbone: str, tmp_path: Path
     bundle = Bundle(tmp_path, replace(manifest, artifacts=(Artifact(file.name, "weights", "", "", 0),)))
     graph = GraphNetwork(network, export_fp32(bundle), 32, 127)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    wanted = answers(Deployed(network, manifest.contract), images)
+    wanted = answers(WithPreprocessing(network, manifest.contract), images)
     np.testing.assert_allclose(answers(graph, images), wanted, atol=1e-3 * np.abs(wanted).max())
     assert {backbone} <= BACKBONES.keys()
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vegrt.calibration.settings import Settings
+    from vegrt.calibration.settings import CalibrationSettings
 
 
-class Rest(str, Enum):
+class FloatType(str, Enum):
     """What --rest takes."""
 
     fp16 = "fp16"
@@ -35,14 +35,21 @@ FloatLayersOption = Annotated[
     Path | None,
     typer.Option("--float-layers", help="JSON with layers to keep in float, as float-layers.json in a bundle."),
 ]
-RestOption = Annotated[Rest, typer.Option("--rest", help="Type of what is not 8-bit in int8.onnx.")]
+RestOption = Annotated[FloatType, typer.Option("--rest", help="Type of what is not 8-bit in int8.onnx.")]
 
 
 def settings_of(
-    photos: int, percentile: float, max_drop: float | None, max_flips: int | None, float_layers: Path | None, rest: Rest
-) -> Settings:
+    photos: int,
+    percentile: float,
+    max_drop: float | None,
+    max_flips: int | None,
+    float_layers: Path | None,
+    rest: FloatType,
+) -> CalibrationSettings:
     """Return the options as Settings."""
-    from vegrt.calibration.settings import Settings, read_float_layers
+    from vegrt.calibration.settings import CalibrationSettings, read_float_layers
 
     kept = read_float_layers(float_layers) if float_layers else {}
-    return Settings(photos, percentile, max_drop, max_flips, kept, "float16" if rest is Rest.fp16 else "float32")
+    return CalibrationSettings(
+        photos, percentile, max_drop, max_flips, kept, "float16" if rest is FloatType.fp16 else "float32"
+    )
