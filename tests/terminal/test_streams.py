@@ -108,8 +108,8 @@ def test_a_closed_descriptor_is_not_the_next_file(tmp_path: Path) -> None:
     """Else what a native library says on stderr would be written into the first file that is opened."""
     program = f"""
 import os
-from vegrt.terminal.streams import settle
-settle()
+from vegrt.terminal.streams import open_missing_streams
+open_missing_streams()
 with open({str(tmp_path / "file")!r}, "w") as file:
     assert file.fileno() > 2
     os.system("echo said >&2")
@@ -120,8 +120,8 @@ with open({str(tmp_path / "file")!r}, "w") as file:
 
 
 def test_a_narrow_encoding_is_no_traceback() -> None:
-    program = "from vegrt.commands.options.shared import show; from vegrt.terminal.streams import settle; settle(); "
-    program += "show({'a': '한\U0001f955'}, True)"
+    program = "from vegrt.terminal.streams import open_missing_streams; open_missing_streams(); "
+    program += "from vegrt.commands.options.shared import show; show({'a': '한\U0001f955'}, True)"
     for encoding in ("ascii", "latin-1", "euc_kr"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
@@ -175,8 +175,8 @@ def test_no_name_in_a_table_commands_the_terminal() -> None:
 from rich.table import Table
 from rich.text import Text
 from vegrt.commands.options.shared import show
-from vegrt.terminal.streams import settle
-settle()
+from vegrt.terminal.streams import open_missing_streams
+open_missing_streams()
 table = Table(title={HOSTILE!r}, caption={HOSTILE!r})
 table.add_column({HOSTILE!r})
 table.add_row({HOSTILE!r}, style="red")

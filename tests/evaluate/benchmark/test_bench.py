@@ -144,7 +144,7 @@ def test_candidates_take_turns_and_settle_in_between(
     settled: list[int] = []
     counts = {Case(one, batch, "copies"): 6 for one in opened for batch in (1, 2)} | {Case(INT8, 1, "batches"): 3}
     laps: bench_rounds.Laps = {}
-    monkeypatch.setattr(bench_rounds, "settle", lambda: settled.append(_made(laps)))
+    monkeypatch.setattr(bench_rounds, "wait_idle", lambda: settled.append(_made(laps)))
     list(bench_rounds.interleave(opened, counts, 60.0, laps))
     assert {len(found) for found in laps.values()} == {6}
     assert [lap is not None for lap in laps[Case(INT8, 1, "batches")]] == [takes_part(turn, 3, 6) for turn in range(6)]

@@ -72,7 +72,7 @@ def test_the_times_keep_to_the_budget_whatever_they_cost(
     monkeypatch: pytest.MonkeyPatch, costs_s: list[float], budget_s: float, sizes: tuple[int, ...], rounds: int
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(bench_rounds, "settle", lambda: clock.work(bench_budget.SETTLE_S))
+    monkeypatch.setattr(bench_rounds, "wait_idle", lambda: clock.work(bench_budget.SETTLE_S))
     opened, budget = opened_with(clock, costs_s), Budget(budget_s, clock)
     _, laps = time_all(opened, sizes, 0.0, budget, 0.0, rounds)
     smallest = [1.1 * cost * min(sizes) for cost in costs_s]
@@ -91,7 +91,7 @@ def test_the_times_keep_to_the_budget_whatever_they_cost(
 def test_dear_batch_sizes_are_skipped_and_cheap_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of 0.15 s a photo at batch sizes 1, 4 and 16: five laps of three measures at 16 alone are 36 s."""
     clock = Clock()
-    monkeypatch.setattr(bench_rounds, "settle", lambda: clock.work(bench_budget.SETTLE_S))
+    monkeypatch.setattr(bench_rounds, "wait_idle", lambda: clock.work(bench_budget.SETTLE_S))
     opened, budget = opened_with(clock, [0.15, 0.01, 0.15, 0.15]), Budget(60.0, clock)
     _, laps = time_all(opened, (1, 4, 16), 0.0, budget, 0.0, 30)
     assert budget.spent_s < 75
