@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -22,8 +23,32 @@ from vegrt.export.stage import export
 from vegrt.train.fit import train
 from vegrt.train.recipe import Recipe
 
+NO_SKIPS = "VEGRT_NO_SKIPS" in os.environ  # a machine that has everything but a GPU: a skipped test is a failure there
 CLASSES = ("Beet", "Cress", "Eggplant")
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 COUNTS = {"train": 24, "validation": 16, "test": 20}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    return report if item.get_closest_marker("gpu") else _refuse_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _refuse_skip((yield))
+
+
+def _refuse_skip(report: Report) -> Report:
+    """Turn a skip into a failure where NO_SKIPS is set."""
+    if NO_SKIPS and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = (
+            "failed",
+            f"{report.nodeid}: {reason}; VEGRT_NO_SKIPS allows no skip but of GPU tests",
+        )
+    return report
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
