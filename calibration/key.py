@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from vegrt.calibration.observe import BINS
-from vegrt.calibration.place import Encoding
+from vegrt.calibration.placement import Encoding
 from vegrt.calibration.ranges import METHODS
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.files.atomic import sha256_of_json
@@ -64,7 +64,7 @@ def fingerprints(model: ir.Model) -> tuple[str, str]:
     return sha256_of_json([nodes, opsets]), weights.hexdigest()
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def key_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return in words in which parts a key differs from the one that is needed; none when they are equal."""
     found: list[str] = []
     for part, wanted in new.items():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.encode import SIGNED_LEVELS, UNSIGNED_LEVELS, Range
 from vegrt.calibration.observe import Observation
-from vegrt.calibration.place import Encoding
+from vegrt.calibration.placement import Encoding
 from vegrt.calibration.settings import PERCENTILE
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
@@ -56,12 +56,12 @@ def clip_threshold(
         if not magnitudes.any():
             return peak
     candidates = np.unique(np.linspace(levels, bins, _CANDIDATES).round().astype(int))
-    loss = squared_error if method == "mse" else divergence
+    loss = clipping_error if method == "mse" else clipping_kl
     losses = [loss(magnitudes, int(candidate), levels) for candidate in candidates]
     return float(peak * candidates[int(np.argmin(losses))] / bins)
 
 
-def squared_error(magnitudes: NDArray[np.int64], kept: int, levels: int) -> float:
+def clipping_error(magnitudes: NDArray[np.int64], kept: int, levels: int) -> float:
     """Return the summed squared error, in squared bins, of clipping at `kept` bins and rounding to `levels` steps.
 
     Every value counts at its bin's centre.
@@ -72,7 +72,7 @@ def squared_error(magnitudes: NDArray[np.int64], kept: int, levels: int) -> floa
     return float(magnitudes @ np.square(centres - quantized))
 
 
-def divergence(magnitudes: NDArray[np.int64], kept: int, levels: int) -> float:
+def clipping_kl(magnitudes: NDArray[np.int64], kept: int, levels: int) -> float:
     """Return KL(P || Q): P the histogram with its tail gathered in the last kept bin, Q its first bins in `levels` steps.
 
     Each step's mass is spread evenly over its bins that P fills; a filled bin that Q leaves empty costs infinity, but for

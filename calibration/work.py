@@ -12,8 +12,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from vegrt.calibration.place import quantizable
-from vegrt.calibration.share import percent
+from vegrt.calibration.placement import quantizable_nodes
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -31,9 +30,12 @@ class Work:
 
     def __str__(self) -> str:
         """Return it in words: `92.3% of all multiplications (51 of 53 weight layers) in 8 bits`."""
-        return (
-            f"{percent(self.share)} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
-        )
+        return f"{share_percent(self.share)} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
+
+
+def share_percent(share: float) -> str:
+    """Return a share as a percentage with one digit; only the whole is 100.0%."""
+    return f"{share if share == 1 else min(share, 0.999):.1%}"
 
 
 def weight_layers(model: ir.Model) -> list[ir.Node]:
@@ -72,7 +74,7 @@ def multiplications(model: ir.Model) -> list[tuple[str, int]]:
 def work_in_8_bits(model: ir.Model, float_layers: Mapping[str, Iterable[str]]) -> dict[str, Work]:
     """Return the work of each variant of a float32 graph. float_layers: by variant, what it keeps in float."""
     macs = multiplications(model)
-    able = {str(node.name) for node in quantizable(model)}
+    able = {str(node.name) for node in quantizable_nodes(model)}
     found = {}
     for variant, kept in float_layers.items():
         quantized = [count for name, count in macs if name in able - set(kept)]

@@ -17,9 +17,8 @@ from vegrt.bundle.bundle import Staging
 from vegrt.calibration.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.accept import check_model
-from vegrt.export.engines.build import build_engine
+from vegrt.export.engines.build import ExportOptions, build_engine
 from vegrt.export.engines.layers import Layer, LayerAudit, audit_layers
-from vegrt.export.engines.options import Options
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.fingerprint import Fingerprint
@@ -59,7 +58,7 @@ def add_engines(
     models: dict[str, bytes],
     *,
     required: bool | None,
-    options: Options | None = None,
+    options: ExportOptions | None = None,
     previous: Path | None = None,
 ) -> None:
     """Stage engines of fp16, int8 and whatever else the options name, with the builder's layer audit, for every target.
@@ -68,7 +67,7 @@ def add_engines(
     logs what is not: the ONNX models do not depend on it. True raises MissingExtraError when there is no target, and
     EngineError when a build fails or when a layer with weights did not get the type that its variant promises.
     """
-    options = options or Options()
+    options = options or ExportOptions()
     targets = [] if required is False else _usable(find_targets(), options)
     if required and not targets:
         raise MissingExtraError(
@@ -87,12 +86,12 @@ def add_engines(
 
 
 def build_into(
-    staging: Staging, target: Target, variant: str, model: bytes, options: Options, previous: Path | None
+    staging: Staging, target: Target, variant: str, model: bytes, options: ExportOptions, previous: Path | None
 ) -> None:
     """Stage one engine with its audit and timing cache. Raises EngineError as add_engines does."""
     module, subject = target.module, f"{variant}.onnx for {target.module.__name__}"
     check_model(subject, model)
-    folder = f"engines/{folder_name(target, options)}"
+    folder = f"engines/{engine_folder(target, options)}"
     cache = _cache_in((staging.folder, previous), f"{folder}/timing.cache")
     engine = build_engine(module, subject, model, options.profile, options=options.build, timing_cache=cache)
     audit = audit_model(engine.layers, model, WANTED[variant])
@@ -109,7 +108,7 @@ def build_into(
     log.info("%s: %s", path, audit)
 
 
-def folder_name(target: Target, options: Options) -> str:
+def engine_folder(target: Target, options: ExportOptions) -> str:
     """Return the folder of a target's engines: module, version, device and profile, and what widens where it runs."""
     build = options.build
     wider = ("-vc" if build.version_compatible else "") + ("-hc" if build.hardware_compatible else "")
@@ -151,7 +150,7 @@ def _reads_8_bits(node: ir.Node) -> bool:
     return all(one is not None and one.op_type == "DequantizeLinear" for one in producers)
 
 
-def _usable(targets: list[Target], options: Options) -> list[Target]:
+def _usable(targets: list[Target], options: ExportOptions) -> list[Target]:
     if not options.build.version_compatible:
         return targets
     usable = [target for target in targets if target.module.__name__ != "tensorrt_rtx"]
@@ -160,7 +159,7 @@ def _usable(targets: list[Target], options: Options) -> list[Target]:
     return usable
 
 
-def _details(target: Target, options: Options, audit: LayerAudit) -> dict[str, object]:
+def _details(target: Target, options: ExportOptions, audit: LayerAudit) -> dict[str, object]:
     built, build = target.module, options.build
     fingerprint = Fingerprint(
         built.__name__,

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle, changing, exclusive, open_bundle
 from vegrt.errors import EngineError, MissingExtraError, VegrtError
-from vegrt.export.engines.build import BuildOptions, Profile
+from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
 from vegrt.export.engines.engines import DEFAULT, Target, build_into, find_targets
-from vegrt.export.engines.options import Options
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 from vegrt.infer.runtimes.tensorrt import fitting_engine
 from vegrt.terminal.progress import track
@@ -62,15 +61,15 @@ def _named(target: Target, here: Fingerprint) -> Target:
     return Target(target.module, here.target, here.device)
 
 
-def _options(bundle: Bundle, variant: str) -> Options:
+def _options(bundle: Bundle, variant: str) -> ExportOptions:
     """Return the options of the bundle's last engine of the variant; the defaults where there is none."""
     known = [one.details for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
     if not known:
-        return Options()
+        return ExportOptions()
     details = known[-1]
     found = re.fullmatch(r"b(\d{1,6})-(\d{1,6})-(\d{1,6})", str(details.get("profile")))
     if found is None:
         raise EngineError(f"{bundle.path}: its {variant} engine has no profile such as b1-8-32; vegrt export it again")
     sizes = map(int, found.groups())
     build = BuildOptions(**{key: details[key] for key in BuildOptions.__slots__ if key in details})
-    return Options(profile=Profile(*sizes), build=build)
+    return ExportOptions(profile=Profile(*sizes), build=build)

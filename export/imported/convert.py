@@ -19,9 +19,9 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules import common as rules
 
 from vegrt.errors import ModelError
-from vegrt.export.engines.options import OPSET
+from vegrt.export.engines.build import OPSET
 from vegrt.export.imported.onnx_file import ImportedModel
-from vegrt.export.onnx.model import describe
+from vegrt.export.onnx.model import add_metadata
 from vegrt.export.onnx.tidy import constant, tidy
 from vegrt.photo.preprocess import Contract
 
@@ -54,7 +54,7 @@ def convert_imported(foreign: ImportedModel, classes: Sequence[str], contract: C
     _name(model)
     tidy(model)
     common.ShapeInferencePass()(model)
-    describe(model, classes, contract, foreign.sha256)
+    add_metadata(model, classes, contract, foreign.sha256)
     return model
 
 

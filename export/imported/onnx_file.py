@@ -54,7 +54,7 @@ class ImportedModel:
         return max((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
-class ForeignRunner:
+class ImportedRunner:
     """The foreign file in ONNX Runtime, on pixels normalised outside of the graph."""
 
     runtime: RuntimeName = "onnxruntime"
@@ -94,7 +94,7 @@ def run_session(session: Any, subject: str, output: str, name: str, given: NDArr
     return found
 
 
-def read_foreign(file: Path, num_classes: int, contract: Contract) -> ImportedModel:
+def read_imported(file: Path, num_classes: int, contract: Contract) -> ImportedModel:
     """Return a foreign classifier: one image input, one score per class.
 
     Raises ModelError for what is no such ONNX model, in one line that says what was found and what was expected.
@@ -107,7 +107,7 @@ def read_foreign(file: Path, num_classes: int, contract: Contract) -> ImportedMo
     foreign = ImportedModel(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch or 2, contract.size, contract.size, 3), np.uint8)
-    scores = ForeignRunner(foreign, contract).logits(pixels)
+    scores = ImportedRunner(foreign, contract).logits(pixels)
     _check_scores(scores, len(pixels), num_classes, subject)
     if not np.isfinite(scores).all():
         raise ModelError(f"{subject}: gives NaN or infinity for random pixels{_broken_weights(proto)}; export it again")

@@ -14,12 +14,12 @@ import numpy as np
 import onnx_ir as ir
 
 from vegrt.bundle.bundle import MANIFEST, Bundle, Manifest, changing, exclusive, open_bundle
-from vegrt.calibration.stage import finish_progress
+from vegrt.calibration.graph import serialize
+from vegrt.calibration.resume import finish_progress
 from vegrt.dataset.classes import classes_fault
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.imported.convert import convert_imported
-from vegrt.export.imported.onnx_file import ForeignRunner, ImportedModel, read_foreign, run_session
-from vegrt.export.onnx.model import serialize
+from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_imported, run_session
 from vegrt.files.atomic import read_toml
 from vegrt.infer.runtimes.onnxruntime import open_session
 from vegrt.infer.runtimes.runner import Runner
@@ -39,12 +39,12 @@ class Source:
     name: str
 
 
-def load_foreign(bundle: Bundle) -> Source:
+def load_imported(bundle: Bundle) -> Source:
     """Return the foreign classifier that a bundle holds. Raises ModelError when it cannot become such a graph."""
     manifest = bundle.manifest
-    foreign = read_foreign(bundle.file("source"), len(manifest.classes), manifest.contract)
+    foreign = read_imported(bundle.file("source"), len(manifest.classes), manifest.contract)
     graph = _adopted(foreign, manifest.classes, manifest.contract)
-    return Source(graph, ForeignRunner(foreign, manifest.contract), SOURCE)
+    return Source(graph, ImportedRunner(foreign, manifest.contract), SOURCE)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
     else, ModelError for an unfit model.
     """
     names, pixels = read_classes(classes), read_contract(contract)
-    foreign = read_foreign(file, len(names), pixels)
+    foreign = read_imported(file, len(names), pixels)
     if (path / MANIFEST).exists():
         return _same(open_bundle(path), foreign, names, pixels)
     _adopted(foreign, names, pixels)  # what cannot be converted shall fail before anything is written

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.calibrate import expose
+from vegrt.calibration.graph import expose_tensors
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 from vegrt.networks import WithPreprocessing, load_network
 
@@ -34,7 +34,9 @@ def first_divergence(bundle: Bundle, source: bytes, image: NDArray[np.uint8], to
     if not layers:
         return "no layer of the graph has a torch module's name"
     given = {str(value.name) for value in model.graph.outputs}
-    read = read_tensors(expose(model, [name for name in layers.values() if name not in given]), list(layers.values()))
+    read = read_tensors(
+        expose_tensors(model, [name for name in layers.values() if name not in given]), list(layers.values())
+    )
     got = dict(zip(layers, read(image[None]), strict=True))
     errors = {name: _difference(want[name], got[name]) for name in layers}
     first = next((name for name, error in errors.items() if not error <= tolerance), "")

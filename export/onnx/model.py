@@ -20,8 +20,9 @@ from torchvision.models import MobileNetV2
 
 from vegrt.bundle.bundle import FORMAT_VERSION, Bundle
 from vegrt.calibration.check import HALF_SCALES_OPSET
+from vegrt.calibration.graph import serialize
 from vegrt.errors import ModelError
-from vegrt.export.engines.options import OPSET
+from vegrt.export.engines.build import OPSET
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.networks import WithPreprocessing, load_network
@@ -99,7 +100,7 @@ def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "tor
     if (found := model.opset_imports.get("", 0)) != opset:
         raise ModelError(f"opset {opset}: {exporter} gave {found} instead; {OPSET} is the default")
     tidy(model)
-    describe(model, bundle.manifest.classes, bundle.manifest.contract, bundle.artifact("weights").sha256)
+    add_metadata(model, bundle.manifest.classes, bundle.manifest.contract, bundle.artifact("weights").sha256)
     return model
 
 
@@ -145,26 +146,13 @@ def _by_torchscript(network: nn.Module, example: Tensor, opset: int) -> ir.Model
     return model
 
 
-def describe(model: ir.Model, classes: Sequence[str], contract: Contract, weights_sha256: str) -> None:
+def add_metadata(model: ir.Model, classes: Sequence[str], contract: Contract, weights_sha256: str) -> None:
     """Write class names, contract and origin into the graph's metadata, so that the ONNX file alone is usable too."""
     model.producer_name = "vegrt"
     model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
     model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
     model.metadata_props["vegrt.bundle_format"] = str(FORMAT_VERSION)
     model.metadata_props["vegrt.weights_sha256"] = weights_sha256
-
-
-def serialize(model: ir.Model) -> bytes:
-    """Return the model as the bytes of an .onnx file, after ONNX's own checker with shape inference accepted it."""
-    import onnx
-
-    proto = ir.to_proto(model)
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"ONNX graph: refused by the ONNX checker ({str(error).splitlines()[0]})") from error
-    data: bytes = proto.SerializeToString()
-    return data
 
 
 class _GlobalAverage(nn.Module):

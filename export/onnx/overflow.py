@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.calibrate import expose
+from vegrt.calibration.graph import expose_tensors
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 
@@ -30,7 +30,7 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
     """
     results = {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
     peaks, seen = dict.fromkeys(results, 0.0), 0
-    read = read_tensors(expose(model, results), list(results))
+    read = read_tensors(expose_tensors(model, results), list(results))
     for images in batches:
         for name, values in zip(results, read(images), strict=True):
             peak = float(np.abs(values).max(initial=0))  # NaN where one value is

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import explained
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.export.onnx.diverge import first_divergence
-from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.logits import Parity, compare_logits
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
 
 PHOTOS = 200
@@ -75,11 +76,16 @@ class Evidence:
         return replace(parity, images=photos, worst=parity.worst % photos, flipped=flipped, top1_agreement=agreement)
 
 
-def load_evidence(bundle: Bundle, photos: list[Photo], largest: int) -> Evidence:
-    """Return the first PHOTOS of the photos as evidence; the caller has seen that they can be read."""
-    some = photos[:PHOTOS]
-    parts = batches([photo.path for photo in some], bundle.manifest.contract, _BATCH)
-    return Evidence(bundle, some, np.concatenate([batch.images for batch in parts]), largest)
+def load_evidence(bundle: Bundle, photos: PhotoSet, largest: int) -> Evidence:
+    """Return the first PHOTOS of the photos as evidence."""
+    used = photos.first(PHOTOS)
+    return Evidence(bundle, list(used.photos), used.images(), largest)
+
+
+def check_fp32(evidence: Evidence, expected: NDArray[np.float32], source: bytes) -> Parity:
+    """Return the parity of the float32 graph `source` with the expected (N, K) logits. Raises as check_parity does."""
+    parity = evidence.measure(expected, open_onnxruntime(source))
+    return check_parity("fp32.onnx", parity, FP32, evidence, source)
 
 
 def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidence, source: bytes) -> Parity:

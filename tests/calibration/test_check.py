@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import RULES, check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import Encoding, plan_quantization, quantizable
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import Encoding, plan_quantization, quantizable_nodes
 from vegrt.errors import EngineError, ModelError
-from vegrt.export.calibrated import copy_of
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.export.onnx.model import export_fp32, serialize
+from vegrt.export.onnx.model import export_fp32
 from vegrt.networks import build_network, contract_of
 
 CHANNELS = 8
@@ -241,17 +241,19 @@ def test_what_the_builder_itself_accepts(name: str) -> None:
 
 def test_a_hard_backbone_keeps_the_rules(tmp_path: Path) -> None:
     fp32 = export_fp32(untrained("mobilenet_v2", tmp_path / "bundle"))
-    fp16 = copy_of(fp32)
+    fp16 = copy_graph(fp32)
     to_fp16(fp16)
-    some = frozenset(str(node.name) for node in list(quantizable(fp32))[3:5])  # left in float, as a budget may ask for
+    some = frozenset(
+        str(node.name) for node in list(quantizable_nodes(fp32))[3:5]
+    )  # left in float, as a budget may ask for
     plans: list[tuple[ir.Model, Encoding, frozenset[str]]] = [
-        (copy_of(fp32), "signed", frozenset()),
+        (copy_graph(fp32), "signed", frozenset()),
         (fp16, "signed", some),
-        (copy_of(fp32), "unsigned", frozenset()),
+        (copy_graph(fp32), "unsigned", frozenset()),
         (fp32, "unsigned", some),
     ]
     for model, encoding, kept in plans:
-        placement = plan_quantization(model, encoding, keep_float=kept)
+        placement = plan_quantization(model, encoding, float_layers=kept)
         assert placement.weights
         low = -1.0 if encoding == "signed" else 0.0
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(low, 1.0)), encoding)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vegrt.calibration.observe import BINS, Observation, histogram
-from vegrt.calibration.ranges import METHODS, clip_threshold, divergence, squared_error, tensor_range
+from vegrt.calibration.ranges import METHODS, clip_threshold, clipping_error, clipping_kl, tensor_range
 
 Samples = NDArray[np.float32]
 
@@ -78,14 +78,14 @@ def slow_divergence(magnitudes: list[int], kept: int, levels: int) -> float:
     levels=st.integers(4, 10),
 )
 def test_entropy_is_the_divergence_computed_bin_by_bin(counts: list[int], kept: int, levels: int) -> None:
-    got = divergence(np.array(counts), kept, levels)
+    got = clipping_kl(np.array(counts), kept, levels)
     assert got == pytest.approx(slow_divergence(counts, kept, levels), abs=1e-9)
 
 
 def test_squared_error_grows_when_more_is_clipped_or_steps_get_coarse() -> None:
     flat = np.full(BINS, 10)
-    assert squared_error(flat, BINS // 2, 127) > squared_error(flat, BINS, 127)
-    assert squared_error(flat, BINS, 64) > squared_error(flat, BINS, 255)
+    assert clipping_error(flat, BINS // 2, 127) > clipping_error(flat, BINS, 127)
+    assert clipping_error(flat, BINS, 64) > clipping_error(flat, BINS, 255)
 
 
 def test_every_clipping_method_clips_an_outlier_and_minmax_does_not() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
+from vegrt.infer.runtimes.open import is_float16
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,18 @@ def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:
     done = CliRunner().invoke(app, ["infer", str(photos), "--model", str(trained.path), "--rebuild"])
     assert done.exit_code == 1
     assert "--rebuild: builds TensorRT engines, the runtime is not named; add --runtime tensorrt" in done.stderr
+
+
+def test_the_former_name_of_float_type_still_works(
+    copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--overwrite", "--rest", "fp32"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "--rest is now called --float-type; --rest will be removed in the next version" in caplog.messages
+    after = open_bundle(copied.path)
+    assert not is_float16(after, "int8")
+    options = after.manifest.calibration["commands"][-1]["options"]
+    assert options["--float-type"] == "fp32"
+    assert "--rest" not in options
+    assert "--rest" not in CliRunner().invoke(app, ["calibrate", "--help"]).stdout

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.calibration.resume import PROGRESS
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json
-from vegrt.calibration.stage import PROGRESS
+from vegrt.calibration.tables import calibration_tables
 from vegrt.cli import app
-from vegrt.export.evidence import calibration_tables
-from vegrt.export.stage import ExportJob, recalibrate
+from vegrt.export.stage import ExportJob, load_photos, recalibrate
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
+from vegrt.photo import preprocess
 from vegrt.results.files import load_result
 
 
@@ -25,7 +28,17 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
 ) -> None:
     write_json(tmp_path / "float.json", float_layers_json({"signed": ["conv1", "layer1.0.add"]}))
     before = {one.path: one.sha256 for one in copied.manifest.artifacts}
-    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--rest", "fp32", "--curve", "--json"]
+    words = [
+        "calibrate",
+        str(copied.path),
+        "--data",
+        str(photos),
+        "--no-engine",
+        "--float-type",
+        "fp32",
+        "--curve",
+        "--json",
+    ]
     words.append("--overwrite")  # the engines
     result = CliRunner().invoke(app, [*words, "--float-layers", str(tmp_path / "float.json")])
     assert result.exit_code == 0, result.output
@@ -49,7 +62,7 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert curve is not None
     assert [(row["images"], row["encoding"]) for row in curve["rows"]] == [(24, "signed"), (24, "unsigned")]
     headings = [str(table.title) for table in calibration_tables(after, {"curve": curve})]
-    assert headings[0] == "Ranges from 24 photos, judged on 24 others"
+    assert headings[0] == "Ranges from 24 photos, scored on 24 held-out photos"
     assert len(headings) == 3
 
 
@@ -72,9 +85,8 @@ def test_another_percentile_calibrates_again_and_says_so(
     copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     was = copied.manifest.calibration
-    after = recalibrate(
-        copied.path, photos, ExportJob(engines=False, settings=CalibrationSettings(percentile=99.0, max_flips=24))
-    )
+    job = ExportJob(engines=False, settings=CalibrationSettings(percentile=99.0, max_flips=24))
+    after = recalibrate(copied.path, load_photos(copied, photos, job), job)
     assert "calibration.json: not used, it was made with method: percentile 99.99, now 99.0" in caplog.text
     assert after.manifest.calibration["key"] != was["key"]
     assert after.manifest.calibration["budget"] == {"max_drop": None, "max_flips": 24, "images": 24}
@@ -86,3 +98,31 @@ def test_a_bundle_without_models_is_told_to_export_first(trained: Bundle, photos
     result = CliRunner().invoke(app, ["calibrate", str(trained.path), "--data", str(photos)])
     assert result.exit_code == 1
     assert "no fp32 model in it (variants: none); make it: vegrt export" in result.output
+
+
+def test_a_run_decodes_each_photo_once(copied: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observation, tournament, budget, parity, golden photos and both analyses read the same decoded photos."""
+    decoded: Counter[Path] = Counter()
+    load_image = preprocess.load_image
+
+    def counting(source: Any, *more: Any) -> Any:
+        if isinstance(source, Path):
+            decoded[source] += 1
+        return load_image(source, *more)
+
+    for module in ("vegrt.infer.decode.pipeline", "vegrt.photo.preprocess"):
+        monkeypatch.setattr(f"{module}.load_image", counting)
+    words = [
+        "calibrate",
+        str(copied.path),
+        "--data",
+        str(photos),
+        "--no-engine",
+        "--percentile",
+        "99",
+        "--max-flips",
+        "0",
+    ]
+    result = CliRunner().invoke(app, [*words, "--sensitivity", "--curve", "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert decoded == dict.fromkeys((photos / "validation").rglob("*.jpg"), 1)

@@ -10,13 +10,12 @@ import onnx_ir as ir
 import pytest
 
 from vegrt.bundle.bundle import Bundle, Staging
+from vegrt.calibration.graph import serialize
 from vegrt.errors import EngineError, MissingExtraError
-from vegrt.export.engines.build import BuildOptions, Profile, build_engine
+from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile, build_engine
 from vegrt.export.engines.engines import add_engines, audit_model, check_audit, find_targets, weight_layer_names
 from vegrt.export.engines.layers import Layer, audit_layers, parse_layers
-from vegrt.export.engines.options import Options
 from vegrt.export.onnx.fp16 import to_bf16
-from vegrt.export.onnx.model import serialize
 
 trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
 
@@ -79,7 +78,7 @@ def test_a_share_allows_fallbacks_and_says_which(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"1 of 2 weight layers Int8; chosen by the builder: two \(Half\)"):
         check_audit("int8.onnx", audit)
     with pytest.raises(EngineError, match="expected a share between 0 and 1"):
-        Options(min_int8=80)
+        ExportOptions(min_int8=80)
 
 
 def test_fp32_and_bf16_engines_are_built_when_asked(bundle: Bundle, tmp_path: Path) -> None:
@@ -88,7 +87,9 @@ def test_fp32_and_bf16_engines_are_built_when_asked(bundle: Bundle, tmp_path: Pa
     to_bf16(fp32)
     models["bf16"] = serialize(fp32)
     staging = Staging(tmp_path)
-    options = Options(bf16=True, fp32_engine=True, profile=Profile(1, 2, 4), build=BuildOptions(64, 1, False, True))
+    options = ExportOptions(
+        bf16=True, fp32_engine=True, profile=Profile(1, 2, 4), build=BuildOptions(64, 1, False, True)
+    )
     add_engines(staging, models, required=True, options=options)
     engines = {one.variant: one for one in staging.added if one.role == "engine"}
     wanted = {variant: (one.details["wanted"], one.details["matched"]) for variant, one in engines.items()}
@@ -98,7 +99,7 @@ def test_fp32_and_bf16_engines_are_built_when_asked(bundle: Bundle, tmp_path: Pa
 
 
 def test_what_tensorrt_rtx_cannot_build_is_said(bundle: Bundle, tmp_path: Path) -> None:
-    options = Options(build=BuildOptions(version_compatible=True))
+    options = ExportOptions(build=BuildOptions(version_compatible=True))
     models = {variant: bundle.file("model", variant).read_bytes() for variant in bundle.variants()}
     if {target.module.__name__ for target in find_targets()} == {"tensorrt_rtx"}:
         with pytest.raises(MissingExtraError, match="--engine: neither tensorrt"):

@@ -18,8 +18,8 @@ from vegrt.bundle.bundle import open_bundle
 from vegrt.cli import app
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export.imported import external_data as external
-from vegrt.export.imported.onnx_file import ForeignRunner, read_foreign
-from vegrt.export.imported.source import SOURCE, import_onnx, importing, load_foreign
+from vegrt.export.imported.onnx_file import ImportedRunner, read_imported
+from vegrt.export.imported.source import SOURCE, import_onnx, importing, load_imported
 from vegrt.photo.preprocess import Contract
 
 SIZE = 16
@@ -95,10 +95,10 @@ def test_a_bundle_is_whole_without_the_other_file(folder: Path) -> None:
     (folder / "model.onnx.data").unlink()
     images = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     network(folder / "same.onnx", external_data=False)
-    want = read_foreign(folder / "same.onnx", 3, CONTRACT)
-    source = load_foreign(open_bundle(folder / "out"))
+    want = read_imported(folder / "same.onnx", 3, CONTRACT)
+    source = load_imported(open_bundle(folder / "out"))
     assert not want.embedded
-    np.testing.assert_array_equal(source.reference.logits(images), ForeignRunner(want, CONTRACT).logits(images))
+    np.testing.assert_array_equal(source.reference.logits(images), ImportedRunner(want, CONTRACT).logits(images))
     assert {one.name for one in (folder / "out").iterdir()} == {SOURCE, "manifest.json"}
 
 
@@ -186,7 +186,7 @@ def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> Non
     shutil.copy(folder / "model.onnx.data", folder / "out")
     (folder / "out" / SOURCE).write_bytes(proto.SerializeToString())
     with pytest.raises(BundleError, match="reads another file, which no line of the manifest covers"):
-        load_foreign(open_bundle(folder / "out", verify=False))
+        load_imported(open_bundle(folder / "out", verify=False))
 
 
 def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos: Path) -> None:

@@ -22,14 +22,14 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.place import quantizable
+from vegrt.calibration.graph import serialize
+from vegrt.calibration.placement import quantizable_nodes
 from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.export.imported.convert import convert_imported
-from vegrt.export.imported.onnx_file import read_foreign
+from vegrt.export.imported.onnx_file import read_imported
 from vegrt.export.imported.source import import_onnx, read_classes, read_contract
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.export.onnx.model import serialize
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
@@ -99,7 +99,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def test_an_exported_network_answers_as_its_own_file_does(name: str, kind: str, tmp_path: Path) -> None:
     network, file, images = build(name), tmp_path / "model.onnx", random_images(5)
     export_by_torch(network, file, **KINDS[kind])
-    model = convert_imported(read_foreign(file, len(CLASSES), CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(file, len(CLASSES), CONTRACT), CLASSES, CONTRACT)
     want, runner = original_answer(file, images), open_onnxruntime(serialize(model))
     for part in (images[:1], images[:2], images):
         np.testing.assert_allclose(runner.logits(part), want[: len(part)], atol=1e-4 * np.abs(want).max())
@@ -108,7 +108,7 @@ def test_an_exported_network_answers_as_its_own_file_does(name: str, kind: str, 
     assert kinds[-3:] == ["GlobalAveragePool", "Flatten", "Gemm"]
     assert not {"BatchNormalization", "Shape", "Reshape", "Constant", "Identity"} & set(kinds)
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
-    assert sum(node.op_type == "Conv" for node in quantizable(model)) == convolutions
+    assert sum(node.op_type == "Conv" for node in quantizable_nodes(model)) == convolutions
     assert len({node.name for node in model.graph}) == len(kinds)
     to_fp16(model)
     half = open_onnxruntime(serialize(model), float16=True).logits(images)
@@ -207,7 +207,7 @@ def tensorflow_like(file: Path, *, opset: int = 13, **changes: Any) -> None:
 def test_a_file_of_tensorflows_layout_is_taken(tmp_path: Path) -> None:
     file, images = tmp_path / "model.onnx", random_images(5)
     tensorflow_like(file)
-    model = convert_imported(read_foreign(file, 3, CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(file, 3, CONTRACT), CLASSES, CONTRACT)
     got = open_onnxruntime(serialize(model)).logits(images)
     np.testing.assert_allclose(softmax(got), original_answer(file, images, nhwc=True), atol=1e-5)
     assert np.ptp(got) > 0.01
@@ -235,7 +235,7 @@ def test_a_reshape_to_the_exported_batch_is_freed(folder: Path) -> None:
     shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
     tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"])]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
-    model = convert_imported(read_foreign(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
     images = random_images(4)
     want = original_answer(folder / "model.onnx", images, nhwc=True)
     np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
@@ -247,7 +247,7 @@ def test_a_reshape_that_allows_zero_and_has_none_is_freed(allowzero: int, folder
     shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
     tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"], allowzero=allowzero)]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1, opset=14)
-    model = convert_imported(read_foreign(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
     images = random_images(4)
     want = original_answer(folder / "model.onnx", images, nhwc=True)
     np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
@@ -260,7 +260,7 @@ def test_float16_takes_what_an_optimizer_left_of_the_contract(pixels: Any, tmp_p
     """A mean of 0 adds nothing and a std of 1/255 multiplies by 1: such operators are dropped."""
     contract, images = Contract(SIZE, SIZE, *pixels), random_images(3)
     tensorflow_like(tmp_path / "model.onnx")
-    model = convert_imported(read_foreign(tmp_path / "model.onnx", 3, contract), CLASSES, contract)
+    model = convert_imported(read_imported(tmp_path / "model.onnx", 3, contract), CLASSES, contract)
     want = open_onnxruntime(serialize(model)).logits(images)
     to_fp16(model)
     got = open_onnxruntime(serialize(model), float16=True).logits(images)
@@ -274,7 +274,7 @@ def test_weights_that_are_not_numbers_are_named(tmp_path: Path) -> None:
     stored.CopyFrom(numpy_helper.from_array(np.full(stored.dims, np.nan, np.float32), "w2"))
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 holds NaN"):
-        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+        read_imported(tmp_path / "model.onnx", 3, CONTRACT)
 
 
 def relu(**attributes: Any) -> onnx.NodeProto:
@@ -310,7 +310,7 @@ def test_what_is_no_image_classifier_is_one_line(name: str, tmp_path: Path) -> N
     changes, message = UNFIT[name]
     tensorflow_like(tmp_path / "model.onnx", **changes)
     with pytest.raises(VegrtError, match=message) as caught:
-        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+        read_imported(tmp_path / "model.onnx", 3, CONTRACT)
     assert str(caught.value).startswith(f"{tmp_path / 'model.onnx'}: ")
 
 
@@ -334,7 +334,7 @@ def simple(file: Path, kind: int, *shape: int | str) -> None:
 def test_an_input_that_is_no_image_is_one_line(kind: int, shape: Any, message: str, tmp_path: Path) -> None:
     simple(tmp_path / "model.onnx", kind, *shape)
     with pytest.raises(VegrtError, match=message):
-        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+        read_imported(tmp_path / "model.onnx", 3, CONTRACT)
 
 
 def test_files_that_do_not_fit_are_one_line_and_write_nothing(folder: Path, photos: Path) -> None:

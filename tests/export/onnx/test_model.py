@@ -12,12 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.place import plan_quantization
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import plan_quantization
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
-from vegrt.export.calibrated import copy_of
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
-from vegrt.export.onnx.model import EXPORTERS, check_opset, export_passing, serialize
+from vegrt.export.onnx.model import EXPORTERS, check_opset, export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.infer.runtimes.logits import Parity, measure_parity
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
@@ -131,7 +131,7 @@ def test_where_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
 
 def test_bf16_keeps_the_interface_and_rounds_to_eight_bits(bundle: Bundle, test_split: Split, tmp_path: Path) -> None:
     fp32 = ir.load(bundle.file("model", "fp32"))
-    bf16, rounded = copy_of(fp32), copy_of(fp32)
+    bf16, rounded = copy_graph(fp32), copy_graph(fp32)
     to_bf16(bf16)
     proto = onnx.load_model_from_string(serialize(bf16))
     weights = {tensor.data_type for tensor in proto.graph.initializer if tensor.name.endswith("weight")}
@@ -151,7 +151,7 @@ def test_bf16_keeps_the_interface_and_rounds_to_eight_bits(bundle: Bundle, test_
 def test_a_layer_beyond_float16_is_named_with_its_value(bundle: Bundle, test_split: Split) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:8]])
     model = ir.load(bundle.file("model", "fp32"))
-    assert 0 < check_overflow(copy_of(model), [images]) < 65504
+    assert 0 < check_overflow(copy_graph(model), [images]) < 65504
     value = model.graph.initializers["layer3.0.conv1.weight"]
     assert value.const_value is not None
     value.const_value = ir.Tensor(value.const_value.numpy() * np.float32(1e6), name=value.name)
@@ -176,7 +176,7 @@ def test_what_is_no_number_is_named_with_layer_tensor_and_photo(operator: str, w
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     model = ir.passes.common.ShapeInferencePass()(ir.from_proto(proto)).model
     images = np.full((4, 4, 4, 3), 9, np.uint8)
-    assert check_overflow(copy_of(model), [images]) == 9
+    assert check_overflow(copy_graph(model), [images]) == 9
     images[3] = 0
     message = (
         rf"fp32\.onnx: odd_layer gives {word} \(tensor odd, 48 of 96 values\) for d\.jpg; the float32 network itself"

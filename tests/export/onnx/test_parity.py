@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from scipy import stats
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import explained
@@ -26,7 +27,7 @@ from vegrt.infer.runtimes.torch import TorchRunner
 
 @pytest.fixture(scope="module")
 def evidence(bundle: Bundle, test_split: Split) -> Evidence:
-    return load_evidence(bundle, list(test_split.photos), 32)
+    return load_evidence(bundle, PhotoSet(test_split.photos, PixelStore(bundle.manifest.contract)), 32)
 
 
 def scale_one_weight(graph: onnx.GraphProto) -> None:
@@ -100,7 +101,7 @@ def test_a_true_graph_passes_at_every_batch_size(evidence: Evidence) -> None:
 
 
 def test_too_few_photos_for_the_largest_batch_are_repeated(bundle: Bundle, test_split: Split) -> None:
-    few = load_evidence(bundle, list(test_split.photos[:5]), 8)
+    few = load_evidence(bundle, PhotoSet(test_split.photos[:5], PixelStore(bundle.manifest.contract)), 8)
     runner = open_onnxruntime(bundle.file("model", "fp32"))
     parity = few.measure(runner, runner)
     assert (parity.images, parity.max_abs_error, parity.top1_agreement) == (5, 0.0, 1.0)
@@ -172,7 +173,7 @@ def test_the_tail_is_the_exact_intervals() -> None:
 
 
 def test_a_photo_that_is_shown_twice_counts_once(bundle: Bundle, test_split: Split) -> None:
-    few = load_evidence(bundle, list(test_split.photos[:5]), 8)
+    few = load_evidence(bundle, PhotoSet(test_split.photos[:5], PixelStore(bundle.manifest.contract)), 8)
     runner = open_onnxruntime(bundle.file("model", "fp32"))
 
     class OneOff:

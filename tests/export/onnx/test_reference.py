@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError
@@ -38,7 +39,9 @@ class Answering:
 
 @pytest.fixture(scope="module")
 def evidence(bundle: Bundle, photos: Path) -> Evidence:
-    return load_evidence(bundle, list(read_split(photos, "validation").photos), 32)
+    return load_evidence(
+        bundle, PhotoSet(read_split(photos, "validation").photos, PixelStore(bundle.manifest.contract)), 32
+    )
 
 
 @pytest.fixture(scope="module")

@@ -38,27 +38,27 @@ class Placement:
     weights: dict[str, int]
 
 
-def plan_quantization(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = frozenset()) -> Placement:
-    """Return what to quantize in a float model. keep_float: names of nodes whose weights and inputs stay in float."""
+def plan_quantization(model: ir.Model, encoding: Encoding, *, float_layers: frozenset[str] = frozenset()) -> Placement:
+    """Return what to quantize in a float model. float_layers: names of nodes whose weights and inputs stay in float."""
     edges: dict[str, list[Edge]] = {}
     weights: dict[str, int] = {}
-    for node in quantizable(model):
-        if node.name not in keep_float:
+    for node in quantizable_nodes(model):
+        if node.name not in float_layers:
             transposed = node.op_type == "Conv" or node.attributes.get_int("transB", False)
             weights[_name(node.inputs[1])] = 0 if transposed else 1
         _add(edges, node, 0)
-    able = set(quantizable(model))
+    able = set(quantizable_nodes(model))
     for node in model.graph:
         if node.op_type == "Add" and (residual := _residual_input(node)) is not None and _is_beside(node, able):
             _add(edges, node, residual)
     if encoding == "unsigned":
-        _add_cpu_edges(model, edges, keep_float)
-    kept = {name: tuple(edge for edge in found if edge.node not in keep_float) for name, found in edges.items()}
+        _add_cpu_edges(model, edges, float_layers)
+    kept = {name: tuple(edge for edge in found if edge.node not in float_layers) for name, found in edges.items()}
     return Placement({name: found for name, found in kept.items() if found}, weights)
 
 
-def layers(model: ir.Model, encoding: Encoding) -> list[str]:
-    """Return the names of the nodes that a placement quantizes and that `keep_float` may name, in the graph's order.
+def quantizable_layers(model: ir.Model, encoding: Encoding) -> list[str]:
+    """Return the names of the nodes that a placement quantizes and that `float_layers` may name, in the graph's order.
 
     Layers with weights; additions whose skip connection is quantized; for a CPU also the pooling before the classifier.
     """
@@ -67,7 +67,7 @@ def layers(model: ir.Model, encoding: Encoding) -> list[str]:
     return [_text(node.name) for node in model.graph if node.name in read and node.op_type in able]
 
 
-def quantizable(model: ir.Model) -> Iterator[ir.Node]:
+def quantizable_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Yield the nodes whose weights may become int8: every Conv, and every Gemm but the classifier, the last one."""
     gemms = [node for node in model.graph if node.op_type == "Gemm"]
     for node in model.graph:
@@ -113,12 +113,12 @@ def _is_beside(add: ir.Node, able: set[ir.Node]) -> bool:
     return any(node in able for node in (*behind, *readers))
 
 
-def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], keep_float: frozenset[str]) -> None:
+def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], float_layers: frozenset[str]) -> None:
     """Quantize both inputs and the result of everything that has an 8-bit kernel on a CPU."""
     classifier = [node for node in model.graph if node.op_type == "Gemm"][-1:]
-    able = set(quantizable(model))
+    able = set(quantizable_nodes(model))
     for node in model.graph:
-        if node.op_type not in _CPU_KERNELS or node.name in keep_float or node in classifier:
+        if node.op_type not in _CPU_KERNELS or node.name in float_layers or node in classifier:
             continue
         if node.op_type == "Add" and (_residual_input(node) is None or not _is_beside(node, able)):
             continue
