@@ -155,7 +155,7 @@ BROKEN = {
         replace(GOOD, bias=np.zeros(CHANNELS, np.int32)), "bias.dequantize: dequantizes a bias; biases stay in float"
     ),
     "pair before the activation": Broken(
-        replace(GOOD, between=True), "conv.quantize: between conv and relu; nothing stands between a Conv and its Relu"
+        replace(GOOD, between=True), "conv.quantize: between conv and relu; no pair stands between a Conv and its Relu"
     ),
     "float weight": Broken(
         replace(GOOD, quantize_weight=False), "conv: quantized data, float weight; both or neither are quantized"
@@ -167,7 +167,7 @@ BROKEN = {
         replace(HALF, weight_scale=GOOD.weight_scale), "conv: inputs of FLOAT16, FLOAT, FLOAT16; all inputs have one"
     ),
     "no dequantize": Broken(
-        replace(GOOD, pair=False), "data.quantize: read by something else than a DequantizeLinear; every QuantizeLinear"
+        replace(GOOD, pair=False), "data.quantize: not read by a DequantizeLinear alone; every QuantizeLinear"
     ),
     "half subnormal": Broken(
         replace(HALF, scale=np.float16(1e-6)),

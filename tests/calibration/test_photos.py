@@ -80,7 +80,10 @@ def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
     assert len(kept) == 48 - COPIES
     assert not {photo.path.relative_to(data / "validation").as_posix() for photo in kept} & near
     left_out, few = (record.getMessage() for record in caplog.records)
-    assert "10 of 48 photos are left out of calibration: the audit lists them as near duplicates of test photos" in left_out
+    assert (
+        "10 of 48 photos are left out of calibration: the audit lists them as near duplicates of test photos"
+        in left_out
+    )
     assert "only 38 photos; 128 or more calibrate better" in few
 
 
