@@ -28,7 +28,7 @@ from vegrt.calibration.encode import Range, insert_qdq
 from vegrt.calibration.graph import copy_graph, serialize
 from vegrt.calibration.placement import Edge, Placement, plan_quantization
 from vegrt.export.engines.build import Profile, build_engine
-from vegrt.export.engines.engines import WANTED, audit_model
+from vegrt.export.engines.engines import WEIGHT_TYPES, audit_model
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.export.onnx.model import export_fp32
 from vegrt.networks import BACKBONES, build_network, contract_of
@@ -64,7 +64,7 @@ def rows_of(backbone: str) -> Iterator[list[str]]:
         start = time.monotonic()
         engine = build_engine(trt, f"{backbone} {variant}", model, Profile())
         seconds = time.monotonic() - start
-        audit = audit_model(engine.layers, model, WANTED[variant])
+        audit = audit_model(engine.layers, model, WEIGHT_TYPES[variant])
         types = Counter("/".join(layer.inputs[:1]) or "none" for layer in engine.layers)
         listed = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
         sizes = (f"{len(data) / 1e6:.1f}" for data in (model, engine.plan))

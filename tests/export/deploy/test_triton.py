@@ -63,7 +63,7 @@ def test_an_engine_is_served_within_its_profile(copied: Bundle, tmp_path: Path) 
     assert list(config.dynamic_batching.preferred_batch_size) == [8]
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
     assert (folder / "1/model.plan").read_bytes() == changed.file("engine", "int8").read_bytes()
-    with pytest.raises(EngineError, match="takes batches up to 32, --max-batch is 64"):
+    with pytest.raises(EngineError, match="accepts batches up to 32, --max-batch is 64"):
         deploy_triton(changed, tmp_path / "other", Serving("int8", "tensorrt", max_batch=64))
     assert not (tmp_path / "other").exists()
 

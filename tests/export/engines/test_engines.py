@@ -152,5 +152,5 @@ def test_an_engine_that_cannot_be_built_costs_the_export_nothing_unless_asked_fo
 
 
 def test_an_unknown_layer_list_is_not_taken_for_proof() -> None:
-    with pytest.raises(EngineError, match="cannot be proven"):
+    with pytest.raises(EngineError, match="cannot be checked"):
         check_audit("int8.onnx", audit_layers((), ["conv1"], "Int8"))

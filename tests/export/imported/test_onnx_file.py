@@ -153,7 +153,7 @@ def test_the_whole_job_without_a_checkpoint(photos: Path, folder: Path) -> None:
     before = found.manifest
     assert import_onnx(out, file, folder / "classes.txt", folder / "contract.toml").manifest == before
     (folder / "contract.toml").write_text(TOML.replace("0.4", "0.5"))
-    assert "a bundle of another model, classes or contract" in call(*words).stderr
+    assert "holds another model, classes or contract" in call(*words).stderr
 
 
 def tensor(name: str, kind: int, *shape: int | str) -> onnx.ValueInfoProto:
@@ -226,7 +226,7 @@ def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
         helper.make_node("Unsqueeze", ["flat", "first"], ["scores"]),
     ]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
-    with pytest.raises(VegrtError, match="batch is baked in: export it with a dynamic batch"):
+    with pytest.raises(VegrtError, match="batch size is fixed: export it with a dynamic batch"):
         import_onnx(folder / "out", folder / "model.onnx", folder / "classes.txt", folder / "contract.toml")
     assert not (folder / "out").exists()
 
@@ -273,7 +273,7 @@ def test_weights_that_are_not_numbers_are_named(tmp_path: Path) -> None:
     stored = next(one for one in proto.graph.initializer if one.name == "w2")
     stored.CopyFrom(numpy_helper.from_array(np.full(stored.dims, np.nan, np.float32), "w2"))
     onnx.save(proto, tmp_path / "model.onnx")
-    with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 holds NaN"):
+    with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 contains NaN"):
         read_imported(tmp_path / "model.onnx", 3, CONTRACT)
 
 
@@ -287,11 +287,11 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "two outputs": ({"outputs": [tensor("pooled", FLOAT, "n", 16)]}, "outputs scores, pooled; expected one image and"),
     "sigmoid over probabilities": (
         {"tail": [helper.make_node("Softmax", ["images"], ["p"]), helper.make_node("Relu", ["p"], ["scores"])]},
-        "gives probabilities, and not by a Softmax at its end",
+        "gives probabilities, without a Softmax at its end",
     ),
     "a yes or no for each class": (
         {"tail": [helper.make_node("Sigmoid", ["images"], ["scores"])]},
-        "ends in Sigmoid, a yes or no per class; expected scores of which one class wins",
+        "ends in Sigmoid, a yes or no per class; expected one class per photo",
     ),
     "a yes or no, in another shape": (
         {"tail": [helper.make_node("HardSigmoid", ["images"], ["p"]), helper.make_node("Flatten", ["p"], ["scores"])]},
@@ -366,7 +366,7 @@ def write(file: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (TOML + "colour = 'BGR'\n", r"unknown key\(s\) colour; known are size, resize, mean, std"),
+        (TOML + "colour = 'BGR'\n", r"unknown key\(s\) colour; expected size, resize, mean, std"),
         ("size = 48\nresize = 48\n", "mean, std missing; expected size, resize, mean, std"),
         (TOML.replace("size = 48\n", "size = 48.5\n", 1), r"size is 48\.5; expected pixels"),
         (TOML.replace("0.4, ", ""), r"mean is \[0\.5, 0\.3\]; expected three numbers"),
@@ -394,6 +394,6 @@ def test_a_contract_is_read_as_it_stands(folder: Path) -> None:
 def test_a_checkpoints_bundle_is_not_replaced(trained: Bundle, folder: Path) -> None:
     tensorflow_like(folder / "model.onnx")
     shutil.copytree(trained.path, folder / "out")
-    with pytest.raises(VegrtError, match="a bundle of another model"):
+    with pytest.raises(VegrtError, match="holds another model"):
         import_onnx(folder / "out", folder / "model.onnx", folder / "classes.txt", folder / "contract.toml")
     assert open_bundle(folder / "out").manifest == trained.manifest

@@ -18,7 +18,7 @@ from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import explained
-from vegrt.export.onnx.diverge import first_divergence, layer_outputs
+from vegrt.export.onnx.divergence import first_divergence, layer_outputs
 from vegrt.export.onnx.parity import FP16, FP32, Evidence, Limits, agrees, binomial_tail, check_parity, load_evidence
 from vegrt.infer.runtimes.logits import Parity, measure_parity
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
@@ -127,7 +127,7 @@ def test_float16_is_within_its_own_limits_and_not_within_those_of_float32(eviden
     file = evidence.bundle.file("model", "fp16")
     parity = evidence.measure(TorchRunner(evidence.bundle), open_onnxruntime(file, float16=True))
     check_parity("fp16.onnx", parity, FP16, evidence, file.read_bytes())
-    with pytest.raises(ModelError, match=r"no layer diverges by 0\.01 of its norm, the furthest is "):
+    with pytest.raises(ModelError, match=r"no layer diverges by 0\.01 of its norm, the largest difference is "):
         check_parity("fp16.onnx", parity, Limits(0.9999999999, 1.0, 1e-6, 1e-2), evidence, file.read_bytes())
 
 

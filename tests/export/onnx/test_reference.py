@@ -56,10 +56,13 @@ def test_a_trained_network_is_taken_and_its_answers_are_given(evidence: Evidence
 @pytest.mark.parametrize(
     ("answer", "doubt"),
     [
-        (lambda images: np.zeros((len(images), 3), np.float32), "it answers Beet to every photo; are mean and std"),
+        (
+            lambda images: np.zeros((len(images), 3), np.float32),
+            "it answers Beet to every photo; check that mean and std",
+        ),
         (
             lambda images: np.random.default_rng(1).normal(size=(len(images), 3)).astype(np.float32),
-            "are classes in the order of the scores",
+            "check the order of the classes, mean and std",
         ),
     ],
 )
@@ -70,7 +73,7 @@ def test_chance_without_a_cause_is_said(
     first, second = caplog.messages
     assert "no better than chance" in first
     assert doubt in first
-    assert "vegrt evaluate will refuse to judge by it" in second
+    assert "vegrt evaluate will refuse to use it as a reference" in second
     caplog.clear()
     check_reference(evidence, Answering(answer), untrained=True)
     assert "exported as an untrained network" in caplog.text
@@ -97,7 +100,7 @@ def test_an_order_that_explains_little_is_no_cause(
         return logits
 
     assert len(check_reference(evidence, Answering(half_moved))) == len(evidence.images)
-    assert "are classes in the order of the scores" in caplog.messages[0]
+    assert "check the order of the classes, mean and std" in caplog.messages[0]
 
 
 def test_answers_that_are_no_numbers_are_refused_with_the_photo(evidence: Evidence, honest: Answer) -> None:

@@ -18,7 +18,7 @@ from vegrt.errors import ModelError
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.engines.engines import audit_model, check_audit
 from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
-from vegrt.export.onnx.model import EXPORTERS, Exporter, _by_torch_export, _by_torchscript
+from vegrt.export.onnx.model import EXPORTERS, Exporter, by_torch_export, by_torchscript
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.networks import WithPreprocessing
@@ -51,7 +51,7 @@ def exported(request: pytest.FixtureRequest) -> tuple[WithPreprocessing, ir.Mode
     torch.manual_seed(0)
     network = WithPreprocessing(Tokens(), Contract(SIZE, SIZE)).eval()
     exporter: Exporter = request.param
-    run = _by_torch_export if exporter == "torch.export" else _by_torchscript
+    run = by_torch_export if exporter == "torch.export" else by_torchscript
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals
         model = run(network, torch.zeros((2, SIZE, SIZE, 3), dtype=torch.uint8), 20)
