@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
 from vegrt.calibration.calibrate import TOURNAMENT_PHOTOS, Calibration, all_ranges, observe_tensors
-from vegrt.calibration.placement import Encoding
 from vegrt.calibration.quantize import ENCODINGS
 from vegrt.calibration.resume import CalibrationProgress
-from vegrt.calibration.scorer import QuantizationScore, Scorer
+from vegrt.calibration.scorer import Scorer
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
+from vegrt.results.analysis import CurvePoint
 
 FEWEST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class SampleCountScore:
-    """The score of one encoding's winner with ranges from the first `images` photos."""
-
-    images: int
-    encoding: Encoding
-    score: QuantizationScore
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as flat JSON values."""
-        return {"images": self.images, "encoding": self.encoding} | asdict(self.score)
 
 
 def sample_counts(available: int) -> list[int]:
@@ -38,8 +24,8 @@ def sample_counts(available: int) -> list[int]:
 
 def sample_curve(
     subject: CalibrationSubject, calibration: Calibration, settings: CalibrationSettings, scorer: Scorer
-) -> Iterator[SampleCountScore]:
-    """Yield the scores of all sample counts, with the winning methods and the float layers of `calibration`."""
+) -> Iterator[CurvePoint]:
+    """Yield the points of all sample counts, with the winning methods and the float layers of `calibration`."""
     for count in sample_counts(len(subject.observed)):
         observations = observe_tensors(subject.model, subject.observed.first(count), CalibrationProgress(None, ""))
         ranges = all_ranges(observations, settings)
@@ -47,4 +33,4 @@ def sample_curve(
             layers = frozenset(calibration.float_layers.get(encoding, ()))
             best_ranges = ranges[encoding, calibration.winners[encoding]]
             score = scorer.score(encoding, best_ranges, layers, photos=TOURNAMENT_PHOTOS)
-            yield SampleCountScore(count, encoding, score)
+            yield CurvePoint(images=count, encoding=encoding, **asdict(score))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.analysis import CURVE, SENSITIVITY
+from vegrt.calibration.analysis import Analyses
 from vegrt.calibration.settings import VARIANTS
 from vegrt.calibration.work import share_percent
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def calibration_tables(bundle: Bundle, analyses: dict[str, Any]) -> Iterator[Table]:
+def calibration_tables(bundle: Bundle, analyses: Analyses) -> Iterator[Table]:
     """Yield the tournament, the layers in float, and the analyses as tables."""
     entry = bundle.manifest.calibration
     yield _tournament(entry)
@@ -22,25 +22,21 @@ def calibration_tables(bundle: Bundle, analyses: dict[str, Any]) -> Iterator[Tab
     yield from analysis_tables(analyses)
 
 
-def analysis_tables(analyses: dict[str, Any]) -> Iterator[Table]:
+def analysis_tables(analyses: Analyses) -> Iterator[Table]:
     """Yield the analyses of a calibration as tables."""
-    if body := analyses.get(SENSITIVITY):
+    if sensitivity := analyses.sensitivity:
         heads = ("layer", "encoding", "KL, nats", "SQNR, dB", "flips")
-        ordered = sorted(body["rows"], key=lambda row: -row["kl"])
-        lines = [
-            (row["layer"], row["encoding"], _figure(row["kl"]), f"{row['sqnr_db']:.1f}", row["flips"])
-            for row in ordered
-        ]
-        yield _table(
-            f"Each layer alone in 8 bits, {body['images']} held-out photos, most sensitive first", heads, lines
-        )
-    if body := analyses.get(CURVE):
+        ordered = sorted(sensitivity.rows, key=lambda row: -row.kl)
+        costs = [(row.layer, row.encoding, _figure(row.kl), f"{row.sqnr_db:.1f}", row.flips) for row in ordered]
+        title = f"Each layer alone in 8 bits, {sensitivity.images} held-out photos, most sensitive first"
+        yield _table(title, heads, costs)
+    if curve := analyses.curve:
         heads = ("photos observed", "encoding", "agreement", "KL, nats", "flips")
-        lines = [
-            (row["images"], row["encoding"], f"{row['agreement']:.2%}", _figure(row["kl"]), row["flips"])
-            for row in body["rows"]
+        points = [
+            (point.images, point.encoding, f"{point.agreement:.2%}", _figure(point.kl), point.flips)
+            for point in curve.rows
         ]
-        yield _table(f"Ranges from fewer photos, scored on {body['images']} held-out photos", heads, lines)
+        yield _table(f"Ranges from fewer photos, scored on {curve.images} held-out photos", heads, points)
 
 
 def _tournament(entry: dict[str, Any]) -> Table:

@@ -30,7 +30,7 @@ from vegrt.export.onnx.parity import BF16, FP16, Evidence, check_fp32, check_par
 from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.results.files import versions
+from vegrt.results.header import installed_versions
 
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 _OVERFLOW_BATCH = 16
@@ -130,7 +130,7 @@ def _complete(
         entry = calibration_entry(fp32.model, outcome, photos, settings)
         entry["commands"] = [*earlier, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_kept_artifacts(bundle), calibration=entry)
-        staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
+        staging.finish(replace(manifest, tools=manifest.tools | installed_versions(_TOOLS)))
     finish_progress(path)
     return open_bundle(path)
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import (
     chance_words,
-    describe_moves,
     explained,
     has_learned,
     no_better_than_chance,
@@ -23,6 +22,7 @@ from vegrt.evaluate.diagnose import (
 from vegrt.evaluate.figures import Answers
 from vegrt.export.onnx.parity import Evidence
 from vegrt.infer.runtimes.runner import Runner
+from vegrt.results.wording import moves_words
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
         )
     moves = permuted_classes(confusion)
     if moves and has_learned(confusion[:, [moves.get(label, label) for label in range(len(classes))]]):
-        causes.append(f"the classes are in another order: {describe_moves(moves, classes)}")
+        causes.append(f"the classes are in another order: {moves_words(moves, classes)}")
     return ", or ".join(causes)
 
 

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.calibration.analysis import Analyses
 from vegrt.calibration.resume import PROGRESS
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json
 from vegrt.calibration.tables import calibration_tables
@@ -20,6 +21,8 @@ from vegrt.export.stage import ExportJob, load_photos, recalibrate
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
 from vegrt.photo import preprocess
+from vegrt.results.analysis import Curve, Sensitivity
+from vegrt.results.convert import to_dict
 from vegrt.results.files import load_result
 
 
@@ -58,10 +61,10 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert reads["layer1.0.conv1"][1].endswith(".dq")
     assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8}
     assert open_candidate(after, Candidate("int8", "onnxruntime"))
-    curve = load_result(after, "curve")
+    curve = load_result(after, Curve, "curve")
     assert curve is not None
-    assert [(row["images"], row["encoding"]) for row in curve["rows"]] == [(24, "signed"), (24, "unsigned")]
-    headings = [str(table.title) for table in calibration_tables(after, {"curve": curve})]
+    assert [(point.images, point.encoding) for point in curve.rows] == [(24, "signed"), (24, "unsigned")]
+    headings = [str(table.title) for table in calibration_tables(after, Analyses(curve=curve))]
     assert headings[0] == "Ranges from 24 photos, scored on 24 held-out photos"
     assert len(headings) == 3
 
@@ -76,9 +79,9 @@ def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path
     assert {file.name for file in after.keys() - before.keys()} == {"sensitivity.json", "curve.json"}
     shown = json.loads(result.stdout)
     assert {len({row["layer"] for row in shown["sensitivity"]["rows"]}), len(shown["curve"]["rows"])} == {29, 2}
-    found = load_result(open_bundle(copied.path), "sensitivity")
+    found = load_result(open_bundle(copied.path), Sensitivity, "sensitivity")
     assert found is not None
-    assert found["rows"] == shown["sensitivity"]["rows"]
+    assert to_dict(found)["rows"] == shown["sensitivity"]["rows"]
 
 
 def test_another_percentile_calibrates_again_and_says_so(

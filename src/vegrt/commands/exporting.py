@@ -161,7 +161,7 @@ def calibrate(
             result = recalibrate(bundle, decoded, job)
         analyses = analyse(result, decoded, settings, sensitivity=sensitivity, curve=curve)
     if as_json:
-        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | analyses, True)
+        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | analyses.to_dict(), True)
         return
     for table in analysis_tables(analyses) if only_analyses else calibration_tables(result, analyses):
         show(table, False)
