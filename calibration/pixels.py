@@ -84,8 +84,8 @@ class PhotoSet:
 
         title: of the progress bar; none without one.
         """
-        found = self._batches(size, skip)
-        return iter(track(found, title, -(-(len(self) - skip) // size))) if title else found
+        parts = self._batches(size, skip)
+        return iter(track(parts, title, -(-(len(self) - skip) // size))) if title else parts
 
     def images(self) -> NDArray[np.uint8]:
         """Return all photos as one (N, H, W, 3) array."""

@@ -215,7 +215,7 @@ def test_each_broken_rule_is_one_line_that_names_the_node(name: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_the_cpu_encoding_differs_as_its_table_says() -> None:
+def test_the_cpu_encoding_has_its_own_rules() -> None:
     assert RULES["unsigned"] != RULES["signed"]
     for change in ({"zero_point": np.uint8(7)}, {"bias": np.zeros(CHANNELS, np.int32)}, {"quantize_weight": False}):
         check_placement(replace(UNSIGNED, **change).model(), "unsigned")
@@ -228,7 +228,7 @@ def test_the_cpu_encoding_differs_as_its_table_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["sound", *BROKEN])
-def test_what_the_builder_itself_accepts(name: str) -> None:
+def test_files_that_the_builder_itself_accepts(name: str) -> None:
     trt: Any = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
     layer = BROKEN[name].layer if name in BROKEN else GOOD
     model: bytes = ir.to_proto(layer.model()).SerializeToString()

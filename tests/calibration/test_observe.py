@@ -27,7 +27,7 @@ def photo_set(images: NDArray[np.uint8]) -> PhotoSet:
 
 @settings(max_examples=100, deadline=None)
 @given(values=arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e4, 1e4, width=32)))
-def test_the_histogram_is_numpys_but_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
+def test_the_histogram_equals_numpys_except_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
     peak = float(np.abs(values).max())
     counts = histogram(values, peak)
     assert counts.sum() == values.size
@@ -57,7 +57,7 @@ def test_observations_do_not_depend_on_the_batch_size() -> None:
     assert whole["centred"].magnitudes().sum() == images.size
 
 
-def test_not_a_number_and_no_images_are_refused() -> None:
+def test_infinity_and_no_photos_are_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     with pytest.raises(ModelError, match="conv1: activation range"):
         observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], photo_set(images))

@@ -100,7 +100,7 @@ def test_an_audit_of_other_photos_is_refused(data: Path, tmp_path: Path) -> None
         near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
 
 
-def test_export_takes_the_audit_that_is_named_or_lies_here(
+def test_export_uses_the_named_audit_or_one_in_this_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -128,7 +128,7 @@ def called(words: list[str]) -> str:
 
 
 def test_test_photos_that_cannot_be_read_are_skipped_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They cannot have leaked, and the export does not use them; those that can be read are still compared."""
+    """They cannot have been calibrated on; the readable ones are still compared."""
     (data / "test/Cress/gone.jpg").symlink_to("/proc/self/mem")  # there, and yet not to be read
     with caplog.at_level(logging.WARNING):
         assert len(calibration_photos(data, CLASSES, CONTRACT).used) == 48

@@ -1,4 +1,4 @@
-"""Placement and encoding on real graphs, with ONNX Runtime and numpy as the judges."""
+"""Placement and encoding on real graphs, compared with ONNX Runtime and numpy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fresh(bundle: Bundle) -> Callable[[], ir.Model]:
     return lambda: ir.load(bundle.file("model", "fp32"))
 
 
-def test_tensorrts_placement_quantizes_what_its_rules_say(fresh: Callable[[], ir.Model]) -> None:
+def test_tensorrts_placement_follows_its_rules(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
     placement = plan_quantization(model, "signed")
     nodes = {node.name: node for node in model.graph}
@@ -55,7 +55,7 @@ def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], i
     assert all((name, 0) in read and (name, 1) in read for name in adds)
 
 
-def test_what_is_kept_in_float_stays_in_float(fresh: Callable[[], ir.Model]) -> None:
+def test_float_layers_stay_in_float(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
     name = next(quantizable_nodes(model)).name
     placement = plan_quantization(model, "signed", float_layers=frozenset({str(name)}))
@@ -116,7 +116,7 @@ def test_the_tournament_rescues_a_model_whose_peak_is_an_outlier(
         assert set(result.winning_ranges(encoding)) == set(result.extrema)
 
 
-def test_quantized_models_do_not_depend_on_batch_size_order_or_company(bundle: Bundle, test_split: Split) -> None:
+def test_quantized_models_do_not_depend_on_batch_size_or_order(bundle: Bundle, test_split: Split) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:33]])
     for variant in ("int8", "int8-cpu"):
         runner = open_onnxruntime(bundle.file("model", variant), float16=is_float16(bundle, variant))

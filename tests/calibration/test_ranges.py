@@ -27,7 +27,7 @@ def observation(values: Samples) -> Observation:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["normal", "outliers"]))
-def test_the_percentile_is_the_samples_own(seed: int, kind: str) -> None:
+def test_the_percentile_equals_that_of_the_samples(seed: int, kind: str) -> None:
     values = samples(seed, kind)
     seen = observation(values)
     expected = np.quantile(np.abs(values), 0.9999, method="inverted_cdf")
@@ -37,7 +37,7 @@ def test_the_percentile_is_the_samples_own(seed: int, kind: str) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["normal", "outliers"]))
-def test_mse_finds_what_quantizing_every_sample_finds(seed: int, kind: str) -> None:
+def test_mse_equals_the_error_of_quantizing_every_sample(seed: int, kind: str) -> None:
     values = samples(seed, kind)
     seen = observation(values)
 
@@ -104,7 +104,7 @@ def test_zeros_of_a_relu_do_not_make_entropy_clip_the_rest() -> None:
     assert clip_threshold(seen.magnitudes(), seen.peak, "entropy", 127) > 1.5
 
 
-def test_ranges_fit_the_encoding() -> None:
+def test_ranges_match_the_encoding() -> None:
     relu = observation(np.abs(samples(2, "normal")))
     signed, unsigned = tensor_range(relu, "minmax", "signed"), tensor_range(relu, "minmax", "unsigned")
     assert (signed.low, signed.high) == (-relu.peak, relu.peak)

@@ -69,7 +69,7 @@ def token_network() -> ir.Model:
     return graph_of(nodes, weights, flat=[0, WIDTH, -1], middle=[1])
 
 
-def test_linear_layers_on_tokens_count_and_are_not_in_8_bits() -> None:
+def test_linear_layers_on_tokens_count_as_float() -> None:
     model = token_network()
     patch, block, head = TOKENS * WIDTH * 3 * PATCH**2, TOKENS * WIDTH * HIDDEN, WIDTH * CLASSES
     macs = multiplications(model)
@@ -83,7 +83,7 @@ def test_linear_layers_on_tokens_count_and_are_not_in_8_bits() -> None:
     assert [share_percent(share) for share in (1, 0.99999, 0.9987, 0)] == ["100.0%", "99.9%", "99.9%", "0.0%"]
 
 
-def test_every_operator_with_weights_is_counted_as_it_multiplies() -> None:
+def test_the_multiplications_of_every_operator_with_weights_are_counted() -> None:
     nodes = [
         node("Conv", "planes first", "c", group=3, strides=[2, 2]),  # 16 x 16 of 6 channels, 1 x 2 x 2 weights each
         node("ConvTranspose", "c up", "t", strides=[2, 2]),  # each of 16 x 16 pixels meets all weights

@@ -1,4 +1,4 @@
-"""Flags of `vegrt export` and `vegrt infer --rebuild` that are refused, each in one line, before any work is done."""
+"""Flags of `vegrt export` and `vegrt infer --rebuild`: invalid ones are refused in one line before any work is done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vegrt.infer.runtimes.open import is_float16
         (["--min-int8", "90"], "--min-int8 90.0: expected a share between 0 and 1"),
     ],
 )
-def test_a_flag_that_cannot_be_is_one_line(trained: Bundle, photos: Path, words: list[str], message: str) -> None:
+def test_an_invalid_flag_is_one_line(trained: Bundle, photos: Path, words: list[str], message: str) -> None:
     done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), *words])
     assert done.exit_code == 1
     assert done.stderr.startswith(f"vegrt: {message}")

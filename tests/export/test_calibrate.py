@@ -1,4 +1,4 @@
-"""`vegrt calibrate` on a real bundle: what it replaces, what it keeps, what it says."""
+"""`vegrt calibrate` on a real bundle: what it replaces, keeps and logs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path
     assert to_dict(found)["rows"] == shown["sensitivity"]["rows"]
 
 
-def test_another_percentile_calibrates_again_and_says_so(
+def test_another_percentile_calibrates_again_and_logs_the_reason(
     copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     was = copied.manifest.calibration
@@ -97,7 +97,7 @@ def test_another_percentile_calibrates_again_and_says_so(
     assert after.manifest.calibration["float_layers"] == {"int8": [], "int8-cpu": []}
 
 
-def test_a_bundle_without_models_is_told_to_export_first(trained: Bundle, photos: Path) -> None:
+def test_a_bundle_without_models_has_to_be_exported_first(trained: Bundle, photos: Path) -> None:
     result = CliRunner().invoke(app, ["calibrate", str(trained.path), "--data", str(photos)])
     assert result.exit_code == 1
     assert "no fp32 model in it (variants: none); make it: vegrt export" in result.output

@@ -12,7 +12,7 @@ from vegrt.export.stage import ExportJob, export
 from vegrt.export.summary import describe_export, export_lines
 
 
-def test_an_exported_bundle_says_what_it_holds_and_where_it_came_from(bundle: Bundle) -> None:
+def test_an_exported_bundle_describes_its_contents_and_origin(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert bundle.variants() == ("fp32", "fp16", "int8", "int8-cpu")
     assert manifest.calibration["images"] == 24

@@ -46,7 +46,7 @@ def test_the_program_runs_from_the_folder_alone(folder: Path, variant: str) -> N
     assert checked.stdout.count("ok   golden/") == 4
 
 
-def test_it_says_what_is_in_an_image(folder: Path, photos: Path, bundle: Bundle) -> None:
+def test_the_program_classifies_images(folder: Path, photos: Path, bundle: Bundle) -> None:
     images = sorted((photos / "test").glob("*/000.jpg"))
     answered = run(folder, "classify.py", "fp16.onnx", *images)
     lines = [line.split("\t") for line in answered.stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""Data of an ONNX file in other files: taken into the bundle, and read from nowhere but beside the model."""
+"""External data of an ONNX file: put into the bundle, and only read from the folder of the model."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def given(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "model.onnx", folder / "classes.txt", folder / "contract.toml"
 
 
-def test_a_bundle_is_whole_without_the_other_file(folder: Path) -> None:
+def test_a_bundle_is_complete_without_the_other_file(folder: Path) -> None:
     proto = network(folder / "model.onnx")
     assert len(external.external_tensors(proto)) == 2
     bundle = import_onnx(folder / "out", *given(folder))
@@ -169,7 +169,7 @@ def said(key: str, value: str) -> Spoil:
         (huge, "GiB of data in other files"),
     ],
 )
-def test_data_is_read_from_beside_the_model_alone(spoil: Spoil, message: str, folder: Path) -> None:
+def test_data_is_only_read_from_the_folder_of_the_model(spoil: Spoil, message: str, folder: Path) -> None:
     proto = network(folder / "model.onnx")
     spoil(folder, proto)
     (folder / "model.onnx").write_bytes(proto.SerializeToString())
@@ -189,7 +189,7 @@ def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> Non
         load_imported(open_bundle(folder / "out", verify=False))
 
 
-def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos: Path) -> None:
+def test_a_failed_export_of_an_imported_model_leaves_no_files(folder: Path, photos: Path) -> None:
     network(folder / "model.onnx", weights=misordered_weights())
     words = ["export", folder / "out", "--data", photos, "--no-engine", "--from-onnx", folder / "model.onnx"]
     words += ["--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
@@ -198,7 +198,7 @@ def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos:
     assert not (folder / "out").exists()
 
 
-def test_only_what_the_import_wrote_is_taken_away(folder: Path) -> None:
+def test_only_the_files_of_the_import_are_removed(folder: Path) -> None:
     network(folder / "model.onnx")
     (folder / "out").mkdir()
     (folder / "out/notes.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Classifiers that others exported to ONNX, judged by ONNX Runtime on their own files."""
+"""Classifiers that others exported to ONNX, compared with ONNX Runtime on their own files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_an_exported_network_answers_as_its_own_file_does(name: str, kind: str, tmp_path: Path) -> None:
+def test_a_converted_network_answers_like_its_own_file(name: str, kind: str, tmp_path: Path) -> None:
     network, file, images = build(name), tmp_path / "model.onnx", random_images(5)
     export_by_torch(network, file, **KINDS[kind])
     model = convert_imported(read_imported(file, len(CLASSES), CONTRACT), CLASSES, CONTRACT)
@@ -126,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_whole_job_without_a_checkpoint(photos: Path, folder: Path) -> None:
+def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Path) -> None:
     """A fixed batch, a Softmax at the end, opset 13: exported, verified, evaluated, reported, and exported again."""
     file, out = folder / "model.onnx", folder / "ours"
     export_by_torch(tiny(), file, dynamo=False, opset_version=13)
@@ -204,7 +204,7 @@ def tensorflow_like(file: Path, *, opset: int = 13, **changes: Any) -> None:
     )
 
 
-def test_a_file_of_tensorflows_layout_is_taken(tmp_path: Path) -> None:
+def test_a_file_with_tensorflows_layout_is_accepted(tmp_path: Path) -> None:
     file, images = tmp_path / "model.onnx", random_images(5)
     tensorflow_like(file)
     model = convert_imported(read_imported(file, 3, CONTRACT), CLASSES, CONTRACT)
@@ -215,7 +215,7 @@ def test_a_file_of_tensorflows_layout_is_taken(tmp_path: Path) -> None:
     assert (counts["Transpose"], counts["Gemm"], counts["BatchNormalization"]) == (1, 1, 0)
 
 
-def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
+def test_a_fixed_batch_that_cannot_be_made_dynamic_is_one_line(folder: Path) -> None:
     """Its last Reshape keeps three numbers, whatever the batch."""
     three = helper.make_node("Constant", [], ["three"], value_ints=[3])
     first = helper.make_node("Constant", [], ["first"], value_ints=[0])
@@ -231,7 +231,7 @@ def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
     assert not (folder / "out").exists()
 
 
-def test_a_reshape_to_the_exported_batch_is_freed(folder: Path) -> None:
+def test_a_reshape_to_the_exported_batch_becomes_dynamic(folder: Path) -> None:
     shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
     tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"])]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
@@ -242,7 +242,7 @@ def test_a_reshape_to_the_exported_batch_is_freed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("allowzero", [0, 1])
-def test_a_reshape_that_allows_zero_and_has_none_is_freed(allowzero: int, folder: Path) -> None:
+def test_a_reshape_that_allows_zero_without_having_one_becomes_dynamic(allowzero: int, folder: Path) -> None:
     """torch's newer exporter sets `allowzero` on every Reshape."""
     shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
     tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"], allowzero=allowzero)]
@@ -256,7 +256,7 @@ def test_a_reshape_that_allows_zero_and_has_none_is_freed(allowzero: int, folder
 @pytest.mark.parametrize(
     "pixels", [((0, 0, 0), (1 / 255,) * 3), ((0, 0, 0), (1, 1, 1)), ((0.5, 0.5, 0.5), (1 / 255,) * 3)]
 )
-def test_float16_takes_what_an_optimizer_left_of_the_contract(pixels: Any, tmp_path: Path) -> None:
+def test_float16_works_where_an_optimizer_removed_operators_of_the_contract(pixels: Any, tmp_path: Path) -> None:
     """A mean of 0 adds nothing and a std of 1/255 multiplies by 1: such operators are dropped."""
     contract, images = Contract(SIZE, SIZE, *pixels), random_images(3)
     tensorflow_like(tmp_path / "model.onnx")
@@ -267,7 +267,7 @@ def test_float16_takes_what_an_optimizer_left_of_the_contract(pixels: Any, tmp_p
     np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
 
 
-def test_weights_that_are_not_numbers_are_named(tmp_path: Path) -> None:
+def test_weights_with_nan_are_named(tmp_path: Path) -> None:
     tensorflow_like(tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
     stored = next(one for one in proto.graph.initializer if one.name == "w2")
@@ -306,7 +306,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_is_no_image_classifier_is_one_line(name: str, tmp_path: Path) -> None:
+def test_a_model_that_is_no_image_classifier_is_one_line(name: str, tmp_path: Path) -> None:
     changes, message = UNFIT[name]
     tensorflow_like(tmp_path / "model.onnx", **changes)
     with pytest.raises(VegrtError, match=message) as caught:
@@ -337,7 +337,7 @@ def test_an_input_that_is_no_image_is_one_line(kind: int, shape: Any, message: s
         read_imported(tmp_path / "model.onnx", 3, CONTRACT)
 
 
-def test_files_that_do_not_fit_are_one_line_and_write_nothing(folder: Path, photos: Path) -> None:
+def test_unsuitable_files_are_one_line_and_write_nothing(folder: Path, photos: Path) -> None:
     tensorflow_like(folder / "model.onnx")
     words = ["--data", photos, "--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
 
@@ -372,19 +372,19 @@ def write(file: Path, text: str) -> Path:
         (TOML.replace("0.4, ", ""), r"mean is \[0\.5, 0\.3\]; expected three numbers"),
         (TOML.replace("0.25", "-1"), "three positive stds"),
         ("size = ", "not a TOML contract"),
-        (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected what becomes of colour profiles, 'srgb'"),
+        (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected the treatment of colour profiles, 'srgb'"),
         (
             "size = 48\nresize = 48\nmean = [123.675, 116.28, 103.53]\nstd = [58.395, 57.12, 57.375]\n",
             r"are of pixels in 0\.\.255; .*: mean = \[0\.485, 0\.456, 0\.406\], std = \[0\.229, 0\.224, 0\.225\]",
         ),
     ],
 )
-def test_a_contract_that_makes_no_sense_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_contract_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(VegrtError, match=message):
         read_contract(write(tmp_path / "contract.toml", text))
 
 
-def test_a_contract_is_read_as_it_stands(folder: Path) -> None:
+def test_a_contract_is_read_unchanged(folder: Path) -> None:
     assert read_contract(folder / "contract.toml") == CONTRACT
     (folder / "contract.toml").write_text(f"{TOML}\nicc = 'ignore'\n")
     assert read_contract(folder / "contract.toml") == replace(CONTRACT, icc="ignore")

@@ -27,7 +27,7 @@ from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import Contract, load_image
 
 
-def test_the_graph_holds_the_contract_and_plain_operators(bundle: Bundle) -> None:
+def test_the_graph_contains_the_contract_and_plain_operators(bundle: Bundle) -> None:
     model = onnx.load(bundle.file("model", "fp32"))
     kinds = [node.op_type for node in model.graph.node]
     assert kinds[:4] == ["Cast", "Transpose", "Mul", "Add"]  # Cast first: TensorRT takes uint8 nowhere else
@@ -40,7 +40,7 @@ def test_the_graph_holds_the_contract_and_plain_operators(bundle: Bundle) -> Non
     assert (logits.name, logits.type.tensor_type.elem_type) == ("logits", onnx.TensorProto.FLOAT)
 
 
-def test_the_file_alone_says_how_to_use_it(bundle: Bundle) -> None:
+def test_the_metadata_of_the_file_describes_its_use(bundle: Bundle) -> None:
     for variant in bundle.variants():
         facts = {prop.key: prop.value for prop in onnx.load(bundle.file("model", variant)).metadata_props}
         assert json.loads(facts["vegrt.classes"]) == list(bundle.manifest.classes)
@@ -121,7 +121,7 @@ def test_an_opset_without_half_scales_or_without_exporter_is_refused(bundle: Bun
         check_opset(99)
 
 
-def test_where_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
+def test_if_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
     other = replace(bundle, manifest=replace(bundle.manifest, model={"backbone": "resnet50", "head": "gap"}))
     with pytest.raises(
         ModelError, match=r"torch\.export: .*does not fit resnet50.*; torchscript: .*does not fit resnet50"
@@ -160,7 +160,7 @@ def test_a_layer_beyond_float16_is_named_with_its_value(bundle: Bundle, test_spl
 
 
 @pytest.mark.parametrize(("operator", "word"), [("Sqrt", "NaN"), ("Reciprocal", "infinity")])
-def test_what_is_no_number_is_named_with_layer_tensor_and_photo(operator: str, word: str) -> None:
+def test_nan_and_infinity_are_named_with_layer_tensor_and_photo(operator: str, word: str) -> None:
     """A layer that only breaks on black: the root of less than 0, one divided by 0. Comparisons with NaN are false."""
     offset = numpy_helper.from_array(np.array(-1 if operator == "Sqrt" else 0, np.float32), "offset")
     middle = numpy_helper.from_array(np.array([1, 2], np.int64), "middle")

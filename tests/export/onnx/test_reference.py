@@ -49,7 +49,7 @@ def honest(bundle: Bundle) -> Answer:
     return open_onnxruntime(bundle.file("model", "fp32")).logits
 
 
-def test_a_trained_network_is_taken_and_its_answers_are_given(evidence: Evidence, honest: Answer) -> None:
+def test_a_trained_network_is_accepted_and_its_logits_are_returned(evidence: Evidence, honest: Answer) -> None:
     assert np.allclose(check_reference(evidence, Answering(honest)), honest(evidence.images), atol=1e-4)
 
 
@@ -66,7 +66,7 @@ def test_a_trained_network_is_taken_and_its_answers_are_given(evidence: Evidence
         ),
     ],
 )
-def test_chance_without_a_cause_is_said(
+def test_chance_without_a_cause_is_a_warning(
     evidence: Evidence, answer: Answer, doubt: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(check_reference(evidence, Answering(answer))) == len(evidence.images)
@@ -103,7 +103,7 @@ def test_an_order_that_explains_little_is_no_cause(
     assert "check the order of the classes, mean and std" in caplog.messages[0]
 
 
-def test_answers_that_are_no_numbers_are_refused_with_the_photo(evidence: Evidence, honest: Answer) -> None:
+def test_answers_that_are_not_finite_are_refused_with_the_photo(evidence: Evidence, honest: Answer) -> None:
     def broken(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = honest(images)
         logits[(images == evidence.images[5]).all(axis=(1, 2, 3)), 1] = np.nan
@@ -113,7 +113,7 @@ def test_answers_that_are_no_numbers_are_refused_with_the_photo(evidence: Eviden
         check_reference(evidence, Answering(broken), untrained=True)
 
 
-def test_no_candidate_is_judged_by_an_untrained_checkpoint_unless_it_is_said(
+def test_an_untrained_checkpoint_is_no_reference_unless_requested(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(0)

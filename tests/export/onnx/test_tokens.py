@@ -1,4 +1,4 @@
-"""Networks with a class token: they ask for the batch size, which is read behind the Cast, and TensorRT-RTX takes them."""
+"""Networks with a class token: they read the batch size, after the Cast, and TensorRT-RTX builds them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def exported(request: pytest.FixtureRequest) -> tuple[WithPreprocessing, ir.Mode
     return network, model
 
 
-def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(
+def test_only_the_cast_reads_the_pixels_and_every_precision_answers(
     exported: tuple[WithPreprocessing, ir.Model],
 ) -> None:
     network, model = exported[0], copy_graph(exported[1])
@@ -79,10 +79,10 @@ def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(
     assert kept == [ir.DataType.FLOAT16]
 
 
-def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(
+def test_the_contract_is_found_by_following_the_pixels_in_any_order(
     exported: tuple[WithPreprocessing, ir.Model],
 ) -> None:
-    """As a graph stands that was not tidied: a Shape of the pixels, and constants, before the Cast."""
+    """In a graph that was not tidied, a Shape of the pixels and constants come before the Cast."""
     model = copy_graph(exported[1])
     cast = next(node for node in model.graph if node.op_type == "Cast")
     shape = ir.node("Shape", [model.graph.inputs[0]], name="asks_first")
@@ -97,11 +97,11 @@ def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(
     assert producer.op_type == "Add"
 
 
-def test_pixels_that_something_else_reads_are_refused(exported: tuple[WithPreprocessing, ir.Model]) -> None:
+def test_pixels_that_another_operator_reads_are_refused(exported: tuple[WithPreprocessing, ir.Model]) -> None:
     model = copy_graph(exported[1])
     other = ir.node("Flatten", [model.graph.inputs[0]], name="other")
     model.graph.insert_before(model.graph[0], other)
-    with pytest.raises(ModelError, match="reads images; expected the contract's Cast alone"):
+    with pytest.raises(ModelError, match="images is read by .*Flatten; expected the contract's Cast alone"):
         to_fp16(model)
 
 

@@ -121,7 +121,7 @@ def saved_in_bundle(folder: Path, outcome: CalibrationOutcome) -> Calibration:
     return read_calibration(folder / FILE)
 
 
-def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_differs(
+def test_an_equal_calibration_is_reused_and_any_other_logs_the_difference(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = run_calibration(tmp_path, subject(), CalibrationSettings())
@@ -256,7 +256,7 @@ def test_layers_named_in_a_file_stay_in_float_and_unknown_ones_are_refused(tmp_p
         read_float_layers(tmp_path / "none.json")
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     cases: list[dict[str, Any]] = [
         {"percentile": 10},
         {"percentile": 101},
