@@ -101,7 +101,7 @@ def test_pixels_that_another_operator_reads_are_refused(exported: tuple[WithPrep
     model = copy_graph(exported[1])
     other = ir.node("Flatten", [model.graph.inputs[0]], name="other")
     model.graph.insert_before(model.graph[0], other)
-    with pytest.raises(ModelError, match="images is read by .*Flatten; expected the contract's Cast alone"):
+    with pytest.raises(ModelError, match=r"images is read by .*Flatten; expected the contract's Cast alone"):
         to_fp16(model)
 
 
