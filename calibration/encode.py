@@ -76,8 +76,8 @@ def _quantize_activation(
     zero_point = _initializer(graph, f"{name}.zero_point", parameters[1])
     quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}.quantize")
     dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dequantize")
-    _describe(quantize.outputs[0], f"{name}.q", zero_point.dtype, value.shape)
-    _describe(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
+    _set_type(quantize.outputs[0], f"{name}.q", zero_point.dtype, value.shape)
+    _set_type(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
     _insert_after_producer(graph, value, [quantize, dequantize])
     for edge in edges:
         nodes[edge.node].replace_input_with(edge.index, dequantize.outputs[0])
@@ -95,7 +95,7 @@ def _quantize_weight(model: ir.Model, name: str, axis: int, levels: int) -> None
     scale = _initializer(graph, f"{name}.scale", scales)
     zero_point = _initializer(graph, f"{name}.zero_point", np.zeros(scales.shape, np.int8))
     dequantize = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": axis}, name=f"{name}.dequantize")
-    _describe(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
+    _set_type(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
     graph.insert_before(readers[0][0], dequantize)
     for node, index in readers:
         node.replace_input_with(index, dequantize.outputs[0])
@@ -124,7 +124,7 @@ def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.V
     return value
 
 
-def _describe(value: ir.Value, name: str, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
+def _set_type(value: ir.Value, name: str, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
     value.name, value.shape = name, shape
     if dtype is not None:
         value.type = ir.TensorType(dtype)

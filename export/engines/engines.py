@@ -27,7 +27,7 @@ from vegrt.terminal.progress import track
 log = logging.getLogger(__name__)
 
 WEIGHT_TYPES = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
-DEFAULT = ("fp16", "int8")
+DEFAULT_VARIANTS = ("fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def add_engines(
             "--engine: neither tensorrt with a GPU nor tensorrt_rtx is usable here; to build engines without a GPU: "
             "pip install 'vegrt[rtx]'"
         )
-    variants = {*DEFAULT, *(("fp32",) if options.fp32_engine else ()), *(("bf16",) if options.bf16 else ())}
+    variants = {*DEFAULT_VARIANTS, *(("fp32",) if options.fp32_engine else ()), *(("bf16",) if options.bf16 else ())}
     jobs = [(target, variant) for target in targets for variant in WEIGHT_TYPES if variant in variants]
     for target, variant in track(jobs, "Building engines"):
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vegrt.bundle.bundle import Bundle, changing, exclusive, open_bundle
 from vegrt.errors import EngineError, MissingExtraError, VegrtError
 from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
-from vegrt.export.engines.engines import DEFAULT, Target, build_into, find_targets
+from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 from vegrt.infer.runtimes.tensorrt import fitting_engine
 from vegrt.terminal.progress import track
@@ -30,7 +30,9 @@ def rebuild_engines(path: Path, variants: Sequence[str] | None, here: Fingerprin
 def _rebuild(bundle: Bundle, variants: Sequence[str] | None, here: Fingerprint) -> list[str]:
     path = bundle.path
     existing = {artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == "engine"}
-    missing = [variant for variant in variants or sorted(existing) or DEFAULT if not _fits(bundle, variant, here)]
+    missing = [
+        variant for variant in variants or sorted(existing) or DEFAULT_VARIANTS if not _fits(bundle, variant, here)
+    ]
     if not missing:
         return []
     targets = [target for target in find_targets() if target.module.__name__ == here.builder]

@@ -129,7 +129,7 @@ def calibrate(
     ] = False,
     curve: Annotated[
         bool,
-        typer.Option("--curve", help="Measure ranges from 32, 64 ... all photos; writes results/curve.json."),
+        typer.Option("--curve", help="Score ranges from 32, 64 ... all photos; writes results/curve.json."),
     ] = False,
     overwrite: OverwriteModelsOption = False,
     as_json: JsonOption = False,
