@@ -1,1 +1,1 @@
-"""Activations to ranges: streaming observers, range methods, Q/DQ placement."""
+"""From activations to ranges: observers, range methods, Q/DQ placement, scores of quantized models."""

@@ -1,42 +1,38 @@
-"""Calibration from observation to decision: observe, derive ranges by every method, let the methods compete.
+"""Calibration: observe activations, derive ranges by every method, and choose the method by a tournament.
 
-Half of the photos are observed; the other half judges: for each encoding the method wins whose int8 model agrees most often
-with the float model. Under a budget the layers that cost most then stay in float until it holds.
+Half of the photos are observed; the other half is held out. For each encoding the method wins whose int8 model agrees most often
+with the float model on held-out photos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import onnx_ir as ir
 
-from vegrt.calibration.check import check_placement
-from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.judge import Judge, Labelled, QuantizationScore, serialize
-from vegrt.calibration.observe import Batches, Observation, observe
+from vegrt.calibration.encode import Range
+from vegrt.calibration.graph import copy_graph, expose_tensors
+from vegrt.calibration.observe import Observation, observe
 from vegrt.calibration.outliers import Outlier, find_outliers
-from vegrt.calibration.place import Encoding, plan_quantization
+from vegrt.calibration.pixels import PhotoSet
+from vegrt.calibration.placement import Encoding, plan_quantization
+from vegrt.calibration.quantize import ENCODINGS, Ranges, quantize_graph
 from vegrt.calibration.ranges import METHODS, Method, tensor_range
 from vegrt.calibration.resume import CalibrationProgress
+from vegrt.calibration.scorer import QuantizationScore, Scorer
 from vegrt.calibration.settings import CalibrationSettings
-from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 
-# Largest weight magnitude. x86 CPUs without VNNI add pairs of u8 x s8 products in 16 bits, which saturates above 64 * 255 * 2;
-# with 64 the CPU model gives the same answers on every CPU (docs/decisions/0003).
-WEIGHT_LEVELS: dict[Encoding, int] = {"signed": 127, "unsigned": 64}
+TOURNAMENT_PHOTOS = 256  # at most: eight models are scored on them
 
-ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
-
-Ranges = Mapping[str, Range]
-Table = Mapping[tuple[Encoding, Method], Ranges]
+RangeTable = Mapping[tuple[Encoding, Method], Ranges]
 
 
 @dataclass(frozen=True, slots=True)
 class MethodScore:
-    """How one method's int8 model did on the judging photos, against the float model."""
+    """The score of one method's int8 model on the held-out photos."""
 
     method: Method
     encoding: Encoding
@@ -49,62 +45,62 @@ class MethodScore:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Every tensor's extrema, every method's ranges, the tournament, its winner for each encoding, and what stays in float.
+    """Every tensor's extrema, every method's ranges, the tournament, and its winner for each encoding.
 
-    float_layers: by encoding, what stays in float. scores: by encoding, the winner with these on all judging photos, where
-    it was judged again.
+    float_layers: by encoding, the layers that stay in float. scores: by encoding, the winner's score with these layers in float
+    on all held-out photos; empty without a budget.
     """
 
     extrema: Ranges
-    ranges: Table
-    contests: Sequence[MethodScore]
+    ranges: RangeTable
+    tournament: Sequence[MethodScore]
     winners: Mapping[Encoding, Method]
     outliers: Sequence[Outlier] = ()
     float_layers: Mapping[Encoding, Sequence[str]] = field(default_factory=dict)
     scores: Mapping[Encoding, QuantizationScore] = field(default_factory=dict)
 
-    def chosen(self, encoding: Encoding) -> Ranges:
+    def winning_ranges(self, encoding: Encoding) -> Ranges:
         """Return the ranges of the encoding's winner."""
         return self.ranges[encoding, self.winners[encoding]]
 
     def quantize(self, model: ir.Model, encoding: Encoding) -> None:
         """Insert the winner's Q/DQ pairs of an encoding into a float32 or float16 `model`, in place."""
-        quantize_with(model, encoding, self.chosen(encoding), frozenset(self.float_layers.get(encoding, ())))
+        layers = frozenset(self.float_layers.get(encoding, ()))
+        quantize_graph(model, encoding, self.winning_ranges(encoding), layers)
 
 
 def calibrate(
-    model: Callable[[], ir.Model],
-    observed: Batches,
-    judging: Labelled,
+    model: ir.Model,
+    observed: PhotoSet,
+    scorer: Scorer,
     settings: CalibrationSettings | None = None,
     progress: CalibrationProgress | None = None,
 ) -> Calibration:
-    """Return the calibration of a float32 graph, with nothing in float yet.
+    """Return the calibration of a float32 graph, without layers in float.
 
-    model: gives a fresh copy of the graph each time. progress: where an interrupted calibration goes on.
+    scorer: of the same graph, on the held-out photos. progress: saved state of an interrupted calibration.
     """
     settings, progress = settings or CalibrationSettings(), progress or CalibrationProgress(None, "")
     observations = observe_tensors(model, observed, progress)
     table = all_ranges(observations, settings)
-    judge = Judge(model(), judging)
-    contests = [
-        _contest(model, encoding, method, ranges, judge, progress) for (encoding, method), ranges in table.items()
+    scores = [
+        MethodScore(method, encoding, scorer.score(encoding, ranges, photos=TOURNAMENT_PHOTOS))
+        for (encoding, method), ranges in table.items()
     ]
     return Calibration(
-        extrema={name: Range(seen.low, seen.high) for name, seen in observations.items()},
+        extrema={name: Range(observation.low, observation.high) for name, observation in observations.items()},
         ranges=table,
-        contests=contests,
-        winners={encoding: winner(one for one in contests if one.encoding == encoding) for encoding in ENCODINGS},
-        outliers=tuple(find_outliers(observations, plan_quantization(model(), "signed"))),
+        tournament=scores,
+        winners={encoding: best_method(row for row in scores if row.encoding == encoding) for encoding in ENCODINGS},
+        outliers=tuple(find_outliers(observations, plan_quantization(model, "signed"))),
     )
 
 
-def observe_tensors(
-    model: Callable[[], ir.Model], batches: Batches, progress: CalibrationProgress
-) -> dict[str, Observation]:
+def observe_tensors(model: ir.Model, photos: PhotoSet, progress: CalibrationProgress) -> dict[str, Observation]:
     """Return an Observation of every tensor that any encoding quantizes."""
-    names = list(dict.fromkeys(name for one in ENCODINGS for name in plan_quantization(model(), one).activations))
-    return observe(names, read_tensors(expose(model(), names), names), batches, progress)
+    plans = [plan_quantization(model, encoding) for encoding in ENCODINGS]
+    names = list(dict.fromkeys(name for plan in plans for name in plan.activations))
+    return observe(names, read_tensors(expose_tensors(copy_graph(model), names), names), photos, progress)
 
 
 def all_ranges(
@@ -113,50 +109,14 @@ def all_ranges(
     """Return every method's ranges for every encoding."""
     return {
         (encoding, method): {
-            name: tensor_range(seen, method, encoding, percentile=settings.percentile)
-            for name, seen in observations.items()
+            name: tensor_range(observation, method, encoding, percentile=settings.percentile)
+            for name, observation in observations.items()
         }
         for encoding in ENCODINGS
         for method in METHODS
     }
 
 
-def winner(contests: Iterable[MethodScore]) -> Method:
+def best_method(scores: Iterable[MethodScore]) -> Method:
     """Return the method that agrees most often; then by accuracy, then by KL in two digits; ties go to the simplest."""
-    return min(
-        contests, key=lambda one: (-one.score.agreement, -one.score.accuracy, float(f"{one.score.kl:.1e}"))
-    ).method
-
-
-def expose(model: ir.Model, names: Iterable[str]) -> bytes:
-    """Return the bytes of `model` with the tensors `names` as additional outputs."""
-    values = {value.name: value for node in model.graph for value in node.outputs}
-    if missing := sorted(set(names) - set(map(str, values))):
-        raise ModelError(f"ONNX graph: no tensors {', '.join(missing)} to observe; export it again")
-    model.graph.outputs.extend(values[name] for name in names)
-    return serialize(model)
-
-
-def quantize_with(
-    model: ir.Model, encoding: Encoding, ranges: Ranges, keep_float: frozenset[str] = frozenset()
-) -> None:
-    """Insert Q/DQ pairs with these ranges into `model`, in place, but for the layers to keep in float; checked."""
-    placement = plan_quantization(model, encoding, keep_float=keep_float)
-    insert_qdq(model, placement, ranges, encoding, weight_levels=WEIGHT_LEVELS[encoding])
-    check_placement(model, encoding)
-
-
-def _contest(
-    model: Callable[[], ir.Model],
-    encoding: Encoding,
-    method: Method,
-    ranges: Ranges,
-    judge: Judge,
-    progress: CalibrationProgress,
-) -> MethodScore:
-    def judged() -> QuantizationScore:
-        candidate = model()
-        quantize_with(candidate, encoding, ranges)
-        return judge.score(candidate)
-
-    return MethodScore(method, encoding, progress.step(f"{encoding}-{method}", QuantizationScore, judged))
+    return min(scores, key=lambda row: (-row.score.agreement, -row.score.accuracy, float(f"{row.score.kl:.1e}"))).method

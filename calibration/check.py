@@ -1,7 +1,7 @@
 """The placement checker: refuses a quantized graph that breaks a rule of its runtime, naming the node and the rule.
 
-It reads the graph alone, neither placement nor ranges, so it also finds what their code gets wrong. What only costs
-precision is no error: a residual branch or a whole layer left in float.
+It reads the graph alone, neither placement nor ranges, so it also finds errors of their code. A residual branch or a whole layer
+left in float is no error: it only costs speed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.place import ACTIVATIONS, Encoding
+from vegrt.calibration.placement import ACTIVATIONS, Encoding
 from vegrt.errors import ModelError
 
 HALF_SCALES_OPSET = 19  # the first whose QuantizeLinear and DequantizeLinear take float16 scales
@@ -23,9 +23,9 @@ _LAYERS = {"Conv", "Gemm"}
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Where the encodings differ.
+    """The rules in which the encodings differ.
 
-    activations: the type that QuantizeLinear gives. shifted: activations may have a zero point other than 0.
+    activations: the output type of QuantizeLinear. shifted: activations may have a zero point other than 0.
     integer_bias: a bias may be int32 behind a DequantizeLinear. float_weights: a layer left in float may read
     a dequantized tensor, because the layer before it stores 8 bits.
     """
@@ -36,8 +36,8 @@ class Rules:
     float_weights: bool
 
 
-# All other rules hold for both: constant scales, finite and normal in their own type; float16 scales from opset 19 on;
-# one scale per activation, one per output channel of a weight; weights int8 and symmetric, only beside quantized data;
+# All other rules are the same for both: constant scales, finite and normal in their own type; float16 scales from opset 19 on;
+# one scale per activation, one per output channel of a weight; weights int8 and symmetric, only with quantized data;
 # inputs of one layer in one float type; a DequantizeLinear behind every QuantizeLinear; no pair before a fused Relu or Clip.
 RULES: dict[Encoding, Rules] = {
     "signed": Rules(ir.DataType.INT8, shifted=False, integer_bias=False, float_weights=False),  # TensorRT
@@ -70,18 +70,18 @@ def _check_scale(node: ir.Node, opset: int) -> None:
     if scale.dtype == np.float16 and opset < HALF_SCALES_OPSET:
         _refuse(node, f"float16 scale at opset {opset}", f"float16 scales need opset {HALF_SCALES_OPSET}")
     tiny = np.finfo(np.float16 if scale.dtype == np.float16 else np.float32).tiny
-    bad = [value for value in scale.reshape(-1).tolist() if not tiny <= value < np.inf]  # catches NaN too
-    if bad:
-        _refuse(node, f"scale {bad[0]:.3g}", f"scales are finite, positive and not subnormal in {scale.dtype}")
+    bad_scales = [value for value in scale.reshape(-1).tolist() if not tiny <= value < np.inf]  # catches NaN too
+    if bad_scales:
+        _refuse(node, f"scale {bad_scales[0]:.3g}", f"scales are finite, positive and not subnormal in {scale.dtype}")
 
 
 def _check_quantize(node: ir.Node, rules: Rules) -> None:
-    if _constant(_input(node, 0)) is None:  # a float weight in front of a pair is judged at its DequantizeLinear
+    if _constant(_input(node, 0)) is None:  # a float weight in front of a pair is checked at its DequantizeLinear
         _check_activation(node, rules)
     output = node.outputs[0]
     readers = output.consumers()
     if output.is_graph_output() or not readers or any(reader.op_type != _DEQUANTIZE for reader in readers):
-        _refuse(node, "read by something else than a DequantizeLinear", "every QuantizeLinear has one behind it")
+        _refuse(node, "not read by a DequantizeLinear alone", "every QuantizeLinear is followed by one")
 
 
 def _check_dequantize(node: ir.Node, rules: Rules) -> None:
@@ -118,9 +118,9 @@ def _check_weight(node: ir.Node, weight: NDArray[np.generic]) -> None:
     for reader in (reader for reader, index in node.outputs[0].uses() if reader.op_type in _LAYERS and index == 1):
         expected = _channel_axis(reader)
         if scale is None or scale.shape != (weight.shape[expected],) or axis != expected:
-            shape, found = list(weight.shape), list(scale.shape) if scale is not None else None
+            shape, scales = list(weight.shape), list(scale.shape) if scale is not None else None
             rule = f"a {reader.op_type}'s weight has one scale per output channel, axis {expected}"
-            _refuse(node, f"scales {found} on axis {axis} of a weight {shape}", rule)
+            _refuse(node, f"scales {scales} on axis {axis} of a weight {shape}", rule)
 
 
 def _check_fusion(node: ir.Node) -> None:
@@ -130,7 +130,7 @@ def _check_fusion(node: ir.Node) -> None:
     if dequantize is None or quantize is None or layer is None:
         return
     if len(dequantize.outputs[0].uses()) == 1:  # with more readers the activation is not the layer's own
-        rule = f"nothing stands between a {layer.op_type} and its {node.op_type}"
+        rule = f"no pair stands between a {layer.op_type} and its {node.op_type}"
         _refuse(quantize, f"between {layer.name} and {node.name}", rule)
 
 
@@ -150,14 +150,14 @@ def _channel_axis(node: ir.Node) -> int:
 
 
 def _float_type(node: ir.Node, index: int) -> ir.DataType | None:
-    """Return the type of an input; behind a DequantizeLinear its scale's, which decides, whatever the graph says."""
+    """Return the type of an input; behind a DequantizeLinear that of its scale, which decides regardless of the graph's note."""
     dequantize = _producer(node, index, _DEQUANTIZE)
     value = _input(node, index) if dequantize is None else _input(dequantize, 1)
     return value.dtype if value is not None else None
 
 
 def _eight_bits(node: ir.Node) -> ir.DataType:
-    """Return what a QuantizeLinear gives or a DequantizeLinear takes; uint8 where the graph says nothing, as in ONNX."""
+    """Return the 8-bit type that a QuantizeLinear writes or a DequantizeLinear reads; uint8 by default, as in ONNX."""
     if (zero_point := _input(node, 2)) is not None and zero_point.dtype is not None:
         return zero_point.dtype
     if node.op_type == _QUANTIZE:
@@ -178,12 +178,12 @@ def _zero_point(node: ir.Node) -> NDArray[np.generic]:
 
 
 def _stored(node: ir.Node) -> NDArray[np.generic] | None:
-    """Return the constant that a DequantizeLinear restores, before the QuantizeLinear if it has one; None for activations."""
+    """Return the constant that a DequantizeLinear restores, before its QuantizeLinear if there is one; None for activations."""
     return _constant(_input(_producer(node, 0, _QUANTIZE) or node, 0))
 
 
 def _producer(node: ir.Node | None, index: int, *op_types: str) -> ir.Node | None:
-    """Return what makes an input of `node`, if it is one of these operators."""
+    """Return the node that computes an input of `node`, if it is one of these operators."""
     value = _input(node, index) if node is not None else None
     producer = value.producer() if value is not None else None
     return producer if producer is not None and producer.op_type in op_types else None
@@ -198,5 +198,5 @@ def _constant(value: ir.Value | None) -> NDArray[np.generic] | None:
     return tensor.numpy() if tensor is not None else None
 
 
-def _refuse(node: ir.Node, found: str, rule: str) -> NoReturn:
-    raise ModelError(f"{node.name or node.outputs[0].name}: {found}; {rule}")
+def _refuse(node: ir.Node, problem: str, rule: str) -> NoReturn:
+    raise ModelError(f"{node.name or node.outputs[0].name}: {problem}; {rule}")

@@ -1,6 +1,6 @@
-"""Q/DQ pairs written into an ONNX graph, from a placement and ranges.
+"""Writes Q/DQ pairs into an ONNX graph, from a placement and ranges.
 
-Activations: per tensor. `signed`: int8, zero point 0, scale = threshold / 127 (TensorRT takes nothing else). `unsigned`: uint8,
+Activations: per tensor. `signed`: int8, zero point 0, scale = threshold / 127 (TensorRT accepts nothing else). `unsigned`: uint8,
 zero point 0 where the tensor is never negative. Weights: per output channel, symmetric, zero point 0, bias in float.
 Formulas: ONNX QuantizeLinear and DequantizeLinear, opset 19 and later (scales may be float16).
 """
@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.place import Edge, Encoding, Placement
+from vegrt.calibration.placement import Edge, Encoding, Placement
 from vegrt.errors import ModelError
 
 SIGNED_LEVELS = 127
@@ -23,7 +23,7 @@ UNSIGNED_LEVELS = 255
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The interval of real values that a tensor's 8 bits cover; low <= 0 <= high."""
+    """The interval of real values that a tensor's 8 bits represent; low <= 0 <= high."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Range:
 def insert_qdq(
     model: ir.Model, placement: Placement, ranges: Mapping[str, Range], encoding: Encoding, *, weight_levels: int = 127
 ) -> None:
-    """Rewrite `model` in place with Q/DQ pairs around what `placement` names.
+    """Rewrite `model` in place with Q/DQ pairs around the tensors and weights that `placement` names.
 
     weight_levels: largest magnitude of a quantized weight: 127, or 64 to keep the sums of x86 CPUs without VNNI exact.
     Raises ModelError when a range is missing or is not finite.
@@ -40,7 +40,7 @@ def insert_qdq(
     nodes = {node.name: node for node in model.graph}
     for name, edges in placement.activations.items():
         if name not in ranges:
-            raise ModelError(f"{name}: no calibrated range; calibrate this very graph again")
+            raise ModelError(f"{name}: no calibrated range; calibrate this graph again")
         _quantize_activation(model, nodes, name, edges, _parameters(name, ranges[name], encoding))
     for name, axis in placement.weights.items():
         _quantize_weight(model, name, axis, weight_levels)
@@ -49,7 +49,9 @@ def insert_qdq(
 def _parameters(name: str, span: Range, encoding: Encoding) -> tuple[np.float32, NDArray[np.generic]]:
     """Return scale and zero point of a tensor."""
     if not (np.isfinite(span.low) and np.isfinite(span.high) and span.low <= 0 <= span.high):
-        raise ModelError(f"{name}: calibrated range [{span.low}, {span.high}]; expected finite and around zero")
+        raise ModelError(
+            f"{name}: calibrated range [{span.low}, {span.high}]; expected finite numbers, low <= 0 <= high"
+        )
     tiny = float(np.finfo(np.float16).tiny)  # a tensor that is always zero still needs a positive scale
     if encoding == "signed":
         scale = max(-span.low, span.high) / SIGNED_LEVELS
@@ -74,8 +76,8 @@ def _quantize_activation(
     zero_point = _initializer(graph, f"{name}.zero_point", parameters[1])
     quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}.quantize")
     dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dequantize")
-    _describe(quantize.outputs[0], f"{name}.q", zero_point.dtype, value.shape)
-    _describe(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
+    _set_type(quantize.outputs[0], f"{name}.q", zero_point.dtype, value.shape)
+    _set_type(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
     _insert_after_producer(graph, value, [quantize, dequantize])
     for edge in edges:
         nodes[edge.node].replace_input_with(edge.index, dequantize.outputs[0])
@@ -93,7 +95,7 @@ def _quantize_weight(model: ir.Model, name: str, axis: int, levels: int) -> None
     scale = _initializer(graph, f"{name}.scale", scales)
     zero_point = _initializer(graph, f"{name}.zero_point", np.zeros(scales.shape, np.int8))
     dequantize = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": axis}, name=f"{name}.dequantize")
-    _describe(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
+    _set_type(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
     graph.insert_before(readers[0][0], dequantize)
     for node, index in readers:
         node.replace_input_with(index, dequantize.outputs[0])
@@ -107,11 +109,10 @@ def quantize_weights(
 
     scale = max |w| / levels over the channel; q = clip(round_half_even(w / scale), -levels, levels).
     """
-    others = tuple(index for index in range(weights.ndim) if index != axis)
-    peak = np.abs(weights.astype(np.float32)).max(axis=others, keepdims=True)
-    scale = np.maximum(peak / levels, np.finfo(np.float16).tiny).astype(
-        weights.dtype
-    )  # what the runtime will multiply by
+    other_axes = tuple(index for index in range(weights.ndim) if index != axis)
+    peak = np.abs(weights.astype(np.float32)).max(axis=other_axes, keepdims=True)
+    # Rounded to the weights' type before it is used: the runtime will multiply by this very scale.
+    scale = np.maximum(peak / levels, np.finfo(np.float16).tiny).astype(weights.dtype)
     quantized = np.clip(np.rint(weights.astype(np.float32) / scale.astype(np.float32)), -levels, levels)
     return quantized.astype(np.int8), scale.reshape(-1)
 
@@ -123,7 +124,7 @@ def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.V
     return value
 
 
-def _describe(value: ir.Value, name: str, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
+def _set_type(value: ir.Value, name: str, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
     value.name, value.shape = name, shape
     if dtype is not None:
         value.type = ir.TensorType(dtype)

@@ -1,41 +1,36 @@
 """Streaming observers: exact extrema in pass one, fixed-bin histograms in pass two, for any number of images.
 
-Memory holds one batch of activations and one histogram per tensor, so it does not grow with the number of images. What
-was seen is saved after every chunk, so that an interrupted observation goes on there.
+Memory holds one batch of activations and one histogram per tensor, so it does not grow with the number of images. The
+statistics are saved after every chunk, so that an interrupted observation resumes there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 
 BINS = 2048  # per side of zero
 CHUNK = 64  # images between two saves
 
-_SILENT = 1e-30  # a peak below this is zero for every purpose, and 1 / peak would overflow float32
+_BATCH = 1  # all inner tensors of a batch are in memory at once
+_NEAR_ZERO = 1e-30  # a peak below this is zero for every purpose, and 1 / peak would overflow float32
 
 Activations = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
 
 
-class Batches(Protocol):
-    """Images that can be read more than once, always the same in the same order."""
-
-    def __call__(self, skip: int = 0) -> Iterable[NDArray[np.uint8]]:
-        """Return the images but the first `skip`, as (N, H, W, 3) uint8 batches."""
-
-
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What calibration saw of one tensor.
+    """The statistics of one tensor over all observed images.
 
-    low, high: exact extrema over all images. counts: (2 * BINS,) int64 histogram over [-peak, peak], peak = max |x|.
+    low, high: exact extrema. counts: (2 * BINS,) int64 histogram over [-peak, peak], peak = max |x|.
     channels: (C,) float64, the largest magnitude in each channel, axis 1; (1,) for a tensor without channels.
     """
 
@@ -46,7 +41,7 @@ class Observation:
 
     @property
     def peak(self) -> float:
-        """Return the largest magnitude seen."""
+        """Return the largest magnitude."""
         return max(-self.low, self.high)
 
     def magnitudes(self) -> NDArray[np.int64]:
@@ -55,24 +50,28 @@ class Observation:
 
 
 def observe(
-    names: Sequence[str], activations: Activations, batches: Batches, progress: CalibrationProgress | None = None
+    names: Sequence[str],
+    activations: Activations,
+    photos: PhotoSet,
+    progress: CalibrationProgress | None = None,
+    *,
+    batch_size: int = _BATCH,
 ) -> dict[str, Observation]:
     """Return an Observation for every tensor in `names`.
 
     activations: runs the float model on (N, H, W, 3) uint8 and returns the tensors of `names`, in order, any shape.
-    batches: read twice. progress: where an interrupted observation left off, and where this one saves what it saw.
-    Raises ModelError when a tensor holds NaN or infinity, or when there are no images.
+    photos: read twice. progress: saved state of an interrupted observation, and where this one is saved.
+    Raises ModelError when a tensor holds NaN or infinity, or when there are no photos.
     """
-    progress = progress or CalibrationProgress(None, "")
-    extrema = _extrema(names, activations, batches, progress)
+    passes = _Passes(activations, photos, progress or CalibrationProgress(None, ""), batch_size)
+    extrema = passes.extrema(len(names))
     for name, (low, high) in zip(names, extrema.spans, strict=True):
         if not np.isfinite([low, high]).all():
             raise ModelError(f"{name}: activation range [{low}, {high}]; the float model overflows, train it again")
-    peaks = np.abs(extrema.spans).max(axis=1)
-    counts = _histograms(peaks, activations, batches, progress)
+    counts = passes.histograms(np.abs(extrema.spans).max(axis=1))
     return {
-        name: Observation(float(span[0]), float(span[1]), row, extrema.channels[index])
-        for index, (name, span, row) in enumerate(zip(names, extrema.spans, counts, strict=True))
+        name: Observation(float(span[0]), float(span[1]), row, channels)
+        for name, span, row, channels in zip(names, extrema.spans, counts, extrema.channels, strict=True)
     }
 
 
@@ -81,7 +80,7 @@ def histogram(values: NDArray[np.float32], peak: float) -> NDArray[np.int64]:
 
     A value's bin is floor((x / peak + 1) * BINS): several times faster than numpy.histogram, which searches edges.
     """
-    if peak < _SILENT:
+    if peak < _NEAR_ZERO:
         counts = np.zeros(2 * BINS, np.int64)
         counts[BINS] = values.size
         return counts
@@ -103,61 +102,62 @@ class _Extrema:
 
     def update(self, tensors: Sequence[NDArray[np.float32]]) -> None:
         for index, values in enumerate(tensors):
-            others = tuple(axis for axis in range(values.ndim) if axis != 1)
-            lows, highs = values.min(others, initial=0), values.max(others, initial=0)  # these let NaN through
+            other_axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+            lows, highs = values.min(other_axes, initial=0), values.max(other_axes, initial=0)  # these let NaN through
             self.spans[index] = (
                 np.minimum(self.spans[index, 0], lows.min()),
                 np.maximum(self.spans[index, 1], highs.max()),
             )
             self.channels[index] = np.maximum(self.channels[index], np.maximum(-lows, highs))
 
-
-def _extrema(
-    names: Sequence[str], activations: Activations, batches: Batches, progress: CalibrationProgress
-) -> _Extrema:
-    seen, saved = progress.load("extrema")
-    channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(len(names))]
-    found = _Extrema(saved.get("spans", np.zeros((len(names), 2))), channels)
-
-    def state() -> Mapping[str, NDArray[Any]]:
-        return {"spans": found.spans} | {f"channels.{index}": row for index, row in enumerate(found.channels)}
-
-    seen = _by_chunks(batches, seen, lambda batch: found.update(activations(batch)), state, progress, "extrema")
-    if not seen:
-        raise ModelError("calibration: no images; expected at least one readable photo in the validation split")
-    return found
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"spans": self.spans} | {f"channels.{index}": row for index, row in enumerate(self.channels)}
 
 
-def _histograms(
-    peaks: NDArray[np.float64], activations: Activations, batches: Batches, progress: CalibrationProgress
-) -> NDArray[np.int64]:
-    seen, saved = progress.load("histograms")
-    counts: NDArray[np.int64] = saved.get("counts", np.zeros((len(peaks), 2 * BINS), np.int64))
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """The two passes over the photos."""
 
-    def add(batch: NDArray[np.uint8]) -> None:
-        for index, values in enumerate(activations(batch)):
-            counts[index] += histogram(values, float(peaks[index]))
+    activations: Activations
+    photos: PhotoSet
+    progress: CalibrationProgress
+    batch_size: int
 
-    _by_chunks(batches, seen, add, lambda: {"counts": counts}, progress, "histograms")
-    return counts
+    def extrema(self, tensors: int) -> _Extrema:
+        done, saved = self.progress.load("extrema")
+        channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(tensors)]
+        extrema = _Extrema(saved.get("spans", np.zeros((tensors, 2))), channels)
+        if not self._run("extrema", done, extrema.update, extrema.arrays):
+            raise ModelError("calibration: no images; expected at least one readable photo in the validation split")
+        return extrema
 
+    def histograms(self, peaks: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the (T, 2 * BINS) histograms. peaks: (T,) the largest magnitude of each of T tensors."""
+        done, saved = self.progress.load("histograms")
+        counts: NDArray[np.int64] = saved.get("counts", np.zeros((len(peaks), 2 * BINS), np.int64))
 
-def _by_chunks(
-    batches: Batches,
-    seen: int,
-    take: Callable[[NDArray[np.uint8]], None],
-    state: Callable[[], Mapping[str, NDArray[Any]]],
-    progress: CalibrationProgress,
-    name: str,
-) -> int:
-    """Give `take` every batch after the first `seen` images, save `state` after each chunk, return how many were seen."""
-    unsaved = 0
-    for batch in batches(seen):
-        take(batch)
-        seen, unsaved = seen + len(batch), unsaved + len(batch)
-        if unsaved >= CHUNK:
-            progress.save(name, seen, state())
-            unsaved = 0
-    if unsaved:
-        progress.save(name, seen, state())
-    return seen
+        def add(tensors: Sequence[NDArray[np.float32]]) -> None:
+            for index, values in enumerate(tensors):
+                counts[index] += histogram(values, float(peaks[index]))
+
+        self._run("histograms", done, add, lambda: {"counts": counts})
+        return counts
+
+    def _run(
+        self,
+        name: str,
+        done: int,
+        add: Callable[[Sequence[NDArray[np.float32]]], None],
+        state: Callable[[], Mapping[str, NDArray[Any]]],
+    ) -> int:
+        """Add the activations of all photos after the first `done`, save `state` after each chunk; return the photo count."""
+        unsaved = 0
+        for images in self.photos.batches(self.batch_size, skip=done, title=f"Observing {name}"):
+            add(self.activations(images))
+            done, unsaved = done + len(images), unsaved + len(images)
+            if unsaved >= CHUNK:
+                self.progress.save(name, done, state())
+                unsaved = 0
+        if unsaved:
+            self.progress.save(name, done, state())
+        return done

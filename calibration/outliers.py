@@ -1,4 +1,4 @@
-"""Outlier channels: one channel so large that one scale for all leaves the others almost no steps."""
+"""Outlier channels: one channel is so large that a common scale leaves the others almost no steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vegrt.calibration.observe import Observation
-from vegrt.calibration.place import Placement
+from vegrt.calibration.placement import Placement
 from vegrt.schema import Positive
 
 # A tensor's largest channel over its median one, above which a median channel is left 127 / 32 = 4 steps of an int8 scale.
@@ -26,24 +26,24 @@ class Outlier:
     typical: float
 
     def __str__(self) -> str:
-        """Return the finding and what to do, in one line."""
+        """Return the finding and the cure, in one line."""
         return (
             f"{', '.join(self.layers)}: channel {self.channel} of the input reaches {self.peak:.3g}, the median channel "
-            f"{self.typical:.3g}; 8 bits leave that one {127 * self.typical / self.peak:.1f} steps. If int8 loses accuracy, keep "
-            "the layer in float (--max-drop or --float-layers)"
+            f"{self.typical:.3g}; 8 bits leave the median channel {127 * self.typical / self.peak:.1f} steps; if int8 loses "
+            "accuracy, keep the layer in float (--max-drop or --float-layers)"
         )
 
 
 def find_outliers(observations: Mapping[str, Observation], placement: Placement) -> list[Outlier]:
-    """Return the tensors, of those that `placement` quantizes, whose largest channel exceeds OUTLIER_RATIO medians.
+    """Return the tensors that `placement` quantizes and whose largest channel exceeds OUTLIER_RATIO medians.
 
-    Channels that never leave zero do not count.
+    Channels that are always zero do not count.
     """
-    found = []
+    outliers = []
     for name, edges in placement.activations.items():
         peaks = observations[name].channels
-        alive = peaks[peaks > 0]
-        if len(alive) > 1 and peaks.max() > OUTLIER_RATIO * (typical := float(np.median(alive))):
+        nonzero = peaks[peaks > 0]
+        if len(nonzero) > 1 and peaks.max() > OUTLIER_RATIO * (typical := float(np.median(nonzero))):
             layers = tuple(dict.fromkeys(edge.node for edge in edges))
-            found.append(Outlier(name, layers, int(peaks.argmax()), float(peaks.max()), typical))
-    return found
+            outliers.append(Outlier(name, layers, int(peaks.argmax()), float(peaks.max()), typical))
+    return outliers

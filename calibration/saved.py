@@ -1,4 +1,4 @@
-"""calibration.json: a whole calibration with its key, so that an equal one need not be made again."""
+"""calibration.json: a whole calibration with its key, so that an equal calibration is not repeated."""
 
 from __future__ import annotations
 
@@ -8,24 +8,37 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vegrt.calibration.calibrate import ENCODINGS, Calibration, MethodScore
+from vegrt.bundle.bundle import Staging
+from vegrt.calibration.calibrate import Calibration, MethodScore
 from vegrt.calibration.encode import Range
-from vegrt.calibration.judge import QuantizationScore
-from vegrt.calibration.key import differences
+from vegrt.calibration.key import key_differences
 from vegrt.calibration.outliers import Outlier
-from vegrt.calibration.place import Encoding
+from vegrt.calibration.placement import Encoding
+from vegrt.calibration.quantize import ENCODINGS
 from vegrt.calibration.ranges import METHODS, Method
+from vegrt.calibration.scorer import QuantizationScore
+from vegrt.calibration.settings import float_layers_json
 from vegrt.errors import BundleError, FormatError
+from vegrt.files.atomic import write_json
 from vegrt.schema import Count, build, read_json
 
 log = logging.getLogger(__name__)
 
 FILE = "calibration.json"
+FLOAT_LAYERS_FILE = "float-layers.json"
+
+
+def add_calibration(staging: Staging, calibration: Calibration, key: Mapping[str, Any]) -> None:
+    """Stage calibration.json and the list of layers in float."""
+    write_json(staging.file(FILE), to_json(calibration, key))
+    staging.add(FILE, "calibration")
+    write_json(staging.file(FLOAT_LAYERS_FILE), float_layers_json(calibration.float_layers))
+    staging.add(FLOAT_LAYERS_FILE, "calibration", "float-layers")
 
 
 def to_json(calibration: Calibration, key: Mapping[str, Any]) -> dict[str, Any]:
     """Return a calibration and its key as JSON values."""
-    tensors: dict[str, Any] = {name: {"low": one.low, "high": one.high} for name, one in calibration.extrema.items()}
+    tensors: dict[str, Any] = {name: {"low": span.low, "high": span.high} for name, span in calibration.extrema.items()}
     for (encoding, method), ranges in calibration.ranges.items():
         for name, span in ranges.items():
             tensors[name].setdefault(encoding, {})[method] = [span.low, span.high]
@@ -33,32 +46,32 @@ def to_json(calibration: Calibration, key: Mapping[str, Any]) -> dict[str, Any]:
         "key": dict(key),
         "winners": dict(calibration.winners),
         "float_layers": {encoding: list(names) for encoding, names in calibration.float_layers.items()},
-        "tournament": [one.to_dict() for one in calibration.contests],
-        "outliers": [asdict(one) for one in calibration.outliers],
+        "tournament": [row.to_dict() for row in calibration.tournament],
+        "outliers": [asdict(outlier) for outlier in calibration.outliers],
         "tensors": tensors,
     }
 
 
 def load_calibration(path: Path, key: Mapping[str, Any]) -> Calibration | None:
-    """Return the calibration of the file at `path`, with nothing in float, if it was made with `key`.
+    """Return the calibration in the file at `path`, without layers in float, if its key is `key`.
 
-    Otherwise None; which part of the key differs is logged as a warning.
+    Otherwise None; the parts of the key that differ are logged as a warning.
     """
     if not path.is_file():
         return None
     try:
-        found = build(_File, read_json(path))
+        file = build(_File, read_json(path))
     except (OSError, FormatError) as error:
         log.warning("%s: not used, it cannot be read as a calibration (%s); calibrating again", path, error)
         return None
-    if other := differences(found.key, key):
-        log.warning("%s: not used, it was made with %s; calibrating again", path, "; ".join(other))
+    if differing := key_differences(file.key, key):
+        log.warning("%s: not used, it was made with %s; calibrating again", path, "; ".join(differing))
         return None
-    return replace(found.calibration(), float_layers={})
+    return replace(file.calibration(), float_layers={})
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Return the calibration of the file at `path`, with its layers in float, whatever its key. Raises BundleError."""
+    """Return the calibration in the file at `path`, with its layers in float, whatever its key. Raises BundleError."""
     try:
         return build(_File, read_json(path)).calibration()
     except (OSError, FormatError) as error:
@@ -88,7 +101,7 @@ class _Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contest(QuantizationScore):
+class _TournamentRow(QuantizationScore):
     """A method's scores."""
 
     method: Method
@@ -118,7 +131,7 @@ class _File:
     key: dict[str, Any]
     winners: _Winners
     float_layers: dict[str, tuple[str, ...]]
-    tournament: tuple[_Contest, ...]
+    tournament: tuple[_TournamentRow, ...]
     outliers: tuple[Outlier, ...]
     tensors: dict[str, _Tensor]
 
@@ -126,20 +139,24 @@ class _File:
         build(_Key, self.key)
 
     def calibration(self) -> Calibration:
-        """Return it as what it describes."""
-        names = {one.name for one in fields(QuantizationScore)}
+        """Return the calibration that the file describes."""
+        figures = [figure.name for figure in fields(QuantizationScore)]
         return Calibration(
-            extrema={name: Range(one.low, one.high) for name, one in self.tensors.items()},
+            extrema={name: Range(tensor.low, tensor.high) for name, tensor in self.tensors.items()},
             ranges={
-                (encoding, method): {name: Range(*getattr(one, encoding)[method]) for name, one in self.tensors.items()}
+                (encoding, method): {
+                    name: Range(*getattr(tensor, encoding)[method]) for name, tensor in self.tensors.items()
+                }
                 for encoding in ENCODINGS
                 for method in METHODS
             },
-            contests=[
-                MethodScore(one.method, one.encoding, QuantizationScore(**{name: getattr(one, name) for name in names}))
-                for one in self.tournament
+            tournament=[
+                MethodScore(
+                    row.method, row.encoding, QuantizationScore(**{name: getattr(row, name) for name in figures})
+                )
+                for row in self.tournament
             ],
             winners={encoding: getattr(self.winners, encoding) for encoding in ENCODINGS},
             outliers=self.outliers,
-            float_layers={one: self.float_layers[one] for one in ENCODINGS if one in self.float_layers},
+            float_layers={name: self.float_layers[name] for name in ENCODINGS if name in self.float_layers},
         )

@@ -1,63 +1,33 @@
-"""Sensitivity: what each layer alone costs, quantized while all the rest stays in float."""
+"""Sensitivity: the cost of each layer alone, in 8 bits while all other layers stay in float."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from vegrt.calibration.calibrate import Calibration, quantize_with
-from vegrt.calibration.judge import Judge, QuantizationScore
-from vegrt.calibration.place import Encoding, layers
-from vegrt.calibration.resume import CalibrationProgress
+from vegrt.calibration.calibrate import Calibration
+from vegrt.calibration.placement import Encoding, quantizable_layers
+from vegrt.calibration.scorer import Scorer
+from vegrt.results.analysis import LayerCost
 from vegrt.terminal.progress import track
 
-
-@dataclass(frozen=True, slots=True)
-class Sensitivity:
-    """One layer, by the name of its torch module, and how the model does when only that layer is 8-bit."""
-
-    layer: str
-    encoding: Encoding
-    score: QuantizationScore
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the figures as JSON values."""
-        shown = {
-            key: value for key, value in asdict(self.score).items() if key in ("kl", "sqnr_db", "flips", "agreement")
-        }
-        return {"layer": self.layer, "encoding": self.encoding} | shown
+SENSITIVITY_PHOTOS = 64  # at most: one model is scored for each layer
 
 
 def measure_sensitivity(
-    model: Callable[[], ir.Model],
-    calibration: Calibration,
-    encoding: Encoding,
-    judge: Judge,
-    progress: CalibrationProgress,
-) -> list[Sensitivity]:
-    """Return every layer's Sensitivity, with the ranges of the encoding's winner, in the graph's order.
-
-    model: gives a fresh copy of the float32 graph each time.
-    """
-    names = layers(model(), encoding)
-
-    def alone(name: str) -> QuantizationScore:
-        candidate = model()
-        quantize_with(candidate, encoding, calibration.chosen(encoding), frozenset(names) - {name})
-        return judge.score(candidate)
-
-    found = []
-    for name in track(names, f"Sensitivity, {encoding}"):
-        score = progress.step(
-            f"sensitivity-{encoding}-{name.replace('/', '_')}", QuantizationScore, partial(alone, name)
-        )
-        found.append(Sensitivity(name, encoding, score))
-    return found
+    model: ir.Model, calibration: Calibration, encoding: Encoding, scorer: Scorer
+) -> list[LayerCost]:
+    """Return the cost of every layer of a float32 graph, with the ranges of the encoding's winner, in the graph's order."""
+    layers, ranges = quantizable_layers(model, encoding), calibration.winning_ranges(encoding)
+    costs = []
+    for layer in track(layers, f"Sensitivity, {encoding}"):
+        score = scorer.score(encoding, ranges, frozenset(layers) - {layer}, photos=SENSITIVITY_PHOTOS)
+        figures = {"kl": score.kl, "sqnr_db": score.sqnr_db, "agreement": score.agreement}
+        costs.append(LayerCost(layer=layer, encoding=encoding, flips=score.flips, **figures))
+    return costs
 
 
-def most_sensitive_first(found: Iterable[Sensitivity]) -> list[str]:
+def most_sensitive_first(costs: Iterable[LayerCost]) -> list[str]:
     """Return the layers' names, by falling KL divergence of the outputs."""
-    return [one.layer for one in sorted(found, key=lambda one: -one.score.kl)]
+    return [cost.layer for cost in sorted(costs, key=lambda cost: -cost.kl)]

@@ -1,4 +1,4 @@
-"""What a user may ask of calibration, and the small file that names the layers to keep in float."""
+"""The settings of a calibration, and the small file that names the layers to keep in float."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vegrt.calibration.place import Encoding
+from vegrt.calibration.placement import Encoding
 from vegrt.errors import DataError, FormatError, VegrtError
 from vegrt.schema import read_json
 
@@ -23,9 +23,9 @@ FloatLayers = Mapping[Encoding, Sequence[str]]
 class CalibrationSettings:
     """How to calibrate.
 
-    photos: how many are observed at most; beyond some hundreds ranges hardly move. percentile: of the percentile method.
-    max_drop: most points of accuracy, max_flips: most changed answers that int8 may cost on the photos held out; layers stay
-    in float until that holds. float_layers: stay in float in any case. rest: the type of what is not 8-bit in int8.onnx.
+    photos: the most photos to observe; beyond some hundreds ranges hardly change. percentile: of the percentile method.
+    max_drop: the most points of accuracy, max_flips: the most changed answers that int8 may cost on the held-out photos; layers
+    stay in float until both hold. float_layers: stay in float in any case. float_type: of all that is not 8-bit in int8.onnx.
     """
 
     photos: int = 512
@@ -33,7 +33,7 @@ class CalibrationSettings:
     max_drop: float | None = None
     max_flips: int | None = None
     float_layers: FloatLayers = field(default_factory=dict)
-    rest: Literal["float16", "float32"] = "float16"
+    float_type: Literal["float16", "float32"] = "float16"
 
     def __post_init__(self) -> None:
         if not 50 < self.percentile <= 100:
@@ -43,35 +43,37 @@ class CalibrationSettings:
         if self.photos < MIN_OBSERVED:
             raise VegrtError(f"--photos {self.photos}: expected at least {MIN_OBSERVED}")
         if min(self.max_drop or 0, self.max_flips or 0) < 0:
-            raise VegrtError("--max-drop and --max-flips: a budget is 0 or more")
+            raise VegrtError("--max-drop and --max-flips: expected a budget of 0 or more")
 
     @property
     def has_budget(self) -> bool:
-        """Return whether a loss is limited."""
+        """Return whether int8 may lose only so much."""
         return self.max_drop is not None or self.max_flips is not None
 
 
 def read_float_layers(path: Path) -> FloatLayers:
     """Return the layers that a float-layers file names. Raises DataError when it is not one."""
     try:
-        found = read_json(path)
+        content = read_json(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); `vegrt calibrate` writes such a file") from error
     except FormatError as error:
         raise DataError(f"{path}: {error}; expected a file as `vegrt calibrate` writes it") from error
-    known = ("format", *VARIANTS.values())
-    if not isinstance(found, dict) or found.get("format") != _FORMAT or set(found) - set(known):
+    variants = tuple(VARIANTS.values())
+    if not isinstance(content, dict) or content.get("format") != _FORMAT or set(content) - {"format", *variants}:
         raise DataError(
-            f'{path}: expected an object with "format": "{_FORMAT}" and lists of layers: {", ".join(known[1:])}'
+            f'{path}: expected an object with "format": "{_FORMAT}" and lists of layers: {", ".join(variants)}'
         )
-    layers = {encoding: found.get(variant, []) for encoding, variant in VARIANTS.items()}
-    if any(
-        not isinstance(names, list) or not all(isinstance(name, str) for name in names) for names in layers.values()
-    ):
-        raise DataError(f"{path}: expected a list of layer names for each of {', '.join(known[1:])}")
+    layers = {encoding: content.get(variant, []) for encoding, variant in VARIANTS.items()}
+    if not all(_is_list_of_names(names) for names in layers.values()):
+        raise DataError(f"{path}: expected a list of layer names for each of {', '.join(variants)}")
     return layers
 
 
 def float_layers_json(layers: FloatLayers) -> dict[str, object]:
     """Return the content of a float-layers file: one list for each int8 variant."""
     return {"format": _FORMAT} | {variant: list(layers.get(encoding, ())) for encoding, variant in VARIANTS.items()}
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)

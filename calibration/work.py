@@ -1,6 +1,6 @@
-"""How much of a network is in 8 bits: the multiplications of every layer with weights, whatever its operator is.
+"""The share of a network that computes in 8 bits, by the multiplications of every layer with weights, whatever its operator.
 
-The whole network is the denominator, not what `place` knows how to quantize.
+The denominator is the whole network, not only the layers that can be quantized.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from vegrt.calibration.place import quantizable
-from vegrt.calibration.share import percent
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import quantizable_nodes
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -23,7 +23,7 @@ Shape = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What of a network is in 8 bits. share: of the multiplications for one image. layers: of `all_layers` with weights."""
+    """The 8-bit part of a network. share: of the multiplications for one image. layers: of `all_layers` with weights."""
 
     share: float
     layers: int
@@ -31,35 +31,38 @@ class Work:
 
     def __str__(self) -> str:
         """Return it in words: `92.3% of all multiplications (51 of 53 weight layers) in 8 bits`."""
-        return (
-            f"{percent(self.share)} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
-        )
+        return f"{share_percent(self.share)} of all multiplications ({self.layers} of {self.all_layers} weight layers) in 8 bits"
+
+
+def share_percent(share: float) -> str:
+    """Return a share as a percentage with one digit; only the whole is 100.0%."""
+    return f"{share if share == 1 else min(share, 0.999):.1%}"
 
 
 def weight_layers(model: ir.Model) -> list[ir.Node]:
-    """Return the nodes that multiply what depends on the image by weights, in the graph's order.
+    """Return the nodes that multiply values that depend on the image by weights, in the graph's order.
 
-    Every Conv and ConvTranspose; a Gemm, MatMul or Einsum with an operand that is the same for all images, be it an initializer
-    or what Transpose, Reshape, DequantizeLinear and so on make of one. Attention's products of two activations are none.
+    Every Conv and ConvTranspose; a Gemm, MatMul or Einsum with an operand that is the same for all images: an initializer, or the
+    result of Transpose, Reshape, DequantizeLinear and so on of one. Attention's products of two activations do not count.
     """
     varying = set(model.graph.inputs)
-    found = []
+    nodes = []
     for node in model.graph:
         if not any(value in varying for value in node.inputs):
             continue
         varying.update(node.outputs)
-        fixed = any(value not in varying for value in _operands(node))
-        if node.op_type in _CONVOLUTIONS or (node.op_type in _PRODUCTS and fixed):
-            found.append(node)
-    return found
+        has_weights = any(value not in varying for value in _operands(node))
+        if node.op_type in _CONVOLUTIONS or (node.op_type in _PRODUCTS and has_weights):
+            nodes.append(node)
+    return nodes
 
 
 def multiplications(model: ir.Model) -> list[tuple[str, int]]:
     """Return each weight layer's name and its multiplications for one image, in the graph's order.
 
-    Sizes are those of a run on one black image: shapes that the graph computes are then known as well. Changes nothing.
+    Sizes are those of a run on one black image, which also gives the shapes that the graph computes. Does not change `model`.
     """
-    copy = ir.from_proto(ir.to_proto(model))
+    copy = copy_graph(model)
     layers = weight_layers(copy)
     read = [[*_operands(node), node.outputs[0]] for node in layers]
     shapes = _shapes(copy, [value for values in read for value in values])
@@ -70,42 +73,41 @@ def multiplications(model: ir.Model) -> list[tuple[str, int]]:
 
 
 def work_in_8_bits(model: ir.Model, float_layers: Mapping[str, Iterable[str]]) -> dict[str, Work]:
-    """Return the work of each variant of a float32 graph. float_layers: by variant, what it keeps in float."""
-    macs = multiplications(model)
-    able = {str(node.name) for node in quantizable(model)}
-    found = {}
-    for variant, kept in float_layers.items():
-        quantized = [count for name, count in macs if name in able - set(kept)]
-        share = sum(quantized) / max(sum(count for _, count in macs), 1)
-        found[variant] = Work(share, len(quantized), len(macs))
-    return found
+    """Return the work of each variant of a float32 graph. float_layers: by variant, the layers that it keeps in float."""
+    counts = multiplications(model)
+    quantizable = {str(node.name) for node in quantizable_nodes(model)}
+    works = {}
+    for variant, in_float in float_layers.items():
+        quantized = [count for name, count in counts if name in quantizable - set(in_float)]
+        share = sum(quantized) / max(sum(count for _, count in counts), 1)
+        works[variant] = Work(share, len(quantized), len(counts))
+    return works
 
 
 def _shapes(model: ir.Model, values: Sequence[ir.Value]) -> dict[str, Shape]:
-    """Return the shapes of values for one image, by name: of constants as they stand, of all others by a run."""
-    constant = {str(value.name): value.const_value.shape.numpy() for value in values if value.const_value is not None}
+    """Return the shapes of values for one image, by name: of constants from the graph, of all others from a run."""
+    constants = {str(value.name): value.const_value.shape.numpy() for value in values if value.const_value is not None}
     images = model.graph.inputs[0]
-    given = (1, *(size if isinstance(size, int) else 1 for size in (images.shape or ())[1:]))
-    known = {str(images.name): given} | constant
-    wanted = {str(value.name): value for value in values if str(value.name) not in known}
+    input_shape = (1, *(size if isinstance(size, int) else 1 for size in (images.shape or ())[1:]))
+    known = {str(images.name): input_shape} | constants
+    unknown = {str(value.name): value for value in values if str(value.name) not in known}
     outputs = {str(value.name) for value in model.graph.outputs}
-    model.graph.outputs.extend(value for name, value in wanted.items() if name not in outputs)
-    read = read_tensors(ir.to_proto(model).SerializeToString(), list(wanted))
-    return known | {
-        name: tuple(tensor.shape) for name, tensor in zip(wanted, read(np.zeros(given, np.uint8)), strict=True)
-    }
+    model.graph.outputs.extend(value for name, value in unknown.items() if name not in outputs)
+    read = read_tensors(serialize(model, check=False), list(unknown))
+    tensors = read(np.zeros(input_shape, np.uint8))
+    return known | {name: tuple(tensor.shape) for name, tensor in zip(unknown, tensors, strict=True)}
 
 
 def _operands(node: ir.Node) -> list[ir.Value]:
-    """Return what a layer multiplies: not the bias of a Conv or Gemm."""
+    """Return the factors of a layer, without the bias of a Conv or Gemm."""
     factors = node.inputs if node.op_type == "Einsum" else node.inputs[:2]
     return [value for value in factors if value is not None]
 
 
 def _count(node: ir.Node, shapes: Sequence[Shape]) -> int:
-    """Return a layer's multiplications. shapes: of its operands and of its result."""
+    """Return a layer's number of multiplications. shapes: of its operands and of its result."""
     first, second, result = shapes[0], shapes[1], shapes[-1]
-    if node.op_type in _CONVOLUTIONS:  # weights (M, C, ...) or (C, M, ...): each meets every pixel of the one side
+    if node.op_type in _CONVOLUTIONS:  # weights (M, C, ...) or (C, M, ...): each is used at every pixel of one side
         return prod((result if node.op_type == "Conv" else first)[2:]) * prod(second)
     if node.op_type == "Einsum":
         return prod(_letters(node, shapes[:-1]).values())

@@ -1,1 +1,1 @@
-"""Checkpoint to artifacts: ONNX, FP16, INT8, engines with their layer audit."""
+"""From a checkpoint to artifacts: ONNX, FP16, INT8, engines with their layer audit."""

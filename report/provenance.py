@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vegrt.bundle.bundle import Artifact
-from vegrt.calibration.share import percent
+from vegrt.calibration.work import share_percent
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Section, Table, Text, charts, fact_table, section, table
 from vegrt.report.language.language import translate
@@ -61,7 +61,7 @@ def _mixed(found: dict[str, Any]) -> list[Table | None]:
     kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
     share = found.get("int8_macs_share", {})
     lines = [
-        (variant, ", ".join(names), percent(share[variant]) if variant in share else "")
+        (variant, ", ".join(names), share_percent(share[variant]) if variant in share else "")
         for variant, names in kept.items()
     ]
     heads = (translate("variant"), translate("layers in float"), share_head(found))

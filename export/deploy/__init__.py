@@ -1,1 +1,1 @@
-"""A bundle in the form that a server or a device takes."""
+"""Writes a bundle in the form that a server or a device needs."""

@@ -1,6 +1,6 @@
-"""A bundle -> a folder for a Jetson with JetPack 6: ONNX models, classes, a small program, and the commands to type there.
+"""Writes a bundle as a folder for a Jetson with JetPack 6: ONNX models, classes, a small program, and the commands to run.
 
-Engines are built there, by the trtexec of JetPack: a plan fits one GPU and one TensorRT version.
+Engines are built on the Jetson, by JetPack's trtexec: an engine only works on one GPU model and one TensorRT version.
 """
 
 from __future__ import annotations
@@ -18,56 +18,57 @@ VARIANTS = ("int8", "fp16")
 _PROGRAM = "export/deploy/jetson_classify.py"
 
 REQUIREMENTS = """\
-# JetPack 6: Ubuntu 22.04, Python 3.10, CUDA 12, TensorRT 10.3. TensorRT comes with JetPack: never pip install it.
+# JetPack 6: Ubuntu 22.04, Python 3.10, CUDA 12, TensorRT 10.3. TensorRT is part of JetPack: do not install it with pip.
 numpy>=1.26,<2
 pillow>=10.3
 cuda-bindings>=12.6,<13
-onnxruntime>=1.20,<1.24  # the last ones for Python 3.10; for the .onnx files on the CPU
+onnxruntime>=1.20,<1.24  # runs the .onnx files on the CPU; the last versions for Python 3.10
 """
 
 README = """\
 # {name} on a Jetson with JetPack 6
 
 Written by vegrt {version} from bundle `{name}`, manifest SHA-256 {sha256}.
-**None of this has been run on a Jetson by us.** `classify.py` was run on a PC's CPU with the .onnx files; the trtexec lines
-follow NVIDIA's documentation for TensorRT 10.3.
+**We have not run this on a Jetson.** We ran `classify.py` with the .onnx files on a PC's CPU; the trtexec commands follow
+NVIDIA's documentation for TensorRT 10.3.
 
-| file | |
+| file | content |
 |---|---|
-| `int8.onnx`, `fp16.onnx` | the models; types are in the graph, so there is no calibration here |
-| `classes.txt`, `model.json` | {classes} classes in the order of the logits; the contract |
+| `int8.onnx`, `fp16.onnx` | the models; all types are in the graph, so no calibration is needed here |
+| `classes.txt`, `model.json` | {classes} classes in the order of the logits; the preprocessing contract |
 | `classify.py`, `vegrt/` | a program that prepares pixels as in training, and the parts of vegrt that it uses |
-| `golden/` | photos with the answers that are expected |
-| `requirements.txt` | for JetPack 6's Python 3.10 |
+| `golden/` | photos with the expected answers |
+| `requirements.txt` | Python packages for JetPack 6's Python 3.10 |
 
-## Once
+## Set up once
 
-    sudo apt install python3-venv python3-libnvinfer      # TensorRT's Python module, of JetPack
+    sudo apt install python3-venv python3-libnvinfer      # JetPack's Python module of TensorRT
     python3 -m venv --system-site-packages .venv
     .venv/bin/pip install -r requirements.txt
-    sudo nvpmodel -m 0 && sudo jetson_clocks              # full speed; numbers without it mean little
+    sudo nvpmodel -m 0 && sudo jetson_clocks              # full speed, for meaningful timings
 
 ## Build engines
 
-On the very device, which takes minutes. Batches from {smallest} to {largest}, tuned for {tuned}.
+Run this on the Jetson itself; it takes some minutes. The engines accept batches of {smallest} to {largest} photos and are tuned
+for {tuned}.
 
 {build}
 
-`--stronglyTyped` takes every type from the file. Do not add `--int8`, `--fp16` or `--best`: they would change types.
+With `--stronglyTyped` every layer has the type that the file gives. Do not add `--int8`, `--fp16` or `--best`: they change types.
 
 ## Check
 
-    .venv/bin/python classify.py int8.engine --check      # exit 0: the pixels and answers are those of the bundle
+    .venv/bin/python classify.py int8.engine --check      # exits with 0 if pixels and answers match the bundle
     .venv/bin/python classify.py fp16.engine --check
-    .venv/bin/python classify.py int8.onnx --check        # without an engine, on the CPU: slow
+    .venv/bin/python classify.py int8.onnx --check        # without an engine, on the CPU (slow)
 
-`*.layers.json` lists each layer's types: count how many layers with weights really are Int8.
+`*.layers.json` lists the types of each layer: check how many layers with weights are Int8.
 
-## Use
+## Classify images
 
     .venv/bin/python classify.py int8.engine photo.jpg another.jpg
 
-## Time
+## Measure the speed
 
 {time}
 """
@@ -76,7 +77,7 @@ On the very device, which takes minutes. Batches from {smallest} to {largest}, t
 def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str]:
     """Write the folder to `out`, which must be new or empty, atomically; return the names of its files.
 
-    max_batch: of the engines to be built. Raises BundleError when the bundle lacks int8 or fp16, or the golden photos.
+    max_batch: largest batch of the engines. Raises BundleError when the bundle has no int8, fp16 or golden photos.
     """
     files = {f"{variant}.onnx": bundle.file("model", variant) for variant in VARIANTS}
     bundle.artifact("golden")
@@ -98,29 +99,27 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
 
 
 def _imported(package: Path, program: Path) -> list[str]:
-    """Return the files of vegrt that a program imports when it starts, and those that they import in turn."""
-    found: set[str] = set()
-    open_files = [program]
-    while open_files:
-        for module in _imports(open_files.pop()):
+    """Return the files of vegrt that a program imports at its start, directly or through other files."""
+    names: set[str] = set()
+    unread = [program]
+    while unread:
+        for module in _imports(unread.pop()):
             parts = module.split(".")[1:]
             file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
             name = file.relative_to(package).as_posix()
-            if file.is_file() and name not in found:
-                found |= {
-                    name,
-                    "__init__.py",
-                    *("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts))),
-                }
-                open_files.append(file)
-    return sorted(found)
+            if file.is_file() and name not in names:
+                packages = ("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts)))
+                names |= {name, "__init__.py", *packages}
+                unread.append(file)
+    return sorted(names)
 
 
 def _imports(file: Path) -> list[str]:
-    """Return the modules of vegrt that a file imports at its top level; a name that may be a module counts as one."""
-    lines = [line for line in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(line, ast.ImportFrom)]
-    ours = [line for line in lines if (line.module or "").split(".")[0] == "vegrt"]
-    return [name for line in ours for name in (str(line.module), *(f"{line.module}.{one.name}" for one in line.names))]
+    """Return the modules of vegrt that a file imports at its top level; an imported name counts too, as it may be a module."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    imports = [(str(line.module), line.names) for line in body if isinstance(line, ast.ImportFrom)]
+    of_vegrt = [(module, names) for module, names in imports if module.split(".")[0] == "vegrt"]
+    return [name for module, names in of_vegrt for name in (module, *(f"{module}.{alias.name}" for alias in names))]
 
 
 def _readme(bundle: Bundle, max_batch: int) -> str:
@@ -139,7 +138,7 @@ def _readme(bundle: Bundle, max_batch: int) -> str:
 
 
 def _build_command(variant: str, profile: Profile, size: int) -> str:
-    """Return the trtexec command that builds an engine, indented as Markdown's code."""
+    """Return the trtexec command that builds an engine, as an indented Markdown code block."""
     batches = {"min": profile.smallest, "opt": profile.tuned, "max": profile.largest}
     words = (
         f"/usr/src/tensorrt/bin/trtexec --onnx={variant}.onnx --saveEngine={variant}.engine --stronglyTyped",

@@ -1,10 +1,10 @@
-"""Say what is in each image: the program that `vegrt deploy jetson` puts beside the models, as classify.py.
+"""Classifies images: the program that `vegrt deploy jetson` writes beside the models, as classify.py.
 
-    python3 classify.py MODEL --check           the golden photos: do this machine's answers fit those of the bundle?
-    python3 classify.py MODEL IMAGE...          one line per image: path, class, probability
+    python3 classify.py MODEL --check           compare this device's answers to the golden photos with those of the bundle
+    python3 classify.py MODEL IMAGE...          print one line per image: path, class, probability
 
-MODEL is int8.engine or fp16.engine, made by trtexec, or one of the .onnx files, which ONNX Runtime runs on the CPU. The folder
-vegrt/ beside this file holds the parts of vegrt that it needs, as they are: pixels are prepared as in training.
+MODEL is int8.engine or fp16.engine, built by trtexec, or one of the .onnx files, which ONNX Runtime runs on the CPU. The folder
+vegrt/ beside this file contains the parts of vegrt that the program needs, unchanged: pixels are prepared as in training.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from vegrt.results.golden import GoldenFile
 from vegrt.schema import build, read_json
 
 HERE = Path(__file__).parent
-MIN_COSINE = 0.9  # with the fp32 logits; what `vegrt verify` asks of int8
+MIN_COSINE = 0.9  # with the fp32 logits; the limit of `vegrt verify` for int8
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _ModelFile:
     """The schema of model.json."""
 
     classes: tuple[str, ...]
@@ -42,17 +42,19 @@ class _Facts:
 
 
 def main(words: list[str]) -> int:
-    """Run the program and return its exit code: 0 done, 1 an error or a failed check."""
+    """Run the program and return its exit code: 0 for success, 1 for an error or a failed check."""
     parser = argparse.ArgumentParser(description="Classify images with an engine or an ONNX model.")
     parser.add_argument("model", type=Path, help="int8.engine, fp16.engine, int8.onnx or fp16.onnx")
-    parser.add_argument("images", type=Path, nargs="*", help="image files")
-    parser.add_argument("--check", action="store_true", help="check the answers to the golden photos")
-    given = parser.parse_args(words)
+    parser.add_argument("images", type=Path, nargs="*", help="images to classify")
+    parser.add_argument(
+        "--check", action="store_true", help="compare the answers to the golden photos with the bundle's"
+    )
+    options = parser.parse_args(words)
     try:
-        facts = build(_Facts, read_json(HERE / "model.json"))
-        contract, classes = Contract.from_dict(facts.contract), facts.classes
-        runner = open_model(given.model, len(classes))
-        return check(runner, contract) if given.check else classify(runner, given.images, contract, classes)
+        model_file = build(_ModelFile, read_json(HERE / "model.json"))
+        contract, classes = Contract.from_dict(model_file.contract), model_file.classes
+        runner = open_model(options.model, len(classes))
+        return check(runner, contract) if options.check else classify(runner, options.images, contract, classes)
     except (VegrtError, OSError) as error:
         sys.stderr.write(f"classify: {error}\n")
         return 1
@@ -61,16 +63,16 @@ def main(words: list[str]) -> int:
 def open_model(file: Path, num_classes: int) -> Runner:
     """Return the runner of an .onnx file, on the CPU, or of an engine, on the GPU."""
     if not file.is_file():
-        raise VegrtError(f"{file}: no such file; README.md says how trtexec makes engines")
+        raise VegrtError(f"{file}: no such file; README.md shows how to build engines with trtexec")
     if file.suffix == ".onnx":
         return open_onnxruntime(file, float16=True, classes=num_classes)
     probe = probe_gpus()
     if not probe.gpus:  # without CUDA, TensorRT's Runtime crashes the process at exit: never construct it then
-        raise EngineError(f"{file}: no usable NVIDIA GPU ({probe.problem}); an .onnx file runs on the CPU")
+        raise EngineError(f"{file}: no usable NVIDIA GPU ({probe.problem}); use an .onnx file, which runs on the CPU")
     trt, cuda = require("tensorrt", "tensorrt"), Cuda(require("cuda.bindings.runtime", "tensorrt"))
     engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(file.read_bytes())
     if engine is None:
-        raise EngineError(f"{file}: TensorRT {trt.__version__} refuses it; build it on this very device, see README.md")
+        raise EngineError(f"{file}: TensorRT {trt.__version__} cannot load it; build it on this device, see README.md")
     return TensorRtRunner(engine, cuda, num_classes)
 
 
@@ -78,27 +80,28 @@ def classify(runner: Runner, images: list[Path], contract: Contract, classes: tu
     """Print path, class and probability of each image."""
     for image in images:
         logits = runner.logits(load_image(image, contract)[None])[0]
-        powers = np.exp(logits - logits.max())
-        sys.stdout.write(f"{image}\t{classes[int(logits.argmax())]}\t{powers.max() / powers.sum():.4f}\n")
+        exponentials = np.exp(logits - logits.max())
+        probability = exponentials.max() / exponentials.sum()
+        sys.stdout.write(f"{image}\t{classes[int(logits.argmax())]}\t{probability:.4f}\n")
     return 0
 
 
 def check(runner: Runner, contract: Contract) -> int:
-    """Print, for each golden photo, whether its pixels and the answer are those of the bundle."""
+    """Print, for each golden photo, whether its pixels and logits match the bundle; return 0 if all do, else 1."""
     failed, entries = 0, build(GoldenFile, read_json(HERE / "golden/golden.json")).images
     for entry in entries:
         pixels = load_image(HERE / entry.file, contract)
-        same = hashlib.sha256(pixels.tobytes()).hexdigest() == entry.pixels_sha256
+        same_pixels = hashlib.sha256(pixels.tobytes()).hexdigest() == entry.pixels_sha256
         cosine = _cosine(runner.logits(pixels[None])[0], np.array(entry.logits, np.float32))
-        passed = same and cosine >= MIN_COSINE
+        passed = same_pixels and cosine >= MIN_COSINE
         failed += not passed
-        seen = "same pixels" if same else "other pixels, of another JPEG decoder"
-        sys.stdout.write(f"{'ok  ' if passed else 'FAIL'} {entry.file}: {seen}, cosine with fp32 {cosine:.5f}\n")
+        pixels_text = "same pixels" if same_pixels else "different pixels (another JPEG decoder)"
+        sys.stdout.write(f"{'ok  ' if passed else 'FAIL'} {entry.file}: {pixels_text}, cosine with fp32 {cosine:.5f}\n")
     return 1 if failed else 0
 
 
-def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12))
+def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A bundle -> a model repository of Triton Inference Server: one folder per model, config.pbtxt, labels, one version.
+"""Writes a bundle as a model repository of Triton Inference Server: one folder per model, config.pbtxt, labels, one version.
 
-The contract is in the graph, so there is no ensemble: Triton takes the uint8 pixels. Field names are those of Triton's own
-model_config.proto, against which the tests parse what is written.
+The contract is in the graph, so no ensemble is needed: Triton receives the uint8 pixels. Field names are those of Triton's own
+model_config.proto, against which the tests parse the files.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from typing import Literal
 
 from vegrt.bundle.bundle import Artifact, Bundle
 from vegrt.errors import EngineError, VegrtError
+from vegrt.export.engines.build import Profile
 from vegrt.files.atomic import creating
 
 Backend = Literal["onnxruntime", "tensorrt"]
 _FILES: dict[Backend, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
-# fp16 and int8 are for GPUs. An engine runs on nothing else; fp32 runs where Triton finds itself.
+# fp16 and int8 are for GPUs. An engine runs only there; fp32 runs on whatever device Triton has.
 _KINDS = {"fp32": "KIND_AUTO", "fp16": "KIND_GPU", "int8": "KIND_GPU", "int8-cpu": "KIND_CPU"}
-_QUEUE_DELAY_US = 2000  # what a request may wait for others; a tenth of what a photo's upload takes
+_QUEUE_DELAY_US = 2000  # longest wait for a batch to fill; a tenth of the time of a photo's upload
 _NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How a model is to be served. variant: fp32, fp16, int8 or int8-cpu. instances: copies per device."""
+    """The settings of a served model. variant: fp32, fp16, int8 or int8-cpu. instances: copies per device."""
 
     variant: str = "fp32"
     backend: Backend = "onnxruntime"
@@ -38,8 +39,8 @@ class Serving:
 def deploy_triton(bundle: Bundle, out: Path, serving: Serving) -> Path:
     """Write a model repository to the new folder `out`, atomically, and return the model's folder in it.
 
-    Raises VegrtError when `out` is not empty, BundleError or EngineError when the bundle holds nothing that this backend can
-    serve; an engine of TensorRT-RTX is no TensorRT plan.
+    Raises VegrtError when `out` is not empty, BundleError or EngineError when the bundle has no model for this backend;
+    Triton cannot load an engine of TensorRT-RTX.
     """
     artifact = _artifact(bundle, serving)
     name = _NAME.sub("_", bundle.manifest.name).strip(".") or "model"
@@ -55,23 +56,24 @@ def deploy_triton(bundle: Bundle, out: Path, serving: Serving) -> Path:
 def _artifact(bundle: Bundle, serving: Serving) -> Artifact:
     variant, path = serving.variant, bundle.path
     if serving.backend == "onnxruntime":
-        if variant == "int8":  # seen with 1.31 and 1.32; Triton has no way to switch that pass off
+        if variant == "int8":  # seen with 1.31 and 1.32; Triton has no option to switch that pass off
             raise VegrtError(
-                f"{path}: int8 has float16 scales, which ONNX Runtime's optimizer breaks; serve int8-cpu, or int8 with "
+                f"{path}: int8 has float16 scales, which ONNX Runtime's optimizer breaks; use --variant int8-cpu, or add "
                 "--backend tensorrt"
             )
         return bundle.artifact("model", variant)
-    found = [one for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
-    plans = [one for one in found if one.details.get("builder") == "tensorrt"]
+    artifacts = bundle.manifest.artifacts
+    engines = [artifact for artifact in artifacts if (artifact.role, artifact.variant) == ("engine", variant)]
+    plans = [engine for engine in engines if engine.details.get("builder") == "tensorrt"]
     if not plans:
-        has = "only a TensorRT-RTX engine, which Triton cannot load" if found else "no engine"
+        problem = "only a TensorRT-RTX engine, which Triton cannot load," if engines else "no engine"
         raise EngineError(
-            f"{path}: {has} of {variant}; on the server's GPU: pip install 'vegrt[tensorrt]', then "
-            f"vegrt export {path} --data DATA --engine; or leave --backend out"
+            f"{path}: {problem} of {variant}; build one on the server's GPU: pip install 'vegrt[tensorrt]', then "
+            f"vegrt export {path} --data DATA --engine; or omit --backend"
         )
     if len(plans) > 1:
         raise EngineError(
-            f"{path}: {len(plans)} engines of {variant} ({', '.join(one.path for one in plans)}); expected one"
+            f"{path}: {len(plans)} engines of {variant} ({', '.join(plan.path for plan in plans)}); expected one"
         )
     _check_batch(plans[0], serving.max_batch)
     return plans[0]
@@ -82,28 +84,19 @@ def _file(bundle: Bundle, artifact: Artifact) -> Path:
 
 
 def _check_batch(plan: Artifact, max_batch: int) -> None:
-    if max_batch > (largest := _profile(plan)[2]):
+    if max_batch > (largest := Profile.of_engine(plan.path, plan.details).largest):
         raise EngineError(
-            f"{plan.path}: takes batches up to {largest}, --max-batch is {max_batch}; expected at most {largest}"
+            f"{plan.path}: accepts batches up to {largest}, --max-batch is {max_batch}; expected at most {largest}"
         )
-
-
-def _profile(plan: Artifact) -> tuple[int, int, int]:
-    """Return the smallest, the tuned and the largest batch of an engine."""
-    found = re.fullmatch(r"b(\d+)-(\d+)-(\d+)", str(plan.details.get("profile")))
-    if found is None:
-        raise EngineError(
-            f"{plan.path}: profile {plan.details.get('profile')!r}; expected one such as b1-8-32; export again"
-        )
-    smallest, tuned, largest = map(int, found.groups())
-    return smallest, tuned, largest
 
 
 def _config(bundle: Bundle, name: str, serving: Serving, artifact: Artifact) -> str:
     """Return config.pbtxt: a ModelConfig message in protobuf's text format."""
     size, classes = bundle.manifest.contract.size, len(bundle.manifest.classes)
-    tuned = min(serving.max_batch, _profile(artifact)[1]) if serving.backend == "tensorrt" else 0
-    preferred = f"preferred_batch_size: [ {tuned} ] " if tuned else ""
+    preferred = ""
+    if serving.backend == "tensorrt":
+        tuned = min(serving.max_batch, Profile.of_engine(artifact.path, artifact.details).tuned)
+        preferred = f"preferred_batch_size: [ {tuned} ] "
     kind = _KINDS.get(serving.variant, "KIND_AUTO")
     lines = (
         f"# {serving.variant} of bundle {_quoted(bundle.manifest.name)}, manifest SHA-256 {bundle.sha256()}",
@@ -119,4 +112,4 @@ def _config(bundle: Bundle, name: str, serving: Serving, artifact: Artifact) -> 
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text)  # JSON's escapes of ASCII are protobuf's too
+    return json.dumps(text)  # JSON and protobuf have the same escapes

@@ -1,1 +1,1 @@
-"""ONNX to TensorRT engines with their layer audit."""
+"""From ONNX models to TensorRT engines with their layer audit."""

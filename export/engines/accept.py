@@ -1,6 +1,7 @@
-"""Which ONNX files an engine is built from: those that keep the bundle's interface and TensorRT's rules, ours or not.
+"""The check of an ONNX file before an engine is built from it: it must have the bundle's interface and keep TensorRT's rules.
 
-The builder accepts some that it should not: per-channel scales of activations, float16 scales at opset 17 (TensorRT-RTX 1.7).
+The builder itself accepts files that it should not: per-channel scales of activations, float16 scales at opset 17
+(TensorRT-RTX 1.7).
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ INPUT, OUTPUT = "images", "logits"
 
 
 def check_model(subject: str, data: bytes) -> None:
-    """Raise EngineError, naming what is wrong and what is expected, for an ONNX file that no engine should be built from."""
+    """Raise EngineError, with the fault and what was expected, for an ONNX file from which no engine should be built."""
     try:
         proto = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise EngineError(
-            f"{subject}: truncated or no ONNX file at all ({len(data)} bytes); export it again"
-        ) from error
+        raise EngineError(f"{subject}: truncated or not an ONNX file ({len(data)} bytes); export it again") from error
     if not proto.graph.node:
-        raise EngineError(f"{subject}: holds no graph ({len(data)} bytes); expected an ONNX model")
+        raise EngineError(f"{subject}: contains no graph ({len(data)} bytes); expected an ONNX model")
     _check_interface(subject, proto)
     _check_operators(subject, proto)
     try:
@@ -46,17 +45,17 @@ def _check_interface(subject: str, proto: onnx.ModelProto) -> None:
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_value or dim.dim_param or "?" for dim in kind.shape.dim]
     if kind.elem_type != onnx.TensorProto.UINT8 or len(shape) != 4:
-        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
-        raise EngineError(f"{subject}: {INPUT} is {found} {shape}; expected uint8 (N, H, W, 3)")
+        element_type = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise EngineError(f"{subject}: {INPUT} is {element_type} {shape}; expected uint8 (N, H, W, 3)")
     if not isinstance(shape[0], str) or not all(isinstance(size, int) for size in shape[1:]):
         raise EngineError(
-            f"{subject}: {INPUT} has shape {shape}; the optimization profile covers the batch: expected it alone to be dynamic"
+            f"{subject}: {INPUT} has shape {shape}; expected only the batch to be dynamic, as in the optimization profile"
         )
 
 
 def _check_operators(subject: str, proto: onnx.ModelProto) -> None:
-    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    standard = {schema.name for schema in onnx.defs.get_all_schemas()}
     for node in proto.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in known:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in standard:
             name = node.name or node.output[0]
             raise EngineError(f"{subject}: {name} is a {node.op_type}; expected an operator of ONNX {onnx.__version__}")

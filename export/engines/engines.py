@@ -1,4 +1,4 @@
-"""Which TensorRT modules are usable here, and the engines that they add to a bundle."""
+"""The TensorRT modules that are usable on this machine, and the engines that they add to a bundle."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from vegrt.bundle.bundle import Staging
 from vegrt.calibration.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.accept import check_model
-from vegrt.export.engines.build import build_engine
+from vegrt.export.engines.build import ExportOptions, build_engine
 from vegrt.export.engines.layers import Layer, LayerAudit, audit_layers
-from vegrt.export.engines.options import Options
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.fingerprint import Fingerprint
@@ -27,13 +26,13 @@ from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)
 
-WANTED = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
-DEFAULT = ("fp16", "int8")
+WEIGHT_TYPES = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
+DEFAULT_VARIANTS = ("fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A TensorRT module and the device that it builds for. name: in the folder's name. device: the GPU's name, or empty."""
+    """A TensorRT module and the device for which it builds. name: part of the folder's name. device: the GPU's name, or empty."""
 
     module: ModuleType
     name: str
@@ -41,17 +40,17 @@ class Target:
 
 
 def find_targets() -> list[Target]:
-    """Return `tensorrt` for this machine's GPU where both are there, and `tensorrt_rtx`, which needs no GPU to build."""
-    found: list[Target] = []
+    """Return `tensorrt` if it is installed and there is a GPU, and `tensorrt_rtx` if installed: it needs no GPU to build."""
+    targets: list[Target] = []
     gpus = probe_gpus().gpus if find_spec("tensorrt") else ()
-    wanted = {"tensorrt": (gpus[0].target, gpus[0].name)} if gpus else {}
-    wanted |= {"tensorrt_rtx": ("sm80plus", "")} if find_spec("tensorrt_rtx") else {}
-    for name, device in wanted.items():
+    devices = {"tensorrt": (gpus[0].target, gpus[0].name)} if gpus else {}
+    devices |= {"tensorrt_rtx": ("sm80plus", "")} if find_spec("tensorrt_rtx") else {}
+    for name, device in devices.items():
         try:
-            found.append(Target(import_module(name), *device))
+            targets.append(Target(import_module(name), *device))
         except ImportError as error:  # installed without the system libraries that it needs
-            log.warning("%s: installed but not usable (%s); no engines from it", name, error)
-    return found
+            log.warning("%s: installed but not usable (%s); building no engines with it", name, error)
+    return targets
 
 
 def add_engines(
@@ -59,43 +58,43 @@ def add_engines(
     models: dict[str, bytes],
     *,
     required: bool | None,
-    options: Options | None = None,
+    options: ExportOptions | None = None,
     previous: Path | None = None,
 ) -> None:
-    """Stage engines of fp16, int8 and whatever else the options name, with the builder's layer audit, for every target.
+    """Stage engines of fp16, int8 and the variants that the options add, with the builder's layer audit, for every target.
 
-    previous: the bundle, whose timing caches are used again. required: False builds nothing. None builds what is possible and
-    logs what is not: the ONNX models do not depend on it. True raises MissingExtraError when there is no target, and
-    EngineError when a build fails or when a layer with weights did not get the type that its variant promises.
+    previous: the bundle, whose timing caches are reused. required: False builds nothing. None builds if possible and logs
+    failures, as the ONNX models do not depend on engines. True raises MissingExtraError when there is no target, and EngineError
+    when a build fails or when a layer with weights did not get the type of its variant.
     """
-    options = options or Options()
+    options = options or ExportOptions()
     targets = [] if required is False else _usable(find_targets(), options)
     if required and not targets:
         raise MissingExtraError(
-            "--engine: neither tensorrt with a GPU nor tensorrt_rtx is usable here; pip install 'vegrt[rtx]' builds plans "
-            "without a GPU"
+            "--engine: neither tensorrt with a GPU nor tensorrt_rtx is usable here; to build engines without a GPU: "
+            "pip install 'vegrt[rtx]'"
         )
-    wanted = {*DEFAULT, *(("fp32",) if options.fp32_engine else ()), *(("bf16",) if options.bf16 else ())}
-    jobs = [(target, variant) for target in targets for variant in WANTED if variant in wanted]
+    variants = {*DEFAULT_VARIANTS, *(("fp32",) if options.fp32_engine else ()), *(("bf16",) if options.bf16 else ())}
+    jobs = [(target, variant) for target in targets for variant in WEIGHT_TYPES if variant in variants]
     for target, variant in track(jobs, "Building engines"):
         try:
             build_into(staging, target, variant, models[variant], options, previous)
         except EngineError as error:
             if required:
                 raise
-            log.warning("no engine: %s; vegrt export --engine makes this an error", error)
+            log.warning("engine not built: %s; vegrt export --engine makes this an error", error)
 
 
 def build_into(
-    staging: Staging, target: Target, variant: str, model: bytes, options: Options, previous: Path | None
+    staging: Staging, target: Target, variant: str, model: bytes, options: ExportOptions, previous: Path | None
 ) -> None:
     """Stage one engine with its audit and timing cache. Raises EngineError as add_engines does."""
     module, subject = target.module, f"{variant}.onnx for {target.module.__name__}"
     check_model(subject, model)
-    folder = f"engines/{folder_name(target, options)}"
+    folder = f"engines/{engine_folder(target, options)}"
     cache = _cache_in((staging.folder, previous), f"{folder}/timing.cache")
     engine = build_engine(module, subject, model, options.profile, options=options.build, timing_cache=cache)
-    audit = audit_model(engine.layers, model, WANTED[variant])
+    audit = audit_model(engine.layers, model, WEIGHT_TYPES[variant])
     check_audit(subject, audit, min_share=options.min_int8 if variant == "int8" else None)
     path = f"{folder}/{variant}.engine"
     staging.file(path).write_bytes(engine.plan)
@@ -109,15 +108,15 @@ def build_into(
     log.info("%s: %s", path, audit)
 
 
-def folder_name(target: Target, options: Options) -> str:
-    """Return the folder of a target's engines: module, version, device and profile, and what widens where it runs."""
+def engine_folder(target: Target, options: ExportOptions) -> str:
+    """Return the folder name of a target's engines: module, version, device, profile, and -vc or -hc for wider compatibility."""
     build = options.build
-    wider = ("-vc" if build.version_compatible else "") + ("-hc" if build.hardware_compatible else "")
-    return f"{target.module.__name__}-{target.module.__version__}-{target.name}-{options.profile}{wider}"
+    suffix = ("-vc" if build.version_compatible else "") + ("-hc" if build.hardware_compatible else "")
+    return f"{target.module.__name__}-{target.module.__version__}-{target.name}-{options.profile}{suffix}"
 
 
 def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> LayerAudit:
-    """Return the audit of a builder's layers against the ONNX model; an Int8 type is asked only of what is quantized."""
+    """Return the audit of a builder's layers against the ONNX model; only layers that are quantized there have to be Int8."""
     names = weight_layer_names(model)
     in_float = set(names) - set(weight_layer_names(model, quantized=True)) if wanted == "Int8" else ()
     return audit_layers(layers, names, wanted, in_float=in_float)
@@ -126,14 +125,14 @@ def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> LayerAudi
 def check_audit(subject: str, audit: LayerAudit, *, min_share: float | None = None) -> None:
     """Raise EngineError unless the layers with weights have the wanted type in the builder's own list.
 
-    min_share: of all of them; None asks it of each that the ONNX graph does not leave in float.
+    min_share: the smallest share of all of them; None requires each layer that the ONNX graph does not leave in float.
     """
     if not audit.layers:
         raise EngineError(
-            f"{subject}: the builder listed no layers in a form that is known; its types cannot be proven"
+            f"{subject}: the builder listed no layers in a known format; the types of its layers cannot be checked"
         )
     if audit.weight_layers and not audit.matched:
-        raise EngineError(f"{subject}: {audit}; export it again, this is no {audit.wanted} model")
+        raise EngineError(f"{subject}: {audit}; this is no {audit.wanted} model, export it again")
     if min_share is not None and audit.share < min_share:
         raise EngineError(f"{subject}: {audit}; {audit.share:.1%}, expected at least {min_share:.1%} (--min-int8)")
     if min_share is None and audit.fallbacks:
@@ -141,30 +140,30 @@ def check_audit(subject: str, audit: LayerAudit, *, min_share: float | None = No
 
 
 def weight_layer_names(model: bytes, *, quantized: bool = False) -> list[str]:
-    """Return the names of an ONNX model's layers with weights; with `quantized`, of those that read 8-bit data and weights."""
-    found = weight_layers(ir.from_proto(onnx.load_model_from_string(model)))
-    return [str(node.name) for node in found if not quantized or _reads_8_bits(node)]
+    """Return the names of an ONNX model's layers with weights. quantized: only those that read 8-bit data and weights."""
+    nodes = weight_layers(ir.from_proto(onnx.load_model_from_string(model)))
+    return [str(node.name) for node in nodes if not quantized or _reads_8_bits(node)]
 
 
 def _reads_8_bits(node: ir.Node) -> bool:
     producers = [value.producer() for value in node.inputs[:2] if value is not None]
-    return all(one is not None and one.op_type == "DequantizeLinear" for one in producers)
+    return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers)
 
 
-def _usable(targets: list[Target], options: Options) -> list[Target]:
+def _usable(targets: list[Target], options: ExportOptions) -> list[Target]:
     if not options.build.version_compatible:
         return targets
     usable = [target for target in targets if target.module.__name__ != "tensorrt_rtx"]
-    if len(usable) < len(targets):  # the package lacks the lean runtime that such an engine holds (1.7)
-        log.warning("--version-compatible: tensorrt_rtx cannot build such engines; none from it")
+    if len(usable) < len(targets):  # the package lacks the lean runtime that such an engine contains (1.7)
+        log.warning("--version-compatible: tensorrt_rtx cannot build such engines; building none with it")
     return usable
 
 
-def _details(target: Target, options: Options, audit: LayerAudit) -> dict[str, object]:
-    built, build = target.module, options.build
+def _details(target: Target, options: ExportOptions, audit: LayerAudit) -> dict[str, object]:
+    module, build = target.module, options.build
     fingerprint = Fingerprint(
-        built.__name__,
-        built.__version__,
+        module.__name__,
+        module.__version__,
         target.name,
         target.device,
         version_compatible=build.version_compatible,
@@ -175,5 +174,5 @@ def _details(target: Target, options: Options, audit: LayerAudit) -> dict[str, o
 
 
 def _cache_in(folders: Sequence[Path | None], name: str) -> bytes:
-    """Return the timing cache of an earlier build: of this change first, then of the bundle as it was; empty without one."""
+    """Return the timing cache of an earlier build, from the first of the folders that has one; empty without one."""
     return next(((folder / name).read_bytes() for folder in folders if folder and (folder / name).is_file()), b"")

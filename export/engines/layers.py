@@ -1,7 +1,7 @@
-"""The layer audit: what the TensorRT builder says of each layer that it made, read from its own log.
+"""The layer audit: the data types of each engine layer, read from the log of the TensorRT builder.
 
 A plan cannot be inspected without a GPU, but with a VERBOSE logger and DETAILED profiling the builder prints every engine
-layer with its data types (seen with TensorRT-RTX 1.7).
+layer with its data types (tried with TensorRT-RTX 1.7).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LAYER = re.compile(
     r", Outputs: \[(?P<outputs>.*?)\], (?:TacticName|ParameterType|TacticValue|StreamId|Metadata)"
 )
 _DATATYPE = re.compile(r"Datatype: (\w+)")
-_NAMED = 8  # layers in a line of words; the rest is counted
+_NAMED = 8  # layers named in a message; the rest is counted
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _POINTWISE = frozenset(
     {"kgen", "shape_call", "Reformat", "NoOp"}
@@ -38,11 +38,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerAudit:
-    """The builder's layers and how many of the layers with weights got the type that was asked for.
+    """The builder's layers, and the number of layers with weights that got the wanted type.
 
     wanted: Int8, Half, BFloat16 or Float. matched: weight layers that read that type, of `weight_layers` in the ONNX graph.
-    fallbacks: those for which the builder chose another, with the type that they read. in_float: those that the ONNX graph
-    itself leaves in float.
+    fallbacks: those for which the builder chose another type, with that type. in_float: those left in float by the ONNX graph.
     """
 
     wanted: str
@@ -65,30 +64,31 @@ class LayerAudit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as JSON values, in words too, with a count of layers by type and data types."""
-        counted = Counter(
+        counts = Counter(
             f"{layer.type}: {'+'.join(sorted(set(layer.inputs)))} -> {'+'.join(sorted(set(layer.outputs)))}"
             for layer in self.layers
         )
-        return {"in_words": str(self)} | asdict(self) | {"summary": dict(sorted(counted.items()))}
+        return {"in_words": str(self)} | asdict(self) | {"summary": dict(sorted(counts.items()))}
 
 
 def parse_layers(messages: Sequence[str]) -> tuple[Layer, ...]:
     """Return the layers in the last list that the builder logged; none when it logged none."""
     text = "\n".join(messages)
     start = text.rfind(_HEADER)
-    found = [_parse(line) for line in text[start:].splitlines()] if start >= 0 else []
-    return tuple(layer for layer in found if layer is not None)
+    parsed = [_parse(line) for line in text[start:].splitlines()] if start >= 0 else []
+    return tuple(layer for layer in parsed if layer is not None)
 
 
 def audit_layers(
     layers: Sequence[Layer], weight_layers: Sequence[str], wanted: str, *, in_float: Collection[str] = ()
 ) -> LayerAudit:
-    """Return the audit. weight_layers: names of ONNX nodes whose first input should be `wanted` but for `in_float`."""
-    found = _types(layers, pointwise=True) | _types(layers, pointwise=False)
-    asked = [name for name in weight_layers if name not in in_float]
-    notes = tuple(f"{name} ({found.get(name, 'not listed')})" for name in asked if found.get(name) != wanted)
-    left = tuple(name for name in weight_layers if name in in_float)
-    return LayerAudit(wanted, len(weight_layers), len(asked) - len(notes), notes, tuple(layers), left)
+    """Return the audit. weight_layers: names of ONNX nodes whose first input should be `wanted`, except for `in_float`."""
+    types = _types(layers, pointwise=True) | _types(layers, pointwise=False)
+    required = [name for name in weight_layers if name not in in_float]
+    fallbacks = tuple(f"{name} ({types.get(name, 'not listed')})" for name in required if types.get(name) != wanted)
+    float_layers = tuple(name for name in weight_layers if name in in_float)
+    matched = len(required) - len(fallbacks)
+    return LayerAudit(wanted, len(weight_layers), matched, fallbacks, tuple(layers), float_layers)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -97,8 +97,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _types(layers: Sequence[Layer], *, pointwise: bool) -> dict[str, str]:
-    """Return the first input's type by ONNX node. A layer that only a pointwise kernel names is computed by it: small 1 x 1
-    convolutions are (a squeeze and excitation of EfficientNet-B0, TensorRT-RTX 1.7).
+    """Return the type of the first input by ONNX node, from pointwise kernels or from all other layers.
+
+    A node that only a pointwise kernel names is computed by it, as small 1 x 1 convolutions are (in squeeze and excitation of
+    EfficientNet-B0, TensorRT-RTX 1.7).
     """
     chosen = [layer for layer in layers if (layer.type in _POINTWISE) == pointwise]
     return {name: "/".join(layer.inputs[:1]) for layer in chosen for name in layer.onnx}

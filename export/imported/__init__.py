@@ -1,1 +1,1 @@
-"""A classifier that someone else exported to ONNX, converted to the form of a bundle."""
+"""Classifiers imported as ONNX files and converted to the form of a bundle."""

@@ -1,7 +1,7 @@
-"""Data of an ONNX file that lies in other files, as torch's exporter writes it: read with care and put into the model.
+"""External data of an ONNX model, which torch's exporter writes to other files: checked, read and put into the model.
 
-A model that someone sends names these files. Only regular files in the model's own folder are opened, and only as many bytes are
-read as the tensor has.
+The model names these files, and it may come from anyone. Only regular files in the model's own folder are opened, and only as
+many bytes are read as the tensor has.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from vegrt.errors import ModelError
 
 _TYPES = "FLOAT FLOAT16 BFLOAT16 DOUBLE INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL"
 _WHOLE_BYTES = frozenset(onnx.TensorProto.DataType.Value(name) for name in _TYPES.split())
-LARGEST_BYTES = 2**31 - 2**20  # one protobuf message ends at 2 GiB, and the graph needs some of them
+LARGEST_BYTES = 2**31 - 2**20  # a protobuf message is limited to 2 GiB, and the graph needs a part of it
 
 
 def external_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Return the tensors of a model, wherever in it, whose data lies in other files."""
+    """Return all tensors of a model, nested graphs and functions included, whose data is in other files."""
     functions = (node for function in proto.functions for node in function.node)
-    everything = [*_of_graph(proto.graph), *(tensor for node in functions for tensor in _of_node(node))]
-    return [tensor for tensor in everything if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    tensors = [*_tensors_of_graph(proto.graph), *(tensor for node in functions for tensor in _tensors_of_node(node))]
+    return [tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL]
 
 
 def embed(tensors: Sequence[onnx.TensorProto], file: Path) -> None:
     """Read the data of external tensors of the model `file` into them.
 
-    Raises ModelError for what lies elsewhere than beside the model, is no regular file or too short, and beyond 2 GiB in all.
+    Raises ModelError for a file outside of the model's folder, for one that is not regular or too short, and beyond 2 GiB in all.
     """
     sizes = [_size_bytes(tensor, file) for tensor in tensors]
     if (total := sum(sizes)) > LARGEST_BYTES:
         raise ModelError(
-            f"{file}: {total / 2**30:.1f} GiB of data in other files; a self-contained ONNX file ends at 2 GiB"
+            f"{file}: {total / 2**30:.1f} GiB of data in other files; a self-contained ONNX file is limited to 2 GiB"
         )
     for tensor, size in zip(tensors, sizes, strict=True):
         tensor.raw_data = _read(tensor, size, file)
@@ -45,7 +45,7 @@ def embed(tensors: Sequence[onnx.TensorProto], file: Path) -> None:
 
 
 def _size_bytes(tensor: onnx.TensorProto, file: Path) -> int:
-    """Return how many bytes the tensor's shape and type need."""
+    """Return the size of the tensor's data, from its shape and type."""
     if tensor.data_type not in _WHOLE_BYTES or any(size < 0 for size in tensor.dims):
         kind = f"type {tensor.data_type}, shape {list(tensor.dims)}"
         raise ModelError(
@@ -56,8 +56,8 @@ def _size_bytes(tensor: onnx.TensorProto, file: Path) -> int:
 
 
 def _read(tensor: onnx.TensorProto, size: int, file: Path) -> bytes:
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    name, subject = said.get("location", ""), f"{file}: the data of {tensor.name}"
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    name, subject = entries.get("location", ""), f"{file}: the data of {tensor.name}"
     if (
         not name
         or name in (".", "..")
@@ -65,11 +65,13 @@ def _read(tensor: onnx.TensorProto, size: int, file: Path) -> bytes:
         or PurePosixPath(name).name != name
         or PureWindowsPath(name).name != name
     ):
-        raise ModelError(f"{subject} lies in {name!r}; expected a file beside the model, without folders; refused")
+        raise ModelError(f"{subject} is in {name!r}; expected the name of a file in the model's folder; refused")
     try:
-        offset, length = int(said.get("offset") or 0), int(said.get("length") or size)
+        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
     except ValueError as error:
-        raise ModelError(f"{subject}: its place in {name} is no number ({error}); export it again") from error
+        raise ModelError(
+            f"{subject}: its offset or length in {name} is no number ({error}); export it again"
+        ) from error
     if offset < 0 or length != size:
         raise ModelError(
             f"{subject}: {length} bytes at {offset} in {name}; expected {size} for its shape; export it again"
@@ -77,35 +79,37 @@ def _read(tensor: onnx.TensorProto, size: int, file: Path) -> bytes:
     data = _bytes_at(file.parent / name, offset, size, subject)
     if len(data) != size:
         raise ModelError(
-            f"{subject}: {name} ends after {len(data)} of its {size} bytes; copy the whole file beside the model"
+            f"{subject}: {name} ends after {len(data)} of its {size} bytes; copy the whole file into the model's folder"
         )
     return data
 
 
 def _bytes_at(path: Path, offset: int, size: int, subject: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a named pipe would wait for ever
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        )  # opening a named pipe would block forever
     except OSError as error:
         reason = "a link" if path.is_symlink() else error.strerror
-        raise ModelError(f"{subject} lies in {path} ({reason}); copy that file beside the model") from error
+        raise ModelError(f"{subject} is in {path} ({reason}); copy that file into the model's folder") from error
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ModelError(f"{subject} lies in {path}, which is no regular file; refused")
-        if os.fstat(descriptor).st_size < offset + size:  # before memory is taken for it
+            raise ModelError(f"{subject} is in {path}, which is no regular file; refused")
+        if os.fstat(descriptor).st_size < offset + size:  # before memory is allocated for it
             return b""
         opened.seek(offset)
         return opened.read(size)
 
 
-def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _tensors_of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
     for node in graph.node:
-        yield from _of_node(node)
+        yield from _tensors_of_node(node)
 
 
-def _of_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+def _tensors_of_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
     for attribute in node.attribute:
         yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
         for sparse in (
@@ -114,4 +118,4 @@ def _of_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
         ):
             yield from (sparse.values, sparse.indices)
         for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-            yield from _of_graph(graph)
+            yield from _tensors_of_graph(graph)

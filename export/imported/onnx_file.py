@@ -1,7 +1,7 @@
-"""A classifier that someone else exported to ONNX: what it takes and gives, and a runner of the file as it came.
+"""An imported ONNX classifier: its interface, and a runner of the unchanged file.
 
-The runner is the reference of such a bundle, so it shares nothing with the graph that vegrt makes of the file: pixels are
-normalised outside, in numpy.
+The runner is the reference of the bundle, so it shares nothing with the graph that vegrt converts the file to: pixels are
+normalised outside of the graph, in numpy.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from vegrt.photo.preprocess import Contract
 Layout = Literal["NCHW", "NHWC"]
 _SOFTMAX = ("Softmax", "LogSoftmax")
 _SIGMOID = ("Sigmoid", "HardSigmoid")
-_SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Clip")  # what keeps a score what it is
+_SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Clip")  # they do not change scores
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedModel:
-    """A foreign ONNX classifier whose interface was checked.
+    """An imported ONNX classifier whose interface was checked.
 
-    subject: what messages call it. images: its input. batch: the only size of a batch that it takes; 0 is any.
-    logits: the tensor of the class scores: its output, or what the Softmax at its end reads. embedded: the file with the data in
-    it that it keeps in other files; empty where it keeps none. sha256: of that, or of the file as it is.
+    subject: its name in messages. images: its input. batch: the only batch size that it accepts; 0 for any.
+    logits: the tensor of the class scores: its output, or the input of the Softmax at its end. embedded: the file with the data
+    from other files put into it; empty if there are none. sha256: of `embedded`, or of the file itself.
     """
 
     subject: str
@@ -50,72 +50,72 @@ class ImportedModel:
 
     @property
     def opset(self) -> int:
-        """Return the version of the standard operators that the file is written in."""
+        """Return the file's version of the standard operators."""
         return max((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
-class ForeignRunner:
-    """The foreign file in ONNX Runtime, on pixels normalised outside of the graph."""
+class ImportedRunner:
+    """The imported file in ONNX Runtime, on pixels normalised outside of the graph."""
 
     runtime: RuntimeName = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, foreign: ImportedModel, contract: Contract) -> None:
-        shown = onnx.ModelProto()
-        shown.CopyFrom(foreign.proto)
-        if foreign.logits not in {value.name for value in shown.graph.output}:
-            shown.graph.output.append(onnx.ValueInfoProto(name=foreign.logits))
-        self._foreign = foreign
+    def __init__(self, imported: ImportedModel, contract: Contract) -> None:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(imported.proto)
+        if imported.logits not in {value.name for value in proto.graph.output}:
+            proto.graph.output.append(onnx.ValueInfoProto(name=imported.logits))
+        self._imported = imported
         self._mean, self._std = (np.array(values, np.float32) for values in (contract.mean, contract.std))
-        self._session = open_session(shown.SerializeToString())
+        self._session = open_session(proto.SerializeToString())
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 class scores for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run."""
-        step = self._foreign.batch or max(1, len(images))
+        step = self._imported.batch or max(1, len(images))
         parts = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate(parts)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        missing = max(0, self._foreign.batch - len(images))
+        missing = max(0, self._imported.batch - len(images))
         padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
         pixels = (padded.astype(np.float32) / 255 - self._mean) / self._std  # (N, H, W, 3)
-        given = pixels.transpose(0, 3, 1, 2) if self._foreign.layout == "NCHW" else pixels
-        found = run_session(self._session, self._foreign.subject, self._foreign.logits, self._foreign.images, given)
-        return found[: len(images)]
+        batch = pixels.transpose(0, 3, 1, 2) if self._imported.layout == "NCHW" else pixels
+        logits = run_session(self._session, self._imported.subject, self._imported.logits, self._imported.images, batch)
+        return logits[: len(images)]
 
 
-def run_session(session: Any, subject: str, output: str, name: str, given: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return one output of an ONNX Runtime session for its one input. Raises ModelError when it cannot run."""
+def run_session(session: Any, subject: str, output: str, name: str, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return one output of an ONNX Runtime session for its only input. Raises ModelError when it cannot run."""
     try:
-        found: NDArray[np.float32] = session.run([output], {name: np.ascontiguousarray(given)})[0]
-    except Exception as error:  # its exceptions share no base class but Exception
+        result: NDArray[np.float32] = session.run([output], {name: np.ascontiguousarray(batch)})[0]
+    except Exception as error:  # its exceptions have no common base class but Exception
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{subject}: ONNX Runtime cannot run it on {given.shape} {given.dtype} ({reason})") from error
-    return found
+        raise ModelError(f"{subject}: ONNX Runtime cannot run it on {batch.shape} {batch.dtype} ({reason})") from error
+    return result
 
 
-def read_foreign(file: Path, num_classes: int, contract: Contract) -> ImportedModel:
-    """Return a foreign classifier: one image input, one score per class.
+def read_imported(file: Path, num_classes: int, contract: Contract) -> ImportedModel:
+    """Return the ONNX classifier in a file: one image input, one score per class.
 
-    Raises ModelError for what is no such ONNX model, in one line that says what was found and what was expected.
+    Raises ModelError for any other file, in one line that says what was found and what was expected.
     """
     subject = str(file)
     proto, embedded = _load(file, subject)
     _check_operators(proto, subject)
     images, layout, batch = _image_input(proto.graph, subject, contract)
     sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
-    foreign = ImportedModel(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
+    imported = ImportedModel(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch or 2, contract.size, contract.size, 3), np.uint8)
-    scores = ForeignRunner(foreign, contract).logits(pixels)
+    scores = ImportedRunner(imported, contract).logits(pixels)
     _check_scores(scores, len(pixels), num_classes, subject)
     if not np.isfinite(scores).all():
         raise ModelError(f"{subject}: gives NaN or infinity for random pixels{_broken_weights(proto)}; export it again")
-    return foreign
+    return imported
 
 
 def _load(file: Path, subject: str) -> tuple[onnx.ModelProto, bytes]:
-    """Return the model with all its data, and the bytes of the file with them in it where they lie in other files."""
+    """Return the model with all its data, and its bytes with the data from other files in it; empty bytes if there are none."""
     if not file.is_file():
         raise ModelError(f"{subject}: no such file; expected an ONNX model of an image classifier")
     try:
@@ -127,36 +127,38 @@ def _load(file: Path, subject: str) -> tuple[onnx.ModelProto, bytes]:
         return inline_local_functions(proto) if proto.functions else proto, embedded
     except ModelError:
         raise
-    except Exception as error:  # protobuf's and the checker's share no base class
+    except Exception as error:  # protobuf's and the checker's exceptions have no common base class
         reason = next(iter(str(error).splitlines()), repr(error))
         raise ModelError(f"{subject}: not a readable ONNX model ({reason})") from error
 
 
 def _broken_weights(proto: onnx.ModelProto) -> str:
-    """Return, in words, which weights hold NaN; nothing when none does."""
+    """Return the weights that contain NaN, in words; nothing when there are none."""
     floats = [tensor for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
     broken = [tensor.name for tensor in floats if np.isnan(onnx.numpy_helper.to_array(tensor)).any()]
-    return f", its {', '.join(broken[:4])} hold{'s' if len(broken) == 1 else ''} NaN" if broken else ""
+    return f", its {', '.join(broken[:4])} contain{'s' if len(broken) == 1 else ''} NaN" if broken else ""
 
 
 def _check_operators(proto: onnx.ModelProto, subject: str) -> None:
-    if foreign := sorted(
+    if custom := sorted(
         {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in ("", "ai.onnx")}
     ):
         raise ModelError(
-            f"{subject}: operators outside of the ONNX standard: {', '.join(foreign)}; export it without them"
+            f"{subject}: operators outside of the ONNX standard: {', '.join(custom)}; export it without them"
         )
-    if found := sorted(_QUANTIZED & {node.op_type for node in proto.graph.node}):
+    if quantized := sorted(_QUANTIZED & {node.op_type for node in proto.graph.node}):
         raise ModelError(
-            f"{subject}: quantized already ({', '.join(found)}); give the float32 model, vegrt quantizes it"
+            f"{subject}: already quantized ({', '.join(quantized)}); expected the float32 model, vegrt quantizes it"
         )
     half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if found := [tensor.name for tensor in proto.graph.initializer if tensor.data_type in half]:
-        raise ModelError(f"{subject}: weights of 16 bits ({found[0]}); give the float32 model, vegrt makes fp16 of it")
+    if names := [tensor.name for tensor in proto.graph.initializer if tensor.data_type in half]:
+        raise ModelError(
+            f"{subject}: 16-bit weights ({names[0]}); expected the float32 model, vegrt converts it to fp16"
+        )
 
 
 def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tuple[str, Layout, int]:
-    """Return name, layout and fixed batch (0: dynamic) of the only input."""
+    """Return name, layout and fixed batch size (0: dynamic) of the only input."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
@@ -165,32 +167,32 @@ def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tu
             f"{subject}: inputs {names[0]}, outputs {names[1]}; expected one image and one score per class"
         )
     kind = inputs[0].type.tensor_type
-    shape = [dim.dim_value for dim in kind.shape.dim]  # 0 where it is dynamic
-    found = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {_shown(kind)}"
-    wanted = f"float32 (N, 3, {contract.size}, {contract.size}) or (N, {contract.size}, {contract.size}, 3)"
+    shape = [dim.dim_value for dim in kind.shape.dim]  # 0 for a dynamic size
+    actual = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {_shape_text(kind)}"
+    expected = f"float32 (N, 3, {contract.size}, {contract.size}) or (N, {contract.size}, {contract.size}, 3)"
     if kind.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        raise ModelError(f"{subject}: {found}; expected normalised pixels, {wanted}")
+        raise ModelError(f"{subject}: {actual}; expected normalised pixels, {expected}")
     layout: Layout = "NCHW" if shape[1] == 3 else "NHWC"
     sides = shape[2:] if layout == "NCHW" else shape[1:3]
     if any(side not in (0, contract.size) for side in sides):
-        raise ModelError(f"{subject}: {found}, the contract's size is {contract.size}; expected {wanted}")
+        raise ModelError(f"{subject}: {actual}, the contract's size is {contract.size}; expected {expected}")
     return inputs[0].name, layout, shape[0]
 
 
-def _shown(kind: onnx.TypeProto.Tensor) -> str:
+def _shape_text(kind: onnx.TypeProto.Tensor) -> str:
     return "(" + ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim) + ")"
 
 
 def _logits(graph: onnx.GraphProto, subject: str) -> str:
-    """Return the tensor of the scores: the output, or what a Softmax reads whose result is the output."""
+    """Return the tensor of the scores: the output, or the input of the Softmax at the end."""
     producers = {name: node for node in graph.node for name in node.output}
     output: str = graph.output[0].name
-    _, last = _behind(producers, output, ("Identity",))
-    _, shaped = _behind(producers, output, _SHAPING)
-    if shaped is not None and shaped.op_type in _SIGMOID:
+    last = _last_operator(producers, output, ("Identity",))
+    scoring = _last_operator(producers, output, _SHAPING)
+    if scoring is not None and scoring.op_type in _SIGMOID:
         raise ModelError(
-            f"{subject}: ends in {shaped.op_type}, a yes or no per class; expected scores of which one class wins: where one "
-            f"class is right, export what the {shaped.op_type} reads; several labels for one photo are not supported"
+            f"{subject}: ends in {scoring.op_type}, a yes or no per class; expected one class per photo: if so, export the input "
+            f"of the {scoring.op_type} as the output; several labels for one photo are not supported"
         )
     if last is None or last.op_type not in _SOFTMAX:
         return output
@@ -201,13 +203,11 @@ def _logits(graph: onnx.GraphProto, subject: str) -> str:
     return logits
 
 
-def _behind(
-    producers: dict[str, onnx.NodeProto], name: str, passed: tuple[str, ...]
-) -> tuple[str, onnx.NodeProto | None]:
-    """Return the first tensor before `name` that none of the operators `passed` made, and its producer."""
-    while name in producers and producers[name].op_type in passed:
+def _last_operator(producers: dict[str, onnx.NodeProto], name: str, skipped: tuple[str, ...]) -> onnx.NodeProto | None:
+    """Return the last node before tensor `name` that is none of the operators `skipped`; None without one."""
+    while name in producers and producers[name].op_type in skipped:
         name = producers[name].input[0]
-    return name, producers.get(name)
+    return producers.get(name)
 
 
 def _check_scores(scores: NDArray[np.float32], images: int, num_classes: int, subject: str) -> None:
@@ -220,4 +220,4 @@ def _check_scores(scores: NDArray[np.float32], images: int, num_classes: int, su
             f"{subject}: gives {scores.shape[1]} scores per image, --classes lists {num_classes}; expected one name per score"
         )
     if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-        raise ModelError(f"{subject}: gives probabilities, and not by a Softmax at its end; export its logits")
+        raise ModelError(f"{subject}: gives probabilities, without a Softmax at its end; export its logits")

@@ -1,6 +1,6 @@
-"""fp32 graph to float16 or bfloat16: everything between the normalised pixels and the logits.
+"""A float32 graph to float16 or bfloat16: everything between the normalised pixels and the logits.
 
-Names stay, so one calibration fits all.
+Names do not change, so one calibration fits all graphs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from onnxscript import version_converter
 from vegrt.errors import ModelError
 
 BF16_OPSET = 22  # the first whose Conv, MaxPool and GlobalAveragePool take bfloat16
-_KEPT_FLOAT = ("Cast", "Transpose", "Mul", "Add")  # the contract's own operators, as the pixels pass them
+_CONTRACT_OPERATORS = (
+    "Cast",
+    "Transpose",
+    "Mul",
+    "Add",
+)  # in the order in which the pixels pass them; they stay in float32
 
 
 def to_fp16(model: ir.Model) -> None:
-    """Rewrite a float32 model in place. Pixels are still normalised in float32; input and output types do not change.
+    """Rewrite a float32 graph in place. Pixels are still normalised in float32; input and output types do not change.
 
     Raises ModelError, naming the weight, when one exceeds the range of float16.
     """
@@ -27,16 +32,16 @@ def to_fp16(model: ir.Model) -> None:
 
 
 def to_bf16(model: ir.Model) -> None:
-    """Rewrite a float32 model in place, as `to_fp16` does, with bfloat16 and the opset that allows it in convolutions."""
+    """Rewrite a float32 graph in place, as `to_fp16` does, to bfloat16 and the opset that allows it in convolutions."""
     if model.opset_imports[""] < BF16_OPSET:
         version_converter.convert_version(model, BF16_OPSET)
     _to_half(model, ir.DataType.BFLOAT16)
 
 
 def round_to_bf16(model: ir.Model) -> None:
-    """Rewrite a float32 model in place so that each weight and each result is rounded to bfloat16, and computed in float32.
+    """Rewrite a float32 graph in place: it computes in float32 and rounds each weight and each result to bfloat16.
 
-    ONNX Runtime has no bfloat16 convolutions on a CPU; this stands in for bf16.onnx where its accuracy is measured.
+    ONNX Runtime has no bfloat16 convolutions on a CPU; this graph replaces bf16.onnx where its accuracy is measured.
     """
     graph, kind = model.graph, ir.DataType.BFLOAT16
     network = _network(graph)
@@ -57,7 +62,7 @@ def round_to_bf16(model: ir.Model) -> None:
 
 def _to_half(model: ir.Model, kind: ir.DataType) -> None:
     graph = model.graph
-    network, pixels = _network(graph), _prepared(graph)[-1]
+    network, pixels = _network(graph), _prepared_pixels(graph)[-1]
     for value in _weights(graph, network):
         value.const_value = _narrowed(value, kind)
         value.type = ir.TensorType(kind)
@@ -70,35 +75,40 @@ def _to_half(model: ir.Model, kind: ir.DataType) -> None:
 
 
 def _network(graph: ir.Graph) -> list[ir.Node]:
-    """Return the nodes behind the contract's own, in the graph's order."""
-    own = {node for value in _prepared(graph) if (node := value.producer()) is not None}
-    return [node for node in graph if node not in own]
+    """Return all nodes but the contract's operators, in the graph's order."""
+    preparing = {node for value in _prepared_pixels(graph) if (node := value.producer()) is not None}
+    return [node for node in graph if node not in preparing]
 
 
-def _prepared(graph: ir.Graph) -> list[ir.Value]:
-    """Return what the contract's operators make of the pixels, step by step; the last is what the network reads.
+def _prepared_pixels(graph: ir.Graph) -> list[ir.Value]:
+    """Return the result of each of the contract's operators, in order; the network reads the last.
 
-    They are found by the way of the pixels, not by their place in the list. Mul and Add are missing where an optimizer dropped
+    They are found by following the pixels, not by their position in the list. Mul and Add are missing where an optimizer removed
     them, for a mean of 0 or a std of 1/255.
     """
     values = [graph.inputs[0]]
-    for kind in _KEPT_FLOAT:
+    for kind in _CONTRACT_OPERATORS:
         readers = [node for node in values[-1].consumers() if node.op_type not in ("Shape", "Size")]
-        fixed = all(
-            value is values[-1] or (value and value.const_value is not None) for one in readers for value in one.inputs
+        is_constant = all(
+            value is values[-1] or (value and value.const_value is not None)
+            for node in readers
+            for value in node.inputs
         )
-        if len(readers) == 1 and readers[0].op_type == kind and fixed and not readers[0].outputs[0].is_graph_output():
+        is_step = len(readers) == 1 and readers[0].op_type == kind and is_constant
+        if is_step and not readers[0].outputs[0].is_graph_output():
             values.append(readers[0].outputs[0])
         elif kind in ("Cast", "Transpose"):
-            found = ", ".join(node.op_type for node in readers) or "nothing"
-            raise ModelError(f"ONNX graph: {found} reads {values[-1].name}; expected the contract's {kind} alone")
+            operators = ", ".join(node.op_type for node in readers) or "no operator"
+            raise ModelError(
+                f"ONNX graph: {values[-1].name} is read by {operators}; expected the contract's {kind} alone"
+            )
     return values[1:]
 
 
 def _weights(graph: ir.Graph, network: list[ir.Node]) -> list[ir.Value]:
-    used = {value.name for node in network for value in node.inputs if value is not None and value.is_initializer()}
-    found = [graph.initializers[str(name)] for name in used]
-    return [value for value in found if value.dtype == ir.DataType.FLOAT and value.const_value is not None]
+    names = {value.name for node in network for value in node.inputs if value is not None and value.is_initializer()}
+    weights = [graph.initializers[str(name)] for name in names]
+    return [value for value in weights if value.dtype == ir.DataType.FLOAT and value.const_value is not None]
 
 
 def _narrowed(value: ir.Value, kind: ir.DataType) -> ir.Tensor[Any]:
@@ -126,10 +136,10 @@ def _cast_input(graph: ir.Graph, pixels: ir.Value, kind: ir.DataType) -> None:
     cast = ir.node("Cast", [pixels], {"to": int(kind)}, name=f"to_{kind.name.lower()}")
     cast.outputs[0].name, cast.outputs[0].shape, pixels.name = pixels.name, pixels.shape, f"{pixels.name}_fp32"
     cast.outputs[0].type = ir.TensorType(kind)
-    maker = pixels.producer()
-    if maker is None:
-        raise AssertionError("the contract makes what the network reads")
-    graph.insert_after(maker, cast)
+    producer = pixels.producer()
+    if producer is None:
+        raise AssertionError("the network reads the result of the contract's operators")
+    graph.insert_after(producer, cast)
     for node, index in list(pixels.uses()):
         if node is not cast:
             node.replace_input_with(index, cast.outputs[0])

@@ -1,6 +1,7 @@
-"""Checkpoint to an ONNX graph: the contract in it, a dynamic batch, by the first of torch's exporters that passes the gate.
+"""From a checkpoint to an ONNX graph with the contract in it and a dynamic batch, by the first of torch's exporters that passes.
 
-Wrong graphs of ResNets are known from the newer exporter (pytorch issues 166797, 168224, 169178), so the older one stands by.
+The newer exporter is known to write wrong graphs of ResNets (pytorch issues 166797, 168224, 169178), so the older one is the
+fallback.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from torchvision.models import MobileNetV2
 
 from vegrt.bundle.bundle import FORMAT_VERSION, Bundle
 from vegrt.calibration.check import HALF_SCALES_OPSET
+from vegrt.calibration.graph import serialize
 from vegrt.errors import ModelError
-from vegrt.export.engines.options import OPSET
+from vegrt.export.engines.build import OPSET
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.networks import WithPreprocessing, load_network
@@ -29,8 +31,7 @@ from vegrt.photo.preprocess import Contract
 
 log = logging.getLogger(__name__)
 
-IR_VERSION = 10  # what torch's newer exporter writes
-
+IR_VERSION = 10  # the version that torch's newer exporter writes
 
 Exporter = Literal["torch.export", "torchscript"]
 EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)  # in the order in which they are tried
@@ -38,7 +39,7 @@ EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)  # in the order in which th
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A graph that passed the gate. dropped: exporters that were tried before, each with the reason why it was not kept."""
+    """A graph that passed the gate. dropped: exporters that were tried before, each with the reason why it failed."""
 
     model: ir.Model
     source: bytes
@@ -47,27 +48,30 @@ class Exported:
     dropped: dict[str, str]
 
     def details(self) -> dict[str, Any]:
-        """Return what the manifest says of how the graph was made."""
+        """Return the manifest's details about the exporter."""
         return {"exporter": self.exporter, "dropped_exporters": self.dropped, "opset": self.model.opset_imports[""]}
 
 
 def check_opset(opset: int) -> None:
-    """Raise ModelError for an opset that the variants cannot have, or that the installed onnx does not know."""
+    """Raise ModelError for an opset that the variants cannot have, or that the installed onnx does not support."""
     import onnx
 
     if opset > (newest := onnx.defs.onnx_opset_version()):
-        raise ModelError(f"--opset {opset}: onnx {onnx.__version__} knows {newest} at most; {OPSET} is the default")
+        raise ModelError(
+            f"--opset {opset}: onnx {onnx.__version__} supports up to {newest}; expected at most that, {OPSET} is the default"
+        )
     if opset < HALF_SCALES_OPSET:
         raise ModelError(
             f"--opset {opset}: int8.onnx has float16 scales, which need opset {HALF_SCALES_OPSET}; expected "
-            f"{HALF_SCALES_OPSET} or more, {OPSET} is the default"
+            f"{HALF_SCALES_OPSET} or later, {OPSET} is the default"
         )
 
 
 def export_passing(bundle: Bundle, gate: Callable[[bytes], Parity], *, opset: int = OPSET) -> Exported:
-    """Return the first exporter's graph that passes the gate, which raises ModelError for one that does not.
+    """Return the graph of the first exporter that passes the gate.
 
-    Raises ModelError, with every exporter's reason, when none passes.
+    gate: returns the parity of a graph's bytes, or raises ModelError. Raises ModelError with every exporter's reason when none
+    passes.
     """
     check_opset(opset)
     dropped: dict[str, str] = {}
@@ -87,23 +91,23 @@ def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "tor
     contract = bundle.manifest.contract
     network = WithPreprocessing(_exportable(load_network(bundle)), contract).eval()
     example = torch.zeros((2, contract.size, contract.size, 3), dtype=torch.uint8)
-    run = _by_torch_export if exporter == "torch.export" else _by_torchscript
+    run = by_torch_export if exporter == "torch.export" else by_torchscript
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals
         try:
             model = run(network, example, opset)
-        except Exception as error:  # theirs share no base class but Exception
-            raise ModelError(
-                f"opset {opset}: {exporter} cannot export it ({str(error).strip().splitlines()[0]})"
-            ) from error
-    if (found := model.opset_imports.get("", 0)) != opset:
-        raise ModelError(f"opset {opset}: {exporter} gave {found} instead; {OPSET} is the default")
+        except Exception as error:  # the exporters' exceptions have no common base class but Exception
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"opset {opset}: {exporter} cannot export the network ({reason})") from error
+    if (written := model.opset_imports.get("", 0)) != opset:
+        raise ModelError(f"opset {opset}: {exporter} wrote opset {written} instead; {OPSET} is the default")
     tidy(model)
-    describe(model, bundle.manifest.classes, bundle.manifest.contract, bundle.artifact("weights").sha256)
+    add_metadata(model, bundle.manifest.classes, bundle.manifest.contract, bundle.artifact("weights").sha256)
     return model
 
 
-def _by_torch_export(network: nn.Module, example: Tensor, opset: int) -> ir.Model:
+def by_torch_export(network: nn.Module, example: Tensor, opset: int) -> ir.Model:
+    """Return the newer exporter's graph of a network for an (N, H, W, 3) uint8 example."""
     program = torch.onnx.export(
         network,
         (example,),
@@ -121,12 +125,15 @@ def _by_torch_export(network: nn.Module, example: Tensor, opset: int) -> ir.Mode
     return model
 
 
-def _by_torchscript(network: nn.Module, example: Tensor, opset: int) -> ir.Model:
-    """Return the older exporter's graph. PRESERVE keeps weights' names and BatchNorms; the optimizer folds them as above."""
+def by_torchscript(network: nn.Module, example: Tensor, opset: int) -> ir.Model:
+    """Return the older exporter's graph of a network for an (N, H, W, 3) uint8 example.
+
+    PRESERVE keeps weights' names and BatchNorms; the optimizer folds them as the newer exporter does.
+    """
     import onnx
     from onnxscript import optimizer
 
-    file: Any = io.BytesIO()  # which its annotation does not know
+    file: Any = io.BytesIO()  # torch's annotation names paths only
     torch.onnx.export(
         network,
         (example,),
@@ -145,8 +152,8 @@ def _by_torchscript(network: nn.Module, example: Tensor, opset: int) -> ir.Model
     return model
 
 
-def describe(model: ir.Model, classes: Sequence[str], contract: Contract, weights_sha256: str) -> None:
-    """Write class names, contract and origin into the graph's metadata, so that the ONNX file alone is usable too."""
+def add_metadata(model: ir.Model, classes: Sequence[str], contract: Contract, weights_sha256: str) -> None:
+    """Write class names, contract and origin into the graph's metadata, so that the ONNX file is usable without its bundle."""
     model.producer_name = "vegrt"
     model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
     model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
@@ -154,28 +161,15 @@ def describe(model: ir.Model, classes: Sequence[str], contract: Contract, weight
     model.metadata_props["vegrt.weights_sha256"] = weights_sha256
 
 
-def serialize(model: ir.Model) -> bytes:
-    """Return the model as the bytes of an .onnx file, after ONNX's own checker with shape inference accepted it."""
-    import onnx
-
-    proto = ir.to_proto(model)
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"ONNX graph: refused by the ONNX checker ({str(error).splitlines()[0]})") from error
-    data: bytes = proto.SerializeToString()
-    return data
-
-
 class _GlobalAverage(nn.Module):
-    """AdaptiveAvgPool2d(1) without the strided view that torch's exporter spells out as index arithmetic (torch 2.14)."""
+    """AdaptiveAvgPool2d(1) without the strided view that torch's exporter writes as index arithmetic (torch 2.14)."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
 
 
 class _MobileNet(nn.Module):
-    """torchvision's MobileNetV2 under the same names; its own forward pools by a function, which no module replaces."""
+    """torchvision's MobileNetV2 under the same names; its own forward pools by a function, which no module can replace."""
 
     def __init__(self, network: MobileNetV2) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The parity gate: a graph that does not answer like its reference is never written, and the line says where it goes wrong."""
+"""The parity gate: refuses a graph that does not answer like its reference, and names the first layer that differs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import explained
 from vegrt.evaluate.statistics import CONFIDENCE
-from vegrt.export.onnx.diverge import first_divergence
-from vegrt.infer.decode.pipeline import batches
+from vegrt.export.onnx.divergence import first_divergence
 from vegrt.infer.runtimes.logits import Parity, compare_logits
+from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
 
 PHOTOS = 200
 _BATCH = 16
-_SMALL_BATCHES = (1, 2, 7)  # a graph with a baked-in batch size fails at once
-_TIES = 0.99  # what a limit of 1 becomes for near ties: two float32 runtimes may answer them differently
+_SMALL_BATCHES = (1, 2, 7)  # a graph with a fixed batch size fails at once
+_TIES = 0.99  # replaces a limit of 1 for near ties: two float32 runtimes may answer them differently
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a precision allows (docs/decisions/0018).
+    """The largest differences from the reference that a precision allows (docs/decisions/0018).
 
-    min_agreement: share of equal top-1; below it, only near ties, and no more of them than chance brings at this very share.
-    error: of a logit, as a share of the largest; what lies closer is a near tie. layer: of a layer's result, as a share of its
-    norm; it only names the layer.
+    min_agreement: share of equal top-1; below it, only near ties, and no more of them than chance explains at this share.
+    error: of a logit, as a share of the largest logit; two logits that are closer are a near tie. layer: of a layer's result, as
+    a share of its norm; it only serves to name the layer.
     """
 
     min_cosine: float
@@ -40,13 +41,13 @@ class Limits:
 
 
 FP32 = Limits(0.9999, 1.0, 1e-3, 1e-3)
-FP16 = Limits(0.999, 0.98, 5e-2, 2e-2)  # equal but for near ties
+FP16 = Limits(0.999, 0.98, 5e-2, 2e-2)  # equal except for near ties
 BF16 = Limits(0.99, 0.95, 0.2, 0.1)  # 8 bits of mantissa, float16 has 11
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The photos that a graph is compared on, decoded. largest: the batch that an engine will take at most."""
+    """The decoded photos on which a graph is compared. largest: the largest batch of the engines."""
 
     bundle: Bundle
     photos: list[Photo]
@@ -54,73 +55,78 @@ class Evidence:
     largest: int
 
     def answers(self, reference: Runner) -> NDArray[np.float32]:
-        """Return what the reference answers to all photos: (N, K) logits."""
+        """Return the reference's (N, K) logits for all photos."""
         starts = range(0, len(self.images), _BATCH)
         return np.concatenate([reference.logits(self.images[start : start + _BATCH]) for start in starts])
 
     def measure(self, reference: Runner | NDArray[np.float32], candidate: Runner) -> Parity:
-        """Return the parity over batches of 1, 2, 7 and the largest; photos repeat where they are too few for one of each.
+        """Return the parity over batches of 1, 2, 7 and the largest; photos repeat where they are too few to fill one of each.
 
-        reference: or its answers. A photo counts once: it is flipped when it is in any batch.
+        reference: a runner or its logits. A photo counts once: it is flipped if it is flipped in any batch.
         """
-        want = reference if isinstance(reference, np.ndarray) else self.answers(reference)
+        expected = reference if isinstance(reference, np.ndarray) else self.answers(reference)
         photos = len(self.images)
         count = max(photos, sum(_SMALL_BATCHES) + self.largest)
         order = np.arange(count) % photos
         cuts = [*np.cumsum(_SMALL_BATCHES), *range(sum(_SMALL_BATCHES) + self.largest, count, self.largest)]
-        got = [candidate.logits(self.images[part]) for part in np.split(order, cuts) if len(part)]
-        parity = compare_logits(want[order], np.concatenate(got))
+        actual = [candidate.logits(self.images[part]) for part in np.split(order, cuts) if len(part)]
+        parity = compare_logits(expected[order], np.concatenate(actual))
         flipped = tuple(sorted({index % photos for index in parity.flipped}))
         agreement = 1 - len(flipped) / photos
         return replace(parity, images=photos, worst=parity.worst % photos, flipped=flipped, top1_agreement=agreement)
 
 
-def load_evidence(bundle: Bundle, photos: list[Photo], largest: int) -> Evidence:
-    """Return the first PHOTOS of the photos as evidence; the caller has seen that they can be read."""
-    some = photos[:PHOTOS]
-    parts = batches([photo.path for photo in some], bundle.manifest.contract, _BATCH)
-    return Evidence(bundle, some, np.concatenate([batch.images for batch in parts]), largest)
+def load_evidence(bundle: Bundle, photos: PhotoSet, largest: int) -> Evidence:
+    """Return the first PHOTOS of the photos as evidence."""
+    used = photos.first(PHOTOS)
+    return Evidence(bundle, list(used.photos), used.images(), largest)
+
+
+def check_fp32(evidence: Evidence, expected: NDArray[np.float32], source: bytes) -> Parity:
+    """Return the parity of the float32 graph `source` with the expected (N, K) logits. Raises as check_parity does."""
+    parity = evidence.measure(expected, open_onnxruntime(source))
+    return check_parity("fp32.onnx", parity, FP32, evidence, source)
 
 
 def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidence, source: bytes) -> Parity:
-    """Return the parity of the graph `source`.
+    """Return the parity of the graph `source` if it is within the limits.
 
-    Raises ModelError, naming the worst photo and the first layer that differs from torch on it, when it is beyond the limits.
+    Otherwise raises ModelError, with the worst photo and the first layer that differs from torch on it.
     """
-    near = parity.max_abs_error <= limits.error * max(1.0, parity.max_abs_logit)
-    if near and parity.min_cosine >= limits.min_cosine and agrees(parity, limits):
+    is_near = parity.max_abs_error <= limits.error * max(1.0, parity.max_abs_logit)
+    if is_near and parity.min_cosine >= limits.min_cosine and agrees(parity, limits):
         return parity
-    same = parity.images - len(parity.flipped)
-    where = explained(lambda: _where(evidence, source, parity.worst, limits.layer))
+    agreeing = parity.images - len(parity.flipped)
+    layer = explained(lambda: _diverging_layer(evidence, source, parity.worst, limits.layer))
     raise ModelError(
         f"{subject}: cosine {parity.min_cosine:.6f}, largest error {parity.max_abs_error:.3g}, top-1 agreement "
-        f"{parity.top1_agreement:.2%} with its reference ({same} of {parity.images} photos); expected at least "
+        f"{parity.top1_agreement:.2%} with its reference ({agreeing} of {parity.images} photos); expected at least "
         f"{limits.min_cosine}, at most {limits.error:.3g} of the largest logit ({parity.max_abs_logit:.3g}), and "
-        f"{limits.min_agreement:.0%} but for near ties; worst on {evidence.photos[parity.worst].path}"
-        f"{f'; {where}' if where else ''}; nothing was written"
+        f"{limits.min_agreement:.0%} except for near ties; worst on {evidence.photos[parity.worst].path}"
+        f"{f'; {layer}' if layer else ''}; nothing was written"
     )
 
 
 def agrees(parity: Parity, limits: Limits) -> bool:
     """Return whether the top-1 agreement is within the limits.
 
-    Below the least agreement it is, where each flip is a near tie and the upper end of the agreement's exact (Clopper-Pearson)
-    interval, one-sided with 95 % confidence, is not below it: one flip of 36 photos does not refute 98 %.
+    An agreement below the smallest allowed one is within them if each flip is a near tie and the upper end of the agreement's
+    exact (Clopper-Pearson) interval, one-sided with 95 % confidence, reaches it: one flip of 36 photos does not refute 98 %.
     """
     if parity.top1_agreement >= limits.min_agreement:
         return True
     ties = parity.widest_flip <= limits.error * max(1.0, parity.max_abs_logit)
-    same, least = parity.images - len(parity.flipped), min(limits.min_agreement, _TIES)
-    return ties and binomial_tail(same, parity.images, least) >= 1 - CONFIDENCE
+    agreeing, smallest = parity.images - len(parity.flipped), min(limits.min_agreement, _TIES)
+    return ties and binomial_tail(agreeing, parity.images, smallest) >= 1 - CONFIDENCE
 
 
 def binomial_tail(successes: int, total: int, rate: float) -> float:
-    """Return the probability of so many successes or fewer in `total` trials. Below 5 %, `rate` is above the exact interval."""
+    """Return the probability of at most `successes` in `total` trials. Below 5 %, `rate` is above the exact interval."""
     return sum(comb(total, count) * rate**count * (1 - rate) ** (total - count) for count in range(successes + 1))
 
 
-def _where(evidence: Evidence, source: bytes, worst: int, tolerance: float) -> str:
-    """Return where the graph leaves torch; nothing for a graph that was not made from a checkpoint."""
+def _diverging_layer(evidence: Evidence, source: bytes, worst: int, tolerance: float) -> str:
+    """Return the first layer that differs from torch, in words; nothing for a graph that was not made from a checkpoint."""
     if not evidence.bundle.has("weights"):
         return ""
     return first_divergence(evidence.bundle, source, evidence.images[worst], tolerance)

@@ -1,4 +1,4 @@
-"""Graph passes that leave the plain operators which TensorRT and ONNX Runtime quantize: fewer, named after modules."""
+"""Graph passes towards the plain operators that TensorRT and ONNX Runtime quantize: fewer nodes, named after modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MODULE_PREFIX = "network."  # the attribute of vegrt.networks.WithPreprocessing 
 
 
 def tidy(model: ir.Model) -> None:
-    """Rewrite `model` in place: pooling and flattening as single operators, no dead nodes, names that read as modules."""
+    """Rewrite `model` in place: pooling and flattening as single operators, no unused nodes, nodes named after modules."""
     graph = model.graph
     _cast_first(graph)
     for node in list(graph):
@@ -19,20 +19,20 @@ def tidy(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
     _name_after_modules(graph)
     for item in [*graph, *(value for node in graph for value in node.outputs)]:
-        item.metadata_props.clear()  # the exporter's traces hold paths of the machine that exported
+        item.metadata_props.clear()  # the exporter's traces contain paths of this machine
 
 
 def constant(value: ir.Value | None) -> list[int] | None:
-    """Return the integers that a value holds if it is a constant, else None."""
+    """Return the integers of a constant value; None for any other."""
     if value is None or value.const_value is None:
         return None
     return [int(number) for number in value.const_value.numpy().reshape(-1)]
 
 
 def _cast_first(graph: ir.Graph) -> None:
-    """Let the Cast alone read the uint8 pixels: TensorRT takes them nowhere else, and a Shape is the same behind it.
+    """Let only the Cast read the uint8 pixels: TensorRT accepts them nowhere else, and a Shape after it is the same.
 
-    Networks that ask for the batch size, such as those with a class token, begin with a Shape of their input.
+    Networks that need the batch size, such as those with a class token, begin with a Shape of their input.
     """
     images = graph.inputs[0]
     cast = next((node for node in images.consumers() if node.op_type == "Cast"), None)
@@ -63,13 +63,13 @@ def _flatten(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _replace(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
-    was, now = old.outputs[0], new.outputs[0]
-    now.name, now.type, now.shape = was.name, was.type, was.shape
-    ir.convenience.replace_nodes_and_values(graph, old, [old], [new], [was], [now])
+    before, after = old.outputs[0], new.outputs[0]
+    after.name, after.type, after.shape = before.name, before.type, before.shape
+    ir.convenience.replace_nodes_and_values(graph, old, [old], [new], [before], [after])
 
 
 def _name_after_modules(graph: ir.Graph) -> None:
-    """Name weights, and the outputs of the nodes that own one, as torch names the module: `layer1.0.conv1`."""
+    """Name weights, and the nodes that own one and their outputs, as torch names the module: `layer1.0.conv1`."""
     for value in list(graph.initializers.values()):
         if value.name is not None and value.name.startswith(MODULE_PREFIX):
             value.name = value.name.removeprefix(MODULE_PREFIX)
@@ -84,13 +84,13 @@ def _name_after_modules(graph: ir.Graph) -> None:
 
 
 def _module_of(node: ir.Node) -> str:
-    """Return the torch module that a node was exported from, by the exporter's note: `layer1.0`; empty where it says none."""
-    scopes = node.metadata_props.get("namespace", "").split("/")[
-        :-1
-    ]  # "...: ResNet/network.layer1.0: BasicBlock/add_8"
+    """Return the torch module that a node was exported from, by the exporter's note: `layer1.0`; empty without a note."""
+    # such as "...: ResNet/network.layer1.0: BasicBlock/add_8"
+    scopes = node.metadata_props.get("namespace", "").split("/")[:-1]
     return scopes[-1].split(":")[0].removeprefix(MODULE_PREFIX).strip() if len(scopes) > 1 else ""
 
 
 def _unused(name: str, graph: ir.Graph) -> str:
-    taken = {node.name for node in graph}
-    return next(one for one in (name, *(f"{name}{number}" for number in range(1, len(taken) + 2))) if one not in taken)
+    used = {node.name for node in graph}
+    candidates = (name, *(f"{name}{number}" for number in range(1, len(used) + 2)))
+    return next(candidate for candidate in candidates if candidate not in used)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.share import percent
+from vegrt.calibration.work import share_percent
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import write_text
 from vegrt.report import markdown
@@ -182,7 +182,7 @@ def _quantization(facts: Facts) -> Section | None:
         text = f"{text} {translate('The network was trained further with simulated quantization.')}"
     share = found.get("int8_macs_share", {})
     lines = [
-        (str(variant), percent(value), ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
+        (str(variant), share_percent(value), ", ".join(found.get("float_layers", {}).get(variant, [])) or NONE)
         for variant, value in share.items()
     ]
     chosen = methods_text(found)

@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import RULES, check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import Encoding, plan_quantization, quantizable
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import Encoding, plan_quantization, quantizable_nodes
 from vegrt.errors import EngineError, ModelError
-from vegrt.export.calibrated import copy_of
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.export.onnx.model import export_fp32, serialize
+from vegrt.export.onnx.model import export_fp32
 from vegrt.networks import build_network, contract_of
 
 CHANNELS = 8
@@ -155,7 +155,7 @@ BROKEN = {
         replace(GOOD, bias=np.zeros(CHANNELS, np.int32)), "bias.dequantize: dequantizes a bias; biases stay in float"
     ),
     "pair before the activation": Broken(
-        replace(GOOD, between=True), "conv.quantize: between conv and relu; nothing stands between a Conv and its Relu"
+        replace(GOOD, between=True), "conv.quantize: between conv and relu; no pair stands between a Conv and its Relu"
     ),
     "float weight": Broken(
         replace(GOOD, quantize_weight=False), "conv: quantized data, float weight; both or neither are quantized"
@@ -167,7 +167,7 @@ BROKEN = {
         replace(HALF, weight_scale=GOOD.weight_scale), "conv: inputs of FLOAT16, FLOAT, FLOAT16; all inputs have one"
     ),
     "no dequantize": Broken(
-        replace(GOOD, pair=False), "data.quantize: read by something else than a DequantizeLinear; every QuantizeLinear"
+        replace(GOOD, pair=False), "data.quantize: not read by a DequantizeLinear alone; every QuantizeLinear"
     ),
     "half subnormal": Broken(
         replace(HALF, scale=np.float16(1e-6)),
@@ -215,7 +215,7 @@ def test_each_broken_rule_is_one_line_that_names_the_node(name: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_the_cpu_encoding_differs_as_its_table_says() -> None:
+def test_the_cpu_encoding_has_its_own_rules() -> None:
     assert RULES["unsigned"] != RULES["signed"]
     for change in ({"zero_point": np.uint8(7)}, {"bias": np.zeros(CHANNELS, np.int32)}, {"quantize_weight": False}):
         check_placement(replace(UNSIGNED, **change).model(), "unsigned")
@@ -228,7 +228,7 @@ def test_the_cpu_encoding_differs_as_its_table_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["sound", *BROKEN])
-def test_what_the_builder_itself_accepts(name: str) -> None:
+def test_files_that_the_builder_itself_accepts(name: str) -> None:
     trt: Any = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
     layer = BROKEN[name].layer if name in BROKEN else GOOD
     model: bytes = ir.to_proto(layer.model()).SerializeToString()
@@ -241,17 +241,19 @@ def test_what_the_builder_itself_accepts(name: str) -> None:
 
 def test_a_hard_backbone_keeps_the_rules(tmp_path: Path) -> None:
     fp32 = export_fp32(untrained("mobilenet_v2", tmp_path / "bundle"))
-    fp16 = copy_of(fp32)
+    fp16 = copy_graph(fp32)
     to_fp16(fp16)
-    some = frozenset(str(node.name) for node in list(quantizable(fp32))[3:5])  # left in float, as a budget may ask for
+    some = frozenset(
+        str(node.name) for node in list(quantizable_nodes(fp32))[3:5]
+    )  # left in float, as a budget may ask for
     plans: list[tuple[ir.Model, Encoding, frozenset[str]]] = [
-        (copy_of(fp32), "signed", frozenset()),
+        (copy_graph(fp32), "signed", frozenset()),
         (fp16, "signed", some),
-        (copy_of(fp32), "unsigned", frozenset()),
+        (copy_graph(fp32), "unsigned", frozenset()),
         (fp32, "unsigned", some),
     ]
     for model, encoding, kept in plans:
-        placement = plan_quantization(model, encoding, keep_float=kept)
+        placement = plan_quantization(model, encoding, float_layers=kept)
         assert placement.weights
         low = -1.0 if encoding == "signed" else 0.0
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(low, 1.0)), encoding)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,25 +10,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from vegrt.calibration.observe import BINS, CHUNK, Batches, histogram, observe
+from vegrt.calibration.observe import BINS, CHUNK, histogram, observe
+from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.calibration.resume import CalibrationProgress
+from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
+from vegrt.photo.preprocess import Contract
 
 
-def again(parts: list[NDArray[np.uint8]]) -> Batches:
-    """Give the same batches at each call, but for the first `skip` images."""
-
-    def read(skip: int = 0) -> Iterator[NDArray[np.uint8]]:
-        images = np.concatenate(parts)[skip:] if parts else np.zeros((0, 1, 1, 3), np.uint8)
-        size = len(parts[0]) if parts else 1
-        yield from (images[start : start + size] for start in range(0, len(images), size))
-
-    return read
+def photo_set(images: NDArray[np.uint8]) -> PhotoSet:
+    photos = [Photo(Path(f"{index}.png"), 0) for index in range(len(images))]
+    pixels = PixelStore(Contract(images.shape[1], images.shape[1]))
+    pixels.add(photos, images)
+    return PhotoSet(photos, pixels)
 
 
 @settings(max_examples=100, deadline=None)
 @given(values=arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e4, 1e4, width=32)))
-def test_the_histogram_is_numpys_but_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
+def test_the_histogram_equals_numpys_except_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
     peak = float(np.abs(values).max())
     counts = histogram(values, peak)
     assert counts.sum() == values.size
@@ -49,36 +47,34 @@ def test_observations_do_not_depend_on_the_batch_size() -> None:
         pixels = batch.astype(np.float32)
         return [pixels - 100, pixels * 0.5]
 
-    def split(size: int) -> list[NDArray[np.uint8]]:
-        return [images[start : start + size] for start in range(0, len(images), size)]
-
-    whole = observe(["centred", "halved"], activations, again([images]))
-    parts = observe(["centred", "halved"], activations, again(split(5)))
-    for name, seen in whole.items():
-        assert (seen.low, seen.high) == (parts[name].low, parts[name].high)
-        assert np.array_equal(seen.counts, parts[name].counts)
+    photos = photo_set(images)
+    whole = observe(["centred", "halved"], activations, photos, batch_size=23)
+    parts = observe(["centred", "halved"], activations, photos, batch_size=5)
+    for name, observation in whole.items():
+        assert (observation.low, observation.high) == (parts[name].low, parts[name].high)
+        assert np.array_equal(observation.counts, parts[name].counts)
     assert whole["halved"].low >= 0
     assert whole["centred"].magnitudes().sum() == images.size
 
 
-def test_not_a_number_and_no_images_are_refused() -> None:
+def test_infinity_and_no_photos_are_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     with pytest.raises(ModelError, match="conv1: activation range"):
-        observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], again([images]))
+        observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], photo_set(images))
     with pytest.raises(ModelError, match="no images"):
-        observe(["conv1"], lambda batch: [], again([]))
+        observe(["conv1"], lambda batch: [], photo_set(images[:0]))
 
 
 def test_a_single_nan_among_numbers_is_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     values = np.array([1.0, np.nan, 2.0], np.float32)
     with pytest.raises(ModelError, match="relu: activation range"):
-        observe(["relu"], lambda batch: [values], again([images]))
+        observe(["relu"], lambda batch: [values], photo_set(images))
 
 
-def test_an_interrupted_observation_goes_on_after_its_last_chunk(tmp_path: Path) -> None:
+def test_an_interrupted_observation_resumes_after_its_last_chunk(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (5 * CHUNK, 4, 4, 3), np.uint8)
-    batches = again([images[start : start + 16] for start in range(0, len(images), 16)])
+    photos = photo_set(images)
     ran = 0
 
     def activations(batch: NDArray[np.uint8], *, limit: int = 10**9) -> list[NDArray[np.float32]]:
@@ -88,18 +84,18 @@ def test_an_interrupted_observation_goes_on_after_its_last_chunk(tmp_path: Path)
             raise KeyboardInterrupt
         return [batch.astype(np.float32).transpose(0, 3, 1, 2) - 100]
 
-    whole = observe(["pixels"], activations, batches)["pixels"]
+    whole = observe(["pixels"], activations, photos)["pixels"]
     for limit in (2 * CHUNK + 1, 3 * CHUNK, 3 * CHUNK):  # within pass one, at its end, and within pass two
         ran = 0
         with pytest.raises(KeyboardInterrupt):
-            observe(["pixels"], partial(activations, limit=limit), batches, CalibrationProgress(tmp_path / "p", "key"))
+            observe(["pixels"], partial(activations, limit=limit), photos, CalibrationProgress(tmp_path / "p", "key"))
     ran = 0
-    resumed = observe(["pixels"], activations, batches, CalibrationProgress(tmp_path / "p", "key"))["pixels"]
+    resumed = observe(["pixels"], activations, photos, CalibrationProgress(tmp_path / "p", "key"))["pixels"]
     assert ran < len(images)
     assert (resumed.low, resumed.high) == (whole.low, whole.high)
     assert np.array_equal(resumed.counts, whole.counts)
     assert np.array_equal(resumed.channels, whole.channels)
     assert np.array_equal(whole.channels, np.abs(images.astype(np.float64) - 100).max((0, 1, 2)))
     ran = 0
-    observe(["pixels"], activations, batches, CalibrationProgress(tmp_path / "p", "another key"))
-    assert ran == 2 * len(images)  # nothing of another calibration is used
+    observe(["pixels"], activations, photos, CalibrationProgress(tmp_path / "p", "another key"))
+    assert ran == 2 * len(images)  # the state of another calibration is not used

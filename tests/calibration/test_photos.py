@@ -75,12 +75,15 @@ def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
     assert near == {f"Cress/{number:03d}.jpg" for number in range(COPIES)}
     with caplog.at_level(logging.WARNING):
         found = calibration_photos(data, CLASSES, CONTRACT, near_test=near)
-    kept = found.used
+    kept = found.used.photos
     assert found.left_out == COPIES
     assert len(kept) == 48 - COPIES
     assert not {photo.path.relative_to(data / "validation").as_posix() for photo in kept} & near
     left_out, few = (record.getMessage() for record in caplog.records)
-    assert "10 of 48 photos do not calibrate: by the audit near duplicates of test photos" in left_out
+    assert (
+        "10 of 48 photos are left out of calibration: the audit lists them as near duplicates of test photos"
+        in left_out
+    )
     assert "only 38 photos; 128 or more calibrate better" in few
 
 
@@ -97,7 +100,7 @@ def test_an_audit_of_other_photos_is_refused(data: Path, tmp_path: Path) -> None
         near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
 
 
-def test_export_takes_the_audit_that_is_named_or_lies_here(
+def test_export_uses_the_named_audit_or_one_in_this_folder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -109,7 +112,7 @@ def test_export_takes_the_audit_that_is_named_or_lies_here(
         path.write_bytes(b"no longer an image")
     write_audit(audit(data), data, tmp_path / "elsewhere")
     words = ["export", "model", "--data", str(data), "--no-engine"]
-    message = "31 readable photos without the 10 that are nearly test photos; calibration needs at least 32"
+    message = "31 readable photos without the 10 near duplicates of test photos; calibration needs at least 32"
     assert message in called([*words, "--audit", "elsewhere/audit.json"])
     assert "no such file" in called([*words, "--audit", "nowhere.json"])
     shutil.copytree(tmp_path / "elsewhere", tmp_path / "audit")
@@ -125,12 +128,12 @@ def called(words: list[str]) -> str:
 
 
 def test_test_photos_that_cannot_be_read_are_skipped_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They cannot have leaked, and the export does not use them; those that can be read are still compared."""
+    """They cannot have been calibrated on; the readable ones are still compared."""
     (data / "test/Cress/gone.jpg").symlink_to("/proc/self/mem")  # there, and yet not to be read
     with caplog.at_level(logging.WARNING):
         assert len(calibration_photos(data, CLASSES, CONTRACT).used) == 48
     assert "test/Cress/gone.jpg: cannot be read (Input/output error); skipped" in caplog.text
-    assert "1 of 61 photos cannot be read and were not compared with those that calibrate" in caplog.text
+    assert "1 of 61 photos cannot be read and were not compared with the calibration photos" in caplog.text
     shutil.copy(data / "test/Beet/003.jpg", data / "validation/Beet/leaked.jpg")
     with pytest.raises(DataError, match=r"leaked\.jpg: also in the test split"):
         calibration_photos(data, CLASSES, CONTRACT)

@@ -1,4 +1,4 @@
-"""Placement and encoding on real graphs, with ONNX Runtime and numpy as the judges."""
+"""Placement and encoding on real graphs, compared with ONNX Runtime and numpy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.calibrate import calibrate
 from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
-from vegrt.calibration.judge import Labelled, divergence_of
-from vegrt.calibration.place import plan_quantization, quantizable
+from vegrt.calibration.pixels import PhotoSet, PixelStore
+from vegrt.calibration.placement import plan_quantization, quantizable_nodes
+from vegrt.calibration.scorer import Scorer, mean_kl_divergence
+from vegrt.calibration.settings import CalibrationSettings
+from vegrt.calibration.subject import split_photos
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
@@ -27,7 +30,7 @@ def fresh(bundle: Bundle) -> Callable[[], ir.Model]:
     return lambda: ir.load(bundle.file("model", "fp32"))
 
 
-def test_tensorrts_placement_quantizes_what_its_rules_say(fresh: Callable[[], ir.Model]) -> None:
+def test_tensorrts_placement_follows_its_rules(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
     placement = plan_quantization(model, "signed")
     nodes = {node.name: node for node in model.graph}
@@ -52,10 +55,10 @@ def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], i
     assert all((name, 0) in read and (name, 1) in read for name in adds)
 
 
-def test_what_is_kept_in_float_stays_in_float(fresh: Callable[[], ir.Model]) -> None:
+def test_float_layers_stay_in_float(fresh: Callable[[], ir.Model]) -> None:
     model = fresh()
-    name = next(quantizable(model)).name
-    placement = plan_quantization(model, "signed", keep_float=frozenset({str(name)}))
+    name = next(quantizable_nodes(model)).name
+    placement = plan_quantization(model, "signed", float_layers=frozenset({str(name)}))
     assert f"{name}.weight" not in placement.weights
     assert len(placement.weights) == 19
 
@@ -102,17 +105,18 @@ def test_the_tournament_rescues_a_model_whose_peak_is_an_outlier(
     fresh: Callable[[], ir.Model], bundle: Bundle, test_split: Split
 ) -> None:
     """One pixel value in a thousand photos must not set the scale: the winner agrees at least as often as minmax."""
-    images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
-    labels = [photo.label for photo in test_split.photos[1::2]]
-    result = calibrate(fresh, lambda skip=0: [images[::2][skip:]], Labelled(lambda skip=0: [images[1::2]], labels))
+    observed, held_out = split_photos(
+        PhotoSet(test_split.photos, PixelStore(bundle.manifest.contract)), CalibrationSettings()
+    )
+    result = calibrate(fresh(), observed, Scorer(fresh(), held_out))
     for encoding, winner in result.winners.items():
-        rows = {row.method: row for row in result.contests if row.encoding == encoding}
+        rows = {row.method: row for row in result.tournament if row.encoding == encoding}
         assert rows[winner].score.agreement == max(row.score.agreement for row in rows.values())
         assert rows[winner].score.agreement >= 0.9
-        assert set(result.chosen(encoding)) == set(result.extrema)
+        assert set(result.winning_ranges(encoding)) == set(result.extrema)
 
 
-def test_quantized_models_do_not_depend_on_batch_size_order_or_company(bundle: Bundle, test_split: Split) -> None:
+def test_quantized_models_do_not_depend_on_batch_size_or_order(bundle: Bundle, test_split: Split) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:33]])
     for variant in ("int8", "int8-cpu"):
         runner = open_onnxruntime(bundle.file("model", variant), float16=is_float16(bundle, variant))
@@ -125,8 +129,8 @@ def test_quantized_models_do_not_depend_on_batch_size_order_or_company(bundle: B
 
 def test_divergence_is_zero_for_equal_and_positive_for_other_logits() -> None:
     logits = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
-    assert divergence_of(logits, logits + 3) == pytest.approx(0, abs=1e-6)  # softmax ignores a shift
-    assert divergence_of(logits, -logits) > 0.1
+    assert mean_kl_divergence(logits, logits + 3) == pytest.approx(0, abs=1e-6)  # softmax ignores a shift
+    assert mean_kl_divergence(logits, -logits) > 0.1
 
 
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vegrt.calibration.observe import BINS, Observation, histogram
-from vegrt.calibration.ranges import METHODS, clip_threshold, divergence, squared_error, tensor_range
+from vegrt.calibration.ranges import METHODS, clip_threshold, clipping_error, clipping_kl, tensor_range
 
 Samples = NDArray[np.float32]
 
@@ -27,7 +27,7 @@ def observation(values: Samples) -> Observation:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["normal", "outliers"]))
-def test_the_percentile_is_the_samples_own(seed: int, kind: str) -> None:
+def test_the_percentile_equals_that_of_the_samples(seed: int, kind: str) -> None:
     values = samples(seed, kind)
     seen = observation(values)
     expected = np.quantile(np.abs(values), 0.9999, method="inverted_cdf")
@@ -37,7 +37,7 @@ def test_the_percentile_is_the_samples_own(seed: int, kind: str) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["normal", "outliers"]))
-def test_mse_finds_what_quantizing_every_sample_finds(seed: int, kind: str) -> None:
+def test_mse_equals_the_error_of_quantizing_every_sample(seed: int, kind: str) -> None:
     values = samples(seed, kind)
     seen = observation(values)
 
@@ -78,14 +78,14 @@ def slow_divergence(magnitudes: list[int], kept: int, levels: int) -> float:
     levels=st.integers(4, 10),
 )
 def test_entropy_is_the_divergence_computed_bin_by_bin(counts: list[int], kept: int, levels: int) -> None:
-    got = divergence(np.array(counts), kept, levels)
+    got = clipping_kl(np.array(counts), kept, levels)
     assert got == pytest.approx(slow_divergence(counts, kept, levels), abs=1e-9)
 
 
 def test_squared_error_grows_when_more_is_clipped_or_steps_get_coarse() -> None:
     flat = np.full(BINS, 10)
-    assert squared_error(flat, BINS // 2, 127) > squared_error(flat, BINS, 127)
-    assert squared_error(flat, BINS, 64) > squared_error(flat, BINS, 255)
+    assert clipping_error(flat, BINS // 2, 127) > clipping_error(flat, BINS, 127)
+    assert clipping_error(flat, BINS, 64) > clipping_error(flat, BINS, 255)
 
 
 def test_every_clipping_method_clips_an_outlier_and_minmax_does_not() -> None:
@@ -104,7 +104,7 @@ def test_zeros_of_a_relu_do_not_make_entropy_clip_the_rest() -> None:
     assert clip_threshold(seen.magnitudes(), seen.peak, "entropy", 127) > 1.5
 
 
-def test_ranges_fit_the_encoding() -> None:
+def test_ranges_match_the_encoding() -> None:
     relu = observation(np.abs(samples(2, "normal")))
     signed, unsigned = tensor_range(relu, "minmax", "signed"), tensor_range(relu, "minmax", "unsigned")
     assert (signed.low, signed.high) == (-relu.peak, relu.peak)

@@ -10,9 +10,8 @@ import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
-from vegrt.calibration.place import Encoding, plan_quantization
-from vegrt.calibration.share import percent
-from vegrt.calibration.work import Work, multiplications, weight_layers, work_in_8_bits
+from vegrt.calibration.placement import Encoding, plan_quantization
+from vegrt.calibration.work import Work, multiplications, share_percent, weight_layers, work_in_8_bits
 
 SIDE, PATCH, WIDTH, HIDDEN, CLASSES, BLOCKS = 32, 8, 16, 32, 4, 2
 TOKENS = (SIDE // PATCH) ** 2
@@ -70,7 +69,7 @@ def token_network() -> ir.Model:
     return graph_of(nodes, weights, flat=[0, WIDTH, -1], middle=[1])
 
 
-def test_linear_layers_on_tokens_count_and_are_not_in_8_bits() -> None:
+def test_linear_layers_on_tokens_count_as_float() -> None:
     model = token_network()
     patch, block, head = TOKENS * WIDTH * 3 * PATCH**2, TOKENS * WIDTH * HIDDEN, WIDTH * CLASSES
     macs = multiplications(model)
@@ -81,10 +80,10 @@ def test_linear_layers_on_tokens_count_and_are_not_in_8_bits() -> None:
     assert (work.layers, work.all_layers) == (1, 2 + 2 * BLOCKS)
     assert str(work) == f"{work.share:.1%} of all multiplications (1 of {2 + 2 * BLOCKS} weight layers) in 8 bits"
     assert work_in_8_bits(model, {"int8": ("patches",)})["int8"] == Work(0, 0, 2 + 2 * BLOCKS)
-    assert [percent(share) for share in (1, 0.99999, 0.9987, 0)] == ["100.0%", "99.9%", "99.9%", "0.0%"]
+    assert [share_percent(share) for share in (1, 0.99999, 0.9987, 0)] == ["100.0%", "99.9%", "99.9%", "0.0%"]
 
 
-def test_every_operator_with_weights_is_counted_as_it_multiplies() -> None:
+def test_the_multiplications_of_every_operator_with_weights_are_counted() -> None:
     nodes = [
         node("Conv", "planes first", "c", group=3, strides=[2, 2]),  # 16 x 16 of 6 channels, 1 x 2 x 2 weights each
         node("ConvTranspose", "c up", "t", strides=[2, 2]),  # each of 16 x 16 pixels meets all weights

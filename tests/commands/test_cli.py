@@ -66,9 +66,9 @@ def test_evaluate_takes_the_audit_that_is_of_its_photos(
     words = ["evaluate", "m", "--runtime", "torch", "--json", "--data"]
     assert call("data", "audit", "photos").exit_code == 0
     assert json.loads(call(*words, "photos", "--name", "field").stdout)["leaked"] == 1
-    assert "audit: audit/audit.json, of these photos" in caplog.text
+    assert "audit: audit/audit.json, made for these photos" in caplog.text
     assert json.loads(call(*words, photos).stdout)["leaked"] is None
-    assert "going on without it" in caplog.text
+    assert "continuing without this audit" in caplog.text
     assert "made for other photos" in failure(*words, photos, "--audit", "audit/audit.json")
     shutil.copy("audit/audit.json", "m/audit.json")  # of other photos
     assert call("data", "audit", photos, "-o", "photos").exit_code == 0  # of others than those beside it
@@ -77,7 +77,7 @@ def test_evaluate_takes_the_audit_that_is_of_its_photos(
     assert json.loads(call(*words, photos).stdout)["leaked"] is None
     shutil.copy("photos/audit.json", "m/audit.json")
     assert json.loads(call(*words, photos).stdout)["leaked"] == 0
-    assert caplog.messages[-1] == "audit: m/audit.json, of these photos"
+    assert caplog.messages[-1] == "audit: m/audit.json, made for these photos"
 
 
 def test_other_photos_are_evaluated_under_a_name_and_do_not_steer(copied: Bundle, photos: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Flags of `vegrt export` and `vegrt infer --rebuild` that are refused, each in one line, before any work is done."""
+"""Flags of `vegrt export` and `vegrt infer --rebuild`: invalid ones are refused in one line before any work is done."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
+from vegrt.infer.runtimes.open import is_float16
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from vegrt.cli import app
         (["--min-int8", "90"], "--min-int8 90.0: expected a share between 0 and 1"),
     ],
 )
-def test_a_flag_that_cannot_be_is_one_line(trained: Bundle, photos: Path, words: list[str], message: str) -> None:
+def test_an_invalid_flag_is_one_line(trained: Bundle, photos: Path, words: list[str], message: str) -> None:
     done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), *words])
     assert done.exit_code == 1
     assert done.stderr.startswith(f"vegrt: {message}")
@@ -36,3 +37,18 @@ def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:
     done = CliRunner().invoke(app, ["infer", str(photos), "--model", str(trained.path), "--rebuild"])
     assert done.exit_code == 1
     assert "--rebuild: builds TensorRT engines, the runtime is not named; add --runtime tensorrt" in done.stderr
+
+
+def test_the_former_name_of_float_type_still_works(
+    copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--overwrite", "--rest", "fp32"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "--rest is now called --float-type; --rest will be removed in the next version" in caplog.messages
+    after = open_bundle(copied.path)
+    assert not is_float16(after, "int8")
+    options = after.manifest.calibration["commands"][-1]["options"]
+    assert options["--float-type"] == "fp32"
+    assert "--rest" not in options
+    assert "--rest" not in CliRunner().invoke(app, ["calibrate", "--help"]).stdout

@@ -100,7 +100,7 @@ def test_a_csv_names_the_line(tmp_path: Path) -> None:
 )
 def test_a_file_of_classes_follows_the_rule(tmp_path: Path, content: str) -> None:
     (tmp_path / "classes.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"classes\.txt: .*; expected every name once, one a line"):
+    with pytest.raises(DataError, match=r"classes\.txt: .*; expected every name once, one per line"):
         read_classes(tmp_path / "classes.txt")
 
 

@@ -1,22 +1,28 @@
-"""`vegrt calibrate` on a real bundle: what it replaces, what it keeps, what it says."""
+"""`vegrt calibrate` on a real bundle: what it replaces, keeps and logs."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.calibration.analysis import Analyses
+from vegrt.calibration.resume import PROGRESS
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json
-from vegrt.calibration.stage import PROGRESS
+from vegrt.calibration.tables import calibration_tables
 from vegrt.cli import app
-from vegrt.export.evidence import calibration_tables
-from vegrt.export.stage import ExportJob, recalibrate
+from vegrt.export.stage import ExportJob, load_photos, recalibrate
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
+from vegrt.photo import preprocess
+from vegrt.results.analysis import Curve, Sensitivity
+from vegrt.results.convert import to_dict
 from vegrt.results.files import load_result
 
 
@@ -25,7 +31,17 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
 ) -> None:
     write_json(tmp_path / "float.json", float_layers_json({"signed": ["conv1", "layer1.0.add"]}))
     before = {one.path: one.sha256 for one in copied.manifest.artifacts}
-    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--rest", "fp32", "--curve", "--json"]
+    words = [
+        "calibrate",
+        str(copied.path),
+        "--data",
+        str(photos),
+        "--no-engine",
+        "--float-type",
+        "fp32",
+        "--curve",
+        "--json",
+    ]
     words.append("--overwrite")  # the engines
     result = CliRunner().invoke(app, [*words, "--float-layers", str(tmp_path / "float.json")])
     assert result.exit_code == 0, result.output
@@ -45,11 +61,11 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert reads["layer1.0.conv1"][1].endswith(".dq")
     assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8}
     assert open_candidate(after, Candidate("int8", "onnxruntime"))
-    curve = load_result(after, "curve")
+    curve = load_result(after, Curve, "curve")
     assert curve is not None
-    assert [(row["images"], row["encoding"]) for row in curve["rows"]] == [(24, "signed"), (24, "unsigned")]
-    headings = [str(table.title) for table in calibration_tables(after, {"curve": curve})]
-    assert headings[0] == "Ranges from 24 photos, judged on 24 others"
+    assert [(point.images, point.encoding) for point in curve.rows] == [(24, "signed"), (24, "unsigned")]
+    headings = [str(table.title) for table in calibration_tables(after, Analyses(curve=curve))]
+    assert headings[0] == "Ranges from 24 photos, scored on 24 held-out photos"
     assert len(headings) == 3
 
 
@@ -63,18 +79,17 @@ def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path
     assert {file.name for file in after.keys() - before.keys()} == {"sensitivity.json", "curve.json"}
     shown = json.loads(result.stdout)
     assert {len({row["layer"] for row in shown["sensitivity"]["rows"]}), len(shown["curve"]["rows"])} == {29, 2}
-    found = load_result(open_bundle(copied.path), "sensitivity")
+    found = load_result(open_bundle(copied.path), Sensitivity, "sensitivity")
     assert found is not None
-    assert found["rows"] == shown["sensitivity"]["rows"]
+    assert to_dict(found)["rows"] == shown["sensitivity"]["rows"]
 
 
-def test_another_percentile_calibrates_again_and_says_so(
+def test_another_percentile_calibrates_again_and_logs_the_reason(
     copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     was = copied.manifest.calibration
-    after = recalibrate(
-        copied.path, photos, ExportJob(engines=False, settings=CalibrationSettings(percentile=99.0, max_flips=24))
-    )
+    job = ExportJob(engines=False, settings=CalibrationSettings(percentile=99.0, max_flips=24))
+    after = recalibrate(copied.path, load_photos(copied, photos, job), job)
     assert "calibration.json: not used, it was made with method: percentile 99.99, now 99.0" in caplog.text
     assert after.manifest.calibration["key"] != was["key"]
     assert after.manifest.calibration["budget"] == {"max_drop": None, "max_flips": 24, "images": 24}
@@ -82,7 +97,35 @@ def test_another_percentile_calibrates_again_and_says_so(
     assert after.manifest.calibration["float_layers"] == {"int8": [], "int8-cpu": []}
 
 
-def test_a_bundle_without_models_is_told_to_export_first(trained: Bundle, photos: Path) -> None:
+def test_a_bundle_without_models_has_to_be_exported_first(trained: Bundle, photos: Path) -> None:
     result = CliRunner().invoke(app, ["calibrate", str(trained.path), "--data", str(photos)])
     assert result.exit_code == 1
     assert "no fp32 model in it (variants: none); make it: vegrt export" in result.output
+
+
+def test_a_run_decodes_each_photo_once(copied: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observation, tournament, budget, parity, golden photos and both analyses read the same decoded photos."""
+    decoded: Counter[Path] = Counter()
+    load_image = preprocess.load_image
+
+    def counting(source: Any, *more: Any) -> Any:
+        if isinstance(source, Path):
+            decoded[source] += 1
+        return load_image(source, *more)
+
+    for module in ("vegrt.infer.decode.pipeline", "vegrt.photo.preprocess"):
+        monkeypatch.setattr(f"{module}.load_image", counting)
+    words = [
+        "calibrate",
+        str(copied.path),
+        "--data",
+        str(photos),
+        "--no-engine",
+        "--percentile",
+        "99",
+        "--max-flips",
+        "0",
+    ]
+    result = CliRunner().invoke(app, [*words, "--sensitivity", "--curve", "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert decoded == dict.fromkeys((photos / "validation").rglob("*.jpg"), 1)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.share import percent
+from vegrt.calibration.work import share_percent
 from vegrt.errors import DataError
-from vegrt.export.stage import ExportJob, describe_export, export, export_lines
+from vegrt.export.stage import ExportJob, export
+from vegrt.export.summary import describe_export, export_lines
 
 
-def test_an_exported_bundle_says_what_it_holds_and_where_it_came_from(bundle: Bundle) -> None:
+def test_an_exported_bundle_describes_its_contents_and_origin(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert bundle.variants() == ("fp32", "fp16", "int8", "int8-cpu")
     assert manifest.calibration["images"] == 24
@@ -24,7 +25,7 @@ def test_an_exported_bundle_says_what_it_holds_and_where_it_came_from(bundle: Bu
     assert any("int8.engine" in line and "20 of 21 weight layers Int8" in line for line in lines)
     share = manifest.calibration["int8_macs_share"]["int8"]
     assert 0.99 < share < 1  # the classifier counts, and is not in 8 bits
-    assert f"int8: {percent(share)} of all multiplications (20 of 21 weight layers) in 8 bits" in lines
+    assert f"int8: {share_percent(share)} of all multiplications (20 of 21 weight layers) in 8 bits" in lines
     assert describe_export(bundle)["calibration"] == manifest.calibration
 
 

@@ -25,12 +25,12 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import Edge, Placement, plan_quantization
-from vegrt.export.calibrated import copy_of
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import Edge, Placement, plan_quantization
 from vegrt.export.engines.build import Profile, build_engine
-from vegrt.export.engines.engines import WANTED, audit_model
+from vegrt.export.engines.engines import WEIGHT_TYPES, audit_model
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.export.onnx.model import export_fp32, serialize
+from vegrt.export.onnx.model import export_fp32
 from vegrt.networks import BACKBONES, build_network, contract_of
 
 CLASSES = tuple(f"class{index}" for index in range(15))
@@ -48,9 +48,9 @@ def random_bundle(backbone: str, path: Path) -> Bundle:
 
 def models_of(bundle: Bundle) -> dict[str, bytes]:
     fp32 = export_fp32(bundle)
-    fp16 = copy_of(fp32)
+    fp16 = copy_graph(fp32)
     to_fp16(fp16)
-    int8: ir.Model = copy_of(fp16)
+    int8: ir.Model = copy_graph(fp16)
     placement = plan_quantization(int8, "signed")
     insert_qdq(int8, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
     check_placement(int8, "signed")
@@ -64,7 +64,7 @@ def rows_of(backbone: str) -> Iterator[list[str]]:
         start = time.monotonic()
         engine = build_engine(trt, f"{backbone} {variant}", model, Profile())
         seconds = time.monotonic() - start
-        audit = audit_model(engine.layers, model, WANTED[variant])
+        audit = audit_model(engine.layers, model, WEIGHT_TYPES[variant])
         types = Counter("/".join(layer.inputs[:1]) or "none" for layer in engine.layers)
         listed = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
         sizes = (f"{len(data) / 1e6:.1f}" for data in (model, engine.plan))
@@ -79,7 +79,7 @@ def addition_rows(backbone: str) -> Iterator[list[str]]:
     ours = plan_quantization(fp16, "signed")
     ways = {"skip connection (ours)": ours, "nothing": without_additions(fp16, ours), "both": both_inputs(fp16, ours)}
     for way, placement in ways.items():
-        model = copy_of(fp16)
+        model = copy_graph(fp16)
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
         layers = build_engine(trt, way, serialize(model), Profile()).layers
         given = Counter(kind for layer in layers for kind in layer.outputs[:1])

@@ -13,12 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 LIMIT_GIB = 16
 ROUNDS = 2
@@ -36,7 +32,7 @@ def measure(bundle: Path, data: Path, case: str) -> None:
     """Run one case here and print its wall time and this process's peak memory."""
     kind, count = case.split()
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_GIB << 30, LIMIT_GIB << 30))
-    photos = Images(bundle, data, int(count))
+    photos = Photos(bundle, data, int(count))
     start = time.perf_counter()
     try:
         {"vegrt": ours, "minmax": theirs, "entropy": theirs}[kind](photos, kind)
@@ -49,45 +45,38 @@ def measure(bundle: Path, data: Path, case: str) -> None:
     sys.stdout.write(json.dumps(found) + "\n")
 
 
-class Images:
-    """Validation photos in batches as calibration takes them."""
+class Photos:
+    """Validation photos in memory, as calibration takes them."""
 
     def __init__(self, bundle: Path, data: Path, count: int) -> None:
         from vegrt.bundle.bundle import open_bundle
         from vegrt.calibration.photos import calibration_photos
+        from vegrt.calibration.pixels import PhotoSet
 
         self.bundle = open_bundle(bundle)
         manifest = self.bundle.manifest
-        found = calibration_photos(data, manifest.classes, manifest.contract).used
-        self.photos = [found[index % len(found)] for index in range(count)]
-
-    def __call__(self, skip: int = 0) -> Iterator[NDArray[np.uint8]]:
-        from vegrt.export.calibrated import OBSERVING_BATCH
-        from vegrt.infer.decode.pipeline import batches
-
-        paths = [photo.path for photo in self.photos[skip:]]
-        return (batch.images for batch in batches(paths, self.bundle.manifest.contract, OBSERVING_BATCH))
+        used = calibration_photos(data, manifest.classes, manifest.contract).used
+        self.set = PhotoSet([used.photos[index % len(used)] for index in range(count)], used.pixels)
 
 
-def ours(photos: Images, _: str) -> None:
+def ours(photos: Photos, _: str) -> None:
     """Observe, and derive the ranges of all four methods for both encodings."""
     from vegrt.calibration.calibrate import all_ranges, observe_tensors
+    from vegrt.calibration.graph import load_fp32
     from vegrt.calibration.resume import CalibrationProgress
     from vegrt.calibration.settings import CalibrationSettings
-    from vegrt.export.calibrated import copy_of
-    from vegrt.export.stage import load_fp32
 
     model = load_fp32(photos.bundle).model
-    all_ranges(observe_tensors(lambda: copy_of(model), photos, CalibrationProgress(None, "")), CalibrationSettings())
+    all_ranges(observe_tensors(model, photos.set, CalibrationProgress(None, "")), CalibrationSettings())
 
 
-def theirs(photos: Images, kind: str) -> None:
+def theirs(photos: Photos, kind: str) -> None:
     """Let one of ONNX Runtime's calibrators compute its ranges."""
     from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left = photos()
+            self.left = photos.set.batches(1)
 
         def get_next(self) -> Any:
             images = next(self.left, None)

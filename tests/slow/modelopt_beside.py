@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.settings import CalibrationSettings
+from vegrt.calibration.subject import split_photos
 from vegrt.dataset.photos import read_split
-from vegrt.export.calibrated import halves
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.open import Candidate, open_candidate
@@ -59,10 +59,10 @@ def main(path: Path, data: Path, python: Path) -> None:
 def theirs(bundle: Bundle, data: Path, python: Path) -> dict[str, Runner]:
     """Return ModelOpt's models, made with the photos that our calibration observed."""
     photos = calibration_photos(data, bundle.manifest.classes, bundle.manifest.contract)
-    observed, _ = halves(photos.used, CalibrationSettings())
+    observed, _ = split_photos(photos.used, CalibrationSettings())
     found: dict[str, Runner] = {}
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, "photos.npy"), pixels(bundle, [photo.path for photo in observed]))
+        np.save(Path(folder, "photos.npy"), observed.images())
         for method in METHODS:
             model, out = Path(folder, f"{method}.onnx"), Path(folder, f"{method}.int8.onnx")
             shutil.copy(bundle.file("model", "fp32"), model)  # it rewrites its input

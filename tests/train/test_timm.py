@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from vegrt.calibration.graph import serialize
 from vegrt.errors import ModelError
-from vegrt.export.onnx.model import export_fp32, serialize
+from vegrt.export.onnx.model import export_fp32
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.networks import build_network, contract_of, find_backbone

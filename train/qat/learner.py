@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.calibrate import WEIGHT_LEVELS, Calibration
-from vegrt.calibration.place import Encoding
+from vegrt.calibration.calibrate import Calibration
+from vegrt.calibration.placement import Encoding
+from vegrt.calibration.quantize import WEIGHT_LEVELS
 from vegrt.calibration.saved import read_calibration
 from vegrt.calibration.settings import VARIANTS
 from vegrt.errors import ModelError

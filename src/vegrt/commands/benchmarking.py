@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +16,8 @@ from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
     from vegrt.bundle.bundle import Bundle
-    from vegrt.evaluate.benchmark.cases import Measure
-    from vegrt.infer.runtimes.open import Candidate
+    from vegrt.infer.runtimes.candidates import Candidate
+    from vegrt.results.benchmark import Measure
 
 
 class Preset(str, Enum):
@@ -69,22 +69,25 @@ def bench(
     from vegrt.evaluate.benchmark.bench import bench_table
     from vegrt.evaluate.benchmark.presets import bench_scenario, scenario_table
     from vegrt.evaluate.benchmark.setup import Conditions
+    from vegrt.results.common import Command
+    from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
     chosen, sizes = _chosen(opened, variant, runtime, device), _sizes(batch)
     conditions = Conditions(threads, device.value, data, memory)
     if preset is None:
-        body = run_bench(opened, chosen, rounds=rounds, batch_sizes=sizes, budget_s=budget_s, conditions=conditions)
+        result = run_bench(opened, chosen, rounds=rounds, batch_sizes=sizes, budget_s=budget_s, conditions=conditions)
     else:
-        body = bench_scenario(
+        result = bench_scenario(
             opened, chosen, preset.value, batch_sizes=sizes, duration_s=duration_s, conditions=conditions
         )
-    path = save_result(opened, _name(preset, variant, runtime, device), body | {"command": recorded(ctx)})
+    result = replace(result, command=Command(**recorded(ctx)))
+    save_result(opened, _name(preset, variant, runtime, device), result)
     if as_json:
-        show(json.loads(path.read_text(encoding="utf-8")), True)
+        show(to_dict(result), True)
     else:
-        show(scenario_table(body) if preset else bench_table(body), False)
+        show(scenario_table(result) if preset else bench_table(result), False)
 
 
 def compare(
@@ -101,8 +104,8 @@ def compare(
     Ratios of medians with intervals, per candidate and batch size; of a single result: its candidates with the first. With
     --fail-if-slower: exit 0 when no case is slower, 3 when one is beyond doubt, 4 when the intervals leave it open.
     """
-    from vegrt.evaluate.benchmark.compare import compare as run_comparison
-    from vegrt.evaluate.benchmark.compare import comparison_tables
+    from vegrt.evaluate.benchmark.compare import compare_benches, comparison_tables
+    from vegrt.results.convert import to_dict
 
     measures: dict[MeasureName, Measure] = {
         MeasureName.alone: "batches",
@@ -111,9 +114,9 @@ def compare(
     }
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise VegrtError(f"--fail-if-slower {fail_if_slower:g}: no limit; expected a ratio above 0, such as 1.1")
-    body = run_comparison(results, measures[measure], limit=fail_if_slower)
-    show(body if as_json else comparison_tables(body), as_json)
-    raise typer.Exit(exit_code(body["verdict"], inconclusive))
+    comparison = compare_benches(results, measures[measure], limit=fail_if_slower)
+    show(to_dict(comparison) if as_json else comparison_tables(comparison), as_json)
+    raise typer.Exit(exit_code(comparison.verdict, inconclusive))
 
 
 def _chosen(bundle: Bundle, variants: list[str] | None, runtime: str | None, device: Device) -> list[Candidate]:

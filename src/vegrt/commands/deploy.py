@@ -1,4 +1,4 @@
-"""vegrt deploy triton and jetson: a bundle in the form that a server or a device takes."""
+"""vegrt deploy triton and jetson: write a bundle in the form that a server or a device needs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 from vegrt.commands.options.shared import BundleArgument, JsonOption, show
 
-app = typer.Typer(no_args_is_help=True, help="Folders for Triton Inference Server and for Jetsons.")
-OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist or be empty.")]
-BatchOption = Annotated[int, typer.Option("--max-batch", min=1, help="Largest batch.")]
+app = typer.Typer(no_args_is_help=True, help="Write folders for Triton Inference Server and for Jetsons.")
+OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty.")]
+BatchOption = Annotated[int, typer.Option("--max-batch", min=1, help="Largest batch size.")]
 
 
 class Variant(str, Enum):
-    """What --variant takes."""
+    """The values of --variant."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -25,7 +25,7 @@ class Variant(str, Enum):
 
 
 class Backend(str, Enum):
-    """What --backend takes."""
+    """The values of --backend."""
 
     onnxruntime = "onnxruntime"
     tensorrt = "tensorrt"
@@ -36,18 +36,19 @@ def triton(
     bundle: BundleArgument,
     out: OutArgument,
     variant: Annotated[
-        Variant, typer.Option(help="Which model; int8-cpu is for servers without a GPU.")
+        Variant, typer.Option(help="Model to serve; use int8-cpu for servers without a GPU.")
     ] = Variant.fp32,
     backend: Annotated[
-        Backend, typer.Option(help="tensorrt serves the bundle's engine, built for the server's GPU.")
+        Backend,
+        typer.Option(help="Triton backend; tensorrt serves the bundle's engine, built for the server's GPU."),
     ] = Backend.onnxruntime,
     max_batch: BatchOption = 32,
-    instances: Annotated[int, typer.Option(min=1, help="Copies of the model per device.")] = 1,
+    instances: Annotated[int, typer.Option(min=1, help="Number of copies of the model per device.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Write a Triton model repository.
 
-    config.pbtxt with dynamic batching, labels, the model. It takes uint8 pixels: the contract is in the graph.
+    Contains config.pbtxt with dynamic batching, the labels and the model, whose input is uint8 pixels.
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.export.deploy.triton import Serving, deploy_triton
@@ -66,7 +67,8 @@ def triton(
 def jetson(bundle: BundleArgument, out: OutArgument, max_batch: BatchOption = 32, as_json: JsonOption = False) -> None:
     """Write a folder for a Jetson with JetPack 6.
 
-    int8 and fp16 ONNX, classes, a small program, and a README with the trtexec lines; engines are built on the device.
+    Contains int8 and fp16 ONNX models, classes, a small program, and a README with the trtexec commands that build the engines on
+    the device.
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.export.deploy.jetson import deploy_jetson

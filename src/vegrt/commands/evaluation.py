@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,11 +51,14 @@ def evaluate(
     margin_of(margin)  # before anything is read
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
-    from vegrt.evaluate.evaluate import candidates_to_evaluate, worst_verdict
+    from vegrt.evaluate.evaluate import candidates_to_evaluate
     from vegrt.evaluate.evaluate import evaluate as run_evaluation
     from vegrt.evaluate.photo_sets import find_name
     from vegrt.evaluate.tables import evaluation_table
+    from vegrt.results.common import Command
+    from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
+    from vegrt.results.verdict import worst_verdict
 
     opened = open_bundle(bundle)
     photos, only = read_split(data, find_split(split), opened.manifest.classes), _only(runtime)
@@ -66,10 +69,11 @@ def evaluate(
         return
     chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
     table = opened.path / "results" / f"predictions-{called}{only}.parquet"
-    body = run_evaluation(opened, photos, chosen, margin=margin_of(margin), leaked=leaked, table=table)
-    path = save_result(opened, f"evaluate-{called}{only}", {"name": called} | body | {"command": recorded(ctx)})
-    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
-    raise typer.Exit(exit_code(worst_verdict(body), inconclusive))
+    evaluation = run_evaluation(opened, photos, chosen, margin=margin_of(margin), leaked=leaked, table=table)
+    evaluation = replace(evaluation, name=called, command=Command(**recorded(ctx)))
+    save_result(opened, f"evaluate-{called}{only}", evaluation)
+    show(to_dict(evaluation) if as_json else evaluation_table(evaluation), as_json)
+    raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
 
 
 def verify(
@@ -113,12 +117,15 @@ def _climb(
     """Run the robustness ladder, keep its result in the bundle under the photos' name and show it."""
     from vegrt.evaluate.robustness import ladder_candidates, run_robustness
     from vegrt.evaluate.tables import robustness_table
-    from vegrt.infer.runtimes.open import candidates
+    from vegrt.infer.runtimes.candidates import candidates
+    from vegrt.results.common import Command
+    from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
 
-    body = run_robustness(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
-    path = save_result(bundle, f"robustness-{name}{_only(runtime)}", {"name": name} | body | {"command": command})
-    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
+    result = run_robustness(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
+    result = replace(result, name=name, command=Command(**command))
+    save_result(bundle, f"robustness-{name}{_only(runtime)}", result)
+    show(to_dict(result) if as_json else robustness_table(result), as_json)
 
 
 def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:

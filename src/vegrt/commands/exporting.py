@@ -1,4 +1,4 @@
-"""vegrt export and calibrate: a checkpoint becomes models and engines, and int8 is calibrated anew."""
+"""vegrt export and calibrate: write models and engines from a checkpoint, and calibrate int8 again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from vegrt.commands.options.audits import AuditOption, by_audit
 from vegrt.commands.options.calibration import (
     FloatLayersOption,
     FloatType,
+    FloatTypeOption,
     MaxDropOption,
     MaxFlipsOption,
     PercentileOption,
     PhotosOption,
     RestOption,
+    renamed_rest,
     settings_of,
 )
 from vegrt.commands.options.engine import (
     BatchOption,
     Bf16Option,
     BuilderLevelOption,
+    EngineOption,
     Fp32EngineOption,
     HardwareCompatibleOption,
     MinInt8Option,
@@ -31,11 +34,6 @@ from vegrt.commands.options.engine import (
 )
 from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
-
-EngineOption = Annotated[
-    bool | None,
-    typer.Option("--engine/--no-engine", help="TensorRT engines too, or an error; default: where they can be built."),
-]
 
 
 def export(
@@ -49,7 +47,8 @@ def export(
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
-    rest: RestOption = FloatType.fp16,
+    float_type: FloatTypeOption = FloatType.fp16,
+    rest: RestOption = None,
     opset: OpsetOption = 20,
     bf16: Bf16Option = False,
     fp32_engine: Fp32EngineOption = False,
@@ -60,26 +59,29 @@ def export(
     hardware_compatible: HardwareCompatibleOption = False,
     min_int8: MinInt8Option = None,
     from_onnx: Annotated[
-        Path | None, typer.Option(help="Make BUNDLE of this ONNX classifier; needs --classes and --contract.")
+        Path | None, typer.Option(help="Create BUNDLE from this ONNX classifier; needs --classes and --contract.")
     ] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="Its class names, one a line, in the order of its scores.")
+        Path | None, typer.Option(help="Text file with its class names, one per line, in the order of its scores.")
     ] = None,
-    contract: Annotated[Path | None, typer.Option(help="TOML with size, resize, mean and std of its input.")] = None,
+    contract: Annotated[
+        Path | None, typer.Option(help="TOML file with size, resize, mean and std of its input.")
+    ] = None,
     overwrite: OverwriteModelsOption = False,
     untrained: Annotated[
         bool,
         typer.Option(
-            "--untrained", help="Let evaluate judge by a network no better than chance, such as random weights."
+            "--untrained",
+            help="Accept a network no better than chance, such as random weights; evaluate then accepts it too.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the ONNX variants and engines.
 
-    fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each checked against its reference.
-    With an audit, validation photos that nearly are test photos do not calibrate.
-    Over an exported bundle: needs --overwrite where evaluations, benchmarks, engines or a search for float layers become void.
+    Writes fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each is compared with its reference.
+    With an audit, validation photos that are near duplicates of test photos do not calibrate.
+    An exported bundle needs --overwrite if evaluations, benchmarks, engines or a search for float layers would become void.
     """
     given = [option for option in (from_onnx, classes, contract) if option is not None]
     if len(given) not in (0, 3):
@@ -89,17 +91,18 @@ def export(
 
     from vegrt.bundle.bundle import exclusive
     from vegrt.bundle.overwriting import check_nothing_void
-    from vegrt.export.engines.build import BuildOptions, Profile
-    from vegrt.export.engines.options import Options
+    from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
     from vegrt.export.imported.source import importing
     from vegrt.export.onnx.model import check_opset
-    from vegrt.export.stage import ExportJob, describe_export, export_lines
+    from vegrt.export.stage import ExportJob
     from vegrt.export.stage import export as run_export
+    from vegrt.export.summary import describe_export, export_lines
 
     check_opset(opset)
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
-    options = Options(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
+    options = ExportOptions(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
+    float_type = renamed_rest(ctx, float_type, rest)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
     with importing(bundle, *given) if given else nullcontext(), exclusive(bundle):
         check_nothing_void(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
@@ -118,51 +121,57 @@ def calibrate(
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
-    rest: RestOption = FloatType.fp16,
+    float_type: FloatTypeOption = FloatType.fp16,
+    rest: RestOption = None,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Measure what each layer alone costs: results/sensitivity.json.")
+        bool,
+        typer.Option("--sensitivity", help="Measure the cost of each layer alone; writes results/sensitivity.json."),
     ] = False,
     curve: Annotated[
-        bool, typer.Option("--curve", help="Measure how many photos are enough, 32, 64 ... all: results/curve.json.")
+        bool,
+        typer.Option("--curve", help="Score ranges from 32, 64 ... all photos; writes results/curve.json."),
     ] = False,
     overwrite: OverwriteModelsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Calibrate an exported bundle anew, or analyse its calibration.
+    """Calibrate an exported bundle again, or analyse its calibration.
 
-    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite where evaluations, benchmarks, engines
-    or a search for float layers become void by it. A calibration with the same key is not repeated.
+    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if evaluations, benchmarks, engines or a
+    search for float layers would become void. A calibration with the same key is not repeated.
     --sensitivity and --curve are analyses: they write results and change no model, unless one of --max-drop, --max-flips,
-    --float-layers, --rest and --engine asks for a new calibration too.
+    --float-layers, --float-type and --engine also requests a new calibration.
     """
     _require_packages()
-    from vegrt.bundle.bundle import exclusive
+    from vegrt.bundle.bundle import exclusive, open_bundle
     from vegrt.bundle.overwriting import check_nothing_void
-    from vegrt.export.evidence import analyse, calibration_tables, extra_tables, measure_extras
-    from vegrt.export.stage import ExportJob, recalibrate
+    from vegrt.calibration.analysis import analyse
+    from vegrt.calibration.tables import analysis_tables, calibration_tables
+    from vegrt.export.stage import ExportJob, load_photos, recalibrate
 
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, rest)
+    float_type = renamed_rest(ctx, float_type, rest)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
     job = ExportJob(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
-    only_analyses = (sensitivity or curve) and not _asks_to_replace(ctx)
-    if only_analyses:
-        result, extras = analyse(bundle, data, job, sensitivity=sensitivity, curve=curve)
-    else:
-        with exclusive(bundle):
+    only_analyses = (sensitivity or curve) and not _replaces_models(ctx)
+    with exclusive(bundle):
+        if not only_analyses:
             check_nothing_void(bundle, "int8 and int8-cpu", overwrite=overwrite)
-            result = recalibrate(bundle, data, job)
-            extras = measure_extras(result, data, job, sensitivity=sensitivity, curve=curve)
+        result = open_bundle(bundle)
+        decoded = load_photos(result, data, job)
+        if not only_analyses:
+            result = recalibrate(bundle, decoded, job)
+        analyses = analyse(result, decoded, settings, sensitivity=sensitivity, curve=curve)
     if as_json:
-        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | extras, True)
+        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | analyses.to_dict(), True)
         return
-    for table in extra_tables(extras) if only_analyses else calibration_tables(result, extras):
+    for table in analysis_tables(analyses) if only_analyses else calibration_tables(result, analyses):
         show(table, False)
 
 
-def _asks_to_replace(ctx: typer.Context) -> bool:
-    """Return whether a flag was given that makes no sense without a new calibration."""
+def _replaces_models(ctx: typer.Context) -> bool:
+    """Return whether an option was given that only has an effect on a new calibration."""
     given = any(ctx.params[name] is not None for name in ("max_drop", "max_flips", "float_layers"))
-    rest = ctx.get_parameter_source("rest")
-    return given or bool(ctx.params["engine"]) or (rest is not None and rest.name == "COMMANDLINE")
+    sources = [ctx.get_parameter_source(name) for name in ("float_type", "rest")]
+    return given or bool(ctx.params["engine"]) or any(source and source.name == "COMMANDLINE" for source in sources)
 
 
 def _require_packages() -> None:

@@ -46,7 +46,7 @@ def test_the_program_runs_from_the_folder_alone(folder: Path, variant: str) -> N
     assert checked.stdout.count("ok   golden/") == 4
 
 
-def test_it_says_what_is_in_an_image(folder: Path, photos: Path, bundle: Bundle) -> None:
+def test_the_program_classifies_images(folder: Path, photos: Path, bundle: Bundle) -> None:
     images = sorted((photos / "test").glob("*/000.jpg"))
     answered = run(folder, "classify.py", "fp16.onnx", *images)
     lines = [line.split("\t") for line in answered.stdout.splitlines()]
@@ -69,9 +69,9 @@ def test_a_golden_photo_that_changed_fails_the_check(folder: Path, tmp_path: Pat
     assert (checked.returncode, checked.stdout.count("FAIL")) == (1, 2)
 
 
-def test_what_it_cannot_run_is_one_line(folder: Path, photos: Path) -> None:
+def test_an_error_is_one_line(folder: Path, photos: Path) -> None:
     for words, message in (
-        (["none.engine", "--check"], "no such file; README.md says how trtexec makes engines"),
+        (["none.engine", "--check"], "no such file; README.md shows how to build engines with trtexec"),
         (["fp16.onnx", folder / "README.md"], "not a photo"),
     ):
         failed = run(folder, "classify.py", *words)
@@ -79,9 +79,9 @@ def test_what_it_cannot_run_is_one_line(folder: Path, photos: Path) -> None:
         assert message in failed.stderr
 
 
-def test_the_readme_and_requirements_fit_what_lies_there(folder: Path) -> None:
+def test_the_readme_and_requirements_match_the_folder(folder: Path) -> None:
     text = (folder / "README.md").read_text()
-    assert "None of this has been run on a Jetson by us" in text
+    assert "We have not run this on a Jetson" in text
     builds = re.findall(r"trtexec --onnx=(\S+) --saveEngine=(\S+) --stronglyTyped", text)
     assert builds == [("int8.onnx", "int8.engine"), ("fp16.onnx", "fp16.engine")]
     shapes = "--minShapes=images:1x48x48x3 --optShapes=images:8x48x48x3 --maxShapes=images:16x48x48x3"

@@ -26,7 +26,7 @@ def config_of(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize(("variant", "kind"), [("fp32", 0), ("fp16", 1), ("int8-cpu", 2)])
-def test_the_repository_says_what_the_model_takes_and_gives(
+def test_the_repository_describes_the_input_and_output_of_the_model(
     bundle: Bundle, variant: str, kind: int, tmp_path: Path
 ) -> None:
     folder = deploy_triton(bundle, tmp_path / "repository", Serving(variant, "onnxruntime", 16, 2))
@@ -46,7 +46,7 @@ def test_the_repository_says_what_the_model_takes_and_gives(
 
 
 def as_tensorrt(bundle: Bundle, name: str) -> Bundle:
-    """Return the bundle with its RTX plans entered as those of another builder: here there is no GPU to build such ones."""
+    """Return the bundle with its RTX plans listed as those of TensorRT: no GPU is needed for that."""
     with changing(bundle.path) as staging:
         for one in [one for one in bundle.manifest.artifacts if one.role == "engine"]:
             shutil.copyfile(bundle.path / one.path, staging.file(one.path))
@@ -63,12 +63,12 @@ def test_an_engine_is_served_within_its_profile(copied: Bundle, tmp_path: Path) 
     assert list(config.dynamic_batching.preferred_batch_size) == [8]
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
     assert (folder / "1/model.plan").read_bytes() == changed.file("engine", "int8").read_bytes()
-    with pytest.raises(EngineError, match="takes batches up to 32, --max-batch is 64"):
+    with pytest.raises(EngineError, match="accepts batches up to 32, --max-batch is 64"):
         deploy_triton(changed, tmp_path / "other", Serving("int8", "tensorrt", max_batch=64))
     assert not (tmp_path / "other").exists()
 
 
-def test_what_triton_cannot_serve_is_one_line(bundle: Bundle, trained: Bundle, tmp_path: Path) -> None:
+def test_a_model_that_triton_cannot_serve_is_one_line(bundle: Bundle, trained: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for path, words, message in (
         (
@@ -77,7 +77,11 @@ def test_what_triton_cannot_serve_is_one_line(bundle: Bundle, trained: Bundle, t
             "only a TensorRT-RTX engine, which Triton cannot",
         ),
         (bundle.path, ("--variant", "fp32", "--backend", "tensorrt"), "no engine of fp32"),
-        (bundle.path, ("--variant", "int8"), "float16 scales, which ONNX Runtime's optimizer breaks; serve int8-cpu"),
+        (
+            bundle.path,
+            ("--variant", "int8"),
+            "float16 scales, which ONNX Runtime's optimizer breaks; use --variant int8-cpu",
+        ),
         (trained.path, (), "no fp32 model in it"),
     ):
         failed = CliRunner().invoke(app, ["deploy", "triton", str(path), str(out), *words])

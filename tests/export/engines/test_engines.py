@@ -10,19 +10,18 @@ import onnx_ir as ir
 import pytest
 
 from vegrt.bundle.bundle import Bundle, Staging
+from vegrt.calibration.graph import serialize
 from vegrt.errors import EngineError, MissingExtraError
-from vegrt.export.engines.build import BuildOptions, Profile, build_engine
+from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile, build_engine
 from vegrt.export.engines.engines import add_engines, audit_model, check_audit, find_targets, weight_layer_names
 from vegrt.export.engines.layers import Layer, audit_layers, parse_layers
-from vegrt.export.engines.options import Options
 from vegrt.export.onnx.fp16 import to_bf16
-from vegrt.export.onnx.model import serialize
 
 trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
 
 
 @pytest.mark.parametrize(("variant", "wanted"), [("fp16", "Half"), ("int8", "Int8")])
-def test_the_builder_lists_every_weight_layer_with_the_type_asked_for(
+def test_the_builder_lists_every_weight_layer_with_the_requested_type(
     bundle: Bundle, variant: str, wanted: str
 ) -> None:
     plan = bundle.file("engine", variant)
@@ -35,7 +34,7 @@ def test_the_builder_lists_every_weight_layer_with_the_type_asked_for(
     assert any(key.startswith("correlation") for key in audit["summary"])
 
 
-def test_the_audit_does_not_take_fp16_for_int8(bundle: Bundle) -> None:
+def test_the_audit_does_not_accept_fp16_as_int8(bundle: Bundle) -> None:
     audit = json.loads(bundle.file("audit", "fp16").read_text())
     keys = ("inputs", "outputs", "onnx")
     layers = [Layer(row["name"], row["type"], *(tuple(row[key]) for key in keys)) for row in audit["layers"]]
@@ -72,23 +71,25 @@ def test_a_convolution_left_in_float_on_purpose_is_no_fallback(bundle: Bundle) -
         check_audit("mixed", audit, min_share=0.91)
 
 
-def test_a_share_allows_fallbacks_and_says_which(bundle: Bundle) -> None:
+def test_a_share_allows_fallbacks_and_names_them(bundle: Bundle) -> None:
     layers = [Layer("a", "conv", ("Int8",), ("Int8",), ("one",)), Layer("b", "conv", ("Half",), ("Half",), ("two",))]
     audit = audit_layers(layers, ["one", "two"], "Int8")
     check_audit("int8.onnx", audit, min_share=0.5)
     with pytest.raises(EngineError, match=r"1 of 2 weight layers Int8; chosen by the builder: two \(Half\)"):
         check_audit("int8.onnx", audit)
     with pytest.raises(EngineError, match="expected a share between 0 and 1"):
-        Options(min_int8=80)
+        ExportOptions(min_int8=80)
 
 
-def test_fp32_and_bf16_engines_are_built_when_asked(bundle: Bundle, tmp_path: Path) -> None:
+def test_fp32_and_bf16_engines_are_built_on_request(bundle: Bundle, tmp_path: Path) -> None:
     fp32 = ir.load(bundle.file("model", "fp32"))
     models = {variant: bundle.file("model", variant).read_bytes() for variant in bundle.variants()}
     to_bf16(fp32)
     models["bf16"] = serialize(fp32)
     staging = Staging(tmp_path)
-    options = Options(bf16=True, fp32_engine=True, profile=Profile(1, 2, 4), build=BuildOptions(64, 1, False, True))
+    options = ExportOptions(
+        bf16=True, fp32_engine=True, profile=Profile(1, 2, 4), build=BuildOptions(64, 1, False, True)
+    )
     add_engines(staging, models, required=True, options=options)
     engines = {one.variant: one for one in staging.added if one.role == "engine"}
     wanted = {variant: (one.details["wanted"], one.details["matched"]) for variant, one in engines.items()}
@@ -97,8 +98,8 @@ def test_fp32_and_bf16_engines_are_built_when_asked(bundle: Bundle, tmp_path: Pa
     assert (engines["int8"].details["level"], engines["int8"].details["workspace_mib"]) == (1, 64)
 
 
-def test_what_tensorrt_rtx_cannot_build_is_said(bundle: Bundle, tmp_path: Path) -> None:
-    options = Options(build=BuildOptions(version_compatible=True))
+def test_engines_that_tensorrt_rtx_cannot_build_are_reported(bundle: Bundle, tmp_path: Path) -> None:
+    options = ExportOptions(build=BuildOptions(version_compatible=True))
     models = {variant: bundle.file("model", variant).read_bytes() for variant in bundle.variants()}
     if {target.module.__name__ for target in find_targets()} == {"tensorrt_rtx"}:
         with pytest.raises(MissingExtraError, match="--engine: neither tensorrt"):
@@ -107,7 +108,7 @@ def test_what_tensorrt_rtx_cannot_build_is_said(bundle: Bundle, tmp_path: Path) 
         build_engine(trt, "fp16", models["fp16"], Profile(), options=options.build)
 
 
-def test_layers_are_read_from_the_builders_own_words() -> None:
+def test_layers_are_read_from_the_log_of_the_builder() -> None:
     text = (
         "Engine Layer Information:\nLayers:\n"
         "Name: conv1 + relu, LayerType: conv, Inputs: [ { Name: a, Location: Device, Dimensions: [-1,3,8,8], Datatype: Int8 }], "
@@ -137,9 +138,7 @@ def test_a_profile_must_be_in_order() -> None:
         Profile(4, 2, 16)
 
 
-def test_an_engine_that_cannot_be_built_costs_the_export_nothing_unless_asked_for(
-    bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_failed_engine_build_only_fails_the_export_if_engines_are_required(bundle: Bundle, tmp_path: Path) -> None:
     models = {
         variant: bundle.file("model", "fp32").read_bytes() for variant in ("fp16", "int8")
     }  # neither Half nor Int8
@@ -150,6 +149,6 @@ def test_an_engine_that_cannot_be_built_costs_the_export_nothing_unless_asked_fo
         add_engines(staging, models, required=True)
 
 
-def test_an_unknown_layer_list_is_not_taken_for_proof() -> None:
-    with pytest.raises(EngineError, match="cannot be proven"):
+def test_an_unknown_layer_list_is_no_proof() -> None:
+    with pytest.raises(EngineError, match="cannot be checked"):
         check_audit("int8.onnx", audit_layers((), ["conv1"], "Int8"))

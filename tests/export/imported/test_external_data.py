@@ -1,4 +1,4 @@
-"""Data of an ONNX file in other files: taken into the bundle, and read from nowhere but beside the model."""
+"""External data of an ONNX file: put into the bundle, and only read from the folder of the model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vegrt.bundle.bundle import open_bundle
 from vegrt.cli import app
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export.imported import external_data as external
-from vegrt.export.imported.onnx_file import ForeignRunner, read_foreign
-from vegrt.export.imported.source import SOURCE, import_onnx, importing, load_foreign
+from vegrt.export.imported.onnx_file import ImportedRunner, read_imported
+from vegrt.export.imported.source import SOURCE, import_onnx, importing, load_imported
 from vegrt.photo.preprocess import Contract
 
 SIZE = 16
@@ -87,7 +87,7 @@ def given(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "model.onnx", folder / "classes.txt", folder / "contract.toml"
 
 
-def test_a_bundle_is_whole_without_the_other_file(folder: Path) -> None:
+def test_a_bundle_is_complete_without_the_other_file(folder: Path) -> None:
     proto = network(folder / "model.onnx")
     assert len(external.external_tensors(proto)) == 2
     bundle = import_onnx(folder / "out", *given(folder))
@@ -95,10 +95,10 @@ def test_a_bundle_is_whole_without_the_other_file(folder: Path) -> None:
     (folder / "model.onnx.data").unlink()
     images = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     network(folder / "same.onnx", external_data=False)
-    want = read_foreign(folder / "same.onnx", 3, CONTRACT)
-    source = load_foreign(open_bundle(folder / "out"))
+    want = read_imported(folder / "same.onnx", 3, CONTRACT)
+    source = load_imported(open_bundle(folder / "out"))
     assert not want.embedded
-    np.testing.assert_array_equal(source.reference.logits(images), ForeignRunner(want, CONTRACT).logits(images))
+    np.testing.assert_array_equal(source.reference.logits(images), ImportedRunner(want, CONTRACT).logits(images))
     assert {one.name for one in (folder / "out").iterdir()} == {SOURCE, "manifest.json"}
 
 
@@ -151,15 +151,15 @@ def said(key: str, value: str) -> Spoil:
     [
         (
             lambda folder, _: (folder / "model.onnx.data").unlink(),
-            "No such file or directory.; copy that file beside the model",
+            "No such file or directory.; copy that file into the model's folder",
         ),
-        (moved("sub/model.onnx.data"), "lies in 'sub/model.onnx.data'; expected a file beside the model"),
-        (said("location", "../model.onnx.data"), r"lies in '\.\./model\.onnx\.data'; expected a file beside"),
-        (said("location", "/etc/passwd"), "lies in '/etc/passwd'; expected a file beside"),
-        (said("location", ".."), r"lies in '\.\.'; expected a file beside"),
-        (said("location", ""), "lies in ''; expected a file beside"),
-        (said("location", "."), r"lies in '\.'; expected a file beside"),
-        (linked, r"lies in .*model\.onnx\.data \(a link\)"),
+        (moved("sub/model.onnx.data"), "is in 'sub/model.onnx.data'; expected the name of a file"),
+        (said("location", "../model.onnx.data"), r"is in '\.\./model\.onnx\.data'; expected the name of a file"),
+        (said("location", "/etc/passwd"), "is in '/etc/passwd'; expected the name of a file"),
+        (said("location", ".."), r"is in '\.\.'; expected the name of a file"),
+        (said("location", ""), "is in ''; expected the name of a file"),
+        (said("location", "."), r"is in '\.'; expected the name of a file"),
+        (linked, r"is in .*model\.onnx\.data \(a link\)"),
         (piped, "which is no regular file; refused"),
         (cut, "model.onnx.data ends after 0 of its 864 bytes"),
         (said("offset", "9" * 30), "ends after 0 of its 864 bytes"),
@@ -169,7 +169,7 @@ def said(key: str, value: str) -> Spoil:
         (huge, "GiB of data in other files"),
     ],
 )
-def test_data_is_read_from_beside_the_model_alone(spoil: Spoil, message: str, folder: Path) -> None:
+def test_data_is_only_read_from_the_folder_of_the_model(spoil: Spoil, message: str, folder: Path) -> None:
     proto = network(folder / "model.onnx")
     spoil(folder, proto)
     (folder / "model.onnx").write_bytes(proto.SerializeToString())
@@ -186,10 +186,10 @@ def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> Non
     shutil.copy(folder / "model.onnx.data", folder / "out")
     (folder / "out" / SOURCE).write_bytes(proto.SerializeToString())
     with pytest.raises(BundleError, match="reads another file, which no line of the manifest covers"):
-        load_foreign(open_bundle(folder / "out", verify=False))
+        load_imported(open_bundle(folder / "out", verify=False))
 
 
-def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos: Path) -> None:
+def test_a_failed_export_of_an_imported_model_leaves_no_files(folder: Path, photos: Path) -> None:
     network(folder / "model.onnx", weights=misordered_weights())
     words = ["export", folder / "out", "--data", photos, "--no-engine", "--from-onnx", folder / "model.onnx"]
     words += ["--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
@@ -198,7 +198,7 @@ def test_a_failed_export_of_a_foreign_model_leaves_nothing(folder: Path, photos:
     assert not (folder / "out").exists()
 
 
-def test_only_what_the_import_wrote_is_taken_away(folder: Path) -> None:
+def test_only_the_files_of_the_import_are_removed(folder: Path) -> None:
     network(folder / "model.onnx")
     (folder / "out").mkdir()
     (folder / "out/notes.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Classifiers that others exported to ONNX, judged by ONNX Runtime on their own files."""
+"""Classifiers that others exported to ONNX, compared with ONNX Runtime on their own files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.place import quantizable
+from vegrt.calibration.graph import serialize
+from vegrt.calibration.placement import quantizable_nodes
 from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.export.imported.convert import convert_imported
-from vegrt.export.imported.onnx_file import read_foreign
+from vegrt.export.imported.onnx_file import read_imported
 from vegrt.export.imported.source import import_onnx, read_classes, read_contract
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.export.onnx.model import serialize
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
@@ -96,10 +96,10 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_an_exported_network_answers_as_its_own_file_does(name: str, kind: str, tmp_path: Path) -> None:
+def test_a_converted_network_answers_like_its_own_file(name: str, kind: str, tmp_path: Path) -> None:
     network, file, images = build(name), tmp_path / "model.onnx", random_images(5)
     export_by_torch(network, file, **KINDS[kind])
-    model = convert_imported(read_foreign(file, len(CLASSES), CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(file, len(CLASSES), CONTRACT), CLASSES, CONTRACT)
     want, runner = original_answer(file, images), open_onnxruntime(serialize(model))
     for part in (images[:1], images[:2], images):
         np.testing.assert_allclose(runner.logits(part), want[: len(part)], atol=1e-4 * np.abs(want).max())
@@ -108,7 +108,7 @@ def test_an_exported_network_answers_as_its_own_file_does(name: str, kind: str, 
     assert kinds[-3:] == ["GlobalAveragePool", "Flatten", "Gemm"]
     assert not {"BatchNormalization", "Shape", "Reshape", "Constant", "Identity"} & set(kinds)
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
-    assert sum(node.op_type == "Conv" for node in quantizable(model)) == convolutions
+    assert sum(node.op_type == "Conv" for node in quantizable_nodes(model)) == convolutions
     assert len({node.name for node in model.graph}) == len(kinds)
     to_fp16(model)
     half = open_onnxruntime(serialize(model), float16=True).logits(images)
@@ -126,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_whole_job_without_a_checkpoint(photos: Path, folder: Path) -> None:
+def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Path) -> None:
     """A fixed batch, a Softmax at the end, opset 13: exported, verified, evaluated, reported, and exported again."""
     file, out = folder / "model.onnx", folder / "ours"
     export_by_torch(tiny(), file, dynamo=False, opset_version=13)
@@ -153,7 +153,7 @@ def test_the_whole_job_without_a_checkpoint(photos: Path, folder: Path) -> None:
     before = found.manifest
     assert import_onnx(out, file, folder / "classes.txt", folder / "contract.toml").manifest == before
     (folder / "contract.toml").write_text(TOML.replace("0.4", "0.5"))
-    assert "a bundle of another model, classes or contract" in call(*words).stderr
+    assert "holds another model, classes or contract" in call(*words).stderr
 
 
 def tensor(name: str, kind: int, *shape: int | str) -> onnx.ValueInfoProto:
@@ -204,10 +204,10 @@ def tensorflow_like(file: Path, *, opset: int = 13, **changes: Any) -> None:
     )
 
 
-def test_a_file_of_tensorflows_layout_is_taken(tmp_path: Path) -> None:
+def test_a_file_with_tensorflows_layout_is_accepted(tmp_path: Path) -> None:
     file, images = tmp_path / "model.onnx", random_images(5)
     tensorflow_like(file)
-    model = convert_imported(read_foreign(file, 3, CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(file, 3, CONTRACT), CLASSES, CONTRACT)
     got = open_onnxruntime(serialize(model)).logits(images)
     np.testing.assert_allclose(softmax(got), original_answer(file, images, nhwc=True), atol=1e-5)
     assert np.ptp(got) > 0.01
@@ -215,7 +215,7 @@ def test_a_file_of_tensorflows_layout_is_taken(tmp_path: Path) -> None:
     assert (counts["Transpose"], counts["Gemm"], counts["BatchNormalization"]) == (1, 1, 0)
 
 
-def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
+def test_a_fixed_batch_that_cannot_be_made_dynamic_is_one_line(folder: Path) -> None:
     """Its last Reshape keeps three numbers, whatever the batch."""
     three = helper.make_node("Constant", [], ["three"], value_ints=[3])
     first = helper.make_node("Constant", [], ["first"], value_ints=[0])
@@ -226,28 +226,28 @@ def test_a_batch_that_cannot_be_freed_is_one_line(folder: Path) -> None:
         helper.make_node("Unsqueeze", ["flat", "first"], ["scores"]),
     ]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
-    with pytest.raises(VegrtError, match="batch is baked in: export it with a dynamic batch"):
+    with pytest.raises(VegrtError, match="batch size is fixed: export it with a dynamic batch"):
         import_onnx(folder / "out", folder / "model.onnx", folder / "classes.txt", folder / "contract.toml")
     assert not (folder / "out").exists()
 
 
-def test_a_reshape_to_the_exported_batch_is_freed(folder: Path) -> None:
+def test_a_reshape_to_the_exported_batch_becomes_dynamic(folder: Path) -> None:
     shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
     tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"])]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1)
-    model = convert_imported(read_foreign(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
     images = random_images(4)
     want = original_answer(folder / "model.onnx", images, nhwc=True)
     np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("allowzero", [0, 1])
-def test_a_reshape_that_allows_zero_and_has_none_is_freed(allowzero: int, folder: Path) -> None:
+def test_a_reshape_that_allows_zero_without_having_one_becomes_dynamic(allowzero: int, folder: Path) -> None:
     """torch's newer exporter sets `allowzero` on every Reshape."""
     shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
     tail = [shape, helper.make_node("Reshape", ["images", "shape"], ["scores"], allowzero=allowzero)]
     tensorflow_like(folder / "model.onnx", tail=tail, batch=1, opset=14)
-    model = convert_imported(read_foreign(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
+    model = convert_imported(read_imported(folder / "model.onnx", 3, CONTRACT), CLASSES, CONTRACT)
     images = random_images(4)
     want = original_answer(folder / "model.onnx", images, nhwc=True)
     np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
@@ -256,25 +256,25 @@ def test_a_reshape_that_allows_zero_and_has_none_is_freed(allowzero: int, folder
 @pytest.mark.parametrize(
     "pixels", [((0, 0, 0), (1 / 255,) * 3), ((0, 0, 0), (1, 1, 1)), ((0.5, 0.5, 0.5), (1 / 255,) * 3)]
 )
-def test_float16_takes_what_an_optimizer_left_of_the_contract(pixels: Any, tmp_path: Path) -> None:
+def test_float16_works_where_an_optimizer_removed_operators_of_the_contract(pixels: Any, tmp_path: Path) -> None:
     """A mean of 0 adds nothing and a std of 1/255 multiplies by 1: such operators are dropped."""
     contract, images = Contract(SIZE, SIZE, *pixels), random_images(3)
     tensorflow_like(tmp_path / "model.onnx")
-    model = convert_imported(read_foreign(tmp_path / "model.onnx", 3, contract), CLASSES, contract)
+    model = convert_imported(read_imported(tmp_path / "model.onnx", 3, contract), CLASSES, contract)
     want = open_onnxruntime(serialize(model)).logits(images)
     to_fp16(model)
     got = open_onnxruntime(serialize(model), float16=True).logits(images)
     np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
 
 
-def test_weights_that_are_not_numbers_are_named(tmp_path: Path) -> None:
+def test_weights_with_nan_are_named(tmp_path: Path) -> None:
     tensorflow_like(tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
     stored = next(one for one in proto.graph.initializer if one.name == "w2")
     stored.CopyFrom(numpy_helper.from_array(np.full(stored.dims, np.nan, np.float32), "w2"))
     onnx.save(proto, tmp_path / "model.onnx")
-    with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 holds NaN"):
-        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+    with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 contains NaN"):
+        read_imported(tmp_path / "model.onnx", 3, CONTRACT)
 
 
 def relu(**attributes: Any) -> onnx.NodeProto:
@@ -287,11 +287,11 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "two outputs": ({"outputs": [tensor("pooled", FLOAT, "n", 16)]}, "outputs scores, pooled; expected one image and"),
     "sigmoid over probabilities": (
         {"tail": [helper.make_node("Softmax", ["images"], ["p"]), helper.make_node("Relu", ["p"], ["scores"])]},
-        "gives probabilities, and not by a Softmax at its end",
+        "gives probabilities, without a Softmax at its end",
     ),
     "a yes or no for each class": (
         {"tail": [helper.make_node("Sigmoid", ["images"], ["scores"])]},
-        "ends in Sigmoid, a yes or no per class; expected scores of which one class wins",
+        "ends in Sigmoid, a yes or no per class; expected one class per photo",
     ),
     "a yes or no, in another shape": (
         {"tail": [helper.make_node("HardSigmoid", ["images"], ["p"]), helper.make_node("Flatten", ["p"], ["scores"])]},
@@ -306,11 +306,11 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_is_no_image_classifier_is_one_line(name: str, tmp_path: Path) -> None:
+def test_a_model_that_is_no_image_classifier_is_one_line(name: str, tmp_path: Path) -> None:
     changes, message = UNFIT[name]
     tensorflow_like(tmp_path / "model.onnx", **changes)
     with pytest.raises(VegrtError, match=message) as caught:
-        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+        read_imported(tmp_path / "model.onnx", 3, CONTRACT)
     assert str(caught.value).startswith(f"{tmp_path / 'model.onnx'}: ")
 
 
@@ -334,10 +334,10 @@ def simple(file: Path, kind: int, *shape: int | str) -> None:
 def test_an_input_that_is_no_image_is_one_line(kind: int, shape: Any, message: str, tmp_path: Path) -> None:
     simple(tmp_path / "model.onnx", kind, *shape)
     with pytest.raises(VegrtError, match=message):
-        read_foreign(tmp_path / "model.onnx", 3, CONTRACT)
+        read_imported(tmp_path / "model.onnx", 3, CONTRACT)
 
 
-def test_files_that_do_not_fit_are_one_line_and_write_nothing(folder: Path, photos: Path) -> None:
+def test_unsuitable_files_are_one_line_and_write_nothing(folder: Path, photos: Path) -> None:
     tensorflow_like(folder / "model.onnx")
     words = ["--data", photos, "--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
 
@@ -366,25 +366,25 @@ def write(file: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (TOML + "colour = 'BGR'\n", r"unknown key\(s\) colour; known are size, resize, mean, std"),
+        (TOML + "colour = 'BGR'\n", r"unknown key\(s\) colour; expected size, resize, mean, std"),
         ("size = 48\nresize = 48\n", "mean, std missing; expected size, resize, mean, std"),
         (TOML.replace("size = 48\n", "size = 48.5\n", 1), r"size is 48\.5; expected pixels"),
         (TOML.replace("0.4, ", ""), r"mean is \[0\.5, 0\.3\]; expected three numbers"),
         (TOML.replace("0.25", "-1"), "three positive stds"),
         ("size = ", "not a TOML contract"),
-        (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected what becomes of colour profiles, 'srgb'"),
+        (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected the treatment of colour profiles, 'srgb'"),
         (
             "size = 48\nresize = 48\nmean = [123.675, 116.28, 103.53]\nstd = [58.395, 57.12, 57.375]\n",
             r"are of pixels in 0\.\.255; .*: mean = \[0\.485, 0\.456, 0\.406\], std = \[0\.229, 0\.224, 0\.225\]",
         ),
     ],
 )
-def test_a_contract_that_makes_no_sense_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_contract_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(VegrtError, match=message):
         read_contract(write(tmp_path / "contract.toml", text))
 
 
-def test_a_contract_is_read_as_it_stands(folder: Path) -> None:
+def test_a_contract_is_read_unchanged(folder: Path) -> None:
     assert read_contract(folder / "contract.toml") == CONTRACT
     (folder / "contract.toml").write_text(f"{TOML}\nicc = 'ignore'\n")
     assert read_contract(folder / "contract.toml") == replace(CONTRACT, icc="ignore")
@@ -394,6 +394,6 @@ def test_a_contract_is_read_as_it_stands(folder: Path) -> None:
 def test_a_checkpoints_bundle_is_not_replaced(trained: Bundle, folder: Path) -> None:
     tensorflow_like(folder / "model.onnx")
     shutil.copytree(trained.path, folder / "out")
-    with pytest.raises(VegrtError, match="a bundle of another model"):
+    with pytest.raises(VegrtError, match="holds another model"):
         import_onnx(folder / "out", folder / "model.onnx", folder / "classes.txt", folder / "contract.toml")
     assert open_bundle(folder / "out").manifest == trained.manifest

@@ -12,12 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.place import plan_quantization
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import plan_quantization
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
-from vegrt.export.calibrated import copy_of
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
-from vegrt.export.onnx.model import EXPORTERS, check_opset, export_passing, serialize
+from vegrt.export.onnx.model import EXPORTERS, check_opset, export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.infer.runtimes.logits import Parity, measure_parity
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
@@ -27,7 +27,7 @@ from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import Contract, load_image
 
 
-def test_the_graph_holds_the_contract_and_plain_operators(bundle: Bundle) -> None:
+def test_the_graph_contains_the_contract_and_plain_operators(bundle: Bundle) -> None:
     model = onnx.load(bundle.file("model", "fp32"))
     kinds = [node.op_type for node in model.graph.node]
     assert kinds[:4] == ["Cast", "Transpose", "Mul", "Add"]  # Cast first: TensorRT takes uint8 nowhere else
@@ -40,7 +40,7 @@ def test_the_graph_holds_the_contract_and_plain_operators(bundle: Bundle) -> Non
     assert (logits.name, logits.type.tensor_type.elem_type) == ("logits", onnx.TensorProto.FLOAT)
 
 
-def test_the_file_alone_says_how_to_use_it(bundle: Bundle) -> None:
+def test_the_metadata_of_the_file_describes_its_use(bundle: Bundle) -> None:
     for variant in bundle.variants():
         facts = {prop.key: prop.value for prop in onnx.load(bundle.file("model", variant)).metadata_props}
         assert json.loads(facts["vegrt.classes"]) == list(bundle.manifest.classes)
@@ -117,11 +117,11 @@ def test_an_opset_without_half_scales_or_without_exporter_is_refused(bundle: Bun
     assert bundle.artifact("model", "fp32").details["exporter"] == EXPORTERS[0]
     with pytest.raises(ModelError, match=r"--opset 18: int8\.onnx has float16 scales, which need opset 19"):
         check_opset(18)
-    with pytest.raises(ModelError, match=r"--opset 99: onnx .* knows \d+ at most"):
+    with pytest.raises(ModelError, match=r"--opset 99: onnx .* supports up to \d+"):
         check_opset(99)
 
 
-def test_where_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
+def test_if_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
     other = replace(bundle, manifest=replace(bundle.manifest, model={"backbone": "resnet50", "head": "gap"}))
     with pytest.raises(
         ModelError, match=r"torch\.export: .*does not fit resnet50.*; torchscript: .*does not fit resnet50"
@@ -131,7 +131,7 @@ def test_where_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
 
 def test_bf16_keeps_the_interface_and_rounds_to_eight_bits(bundle: Bundle, test_split: Split, tmp_path: Path) -> None:
     fp32 = ir.load(bundle.file("model", "fp32"))
-    bf16, rounded = copy_of(fp32), copy_of(fp32)
+    bf16, rounded = copy_graph(fp32), copy_graph(fp32)
     to_bf16(bf16)
     proto = onnx.load_model_from_string(serialize(bf16))
     weights = {tensor.data_type for tensor in proto.graph.initializer if tensor.name.endswith("weight")}
@@ -151,16 +151,16 @@ def test_bf16_keeps_the_interface_and_rounds_to_eight_bits(bundle: Bundle, test_
 def test_a_layer_beyond_float16_is_named_with_its_value(bundle: Bundle, test_split: Split) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:8]])
     model = ir.load(bundle.file("model", "fp32"))
-    assert 0 < check_overflow(copy_of(model), [images]) < 65504
+    assert 0 < check_overflow(copy_graph(model), [images]) < 65504
     value = model.graph.initializers["layer3.0.conv1.weight"]
     assert value.const_value is not None
     value.const_value = ir.Tensor(value.const_value.numpy() * np.float32(1e6), name=value.name)
-    with pytest.raises(ModelError, match=r"layer3\.0\.conv1 \d\.\d+e\+06.* Relu behind layer3\.0\.conv1"):
+    with pytest.raises(ModelError, match=r"layer3\.0\.conv1 \d\.\d+e\+06.* Relu after layer3\.0\.conv1"):
         check_overflow(model, [images])
 
 
 @pytest.mark.parametrize(("operator", "word"), [("Sqrt", "NaN"), ("Reciprocal", "infinity")])
-def test_what_is_no_number_is_named_with_layer_tensor_and_photo(operator: str, word: str) -> None:
+def test_nan_and_infinity_are_named_with_layer_tensor_and_photo(operator: str, word: str) -> None:
     """A layer that only breaks on black: the root of less than 0, one divided by 0. Comparisons with NaN are false."""
     offset = numpy_helper.from_array(np.array(-1 if operator == "Sqrt" else 0, np.float32), "offset")
     middle = numpy_helper.from_array(np.array([1, 2], np.int64), "middle")
@@ -176,7 +176,7 @@ def test_what_is_no_number_is_named_with_layer_tensor_and_photo(operator: str, w
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     model = ir.passes.common.ShapeInferencePass()(ir.from_proto(proto)).model
     images = np.full((4, 4, 4, 3), 9, np.uint8)
-    assert check_overflow(copy_of(model), [images]) == 9
+    assert check_overflow(copy_graph(model), [images]) == 9
     images[3] = 0
     message = (
         rf"fp32\.onnx: odd_layer gives {word} \(tensor odd, 48 of 96 values\) for d\.jpg; the float32 network itself"

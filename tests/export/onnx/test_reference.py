@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError
@@ -38,7 +39,9 @@ class Answering:
 
 @pytest.fixture(scope="module")
 def evidence(bundle: Bundle, photos: Path) -> Evidence:
-    return load_evidence(bundle, list(read_split(photos, "validation").photos), 32)
+    return load_evidence(
+        bundle, PhotoSet(read_split(photos, "validation").photos, PixelStore(bundle.manifest.contract)), 32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +49,31 @@ def honest(bundle: Bundle) -> Answer:
     return open_onnxruntime(bundle.file("model", "fp32")).logits
 
 
-def test_a_trained_network_is_taken_and_its_answers_are_given(evidence: Evidence, honest: Answer) -> None:
+def test_a_trained_network_is_accepted_and_its_logits_are_returned(evidence: Evidence, honest: Answer) -> None:
     assert np.allclose(check_reference(evidence, Answering(honest)), honest(evidence.images), atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("answer", "doubt"),
     [
-        (lambda images: np.zeros((len(images), 3), np.float32), "it answers Beet to every photo; are mean and std"),
+        (
+            lambda images: np.zeros((len(images), 3), np.float32),
+            "it answers Beet to every photo; check that mean and std",
+        ),
         (
             lambda images: np.random.default_rng(1).normal(size=(len(images), 3)).astype(np.float32),
-            "are classes in the order of the scores",
+            "check the order of the classes, mean and std",
         ),
     ],
 )
-def test_chance_without_a_cause_is_said(
+def test_chance_without_a_cause_is_a_warning(
     evidence: Evidence, answer: Answer, doubt: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(check_reference(evidence, Answering(answer))) == len(evidence.images)
     first, second = caplog.messages
     assert "no better than chance" in first
     assert doubt in first
-    assert "vegrt evaluate will refuse to judge by it" in second
+    assert "vegrt evaluate will refuse to use it as a reference" in second
     caplog.clear()
     check_reference(evidence, Answering(answer), untrained=True)
     assert "exported as an untrained network" in caplog.text
@@ -94,10 +100,10 @@ def test_an_order_that_explains_little_is_no_cause(
         return logits
 
     assert len(check_reference(evidence, Answering(half_moved))) == len(evidence.images)
-    assert "are classes in the order of the scores" in caplog.messages[0]
+    assert "check the order of the classes, mean and std" in caplog.messages[0]
 
 
-def test_answers_that_are_no_numbers_are_refused_with_the_photo(evidence: Evidence, honest: Answer) -> None:
+def test_answers_that_are_not_finite_are_refused_with_the_photo(evidence: Evidence, honest: Answer) -> None:
     def broken(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = honest(images)
         logits[(images == evidence.images[5]).all(axis=(1, 2, 3)), 1] = np.nan
@@ -107,7 +113,7 @@ def test_answers_that_are_no_numbers_are_refused_with_the_photo(evidence: Eviden
         check_reference(evidence, Answering(broken), untrained=True)
 
 
-def test_no_candidate_is_judged_by_an_untrained_checkpoint_unless_it_is_said(
+def test_an_untrained_checkpoint_is_no_reference_unless_requested(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(0)

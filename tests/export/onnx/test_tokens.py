@@ -1,4 +1,4 @@
-"""Networks with a class token: they ask for the batch size, which is read behind the Cast, and TensorRT-RTX takes them."""
+"""Networks with a class token: they read the batch size, after the Cast, and TensorRT-RTX builds them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.place import plan_quantization
+from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.placement import plan_quantization
 from vegrt.errors import ModelError
-from vegrt.export.calibrated import copy_of
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.engines.engines import audit_model, check_audit
 from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
-from vegrt.export.onnx.model import EXPORTERS, Exporter, _by_torch_export, _by_torchscript, serialize
+from vegrt.export.onnx.model import EXPORTERS, Exporter, by_torch_export, by_torchscript
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.networks import WithPreprocessing
@@ -51,24 +51,24 @@ def exported(request: pytest.FixtureRequest) -> tuple[WithPreprocessing, ir.Mode
     torch.manual_seed(0)
     network = WithPreprocessing(Tokens(), Contract(SIZE, SIZE)).eval()
     exporter: Exporter = request.param
-    run = _by_torch_export if exporter == "torch.export" else _by_torchscript
+    run = by_torch_export if exporter == "torch.export" else by_torchscript
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals
         model = run(network, torch.zeros((2, SIZE, SIZE, 3), dtype=torch.uint8), 20)
     return network, model
 
 
-def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(
+def test_only_the_cast_reads_the_pixels_and_every_precision_answers(
     exported: tuple[WithPreprocessing, ir.Model],
 ) -> None:
-    network, model = exported[0], copy_of(exported[1])
+    network, model = exported[0], copy_graph(exported[1])
     tidy(model)
     assert [node.op_type for node in model.graph.inputs[0].consumers()] == ["Cast"]
     assert model.graph[0].op_type == "Cast"
     images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
     with torch.inference_mode():
         want = network(torch.from_numpy(images)).numpy()
-    half, rounded = copy_of(model), copy_of(model)
+    half, rounded = copy_graph(model), copy_graph(model)
     to_fp16(half)
     round_to_bf16(rounded)
     for graph, tolerance in ((model, 1e-4), (half, 2e-2), (rounded, 0.1)):
@@ -79,11 +79,11 @@ def test_the_cast_alone_reads_the_pixels_and_every_precision_answers(
     assert kept == [ir.DataType.FLOAT16]
 
 
-def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(
+def test_the_contract_is_found_by_following_the_pixels_in_any_order(
     exported: tuple[WithPreprocessing, ir.Model],
 ) -> None:
-    """As a graph stands that was not tidied: a Shape of the pixels, and constants, before the Cast."""
-    model = copy_of(exported[1])
+    """In a graph that was not tidied, a Shape of the pixels and constants come before the Cast."""
+    model = copy_graph(exported[1])
     cast = next(node for node in model.graph if node.op_type == "Cast")
     shape = ir.node("Shape", [model.graph.inputs[0]], name="asks_first")
     shape.outputs[0].name = "asked"
@@ -97,11 +97,11 @@ def test_the_contract_is_found_by_the_way_of_the_pixels_whatever_the_order(
     assert producer.op_type == "Add"
 
 
-def test_pixels_that_something_else_reads_are_refused(exported: tuple[WithPreprocessing, ir.Model]) -> None:
-    model = copy_of(exported[1])
+def test_pixels_that_another_operator_reads_are_refused(exported: tuple[WithPreprocessing, ir.Model]) -> None:
+    model = copy_graph(exported[1])
     other = ir.node("Flatten", [model.graph.inputs[0]], name="other")
     model.graph.insert_before(model.graph[0], other)
-    with pytest.raises(ModelError, match="reads images; expected the contract's Cast alone"):
+    with pytest.raises(ModelError, match=r"images is read by .*Flatten; expected the contract's Cast alone"):
         to_fp16(model)
 
 
@@ -110,7 +110,7 @@ def test_plans_are_built_and_every_linear_layer_is_counted(
     exported: tuple[WithPreprocessing, ir.Model], variant: str
 ) -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
-    model = copy_of(exported[1])
+    model = copy_graph(exported[1])
     tidy(model)
     to_fp16(model)
     if variant == "int8":

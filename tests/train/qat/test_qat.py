@@ -17,10 +17,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Artifact, Bundle, Manifest, changing, open_bundle
-from vegrt.calibration.calibrate import WEIGHT_LEVELS
 from vegrt.calibration.encode import quantize_weights
-from vegrt.calibration.judge import serialize
-from vegrt.calibration.place import Encoding, layers
+from vegrt.calibration.graph import serialize
+from vegrt.calibration.placement import Encoding, quantizable_layers
+from vegrt.calibration.quantize import WEIGHT_LEVELS
 from vegrt.calibration.saved import read_calibration
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split
@@ -54,7 +54,7 @@ def test_before_any_step_it_answers_as_the_exported_model(
     other side of a step in one layer is multiplied in the next ones, so all layers together may differ more than two.
     """
     graph = ir.load(bundle.file("model", "fp32"))
-    kept = tuple(name for name in layers(graph, encoding) if rounded and name not in rounded)
+    kept = tuple(name for name in quantizable_layers(graph, encoding) if rounded and name not in rounded)
     calibration = replace(read_calibration(bundle.file("calibration")), float_layers={encoding: kept})
     calibration.quantize(graph, encoding)
     images = pixels(photos, bundle)

@@ -1,4 +1,4 @@
-"""--audit: the photos that `vegrt data audit` marked, for evaluation and calibration."""
+"""--audit: the photos that `vegrt data audit` flagged, for evaluation and calibration."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ AUDIT = Path("audit/audit.json")
 AuditOption = Annotated[
     Path | None,
     typer.Option(
-        help=f"audit.json of `vegrt data audit DATA`; default: that of these photos in BUNDLE, in DATA, or {AUDIT}."
+        help="audit.json written by `vegrt data audit DATA` "
+        f"(default: the first that was made for these photos, in BUNDLE, in DATA, or {AUDIT})."
     ),
 ]
 
 
 def by_audit(audit: Path | None, bundle: Path, data: Path, load: Callable[[Path], set[str]]) -> set[str] | None:
-    """Return the photos that `load` takes from an audit: from the one that was asked for, or from one that is of these photos.
+    """Return the photos that `load` reads from the named audit, or from the first audit that was made for these photos.
 
-    load: raises DataError for an audit of other photos. Says which audit was used.
+    load: raises DataError for an audit of other photos. Logs which audit was used. Returns None without an audit.
     """
     if audit is not None:
         return load(audit)
     for file in places(data, bundle):
         try:
-            found = load(file)
+            photos = load(file)
         except DataError as error:
-            log.info("%s; going on without it", error)
+            log.info("%s; continuing without this audit", error)
             continue
-        log.info("audit: %s, of these photos", file)
-        return found
+        log.info("audit: %s, made for these photos", file)
+        return photos
     return None
 
 
 def places(data: Path | None, *bundles: Path) -> list[Path]:
-    """Return the audits that lie in bundles, beside the photos and here, in this order. data: a folder or a CSV file."""
+    """Return the existing audit files in the bundles, beside the photos and here, in this order. data: a folder or a CSV file."""
     folders = [*bundles, *([] if data is None else [data.parent if data.suffix.lower() == ".csv" else data])]
     return [file for file in (*(folder / AUDIT.name for folder in folders), AUDIT) if file.is_file()]

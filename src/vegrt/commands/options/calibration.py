@@ -1,7 +1,8 @@
-"""Options of `vegrt export` and `vegrt calibrate` that say how int8 is calibrated."""
+"""Options of `vegrt export` and `vegrt calibrate` that control how int8 is calibrated."""
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,31 +12,46 @@ import typer
 if TYPE_CHECKING:
     from vegrt.calibration.settings import CalibrationSettings
 
+log = logging.getLogger(__name__)
+
 
 class FloatType(str, Enum):
-    """What --rest takes."""
+    """The values of --float-type."""
 
     fp16 = "fp16"
     fp32 = "fp32"
 
 
-PhotosOption = Annotated[int, typer.Option("--photos", help="How many photos are observed at most.")]
-PercentileOption = Annotated[float, typer.Option("--percentile", help="Of the percentile method.")]
+PhotosOption = Annotated[int, typer.Option("--photos", help="Observe at most this many photos.")]
+PercentileOption = Annotated[
+    float, typer.Option("--percentile", help="Percentile of activation magnitudes for the percentile method.")
+]
 MaxDropOption = Annotated[
     float | None,
     typer.Option(
-        "--max-drop", metavar="POINTS", help="Keep layers in float until int8 loses no more on held-out photos."
+        "--max-drop",
+        metavar="POINTS",
+        help="Keep layers in float until int8 loses at most this many points of accuracy on held-out photos.",
     ),
 ]
 MaxFlipsOption = Annotated[
     int | None,
-    typer.Option("--max-flips", metavar="N", help="Keep layers in float until no more held-out answers change."),
+    typer.Option(
+        "--max-flips",
+        metavar="N",
+        help="Keep layers in float until int8 changes at most this many answers on held-out photos.",
+    ),
 ]
 FloatLayersOption = Annotated[
     Path | None,
-    typer.Option("--float-layers", help="JSON with layers to keep in float, as float-layers.json in a bundle."),
+    typer.Option(
+        "--float-layers", help="JSON file with layers to keep in float, in the format of a bundle's float-layers.json."
+    ),
 ]
-RestOption = Annotated[FloatType, typer.Option("--rest", help="Type of what is not 8-bit in int8.onnx.")]
+FloatTypeOption = Annotated[
+    FloatType, typer.Option("--float-type", help="Float type of everything in int8.onnx that is not 8-bit.")
+]
+RestOption = Annotated[FloatType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
 
 
 def settings_of(
@@ -44,12 +60,21 @@ def settings_of(
     max_drop: float | None,
     max_flips: int | None,
     float_layers: Path | None,
-    rest: FloatType,
+    float_type: FloatType,
 ) -> CalibrationSettings:
-    """Return the options as Settings."""
+    """Return the options as CalibrationSettings."""
     from vegrt.calibration.settings import CalibrationSettings, read_float_layers
 
-    kept = read_float_layers(float_layers) if float_layers else {}
+    layers = read_float_layers(float_layers) if float_layers else {}
     return CalibrationSettings(
-        photos, percentile, max_drop, max_flips, kept, "float16" if rest is FloatType.fp16 else "float32"
+        photos, percentile, max_drop, max_flips, layers, "float16" if float_type is FloatType.fp16 else "float32"
     )
+
+
+def renamed_rest(ctx: typer.Context, float_type: FloatType, rest: FloatType | None) -> FloatType:
+    """Return the value of --float-type, or of its former name --rest, which is logged and recorded as --float-type."""
+    if rest is None:
+        return float_type
+    log.warning("--rest is now called --float-type; --rest will be removed in the next version")
+    ctx.params |= {"float_type": rest, "rest": None}
+    return rest

@@ -1,4 +1,4 @@
-"""Options of `vegrt export` that say how models and engines are made."""
+"""Options of `vegrt export` that control how models and engines are made."""
 
 from __future__ import annotations
 
@@ -6,25 +6,49 @@ from typing import Annotated
 
 import typer
 
-OpsetOption = Annotated[int, typer.Option("--opset", help="ONNX opset, 19 or more.")]
-Bf16Option = Annotated[bool, typer.Option("--bf16", help="bf16.onnx and its engine too; for TensorRT and OpenVINO.")]
-Fp32EngineOption = Annotated[bool, typer.Option("--fp32-engine", help="An fp32 engine too.")]
-BatchOption = Annotated[str, typer.Option("--batch", metavar="MIN,OPT,MAX", help="Batch sizes that engines take.")]
-WorkspaceOption = Annotated[int, typer.Option("--workspace", min=1, metavar="MIB", help="Builder's scratch memory.")]
+EngineOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--engine/--no-engine", help="Build engines; fail if that is impossible (default: build if possible)."
+    ),
+]
+OpsetOption = Annotated[int, typer.Option("--opset", help="ONNX opset, 19 or later.")]
+Bf16Option = Annotated[
+    bool, typer.Option("--bf16", help="Also write bf16.onnx and its engine, for TensorRT and OpenVINO.")
+]
+Fp32EngineOption = Annotated[bool, typer.Option("--fp32-engine", help="Also build an fp32 engine.")]
+BatchOption = Annotated[
+    str,
+    typer.Option(
+        "--batch", metavar="MIN,OPT,MAX", help="Batch sizes of engines: smallest, the one to tune for, largest."
+    ),
+]
+WorkspaceOption = Annotated[
+    int, typer.Option("--workspace", min=1, metavar="MIB", help="Scratch memory of the engine builder, in MiB.")
+]
 BuilderLevelOption = Annotated[
-    int | None, typer.Option("--builder-level", min=0, max=5, help="0 builds fast, 5 builds fast engines.")
+    int | None,
+    typer.Option(
+        "--builder-level",
+        min=0,
+        max=5,
+        help="Optimization level of the engine builder: 0 builds fastest, 5 builds the fastest engines "
+        "(default: TensorRT's).",
+    ),
 ]
 VersionCompatibleOption = Annotated[
-    bool, typer.Option("--version-compatible", help="Engines that later TensorRT versions open too.")
+    bool, typer.Option("--version-compatible", help="Build engines that later TensorRT versions can also load.")
 ]
 HardwareCompatibleOption = Annotated[
-    bool, typer.Option("--hardware-compatible", help="Engines for any GPU from Ampere on, somewhat slower.")
+    bool,
+    typer.Option("--hardware-compatible", help="Build engines for any GPU from Ampere on; they are somewhat slower."),
 ]
 MinInt8Option = Annotated[
     float | None,
     typer.Option(
         "--min-int8",
         metavar="SHARE",
-        help="Least share, 0 to 1, of all layers with weights that are Int8; default: all that are quantized.",
+        help="Smallest share (0 to 1) of layers with weights that must be Int8 in the engine (default: every layer that is "
+        "quantized in int8.onnx).",
     ),
 ]

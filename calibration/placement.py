@@ -1,8 +1,8 @@
-"""Where Q/DQ pairs go. Decides on tensors and weights; knows nothing of ranges.
+"""The placement of Q/DQ pairs: which tensors and weights are quantized. Knows nothing of ranges.
 
 The rules are TensorRT's (explicit quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
 and the residual branch of an Add beside such a layer; nothing between a Conv and its activation. The CPU encoding also
-quantizes the outputs, because ONNX Runtime's 8-bit kernels take and give 8-bit tensors.
+quantizes the outputs, because ONNX Runtime's 8-bit kernels read and write 8-bit tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx_ir as ir
 Encoding = Literal["signed", "unsigned"]
 
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # fused into the preceding Conv or Add by every runtime
-_CPU_KERNELS = frozenset({"Conv", "Gemm", "Add", "GlobalAveragePool"})  # what has an 8-bit kernel of its own
+_CPU_KERNELS = frozenset({"Conv", "Gemm", "Add", "GlobalAveragePool"})  # operators with an 8-bit kernel of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What to quantize.
+    """The tensors and weights to quantize.
 
     activations: tensor name -> the edges that read its quantized form. weights: initializer name -> its output-channel axis.
     """
@@ -38,36 +38,41 @@ class Placement:
     weights: dict[str, int]
 
 
-def plan_quantization(model: ir.Model, encoding: Encoding, *, keep_float: frozenset[str] = frozenset()) -> Placement:
-    """Return what to quantize in a float model. keep_float: names of nodes whose weights and inputs stay in float."""
+def plan_quantization(model: ir.Model, encoding: Encoding, *, float_layers: frozenset[str] = frozenset()) -> Placement:
+    """Return the tensors and weights to quantize in a float graph.
+
+    float_layers: names of nodes whose weights and inputs stay in float.
+    """
     edges: dict[str, list[Edge]] = {}
     weights: dict[str, int] = {}
-    for node in quantizable(model):
-        if node.name not in keep_float:
+    for node in quantizable_nodes(model):
+        if node.name not in float_layers:
             transposed = node.op_type == "Conv" or node.attributes.get_int("transB", False)
             weights[_name(node.inputs[1])] = 0 if transposed else 1
         _add(edges, node, 0)
-    able = set(quantizable(model))
+    layers = set(quantizable_nodes(model))
     for node in model.graph:
-        if node.op_type == "Add" and (residual := _residual_input(node)) is not None and _is_beside(node, able):
+        if node.op_type == "Add" and (residual := _residual_input(node)) is not None and _is_beside(node, layers):
             _add(edges, node, residual)
     if encoding == "unsigned":
-        _add_cpu_edges(model, edges, keep_float)
-    kept = {name: tuple(edge for edge in found if edge.node not in keep_float) for name, found in edges.items()}
-    return Placement({name: found for name, found in kept.items() if found}, weights)
+        _add_cpu_edges(model, edges, float_layers)
+    activations = {
+        name: tuple(edge for edge in readers if edge.node not in float_layers) for name, readers in edges.items()
+    }
+    return Placement({name: readers for name, readers in activations.items() if readers}, weights)
 
 
-def layers(model: ir.Model, encoding: Encoding) -> list[str]:
-    """Return the names of the nodes that a placement quantizes and that `keep_float` may name, in the graph's order.
+def quantizable_layers(model: ir.Model, encoding: Encoding) -> list[str]:
+    """Return the names of the nodes that a placement quantizes and that `float_layers` may name, in the graph's order.
 
     Layers with weights; additions whose skip connection is quantized; for a CPU also the pooling before the classifier.
     """
     read = {edge.node for edges in plan_quantization(model, encoding).activations.values() for edge in edges}
-    able = _CPU_KERNELS if encoding == "unsigned" else _CPU_KERNELS - {"GlobalAveragePool"}
-    return [_text(node.name) for node in model.graph if node.name in read and node.op_type in able]
+    operators = _CPU_KERNELS if encoding == "unsigned" else _CPU_KERNELS - {"GlobalAveragePool"}
+    return [_text(node.name) for node in model.graph if node.name in read and node.op_type in operators]
 
 
-def quantizable(model: ir.Model) -> Iterator[ir.Node]:
+def quantizable_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Yield the nodes whose weights may become int8: every Conv, and every Gemm but the classifier, the last one."""
     gemms = [node for node in model.graph if node.op_type == "Gemm"]
     for node in model.graph:
@@ -77,7 +82,7 @@ def quantizable(model: ir.Model) -> Iterator[ir.Node]:
 
 
 def result_of(node: ir.Node) -> ir.Value:
-    """Return what a node gives after its fused activation: the Relu's output, if only a Relu reads the node's own."""
+    """Return a node's result after its fused activation: the Relu's output, if only a Relu reads the node's own output."""
     output = node.outputs[0]
     consumers = output.consumers()
     if len(consumers) == 1 and consumers[0].op_type in ACTIVATIONS and not output.is_graph_output():
@@ -88,7 +93,7 @@ def result_of(node: ir.Node) -> ir.Value:
 def _residual_input(node: ir.Node) -> int | None:
     """Return which input of an Add is the skip connection; None for an Add with a constant.
 
-    The Conv on the main branch fuses with the Add, so the other input is quantized; of two Convs, the second.
+    The Conv on the main branch fuses with the Add, so the other input is quantized; with two Convs, the second.
     """
     if any(value is None or value.is_initializer() or value.const_value is not None for value in node.inputs):
         return None
@@ -98,29 +103,29 @@ def _residual_input(node: ir.Node) -> int | None:
     return 0 if first.op_type != "Conv" and second.op_type == "Conv" else 1
 
 
-def _is_beside(add: ir.Node, able: set[ir.Node]) -> bool:
-    """Return whether an Add takes from or gives to a layer that may become 8-bit, past the activation between them.
+def _is_beside(add: ir.Node, layers: set[ir.Node]) -> bool:
+    """Return whether an Add reads from or is read by one of the layers, directly or through an activation.
 
-    Elsewhere, as between the token layers of a transformer, a pair costs time and nothing is computed in 8 bits for it.
+    Elsewhere, as between the token layers of a transformer, a pair costs time and no layer computes in 8 bits because of it.
     """
     sources = [value.producer() for value in add.inputs if value is not None]
-    behind = [
+    producers = [
         source.inputs[0].producer() if source.op_type in ACTIVATIONS and source.inputs[0] is not None else source
         for source in sources
         if source is not None
     ]
     readers = {*add.outputs[0].consumers(), *result_of(add).consumers()}
-    return any(node in able for node in (*behind, *readers))
+    return any(node in layers for node in (*producers, *readers))
 
 
-def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], keep_float: frozenset[str]) -> None:
-    """Quantize both inputs and the result of everything that has an 8-bit kernel on a CPU."""
+def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], float_layers: frozenset[str]) -> None:
+    """Add both inputs and the result of each node that has an 8-bit kernel on a CPU."""
     classifier = [node for node in model.graph if node.op_type == "Gemm"][-1:]
-    able = set(quantizable(model))
+    layers = set(quantizable_nodes(model))
     for node in model.graph:
-        if node.op_type not in _CPU_KERNELS or node.name in keep_float or node in classifier:
+        if node.op_type not in _CPU_KERNELS or node.name in float_layers or node in classifier:
             continue
-        if node.op_type == "Add" and (_residual_input(node) is None or not _is_beside(node, able)):
+        if node.op_type == "Add" and (_residual_input(node) is None or not _is_beside(node, layers)):
             continue
         if node.op_type in {"Add", "GlobalAveragePool"}:
             for index in range(len(node.inputs)):

@@ -90,8 +90,8 @@ BROKEN: dict[str, tuple[Sabotage, str]] = {
     "negative scale": (negative_scale, "scale -0.05; scales are finite, positive"),
     "mixed types": (mixed_types, "conv1: inputs of FLOAT16, FLOAT16, FLOAT; all inputs have one float type"),
     "unknown operator": (unknown_operator, "is a SuperPool; expected an operator of ONNX"),
-    "missing profile": (no_profile, "has shape ['N', 'HW', 'HW', 3]; the optimization profile covers the batch"),
-    "truncated file": (truncated, "truncated or no ONNX file at all ("),
+    "missing profile": (no_profile, "has shape ['N', 'HW', 'HW', 3]; expected only the batch to be dynamic"),
+    "truncated file": (truncated, "truncated or not an ONNX file ("),
     "scale per channel": (scale_per_channel, "3 scales; activations have one scale per tensor"),
     "half scales at opset 17": (half_scales_at_opset_17, "float16 scale at opset 17; float16 scales need opset 19"),
     "wrong input name": (wrong_input_name, "inputs pixels; expected one, images"),
@@ -104,7 +104,7 @@ def int8(bundle: Bundle) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_each_broken_file_is_refused_by_its_own_line(int8: onnx.ModelProto, name: str) -> None:
+def test_each_broken_file_is_refused_with_its_own_message(int8: onnx.ModelProto, name: str) -> None:
     sabotage, expected = BROKEN[name]
     data = sabotage(int8)
     with pytest.raises(EngineError) as refused:
@@ -117,7 +117,7 @@ def test_each_broken_file_is_refused_by_its_own_line(int8: onnx.ModelProto, name
     assert not any(text in line for text in others)
 
 
-def test_what_export_writes_is_not_refused(bundle: Bundle) -> None:
+def test_exported_models_are_accepted(bundle: Bundle) -> None:
     for variant in ("fp32", "fp16", "int8"):
         check_model(variant, bundle.file("model", variant).read_bytes())
 
@@ -131,7 +131,7 @@ def files_that_no_runner_opens(bundle: Bundle, folder: Path) -> Iterator[tuple[P
     yield folder / "short.onnx", r"short\.onnx: ONNX Runtime cannot load it"
 
 
-def test_a_runner_refuses_a_foreign_model_by_name(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_runner_refuses_an_unfit_model_by_name(bundle: Bundle, tmp_path: Path) -> None:
     for path, message in files_that_no_runner_opens(bundle, tmp_path):
         with pytest.raises(ModelError, match=message):
             open_onnxruntime(path)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from vegrt.calibration import stage
+from vegrt.calibration import scorer
 from vegrt.calibration.budget import fewest_float_layers
-from vegrt.calibration.calibrate import Calibration, quantize_with
+from vegrt.calibration.calibrate import Calibration, calibrate
 from vegrt.calibration.curve import sample_counts, sample_curve
-from vegrt.calibration.judge import Judge, Labelled, serialize, signal_to_noise_db
-from vegrt.calibration.observe import Batches
-from vegrt.calibration.place import layers
-from vegrt.calibration.resume import CalibrationProgress
+from vegrt.calibration.encode import Range
+from vegrt.calibration.graph import serialize
+from vegrt.calibration.pixels import PhotoSet, PixelStore
+from vegrt.calibration.placement import quantizable_layers
+from vegrt.calibration.resume import PROGRESS, finish_progress
 from vegrt.calibration.saved import FILE, read_calibration, to_json
+from vegrt.calibration.scorer import Scorer, held_out_logits, signal_to_noise_db
+from vegrt.calibration.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json, read_float_layers
-from vegrt.calibration.stage import PROGRESS, CalibrationSubject, Outcome, run_calibration, sensitivities
+from vegrt.calibration.stage import CalibrationOutcome, run_calibration
+from vegrt.calibration.subject import CalibrationSubject
+from vegrt.dataset.photos import Photo
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
 CHANNELS, CLASSES, SIDE = 8, 4, 12
+CONTRACT = Contract(SIDE, SIDE, (0, 0, 0), (1, 1, 1))
 
 
 def tiny_model(*, hostile: int = 0, seed: int = 0) -> ir.Model:
@@ -81,50 +87,46 @@ def tiny_model(*, hostile: int = 0, seed: int = 0) -> ir.Model:
     return ir.passes.common.ShapeInferencePass()(ir.from_proto(model)).model
 
 
-def photos(count: int, seed: int) -> Batches:
-    """Return images in batches of 16: each has its own brightness per channel, so that the answers differ."""
+def photo_set(count: int, seed: int, labels: Sequence[int] | None = None) -> PhotoSet:
+    """Return photos in memory: each has its own brightness per channel, so that the answers differ."""
     random = np.random.default_rng(seed)
     levels = random.uniform(20, 235, (count, 1, 1, 3))
     images = np.clip(random.normal(levels, 20, (count, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-
-    def read(skip: int = 0) -> Iterator[NDArray[np.uint8]]:
-        rest = images[skip:]
-        yield from (rest[start : start + 16] for start in range(0, len(rest), 16))
-
-    return read
+    photos = [Photo(Path(f"{index}.png"), label) for index, label in enumerate(labels or [0] * count)]
+    pixels = PixelStore(CONTRACT)
+    pixels.add(photos, images)
+    return PhotoSet(photos, pixels)
 
 
-def labelled(model: ir.Model, count: int, seed: int) -> Labelled:
-    """Return photos whose labels are what `model` itself says: it is right on all of them."""
-    batches, runner = photos(count, seed), open_onnxruntime(serialize(model))
-    return Labelled(batches, [int(one) for images in batches() for one in runner.logits(images).argmax(axis=1)])
+def labelled(model: ir.Model, count: int, seed: int) -> PhotoSet:
+    """Return photos labelled with the answers of `model` itself: it is right on all of them."""
+    labels = open_onnxruntime(serialize(model)).logits(photo_set(count, seed).images()).argmax(axis=1)
+    return photo_set(count, seed, labels.tolist())
 
 
 def subject(*, hostile: int = 0, seed: int = 0, hashes: Sequence[str] = ("a", "b")) -> CalibrationSubject:
-    held_out = labelled(tiny_model(hostile=hostile, seed=seed), 96, seed=2)
+    model = tiny_model(hostile=hostile, seed=seed)
     return CalibrationSubject(
-        model=lambda: tiny_model(hostile=hostile, seed=seed),
-        contract=Contract(SIDE, SIDE, (0, 0, 0), (1, 1, 1)),
+        model=model,
+        contract=CONTRACT,
         hashes={"observed": list(hashes), "held out": ["c"]},
-        observed=photos(96, seed=1),
-        held_out=held_out,
-        tournament=held_out,
-        few=held_out,
+        observed=photo_set(96, seed=1),
+        held_out=labelled(model, 96, seed=2),
     )
 
 
-def kept_in_bundle(folder: Path, outcome: Outcome) -> Calibration:
+def saved_in_bundle(folder: Path, outcome: CalibrationOutcome) -> Calibration:
     write_json(folder / FILE, to_json(outcome.calibration, outcome.key))
-    stage.finish_progress(folder)
+    finish_progress(folder)
     return read_calibration(folder / FILE)
 
 
-def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_differs(
+def test_an_equal_calibration_is_reused_and_any_other_logs_the_difference(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = run_calibration(tmp_path, subject(), CalibrationSettings())
     assert not first.reused
-    assert kept_in_bundle(tmp_path, first) == first.calibration
+    assert saved_in_bundle(tmp_path, first) == first.calibration
     again = run_calibration(tmp_path, subject(), CalibrationSettings())
     assert again.reused
     assert again.calibration == first.calibration
@@ -143,7 +145,7 @@ def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_d
     for other, settings, words in cases:
         caplog.clear()
         assert not run_calibration(tmp_path, other, settings).reused
-        stage.finish_progress(tmp_path)
+        finish_progress(tmp_path)
         assert [record for record in caplog.records if re.search(words, record.getMessage())], words
     saved = json.loads((tmp_path / FILE).read_text())
     saved["key"]["tools"]["onnxruntime"] = "1.0"
@@ -157,29 +159,52 @@ def test_an_equal_calibration_is_taken_from_the_bundle_and_any_other_says_what_d
         read_calibration(tmp_path / FILE)
 
 
-def test_an_interrupted_calibration_does_not_judge_again_what_it_has_judged(
+def test_an_interrupted_calibration_does_not_score_again_what_it_has_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = run_calibration(tmp_path / "whole", subject(), CalibrationSettings()).calibration
-    scored = 0
-    score = Judge.score
+    runs = 0
+    held_out_logits = scorer.held_out_logits
 
-    def counting(judge: Judge, model: ir.Model) -> object:
-        nonlocal scored
-        scored += 1
-        if scored == 4:
+    def counting(model: ir.Model, photos: PhotoSet) -> NDArray[np.float32]:
+        nonlocal runs
+        runs += 1
+        if runs == 5:  # the float model and three of eight candidates were run
             raise KeyboardInterrupt
-        return score(judge, model)
+        return held_out_logits(model, photos)
 
-    monkeypatch.setattr(Judge, "score", counting)
+    monkeypatch.setattr(scorer, "held_out_logits", counting)
     with pytest.raises(KeyboardInterrupt):
         run_calibration(tmp_path / "cut", subject(), CalibrationSettings())
     with caplog.at_level(logging.WARNING):
         assert run_calibration(tmp_path / "cut", subject(), CalibrationSettings()).calibration == whole
-    assert scored == 4 + 5  # three of eight were done
-    assert "going on with the interrupted calibration" in caplog.text
-    stage.finish_progress(tmp_path / "cut")
+    assert runs == 5 + 1 + 5
+    assert "resuming the interrupted calibration" in caplog.text
+    finish_progress(tmp_path / "cut")
     assert not (tmp_path / "cut" / PROGRESS).exists()
+
+
+def test_equal_models_are_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = subject()
+    calibration = calibrate(whole.model, whole.observed, Scorer(whole.model, whole.held_out))
+    runs = []
+    held_out_logits = scorer.held_out_logits
+
+    def counting(model: ir.Model, photos: PhotoSet) -> NDArray[np.float32]:
+        runs.append(len(photos))
+        return held_out_logits(model, photos)
+
+    monkeypatch.setattr(scorer, "held_out_logits", counting)
+    counted = Scorer(whole.model, whole.held_out)
+    ranges = calibration.winning_ranges("signed")
+    first = counted.score("signed", ranges)
+    assert counted.score("signed", dict(ranges), photos=256) == first
+    assert runs == [96, 96]  # the float model and one candidate
+    counted.score("signed", ranges, frozenset({"conv2"}))
+    counted.score("signed", dict(ranges) | {"relu1": Range(-1, 1)})
+    counted.score("signed", ranges, photos=32)
+    counted.score("unsigned", calibration.winning_ranges("unsigned"))
+    assert runs == [96, 96, 96, 96, 32, 32, 96]
 
 
 def test_the_hostile_layer_is_named_first_and_the_budget_saves_the_model(
@@ -191,10 +216,11 @@ def test_the_hostile_layer_is_named_first_and_the_budget_saves_the_model(
     assert "conv2: channel" in caplog.text
     hostile = subject(hostile=2)  # so many that clipping them does not help
     plain = run_calibration(tmp_path, hostile, CalibrationSettings()).calibration
-    assert max(one.score.agreement for one in plain.contests if one.encoding == "signed") < 0.98
-    found = sensitivities(hostile, plain, "signed", CalibrationProgress(None, ""))
-    assert [one.layer for one in found] == layers(tiny_model(), "signed") == ["conv1", "conv2", "skip", "add"]
-    assert max(found, key=lambda one: one.score.kl).layer == "conv2"
+    assert max(row.score.agreement for row in plain.tournament if row.encoding == "signed") < 0.98
+    costs = measure_sensitivity(hostile.model, plain, "signed", Scorer(hostile.model, hostile.held_out))
+    layers = [row.layer for row in costs]
+    assert layers == quantizable_layers(tiny_model(), "signed") == ["conv1", "conv2", "skip", "add"]
+    assert most_sensitive_first(costs)[0] == "conv2"
     saved = run_calibration(tmp_path, hostile, CalibrationSettings(max_drop=1.0, max_flips=1)).calibration
     for encoding in ("signed", "unsigned"):
         assert "conv2" in saved.float_layers[encoding]
@@ -230,7 +256,7 @@ def test_layers_named_in_a_file_stay_in_float_and_unknown_ones_are_refused(tmp_p
         read_float_layers(tmp_path / "none.json")
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     cases: list[dict[str, Any]] = [
         {"percentile": 10},
         {"percentile": 101},
@@ -258,16 +284,17 @@ def test_the_budget_keeps_the_fewest_of_the_most_sensitive(costs: list[int], bud
     assert len(kept) == fewest
 
 
-def test_a_model_that_answers_no_numbers_is_not_judged() -> None:
+def test_a_model_that_answers_nan_gets_no_score() -> None:
     """The index of the first NaN would count as its answer, and KL and SQNR would be NaN."""
     broken = tiny_model()
     weight = broken.graph.initializers["fc.bias"]
     weight.const_value = ir.Tensor(np.array([0, np.nan, 0, 0], np.float32), name="fc.bias")
-    whole = subject()
-    judge = Judge(tiny_model(), whole.few)
-    for refused in (lambda: judge.score(broken), lambda: Judge(broken, whole.few)):
-        with pytest.raises(ModelError, match="answers NaN or infinity to 96 of 96 held-out photos, first to number 0"):
-            refused()
+    held_out = subject().held_out
+    message = r"answers NaN or infinity to 96 of 96 held-out photos, first to 0\.png"
+    with pytest.raises(ModelError, match=message):
+        held_out_logits(broken, held_out)
+    with pytest.raises(ModelError, match=message):
+        calibrate(tiny_model(), subject().observed, Scorer(broken, held_out))
 
 
 def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None:
@@ -275,28 +302,24 @@ def test_the_sample_curve_ends_at_the_calibration_itself(tmp_path: Path) -> None
     assert sample_counts(20) == [20]
     whole = subject()
     calibration = run_calibration(tmp_path, whole, CalibrationSettings()).calibration
-    judge = Judge(tiny_model(), whole.tournament)
-    points = list(sample_curve(whole.model, whole.observed, 96, calibration, CalibrationSettings(), judge))
+    points = list(sample_curve(whole, calibration, CalibrationSettings(), Scorer(whole.model, whole.held_out)))
     assert [point.images for point in points] == [32, 32, 64, 64, 96, 96]
     for point in points[-2:]:
         (winner,) = (
-            one
-            for one in calibration.contests
-            if (one.encoding, one.method) == (point.encoding, calibration.winners[point.encoding])
+            row
+            for row in calibration.tournament
+            if row.encoding == point.encoding and row.method == calibration.winners[row.encoding]
         )
-        assert point.score == winner.score
+        score = dataclasses.asdict(winner.score)
+        assert {name: getattr(point, name) for name in score} == score
 
 
-def test_the_scores_say_what_they_are_defined_as(tmp_path: Path) -> None:
+def test_the_scores_follow_their_definitions(tmp_path: Path) -> None:
     whole = subject()
     calibration = run_calibration(tmp_path, whole, CalibrationSettings()).calibration
-    wrong = dataclasses.replace(
-        whole.held_out,
-        labels=[(label + 1) % 4 for label in whole.held_out.labels[:10]] + list(whole.held_out.labels[10:]),
-    )
-    model = tiny_model()
-    quantize_with(model, "signed", calibration.chosen("signed"))
-    score = Judge(tiny_model(), wrong).score(model)
+    labels = [(label + 1) % 4 for label in whole.held_out.labels[:10]] + whole.held_out.labels[10:]
+    scorer = Scorer(tiny_model(), photo_set(96, 2, labels))
+    score = scorer.score("signed", calibration.winning_ranges("signed"))
     assert score.flips == round((1 - score.agreement) * 96)
     assert score.drop_points == pytest.approx(100 * (86 / 96 - score.accuracy))
     x = np.array([[3.0, 4.0]], np.float32)

@@ -1,0 +1,74 @@
+"""The first layer in which an exported graph differs from the torch network, found on one image and named as in torch.
+
+In a graph, a BatchNorm is folded into the Conv before it, so a Conv is compared with the output of its BatchNorm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.calibration.graph import expose_tensors
+from vegrt.infer.runtimes.onnxruntime import read_tensors
+from vegrt.networks import WithPreprocessing, load_network
+
+_LAYERS = (nn.Conv2d, nn.Linear)
+_NORMS = (nn.BatchNorm2d,)
+
+
+def first_divergence(bundle: Bundle, source: bytes, image: NDArray[np.uint8], tolerance: float) -> str:
+    """Return the first layer of an ONNX graph that differs from torch, and by how much, in words.
+
+    image: (H, W, 3) uint8. tolerance: largest norm of the difference, as a share of the norm of torch's own result.
+    Where no difference exceeds the tolerance, the layer with the largest one is named.
+    """
+    model, expected = ir.from_proto(onnx.load_model_from_string(source)), layer_outputs(bundle, image)
+    layers = {str(node.name): str(node.outputs[0].name) for node in model.graph if str(node.name) in expected}
+    if not layers:
+        return "no layer of the graph has a torch module's name"
+    graph_outputs = {str(value.name) for value in model.graph.outputs}
+    inner = [name for name in layers.values() if name not in graph_outputs]
+    read = read_tensors(expose_tensors(model, inner), list(layers.values()))
+    actual = dict(zip(layers, read(image[None]), strict=True))
+    errors = {name: _difference(expected[name], actual[name]) for name in layers}
+    first = next((name for name, error in errors.items() if not error <= tolerance), "")
+    if first:
+        return f"first diverging layer {first}, by {errors[first]:.2g} of its norm"
+    largest = max(errors, key=errors.__getitem__)
+    return f"no layer diverges by {tolerance:.2g} of its norm, the largest difference is {errors[largest]:.2g} at {largest}"
+
+
+def layer_outputs(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Return the result of each Conv and Linear of the checkpoint for one image, by module name, after its BatchNorm."""
+    network = WithPreprocessing(load_network(bundle), bundle.manifest.contract).eval()
+    results: dict[str, NDArray[np.float32]] = {}
+    producers: dict[int, str] = {}  # data address of a Conv's result -> the Conv
+    alive: list[Tensor] = []  # until the end, so that no address is used twice
+
+    def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        owner = producers.get(inputs[0].data_ptr(), "") if isinstance(module, _NORMS) else name
+        if owner:
+            results[owner] = output.numpy().copy()  # an in-place activation would change it
+        if isinstance(module, _LAYERS):
+            producers[output.data_ptr()] = name
+            alive.append(output)
+
+    for name, module in network.network.named_modules():
+        if isinstance(module, _LAYERS + _NORMS):
+            module.register_forward_hook(lambda *call, name=name: record(name, *call))
+    with torch.inference_mode():
+        network(torch.from_numpy(image[None].copy()))
+    return results
+
+
+def _difference(expected: NDArray[np.float32], actual: NDArray[Any]) -> float:
+    if expected.shape != actual.shape:
+        return float("inf")
+    return float(np.linalg.norm(expected - actual.astype(np.float32)) / max(float(np.linalg.norm(expected)), 1e-12))

@@ -1,0 +1,41 @@
+"""What an exported bundle holds, as lines for people and as JSON values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.calibration.manifest import work_lines
+
+
+def export_lines(bundle: Bundle) -> list[str]:
+    """Return one line per model and engine of a bundle, and one per int8 model with its share of 8-bit work."""
+    lines = [_line(bundle, artifact) for artifact in bundle.manifest.artifacts if artifact.role in ("model", "engine")]
+    return [*lines, *work_lines(bundle.manifest.calibration)]
+
+
+def describe_export(bundle: Bundle) -> dict[str, Any]:
+    """Return the contents of an exported bundle, as JSON values for `vegrt export --json`."""
+    shown = [artifact for artifact in bundle.manifest.artifacts if artifact.role in ("model", "engine")]
+    artifacts = [
+        {"path": artifact.path, "variant": artifact.variant, "size_bytes": artifact.size_bytes} | artifact.details
+        for artifact in shown
+    ]
+    return {
+        "bundle": str(bundle.path),
+        "artifacts": json.loads(json.dumps(artifacts)),
+        "calibration": bundle.manifest.calibration,
+    }
+
+
+def _line(bundle: Bundle, artifact: Artifact) -> str:
+    details = artifact.details
+    size = f"{bundle.path / artifact.path}: {artifact.size_bytes / 1e6:.1f} MB"
+    if artifact.role == "engine":
+        matched = f"{details['matched']} of {details['weight_layers']} weight layers {details['wanted']}"
+        return f"{size}, {matched} in the builder's list"
+    parity = details["parity"]
+    agreement = f"{parity['top1_agreement']:.1%} of {parity['images']} photos"
+    not_run = f"; not run: {details['not_run']}" if "not_run" in details else ""
+    return f"{size}, same top-1 as {details['reference']} on {agreement}{not_run}"
