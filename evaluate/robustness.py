@@ -62,7 +62,7 @@ class Cell:
 CELLS = (Cell(), *(Cell(corruption, level) for corruption in CORRUPTIONS for level in range(1, 6)))
 
 
-def ladder_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candidate]:
+def robustness_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candidate]:
     """Return the reference and the int8 candidates of those chosen. Raises VegrtError when there is no int8 among them."""
     if not chosen:
         raise nothing_runs(bundle)

@@ -8,28 +8,61 @@ from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import CandidateResult, Evaluation
 from vegrt.results.wording import extra_drop_sentence, gate_sentence
+from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _HEADINGS = ("candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "NLL", "ECE %", "gate")
+_SIGNIFICANT = 0.05  # p-value, corrected over the classes, below which a class is named
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Return an evaluation as a table."""
-    from rich.table import Table
-
+    """Return an evaluation as a table, with the reasons of its verdicts below."""
     readable, unreadable = evaluation.images, len(evaluation.unreadable)
     total = f"{readable} of {readable + unreadable}" if unreadable else f"{readable}"
     auto = " (auto: the smallest that this number can decide)" if evaluation.margin_auto else ""
-    table = Table(title=f"{total} {evaluation.split} images, margin {evaluation.margin_points:g} points{auto}")
     leaked = [f"top-1 % without {evaluation.leaked} leaked"] if evaluation.leaked else []
-    for heading in (*_HEADINGS, *leaked):
-        table.add_column(heading)
-    for row in evaluation.candidates:
-        table.add_row(*_cells(row), *([percent_span(row.without_leaks.top1)] if leaked and row.without_leaks else []))
-    table.caption, table.caption_justify = "\n".join(_notes(evaluation)), "left"
-    return table
+    return make_table(
+        f"{total} {evaluation.split} images, margin {evaluation.margin_points:g} points{auto}",
+        (*_HEADINGS, *leaked),
+        [
+            (*_cells(row), *([percent_span(row.without_leaks.top1)] if leaked and row.without_leaks else []))
+            for row in evaluation.candidates
+        ],
+        notes=_notes(evaluation),
+    )
+
+
+def percent_span(interval: Interval) -> str:
+    """Return a proportion and its interval in percent."""
+    return f"{100 * interval.value:.2f} ({100 * interval.low:.2f} to {100 * interval.high:.2f})"
+
+
+def points_span(interval: Interval) -> str:
+    """Return a drop and its interval in percentage points."""
+    return f"{100 * interval.value:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
+
+
+def robustness_table(robustness: Robustness) -> Table:
+    """Return a robustness result as a table: one row for each corruption and level, one column for each candidate."""
+    reference, *others = [row.key for row in robustness.candidates]
+    cells: dict[tuple[str, int], dict[str, RobustnessRow]] = {}
+    for row in robustness.rows:
+        cells.setdefault((row.corruption, row.level), {})[row.candidate] = row
+    rows = []
+    for (name, level), by_key in cells.items():
+        own = by_key[reference]
+        parameter = "" if own.parameter is None else f"{own.parameter:g}"
+        drops = [points_span(drop) for key in others if (drop := by_key[key].drop) is not None]
+        rows.append((name, str(level), parameter, f"{100 * own.top1.value:.2f}", *drops))
+    return make_table(
+        f"{robustness.images} {robustness.split} images; drop of int8 against fp32, points (95 %)",
+        ("corruption", "level", "parameter", f"{reference} top-1 %", *others),
+        rows,
+        notes=[extra_drop_sentence(extra, robustness.confidence) for extra in robustness.summary],
+        section_ends=[number for number, (_, level) in enumerate(cells) if level == 5],
+    )
 
 
 def _cells(row: CandidateResult) -> tuple[str, ...]:
@@ -49,16 +82,6 @@ def _value(figure: Interval | float) -> float:
     return figure.value if isinstance(figure, Interval) else figure
 
 
-def percent_span(interval: Interval) -> str:
-    """Return a proportion and its interval in percent."""
-    return f"{100 * interval.value:.2f} ({100 * interval.low:.2f} to {100 * interval.high:.2f})"
-
-
-def points_span(interval: Interval) -> str:
-    """Return a drop and its interval in percentage points."""
-    return f"{100 * interval.value:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
-
-
 def _notes(evaluation: Evaluation) -> list[str]:
     """Return what the table's numbers do not show: reasons of verdicts, classes that lost, the detectable drop."""
     notes = [
@@ -68,7 +91,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
     ]
     for row in evaluation.candidates:
         for name, change in zip(evaluation.classes, row.paired.classes or (), strict=False):
-            if change.drop is not None and change.p_holm is not None and change.p_holm < 0.05:
+            if change.drop is not None and change.p_holm is not None and change.p_holm < _SIGNIFICANT:
                 notes.append(f"{row.key}: {name} {points_span(change.drop)} points, p {change.p_holm:.3f} (Holm)")
     if len(evaluation.candidates) == 1:
         notes.append("Nothing was judged: only the reference was run.")
@@ -78,24 +101,3 @@ def _notes(evaluation: Evaluation) -> list[str]:
         largest = 100 * max(detectable)
         notes.append(f"This number of images shows a drop of {largest:.2f} points with 80 % power (McNemar, 5 %).")
     return notes
-
-
-def robustness_table(result: Robustness) -> Table:
-    """Return a robustness result as a table: one row for each corruption and level, one column for each candidate."""
-    from rich.table import Table
-
-    reference, *others = [row.key for row in result.candidates]
-    table = Table(title=f"{result.images} {result.split} images; drop of int8 against fp32, points (95 %)")
-    for heading in ("corruption", "level", "parameter", f"{reference} top-1 %", *others):
-        table.add_column(heading)
-    cells: dict[tuple[str, int], dict[str, RobustnessRow]] = {}
-    for row in result.rows:
-        cells.setdefault((row.corruption, row.level), {})[row.candidate] = row
-    for (name, level), by_key in cells.items():
-        own = by_key[reference]
-        parameter = "" if own.parameter is None else f"{own.parameter:g}"
-        drops = [points_span(drop) for key in others if (drop := by_key[key].drop) is not None]
-        table.add_row(name, str(level), parameter, f"{100 * own.top1.value:.2f}", *drops, end_section=level == 5)
-    sentences = [extra_drop_sentence(extra, result.confidence) for extra in result.summary]
-    table.caption, table.caption_justify = "\n".join(sentences), "left"
-    return table

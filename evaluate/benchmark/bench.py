@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,11 +21,7 @@ from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import MEASURES, Bench, BenchCandidate, Measure, Stages, Timing
 from vegrt.results.convert import fields_of
 from vegrt.results.header import header_fields
-from vegrt.results.wording import noise_sentence, skipped_sentence
 from vegrt.terminal.progress import track
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 BATCHES = (1, 4, 16)
 BUDGET_S = 60.0
@@ -96,30 +91,6 @@ def time_all(
     for _ in track(made, "Benchmarking", sum(counts.values())):
         pass
     return costs, laps
-
-
-def bench_table(result: Bench) -> Table:
-    """Return the result of `bench` as a table."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    title = f"{result.rounds} interleaved rounds, {result.threads} threads: medians in ms, 95 % interval"
-    sources = f"alone, copies: {result.images_source}; JPEG to label, in one thread: {result.photos_source}"
-    notes = [sources, skipped_sentence(result), noise_sentence(result.noise)]
-    table = Table(title=title, caption=escape("\n".join(filter(None, notes))), box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("candidate", "batch", "runs", "alone", "p99", "images/s", "copies", "JPEG to label", "peak MiB"):
-        table.add_column(heading, justify="left" if heading == "candidate" else "right")
-    for row in result.candidates:
-        memory = f"{row.peak_rss_mib:.0f}" if row.peak_rss_mib else ""
-        timings = zip(row.batches, row.timings("copies"), row.timings("end_to_end"), strict=True)
-        for index, (alone, copies, whole) in enumerate(timings):
-            span = f"{alone.p50_ms:.2f} ({alone.p50_low_ms:.2f} to {alone.p50_high_ms:.2f})"
-            medians = (f"{copies.p50_ms:.2f}", f"{whole.p50_ms:.2f}")
-            figures = (f"{alone.p99_ms:.2f}", f"{alone.images_per_s:.1f}", *medians)
-            name, peak = ("", "") if index else (row.key, memory)
-            table.add_row(name, str(alone.batch), str(alone.count), span, *figures, peak)
-    return table
 
 
 def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, laps: Laps) -> BenchCandidate:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.read import BenchSamples, CaseSamples, read_samples
@@ -18,11 +17,7 @@ from vegrt.results.benchmark import Measure
 from vegrt.results.common import Interval, Verdict
 from vegrt.results.verdict import worst_verdict
 
-if TYPE_CHECKING:
-    from rich.console import Group
-
 SCHEMA_VERSION = 1
-_WORDS: dict[Measure, str] = {"batches": "alone", "copies": "with copies", "end_to_end": "JPEG to label"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,59 +99,6 @@ def compare_benches(paths: list[Path], measure: Measure, *, limit: float | None 
         pairs=pairs,
         verdict=worst_verdict(verdicts) if limit else None,
     )
-
-
-def comparison_tables(comparison: Comparison) -> Group:
-    """Return the comparison as tables, one for each pair, followed by the circumstances that differ."""
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[Any] = []
-    for pair in comparison.pairs:
-        parts.append(_table(pair, comparison.measure, comparison.limit))
-        parts += [Text(f"{change.what}: {change.base} -> {change.new}") for change in pair.differences]
-        for path, noise in {side.path: side.noise for side in (pair.base, pair.new)}.items():
-            parts += [Text(f"{path}: {noise}")] if noise else []
-        for side, unmatched in ((pair.base, pair.only_in_base), (pair.new, pair.only_in_new)):
-            parts += [Text(f"only in {side.path}: {', '.join(unmatched)}")] if unmatched else []
-    if comparison.verdict:
-        parts.append(Text(_conclusion(comparison, comparison.verdict)))
-    return Group(*parts)
-
-
-def _conclusion(comparison: Comparison, verdict: Verdict) -> str:
-    verdicts = [case.verdict for pair in comparison.pairs for case in pair.cases]
-    cases = f"{verdicts.count(verdict)} of {len(verdicts)} cases"
-    missing = sum(len(pair.only_in_base) for pair in comparison.pairs)
-    limit = f"{comparison.limit:g} times the base"
-    words: dict[Verdict, str] = {
-        "PASS": f"{cases} stay below {limit}",
-        "FAIL": f"{cases} are slower than {limit} beyond doubt",
-        "INCONCLUSIVE": f"{cases} may or may not exceed {limit}; more rounds narrow the interval",
-    }
-    return f"{verdict}: {words[verdict]}{f'; {missing} cases of the base were not compared' if missing else ''}"
-
-
-def _table(pair: PairComparison, measure: Measure, limit: float | None) -> Any:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    base, new = pair.base, pair.new
-    first = pair.cases[0]
-    reference = f"{base.path} ({base.created})" if first.base_key == first.key else first.base_key
-    title = f"{new.path} ({new.created}) against {reference}"
-    caption = f"medians, {_WORDS[measure]}; ratio above 1: slower; 95 % interval of what varied within the runs"
-    if any(case.paired for case in pair.cases):
-        caption += "; paired: median of the rounds' ratios"
-    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("candidate", "batch", "base ms", "new ms", "ratio", "95 %", *(("verdict",) if limit else ())):
-        table.add_column(heading, justify="left" if heading in ("candidate", "verdict") else "right")
-    for case in pair.cases:
-        times = (f"{case.base_p50_ms:.2f}", f"{case.new_p50_ms:.2f}", f"{case.ratio:.3f}")
-        span = f"{case.ratio_low:.3f} to {case.ratio_high:.3f}{' paired' if case.paired else ''}"
-        table.add_row(case.key, str(case.batch), *times, span, *((case.verdict,) if limit else ()))
-    return table
 
 
 def _between(base: BenchSamples, new: BenchSamples, limit: float | None) -> PairComparison:

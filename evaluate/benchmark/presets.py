@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -35,11 +35,7 @@ from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate, Preset, Timing
 from vegrt.results.convert import fields_of
 from vegrt.results.header import header_fields
-from vegrt.results.wording import noise_sentence
 from vegrt.terminal.progress import track
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Scenario = Literal["single-stream", "offline"]
 
@@ -123,32 +119,6 @@ def bench_scenario(
         gpu=gpu.summary() if gpu else None,
         candidates=tuple(replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)),
     )
-
-
-def scenario_table(result: Bench) -> Table:
-    """Return the result of `bench_scenario` as a table."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    preset, single = result.preset, result.scenario == "single-stream"
-    assert preset is not None
-    title = f"{preset.name}: {preset.statement}"
-    caption = f"{result.threads} threads, at least {preset.min_duration_s:g} s each; images: {result.images_source}"
-    caption = "; ".join(filter(None, (caption, noise_sentence(result.noise))))
-    metric = "p90 ms" if single else "images/s"
-    table = Table(title=title, caption=escape(caption), box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("candidate", "batch", "images", metric, "95 %", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="left" if heading == "candidate" else "right")
-    for row in result.candidates:
-        (timing,) = row.timings("copies")
-        figures = (timing.p90_ms, timing.p90_low_ms, timing.p90_high_ms)
-        if not single:
-            figures = (timing.images_per_s, timing.images_per_s_low, timing.images_per_s_high)
-        value, low, high, p50, p99 = (f"{figure:.2f}" for figure in (*figures, timing.p50_ms, timing.p99_ms))
-        images = str((timing.count or 0) * timing.batch)
-        table.add_row(row.key, str(timing.batch), images, value, f"{low} to {high}", p50, p99)
-    return table
 
 
 def _single_stream(runner: TimedRunner, _batches: tuple[int, ...], duration_s: float) -> tuple[Timing, Timing]:

@@ -17,7 +17,7 @@ from vegrt.evaluate import robustness
 from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rotate
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
-from vegrt.evaluate.robustness import CELLS, Cell, extra_drop, ladder_candidates, run_robustness, sample
+from vegrt.evaluate.robustness import CELLS, Cell, extra_drop, robustness_candidates, run_robustness, sample
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.results.analysis import Robustness
 from vegrt.results.common import Interval
@@ -132,16 +132,26 @@ def test_the_sample_is_balanced_and_fixed(test_split: Split) -> None:
 
 
 def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
-    assert ladder_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
+    assert robustness_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
     with pytest.raises(VegrtError, match="no int8 model"):
-        ladder_candidates([FP32], bundle)
+        robustness_candidates([FP32], bundle)
 
 
-def test_the_command_keeps_and_shows_the_ladder(copied: Bundle, photos: Path) -> None:
-    words = ["evaluate", str(copied.path), "--data", str(photos), "--runtime", "onnxruntime", "--robustness"]
-    shown = CliRunner().invoke(app, [*words, "--robustness-images", "3"])
+def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = [str(copied.path), "--data", str(photos), "--runtime", "onnxruntime"]
+    shown = CliRunner().invoke(app, ["robustness", *words, "--images", "3"])
     assert shown.exit_code == 0
+    assert not caplog.text
     for word in ("jpeg", "rotation", "int8-cpu/onnxruntime", "corrupted"):
         assert word in shown.stdout
     body = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (body["schema"], body["images"]) == ("vegrt-robustness", 3)
+    before = body
+    old_flag = CliRunner().invoke(app, ["evaluate", *words, "--robustness", "--robustness-images", "3"])
+    assert old_flag.exit_code == 0
+    assert [record.getMessage() for record in caplog.records if "deprecated" in record.getMessage()] == [
+        f"evaluate --robustness: deprecated, use: vegrt robustness {copied.path} --data {photos}"
+    ]
+    after = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
+    assert (after["rows"], after["summary"]) == (before["rows"], before["summary"])
+    assert "robustness" not in CliRunner().invoke(app, ["evaluate", "--help"]).stdout

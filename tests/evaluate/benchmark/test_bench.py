@@ -18,13 +18,14 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.evaluate.benchmark import presets as bench_presets
 from vegrt.evaluate.benchmark import rounds as bench_rounds
-from vegrt.evaluate.benchmark.bench import bench, bench_table
+from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.benchmark.cases import Case, TimedRunner
 from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
 from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
-from vegrt.evaluate.benchmark.presets import bench_scenario, scenario_table
+from vegrt.evaluate.benchmark.presets import bench_scenario
 from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
+from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
 from vegrt.infer.runtimes.open import Candidate, open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.photo.preprocess import load_image

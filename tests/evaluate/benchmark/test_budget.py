@@ -12,10 +12,11 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.evaluate.benchmark import budget as bench_budget
 from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark import setup as bench_setup
-from vegrt.evaluate.benchmark.bench import bench, bench_table, time_all
+from vegrt.evaluate.benchmark.bench import bench, time_all
 from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_memory
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.setup import Conditions, OpenedCandidate
+from vegrt.evaluate.benchmark.tables import bench_table
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.results.benchmark import MEASURES, Measure
 from vegrt.results.wording import skipped_sentence

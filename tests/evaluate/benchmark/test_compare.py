@@ -16,9 +16,10 @@ from rich.console import Console
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.compare import compare_benches, comparison_tables
+from vegrt.evaluate.benchmark.compare import compare_benches
 from vegrt.evaluate.benchmark.read import read_samples
 from vegrt.evaluate.benchmark.statistics import summarize
+from vegrt.evaluate.benchmark.tables import comparison_tables
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate
 from vegrt.results.convert import fields_of, from_dict, to_dict
