@@ -14,7 +14,7 @@ from vegrt.calibration.ranges import METHODS
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.files.atomic import sha256_of_json
 from vegrt.photo.preprocess import Contract
-from vegrt.results.files import versions
+from vegrt.results.header import installed_versions
 
 TOOLS = ("numpy", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
 _WORDS = {"graph": "another graph", "weights": "other weights", "photos": "other photos"}
@@ -45,7 +45,7 @@ def calibration_key(
             "bins": BINS,
             "weight levels": dict(levels),
         },
-        "tools": versions(TOOLS),
+        "tools": installed_versions(TOOLS),
     }
 
 

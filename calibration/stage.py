@@ -19,12 +19,13 @@ from vegrt.calibration.observe import Batches
 from vegrt.calibration.place import Encoding, layers
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.saved import FILE, load_calibration
-from vegrt.calibration.sensitivity import Sensitivity, measure_sensitivity, most_sensitive_first
+from vegrt.calibration.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.work import work_in_8_bits
 from vegrt.errors import ModelError
 from vegrt.files.atomic import sha256_of_json
 from vegrt.photo.preprocess import Contract
+from vegrt.results.analysis import LayerCost
 
 PROGRESS = ".calibrating"
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def finish_progress(bundle: Path, folder: str = PROGRESS) -> None:
 
 def sensitivities(
     subject: CalibrationSubject, calibration: Calibration, encoding: Encoding, progress: CalibrationProgress
-) -> list[Sensitivity]:
+) -> list[LayerCost]:
     """Return what each layer alone costs, on the few photos of a sensitivity."""
     judge = Judge(subject.model(), subject.few)
     return measure_sensitivity(subject.model, calibration, encoding, judge, progress)

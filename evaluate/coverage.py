@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vegrt.bundle.bundle import Artifact, Bundle
 from vegrt.infer.runtimes.candidates import INSTALL_ONE, NO_RUNTIME, ON_CPU, Candidate, artifact_of, is_installed
+from vegrt.results.evaluation import NotRun
 
 _ANSWERING = ("model", "engine", "weights")
-
-
-@dataclass(frozen=True, slots=True)
-class NotRun:
-    """An artifact that was not run. artifact: its path in the bundle. cause, cure: in words; cure may be empty."""
-
-    artifact: str
-    cause: str
-    cure: str = ""
-
-    def __str__(self) -> str:
-        """Return cause and cure."""
-        return f"{self.cause}; {self.cure}" if self.cure else self.cause
 
 
 def answering(bundle: Bundle) -> list[Artifact]:

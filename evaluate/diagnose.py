@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +23,18 @@ from vegrt.evaluate.statistics import mcnemar, wilson
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.runner import Runner
+from vegrt.results.evaluation import Cause, ClassesPermuted, ClassMove, ColoursSwapped
+from vegrt.results.wording import colours_words, moves_words
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TRIED = 64  # photos that are looked at with other colours
 _FAR = 0.1  # how far below the validation accuracy is more than other photos
 _PLAIN = 0.9  # the accuracy below which a model of unknown accuracy is looked at
 _SURE = 0.01  # the p-value of a cure by swapped colours
 _ERROR_LEFT = 0.1  # of the golden cosine's distance from 1 where a cure fits
-_NAMED = 4
 _SUBSTANTIAL = 0.6
 _ENOUGH = 32  # photos below which chance and a weak model look alike too often
 
@@ -50,13 +54,13 @@ class DiagnosisSubject:
         return float(self.answers.right.mean())
 
 
-def explained(explain: Callable[[], str]) -> str:
-    """Return an explanation; nothing where finding it fails, so that what it explains is still told."""
+def explained(explain: Callable[[], T]) -> T | None:
+    """Return an explanation, or None where finding it fails: the error that it would explain is reported in any case."""
     try:
         return explain()
-    except Exception:  # runtimes' exceptions share no base class; whatever it is, it is not what the user has to know
+    except Exception:  # runtimes' exceptions share no base class, and none of them is the error to report
         log.debug("no explanation", exc_info=True)
-        return ""
+        return None
 
 
 def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
@@ -66,13 +70,14 @@ def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
     below the validation accuracy without such a cause is logged.
     """
     bundle, answers = subject.bundle, subject.answers
-    moved = describe_moves(permuted_classes(answers.confusion()), bundle.manifest.classes)
+    moved = moves_words(permuted_classes(answers.confusion()), bundle.manifest.classes)
     known = bundle.manifest.training.get("validation_accuracy")
     best = wilson(int(answers.right.sum()), len(answers.labels)).high
     chance = _says_nothing(subject)
     if not moved and not chance and best >= (_PLAIN if known is None else known - _FAR):
         return
-    if cure := explained(lambda: colour_cure(subject, runner)):
+    if swapped := explained(lambda: swapped_colours(subject, runner)):
+        cure = colours_words(swapped)
         doubt = f", unless the labels are permuted ({moved}); this tells: vegrt verify {bundle.path}" if moved else ""
         raise ModelError(f"{bundle.path}: {cure}; it looks like a model for BGR input: export it for RGB{doubt}")
     if moved:
@@ -104,13 +109,11 @@ def _says_nothing(subject: DiagnosisSubject) -> bool:
     return no_better_than_chance(subject.answers.confusion())
 
 
-def candidate_cause(subject: DiagnosisSubject, answers: Answers, runner: Runner) -> str:
-    """Return, in words, why a candidate that failed the gate answers otherwise than the reference; empty if unknown."""
-    moved = describe_moves(permuted_classes(answers.confusion()), subject.bundle.manifest.classes)
-    cure = colour_cure(replace(subject, answers=answers), runner)
-    causes = [f"{cure}: it looks like BGR input"] if cure else []
-    causes += [f"its answers look permuted ({moved}): another class order"] if moved else []
-    return ", or ".join(causes)
+def find_causes(subject: DiagnosisSubject, answers: Answers, runner: Runner) -> tuple[Cause, ...]:
+    """Return what may explain that a candidate failed the gate; any of them may be the cause. Empty if unknown."""
+    swapped = swapped_colours(replace(subject, answers=answers), runner)
+    moves = tuple(ClassMove(*move) for move in permuted_classes(answers.confusion()).items())
+    return (*([swapped] if swapped else []), *([ClassesPermuted(moves)] if moves else []))
 
 
 def permuted_classes(confusion: NDArray[np.int_]) -> dict[int, int]:
@@ -131,12 +134,6 @@ def permuted_classes(confusion: NDArray[np.int_]) -> dict[int, int]:
     return dict(zip(truths.tolist(), answer[moved].tolist(), strict=True))
 
 
-def describe_moves(moved: dict[int, int], classes: Sequence[str]) -> str:
-    """Return a permutation in words; empty for none."""
-    named = [f"{classes[truth]} is answered as {classes[answer]}" for truth, answer in moved.items()]
-    return ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
-
-
 def no_better_than_chance(confusion: NDArray[np.int_]) -> bool:
     """Return whether answers and labels look independent: the agreement that their totals alone give lies in the interval."""
     return wilson(int(confusion.trace()), int(confusion.sum())).low <= _chance(confusion)
@@ -153,8 +150,8 @@ def _chance(confusion: NDArray[np.int_]) -> float:
     return float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / int(confusion.sum()) ** 2
 
 
-def colour_cure(subject: DiagnosisSubject, runner: Runner) -> str:
-    """Return, in words, how many more photos are right with red and blue swapped; empty where that is no cure.
+def swapped_colours(subject: DiagnosisSubject, runner: Runner) -> ColoursSwapped | None:
+    """Return how many more photos are right with red and blue swapped; None unless they are significantly more.
 
     At most TRIED photos, evenly spread over the split, are decoded and run once more.
     """
@@ -166,8 +163,8 @@ def colour_cure(subject: DiagnosisSubject, runner: Runner) -> str:
     after = top1 == labels
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
     if won <= lost or mcnemar(won, lost) > _SURE:
-        return ""
-    return f"{before.mean():.0%} of {len(spread)} photos are right as they are, {after.mean():.0%} with red and blue swapped"
+        return None
+    return ColoursSwapped(len(spread), float(before.mean()), float(after.mean()))
 
 
 def explain_difference(
@@ -182,7 +179,7 @@ def explain_difference(
     order = _column_order(want, got)
     if order is not None and 1 - float(cosines(want, got[:, order]).min()) < _ERROR_LEFT * distance:
         moved = {truth: int(answer) for truth, answer in enumerate(order) if truth != answer}
-        return f"they fit in another class order: {describe_moves(moved, names)}"
+        return f"they fit in another class order: {moves_words(moved, names)}"
     return ""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,20 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.coverage import not_run
-from vegrt.evaluate.diagnose import DiagnosisSubject, candidate_cause, check_labels, explained
+from vegrt.evaluate.diagnose import DiagnosisSubject, check_labels, explained, find_causes
 from vegrt.evaluate.figures import Answers, figures_of
-from vegrt.evaluate.paired import Margin, compare, gate, paired_figures, reference_gate
-from vegrt.evaluate.predictions import predictions, write_table
+from vegrt.evaluate.paired import Margin, compare_answers, compare_top1, gate
+from vegrt.evaluate.predictions import collect_predictions, write_table
 from vegrt.evaluate.resampling import RESAMPLES, Resamples
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.runtimes.candidates import is_installed, nothing_runs
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row, candidates, is_installed, nothing_runs
 from vegrt.infer.runtimes.metadata import metadata_conflicts
-from vegrt.infer.runtimes.open import Candidate, candidates, describe, open_candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
+from vegrt.results.convert import fields_of
+from vegrt.results.evaluation import CandidateResult, Evaluation, Figures, Gate, Paired
+from vegrt.results.header import header_fields
 from vegrt.terminal.progress import track
 
 BATCH = 32
@@ -57,8 +59,8 @@ def evaluate(
     margin: float | None,
     leaked: Collection[str] | None = None,
     table: Path | None = None,
-) -> dict[str, Any]:
-    """Return the body of an evaluation result (docs/results-format.md).
+) -> Evaluation:
+    """Return the evaluation of candidates on a split.
 
     chosen: the first is the reference that the others are compared with. margin: of the gate, in percentage points;
     None: the least that the readable photos can decide.
@@ -80,16 +82,21 @@ def evaluate(
     labels, names = _labels(split, kept), _names(split, kept)
     subject = DiagnosisSubject(bundle, split, kept, Answers.of(logits[chosen[0]], labels))
     check_labels(subject, collected.runners[chosen[0]])
-    body = judged(bundle, split, kept, logits, margin=margin, leaked=leaked)
-    for candidate, row in zip(chosen, body["candidates"], strict=True):
-        if row["gate"]["verdict"] == "FAIL":
+    evaluation = judged(bundle, split, kept, logits, margin=margin, leaked=leaked)
+    rows = list(evaluation.candidates)
+    for index, candidate in enumerate(chosen):
+        if rows[index].gate.verdict == "FAIL":
             answers, runner = Answers.of(logits[candidate], labels), collected.runners[candidate]
-            cause = explained(partial(candidate_cause, subject, answers, runner))
-            row["gate"]["reason"] += f"; {cause}" if cause else ""
+            causes = explained(partial(find_causes, subject, answers, runner)) or ()
+            rows[index] = replace(rows[index], gate=replace(rows[index].gate, causes=causes))
     if table is not None:
         write_table(table, names, labels, logits, split.classes)
-    left_out = [asdict(one) for one in not_run(bundle, chosen)]
-    return {"unreadable": collected.errors, "not_run": left_out, **body}
+    return replace(
+        evaluation,
+        unreadable=tuple(collected.errors),
+        not_run=tuple(not_run(bundle, chosen)),
+        candidates=tuple(rows),
+    )
 
 
 def judged(
@@ -100,35 +107,35 @@ def judged(
     *,
     margin: float | None,
     leaked: Collection[str] | None = None,
-) -> dict[str, Any]:
-    """Return the result's figures. kept: the positions of the photos that the (N, K) logits are of; the first is the
-    reference.
-    """
+) -> Evaluation:
+    """Return the evaluation of (N, K) logits, the reference's first. kept: positions of their N photos in the split."""
     labels, names = _labels(split, kept), _names(split, kept)
     clean = None if leaked is None else np.array([name not in leaked for name in names])
-    rows = [describe(bundle, candidate) for candidate in logits]
     gated = Margin.of(margin, len(kept))
-    for row, figures in zip(rows, _figures(logits, labels, gated), strict=True):
-        row.update(figures)
+    figures = _figures(logits, labels, gated)
+    without_leaks: Sequence[Figures | None] = [None] * len(figures)
     if clean is not None and clean.any():
-        subset = {candidate: values[clean] for candidate, values in logits.items()}
-        for row, figures in zip(rows, _figures(subset, labels[clean], gated), strict=True):
-            row["without_leaks"] = figures
-    answers = {candidate: Answers.of(values, labels) for candidate, values in logits.items()}
-    return {
-        "split": split.name,
-        "data_fingerprint": split.fingerprint(),
-        "images": len(kept),
-        "leaked": None if clean is None else int((~clean).sum()),
-        "classes": list(split.classes),
-        "margin_points": gated.points,
-        "margin_auto": gated.auto,
-        "decidable_margin_points": gated.decidable,
-        "confidence": CONFIDENCE,
-        "resamples": RESAMPLES,
-        "candidates": rows,
-        "predictions": predictions(names, labels, answers),
-    }
+        without_leaks = _figures({one: values[clean] for one, values in logits.items()}, labels[clean], gated)
+    return Evaluation(
+        **header_fields(bundle, Evaluation.KIND),
+        split=split.name,
+        data_fingerprint=split.fingerprint(),
+        images=len(kept),
+        leaked=None if clean is None else int((~clean).sum()),
+        classes=tuple(split.classes),
+        margin_points=gated.points,
+        margin_auto=gated.auto,
+        decidable_margin_points=gated.decidable,
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+        candidates=tuple(
+            CandidateResult(**fields_of(candidate_row(bundle, candidate)), **fields_of(own), without_leaks=clean_own)
+            for candidate, own, clean_own in zip(logits, figures, without_leaks, strict=True)
+        ),
+        predictions=collect_predictions(
+            names, labels, {candidate: Answers.of(values, labels) for candidate, values in logits.items()}
+        ),
+    )
 
 
 def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Collected:
@@ -155,7 +162,7 @@ def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Col
 
 def _figures(
     logits: Mapping[Candidate, NDArray[np.float32]], labels: NDArray[np.int_], margin: Margin
-) -> list[dict[str, Any]]:
+) -> list[Figures]:
     """Return all figures of every candidate's (N, K) logits; the first candidate is the reference."""
     resamples = Resamples(len(labels))
     first = next(iter(logits))
@@ -163,20 +170,18 @@ def _figures(
     rows = []
     for candidate, values in logits.items():
         answers = reference if candidate == first else Answers.of(values, labels)
-        paired = paired_figures(reference, answers, resamples)
-        verdict = reference_gate() if candidate == first else _verdict(candidate, reference, answers, paired, margin)
-        rows.append({**figures_of(answers, resamples), "paired": paired, "gate": verdict})
+        paired = compare_answers(reference, answers, resamples)
+        verdict = Gate("REFERENCE") if candidate == first else _judge(candidate, reference, answers, paired, margin)
+        rows.append(Figures(**fields_of(figures_of(answers, resamples)), paired=paired, gate=verdict))
     return rows
 
 
-def _verdict(
-    candidate: Candidate, reference: Answers, answers: Answers, paired: dict[str, Any], margin: Margin
-) -> dict[str, Any]:
-    """Return the gate's verdict on a candidate. Of the checkpoint the question is what fp32.onnx lost against it."""
+def _judge(candidate: Candidate, reference: Answers, answers: Answers, paired: Paired, margin: Margin) -> Gate:
+    """Return the gate's verdict on a candidate. For the checkpoint the question is what fp32.onnx lost against it."""
     if candidate.runtime != "torch":
         return gate(paired, len(answers.labels), margin)
-    found = gate(compare(answers.top1, reference.top1, answers.labels), len(answers.labels), margin)
-    return found | {"reason": f"from the checkpoint to the reference: {found['reason']}"}
+    export_loss = compare_top1(answers.top1, reference.top1, answers.labels)
+    return replace(gate(export_loss, len(answers.labels), margin), judged_drop=export_loss.drop)
 
 
 def _labels(split: Split, kept: list[int]) -> NDArray[np.int_]:
@@ -185,10 +190,3 @@ def _labels(split: Split, kept: list[int]) -> NDArray[np.int_]:
 
 def _names(split: Split, kept: list[int]) -> list[str]:
     return [split.relative(split.photos[index]) for index in kept]
-
-
-def worst_verdict(body: Mapping[str, Any]) -> str:
-    """Return FAIL if any candidate failed, else INCONCLUSIVE if any is or none was judged, else PASS."""
-    verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
-    found = next((verdict for verdict in ("FAIL", "INCONCLUSIVE", "PASS") if verdict in verdicts), None)
-    return found or "INCONCLUSIVE"

@@ -5,8 +5,7 @@ Letters: N images, K classes, B resamples.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
 from vegrt.evaluate.statistics import wilson
 from vegrt.infer.runtimes.logits import log_softmax, top_classes
+from vegrt.results.common import Interval
+from vegrt.results.evaluation import AnswerFigures, ClassFigures, ReliabilityBin
 
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
@@ -53,30 +54,32 @@ class Answers:
         return cells.reshape(classes, classes)
 
 
-def figures_of(answers: Answers, resamples: Resamples) -> dict[str, Any]:
-    """Return the figures as JSON values (docs/results-format.md). Proportions are Wilson's, the rest bootstrapped."""
+def figures_of(answers: Answers, resamples: Resamples) -> AnswerFigures:
+    """Return the figures of a candidate's answers. Intervals of proportions are Wilson's, all others bootstrapped."""
     labels, confusion, count = answers.labels, answers.confusion(), len(answers.labels)
     top3 = (top_classes(answers.log_probabilities, 3) == labels[:, None]).any(axis=1)
     gaps = bin_gaps(answers.probabilities, labels)
-    means = {
-        "nll": -answers.log_probabilities[np.arange(count), labels],
-        "brier": brier(answers.probabilities, labels),
-        "margin_mean": answers.margins,
-    }
-    resampled = resamples.means(np.column_stack([*means.values(), gaps]))  # (B, 3 + bins)
+    means = (
+        -answers.log_probabilities[np.arange(count), labels],
+        brier(answers.probabilities, labels),
+        answers.margins,
+    )
+    resampled = resamples.means(np.column_stack([*means, gaps]))  # (B, 3 + bins)
     errors = np.abs(resampled[:, len(means) :]).sum(axis=1)
-    return {
-        "top1": asdict(wilson(int(answers.right.sum()), count)),
-        "top3": asdict(wilson(int(top3.sum()), count)),
-        **{
-            name: asdict(percentile(column.mean(), resampled[:, index]))
-            for index, (name, column) in enumerate(means.items())
-        },
-        "ece": asdict(percentile(calibration_error(answers.probabilities, labels), errors)),
-        "classes": _classes(confusion),
-        "reliability": reliability(answers.probabilities, labels),
-        "confusion": confusion.tolist(),
-    }
+    nll, brier_score, margin_mean = (
+        percentile(column.mean(), resampled[:, index]) for index, column in enumerate(means)
+    )
+    return AnswerFigures(
+        top1=wilson(int(answers.right.sum()), count),
+        top3=wilson(int(top3.sum()), count),
+        nll=nll,
+        brier=brier_score,
+        margin_mean=margin_mean,
+        ece=percentile(calibration_error(answers.probabilities, labels), errors),
+        classes=_classes(confusion),
+        reliability=reliability_bins(answers.probabilities, labels),
+        confusion=tuple(map(tuple, confusion.tolist())),
+    )
 
 
 def brier(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArray[np.float64]:
@@ -100,21 +103,21 @@ def bin_gaps(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> ND
     return gaps
 
 
-def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> list[dict[str, Any]]:
-    """Return each confidence bin: its limits, how many images are in it, their mean confidence and accuracy, or None."""
+def reliability_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of equal width over the top-1 probability, with the images in each."""
     confidence, bins = _binned(probabilities)
     right = probabilities.argmax(axis=1) == labels
     counts, sums, hits = (np.bincount(bins, weights, CALIBRATION_BINS) for weights in (None, confidence, right))
-    return [
-        {
-            "low": index / CALIBRATION_BINS,
-            "high": (index + 1) / CALIBRATION_BINS,
-            "count": int(count),
-            "confidence": float(sums[index] / count) if count else None,
-            "accuracy": float(hits[index] / count) if count else None,
-        }
+    return tuple(
+        ReliabilityBin(
+            low=index / CALIBRATION_BINS,
+            high=(index + 1) / CALIBRATION_BINS,
+            count=int(count),
+            confidence=float(sums[index] / count) if count else None,
+            accuracy=float(hits[index] / count) if count else None,
+        )
         for index, count in enumerate(counts)
-    ]
+    )
 
 
 def _binned(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
@@ -122,19 +125,12 @@ def _binned(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
     return confidence, np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
 
 
-def _classes(confusion: NDArray[np.int_]) -> list[dict[str, Any]]:
+def _classes(confusion: NDArray[np.int_]) -> tuple[ClassFigures, ...]:
     hits, answered, support = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
     scores = f1_intervals(hits, answered, support, int(confusion.sum()))
-    return [
-        {
-            "support": own,
-            "precision": _share(hit, named),
-            "recall": _share(hit, own),
-            "f1": None if score is None else asdict(score),
-        }
-        for hit, named, own, score in zip(hits.tolist(), answered.tolist(), support.tolist(), scores, strict=True)
-    ]
+    rows = zip(hits.tolist(), answered.tolist(), support.tolist(), scores, strict=True)
+    return tuple(ClassFigures(own, _share(hit, named), _share(hit, own), score) for hit, named, own, score in rows)
 
 
-def _share(hits: int, total: int) -> dict[str, float] | None:
-    return asdict(wilson(hits, total)) if total else None
+def _share(hits: int, total: int) -> Interval | None:
+    return wilson(hits, total) if total else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import SPLITS, Split
 from vegrt.errors import DataError, VegrtError
+from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result
 
 PARTIAL = "-only-"  # before the runtime in the name of a result that is not of all of them
@@ -50,11 +50,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def other_sets(bundle: Bundle) -> dict[str, dict[str, Any]]:
+def other_sets(bundle: Bundle) -> dict[str, Evaluation]:
     """Return the current evaluations on other photos than the bundle's own test split, by name, in order."""
     files = sorted((bundle.path / "results").glob("evaluate-*.json"))
     names = [file.stem.removeprefix("evaluate-") for file in files if PARTIAL not in file.stem]
-    found = {name: load_result(bundle, f"evaluate-{name}") for name in names if name != "test"}
+    found = {name: load_result(bundle, Evaluation, f"evaluate-{name}") for name in names if name != "test"}
     return {name: result for name, result in found.items() if result is not None}
 
 

@@ -1,4 +1,4 @@
-"""Per-image predictions of an evaluation: what the result file keeps of each photo, and the Parquet table beside it."""
+"""Per-photo predictions of an evaluation, for the result file and for the Parquet table beside it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 
 from vegrt.evaluate.figures import Answers
 from vegrt.files.atomic import replacing
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.results.evaluation import CandidateAnswers, Predictions
 
 log = logging.getLogger(__name__)
 
 
-def predictions(names: list[str], labels: NDArray[np.int_], answers: Mapping[Candidate, Answers]) -> dict[str, Any]:
-    """Return, per readable photo in order: its name, label, and each candidate's top-1, its probability and its margin."""
-    return {
-        "paths": names,
-        "labels": labels.tolist(),
-        "candidates": {
-            str(candidate): {
-                "top1": found.top1.tolist(),
-                "probability": found.probabilities.max(axis=1).round(6).tolist(),
-                "margin": found.margins.round(6).tolist(),
-            }
-            for candidate, found in answers.items()
-        },
+def collect_predictions(
+    names: Sequence[str], labels: NDArray[np.int_], answers: Mapping[Candidate, Answers]
+) -> Predictions:
+    """Return each readable photo's name and label, and every candidate's top-1, its probability and its margin."""
+    by_key = {
+        str(candidate): CandidateAnswers(
+            tuple(own.top1.tolist()),
+            tuple(own.probabilities.max(axis=1).round(6).tolist()),
+            tuple(own.margins.round(6).tolist()),
+        )
+        for candidate, own in answers.items()
     }
+    return Predictions(tuple(names), tuple(labels.tolist()), by_key)
 
 
 def write_table(

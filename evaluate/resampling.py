@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.evaluate.statistics import CONFIDENCE, Interval
+from vegrt.evaluate.statistics import CONFIDENCE
+from vegrt.results.common import Interval
 
 RESAMPLES = 2000
 SEED = 0
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # between which percentiles an interval lies
 _ROWS = 250  # of resamples in one multiplication, so that memory is bounded
 
 
@@ -34,7 +36,7 @@ class Resamples:
 
 def percentile(value: float, resampled: NDArray[np.float64]) -> Interval:
     """Return a figure with the percentiles of its (RESAMPLES,) resampled values, widened where they leave it out."""
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(resampled, TAILS)
     return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 

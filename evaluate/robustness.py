@@ -8,8 +8,7 @@ one, bootstrapped over photos, because the cells of one photo are not independen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -19,13 +18,15 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Photo, Split, warn_unreadable
 from vegrt.errors import DataError, VegrtError
 from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption
-from vegrt.evaluate.paired import compare
+from vegrt.evaluate.paired import compare_top1
 from vegrt.evaluate.resampling import RESAMPLES, Resamples, percentile
-from vegrt.evaluate.statistics import CONFIDENCE, Interval, wilson
+from vegrt.evaluate.statistics import CONFIDENCE, wilson
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.runtimes.candidates import nothing_runs
-from vegrt.infer.runtimes.open import Candidate, describe, open_candidate
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row, nothing_runs
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
+from vegrt.results.analysis import CorruptionLevels, ExtraDrop, Robustness, RobustnessRow
+from vegrt.results.header import header_fields
 from vegrt.terminal.progress import track
 
 IMAGES = 300
@@ -61,7 +62,7 @@ class Cell:
 CELLS = (Cell(), *(Cell(corruption, level) for corruption in CORRUPTIONS for level in range(1, 6)))
 
 
-def ladder_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candidate]:
+def robustness_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candidate]:
     """Return the reference and the int8 candidates of those chosen. Raises VegrtError when there is no int8 among them."""
     if not chosen:
         raise nothing_runs(bundle)
@@ -71,10 +72,8 @@ def ladder_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candi
     return [chosen[0], *quantized]
 
 
-def run_robustness(
-    bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, images: int = IMAGES
-) -> dict[str, Any]:
-    """Return the body of a robustness result (docs/results-format.md). chosen: the first is the reference.
+def run_robustness(bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, images: int = IMAGES) -> Robustness:
+    """Return what corrupted photos cost each candidate. chosen: the first is the reference.
 
     images: at most so many photos, the same number of each class. Raises DataError when none is readable.
     """
@@ -85,25 +84,26 @@ def run_robustness(
         raise DataError(f"{split.root}: none of {len(photos)} photos is readable; nothing to evaluate")
     labels = np.array([photos[index].label for index in kept])
     resamples = Resamples(len(kept))
-    return {
-        "split": split.name,
-        "data_fingerprint": split.fingerprint(),
-        "images": len(kept),
-        "unreadable": errors,
-        "seed": SEED,
-        "confidence": CONFIDENCE,
-        "resamples": RESAMPLES,
-        "corruptions": [{"name": one.name, "unit": one.unit, "levels": list(one.levels)} for one in CORRUPTIONS],
-        "candidates": [describe(bundle, candidate) for candidate in chosen],
-        "rows": [
+    return Robustness(
+        **header_fields(bundle, Robustness.KIND),
+        split=split.name,
+        data_fingerprint=split.fingerprint(),
+        images=len(kept),
+        unreadable=tuple(errors),
+        seed=SEED,
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+        corruptions=tuple(CorruptionLevels(one.name, one.unit, one.levels) for one in CORRUPTIONS),
+        candidates=tuple(candidate_row(bundle, candidate) for candidate in chosen),
+        rows=tuple(
             _row(cell, candidate, answers[candidate][number], answers[chosen[0]][number], labels)
             for number, cell in enumerate(CELLS)
             for candidate in chosen
-        ],
-        "summary": [
-            summary(str(one), answers[chosen[0]] == labels, answers[one] == labels, resamples) for one in chosen[1:]
-        ],
-    }
+        ),
+        summary=tuple(
+            extra_drop(str(one), answers[chosen[0]] == labels, answers[one] == labels, resamples) for one in chosen[1:]
+        ),
+    )
 
 
 def sample(split: Split, images: int) -> list[Photo]:
@@ -115,10 +115,8 @@ def sample(split: Split, images: int) -> list[Photo]:
     return [split.photos[index] for index in sorted(np.concatenate(drawn).tolist())]
 
 
-def summary(
-    key: str, reference: NDArray[np.bool_], candidate: NDArray[np.bool_], resamples: Resamples
-) -> dict[str, Any]:
-    """Return a candidate's mean drop on clean and on corrupted photos, and how much more it is on these, with words.
+def extra_drop(key: str, reference: NDArray[np.bool_], candidate: NDArray[np.bool_], resamples: Resamples) -> ExtraDrop:
+    """Return a candidate's mean drop on clean and on corrupted photos, and their difference.
 
     reference, candidate: (cells, N) right or not, the clean cell first.
     """
@@ -131,20 +129,7 @@ def summary(
             (*means, means[1] - means[0]), (drawn[:, 0], drawn[:, 1], drawn[:, 1] - drawn[:, 0]), strict=True
         )
     )
-    found = {"candidate": key, "clean_drop": clean, "corrupted_drop": corrupted, "extra_drop": extra}
-    return {name: asdict(value) if isinstance(value, Interval) else value for name, value in found.items()} | {
-        "sentence": _sentence(key, extra)
-    }
-
-
-def _sentence(key: str, extra: Interval) -> str:
-    more = 100 * extra.value
-    span = f"{more:+.2f} points, {CONFIDENCE:.0%} interval {100 * extra.low:+.2f} to {100 * extra.high:+.2f}"
-    if extra.low > 0:
-        return f"{key} costs more on bad photos than on clean ones: {span}"
-    if extra.high < 0:
-        return f"{key} costs less on bad photos than on clean ones: {span}"
-    return f"{key}: no difference between bad and clean photos is seen ({span})"
+    return ExtraDrop(candidate=key, clean_drop=clean, corrupted_drop=corrupted, extra_drop=extra)
 
 
 def _answers(
@@ -181,13 +166,16 @@ def _row(
     top1: NDArray[np.intp],
     reference: NDArray[np.intp],
     labels: NDArray[np.int_],
-) -> dict[str, Any]:
-    paired = compare(reference, top1, labels)
-    return {
-        "corruption": cell.name,
-        "level": cell.level,
-        "parameter": cell.parameter,
-        "candidate": str(candidate),
-        "top1": asdict(wilson(int((top1 == labels).sum()), len(labels))),
-        **{key: paired[key] for key in ("drop", "flips", "newly_wrong", "newly_right")},
-    }
+) -> RobustnessRow:
+    paired = compare_top1(reference, top1, labels)
+    return RobustnessRow(
+        corruption=cell.name,
+        level=cell.level,
+        parameter=cell.parameter,
+        candidate=str(candidate),
+        top1=wilson(int((top1 == labels).sum()), len(labels)),
+        drop=paired.drop,
+        flips=paired.flips,
+        newly_wrong=paired.newly_wrong,
+        newly_right=paired.newly_right,
+    )

@@ -10,24 +10,13 @@ no SciPy, with which the tests compare it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import exp, factorial, floor, log, pi, sqrt
 from statistics import NormalDist
-from typing import Literal
 
-Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "REFERENCE"]
+from vegrt.results.common import Interval, Verdict
 
 CONFIDENCE = 0.95
 _FURTHEST = 100  # times the images there are: beyond, advice to take more of them is none
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with its confidence interval; proportions in [0, 1] or their difference in [-1, 1]."""
-
-    value: float
-    low: float
-    high: float
 
 
 def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,52 +18,83 @@ from vegrt.calibration.share import percent
 from vegrt.calibration.stage import finish_progress, open_progress, sensitivities
 from vegrt.export.calibrated import halves, subject_of
 from vegrt.export.stage import ExportJob, load_fp32
+from vegrt.results.analysis import Curve, Sensitivity
+from vegrt.results.common import ArtifactRow
+from vegrt.results.convert import to_dict
 from vegrt.results.files import save_result
+from vegrt.results.header import header_fields
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SENSITIVITY, CURVE = "sensitivity", "curve"
 PROGRESS = ".calibrating-layers"
 
 
-def analyse(path: Path, data: Path, job: ExportJob, *, sensitivity: bool, curve: bool) -> tuple[Bundle, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is measured beside a calibration; None: not wanted."""
+
+    sensitivity: Sensitivity | None = None
+    curve: Curve | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as JSON values by name, without those that were not wanted."""
+        results = {"sensitivity": self.sensitivity, "curve": self.curve}
+        return {name: to_dict(result) for name, result in results.items() if result}
+
+
+def analyse(path: Path, data: Path, job: ExportJob, *, sensitivity: bool, curve: bool) -> tuple[Bundle, Extras]:
     """Return the bundle at `path` and what measure_extras measures of the calibration that it has; no model is changed."""
     with exclusive(path):
         bundle = open_bundle(path)
         return bundle, measure_extras(bundle, data, job, sensitivity=sensitivity, curve=curve)
 
 
-def measure_extras(bundle: Bundle, data: Path, job: ExportJob, *, sensitivity: bool, curve: bool) -> dict[str, Any]:
-    """Write results/sensitivity.json and results/curve.json, as far as asked for, and return their bodies by name.
+def measure_extras(bundle: Bundle, data: Path, job: ExportJob, *, sensitivity: bool, curve: bool) -> Extras:
+    """Write results/sensitivity.json and results/curve.json, as far as they are wanted, and return them.
 
     Nobody else may work on the bundle meanwhile: hold `exclusive`.
     """
     if not (sensitivity or curve):
-        return {}
+        return Extras()
     manifest, model = bundle.manifest, load_fp32(bundle).model
     calibration = read_calibration(bundle.path / FILE)
     photos = calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test).used
     subject = subject_of(model, photos, manifest.contract, job.settings)
-    rows: dict[str, list[dict[str, Any]]] = {}
+    extras = Extras()
     if sensitivity:
         progress = open_progress(bundle.path, {"calibration": bundle.artifact("calibration").sha256}, PROGRESS)
-        found = [one for encoding in ENCODINGS for one in sensitivities(subject, calibration, encoding, progress)]
-        rows[SENSITIVITY] = [one.to_dict() for one in found]
+        costs = [cost for encoding in ENCODINGS for cost in sensitivities(subject, calibration, encoding, progress)]
+        extras = replace(
+            extras,
+            sensitivity=Sensitivity(
+                **header_fields(bundle, Sensitivity.KIND),
+                candidates=_artifact_rows(bundle),
+                images=len(subject.few.labels),
+                rows=tuple(costs),
+            ),
+        )
     if curve:
         available = len(halves(photos, job.settings)[0])
         judge = Judge(subject.model(), subject.tournament)
         points = sample_curve(subject.model, subject.observed, available, calibration, job.settings, judge)
-        rows[CURVE] = [point.to_dict() for point in points]
-    judged = {SENSITIVITY: len(subject.few.labels), CURVE: len(subject.tournament.labels)}
-    bodies = {name: _body(bundle, judged[name], found) for name, found in rows.items()}
-    for name, body in bodies.items():
-        save_result(bundle, name, body)
+        extras = replace(
+            extras,
+            curve=Curve(
+                **header_fields(bundle, Curve.KIND),
+                candidates=_artifact_rows(bundle),
+                images=len(subject.tournament.labels),
+                rows=tuple(points),
+            ),
+        )
+    for result in (extras.sensitivity, extras.curve):
+        if result is not None:
+            save_result(bundle, result.KIND, result)
     finish_progress(bundle.path, PROGRESS)
-    return bodies
+    return extras
 
 
-def calibration_tables(bundle: Bundle, extras: dict[str, Any]) -> Iterator[Table]:
+def calibration_tables(bundle: Bundle, extras: Extras) -> Iterator[Table]:
     """Yield the tournament, what stays in float, and the extras as tables for people."""
     known = bundle.manifest.calibration
     yield _tournament(known)
@@ -70,23 +102,20 @@ def calibration_tables(bundle: Bundle, extras: dict[str, Any]) -> Iterator[Table
     yield from extra_tables(extras)
 
 
-def extra_tables(extras: dict[str, Any]) -> Iterator[Table]:
+def extra_tables(extras: Extras) -> Iterator[Table]:
     """Yield what was measured beside a calibration as tables for people."""
-    if found := extras.get(SENSITIVITY):
+    if sensitivity := extras.sensitivity:
         heads = ("layer", "encoding", "KL, nats", "SQNR, dB", "flips")
-        ordered = sorted(found["rows"], key=lambda row: -row["kl"])
-        lines = [
-            (row["layer"], row["encoding"], _figure(row["kl"]), f"{row['sqnr_db']:.1f}", row["flips"])
-            for row in ordered
-        ]
-        yield _table(f"Each layer alone in 8 bits, {found['images']} photos, most sensitive first", heads, lines)
-    if found := extras.get(CURVE):
+        ordered = sorted(sensitivity.rows, key=lambda row: -row.kl)
+        lines = [(row.layer, row.encoding, _figure(row.kl), f"{row.sqnr_db:.1f}", row.flips) for row in ordered]
+        yield _table(f"Each layer alone in 8 bits, {sensitivity.images} photos, most sensitive first", heads, lines)
+    if curve := extras.curve:
         heads = ("photos observed", "encoding", "agreement", "KL, nats", "flips")
-        lines = [
-            (row["images"], row["encoding"], f"{row['agreement']:.2%}", _figure(row["kl"]), row["flips"])
-            for row in found["rows"]
+        points = [
+            (point.images, point.encoding, f"{point.agreement:.2%}", _figure(point.kl), point.flips)
+            for point in curve.rows
         ]
-        yield _table(f"Ranges from fewer photos, judged on {found['images']} others", heads, lines)
+        yield _table(f"Ranges from fewer photos, judged on {curve.images} others", heads, points)
 
 
 def _tournament(known: dict[str, Any]) -> Table:
@@ -120,10 +149,9 @@ def _result(known: dict[str, Any]) -> Table:
     return _table("Mixed precision", heads, lines)
 
 
-def _body(bundle: Bundle, images: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _artifact_rows(bundle: Bundle) -> tuple[ArtifactRow, ...]:
     variants = ("fp32", *VARIANTS.values())
-    used = [{"key": name, "artifact_sha256": bundle.artifact("model", name).sha256} for name in variants]
-    return {"candidates": used, "images": images, "rows": rows}
+    return tuple(ArtifactRow(key=name, artifact_sha256=bundle.artifact("model", name).sha256) for name in variants)
 
 
 def _figure(value: float) -> str:

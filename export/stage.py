@@ -40,7 +40,7 @@ from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.results.files import versions
+from vegrt.results.header import installed_versions
 
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
@@ -155,7 +155,7 @@ def _complete(
         known = provenance(made.model, outcome, photos, settings)
         known["commands"] = [*before, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_before_export(bundle), calibration=known)
-        staging.finish(replace(manifest, tools=manifest.tools | versions(_TOOLS)))
+        staging.finish(replace(manifest, tools=manifest.tools | installed_versions(_TOOLS)))
     finish_progress(path)
     return open_bundle(path)
 

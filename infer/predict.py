@@ -26,7 +26,7 @@ from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_line, as_record, rank
 from vegrt.infer.runtimes.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
-from vegrt.infer.runtimes.open import Candidate, describe, open_candidate, open_runner
+from vegrt.infer.runtimes.open import Candidate, artifact_of, open_candidate, open_runner
 from vegrt.infer.runtimes.runner import Device, Runner
 from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting
@@ -210,11 +210,10 @@ def _summary(to: OutputOptions, tally: _Tally, outputs: OutputFiles) -> dict[str
 
 def _identity(bundle: Bundle, candidate: Candidate, request: Request) -> dict[str, Any]:
     """Return what must be the same for a run to go on with another one's files."""
-    made = describe(bundle, candidate)
     wanted = request.wanted
     return {
         "model": bundle.manifest.name,
-        "artifact_sha256": made["artifact_sha256"],
+        "artifact_sha256": artifact_of(bundle, candidate).sha256,
         "variant": candidate.variant,
         "runtime": candidate.runtime,
         "top_k": wanted.top_k,

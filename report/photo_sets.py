@@ -10,11 +10,12 @@ from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Badge, Section, Text, section, table
 from vegrt.report.language.language import translate
 from vegrt.report.summary import NONE, joined, span
+from vegrt.results.files import load_result_dict
 
 
 def photo_sets(facts: Facts) -> Section | None:
     """Return one row for each set and candidate; None where only the test split was evaluated."""
-    found = other_sets(facts.bundle)
+    found = {name: load_result_dict(facts.bundle, f"evaluate-{name}") or {} for name in other_sets(facts.bundle)}
     if not found:
         return None
     lines = [line for name, result in found.items() for line in _lines(name, result)]

@@ -34,7 +34,8 @@ def commands(facts: Facts, *, place: str = "") -> list[str]:
     evaluation, robustness, bench = facts.evaluation or {}, facts.robustness or {}, facts.bench or {}
     margin = f" --margin {evaluation['margin_points']:g}" if evaluation else ""
     judged = command_line(evaluation.get("command"), "evaluate", path)
-    worsened = command_line(robustness.get("command"), "evaluate", path)
+    measured = robustness.get("command")
+    worsened = command_line(measured, "robustness", path) or command_line(measured, "evaluate", path)
     timed = command_line(bench.get("command"), "bench", path)
     reported = command_line(facts.asked.command, "report", path)
     return [

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vegrt.evaluate.benchmark.noise import is_noisy
 from vegrt.evaluate.benchmark.statistics import Ratio, ratio_of_times, to_array
-from vegrt.infer.runtimes.objective import point_of
+from vegrt.report.facts.dict_timings import is_noisy, point_of
 from vegrt.report.facts.facts import Facts
 from vegrt.report.language.language import translate
 from vegrt.report.summary import SummaryRow, name_of

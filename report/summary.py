@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.evaluate.statistics import Interval
-from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo
+from vegrt.infer.runtimes.objective import Objective
+from vegrt.report.facts.dict_timings import best_batch, single_photo
 from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
 from vegrt.report.language.language import mark, translate
+from vegrt.results.common import Interval
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,29 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.evaluate.benchmark.cases import MEASURES, Case, Measure
+from vegrt.evaluate.benchmark.cases import Case
 from vegrt.evaluate.benchmark.memory import TIMEOUT_S, peak_rss_mib
-from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, device_of, warm_up
+from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, device_of, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS
 from vegrt.infer.runtimes.open import Candidate
+from vegrt.results.benchmark import MEASURES, Measure, Skipped
 from vegrt.terminal.progress import track
 
 SETTLE_S = 0.04  # between two candidates
 _PROCESS_S = 2.0  # of a process that measures memory, before it loads its model; until one was measured
 _FOR_MEMORY = 1 / 3  # of what is left once all is loaded, at most
 _LEAST_TIMEOUT_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """What did not fit into the budget. what: times of a batch size, or the peak memory."""
-
-    key: str
-    batch: int
-    what: Literal["times", "memory"]
 
 
 @dataclass(slots=True)
@@ -51,11 +42,6 @@ class Budget:
     def left_s(self) -> float:
         """Return the seconds until the end, 0 after it."""
         return max(0.0, self.total_s - self.spent_s)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what a result file says of it."""
-        skipped = [{"key": one.key, "batch": one.batch, "what": one.what} for one in self.skipped]
-        return {"budget_s": self.total_s, "elapsed_s": self.spent_s, "skipped": skipped}
 
 
 def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, wanted: bool) -> float:
@@ -90,7 +76,7 @@ def estimate_costs(
                 known.pop(candidate, None)
                 budget.skipped.append(Skipped(str(candidate), batch, "times"))
                 continue
-            known[candidate] = batch, warm_up(one.rig, batch)
+            known[candidate] = batch, warm_up_runner(one.runner, batch)
             laps = _of_pair(known[candidate][1], batch * decode_s)
             costs |= {Case(candidate, batch, measure): laps[measure] for measure in MEASURES}
     return costs

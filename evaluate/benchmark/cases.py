@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,7 @@ from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.preprocess import decode, prepare
-
-Measure = Literal["batches", "copies", "end_to_end"]
-MEASURES: tuple[Measure, ...] = ("batches", "copies", "end_to_end")
+from vegrt.results.benchmark import Measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,161 +1,162 @@
 """Comparison of benchmark results across devices, dates and versions: which case became slower, beyond doubt or not.
 
-A ratio's interval comes from the timings that the files hold. It covers what varied within each run; two runs of the same thing
-on one machine differ by more than that when the machine was in another state (other load, hotter, other clocks).
+A ratio's interval comes from the timings in the files. It covers what varied within each run. Two runs of the same thing on one
+machine differ by more than that when the machine was in another state (other load, temperature or clocks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.cases import Measure
-from vegrt.evaluate.benchmark.read import Result, Timing, differences, read_bench
-from vegrt.evaluate.benchmark.statistics import Ratio, ratio_of_times
-from vegrt.evaluate.statistics import CONFIDENCE, Interval, Verdict, verdict_of
-
-if TYPE_CHECKING:
-    from rich.console import Group
+from vegrt.evaluate.benchmark.read import BenchSamples, CaseSamples, read_samples
+from vegrt.evaluate.benchmark.statistics import ratio_of_times
+from vegrt.evaluate.statistics import CONFIDENCE, verdict_of
+from vegrt.results.benchmark import Measure
+from vegrt.results.common import Interval, Verdict
+from vegrt.results.verdict import worst_verdict
 
 SCHEMA_VERSION = 1
-_WORDS: dict[Measure, str] = {"batches": "alone", "copies": "with copies", "end_to_end": "JPEG to label"}
 
 
-def compare(paths: list[Path], measure: Measure, *, limit: float | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ComparedResult:
+    """Which result is compared. bundle: its name. noise: what disturbed it, as a sentence; empty when quiet or unknown."""
+
+    path: str
+    created: str
+    bundle: str
+    noise: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircumstanceChange:
+    """A circumstance that differs between two results."""
+
+    what: str
+    base: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseComparison:
+    """A candidate and batch size in two results. ratio: new / base, with its interval. paired: by round of one run."""
+
+    key: str
+    base_key: str
+    batch: int
+    base_p50_ms: float
+    new_p50_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    paired: bool
+    same_artifact: bool
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairComparison:
+    """Two results, or one result's candidates with its first."""
+
+    base: ComparedResult
+    new: ComparedResult
+    differences: tuple[CircumstanceChange, ...]
+    only_in_base: tuple[str, ...]
+    only_in_new: tuple[str, ...]
+    cases: tuple[CaseComparison, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Every later result against the first. limit, verdict: None without --fail-if-slower."""
+
+    schema: str = "vegrt-compare"
+    schema_version: int = SCHEMA_VERSION
+    measure: Measure
+    confidence: float
+    limit: float | None
+    pairs: tuple[PairComparison, ...]
+    verdict: Verdict | None
+
+
+def compare_benches(paths: list[Path], measure: Measure, *, limit: float | None = None) -> Comparison:
     """Return the comparison of every later result with the first, or of one result's candidates with its first candidate.
 
     paths: result files, or bundles, which stand for their results/bench.json. limit: the largest ratio new / base of medians that
-    passes, such as 1.1; then every case and the whole get a verdict (`judge`): PASS, FAIL or INCONCLUSIVE.
-    Raises VegrtError for what is no benchmark result, and when two results share no candidate and batch size.
+    passes, such as 1.1; with it every case and the whole get a verdict.
+    Raises VegrtError for a file that is no benchmark result, and when two results share no candidate and batch size.
     """
-    results = [read_bench(path, measure) for path in paths]
+    results = [read_samples(path, measure) for path in paths]
     base = results[0]
-    pairs = [_between(base, other, limit) for other in results[1:]] or [_within(base, limit)]
-    return {
-        "schema": "vegrt-compare",
-        "schema_version": SCHEMA_VERSION,
-        "measure": measure,
-        "confidence": CONFIDENCE,
-        "limit": limit,
-        "pairs": pairs,
-        "verdict": worst(case["verdict"] for pair in pairs for case in pair["cases"]) if limit else None,
-    }
+    pairs = tuple([_between(base, new, limit) for new in results[1:]] or [_within(base, limit)])
+    verdicts = [case.verdict for pair in pairs for case in pair.cases if case.verdict]
+    return Comparison(
+        measure=measure,
+        confidence=CONFIDENCE,
+        limit=limit,
+        pairs=pairs,
+        verdict=worst_verdict(verdicts) if limit else None,
+    )
 
 
-def worst(verdicts: Iterator[Verdict]) -> Verdict:
-    """Return FAIL if any is, else INCONCLUSIVE if any is, else PASS."""
-    found = set(verdicts)
-    order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE")
-    return next((verdict for verdict in order if verdict in found), "PASS")
-
-
-def comparison_tables(body: dict[str, Any]) -> Group:
-    """Return the comparison as tables for people, one per pair, what differs beside the times below each."""
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[Any] = []
-    for pair in body["pairs"]:
-        parts.append(_table(pair, body["measure"], body["limit"]))
-        parts += [Text(f"{one['what']}: {one['base']} -> {one['new']}") for one in pair["differences"]]
-        for path, noise in {pair[which]["path"]: pair[which]["noise"] for which in ("base", "new")}.items():
-            parts += [Text(f"{path}: {noise}")] if noise else []
-        for which in ("base", "new"):
-            if alone := pair[f"only_in_{which}"]:
-                parts.append(Text(f"only in {pair[which]['path']}: {', '.join(alone)}"))
-    if body["verdict"]:
-        parts.append(Text(_conclusion(body)))
-    return Group(*parts)
-
-
-def _conclusion(body: dict[str, Any]) -> str:
-    verdicts = [case["verdict"] for pair in body["pairs"] for case in pair["cases"]]
-    told = f"{verdicts.count(body['verdict'])} of {len(verdicts)} cases"
-    missing = sum(len(pair["only_in_base"]) for pair in body["pairs"])
-    unknown = f"; of {missing} more of the base nothing is known" if missing else ""
-    words: dict[Verdict, str] = {
-        "PASS": f"{told} stay below {body['limit']:g} times the base",
-        "FAIL": f"{told} are beyond doubt slower than {body['limit']:g} times the base",
-        "INCONCLUSIVE": f"{told} leave open whether they exceed {body['limit']:g} times the base; more rounds narrow it",
-    }
-    return f"{body['verdict']}: {words[body['verdict']]}{unknown}"
-
-
-def _table(pair: dict[str, Any], measure: Measure, limit: float | None) -> Any:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    base, new = pair["base"], pair["new"]
-    first = pair["cases"][0]
-    reference = f"{base['path']} ({base['created']})" if first["base_key"] == first["key"] else first["base_key"]
-    title = f"{new['path']} ({new['created']}) against {reference}"
-    caption = f"medians, {_WORDS[measure]}; ratio above 1: slower; 95 % interval of what varied within the runs"
-    if any(case["paired"] for case in pair["cases"]):
-        caption += "; paired: median of the rounds' ratios"
-    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("candidate", "batch", "base ms", "new ms", "ratio", "95 %", *(("verdict",) if limit else ())):
-        table.add_column(heading, justify="left" if heading in ("candidate", "verdict") else "right")
-    for case in pair["cases"]:
-        times = (f"{case['base_p50_ms']:.2f}", f"{case['new_p50_ms']:.2f}", f"{case['ratio']:.3f}")
-        span = f"{case['ratio_low']:.3f} to {case['ratio_high']:.3f}{' paired' if case['paired'] else ''}"
-        table.add_row(case["key"], str(case["batch"]), *times, span, *((case["verdict"],) if limit else ()))
-    return table
-
-
-def _between(base: Result, new: Result, limit: float | None) -> dict[str, Any]:
-    shared = [case for case in base.timings if case in new.timings]
+def _between(base: BenchSamples, new: BenchSamples, limit: float | None) -> PairComparison:
+    shared = [case for case in base.cases if case in new.cases]
     if not shared:
         raise VegrtError(
             f"{new.path}: nothing in common with {base.path}; it holds {new.summary}, the other {base.summary}"
         )
-    cases = [_case(base.timings[one], new.timings[one], limit, paired=False) for one in shared]
-    return _pair(base, new, cases)
+    return _pair(base, new, [_case(base.cases[case], new.cases[case], limit, paired=False) for case in shared])
 
 
-def _within(result: Result, limit: float | None) -> dict[str, Any]:
+def _within(result: BenchSamples, limit: float | None) -> PairComparison:
     """Compare one result's candidates with its first; where the rounds were interleaved, pairs of the same round."""
-    reference = next(iter(result.timings))[0]
+    reference = next(iter(result.cases))[0]
     cases = [
-        _case(result.timings[reference, batch], timing, limit, paired=result.interleaved)
-        for (key, batch), timing in result.timings.items()
-        if key != reference and (reference, batch) in result.timings
+        _case(result.cases[reference, batch], case, limit, paired=result.interleaved)
+        for (key, batch), case in result.cases.items()
+        if key != reference and (reference, batch) in result.cases
     ]
     if not cases:
         raise VegrtError(f"{result.path}: holds {result.summary}, nothing to compare it with; name a second result")
     return _pair(result, result, cases)
 
 
-def _pair(base: Result, new: Result, cases: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "base": base.heading,
-        "new": new.heading,
-        "differences": differences(base, new),
-        "only_in_base": [f"{key} at {batch}" for key, batch in base.timings if (key, batch) not in new.timings],
-        "only_in_new": [f"{key} at {batch}" for key, batch in new.timings if (key, batch) not in base.timings],
-        "cases": cases,
-    }
+def _pair(base: BenchSamples, new: BenchSamples, cases: list[CaseComparison]) -> PairComparison:
+    return PairComparison(
+        base=_side(base),
+        new=_side(new),
+        differences=circumstance_changes(base.circumstances, new.circumstances),
+        only_in_base=tuple(f"{key} at {batch}" for key, batch in base.cases if (key, batch) not in new.cases),
+        only_in_new=tuple(f"{key} at {batch}" for key, batch in new.cases if (key, batch) not in base.cases),
+        cases=tuple(cases),
+    )
 
 
-def _case(base: Timing, new: Timing, limit: float | None, *, paired: bool) -> dict[str, Any]:
+def _side(result: BenchSamples) -> ComparedResult:
+    return ComparedResult(str(result.path), result.created, result.bundle, result.noise)
+
+
+def circumstance_changes(base: dict[str, str], new: dict[str, str]) -> tuple[CircumstanceChange, ...]:
+    """Return the circumstances that differ between two results."""
+    changes = (CircumstanceChange(name, base.get(name, "none"), new.get(name, "none")) for name in base | new)
+    return tuple(change for change in changes if change.base != change.new)
+
+
+def _case(base: CaseSamples, new: CaseSamples, limit: float | None, *, paired: bool) -> CaseComparison:
     paired = paired and len(base.samples_ms) == len(new.samples_ms)
     ratio = ratio_of_times(base.samples_ms, new.samples_ms, paired=paired)
-    return {
-        "key": new.key,
-        "base_key": base.key,
-        "batch": new.batch,
-        "base_p50_ms": base.p50_ms,
-        "new_p50_ms": new.p50_ms,
-        "ratio": ratio.value,
-        "ratio_low": ratio.low,
-        "ratio_high": ratio.high,
-        "paired": ratio.paired,
-        "same_artifact": base.artifact_sha256 == new.artifact_sha256,
-        "verdict": _verdict(ratio, limit) if limit else None,
-    }
-
-
-def _verdict(ratio: Ratio, limit: float) -> Verdict:
-    return verdict_of(Interval(ratio.value, ratio.low, ratio.high), limit)
+    return CaseComparison(
+        key=new.key,
+        base_key=base.key,
+        batch=new.batch,
+        base_p50_ms=base.p50_ms,
+        new_p50_ms=new.p50_ms,
+        ratio=ratio.value,
+        ratio_low=ratio.low,
+        ratio_high=ratio.high,
+        paired=ratio.paired,
+        same_artifact=base.artifact_sha256 == new.artifact_sha256,
+        verdict=verdict_of(Interval(ratio.value, ratio.low, ratio.high), limit) if limit else None,
+    )

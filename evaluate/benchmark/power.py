@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vegrt.infer.machine.gpu import first_bus_id
+from vegrt.results.benchmark import Gpu, GpuReading
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class GpuWatch:
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml, self._handle = nvml, handle
-        self._facts = {"name": nvml.nvmlDeviceGetName(handle), "driver": nvml.nvmlSystemGetDriverVersion()}
+        self._name, self._driver = nvml.nvmlDeviceGetName(handle), nvml.nvmlSystemGetDriverVersion()
         self._samples: dict[str, list[float]] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="nvml", daemon=True)
@@ -40,12 +41,10 @@ class GpuWatch:
         self._done.set()
         self._thread.join()
 
-    def summary(self) -> dict[str, Any]:
-        """Return name and driver, and per quantity the mean and the maximum of its samples; null where there are none."""
-        taken = {
-            name: {"mean": sum(values) / len(values), "max": max(values)} for name, values in self._samples.items()
-        }
-        return self._facts | {name: taken.get(name) for name in QUANTITIES}
+    def summary(self) -> Gpu:
+        """Return name and driver, and the mean and the maximum of each quantity's samples; None where there are none."""
+        readings = {name: GpuReading(sum(values) / len(values), max(values)) for name, values in self._samples.items()}
+        return Gpu(self._name, self._driver, *(readings.get(name) for name in QUANTITIES))
 
     def _sample(self) -> None:
         while True:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -19,23 +20,22 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.budget import Budget, measure_memory
 from vegrt.evaluate.benchmark.cases import CaseTiming, TimedRunner
 from vegrt.evaluate.benchmark.inputs import gather_inputs
-from vegrt.evaluate.benchmark.noise import describe_noise, listen, noise_words
+from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.setup import (
     WARM_UP,
     Conditions,
     check_request,
-    describe_conditions,
     open_all,
     wait_idle,
-    warm_up,
+    warm_up_runner,
 )
 from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize
-from vegrt.infer.runtimes.open import Candidate, describe
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row
+from vegrt.results.benchmark import Bench, BenchCandidate, Preset, Timing
+from vegrt.results.convert import fields_of
+from vegrt.results.header import header_fields
 from vegrt.terminal.progress import track
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Scenario = Literal["single-stream", "offline"]
 
@@ -44,19 +44,27 @@ MIN_QUERIES = 128  # an 8th of MLPerf's 1,024, SingleStream
 MIN_SAMPLES = 384  # a 64th of MLPerf's 24,576, Offline
 STATEMENT = "MLPerf-style, not compliant: scaled down, without LoadGen, not reviewed"
 _SEED = 1
-_RULES: dict[Scenario, dict[str, Any]] = {
-    "single-stream": {
-        "name": "SingleStream",
-        "metric": "copies[0].p90_ms",
-        "min_queries": MIN_QUERIES,
-        "mlperf_min_queries": 1024,
-    },
-    "offline": {
-        "name": "Offline",
-        "metric": "copies[0].images_per_s",
-        "min_samples": MIN_SAMPLES,
-        "mlperf_min_samples": 24576,
-    },
+_PRESETS: dict[Scenario, Preset] = {
+    "single-stream": Preset(
+        statement=STATEMENT,
+        compliant=False,
+        name="SingleStream",
+        metric="copies[0].p90_ms",
+        min_queries=MIN_QUERIES,
+        mlperf_min_queries=1024,
+        min_duration_s=DURATION_S,
+        mlperf_min_duration_s=600,
+    ),
+    "offline": Preset(
+        statement=STATEMENT,
+        compliant=False,
+        name="Offline",
+        metric="copies[0].images_per_s",
+        min_samples=MIN_SAMPLES,
+        mlperf_min_samples=24576,
+        min_duration_s=DURATION_S,
+        mlperf_min_duration_s=600,
+    ),
 }
 
 
@@ -68,8 +76,8 @@ def bench_scenario(
     batch_sizes: tuple[int, ...],
     duration_s: float = DURATION_S,
     conditions: Conditions | None = None,
-) -> dict[str, Any]:
-    """Return the body of a benchmark result of one scenario; candidates run one after the other, each alone.
+) -> Bench:
+    """Return the benchmark of one scenario; candidates run one after the other, each alone.
 
     batch_sizes: of Offline, which takes the fastest of them; SingleStream runs single images. A query is an image in memory,
     and ends with its label (the measure `copies`); decoding is not timed, as in MLPerf.
@@ -79,98 +87,71 @@ def bench_scenario(
     if not 0 <= duration_s < math.inf:
         raise VegrtError(f"a duration of {duration_s} s; expected a number from 0, such as 10")
     conditions = conditions or Conditions()
-    heard, budget = listen(), Budget(math.inf)
+    load_average, budget = start_meter().load_average, Budget(math.inf)
     inputs = gather_inputs(bundle, conditions.data, max(batches))
     opened = open_all(bundle, chosen, inputs, conditions, max(batches))
-    listener = listen()
+    meter = start_meter()
     run = _single_stream if scenario == "single-stream" else _offline
     rows = []
-    with watch_gpu(any(one.rig.device == "cuda" for one in opened.values())) as gpu:
-        for one in track(chosen, _RULES[scenario]["name"]):
+    with watch_gpu(any(one.runner.device == "cuda" for one in opened.values())) as gpu:
+        for candidate in track(chosen, _PRESETS[scenario].name):
             wait_idle()
-            points = run(opened[one].rig, batches, duration_s)
-            head = describe(bundle, one) | {"load_s": opened[one].load_s, "device": opened[one].rig.device}
-            rows.append(head | points | {"end_to_end": [], "stages_ms": []})
-    noise = describe_noise(heard.load_average, listener.others(), rows)
+            runner, load_s = opened[candidate].runner, opened[candidate].load_s
+            alone, copies = run(runner, batches, duration_s)
+            own = replace(candidate_row(bundle, candidate), device=runner.device)
+            rows.append(
+                BenchCandidate(
+                    **fields_of(own), load_s=load_s, batches=(alone,), copies=(copies,), end_to_end=(), stages_ms=()
+                )
+            )
+    noise = measure_noise(load_average, meter.others_share(), rows)
     peaks = measure_memory(bundle, opened, conditions, max(batches), budget, {})
-    for row, peak in zip(rows, peaks.values(), strict=True):
-        row["peak_rss_mib"] = peak
-    limits = {"min_duration_s": duration_s, "mlperf_min_duration_s": 600}
-    return {
-        "scenario": scenario,
-        "preset": {"statement": STATEMENT, "compliant": False} | _RULES[scenario] | limits,
-        "rounds": 1,
-        "warm_up": WARM_UP,
-        **describe_conditions(conditions, inputs),
-        "noise": noise,
-        "gpu": gpu.summary() if gpu else None,
-        "candidates": rows,
-    }
-
-
-def scenario_table(body: dict[str, Any]) -> Table:
-    """Return the result of `bench_scenario` as a table for people."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    preset, single = body["preset"], body["scenario"] == "single-stream"
-    title = f"{preset['name']}: {preset['statement']}"
-    caption = (
-        f"{body['threads']} threads, at least {preset['min_duration_s']:g} s each; images: {body['images_source']}"
+    return Bench(
+        **header_fields(bundle, Bench.KIND),
+        scenario=scenario,
+        preset=replace(_PRESETS[scenario], min_duration_s=duration_s),
+        rounds=1,
+        warm_up=WARM_UP,
+        threads=conditions.thread_count,
+        images_source=inputs.source,
+        photos_source=inputs.photos_source,
+        noise=noise,
+        gpu=gpu.summary() if gpu else None,
+        candidates=tuple(replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)),
     )
-    caption = "; ".join(filter(None, (caption, noise_words(body))))
-    metric = "p90 ms" if single else "images/s"
-    table = Table(title=title, caption=escape(caption), box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("candidate", "batch", "images", metric, "95 %", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="left" if heading == "candidate" else "right")
-    for row in body["candidates"]:
-        (point,) = row["copies"]
-        names = ("p90_ms", "p90_low_ms", "p90_high_ms")
-        if not single:
-            names = ("images_per_s", "images_per_s_low", "images_per_s_high")
-        value, low, high, p50, p99 = (f"{point[name]:.2f}" for name in (*names, "p50_ms", "p99_ms"))
-        images = str(point["count"] * point["batch"])
-        table.add_row(row["key"], str(point["batch"]), images, value, f"{low} to {high}", p50, p99)
-    return table
 
 
-def _single_stream(rig: TimedRunner, _batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
+def _single_stream(runner: TimedRunner, _batches: tuple[int, ...], duration_s: float) -> tuple[Timing, Timing]:
     """Send one image, wait for its label, send the next, until both minima are reached."""
-    warm_up(rig, 1)
-    laps, _elapsed = _run(rig, 1, lambda done, elapsed_s: done >= MIN_QUERIES and elapsed_s >= duration_s)
-    return _points(1, laps)
+    warm_up_runner(runner, 1)
+    laps, _elapsed = _run(runner, 1, lambda done, elapsed_s: done >= MIN_QUERIES and elapsed_s >= duration_s)
+    return _timings(1, laps)
 
 
-def _offline(rig: TimedRunner, batches: tuple[int, ...], duration_s: float) -> dict[str, Any]:
+def _offline(runner: TimedRunner, batches: tuple[int, ...], duration_s: float) -> tuple[Timing, Timing]:
     """Hand over all samples at once, which the runner takes in batches of the size that was fastest while warming up.
 
     As LoadGen does, the number of samples is fixed beforehand, from the rate that is expected.
     """
-    rates = {batch: batch / warm_up(rig, batch) for batch in batches}
+    rates = {batch: batch / warm_up_runner(runner, batch) for batch in batches}
     best = max(rates, key=lambda batch: rates[batch])
     runs = -(-max(MIN_SAMPLES, int(rates[best] * duration_s)) // best)
-    laps, elapsed_s = _run(rig, best, lambda done, _: done >= runs)
-    found = _points(best, laps)
+    laps, elapsed_s = _run(runner, best, lambda done, _: done >= runs)
+    alone, copies = _timings(best, laps)
     low_s, high_s = bootstrap_mean(np.array([lap.total_s for lap in laps]))
-    found["copies"][0] |= {
-        "images_per_s": best * runs / elapsed_s,
-        "images_per_s_low": best / high_s,
-        "images_per_s_high": best / low_s,
-    }
-    return found
+    rate = best * runs / elapsed_s
+    return alone, replace(copies, images_per_s=rate, images_per_s_low=best / high_s, images_per_s_high=best / low_s)
 
 
-def _run(rig: TimedRunner, batch: int, enough: Callable[[int, float], bool]) -> tuple[list[CaseTiming], float]:
+def _run(runner: TimedRunner, batch: int, enough: Callable[[int, float], bool]) -> tuple[list[CaseTiming], float]:
     """Return the laps of queries sent back to back until `enough`(number, seconds), and the seconds that it all took."""
     random, start = np.random.default_rng(_SEED), time.perf_counter()
     laps: list[CaseTiming] = []
     while not enough(len(laps), time.perf_counter() - start):
-        laps.append(rig.copies(batch, int(random.integers(1 << 30))))
+        laps.append(runner.copies(batch, int(random.integers(1 << 30))))
     return laps, time.perf_counter() - start
 
 
-def _points(batch: int, laps: list[CaseTiming]) -> dict[str, list[dict[str, Any]]]:
+def _timings(batch: int, laps: list[CaseTiming]) -> tuple[Timing, Timing]:
     """Return both measures of the same runs: the runner alone, and with copies."""
-    alone, copies = [lap.run_s for lap in laps], [lap.total_s for lap in laps]
-    return {"batches": [summarize(batch, alone)], "copies": [summarize(batch, copies)]}
+    return summarize(batch, [lap.run_s for lap in laps]), summarize(batch, [lap.total_s for lap in laps])

@@ -1,26 +1,25 @@
-"""Benchmark results as the comparison reads them: checked where they enter, and how the circumstances of two differ."""
+"""Benchmark results read for a comparison: the timings of one measure, and the circumstances under which they were made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import FormatError, VegrtError
-from vegrt.evaluate.benchmark.cases import Measure
-from vegrt.evaluate.benchmark.noise import noise_words
 from vegrt.evaluate.benchmark.statistics import to_array
+from vegrt.results.benchmark import Bench, Measure
 from vegrt.results.files import load_result, read_result
+from vegrt.results.wording import noise_sentence
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """One candidate at one batch size. samples_ms: (rounds,), NaN where it sat a round out."""
+class CaseSamples:
+    """The timings of one candidate at one batch size. samples_ms: (rounds,), NaN for a round without it."""
 
     key: str
     batch: int
@@ -30,10 +29,11 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A benchmark result of one measure. timings: by key and batch size. circumstances: what may differ, as text.
+class BenchSamples:
+    """The timings of one measure in a benchmark result.
 
-    noise: what disturbed it, in words; empty when it was quiet or does not say.
+    cases: by key and batch size. circumstances: what may differ between two results, as text. noise: what disturbed the timing,
+    as a sentence; empty when the machine was quiet or the file does not say.
     """
 
     path: Path
@@ -41,84 +41,73 @@ class Result:
     bundle: str
     interleaved: bool
     circumstances: dict[str, str]
-    timings: dict[tuple[str, int], Timing]
+    cases: dict[tuple[str, int], CaseSamples]
     noise: str = ""
 
     @property
-    def heading(self) -> dict[str, str]:
-        """Return which result it is, as JSON values."""
-        return {"path": str(self.path), "created": self.created, "bundle": self.bundle, "noise": self.noise}
-
-    @property
     def summary(self) -> str:
-        """Return what it holds, in words."""
-        keys, batches = (list(dict.fromkeys(parts)) for parts in zip(*self.timings, strict=True))
+        """Return which candidates and batch sizes it holds."""
+        keys, batches = (list(dict.fromkeys(parts)) for parts in zip(*self.cases, strict=True))
         return f"{', '.join(map(str, keys))} at batch {', '.join(map(str, batches))}"
 
 
-def read_bench(path: Path, measure: Measure) -> Result:
-    """Return the result in a file, or of a bundle its results/bench.json unless artifacts have changed since.
+def read_bench(path: Path) -> Bench:
+    """Return the benchmark in a result file, or a bundle's results/bench.json unless artifacts have changed since.
 
-    Raises VegrtError for what is no benchmark result of this schema version, or holds no timings of that measure.
+    Raises VegrtError for a missing file and for one that is no benchmark result.
     """
-    body = _body(path)
-    try:
-        timings = {(one.key, one.batch): one for one in _timings(body, measure)}
-    except FormatError as error:
-        raise VegrtError(f"{path}: damaged benchmark result ({error}); run vegrt bench again") from error
-    if not timings:
-        raise VegrtError(f"{path}: holds no timings of {measure}; choose another --measure")
-    interleaved = body.get("scenario") == "interleaved"
-    named = body["created"], body["bundle"]["name"]
-    return Result(path, *named, interleaved, _circumstances(body), timings, noise_words(body))
-
-
-def differences(base: Result, new: Result) -> list[dict[str, str]]:
-    """Return what differs between two results beside the times: what, in the base, in the new one."""
-    names = dict.fromkeys([*base.circumstances, *new.circumstances])
-    pairs = ((name, base.circumstances.get(name, "none"), new.circumstances.get(name, "none")) for name in names)
-    return [{"what": name, "base": one, "new": other} for name, one, other in pairs if one != other]
-
-
-def _body(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        found = load_result(open_bundle(path, verify=False), "bench")
-        if found is None:
-            raise VegrtError(f"{path}: no benchmark of what it holds now; make it: vegrt bench {path}")
-        return found
+        bench = load_result(open_bundle(path, verify=False), Bench, "bench")
+        if bench is None:
+            raise VegrtError(f"{path}: no benchmark of its present artifacts; make it: vegrt bench {path}")
+        return bench
     try:
-        return read_result(path, "vegrt-bench")
+        return read_result(path, Bench)
     except OSError as error:
         raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result of vegrt bench") from error
     except FormatError as error:
         raise VegrtError(f"{path}: damaged or of another version ({error}); run vegrt bench again") from error
 
 
-def _timings(body: dict[str, Any], measure: Measure) -> Iterator[Timing]:
-    for row in body["candidates"]:
-        for point in row.get(measure) or ():
-            if point.get("samples_ms") is None:
-                raise FormatError("has no samples_ms", f"{row['key']} at {point['batch']}")
-            samples = to_array(point["samples_ms"])
-            made = samples[~np.isnan(samples)]
-            if not len(made) or not ((made > 1e-9) & (made < 1e12)).all():
-                raise FormatError("has samples_ms that are no milliseconds", f"{row['key']} at {point['batch']}")
-            yield Timing(row["key"], point["batch"], row["artifact_sha256"], float(np.median(made)), samples)
+def read_samples(path: Path, measure: Measure) -> BenchSamples:
+    """Return the timings of one measure in the file or bundle that `read_bench` reads. Raises VegrtError when it has none."""
+    bench = read_bench(path)
+    try:
+        cases = {(case.key, case.batch): case for case in _cases(bench, measure)}
+    except FormatError as error:
+        raise VegrtError(f"{path}: damaged benchmark result ({error}); run vegrt bench again") from error
+    if not cases:
+        raise VegrtError(f"{path}: has no timings of {measure}; choose another --measure")
+    interleaved, noise = bench.scenario == "interleaved", noise_sentence(bench.noise)
+    return BenchSamples(path, bench.created, bench.bundle.name, interleaved, _circumstances(bench), cases, noise)
 
 
-def _circumstances(body: dict[str, Any]) -> dict[str, str]:
-    machine, gpu = body["machine"], body.get("gpu") or {}
-    found = {
-        "CPU": f"{machine['cpu']}, {machine.get('cores', 0):g} cores",
-        "platform": machine.get("platform", "unknown"),
-        "GPU": gpu.get("name", "none"),
-        "GPU driver": gpu.get("driver", "none"),
-        "threads": body.get("threads", "unknown"),
-        "scenario": body.get("scenario", "unknown"),
-        "images": body.get("images_source", "unknown"),
-        "photos": body.get("photos_source", "unknown"),
-        "bundle": f"{body['bundle']['name']} {str(body['bundle']['sha256'])[:12]}",
+def _cases(bench: Bench, measure: Measure) -> Iterator[CaseSamples]:
+    for row in bench.candidates:
+        for timing in row.timings(measure):
+            place = f"{row.key} at {timing.batch}"
+            if timing.samples_ms is None:
+                raise FormatError("has no samples_ms", place)
+            samples = to_array(timing.samples_ms)
+            timed = samples[~np.isnan(samples)]
+            if not len(timed) or not ((timed > 1e-9) & (timed < 1e12)).all():
+                raise FormatError("has samples_ms that are no milliseconds", place)
+            yield CaseSamples(row.key, timing.batch, row.artifact_sha256, float(np.median(timed)), samples)
+
+
+def _circumstances(bench: Bench) -> dict[str, str]:
+    machine, gpu = bench.machine, bench.gpu
+    values: dict[str, object] = {
+        "CPU": f"{machine.cpu}, {machine.cores or 0:g} cores",
+        "platform": machine.platform or "unknown",
+        "GPU": (gpu and gpu.name) or "none",
+        "GPU driver": (gpu and gpu.driver) or "none",
+        "threads": "unknown" if bench.threads is None else bench.threads,
+        "scenario": bench.scenario or "unknown",
+        "images": bench.images_source or "unknown",
+        "photos": bench.photos_source or "unknown",
+        "bundle": f"{bench.bundle.name} {bench.bundle.sha256[:12]}",
     }
-    found |= {f"{package} version": version for package, version in body.get("versions", {}).items()}
-    devices = {row.get("device", "cpu") for row in body["candidates"]}
-    return {name: str(value) for name, value in found.items()} | {"device": ", ".join(sorted(devices))}
+    values |= {f"{package} version": version for package, version in bench.versions.items()}
+    devices = ", ".join(sorted({row.device for row in bench.candidates}))
+    return {name: str(value) for name, value in values.items()} | {"device": devices}

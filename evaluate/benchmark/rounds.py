@@ -43,9 +43,9 @@ def interleave(
             taking = [case for case in cases if (not made[case] if over else takes_part(turn, counts[case], rounds))]
             if taking:
                 wait_idle()
-                opened[candidate].rig.alone(min(case.batch for case in cases))  # untimed: wakes its threads
+                opened[candidate].runner.alone(min(case.batch for case in cases))  # untimed: wakes its threads
             for case in _shuffled(taking, shuffle):
-                laps[case][turn] = opened[candidate].rig.time(case.measure, case.batch, turn)
+                laps[case][turn] = opened[candidate].runner.time(case.measure, case.batch, turn)
                 made[case] += 1
                 yield
         if clock() - start > budget_s and all(made.values()):

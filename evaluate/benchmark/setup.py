@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
@@ -39,12 +38,17 @@ class Conditions:
     data: Path | None = None
     memory: bool = True
 
+    @property
+    def thread_count(self) -> int:
+        """Return the number of threads."""
+        return self.threads or available_cores()
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedCandidate:
     """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner."""
 
-    rig: TimedRunner
+    runner: TimedRunner
     load_s: float
 
 
@@ -71,25 +75,16 @@ def open_all(
         start = time.perf_counter()
         runner = open_candidate(bundle, one, device=device_of(one, conditions), threads=conditions.threads)
         load_s = time.perf_counter() - start
-        rig = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)
-        opened[one] = OpenedCandidate(rig, load_s)
+        timed = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)
+        opened[one] = OpenedCandidate(timed, load_s)
     return opened
 
 
-def describe_conditions(conditions: Conditions, inputs: Inputs) -> dict[str, Any]:
-    """Return what a result file says of the conditions."""
-    return {
-        "threads": conditions.threads or available_cores(),
-        "images_source": inputs.source,
-        "photos_source": inputs.photos_source,
-    }
-
-
-def warm_up(rig: TimedRunner, batch: int) -> float:
+def warm_up_runner(runner: TimedRunner, batch: int) -> float:
     """Run a batch WARM_UP times, but no more once that has taken LONG_S; return the seconds of the fastest."""
-    taken = [rig.alone(batch).run_s]
+    taken = [runner.alone(batch).run_s]
     while len(taken) < WARM_UP and sum(taken) < LONG_S:
-        taken.append(rig.alone(batch).run_s)
+        taken.append(runner.alone(batch).run_s)
     return min(taken)
 
 

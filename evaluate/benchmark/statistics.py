@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.evaluate.statistics import CONFIDENCE
+from vegrt.evaluate.resampling import RESAMPLES, TAILS
+from vegrt.results.benchmark import Timing
 
-RESAMPLES = 2000
 MIN_ROUNDS = 5  # below this a bootstrap interval of a median says next to nothing
 QUANTILES = (0.5, 0.9, 0.99)
 KEPT_SAMPLES = 1000  # that a result file holds of one case
 _CHUNK = 1 << 20  # numbers resampled at once, so that a long run needs no gigabytes
-_TAILS = (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2)
 
 Samples = Sequence[float | None]  # seconds, one per round; None where the case sat the round out
 T = TypeVar("T")
@@ -36,33 +35,45 @@ class Ratio:
     paired: bool
 
 
-def summarize(batch: int, samples: Samples) -> dict[str, Any]:
-    """Return one point of a benchmark result (docs/results-format.md): quantiles in ms with intervals, images per second.
+def summarize(batch: int, samples: Samples) -> Timing:
+    """Return the timing of a batch size: quantiles in ms with intervals, and images per second.
 
     A quantile's interval is there when at least one timing is expected beyond it: p90 from 10 timings on, p99 from 100 on.
     """
     seconds = to_array(samples)
     seconds = seconds[~np.isnan(seconds)]
     low, high = bootstrap(seconds)
-    point: dict[str, Any] = {"batch": batch}
-    for index, quantile in enumerate(QUANTILES):
-        name = f"p{100 * quantile:g}"
-        point[f"{name}_ms"] = float(np.quantile(seconds, quantile)) * 1e3
-        if quantile == 0.5 or len(seconds) * (1 - quantile) >= 1 - 1e-9:
-            point |= {f"{name}_low_ms": float(low[index]) * 1e3, f"{name}_high_ms": float(high[index]) * 1e3}
-    return point | {
-        "images_per_s": batch / (point["p50_ms"] / 1e3),
-        "images_per_s_low": batch / (point["p50_high_ms"] / 1e3),
-        "images_per_s_high": batch / (point["p50_low_ms"] / 1e3),
-        "count": len(seconds),
-        "samples_ms": [None if second is None else float(f"{second * 1e3:.4g}") for second in _thinned(samples)],
-    }
+    p50_ms, p90_ms, p99_ms = (float(np.quantile(seconds, quantile)) * 1e3 for quantile in QUANTILES)
+    ends = [
+        (float(low[index]) * 1e3, float(high[index]) * 1e3)
+        if index == 0 or len(seconds) * (1 - quantile) >= 1 - 1e-9
+        else (None, None)
+        for index, quantile in enumerate(QUANTILES)
+    ]
+    p50_low_ms, p50_high_ms = float(low[0]) * 1e3, float(high[0]) * 1e3
+    return Timing(
+        batch=batch,
+        p50_ms=p50_ms,
+        p50_low_ms=p50_low_ms,
+        p50_high_ms=p50_high_ms,
+        p90_ms=p90_ms,
+        p90_low_ms=ends[1][0],
+        p90_high_ms=ends[1][1],
+        p99_ms=p99_ms,
+        p99_low_ms=ends[2][0],
+        p99_high_ms=ends[2][1],
+        images_per_s=batch / (p50_ms / 1e3),
+        images_per_s_low=batch / (p50_high_ms / 1e3),
+        images_per_s_high=batch / (p50_low_ms / 1e3),
+        count=len(seconds),
+        samples_ms=tuple(None if second is None else float(f"{second * 1e3:.4g}") for second in _thinned(samples)),
+    )
 
 
 def bootstrap(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the low and high ends of the intervals of QUANTILES, for (n,) values."""
     drawn = _resampled_quantiles(values, QUANTILES, np.random.default_rng(0))
-    low, high = np.quantile(drawn, _TAILS, axis=0)
+    low, high = np.quantile(drawn, TAILS, axis=0)
     return low, high
 
 
@@ -73,7 +84,7 @@ def bootstrap_mean(values: NDArray[np.float64]) -> tuple[float, float]:
         values[generator.integers(0, len(values), (min(size, RESAMPLES - start), len(values)))].mean(axis=1)
         for start in range(0, RESAMPLES, size)
     ]
-    low, high = np.quantile(np.concatenate(means), _TAILS)
+    low, high = np.quantile(np.concatenate(means), TAILS)
     return float(low), float(high)
 
 
@@ -94,7 +105,7 @@ def ratio_of_times(base: NDArray[np.float64], new: NDArray[np.float64], *, paire
         value = np.median(new) / np.median(base)
         below, above = (_resampled_quantiles(values, (0.5,), generator) for values in (base, new))
         drawn = above / below
-    low, high = np.quantile(drawn, _TAILS)
+    low, high = np.quantile(drawn, TAILS)
     return Ratio(float(value), float(low), float(high), len(ratios) >= MIN_ROUNDS)
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import (
     chance_words,
-    describe_moves,
     explained,
     has_learned,
     no_better_than_chance,
@@ -23,6 +22,7 @@ from vegrt.evaluate.diagnose import (
 from vegrt.evaluate.figures import Answers
 from vegrt.export.onnx.parity import Evidence
 from vegrt.infer.runtimes.runner import Runner
+from vegrt.results.wording import moves_words
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
         causes.append(f"{cured.right.mean():.1%} are right with red and blue swapped: it wants BGR, export it for RGB")
     moved = permuted_classes(confusion)
     if moved and has_learned(confusion[:, [moved.get(label, label) for label in range(len(classes))]]):
-        causes.append(f"the classes are in another order: {describe_moves(moved, classes)}")
+        causes.append(f"the classes are in another order: {moves_words(moved, classes)}")
     return ", or ".join(causes)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 from vegrt.bundle.bundle import Artifact, Bundle
 from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.runtimes.runner import Device, RuntimeName
+from vegrt.results.common import CandidateRow
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch", "onnxruntime-tensorrt")
 ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
@@ -66,17 +66,17 @@ def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
     return bundle.artifact("model", candidate.variant)
 
 
-def describe(bundle: Bundle, candidate: Candidate) -> dict[str, Any]:
-    """Return what every row of a result file begins with: which candidate, and the artifact that it ran."""
+def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
+    """Return the fields that every row of a result file begins with: the candidate, and the artifact that it runs."""
     artifact = artifact_of(bundle, candidate)
-    return {
-        "key": str(candidate),
-        "variant": candidate.variant,
-        "runtime": candidate.runtime,
-        "device": candidate.device,
-        "artifact_sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
-    }
+    return CandidateRow(
+        key=str(candidate),
+        variant=candidate.variant,
+        runtime=candidate.runtime,
+        device=candidate.device,
+        artifact_sha256=artifact.sha256,
+        size_bytes=artifact.size_bytes,
+    )
 
 
 def is_float16(bundle: Bundle, variant: str) -> bool:

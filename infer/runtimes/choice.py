@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.infer.machine.forecast import forecast
@@ -13,6 +12,8 @@ from vegrt.infer.runtimes.objective import DEFAULT, Objective, cost_ms, preferen
 from vegrt.infer.runtimes.onnxruntime import has_provider
 from vegrt.infer.runtimes.runner import Device
 from vegrt.machine import examine_machine
+from vegrt.results.benchmark import Bench
+from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result
 
 _SPEED_ORDER = {"fast": 0, "fair": 1, "slow": 2}
@@ -51,10 +52,10 @@ def choose(
 
     Without a passed gate the choice is fp32, because nobody has shown that anything else keeps the accuracy.
     """
-    return rank(bundle, variant, runtime, device, objective=objective)[0]
+    return rank_choices(bundle, variant, runtime, device, objective=objective)[0]
 
 
-def rank(
+def rank_choices(
     bundle: Bundle,
     variant: str | None = None,
     runtime: str | None = None,
@@ -138,12 +139,9 @@ def _expected(candidate: Candidate) -> tuple[int, bool, bool]:
 
 def _read_evidence(bundle: Bundle, device: Device, objective: Objective) -> _Evidence:
     """Return what was found on that device; rows from before the device was noted are of the CPU."""
-    judged, timed = load_result(bundle, "evaluate-test") or {}, load_result(bundle, "bench") or {}
-    rows, points = (
-        [row for row in found.get("candidates", []) if row.get("device", "cpu") == device] for found in (judged, timed)
-    )
-    passed = frozenset(row["key"] for row in rows if row["gate"]["verdict"] in ("PASS", "REFERENCE"))
-    known = {row["key"]: (cost_ms(row["batches"], objective), row["size_bytes"]) for row in points}
-    costs = {key: (cost, size) for key, (cost, size) in known.items() if cost is not None}
-    machine: dict[str, Any] = timed.get("machine", {})
-    return _Evidence(passed, costs, machine.get("cpu", "") if device == "cpu" else "")
+    evaluation, bench = load_result(bundle, Evaluation, "evaluate-test"), load_result(bundle, Bench, "bench")
+    judged = [row for row in (evaluation.candidates if evaluation else ()) if row.device == device]
+    timed = [row for row in (bench.candidates if bench else ()) if row.device == device]
+    passed = frozenset(row.key for row in judged if row.gate.verdict in ("PASS", "REFERENCE"))
+    costs = {row.key: (cost, row.size_bytes) for row in timed if (cost := cost_ms(row.batches, objective)) is not None}
+    return _Evidence(passed, costs, bench.machine.cpu if bench and device == "cpu" else "")

@@ -1,42 +1,44 @@
-"""What "fastest" means: the time of one photo, or photos per second in the best batch. `infer`, `serve` and the report share it.
+"""What "fastest" means: the time of one photo, or photos per second at the best batch size; for `infer`, `serve` and the report.
 
-Both are of the network alone (the measure `batches` of a benchmark): what comes before and after it is the same for all
-candidates, and only hides how they differ. Decision 0020.
+Both look at the network alone (the measure `batches` of a benchmark): the steps before and after it cost the same for all
+candidates and only hide how they differ. Decision 0020.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from vegrt.results.benchmark import Timing
 
 Objective = Literal["latency", "throughput"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 DEFAULT: Objective = "latency"
 
 
-def single_photo(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the point of batch size 1; None where it was not measured."""
-    return next((point for point in points if point.get("batch") == 1 and "p50_ms" in point), None)
+def single_photo(timings: Sequence[Timing]) -> Timing | None:
+    """Return the timing of batch size 1; None where it was not measured."""
+    return next((timing for timing in timings if timing.batch == 1), None)
 
 
-def best_batch(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the point with the most images per second; None without points."""
-    return max(points, key=lambda point: float(point["images_per_s"]), default=None)
+def best_batch(timings: Sequence[Timing]) -> Timing | None:
+    """Return the timing with the most images per second; None without timings."""
+    return max(timings, key=lambda timing: timing.images_per_s, default=None)
 
 
-def point_of(points: Sequence[Mapping[str, Any]], objective: Objective) -> Mapping[str, Any] | None:
-    """Return the point that the objective looks at."""
-    return single_photo(points) if objective == "latency" else best_batch(points)
+def objective_timing(timings: Sequence[Timing], objective: Objective) -> Timing | None:
+    """Return the timing that decides for the objective."""
+    return single_photo(timings) if objective == "latency" else best_batch(timings)
 
 
-def cost_ms(points: Sequence[Mapping[str, Any]], objective: Objective) -> float | None:
-    """Return milliseconds per photo by the objective, the median; None where it was not measured."""
-    point = point_of(points, objective)
-    if point is None:
+def cost_ms(timings: Sequence[Timing], objective: Objective) -> float | None:
+    """Return the median milliseconds per photo for the objective; None where it was not measured."""
+    timing = objective_timing(timings, objective)
+    if timing is None:
         return None
-    return float(point["p50_ms"]) if objective == "latency" else 1e3 / float(point["images_per_s"])
+    return timing.p50_ms if objective == "latency" else 1e3 / timing.images_per_s
 
 
 def preference(cost: float | None, size_bytes: int, key: str) -> tuple[float, int, str]:
-    """Return the sort key of a candidate, the best first: its cost by the objective, then the smaller file."""
+    """Return the sort key of a candidate, the best first: its cost for the objective, then the smaller file."""
     return (float("inf") if cost is None else cost, size_bytes, key)

@@ -14,12 +14,11 @@ from vegrt.errors import BundleError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate as Candidate
 from vegrt.infer.runtimes.candidates import artifact_of as artifact_of
 from vegrt.infer.runtimes.candidates import candidates as candidates
-from vegrt.infer.runtimes.candidates import describe as describe
 from vegrt.infer.runtimes.candidates import find_runtime as find_runtime
 from vegrt.infer.runtimes.candidates import is_float16 as is_float16
 from vegrt.infer.runtimes.choice import Choice as Choice
 from vegrt.infer.runtimes.choice import choose as choose
-from vegrt.infer.runtimes.choice import rank
+from vegrt.infer.runtimes.choice import rank_choices
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnxruntime import TensorRtProvider, open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
@@ -67,7 +66,7 @@ def open_runner(
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     for _ in range(_TRIES):
         try:
-            choices = rank(opened, variant, runtime, device, objective=objective)
+            choices = rank_choices(opened, variant, runtime, device, objective=objective)
             found = _open_first(opened, choices, threads, opener or open_candidate)
         except VegrtError:
             if opened.is_current():
@@ -92,7 +91,7 @@ def _open_first(opened: Bundle, choices: Sequence[Choice], threads: int, opener:
             continue
         reason = choice.reason if first is None else f"the first choice cannot be loaded; {choice.reason}"
         return Opened(opened, runner, choice.candidate, reason)
-    assert first is not None, "rank returns at least one choice"
+    assert first is not None, "rank_choices returns at least one choice"
     raise first
 
 

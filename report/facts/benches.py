@@ -9,7 +9,7 @@ from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import FormatError, VegrtError
-from vegrt.results.files import read_result
+from vegrt.results.files import read_result_dict
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def benches_of(bundle: Bundle, files: Sequence[Path]) -> list[dict[str, Any]]:
 def read_bench(file: Path) -> dict[str, Any]:
     """Return a benchmark's content. Raises VegrtError when it is missing, damaged or something else."""
     try:
-        return read_result(file, _SCHEMA)
+        return read_result_dict(file, _SCHEMA)
     except OSError as error:
         raise VegrtError(
             f"{file}: cannot be read ({error.strerror}); expected results/bench.json of `vegrt bench`"

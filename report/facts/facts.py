@@ -11,7 +11,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.report.facts.benches import benches_of, machine_name
-from vegrt.results.files import load_result
+from vegrt.results.files import load_result_dict
 
 EVALUATION = "evaluate-test"
 BENCHMARK = "bench"
@@ -128,10 +128,10 @@ def load_facts(
 
     benches: result files of `vegrt bench` from other machines; what they say of artifacts that the bundle lacks is left out.
     """
-    sensitivity, curve = (load_result(bundle, name) for name in CALIBRATION_EXTRAS)
-    measured = ([own] if (own := load_result(bundle, BENCHMARK)) else []) + benches_of(bundle, benches)
+    sensitivity, curve = (load_result_dict(bundle, name) for name in CALIBRATION_EXTRAS)
+    measured = ([own] if (own := load_result_dict(bundle, BENCHMARK)) else []) + benches_of(bundle, benches)
     bench, elsewhere = (measured[0], tuple(measured[1:])) if measured else (None, ())
-    evaluation, robustness = load_result(bundle, EVALUATION), load_result(bundle, ROBUSTNESS)
+    evaluation, robustness = load_result_dict(bundle, EVALUATION), load_result_dict(bundle, ROBUSTNESS)
     if evaluation is None and bench is None:
         raise VegrtError(
             f"{bundle.path}: no results of its present artifacts to report; make them: "

@@ -34,6 +34,7 @@ _HOMES = {  # command: the module of vegrt.commands that has it
     "export": "exporting",
     "calibrate": "exporting",
     "evaluate": "evaluation",
+    "robustness": "evaluation",
     "bench": "benchmarking",
     "compare": "benchmarking",
     "infer": "inference",

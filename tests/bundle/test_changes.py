@@ -20,7 +20,10 @@ from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError
 from vegrt.files.locking import locked
 from vegrt.photo.preprocess import Contract
+from vegrt.results.analysis import Curve
+from vegrt.results.common import ArtifactRow
 from vegrt.results.files import save_result
+from vegrt.results.header import header_fields
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests/slow/changes.py"
@@ -212,12 +215,13 @@ def test_a_second_writer_is_refused_at_once_and_its_own_thread_is_not(tmp_path: 
 def test_a_result_of_what_was_changed_meanwhile_is_not_kept(tmp_path: Path) -> None:
     write(tmp_path, "one")
     bundle = open_bundle(tmp_path)
-    body = {"candidates": [{"artifact_sha256": bundle.artifact("weights").sha256}]}
+    row = ArtifactRow(artifact_sha256=bundle.artifact("weights").sha256)
+    result = Curve(**header_fields(bundle, Curve.KIND), candidates=(row,), images=1, rows=())
     write(tmp_path, "one", "added.engine")
-    save_result(bundle, "bench", body)
+    save_result(bundle, "curve", result)
     write(tmp_path, "two")
-    with pytest.raises(BundleError, match=r"changed while results/bench\.json was measured"):
-        save_result(bundle, "bench", body)
+    with pytest.raises(BundleError, match=r"changed while results/curve\.json was measured"):
+        save_result(bundle, "curve", result)
 
 
 def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ from vegrt.evaluate.verify import signature_checks
 from vegrt.infer.api import load
 from vegrt.infer.runtimes.choice import choose
 from vegrt.photo.preprocess import Contract
+from vegrt.results.benchmark import Bench
+from vegrt.results.convert import from_dict, to_dict
+from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import save_result
+from vegrt.results.header import header_fields
 
 PRIVATE, PUBLIC = (Encoding.PEM, PrivateFormat.PKCS8), (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -118,14 +122,15 @@ def evidence(bundle: Path, verdict: str = "PASS") -> None:
     for variant, p50_ms in (("fp32", 2.0), ("int8-cpu", 1.0)):
         named = {"key": f"{variant}/onnxruntime", "variant": variant, "runtime": "onnxruntime", "size_bytes": 9}
         row = named | {"artifact_sha256": opened.artifact("model", variant).sha256}
-        gate = {"verdict": "REFERENCE" if variant == "fp32" else verdict, "reason": "of a test"}
+        gate = {"verdict": "REFERENCE" if variant == "fp32" else verdict}
         judged.append(row | figures | {"gate": gate})
         timed.append(row | {"batches": [{"batch": 1, "p50_ms": p50_ms, "images_per_s": 1000 / p50_ms}]})
     said = {one["key"]: {"top1": [0, 1], "probability": [1.0, 1.0]} for one in judged}
     predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": said}
     given = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95, "predictions": predictions}
-    save_result(opened, "evaluate-test", given | {"candidates": judged})
-    save_result(opened, "bench", {"candidates": timed})
+    headers = {kind: to_dict(header_fields(opened, kind)) for kind in ("evaluate", "bench")}
+    save_result(opened, "evaluate-test", from_dict(Evaluation, headers["evaluate"] | given | {"candidates": judged}))
+    save_result(opened, "bench", from_dict(Bench, headers["bench"] | {"candidates": timed}))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_wrong_requests_of_bench(copied: Bundle) -> None:
     assert call("bench", copied.path, "--batch", "1,x").exit_code == 2
     for words, message in (
         (("--batch", "0"), "expected numbers from 1"),
-        (("--variant", "int4"), "--variant int4: nothing runs it here; found fp32"),
+        (("--variant", "int4"), "--variant int4: nothing runs it here; expected one of fp32"),
         (("--device", "cuda"), "CUDA"),
     ):
         result = call("bench", copied.path, "--no-memory", *words)
@@ -58,14 +58,17 @@ def test_exit_codes_of_compare_are_those_of_the_gate(
     bundle: Bundle, tmp_path: Path, slower: float, limit: float, code: int
 ) -> None:
     from vegrt.evaluate.benchmark.statistics import summarize
-    from vegrt.infer.runtimes.open import Candidate, describe
-    from vegrt.results.files import header
+    from vegrt.infer.runtimes.candidates import Candidate, candidate_row
+    from vegrt.results.benchmark import Bench, BenchCandidate
+    from vegrt.results.convert import fields_of, to_dict
+    from vegrt.results.header import header_fields
 
     candidate = Candidate("fp32", "onnxruntime")
     for name, ms in (("a", 10.0), ("b", 10.0 * slower)):
-        point = summarize(1, [ms / 1e3 * (1 + number / 1000) for number in range(-10, 11)])
-        body = header(bundle, "bench") | {"candidates": [{**describe(bundle, candidate), "batches": [point]}]}
-        (tmp_path / f"{name}.json").write_text(json.dumps(body))
+        timing = summarize(1, [ms / 1e3 * (1 + number / 1000) for number in range(-10, 11)])
+        row = BenchCandidate(**fields_of(candidate_row(bundle, candidate)), batches=(timing,))
+        measured = Bench(**header_fields(bundle, Bench.KIND), candidates=(row,))
+        (tmp_path / f"{name}.json").write_text(json.dumps(to_dict(measured)))
     words = ("compare", tmp_path / "a.json", tmp_path / "b.json")
     result = call(*words, "--fail-if-slower", limit, "--json")
     assert result.exit_code == code, result.output

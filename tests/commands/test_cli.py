@@ -94,7 +94,7 @@ def test_other_photos_are_evaluated_under_a_name_and_do_not_steer(copied: Bundle
     assert (results / "evaluate-test.json").read_bytes() == gate
     assert json.loads((results / "evaluate-field.json").read_text())["images"] == 59
     assert "evaluate-field.json" in failure(*words, photos, "--name", "field")
-    ladder = [*words, tmp_path / "phone", "--robustness", "--robustness-images", 3, "--runtime", "onnxruntime"]
+    ladder = ["robustness", copied.path, "--data", tmp_path / "phone", "--images", 3, "--runtime", "onnxruntime"]
     assert "other photos" in failure(*ladder)
     assert call(*ladder, "--name", "field").exit_code == 0
     assert {file.stem for file in results.glob("*.json")} == {

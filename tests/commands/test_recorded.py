@@ -36,7 +36,7 @@ def other_than_default(option: Any) -> list[str]:
     return [option.opts[0], value]
 
 
-@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "bench", "report"])
+@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
 def test_no_flag_is_forgotten(name: str) -> None:
     command = COMMANDS[name]
     options = [one for one in command.params if one.param_type_name == "option" and not UNRECORDED & {*one.opts}]
@@ -54,7 +54,7 @@ def test_no_flag_is_forgotten(name: str) -> None:
     assert ("DATA" in shown) == ("--data" in found["options"])
 
 
-@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "bench", "report"])
+@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
 def test_what_is_the_default_is_not_recorded(name: str) -> None:
     with COMMANDS[name].make_context(name, ["m"], resilient_parsing=True) as ctx:
         assert recorded(ctx)["options"] == {}

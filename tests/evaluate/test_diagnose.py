@@ -25,6 +25,8 @@ from vegrt.evaluate.verify import verify
 from vegrt.infer.runtimes.metadata import read_metadata
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.photo.preprocess import Contract
+from vegrt.results.evaluation import ColoursSwapped
+from vegrt.results.wording import cause_words
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 SWAPPED = ("Cress", "Beet", "Eggplant")
@@ -129,10 +131,12 @@ def test_a_graph_for_bgr_is_named(copied: Bundle, test_split: Split) -> None:
 
 def test_one_candidate_for_bgr_fails_the_gate_with_the_cause(copied: Bundle, test_split: Split) -> None:
     bad = rewritten(copied, "int8-cpu", take_bgr)
-    reference, candidate = evaluate(bad, test_split, [FP32, INT8], margin=0.5)["candidates"]
-    assert reference["gate"]["verdict"] == "REFERENCE"
-    assert candidate["gate"]["verdict"] == "FAIL"
-    assert "it looks like BGR input" in candidate["gate"]["reason"]
+    reference, candidate = evaluate(bad, test_split, [FP32, INT8], margin=0.5).candidates
+    assert reference.gate.verdict == "REFERENCE"
+    assert candidate.gate.verdict == "FAIL"
+    cause = next(cause for cause in candidate.gate.causes if isinstance(cause, ColoursSwapped))
+    assert cause.right < 0.5 < cause.right_swapped
+    assert "it looks like BGR input" in cause_words(cause, bad.manifest.classes)
 
 
 def test_a_contract_with_reversed_means_is_named(copied: Bundle, test_split: Split) -> None:
@@ -179,8 +183,8 @@ def test_half_shuffled_labels_are_a_warning(
         for index, photo in enumerate(test_split.photos)
     ]
     with caplog.at_level(logging.WARNING):
-        body = evaluate(bundle, replace(test_split, photos=tuple(moved)), [FP32], margin=0.5)
-    assert body["candidates"][0]["top1"]["value"] < 0.6
+        result = evaluate(bundle, replace(test_split, photos=tuple(moved)), [FP32], margin=0.5)
+    assert result.candidates[0].top1.value < 0.6
     assert "wrong labels?" in caplog.text
 
 

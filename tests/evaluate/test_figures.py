@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vegrt.evaluate.figures import Answers, bin_gaps, calibration_error, figures_of, reliability
-from vegrt.evaluate.paired import class_drops, divergence, paired_figures
+from vegrt.evaluate.figures import Answers, bin_gaps, calibration_error, figures_of, reliability_bins
+from vegrt.evaluate.paired import class_drops, compare_answers, kl_divergences
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
 from vegrt.infer.runtimes.logits import softmax
+from vegrt.results.common import Interval
+from vegrt.results.evaluation import ClassFigures
 
 
 def drawn(
@@ -28,13 +30,16 @@ def test_means_are_those_of_plain_loops() -> None:
     found = figures_of(Answers.of(logits, labels), Resamples(50))
     rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits.astype(float)]
     brier = [sum((p - (k == label)) ** 2 for k, p in enumerate(row)) for row, label in zip(rows, labels, strict=True)]
-    assert found["brier"]["value"] == pytest.approx(np.mean(brier))
-    assert found["nll"]["value"] == pytest.approx(
-        np.mean([-np.log(row[label]) for row, label in zip(rows, labels, strict=True)])
-    )
-    assert found["margin_mean"]["value"] == pytest.approx(np.mean([sorted(row)[-1] - sorted(row)[-2] for row in rows]))
-    for name in ("nll", "brier", "margin_mean", "ece"):
-        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+    intervals = [found.brier, found.nll, found.margin_mean, found.ece]
+    expected = [
+        np.mean(brier),
+        np.mean([-np.log(row[label]) for row, label in zip(rows, labels, strict=True)]),
+        np.mean([sorted(row)[-1] - sorted(row)[-2] for row in rows]),
+    ]
+    for interval in intervals:
+        assert isinstance(interval, Interval)
+        assert interval.low <= interval.value <= interval.high
+    assert [getattr(interval, "value", None) for interval in intervals[:3]] == pytest.approx(expected)
 
 
 def test_classes_are_counted_by_truth_and_answer() -> None:
@@ -43,24 +48,25 @@ def test_classes_are_counted_by_truth_and_answer() -> None:
     top1 = np.array([0, 0, 1, 0, 1])
     logits = np.full((5, 3), -9.0, np.float32)
     logits[np.arange(5), top1] = 9.0
-    first, second, third = figures_of(Answers.of(logits, labels), Resamples(5))["classes"]
-    assert [first[key]["value"] for key in ("precision", "recall", "f1")] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
-    assert [second[key]["value"] for key in ("precision", "recall")] == [0.5, 0.5]
-    assert third == {"support": 0, "precision": None, "recall": None, "f1": None}
-    assert first["recall"]["low"] < 2 / 3 < first["recall"]["high"]
+    first, second, third = figures_of(Answers.of(logits, labels), Resamples(5)).classes or ()
+    of_first = [figure for figure in (first.precision, first.recall, first.f1) if figure]
+    assert [figure.value for figure in of_first] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+    assert [figure.value for figure in (second.precision, second.recall) if figure] == [0.5, 0.5]
+    assert third == ClassFigures(0, None, None, None)
+    assert of_first[1].low < 2 / 3 < of_first[1].high
 
 
 def test_reliability_bins_explain_the_calibration_error() -> None:
     logits, labels = drawn(400)
     probabilities = softmax(logits)
-    bins = reliability(probabilities, labels)
+    bins = reliability_bins(probabilities, labels)
     assert len(bins) == 15
-    assert sum(one["count"] for one in bins) == 400
-    assert (bins[0]["low"], bins[-1]["high"]) == (0.0, 1.0)
-    gaps = [one["count"] * abs(one["accuracy"] - one["confidence"]) for one in bins if one["count"]]
+    assert sum(one.count for one in bins) == 400
+    assert (bins[0].low, bins[-1].high) == (0.0, 1.0)
+    gaps = [one.count * abs((one.accuracy or 0) - (one.confidence or 0)) for one in bins if one.count]
     assert sum(gaps) / 400 == pytest.approx(calibration_error(probabilities, labels))
-    assert all(one["accuracy"] is None and one["confidence"] is None for one in bins if not one["count"])
-    assert any(not one["count"] for one in bins)  # three classes: no confidence below a third
+    assert all(one.accuracy is None and one.confidence is None for one in bins if not one.count)
+    assert any(not one.count for one in bins)  # three classes: no confidence below a third
     assert bin_gaps(probabilities, labels).shape == (400, 15)
 
 
@@ -102,11 +108,10 @@ def test_divergence_is_zero_for_equal_answers_and_known_for_others() -> None:
     labels = np.array([0, 0])
     reference, candidate = Answers.of(logits, labels), Answers.of(other, labels)
     expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
-    assert divergence(reference, candidate) == pytest.approx([expected, 0.0], abs=1e-6)
-    found = paired_figures(reference, candidate, Resamples(2))["kl"]
-    assert found["value"] == pytest.approx(expected / 2, abs=1e-6)
-    assert found["low"] == pytest.approx(0.0, abs=1e-6)
-    assert found["high"] == pytest.approx(expected, abs=1e-6)
+    assert kl_divergences(reference, candidate) == pytest.approx([expected, 0.0], abs=1e-6)
+    found = compare_answers(reference, candidate, Resamples(2)).kl
+    assert found is not None
+    assert (found.low, found.value, found.high) == pytest.approx((0.0, expected / 2, expected), abs=1e-6)
 
 
 def test_drops_of_classes_add_up_and_are_corrected() -> None:
@@ -115,17 +120,19 @@ def test_drops_of_classes_add_up_and_are_corrected() -> None:
     candidate[:12] = 1  # class 0 loses 12 of 40
     reference[40:43] = 2  # class 1 gains 3
     first, second, third, absent = class_drops(reference, candidate, labels, 4)
-    assert (first["newly_wrong"], first["newly_right"], first["drop"]["value"]) == (12, 0, 0.3)
-    assert (second["newly_wrong"], second["newly_right"]) == (0, 3)
-    assert first["p"] == pytest.approx(2 / 2**12)
-    assert first["p_holm"] == pytest.approx(4 * 2 / 2**12)
-    assert second["p_holm"] == pytest.approx(3 * 0.25)
-    assert third["p_holm"] == 1.0
-    assert absent["drop"] is None
+    assert first.drop is not None
+    assert (first.newly_wrong, first.newly_right, first.drop.value) == (12, 0, 0.3)
+    assert (second.newly_wrong, second.newly_right) == (0, 3)
+    assert first.p == pytest.approx(2 / 2**12)
+    assert first.p_holm == pytest.approx(4 * 2 / 2**12)
+    assert second.p_holm == pytest.approx(3 * 0.25)
+    assert third.p_holm == 1.0
+    assert absent.drop is None
 
 
 def test_one_image_and_logits_of_any_size_give_figures() -> None:
     logits = np.array([[1e4, -1e4]], np.float32)
     found = figures_of(Answers.of(logits, np.array([1])), Resamples(1))
-    assert found["nll"]["value"] == 2e4
-    assert found["top1"]["value"] == 0.0
+    assert isinstance(found.nll, Interval)
+    assert found.nll.value == 2e4
+    assert found.top1.value == 0.0

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +17,11 @@ from vegrt.evaluate import robustness
 from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rotate
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
-from vegrt.evaluate.robustness import CELLS, Cell, ladder_candidates, run_robustness, sample, summary
+from vegrt.evaluate.robustness import CELLS, Cell, extra_drop, robustness_candidates, run_robustness, sample
 from vegrt.infer.runtimes.open import Candidate
+from vegrt.results.analysis import Robustness
+from vegrt.results.common import Interval
+from vegrt.results.wording import extra_drop_sentence
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 
@@ -70,50 +72,55 @@ def test_rotation_goes_to_both_sides_and_leaves_no_black_corner() -> None:
 
 
 @pytest.fixture(scope="module")
-def ladder(bundle: Bundle, test_split: Split) -> dict[str, Any]:
+def ladder(bundle: Bundle, test_split: Split) -> Robustness:
     return run_robustness(bundle, test_split, [FP32, INT8], images=12)
 
 
-def test_the_ladder_has_a_row_for_every_cell_and_candidate(ladder: dict[str, Any]) -> None:
-    assert (ladder["images"], len(ladder["rows"])) == (12, 2 * 26)
-    assert [one["key"] for one in ladder["candidates"]] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
+def test_the_ladder_has_a_row_for_every_cell_and_candidate(ladder: Robustness) -> None:
+    assert (ladder.images, len(ladder.rows)) == (12, 2 * 26)
+    assert [row.key for row in ladder.candidates] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
     names = ["clean", "jpeg", "blur", "noise", "brightness", "rotation"]
-    assert list(dict.fromkeys(row["corruption"] for row in ladder["rows"])) == names
-    clean, worst = ladder["rows"][0], ladder["rows"][-1]
-    assert (clean["level"], clean["parameter"], worst["level"], worst["parameter"]) == (0, None, 5, 45)
-    for own, other in zip(ladder["rows"][::2], ladder["rows"][1::2], strict=True):
-        assert own["drop"]["value"] == own["flips"] == 0
-        assert other["drop"]["value"] == pytest.approx(own["top1"]["value"] - other["top1"]["value"])
-    (answer,) = ladder["summary"]
-    assert answer["clean_drop"]["value"] == pytest.approx(ladder["rows"][1]["drop"]["value"])
-    drops = [row["drop"]["value"] for row in ladder["rows"][3::2]]
-    assert answer["corrupted_drop"]["value"] == pytest.approx(np.mean(drops))
+    assert list(dict.fromkeys(row.corruption for row in ladder.rows)) == names
+    clean, worst = ladder.rows[0], ladder.rows[-1]
+    assert (clean.level, clean.parameter, worst.level, worst.parameter) == (0, None, 5, 45)
+    drops = [row.drop.value for row in ladder.rows if row.drop]
+    assert len(drops) == len(ladder.rows)
+    for index in range(0, len(drops), 2):
+        reference, candidate = ladder.rows[index : index + 2]
+        assert drops[index] == reference.flips == 0
+        assert drops[index + 1] == pytest.approx(reference.top1.value - candidate.top1.value)
+    (extra,) = ladder.summary
+    assert extra.clean_drop is not None
+    assert extra.corrupted_drop is not None
+    assert extra.clean_drop.value == pytest.approx(drops[1])
+    assert extra.corrupted_drop.value == pytest.approx(np.mean(drops[3::2]))
 
 
 def test_batches_change_no_photo(
-    bundle: Bundle, test_split: Split, ladder: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, test_split: Split, ladder: Robustness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(robustness, "BATCH", 5)
-    assert run_robustness(bundle, test_split, [FP32, INT8], images=12) == ladder
+    again = run_robustness(bundle, test_split, [FP32, INT8], images=12)
+    assert replace(again, created=ladder.created) == ladder
 
 
-def test_clean_photos_are_those_of_the_evaluation(bundle: Bundle, test_split: Split, ladder: dict[str, Any]) -> None:
+def test_clean_photos_are_those_of_the_evaluation(bundle: Bundle, test_split: Split, ladder: Robustness) -> None:
     chosen = replace(test_split, photos=tuple(sample(test_split, 12)))
-    rows = evaluate(bundle, chosen, [FP32, INT8], margin=0.5)["candidates"]
-    for found, row in zip(ladder["rows"][:2], rows, strict=True):
-        assert found["top1"] == row["top1"]
-        assert found["drop"] == row["paired"]["drop"]
+    evaluated = evaluate(bundle, chosen, [FP32, INT8], margin=0.5).candidates
+    for clean, row in zip(ladder.rows[:2], evaluated, strict=True):
+        assert clean.top1 == row.top1
+        assert clean.drop == row.paired.drop
 
 
 def test_the_answer_in_words_follows_the_interval() -> None:
     resamples, right = Resamples(100), np.ones((26, 100), bool)
     harmed = right.copy()
     harmed[1:, :30] = False  # thirty photos are lost whenever they are worsened
-    assert "costs more on bad photos" in summary("int8", right, harmed, resamples)["sentence"]
-    assert "costs less on bad photos" in summary("int8", right, ~harmed, resamples)["sentence"]
-    same = summary("int8", right, right, resamples)
-    assert "no difference" in same["sentence"]
-    assert same["extra_drop"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    worse, better, same = (extra_drop("int8", right, other, resamples) for other in (harmed, ~harmed, right))
+    assert "costs more on corrupted photos" in extra_drop_sentence(worse, 0.95)
+    assert "costs less on corrupted photos" in extra_drop_sentence(better, 0.95)
+    assert "no difference" in extra_drop_sentence(same, 0.95)
+    assert same.extra_drop == Interval(0.0, 0.0, 0.0)
 
 
 def test_the_sample_is_balanced_and_fixed(test_split: Split) -> None:
@@ -125,16 +132,26 @@ def test_the_sample_is_balanced_and_fixed(test_split: Split) -> None:
 
 
 def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
-    assert ladder_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
+    assert robustness_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
     with pytest.raises(VegrtError, match="no int8 model"):
-        ladder_candidates([FP32], bundle)
+        robustness_candidates([FP32], bundle)
 
 
-def test_the_command_keeps_and_shows_the_ladder(copied: Bundle, photos: Path) -> None:
-    words = ["evaluate", str(copied.path), "--data", str(photos), "--runtime", "onnxruntime", "--robustness"]
-    shown = CliRunner().invoke(app, [*words, "--robustness-images", "3"])
+def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = [str(copied.path), "--data", str(photos), "--runtime", "onnxruntime"]
+    shown = CliRunner().invoke(app, ["robustness", *words, "--images", "3"])
     assert shown.exit_code == 0
-    for word in ("jpeg", "rotation", "int8-cpu/onnxruntime", "bad"):
+    assert not caplog.text
+    for word in ("jpeg", "rotation", "int8-cpu/onnxruntime", "corrupted"):
         assert word in shown.stdout
     body = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (body["schema"], body["images"]) == ("vegrt-robustness", 3)
+    before = body
+    old_flag = CliRunner().invoke(app, ["evaluate", *words, "--robustness", "--robustness-images", "3"])
+    assert old_flag.exit_code == 0
+    assert [record.getMessage() for record in caplog.records if "deprecated" in record.getMessage()] == [
+        f"evaluate --robustness: deprecated, use: vegrt robustness {copied.path} --data {photos}"
+    ]
+    after = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
+    assert (after["rows"], after["summary"]) == (before["rows"], before["summary"])
+    assert "robustness" not in CliRunner().invoke(app, ["evaluate", "--help"]).stdout

@@ -12,7 +12,8 @@ from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from vegrt.evaluate.statistics import Interval, holm, images_to_decide, mcnemar, tango, verdict_of, wilson
+from vegrt.evaluate.statistics import holm, images_to_decide, mcnemar, tango, verdict_of, wilson
+from vegrt.results.common import Interval
 
 
 @given(total=st.integers(1, 5000), share=st.floats(0, 1))

@@ -66,7 +66,7 @@ def test_without_a_runtime_no_model_is_called_right(bundle: Bundle, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "words", [["evaluate", "--data"], ["evaluate", "--robustness", "--data"], ["bench"], ["bench", "--variant", "fp32"]]
+    "words", [["evaluate", "--data"], ["robustness", "--data"], ["bench"], ["bench", "--variant", "fp32"]]
 )
 def test_without_a_runtime_the_cause_is_that(
     bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]

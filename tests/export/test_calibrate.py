@@ -13,10 +13,12 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json
 from vegrt.calibration.stage import PROGRESS
 from vegrt.cli import app
-from vegrt.export.evidence import calibration_tables
+from vegrt.export.evidence import Extras, calibration_tables
 from vegrt.export.stage import ExportJob, recalibrate
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
+from vegrt.results.analysis import Curve, Sensitivity
+from vegrt.results.convert import to_dict
 from vegrt.results.files import load_result
 
 
@@ -45,10 +47,10 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert reads["layer1.0.conv1"][1].endswith(".dq")
     assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8}
     assert open_candidate(after, Candidate("int8", "onnxruntime"))
-    curve = load_result(after, "curve")
+    curve = load_result(after, Curve, "curve")
     assert curve is not None
-    assert [(row["images"], row["encoding"]) for row in curve["rows"]] == [(24, "signed"), (24, "unsigned")]
-    headings = [str(table.title) for table in calibration_tables(after, {"curve": curve})]
+    assert [(point.images, point.encoding) for point in curve.rows] == [(24, "signed"), (24, "unsigned")]
+    headings = [str(table.title) for table in calibration_tables(after, Extras(curve=curve))]
     assert headings[0] == "Ranges from 24 photos, judged on 24 others"
     assert len(headings) == 3
 
@@ -63,9 +65,9 @@ def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path
     assert {file.name for file in after.keys() - before.keys()} == {"sensitivity.json", "curve.json"}
     shown = json.loads(result.stdout)
     assert {len({row["layer"] for row in shown["sensitivity"]["rows"]}), len(shown["curve"]["rows"])} == {29, 2}
-    found = load_result(open_bundle(copied.path), "sensitivity")
+    found = load_result(open_bundle(copied.path), Sensitivity, "sensitivity")
     assert found is not None
-    assert found["rows"] == shown["sensitivity"]["rows"]
+    assert to_dict(found)["rows"] == shown["sensitivity"]["rows"]
 
 
 def test_another_percentile_calibrates_again_and_says_so(

@@ -25,8 +25,8 @@ def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool
 
 
 def test_one_line_per_image_and_the_same_answers_as_evaluation(bundle: Bundle, photos: Path, test_split: Split) -> None:
-    body = evaluate(bundle, test_split, [Candidate("fp32", "onnxruntime")], margin=0.5)
-    expected = [bundle.manifest.classes[top1] for top1 in body["predictions"]["candidates"]["fp32/onnxruntime"]["top1"]]
+    evaluation = evaluate(bundle, test_split, [Candidate("fp32", "onnxruntime")], margin=0.5)
+    expected = [bundle.manifest.classes[top1] for top1 in evaluation.predictions.candidates["fp32/onnxruntime"].top1]
     got = [line.split("\t") for line in lines(bundle, photos / "test", variant="fp32", runtime="onnxruntime")]
     assert [label for _, label, _ in got] == expected
     assert [path for path, _, _ in got] == [str(photo.path) for photo in test_split.photos]

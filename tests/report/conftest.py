@@ -20,12 +20,17 @@ from PIL import Image
 from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
 from vegrt.dataset.photos import Split, read_split
 from vegrt.evaluate import evaluate
-from vegrt.evaluate.benchmark import bench
+from vegrt.evaluate.benchmark.statistics import summarize
 from vegrt.evaluate.statistics import mcnemar, tango, wilson
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.photo.preprocess import Contract
 from vegrt.report.write import ReportFiles, Sources, write_report
-from vegrt.results.files import load_result, save_result
+from vegrt.results.analysis import Curve, Robustness, Sensitivity
+from vegrt.results.benchmark import Bench, BenchCandidate
+from vegrt.results.convert import fields_of, from_dict, to_dict
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.files import load_result_dict, save_result
+from vegrt.results.header import header_fields
 
 CLASSES = ("Bean", "Carrot", "Cucumber", "Papaya", "Potato", "Radish")
 PHOTOS_PER_CLASS = 150  # 900 in all: the least at which a loss-free candidate can pass a margin of 0.5 points is 765
@@ -126,7 +131,9 @@ def make_bundle(path: Path, data: Path, case: Case) -> Bundle:
     if case.provenance:
         used = [{"artifact_sha256": bundle.artifact("model", "fp32").sha256}]
         for name, rows in calibration_extras().items():
-            save_result(bundle, name, {"candidates": used, "images": 64, "rows": rows})
+            kind = Sensitivity if name == "sensitivity" else Curve
+            body = {"candidates": used, "images": 64, "rows": rows}
+            save_result(bundle, name, from_dict(kind, to_dict(header_fields(bundle, name)) | body))
     if case.measured:
         save_result(bundle, "bench", benchmark(bundle, chosen, case))
     (make_older if case.older else make_newer)(bundle)
@@ -138,14 +145,12 @@ def candidate_of(key: str) -> Candidate:
     return Candidate(variant, runtime)  # type: ignore[arg-type]
 
 
-def evaluation(bundle: Bundle, split: Split, chosen: list[Candidate], case: Case) -> dict[str, Any]:
+def evaluation(bundle: Bundle, split: Split, chosen: list[Candidate], case: Case) -> Evaluation:
     """Return what `evaluate` returns, by its own function, so that the schema cannot drift."""
     labels = np.array([photo.label for photo in split.photos])
     logits = {one: noisy(labels, len(split.classes), one, case) for one in chosen}
     leaked = [split.relative(split.photos[index]) for index in range(0, len(split), 5)] if case.audited else None
-    return {"unreadable": []} | evaluate.judged(
-        bundle, split, [*range(len(split))], logits, margin=MARGIN, leaked=leaked
-    )
+    return evaluate.judged(bundle, split, [*range(len(split))], logits, margin=MARGIN, leaked=leaked)
 
 
 def noisy(labels: NDArray[np.int_], classes: int, candidate: Candidate, case: Case) -> NDArray[np.float32]:
@@ -159,15 +164,17 @@ def noisy(labels: NDArray[np.int_], classes: int, candidate: Candidate, case: Ca
     )
 
 
-def benchmark(bundle: Bundle, chosen: list[Candidate], case: Case) -> dict[str, Any]:
+def benchmark(bundle: Bundle, chosen: list[Candidate], case: Case) -> Bench:
     random = np.random.default_rng(3)
 
-    def row(one: Candidate) -> dict[str, Any]:
+    def row(one: Candidate) -> BenchCandidate:
         first = case.speed_ms[str(one)] / 1e3
         seconds = {batch: list(first * batch**0.88 * random.lognormal(0, 0.06, 60)) for batch in (1, 16)}
-        return bench._row(bundle, one, 0.4, seconds)
+        timings = tuple(summarize(batch, samples) for batch, samples in seconds.items())
+        return BenchCandidate(**fields_of(candidate_row(bundle, one)), load_s=0.4, batches=timings)
 
-    return {"rounds": 60, "warm_up": 3, "candidates": [row(one) for one in chosen]}
+    rows = tuple(row(one) for one in chosen)
+    return Bench(**header_fields(bundle, Bench.KIND), rounds=60, warm_up=3, candidates=rows)
 
 
 def calibration_extras() -> dict[str, list[dict[str, Any]]]:
@@ -234,8 +241,9 @@ def make_newer(bundle: Bundle) -> None:
     """Add what newer results say, where it is absent, and a robustness result."""
     rewrite(bundle, "evaluate-test", _newer_evaluation)
     rewrite(bundle, "bench", _newer_bench)
-    if (found := load_result(bundle, "evaluate-test")) is not None:
-        save_result(bundle, "robustness-test", _robustness(found))
+    if (found := load_result_dict(bundle, "evaluate-test")) is not None:
+        body = to_dict(header_fields(bundle, Robustness.KIND)) | _robustness(found)
+        save_result(bundle, "robustness-test", from_dict(Robustness, body))
 
 
 def make_older(bundle: Bundle) -> None:
@@ -291,7 +299,9 @@ def _robustness(evaluation: dict[str, Any]) -> dict[str, Any]:
         for row in kept
     ]
     summary = [{"candidate": row["key"], "extra_drop": _around(0.003)} for row in kept[1:]]
-    named = [{name: row[name] for name in ("key", "variant", "runtime", "artifact_sha256")} for row in kept]
+    named = [
+        {name: row[name] for name in ("key", "variant", "runtime", "artifact_sha256", "size_bytes")} for row in kept
+    ]
     return {"images": 900, "confidence": 0.95, "candidates": named, "rows": rows, "summary": summary}
 
 

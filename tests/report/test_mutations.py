@@ -19,13 +19,14 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.compare import compare
-from vegrt.infer.runtimes.choice import rank
+from vegrt.evaluate.benchmark.compare import compare_benches
+from vegrt.infer.runtimes.choice import rank_choices
 from vegrt.report.card.card import write_card
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.html.render import to_svg
 from vegrt.report.write import ReportFiles, write_report
+from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result, read_result
 from vegrt.results.golden import read_golden
 
@@ -75,14 +76,14 @@ def read_all(path: Path, out: Path, name: str, *, drawn: bool) -> None:
     """Read a bundle in every way that needs no model and concerns that file. Raises VegrtError for what is refused."""
     bundle = open_bundle(path, verify=False)
     reads: list[Callable[[], object]] = [
-        lambda: rank(bundle),
+        lambda: rank_choices(bundle),
         lambda: write_report([bundle], ReportFiles(markdown=out / "r.md")),
         lambda: write_card([bundle], out / "card.md"),
     ]
     if name == "golden/golden.json":
         reads.append(lambda: read_golden(bundle))
     if name == "results/bench.json":
-        reads.append(lambda: compare([path], "batches"))
+        reads.append(lambda: compare_benches([path], "batches"))
     if drawn:
         reads.append(lambda: bundle_charts(load_facts(bundle), None))
     for read in reads:
@@ -147,13 +148,13 @@ def test_what_the_lists_of_an_evaluation_owe_each_other(
     change(body)
     file.write_text(json.dumps(body), encoding="utf-8")
     caplog.clear()
-    assert load_result(bundle, "evaluate-test") is None
+    assert load_result(bundle, Evaluation, "evaluate-test") is None
     (said,) = caplog.messages
     assert "evaluate-test.json: unreadable result (" in said
     caplog.clear()
     with pytest.raises(VegrtError, match=message):
-        read_result(file, "vegrt-evaluate")
-    assert rank(bundle)[0].candidate.variant == "fp32"  # what cannot be read does not steer
+        read_result(file, Evaluation)
+    assert rank_choices(bundle)[0].candidate.variant == "fp32"  # what cannot be read does not steer
 
 
 def test_control_characters_in_a_chart_are_drawn_as_what_they_are_not(usual: Bundle) -> None:

@@ -11,7 +11,7 @@ from vegrt.errors import VegrtError
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.summary import HEADS, comparison, points, render
 from vegrt.report.verdict import conclude
-from vegrt.results.files import load_result
+from vegrt.results.files import load_result_dict
 
 Make = Callable[..., Bundle]
 FAILING = {"fp16": 3.0, "int8": 3.0, "int8-cpu": 3.0, "fp32/openvino": 3.0}
@@ -20,7 +20,7 @@ UNSURE = {"fp16": 0.4, "int8": 0.4, "int8-cpu": 0.4, "fp32/openvino": 0.4}
 
 def test_values_are_those_of_the_result_files(make: Make) -> None:
     bundle = make()
-    evaluation, bench = load_result(bundle, "evaluate-test"), load_result(bundle, "bench")
+    evaluation, bench = load_result_dict(bundle, "evaluate-test"), load_result_dict(bundle, "bench")
     assert evaluation is not None
     assert bench is not None
     rows = comparison(bundle)

@@ -17,8 +17,9 @@ from scipy.stats import binom
 
 from vegrt.evaluate.figures import Answers, bin_gaps, brier
 from vegrt.evaluate.resampling import Resamples, percentile
-from vegrt.evaluate.statistics import Interval, tango, verdict_of, wilson
+from vegrt.evaluate.statistics import tango, verdict_of, wilson
 from vegrt.infer.runtimes.logits import log_softmax, softmax
+from vegrt.results.common import Interval
 
 SIZES = (300, 900, 3000)
 RATES = (0.002, 0.01, 0.05, 0.2)

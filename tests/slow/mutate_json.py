@@ -329,10 +329,10 @@ def make_base(base: Path) -> None:
         ["data", "audit", data, "-o", str(base / "audit")],
         [*arguments(base, "import")[:1], str(bundle), *arguments(base, "import")[2:]],
         ["evaluate", str(bundle), "--data", data],
-        ["evaluate", str(bundle), "--data", data, "--robustness", "--robustness-images", "6"],
+        ["robustness", str(bundle), "--data", data, "--images", "6"],
         ["calibrate", str(bundle), "--data", data, "--no-engine", "--sensitivity", "--curve"],
         ["evaluate", str(bundle), "--data", data],
-        ["evaluate", str(bundle), "--data", data, "--robustness", "--robustness-images", "6"],
+        ["robustness", str(bundle), "--data", data, "--images", "6"],
         ["bench", str(bundle), "--budget-s", "1", "--rounds", "6", "--no-memory"],
         ["bundle", "sign", str(bundle), "--key", str(base / "key.pem")],
     )

@@ -17,7 +17,9 @@ import pytest
 import vegrt.bundle.bundle
 from vegrt.bundle.bundle import Bundle, exclusive, open_bundle
 from vegrt.errors import BundleError, VegrtError
-from vegrt.results.files import save_result
+from vegrt.files.atomic import write_json
+from vegrt.results.convert import to_dict
+from vegrt.results.header import header_fields
 from vegrt.train.fit import train
 from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import load_run
@@ -41,9 +43,9 @@ def old(colours: Path, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) 
 def evaluated(old: Bundle, tmp_path: Path) -> Bundle:
     """A copy of the bundle with a result of it, its table, one that lost its model long ago, and a file that is not ours."""
     bundle = open_bundle(Path(shutil.copytree(old.path, tmp_path / "copy")))
-    row = {"key": "fp32/torch", "artifact_sha256": bundle.artifact("weights").sha256}
-    save_result(bundle, "evaluate-test", {"candidates": [row]})
-    save_result(bundle, "bench", {"candidates": [row | {"artifact_sha256": "0" * 64}]})
+    for name, sha256 in (("evaluate-test", bundle.artifact("weights").sha256), ("bench", "0" * 64)):
+        body = {"candidates": [{"key": "fp32/torch", "artifact_sha256": sha256}]}
+        write_json(bundle.path / f"results/{name}.json", to_dict(header_fields(bundle, name)) | body)
     for name in ("predictions-test.parquet", "notes.txt"):
         (bundle.path / "results" / name).write_text("x")
     return bundle

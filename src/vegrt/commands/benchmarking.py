@@ -1,23 +1,24 @@
-"""vegrt bench and compare: how fast a bundle is here, and what became slower."""
+"""vegrt bench and compare: how fast a bundle is on this machine, and which cases became slower."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vegrt.commands.options.gate import InconclusiveOption, exit_code
+from vegrt.commands.options.numbers import parse_numbers
 from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import BundleArgument, Device, JsonOption, RuntimeOption, show
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
     from vegrt.bundle.bundle import Bundle
-    from vegrt.evaluate.benchmark.cases import Measure
-    from vegrt.infer.runtimes.open import Candidate
+    from vegrt.infer.runtimes.candidates import Candidate
+    from vegrt.results.benchmark import Measure
 
 
 class Preset(str, Enum):
@@ -39,70 +40,91 @@ def bench(
     ctx: typer.Context,
     bundle: BundleArgument,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Interleaved rounds at most; each gives one timing per case.")
+        int, typer.Option(min=1, help="Largest number of interleaved rounds; each gives one timing per case.")
     ] = 30,
     budget_s: Annotated[
-        float, typer.Option(min=0.0, help="Seconds for everything but a preset; what does not fit is skipped and said.")
+        float,
+        typer.Option(
+            min=0.0,
+            help="Seconds for all but a preset; cases that do not fit are skipped and listed.",
+        ),
     ] = 60.0,
-    batch: Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes.")] = "1,4,16",
-    threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
-    device: Annotated[Device, typer.Option(help="Of ONNX Runtime and torch.")] = Device.cpu,
+    batch: Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes to time.")] = "1,4,16",
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of CPU runtimes; 0: all cores that this process may use.")
+    ] = 0,
+    device: Annotated[Device, typer.Option(help="Device for ONNX Runtime and PyTorch.")] = Device.cpu,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Time on its test photos; default: golden photos, random pixels.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder or CSV file of test photos; default: golden photos, random pixels.",
+        ),
     ] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Time only this variant; repeatable.")] = None,
     runtime: RuntimeOption = None,
     preset: Annotated[
-        Preset | None, typer.Option(help="MLPerf-style scenario instead of rounds; not compliant.")
+        Preset | None, typer.Option(help="Run an MLPerf-style scenario (not compliant) instead of rounds.")
     ] = None,
-    duration_s: Annotated[float, typer.Option(min=0.0, help="Of a preset: seconds per candidate at least.")] = 10.0,
-    memory: Annotated[bool, typer.Option(help="Peak memory of each, in a process of its own.")] = True,
+    duration_s: Annotated[
+        float, typer.Option(min=0.0, help="Shortest time for each candidate in a preset, in seconds.")
+    ] = 10.0,
+    memory: Annotated[
+        bool, typer.Option(help="Measure the peak memory of each candidate in a separate process.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Time every variant and runtime here.
+    """Time every variant and runtime on this machine.
 
-    The network alone, with copies, and from JPEG to label, in interleaved rounds. Partial results and presets are written to
-    files of their own beside results/bench.json.
+    Times the network alone, with copies, and from JPEG to label, in interleaved rounds. Results of some candidates only
+    and of presets go to separate files beside results/bench.json.
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.evaluate.benchmark.bench import bench as run_bench
-    from vegrt.evaluate.benchmark.bench import bench_table
-    from vegrt.evaluate.benchmark.presets import bench_scenario, scenario_table
+    from vegrt.evaluate.benchmark.presets import bench_scenario
     from vegrt.evaluate.benchmark.setup import Conditions
+    from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
+    from vegrt.results.common import Command
+    from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
-    chosen, sizes = _chosen(opened, variant, runtime, device), _sizes(batch)
+    chosen = _chosen(opened, variant, runtime, device)
+    sizes = parse_numbers(batch, int, option="--batch", example="1,4,16")
     conditions = Conditions(threads, device.value, data, memory)
     if preset is None:
-        body = run_bench(opened, chosen, rounds=rounds, batch_sizes=sizes, budget_s=budget_s, conditions=conditions)
+        result = run_bench(opened, chosen, rounds=rounds, batch_sizes=sizes, budget_s=budget_s, conditions=conditions)
     else:
-        body = bench_scenario(
+        result = bench_scenario(
             opened, chosen, preset.value, batch_sizes=sizes, duration_s=duration_s, conditions=conditions
         )
-    path = save_result(opened, _name(preset, variant, runtime, device), body | {"command": recorded(ctx)})
+    result = replace(result, command=Command(**recorded(ctx)))
+    save_result(opened, _result_name(preset, variant, runtime, device), result)
     if as_json:
-        show(json.loads(path.read_text(encoding="utf-8")), True)
+        show(to_dict(result), True)
     else:
-        show(scenario_table(body) if preset else bench_table(body), False)
+        show(scenario_table(result) if preset else bench_table(result), False)
 
 
 def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Files of vegrt bench, or bundles.")],
-    measure: Annotated[MeasureName, typer.Option(help="Which of the three times.")] = MeasureName.alone,
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Result files of vegrt bench, or bundles.")
+    ],
+    measure: Annotated[MeasureName, typer.Option(help="Measure to compare.")] = MeasureName.alone,
     fail_if_slower: Annotated[
-        float | None, typer.Option(min=0.0, metavar="RATIO", help="Largest ratio new / base that passes, as 1.1.")
+        float | None, typer.Option(min=0.0, metavar="RATIO", help="Largest ratio new / base that passes, such as 1.1.")
     ] = None,
     inconclusive: InconclusiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare benchmarks with the first one.
 
-    Ratios of medians with intervals, per candidate and batch size; of a single result: its candidates with the first. With
-    --fail-if-slower: exit 0 when no case is slower, 3 when one is beyond doubt, 4 when the intervals leave it open.
+    Shows ratios of medians with intervals for each candidate and batch size. A single result: compares its candidates with its
+    first one. With --fail-if-slower: exit 0 when no case is slower, 3 when one is slower beyond doubt, 4 when this is undecided.
     """
-    from vegrt.evaluate.benchmark.compare import compare as run_comparison
-    from vegrt.evaluate.benchmark.compare import comparison_tables
+    from vegrt.evaluate.benchmark.compare import compare_benches
+    from vegrt.evaluate.benchmark.tables import comparison_tables
+    from vegrt.results.convert import to_dict
 
     measures: dict[MeasureName, Measure] = {
         MeasureName.alone: "batches",
@@ -110,35 +132,30 @@ def compare(
         MeasureName.jpeg: "end_to_end",
     }
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
-        raise VegrtError(f"--fail-if-slower {fail_if_slower:g}: no limit; expected a ratio above 0, such as 1.1")
-    body = run_comparison(results, measures[measure], limit=fail_if_slower)
-    show(body if as_json else comparison_tables(body), as_json)
-    raise typer.Exit(exit_code(body["verdict"], inconclusive))
+        raise VegrtError(f"--fail-if-slower {fail_if_slower:g}; expected a ratio above 0, such as 1.1")
+    comparison = compare_benches(results, measures[measure], limit=fail_if_slower)
+    show(to_dict(comparison) if as_json else comparison_tables(comparison), as_json)
+    raise typer.Exit(exit_code(comparison.verdict, inconclusive))
 
 
 def _chosen(bundle: Bundle, variants: list[str] | None, runtime: str | None, device: Device) -> list[Candidate]:
-    """Return the candidates that were asked for. Raises VegrtError for a variant that none of them has."""
+    """Return the candidates to time. Raises VegrtError for a variant that none of them has."""
     from vegrt.infer.runtimes.candidates import candidates, nothing_runs
 
-    found = candidates(bundle, runtime, device.value)
-    if not found:
+    runnable = candidates(bundle, runtime, device.value)
+    if not runnable:
         raise nothing_runs(bundle, runtime=runtime)
-    have = dict.fromkeys(one.variant for one in found)
-    if unknown := [name for name in variants or () if name not in have]:
-        raise VegrtError(f"--variant {unknown[0]}: nothing runs it here; found {', '.join(have)}")
-    return [one for one in found if not variants or one.variant in variants]
+    available = dict.fromkeys(candidate.variant for candidate in runnable)
+    if unknown := [name for name in variants or () if name not in available]:
+        raise VegrtError(f"--variant {unknown[0]}: nothing runs it here; expected one of {', '.join(available)}")
+    return [candidate for candidate in runnable if not variants or candidate.variant in variants]
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r}; expected numbers with commas, such as 1,4,16", param_hint="--batch"
-        ) from None
-
-
-def _name(preset: Preset | None, variants: list[str] | None, runtime: str | None, device: Device) -> str:
-    """Return the result's name: a partial result must not replace the whole, nor a scenario the rounds."""
-    only: list[Any] = [*(variants or ()), *([runtime] if runtime else []), *(["cuda"] if device == Device.cuda else [])]
-    return "-".join(["bench", *([preset.value] if preset else []), *(["only", *only] if only else [])])
+def _result_name(preset: Preset | None, variants: list[str] | None, runtime: str | None, device: Device) -> str:
+    """Return the result's name: neither a result of some candidates nor one of a preset may replace that of all in rounds."""
+    parts: list[str] = [
+        *(variants or ()),
+        *([runtime] if runtime else []),
+        *(["cuda"] if device == Device.cuda else []),
+    ]
+    return "-".join(["bench", *([preset.value] if preset else []), *(["only", *parts] if parts else [])])

@@ -1,15 +1,16 @@
-"""vegrt evaluate and verify: is an exported bundle still right?"""
+"""vegrt evaluate, robustness and verify: is an exported bundle still right?"""
 
 from __future__ import annotations
 
-import json
+import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vegrt.commands.options.audits import AuditOption, by_audit
-from vegrt.commands.options.gate import InconclusiveOption, MarginOption, exit_code, margin_of
+from vegrt.commands.options.gate import InconclusiveOption, MarginOption, exit_code, parse_margin
 from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, PublicKeyOption, RuntimeOption, show
 from vegrt.errors import VegrtError
@@ -18,58 +19,108 @@ if TYPE_CHECKING:
     from vegrt.bundle.bundle import Bundle
     from vegrt.dataset.photos import Split
 
+log = logging.getLogger(__name__)
+
+SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
+OverwriteResultOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a result of this name that is of other photos.")
+]
+
 
 def evaluate(
     ctx: typer.Context,
     bundle: BundleArgument,
     data: DataOption,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: SplitOption = "test",
     margin: MarginOption = "0.5",
     inconclusive: InconclusiveOption = None,
     runtime: RuntimeOption = None,
     audit: AuditOption = None,
-    torch: Annotated[bool, typer.Option(help="Judge fp32.onnx against the checkpoint too, if torch is here.")] = True,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Only int8 against fp32 on worsened photos.")
-    ] = False,
-    robustness_images: Annotated[int, typer.Option(min=1, help="How many photos are worsened, at most.")] = 300,
+    torch: Annotated[
+        bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")
+    ] = True,
+    robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
+    robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
     name: Annotated[
-        str | None, typer.Option(help="Of other photos than the bundle's own: results/evaluate-NAME.json.")
+        str | None,
+        typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a result that is of other photos than these.")
-    ] = False,
+    overwrite: OverwriteResultOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure accuracy; the gate decides.
+    """Measure accuracy and give the gate's verdict.
 
-    Every variant and runtime that runs here, paired against fp32. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
-    What the bundle's own test split says steers infer and the report's verdict; other photos need a --name and stand beside it.
-    With an audit, every figure a second time without the test photos that leaked from train or validation.
-    With --robustness instead: JPEG, blur, noise, brightness and rotation at five levels each; it decides nothing, exit 0.
+    Compares every variant and runtime that runs here with fp32 on the same photos. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
+    The result on the bundle's own test split decides what infer chooses and what the report concludes; a result on other photos
+    needs a --name and decides nothing. With an audit, every figure is also given without the test photos that leaked from train
+    or validation.
     """
-    margin_of(margin)  # before anything is read
+    if robustness_flag:
+        log.warning("evaluate --robustness: deprecated, use: vegrt robustness %s --data %s", bundle, data)
+        robustness(ctx, bundle, data, split, runtime, robustness_images, name, overwrite, as_json)
+        return
+    margin_points = parse_margin(margin)  # before anything is read
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
-    from vegrt.evaluate.evaluate import candidates_to_evaluate, worst_verdict
+    from vegrt.evaluate.evaluate import candidates_to_evaluate
     from vegrt.evaluate.evaluate import evaluate as run_evaluation
     from vegrt.evaluate.photo_sets import find_name
     from vegrt.evaluate.tables import evaluation_table
+    from vegrt.results.common import Command
+    from vegrt.results.convert import to_dict
+    from vegrt.results.files import save_result
+    from vegrt.results.verdict import worst_verdict
+
+    opened = open_bundle(bundle)
+    photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
+    set_name = find_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
+    chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
+    table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
+    evaluation = run_evaluation(opened, photos, chosen, margin=margin_points, leaked=leaked, table=table)
+    evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
+    save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
+    show(to_dict(evaluation) if as_json else evaluation_table(evaluation), as_json)
+    raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
+
+
+def robustness(
+    ctx: typer.Context,
+    bundle: BundleArgument,
+    data: DataOption,
+    split: SplitOption = "test",
+    runtime: RuntimeOption = None,
+    images: Annotated[
+        int, typer.Option(min=1, help="Number of photos to corrupt, at most; the same number of each class.")
+    ] = 300,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of photos that are not the bundle's own; the result is results/robustness-NAME.json."),
+    ] = None,
+    overwrite: OverwriteResultOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure int8 against fp32 on corrupted photos.
+
+    JPEG compression, blur, noise, brightness and rotation at five levels each. It decides nothing: the exit code is 0.
+    """
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.dataset.photos import find_split, read_split
+    from vegrt.evaluate.photo_sets import find_name
+    from vegrt.evaluate.robustness import robustness_candidates, run_robustness
+    from vegrt.evaluate.tables import robustness_table
+    from vegrt.infer.runtimes.candidates import candidates
+    from vegrt.results.common import Command
+    from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
-    photos, only = read_split(data, find_split(split), opened.manifest.classes), _only(runtime)
-    kind = "robustness" if robustness else "evaluate"
-    called = find_name(opened, photos, kind, name=name, partial=only, overwrite=overwrite)
-    if robustness:
-        _climb(opened, photos, runtime, robustness_images, called, as_json, recorded(ctx))
-        return
-    chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
-    table = opened.path / "results" / f"predictions-{called}{only}.parquet"
-    body = run_evaluation(opened, photos, chosen, margin=margin_of(margin), leaked=leaked, table=table)
-    path = save_result(opened, f"evaluate-{called}{only}", {"name": called} | body | {"command": recorded(ctx)})
-    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(evaluation_table(body), False)
-    raise typer.Exit(exit_code(worst_verdict(body), inconclusive))
+    photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
+    set_name = find_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
+    chosen = robustness_candidates(candidates(opened, runtime), opened)
+    result = run_robustness(opened, photos, chosen, images=images)
+    result = replace(result, name=set_name, command=Command(**recorded(ctx)))
+    save_result(opened, f"robustness-{set_name}{partial}", result)
+    show(to_dict(result) if as_json else robustness_table(result), as_json)
 
 
 def verify(
@@ -79,9 +130,9 @@ def verify(
 ) -> None:
     """Check hashes and golden answers.
 
-    Every file's SHA-256, the golden photos' pixels, and every model's answer to them on this machine; what cannot run here is
-    "not run", with the reason. With a public key, first of all the signature of `vegrt bundle sign`, which covers the results
-    too. Exit 0: what was run is right, although some was not run; 1: a check failed, or no model at all was run.
+    Checks every file's SHA-256, the golden photos' pixels, and every model's answers to them on this machine. A model that cannot
+    run here is reported as "not run", with the reason. With a public key, checks the signature of `vegrt bundle sign` first,
+    which covers the results too. Exit 0: all checks that were run passed; 1: a check failed, or no model was run.
     """
     from dataclasses import asdict
 
@@ -102,38 +153,24 @@ def verify(
         )
     if status == "not run":
         cure = cure_of(checks) or "run it on another machine"
-        raise VegrtError(
-            f"{bundle}: none of {models} models was run here, so nothing is known of their answers; {cure}"
-        )
-
-
-def _climb(
-    bundle: Bundle, photos: Split, runtime: str | None, images: int, name: str, as_json: bool, command: dict[str, Any]
-) -> None:
-    """Run the robustness ladder, keep its result in the bundle under the photos' name and show it."""
-    from vegrt.evaluate.robustness import ladder_candidates, run_robustness
-    from vegrt.evaluate.tables import robustness_table
-    from vegrt.infer.runtimes.open import candidates
-    from vegrt.results.files import save_result
-
-    body = run_robustness(bundle, photos, ladder_candidates(candidates(bundle, runtime), bundle), images=images)
-    path = save_result(bundle, f"robustness-{name}{_only(runtime)}", {"name": name} | body | {"command": command})
-    show(json.loads(path.read_text(encoding="utf-8")), True) if as_json else show(robustness_table(body), False)
+        raise VegrtError(f"{bundle}: none of {models} models was run here, so their answers were not checked; {cure}")
 
 
 def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
-    """Return the leaked photos of an audit: the one that was asked for, or one that is of these photos."""
+    """Return the leaked photos by the audit that the user names, or by one of these photos; None without an audit."""
     from vegrt.train.data.audit_file import load_audit
 
-    known = bundle.manifest.data
-    trained_on: dict[str, str] = {name: known[name]["fingerprint"] for name in ("train", "validation") if name in known}
+    splits = bundle.manifest.data
+    trained_on: dict[str, str] = {
+        name: splits[name]["fingerprint"] for name in ("train", "validation") if name in splits
+    }
     if audit is None and photos.name != "test":
         return None
     return by_audit(audit, bundle.path, data, lambda path: load_audit(path, photos, trained_on))
 
 
-def _only(runtime: str | None) -> str:
-    """Return the ending of a result's name that keeps a partial one from replacing the whole."""
+def _partial_suffix(runtime: str | None) -> str:
+    """Return the ending of a result's name that keeps a result of one runtime from replacing that of all."""
     from vegrt.evaluate.photo_sets import PARTIAL
 
     return f"{PARTIAL}{runtime}" if runtime else ""

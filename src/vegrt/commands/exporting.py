@@ -152,7 +152,7 @@ def calibrate(
             result = recalibrate(bundle, data, job)
             extras = measure_extras(result, data, job, sensitivity=sensitivity, curve=curve)
     if as_json:
-        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | extras, True)
+        show({"bundle": str(bundle), "calibration": result.manifest.calibration} | extras.to_dict(), True)
         return
     for table in extra_tables(extras) if only_analyses else calibration_tables(result, extras):
         show(table, False)

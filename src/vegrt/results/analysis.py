@@ -1,17 +1,20 @@
-"""The schemas of the results that analyse: robustness, sensitivity, curve (docs/results-format.md)."""
+"""Robustness, Sensitivity and Curve: the results that analyse and decide nothing (docs/results-format.md)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from vegrt.results.common import Drop, Estimate, Figure, Header, Proportion, Used
+from vegrt.results.common import OMITTED, ArtifactRow, CandidateRow, Drop, Figure, Interval, Proportion, Result
 from vegrt.schema import Count, Label, Share, between
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A candidate under one corruption at one level; parameter: null where the photo is as it was."""
+class RobustnessRow:
+    """A candidate under one corruption at one level; level 0 is clean, without a parameter.
+
+    drop, flips, newly_wrong, newly_right: against the reference on the same pixels.
+    """
 
     corruption: Label
     level: Annotated[int, between(0, 100)]
@@ -24,60 +27,88 @@ class Cell:
     newly_right: Count | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraDrop:
-    """How much more a candidate loses on bad photos than on clean ones."""
+    """How much more a candidate loses on corrupted photos than on clean ones; the drops are means over all levels."""
 
     candidate: Label
-    extra_drop: Estimate
+    clean_drop: Annotated[Interval | None, OMITTED] = None
+    corrupted_drop: Annotated[Interval | None, OMITTED] = None
+    extra_drop: Interval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RobustnessFile(Header):
-    """The robustness ladder."""
+@dataclass(frozen=True, slots=True)
+class CorruptionLevels:
+    """A corruption and its parameter at each level. unit: of the parameter."""
 
-    candidates: tuple[Used, ...]
+    name: Label
+    unit: Label
+    levels: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness(Result):
+    """What corrupted photos cost each int8 candidate."""
+
+    KIND: ClassVar[str] = "robustness"
+
+    name: Annotated[str | None, OMITTED] = None
+    split: Annotated[str | None, OMITTED] = None
+    data_fingerprint: Annotated[str | None, OMITTED] = None
     images: Count
+    unreadable: tuple[str, ...] = ()
+    seed: Annotated[int | None, OMITTED] = None
     confidence: Share
-    rows: tuple[Cell, ...]
+    resamples: Annotated[Count | None, OMITTED] = None
+    corruptions: tuple[CorruptionLevels, ...] = ()
+    candidates: tuple[CandidateRow, ...]
+    rows: tuple[RobustnessRow, ...]
     summary: tuple[ExtraDrop, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """What one layer alone costs in 8 bits."""
+    """What one layer alone costs in 8 bits. kl: in nats."""
 
     layer: str
     encoding: Label
     kl: Figure
-    sqnr_db: Figure | None = None
-    flips: Count | None = None
-    agreement: Share | None = None
+    sqnr_db: Annotated[Figure | None, OMITTED] = None
+    flips: Annotated[Count | None, OMITTED] = None
+    agreement: Annotated[Share | None, OMITTED] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SensitivityFile(Header):
-    """Each layer alone in 8 bits."""
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity(Result):
+    """Each layer alone in 8 bits. images: the held-out photos that judged."""
 
-    candidates: tuple[Used, ...]
+    KIND: ClassVar[str] = "sensitivity"
+
+    candidates: tuple[ArtifactRow, ...]
     images: Count
     rows: tuple[LayerCost, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """Ranges from so many photos."""
+    """The winning method's model with ranges from the first `images` photos, and what it answers on the held-out ones."""
 
     images: Count
     encoding: Label
     agreement: Share
+    flips: Annotated[Count | None, OMITTED] = None
+    accuracy: Annotated[Share | None, OMITTED] = None
+    drop_points: Annotated[Figure | None, OMITTED] = None
     kl: Figure
+    sqnr_db: Annotated[Figure | None, OMITTED] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveFile(Header):
-    """Ranges from fewer photos."""
+@dataclass(frozen=True, kw_only=True)
+class Curve(Result):
+    """Models with ranges from fewer photos. images: the held-out photos that judged."""
 
-    candidates: tuple[Used, ...]
+    KIND: ClassVar[str] = "curve"
+
+    candidates: tuple[ArtifactRow, ...]
     images: Count
     rows: tuple[CurvePoint, ...]

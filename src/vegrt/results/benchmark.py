@@ -1,34 +1,45 @@
-"""The schema of results/bench*.json (docs/results-format.md)."""
+"""Bench: the content of results/bench*.json (docs/results-format.md)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
-from vegrt.results.common import Candidate, Figure, Header, Milliseconds, Rate, Size, check_unique
-from vegrt.schema import NOT_EMPTY, Count, Label
+from vegrt.results.common import OMITTED, CandidateRow, Figure, Milliseconds, Rate, Result, Size, check_unique
+from vegrt.schema import NOT_EMPTY, Count, Label, Share
+
+Measure = Literal["batches", "copies", "end_to_end"]
+MEASURES: tuple[Measure, ...] = ("batches", "copies", "end_to_end")
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The times of one batch size. samples_ms: null for a round that was sat out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The times of one measure at one batch size, as quantiles with intervals.
+
+    samples_ms: None for a round without the case. Intervals of p90 and p99 need 10 and 100 timings. Old files have fewer fields.
+    """
 
     batch: Size
     p50_ms: Milliseconds
+    p50_low_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p50_high_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p90_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p90_low_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p90_high_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p99_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p99_low_ms: Annotated[Milliseconds | None, OMITTED] = None
+    p99_high_ms: Annotated[Milliseconds | None, OMITTED] = None
     images_per_s: Rate
-    count: Count | None = None
-    p90_ms: Milliseconds | None = None
-    p99_ms: Milliseconds | None = None
-    p50_low_ms: Milliseconds | None = None
-    p50_high_ms: Milliseconds | None = None
-    images_per_s_low: Rate | None = None
-    images_per_s_high: Rate | None = None
-    samples_ms: tuple[float | None, ...] | None = None
+    images_per_s_low: Annotated[Rate | None, OMITTED] = None
+    images_per_s_high: Annotated[Rate | None, OMITTED] = None
+    count: Annotated[Count | None, OMITTED] = None
+    samples_ms: Annotated[tuple[float | None, ...] | None, OMITTED] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Medians per image, in milliseconds."""
+    """Median milliseconds per image of each stage from JPEG to label, at one batch size."""
 
     batch: Size
     decode: Figure
@@ -37,37 +48,109 @@ class Stages:
     post: Figure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredCandidate(Candidate):
-    """A candidate's times, alone and with what is around it."""
+@dataclass(frozen=True, kw_only=True)
+class BenchCandidate(CandidateRow):
+    """A candidate's times by measure. load_s and peak_rss_mib: None where they were not measured."""
 
-    batches: Annotated[tuple[Point, ...], NOT_EMPTY]
-    copies: tuple[Point, ...] | None = None
-    end_to_end: tuple[Point, ...] | None = None
-    stages_ms: tuple[Stages, ...] | None = None
-    load_s: Figure | None = None
+    load_s: Annotated[Figure | None, OMITTED] = None
+    batches: Annotated[tuple[Timing, ...], NOT_EMPTY]
+    copies: Annotated[tuple[Timing, ...] | None, OMITTED] = None
+    end_to_end: Annotated[tuple[Timing, ...] | None, OMITTED] = None
+    stages_ms: Annotated[tuple[Stages, ...] | None, OMITTED] = None
     peak_rss_mib: Figure | None = None
+
+    def timings(self, measure: Measure) -> Sequence[Timing]:
+        """Return the times of a measure, one for each batch size."""
+        return {"batches": self.batches, "copies": self.copies, "end_to_end": self.end_to_end}[measure] or ()
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """A quantity that was sampled while the GPU ran."""
+
+    mean: Figure
+    max: Figure
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The GPU that ran."""
+    """The GPU that ran. memory_mib: used by all processes. None: not reported."""
 
     name: Label | None = None
     driver: Label | None = None
+    power_w: GpuReading | None = None
+    clock_mhz: GpuReading | None = None
+    temperature_c: GpuReading | None = None
+    memory_mib: GpuReading | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How quiet the machine was. others_share: share of the cores' time that other programs took. None: unknown.
+
+    interval_share: width of a median's interval as a share of the median. busy, wide: whether these are too large.
+    """
+
+    load_average: Figure | None
+    installed_cores: Count
+    others_share: Share | None
+    interval_share: Figure | None
+    busy: bool
+    wide: bool
+
+    @property
+    def is_noisy(self) -> bool:
+        """Return whether the times are doubtful."""
+        return self.busy or self.wide
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What did not fit into the time budget. what: times of a batch size, or the peak memory."""
+
+    key: Label
+    batch: Size
+    what: Literal["times", "memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchFile(Header):
-    """A benchmark."""
+class Preset:
+    """An MLPerf-style scenario, with its own minima and those of MLPerf. metric: the place of the figure that counts."""
 
-    candidates: tuple[MeasuredCandidate, ...]
-    rounds: Count | None = None
-    threads: Count | None = None
-    scenario: Label | None = None
-    images_source: str | None = None
-    photos_source: str | None = None
+    statement: str
+    compliant: bool
+    name: Label
+    metric: Label
+    min_queries: Annotated[Count | None, OMITTED] = None
+    mlperf_min_queries: Annotated[Count | None, OMITTED] = None
+    min_samples: Annotated[Count | None, OMITTED] = None
+    mlperf_min_samples: Annotated[Count | None, OMITTED] = None
+    min_duration_s: Figure
+    mlperf_min_duration_s: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Result):
+    """A benchmark. preset: of a scenario only. budget_s, elapsed_s, skipped: of interleaved rounds only.
+
+    Old files have fewer fields.
+    """
+
+    KIND: ClassVar[str] = "bench"
+
+    scenario: Annotated[Label | None, OMITTED] = None
+    preset: Annotated[Preset | None, OMITTED] = None
+    rounds: Annotated[Count | None, OMITTED] = None
+    warm_up: Annotated[Count | None, OMITTED] = None
+    budget_s: Annotated[Figure | None, OMITTED] = None
+    elapsed_s: Annotated[Figure | None, OMITTED] = None
+    skipped: Annotated[tuple[Skipped, ...] | None, OMITTED] = None
+    noise: Noise | None = None
+    threads: Annotated[Count | None, OMITTED] = None
+    images_source: Annotated[str | None, OMITTED] = None
+    photos_source: Annotated[str | None, OMITTED] = None
     gpu: Gpu | None = None
+    candidates: tuple[BenchCandidate, ...]
 
     def __post_init__(self) -> None:
         check_unique([row.key for row in self.candidates])

@@ -1,15 +1,17 @@
-"""What all result files have in common, as their schema (docs/results-format.md): header, candidate, figures with intervals."""
+"""What all result files have in common (docs/results-format.md): the header, candidate rows, figures with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from vegrt.errors import FormatError
-from vegrt.schema import Difference, Label, Share, between
+from vegrt.schema import Label, Rule, between
 
-ABSENT: Any = None  # the default of a field that may be absent but not null
+Verdict = Literal["REFERENCE", "PASS", "FAIL", "INCONCLUSIVE"]
+
+OMITTED = Rule(lambda value: value is not None, "a value, or no such key")  # None is written as no key, never as null
 Figure = Annotated[float, between(-1e12, 1e12)]
 Milliseconds = Annotated[float, between(1e-9, 1e12)]
 Rate = Annotated[float, between(1e-9, 1e18)]
@@ -17,7 +19,7 @@ Size = Annotated[int, between(1, 2**63)]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Interval:
     """A figure with its confidence interval."""
 
     value: Figure
@@ -25,22 +27,14 @@ class Estimate:
     high: Figure
 
 
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """A share of images with its confidence interval."""
-
-    value: Share
-    low: Share
-    high: Share
+def _within(low: float, high: float, expected: str) -> Rule:
+    return Rule(
+        lambda interval: all(low <= end <= high for end in (interval.value, interval.low, interval.high)), expected
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A difference of proportions with its confidence interval."""
-
-    value: Difference
-    low: Difference
-    high: Difference
+Proportion = Annotated[Interval, _within(0, 1, "a value, low and high from 0 to 1")]
+Drop = Annotated[Interval, _within(-1, 1, "a value, low and high from -1 to 1")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +47,24 @@ class BundleName:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it was measured."""
+    """Where it was measured. cores: those that the process could use; missing in old files."""
 
     cpu: Label
-    cores: Figure = ABSENT
+    cores: Annotated[Figure | None, OMITTED] = None
     platform: Label = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What every result file begins with."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The command that made a result. options: those that differ from their default, by flag."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What every result file begins with. command: None where no command made it."""
 
     schema: Label
     schema_version: int
@@ -70,33 +72,36 @@ class Header:
     bundle: BundleName
     machine: Machine
     versions: dict[str, Label] = field(default_factory=dict)
+    command: Annotated[Command | None, OMITTED] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
-    """An artifact that a result speaks of."""
+@dataclass(frozen=True, kw_only=True)
+class ArtifactRow:
+    """An artifact that a result speaks of. key: its variant, or variant/runtime."""
 
     artifact_sha256: str
+    key: Label = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate(Used):
-    """A variant on a runtime. Rows from before the device was noted are of the CPU."""
+@dataclass(frozen=True, kw_only=True)
+class CandidateRow:
+    """A candidate that was run, and the artifact that it ran. Old files do not name the device: it was the CPU."""
 
     key: Label
     variant: Label
     runtime: Label
-    size_bytes: Size
     device: Label = "cpu"
+    artifact_sha256: str
+    size_bytes: Size
 
 
 def check_unique(keys: Sequence[str]) -> None:
     """Raise FormatError when two candidates have one key."""
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise FormatError(f"has {twice[0]} twice", "candidates")
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise FormatError(f"has {repeated[0]} twice", "candidates")
 
 
-def check_length(column: Sequence[Any], count: int, place: str, wanted: str) -> None:
+def check_length(column: Sequence[Any], count: int, place: str, expected: str) -> None:
     """Raise FormatError unless a list has `count` entries."""
     if len(column) != count:
-        raise FormatError(f"has {len(column)} entries; expected {count}, {wanted}", place)
+        raise FormatError(f"has {len(column)} entries; expected {count}, {expected}", place)

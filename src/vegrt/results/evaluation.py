@@ -1,21 +1,22 @@
-"""The schema of results/evaluate-*.json (docs/results-format.md), with what its lists owe each other."""
+"""Evaluation: the content of results/evaluate-*.json (docs/results-format.md), with the rules that its lists obey together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from vegrt.errors import FormatError
 from vegrt.results.common import (
-    ABSENT,
-    Candidate,
+    OMITTED,
+    CandidateRow,
     Drop,
-    Estimate,
     Figure,
-    Header,
+    Interval,
     Proportion,
+    Result,
     Size,
+    Verdict,
     check_length,
     check_unique,
 )
@@ -24,17 +25,17 @@ from vegrt.schema import NOT_EMPTY, Count, Share, between
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """One class of a candidate; null where nothing is divided by."""
+    """One class of a candidate. None: the figure would divide by zero."""
 
     support: Count
     precision: Proportion | None
     recall: Proportion | None
-    f1: Estimate | None
+    f1: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Answers of similar confidence; null in an empty bin."""
+    """Answers of similar confidence. confidence, accuracy: their means; None in an empty bin."""
 
     low: Share
     high: Share
@@ -49,7 +50,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """What changed in one class against the reference."""
+    """What changed in one class against the reference. p: exact McNemar test; p_holm: corrected over all classes."""
 
     newly_wrong: Count
     newly_right: Count
@@ -60,7 +61,7 @@ class ClassChange:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A candidate against the reference on the same images."""
+    """A candidate against the reference on the same images. detectable_drop, kl, classes: missing in old files."""
 
     flips: Count
     newly_wrong: Count
@@ -70,57 +71,108 @@ class Paired:
     drop: Drop
     mcnemar_p: Share
     detectable_drop: Share | None = None
-    kl: Estimate | None = None
+    kl: Interval | None = None
     classes: tuple[ClassChange, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class ClassMove:
+    """A class whose photos are answered as another class. Both are indices."""
+
+    truth: Count
+    answer: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ColoursSwapped:
+    """A cause: with red and blue swapped more photos are right. right, right_swapped: shares of so many photos."""
+
+    photos: Size
+    right: Share
+    right_swapped: Share
+    kind: Literal["colours-swapped"] = "colours-swapped"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassesPermuted:
+    """A cause: the answers are in another class order."""
+
+    moves: Annotated[tuple[ClassMove, ...], NOT_EMPTY]
+    kind: Literal["classes-permuted"] = "classes-permuted"
+
+
+@dataclass(frozen=True, slots=True)
+class TextCause:
+    """The reason for a verdict as a sentence: files of version 1 hold nothing else."""
+
+    text: str
+    kind: Literal["text"] = "text"
+
+
+Cause = ColoursSwapped | ClassesPermuted | TextCause
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """The verdict."""
+    """The gate's verdict.
 
-    verdict: Literal["REFERENCE", "PASS", "FAIL", "INCONCLUSIVE"]
-    reason: str
+    causes: what may explain a FAIL, any of them. images_to_decide: of an INCONCLUSIVE; None: no number of images would.
+    judged_drop: the drop that was compared with the margin, where it is not that of `paired`.
+    """
+
+    verdict: Verdict
+    causes: tuple[Cause, ...] = ()
     images_to_decide: Count | None = None
+    judged_drop: Annotated[Drop | None, OMITTED] = None
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots: a candidate has two bases, of which one may have them
-class Figures:
-    """All figures of a candidate over one set of images. nll, ece: older files have them without an interval."""
+@dataclass(frozen=True, kw_only=True)
+class AnswerFigures:
+    """The figures of a candidate's own answers. nll, ece: old files have them without an interval."""
 
     top1: Proportion
     top3: Proportion
-    nll: Estimate | Figure
-    ece: Estimate | Figure
-    confusion: tuple[tuple[int, ...], ...]
-    paired: Paired
-    gate: Gate
-    brier: Estimate | None = None
-    margin_mean: Estimate | None = None
+    nll: Interval | Figure
+    brier: Interval | None = None
+    margin_mean: Interval | None = None
+    ece: Interval | Figure
     classes: tuple[ClassFigures, ...] | None = None
     reliability: tuple[ReliabilityBin, ...] | None = None
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(AnswerFigures):
+    """All figures of a candidate over one set of images, with the comparison and the verdict."""
+
+    paired: Paired
+    gate: Gate
 
     def check_classes(self, count: int, place: str) -> None:
         """Raise FormatError unless every list is of so many classes. place: of these figures, with a dot behind it."""
-        listed: dict[str, Sequence[object] | None] = {"classes": self.classes, "paired.classes": self.paired.classes}
-        for name, rows in listed.items():
+        columns: dict[str, Sequence[object] | None] = {"classes": self.classes, "paired.classes": self.paired.classes}
+        for name, rows in columns.items():
             if rows:
                 check_length(rows, count, f"{place}{name}", "one for each class")
         for counts in (self.confusion, *self.confusion):
             check_length(counts, count, f"{place}confusion", "one for each class")
         if min(map(min, self.confusion)) < 0:
             raise FormatError("has less than 0 images", f"{place}confusion")
+        moves = [move for cause in self.gate.causes if isinstance(cause, ClassesPermuted) for move in cause.moves]
+        if any(max(move.truth, move.answer) >= count for move in moves):
+            raise FormatError(f"has a label that is none of {count} classes", f"{place}gate.causes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatedCandidate(Candidate, Figures):
-    """A candidate's figures, and the same without the photos that leaked, where there was an audit."""
+class CandidateResult(Figures, CandidateRow):
+    """A candidate's figures, and the same without the leaked photos; None without an audit."""
 
-    without_leaks: Figures = ABSENT
+    without_leaks: Annotated[Figures | None, OMITTED] = None
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a candidate said of each photo: the class, its probability, and the margin over the second."""
+class CandidateAnswers:
+    """A candidate's answer to each photo: the class, its probability, and the margin over the second best class."""
 
     top1: tuple[int, ...]
     probability: tuple[float, ...]
@@ -138,15 +190,17 @@ class Predictions:
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
-    candidates: dict[str, Said]
+    candidates: dict[str, CandidateAnswers]
 
     def check(self, classes: int, keys: Sequence[str]) -> None:
-        """Raise FormatError unless every column is as long as the others, labels are classes, and all candidates are there."""
+        """Raise FormatError unless all columns have one length, all labels are classes, and every candidate is there."""
         if missing := [key for key in keys if key not in self.candidates]:
             raise FormatError("is missing", f"predictions.candidates.{missing[0]}")
         columns: dict[str, Sequence[float] | None] = {"labels": self.labels}
-        for key, said in self.candidates.items():
-            columns |= {f"candidates.{key}.{name}": getattr(said, name) for name in ("top1", "probability", "margin")}
+        for key, answers in self.candidates.items():
+            columns |= {
+                f"candidates.{key}.{name}": getattr(answers, name) for name in ("top1", "probability", "margin")
+            }
         for name, column in columns.items():
             if column is None:
                 continue
@@ -158,26 +212,49 @@ class Predictions:
                 raise FormatError(f"has a label that is none of {classes} classes", f"predictions.{name}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationFile(Header):
-    """An evaluation of candidates on one split, the reference first."""
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """An artifact that was not run. artifact: its path in the bundle. cause, cure: sentences; cure may be empty."""
 
-    images: Size
-    classes: Annotated[tuple[str, ...], NOT_EMPTY]
-    margin_points: Annotated[float, between(0, 100)]
-    confidence: Share
-    candidates: Annotated[tuple[EvaluatedCandidate, ...], NOT_EMPTY]
-    predictions: Predictions
+    artifact: str
+    cause: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        """Return cause and cure."""
+        return f"{self.cause}; {self.cure}" if self.cure else self.cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Result):
+    """An evaluation of candidates on one set of photos, the reference first.
+
+    leaked: number of leaked photos; None without an audit. The fields with None and not_run are missing in old files.
+    """
+
+    KIND: ClassVar[str] = "evaluate"
+
+    name: Annotated[str | None, OMITTED] = None
     split: str = "test"
     data_fingerprint: str = ""
+    images: Size
     leaked: Count | None = None
     unreadable: tuple[str, ...] = ()
+    not_run: tuple[NotRun, ...] = ()
+    classes: Annotated[tuple[str, ...], NOT_EMPTY]
+    margin_points: Annotated[float, between(0, 100)]
+    margin_auto: bool = False
+    decidable_margin_points: Annotated[Figure | None, OMITTED] = None
+    confidence: Share
+    resamples: Annotated[Count | None, OMITTED] = None
+    candidates: Annotated[tuple[CandidateResult, ...], NOT_EMPTY]
+    predictions: Predictions
 
     def __post_init__(self) -> None:
         for index, row in enumerate(self.candidates):
             if (row.gate.verdict == "REFERENCE") != (index == 0):
-                wanted = "PASS, FAIL or INCONCLUSIVE" if index else "REFERENCE"
-                raise FormatError(f"is {row.gate.verdict}; expected {wanted}", f"candidates[{index}].gate.verdict")
+                expected = "PASS, FAIL or INCONCLUSIVE" if index else "REFERENCE"
+                raise FormatError(f"is {row.gate.verdict}; expected {expected}", f"candidates[{index}].gate.verdict")
             for place, figures in (("", row), (".without_leaks", row.without_leaks)):
                 if figures is not None:
                     figures.check_classes(len(self.classes), f"candidates[{index}]{place}.")

@@ -1,17 +1,13 @@
-"""Result files: what evaluate and bench write into a bundle's results/ folder, and how others read them.
+"""Result files in a bundle's results/ folder: how they are written and read (docs/results-format.md).
 
-A result names the SHA-256 of every artifact that it speaks of. When an artifact has changed since, the result is stale and is
-not loaded. The schema is specified in docs/results-format.md.
+A result holds the SHA-256 of every artifact that it speaks of. Once such an artifact has changed, the result is stale and is
+not loaded.
 """
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import logging
-import platform
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +15,42 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
-from vegrt.machine import examine_machine
-from vegrt.results.analysis import CurveFile, RobustnessFile, SensitivityFile
-from vegrt.results.benchmark import BenchFile
-from vegrt.results.common import Header
-from vegrt.results.evaluation import EvaluationFile
-from vegrt.schema import build, parse_json, read_bytes
-from vegrt.version import __version__
+from vegrt.results.analysis import Curve, Robustness, Sensitivity
+from vegrt.results.benchmark import Bench
+from vegrt.results.convert import AnyResult, R, from_dict, to_dict
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.wording import gate_sentence
+from vegrt.schema import parse_json, read_bytes
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
-SCHEMAS: dict[str, type[Header]] = {
-    "vegrt-evaluate": EvaluationFile,
-    "vegrt-bench": BenchFile,
-    "vegrt-robustness": RobustnessFile,
-    "vegrt-sensitivity": SensitivityFile,
-    "vegrt-curve": CurveFile,
-}
-_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
+_KINDS: tuple[type[AnyResult], ...] = (Evaluation, Bench, Robustness, Sensitivity, Curve)
 
 
-def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> Path:
-    """Write results/<name>.json with the common header (schema, bundle, time, machine, versions); return its path.
+def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
+    """Write results/<name>.json and return its path.
 
-    Raises BundleError when what was measured was replaced meanwhile: nobody knows which of the two it was.
+    Raises BundleError when an artifact that was measured has been replaced meanwhile: the figures may be of either.
     """
-    if not bundle.is_current() and not _hashes(body) <= _held(open_bundle(bundle.path, verify=False)):
+    if not bundle.is_current() and not _hashes(result) <= _held(open_bundle(bundle.path, verify=False)):
         raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
     path = bundle.path / "results" / f"{name}.json"
-    write_json(path, header(bundle, name) | body)
+    write_json(path, to_dict(result))
     return path
 
 
-def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
-    """Return results/<name>.json, or None when there is none or when an artifact has changed since it was made.
+def load_result(bundle: Bundle, kind: type[R], name: str) -> R | None:
+    """Return results/<name>.json, or None when it is missing or an artifact has changed since it was made.
 
-    Of a bundle that was opened with a public key, None as well when its signature does not cover this very file. What is no such
-    result, by its schema, is ignored like a stale one, with a warning.
+    For a bundle that was opened with a public key: None also when the signature does not cover this very file. A file that is no
+    result of this kind is ignored like a stale one, with a warning.
     """
     path = bundle.path / "results" / f"{name}.json"
     try:
-        content = _counting(bundle, path)
+        content = _trusted(bundle, path)
         if content is None:
             return None
-        result = parse_result(content, _schema_of(name))
+        result = parse_result(content, kind)
     except FileNotFoundError:
         return None
     except (OSError, FormatError) as error:
@@ -75,8 +62,42 @@ def load_result(bundle: Bundle, name: str) -> dict[str, Any] | None:
     return result
 
 
-def _counting(bundle: Bundle, path: Path) -> bytes | None:
-    """Return a result file's bytes; None when it is a link, or when the signature that was asked for does not cover it."""
+def read_result(path: Path, kind: type[R]) -> R:
+    """Return a result file's content, as `parse_result` does. Raises OSError as well."""
+    return parse_result(read_bytes(path), kind)
+
+
+def parse_result(content: bytes, kind: type[R]) -> R:
+    """Return the content of a result file of this kind. Raises FormatError."""
+    return from_dict(kind, parse_json(content))
+
+
+def load_result_dict(bundle: Bundle, name: str) -> dict[str, Any] | None:
+    """Return what `load_result` checks as JSON values of version 1. Delete it once report/ reads the typed results."""
+    kind = next(kind for kind in _KINDS if name.split("-")[0] == kind.KIND)
+    path = bundle.path / "results" / f"{name}.json"
+    return None if load_result(bundle, kind, name) is None else _as_dict(path.read_bytes(), kind)
+
+
+def read_result_dict(path: Path, schema: str) -> dict[str, Any]:
+    """Return what `read_result` checks as JSON values of version 1. Delete it once report/ reads the typed results."""
+    kind = next(kind for kind in _KINDS if schema == f"vegrt-{kind.KIND}")
+    return _as_dict(read_bytes(path), kind)
+
+
+def _as_dict(content: bytes, kind: type[AnyResult]) -> dict[str, Any]:
+    value: dict[str, Any] = parse_json(content)
+    result = from_dict(kind, value)
+    if isinstance(result, Evaluation):
+        for row, typed in zip(value["candidates"], result.candidates, strict=True):
+            row["gate"]["reason"] = gate_sentence(result, typed)
+            if typed.without_leaks:
+                row["without_leaks"]["gate"]["reason"] = gate_sentence(result, typed.without_leaks)
+    return value
+
+
+def _trusted(bundle: Bundle, path: Path) -> bytes | None:
+    """Return a result file's bytes; None when it is a link, or when the signature that the user requires does not cover it."""
     if path.exists() and not is_regular(path):
         log.warning("%s: no regular file; ignored", path)
         return None
@@ -88,59 +109,9 @@ def _counting(bundle: Bundle, path: Path) -> bytes | None:
     return None
 
 
-def _hashes(body: dict[str, Any]) -> set[str]:
-    return {row["artifact_sha256"] for row in body["candidates"]}
+def _hashes(result: AnyResult) -> set[str]:
+    return {row.artifact_sha256 for row in result.candidates}
 
 
 def _held(bundle: Bundle) -> set[str]:
     return {artifact.sha256 for artifact in bundle.manifest.artifacts}
-
-
-def read_result(path: Path, schema: str) -> dict[str, Any]:
-    """Return a result file's content, as `parse_result` does. Raises OSError as well."""
-    return parse_result(read_bytes(path), schema)
-
-
-def parse_result(content: bytes, schema: str) -> dict[str, Any]:
-    """Return the content of a result file, of that schema and this version. Raises FormatError."""
-    found = parse_json(content)
-    if not isinstance(found, dict) or found.get("schema") != schema:
-        said = found.get("schema", "no schema") if isinstance(found, dict) else "no object"
-        raise FormatError(f"{said!s:.40}; expected {schema}")
-    if found.get("schema_version") != SCHEMA_VERSION or found["schema_version"] is True:
-        raise FormatError(f"schema version {found.get('schema_version')!s:.20}; this vegrt reads {SCHEMA_VERSION}")
-    build(SCHEMAS[schema], found)
-    return found
-
-
-def header(bundle: Bundle, name: str) -> dict[str, Any]:
-    """Return what every result file begins with."""
-    return {
-        "schema": _schema_of(name),
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "bundle": {"name": bundle.manifest.name, "sha256": bundle.sha256()},
-        "machine": machine(),
-        "versions": versions(),
-    }
-
-
-def _schema_of(name: str) -> str:
-    return f"vegrt-{name.split('-')[0]}"
-
-
-def machine() -> dict[str, Any]:
-    """Return the processor, the cores that we may use and the platform."""
-    found = examine_machine()
-    return {"cpu": found.cpu.model, "cores": found.cores, "platform": platform.platform(terse=True)}
-
-
-def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Return the versions of vegrt, Python and `packages`; those that are not installed are left out."""
-    found = {"vegrt": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -18,16 +18,19 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.evaluate.benchmark import presets as bench_presets
 from vegrt.evaluate.benchmark import rounds as bench_rounds
-from vegrt.evaluate.benchmark.bench import bench, bench_table
+from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.benchmark.cases import Case, TimedRunner
 from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
 from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
-from vegrt.evaluate.benchmark.presets import bench_scenario, scenario_table
+from vegrt.evaluate.benchmark.presets import bench_scenario
 from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
+from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
 from vegrt.infer.runtimes.open import Candidate, open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.photo.preprocess import load_image
+from vegrt.results.benchmark import MEASURES, Bench
+from vegrt.results.convert import to_dict
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
 LIGHT = Conditions(threads=1, memory=False)
@@ -50,40 +53,44 @@ class Witness:
 
 
 @pytest.fixture(scope="module")
-def measured(bundle: Bundle) -> dict[str, Any]:
+def measured(bundle: Bundle) -> Bench:
     return bench(bundle, [FP32, INT8], rounds=6, batch_sizes=(1, 3), conditions=Conditions(threads=1))
 
 
-def test_a_result_holds_all_three_measures_of_every_case(bundle: Bundle, measured: dict[str, Any]) -> None:
-    assert [row["key"] for row in measured["candidates"]] == [str(FP32), str(INT8)]
-    assert (measured["scenario"], measured["rounds"], measured["threads"]) == ("interleaved", 6, 1)
-    assert (measured["images_source"], measured["photos_source"]) == (RANDOM, "golden photos of the bundle")
-    assert measured["gpu"] is None
-    for row in measured["candidates"]:
-        for measure in ("batches", "copies", "end_to_end"):
-            assert [point["batch"] for point in row[measure]] == [1, 3]
-            for point in row[measure]:
-                assert len(point["samples_ms"]) == 6
-                assert point["count"] == sum(sample is not None for sample in point["samples_ms"]) >= MIN_ROUNDS
-        assert row["load_s"] > 0
-        assert row["peak_rss_mib"] > bundle.artifact("model", row["variant"]).size_bytes / 2**20
-        assert row["stages_ms"][0]["batch"] == 1
-        assert all(stages[name] > 0 for stages in row["stages_ms"] for name in ("decode", "prepare", "run", "post"))
+def test_a_result_holds_all_three_measures_of_every_case(bundle: Bundle, measured: Bench) -> None:
+    assert [row.key for row in measured.candidates] == [str(FP32), str(INT8)]
+    assert (measured.scenario, measured.rounds, measured.threads) == ("interleaved", 6, 1)
+    assert (measured.images_source, measured.photos_source) == (RANDOM, "golden photos of the bundle")
+    assert measured.gpu is None
+    for row in measured.candidates:
+        for measure in MEASURES:
+            assert [timing.batch for timing in row.timings(measure)] == [1, 3]
+            for timing in row.timings(measure):
+                assert timing.samples_ms is not None
+                assert len(timing.samples_ms) == 6
+                assert timing.count == sum(sample is not None for sample in timing.samples_ms) >= MIN_ROUNDS
+        assert row.load_s is not None
+        assert row.load_s > 0
+        assert row.peak_rss_mib is not None
+        assert row.peak_rss_mib > bundle.artifact("model", row.variant).size_bytes / 2**20
+        assert row.stages_ms is not None
+        assert row.stages_ms[0].batch == 1
+        assert all(min(stages.decode, stages.prepare, stages.run, stages.post) > 0 for stages in row.stages_ms)
 
 
-def test_the_table_names_every_case_and_where_images_came_from(measured: dict[str, Any]) -> None:
+def test_the_table_names_every_case_and_where_images_came_from(measured: Bench) -> None:
     table = bench_table(measured)
     assert table.row_count == 4
     assert [*table.columns[0].cells] == [str(FP32), "", str(INT8), ""]
     assert "golden photos" in str(table.caption)
 
 
-def test_every_key_is_documented(measured: dict[str, Any]) -> None:
+def test_every_key_is_documented(measured: Bench) -> None:
     text = DOCS.read_text(encoding="utf-8")
     common, section = text.partition("\n## ")[0], re.split(r"^## ", text, flags=re.MULTILINE)
     (chapter,) = (part for part in section if part.startswith("bench\n"))
     documented = set(re.findall(r"`([a-z_0-9]+)`", common + chapter))
-    assert set(_keys(measured)) - documented == set()
+    assert set(_keys(to_dict(replace(measured, versions={})))) - documented == set()
 
 
 def test_photos_of_a_data_folder_are_timed_and_broken_ones_left_out(
@@ -118,24 +125,24 @@ def test_a_bundle_without_golden_photos_times_its_random_pixels(bundle: Bundle) 
 def test_each_measure_runs_the_images_that_it_says(bundle: Bundle, photos: Path) -> None:
     inputs = gather_inputs(bundle, photos, 4)
     witness = Witness(open_candidate(bundle, FP32, threads=1))
-    rig = TimedRunner(witness, inputs, 3, 4)
-    rig.time("batches", 2, 5)
-    rig.time("copies", 4, 5)
-    lap = rig.time("end_to_end", 4, 29)
+    runner = TimedRunner(witness, inputs, 3, 4)
+    runner.time("batches", 2, 5)
+    runner.time("copies", 4, 5)
+    lap = runner.time("end_to_end", 4, 29)
     alone, copies, whole = witness.given
     assert np.array_equal(alone, inputs.pixels[:2])
     assert np.array_equal(copies, inputs.pixels[20:24])
     picks = [(29 * 4 + row) % 60 for row in range(4)]
     assert np.array_equal(whole, [load_image(inputs.photos[pick], inputs.contract) for pick in picks])
     assert lap.total_s == pytest.approx(lap.decode_s + lap.prepare_s + lap.run_s + lap.post_s)
-    assert np.array_equal(rig.answers(4), witness.runner.logits(whole).argmax(axis=1))
+    assert np.array_equal(runner.answers(4), witness.runner.logits(whole).argmax(axis=1))
 
 
 @pytest.fixture(scope="module")
 def opened(bundle: Bundle) -> dict[Candidate, OpenedCandidate]:
     inputs = gather_inputs(bundle, None, 2)
-    rigs = {one: TimedRunner(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
-    return {one: OpenedCandidate(rig, 0.1) for one, rig in rigs.items()}
+    runners = {one: TimedRunner(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
+    return {one: OpenedCandidate(runner, 0.1) for one, runner in runners.items()}
 
 
 def test_candidates_take_turns_and_settle_in_between(
@@ -193,26 +200,32 @@ def test_the_kernel_s_figure_is_read() -> None:
 
 def test_single_stream_reaches_both_minima(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_presets, "MIN_QUERIES", 20)
-    body = bench_scenario(bundle, [INT8], "single-stream", batch_sizes=(4,), duration_s=0.0, conditions=LIGHT)
-    assert body["preset"]["compliant"] is False
-    assert "not compliant" in str(scenario_table(body).title)
-    (row,) = body["candidates"]
-    assert [(point["batch"], point["count"]) for point in row["batches"] + row["copies"]] == [(1, 20)] * 2
-    assert row["batches"][0]["p50_ms"] < row["copies"][0]["p50_ms"]  # the same queries, without and with copies
+    result = bench_scenario(bundle, [INT8], "single-stream", batch_sizes=(4,), duration_s=0.0, conditions=LIGHT)
+    assert result.preset is not None
+    assert result.preset.compliant is False
+    assert "not compliant" in str(scenario_table(result).title)
+    (row,) = result.candidates
+    (alone,), (copies,) = row.batches, row.timings("copies")
+    assert [(timing.batch, timing.count) for timing in (alone, copies)] == [(1, 20)] * 2
+    assert alone.p50_ms < copies.p50_ms  # the same queries, without and with copies
     longer = bench_scenario(bundle, [INT8], "single-stream", batch_sizes=(4,), duration_s=0.5, conditions=LIGHT)
-    assert sum(longer["candidates"][0]["copies"][0]["samples_ms"]) > 200
+    assert sum(sample or 0 for sample in longer.candidates[0].timings("copies")[0].samples_ms or ()) > 200
 
 
 def test_offline_hands_over_everything_at_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_presets, "MIN_SAMPLES", 60)
-    body = bench_scenario(bundle, [INT8], "offline", batch_sizes=(16, 7), duration_s=0.0, conditions=LIGHT)
-    (point,) = body["candidates"][0]["copies"]
-    assert point["batch"] in (7, 16)
-    assert 60 <= point["count"] * point["batch"] < 60 + point["batch"]
-    assert point["images_per_s_low"] < point["images_per_s_high"]
-    rate = point["batch"] * 1000 / float(np.mean(point["samples_ms"]))  # of the whole, not of the median batch
-    assert 0.5 * rate < point["images_per_s"] < 1.01 * rate
-    assert "not compliant" in str(scenario_table(body).title)
+    result = bench_scenario(bundle, [INT8], "offline", batch_sizes=(16, 7), duration_s=0.0, conditions=LIGHT)
+    (timing,) = result.candidates[0].timings("copies")
+    assert timing.batch in (7, 16)
+    assert timing.count is not None
+    assert 60 <= timing.count * timing.batch < 60 + timing.batch
+    assert timing.images_per_s_low is not None
+    assert timing.images_per_s_high is not None
+    assert timing.images_per_s_low < timing.images_per_s_high
+    samples_ms = [sample for sample in timing.samples_ms or () if sample is not None]
+    rate = timing.batch * 1000 / float(np.mean(samples_ms))  # of the whole, not of the median batch
+    assert 0.5 * rate < timing.images_per_s < 1.01 * rate
+    assert "not compliant" in str(scenario_table(result).title)
 
 
 def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle, trained: Bundle) -> None:

@@ -12,11 +12,14 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.evaluate.benchmark import budget as bench_budget
 from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark import setup as bench_setup
-from vegrt.evaluate.benchmark.bench import bench, bench_table, skipped_words, time_all
+from vegrt.evaluate.benchmark.bench import bench, time_all
 from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_memory
-from vegrt.evaluate.benchmark.cases import MEASURES, Case, CaseTiming, Measure
+from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.setup import Conditions, OpenedCandidate
+from vegrt.evaluate.benchmark.tables import bench_table
 from vegrt.infer.runtimes.open import Candidate
+from vegrt.results.benchmark import MEASURES, Measure
+from vegrt.results.wording import skipped_sentence
 
 KEYS = [Candidate(variant, runtime) for variant in ("fp32", "int8-cpu") for runtime in ("onnxruntime", "openvino")]
 
@@ -36,7 +39,7 @@ class Clock:
 
 @dataclass
 class Slow:
-    """A rig whose batches cost what they are said to. timed: laps by measure and batch size."""
+    """A runner whose batches cost what they are said to. timed: laps by measure and batch size."""
 
     clock: Clock
     image_s: float
@@ -122,12 +125,14 @@ def test_memory_is_measured_as_long_as_there_is_time(bundle: Bundle, monkeypatch
 
 
 def test_the_result_says_what_was_skipped(bundle: Bundle) -> None:
-    body = bench(bundle, KEYS[:1], rounds=30, batch_sizes=(1, 64), budget_s=0.0, conditions=Conditions(threads=1))
-    assert (body["budget_s"], body["elapsed_s"] > 0) == (0.0, True)
-    row = body["candidates"][0]
-    assert [(point["batch"], point["count"]) for point in row["batches"]] == [(1, 1)]
-    assert row["peak_rss_mib"] is None
-    said = skipped_words(body)
-    assert said == ("not measured in 0 s: batch 64 of fp32/onnxruntime; memory of fp32/onnxruntime; raise --budget-s")
-    assert said in str(bench_table(body).caption)
+    result = bench(bundle, KEYS[:1], rounds=30, batch_sizes=(1, 64), budget_s=0.0, conditions=Conditions(threads=1))
+    assert result.budget_s == 0.0
+    assert result.elapsed_s is not None
+    assert result.elapsed_s > 0
+    (row,) = result.candidates
+    assert [(timing.batch, timing.count) for timing in row.batches] == [(1, 1)]
+    assert row.peak_rss_mib is None
+    sentence = skipped_sentence(result)
+    assert sentence == "not measured in 0 s: batch 64 of fp32/onnxruntime; memory of fp32/onnxruntime; raise --budget-s"
+    assert sentence in str(bench_table(result).caption)
     assert bench_setup.WARM_UP == 3  # least_s above counts with it

@@ -16,11 +16,15 @@ from rich.console import Console
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.compare import compare, comparison_tables
-from vegrt.evaluate.benchmark.read import read_bench
+from vegrt.evaluate.benchmark.compare import compare_benches
+from vegrt.evaluate.benchmark.read import read_samples
 from vegrt.evaluate.benchmark.statistics import summarize
-from vegrt.infer.runtimes.open import Candidate, describe
-from vegrt.results.files import header, save_result
+from vegrt.evaluate.benchmark.tables import comparison_tables
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row
+from vegrt.results.benchmark import Bench, BenchCandidate
+from vegrt.results.convert import fields_of, from_dict, to_dict
+from vegrt.results.files import save_result
+from vegrt.results.header import header_fields
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
 DOCS = Path(__file__).parents[3] / "docs/results-format.md"
@@ -39,10 +43,19 @@ def body_of(bundle: Bundle, scale: float = 1.0, *, batches: tuple[int, ...] = (1
     rows = []
     for candidate, ms in ((FP32, 10.0), (INT8, 5.0)):
         seconds = {batch: scale * ms / 1e3 * batch * drift * random.lognormal(0, 0.02, 30) for batch in batches}
-        points = [summarize(batch, found.tolist()) for batch, found in seconds.items()]
-        rows.append({**describe(bundle, candidate), "load_s": 0.1, "batches": points, "copies": [], "end_to_end": []})
-    facts = {"scenario": "interleaved", "rounds": 30, "threads": 2, "images_source": "random pixels", "gpu": None}
-    return header(bundle, "bench") | facts | {"candidates": rows}
+        own = fields_of(candidate_row(bundle, candidate))
+        timings = tuple(summarize(batch, samples.tolist()) for batch, samples in seconds.items())
+        rows.append(BenchCandidate(**own, load_s=0.1, batches=timings, copies=(), end_to_end=()))
+    return to_dict(
+        Bench(
+            **header_fields(bundle, Bench.KIND),
+            scenario="interleaved",
+            rounds=30,
+            threads=2,
+            images_source="random pixels",
+            candidates=tuple(rows),
+        )
+    )
 
 
 @pytest.fixture
@@ -59,40 +72,40 @@ def make(bundle: Bundle, tmp_path: Path) -> Make:
 
 
 def test_a_ratio_of_two_files_is_what_was_put_in(make: Make) -> None:
-    body = compare([make("a.json"), make("b.json", 1.3, seed=1)], "batches")
-    (pair,) = body["pairs"]
-    assert [(case["key"], case["batch"]) for case in pair["cases"]] == [
+    comparison = compare_benches([make("a.json"), make("b.json", 1.3, seed=1)], "batches")
+    (pair,) = comparison.pairs
+    assert [(case.key, case.batch) for case in pair.cases] == [
         (str(one), batch) for one in (FP32, INT8) for batch in (1, 16)
     ]
-    for case in pair["cases"]:
-        assert case["ratio_low"] < 1.3 < case["ratio_high"]
-        assert case["ratio"] == pytest.approx(case["new_p50_ms"] / case["base_p50_ms"])
-        assert (case["paired"], case["same_artifact"], case["verdict"]) == (False, True, None)
-    assert pair["differences"] == []
-    assert body["verdict"] is None
+    for case in pair.cases:
+        assert case.ratio_low < 1.3 < case.ratio_high
+        assert case.ratio == pytest.approx(case.new_p50_ms / case.base_p50_ms)
+        assert (case.paired, case.same_artifact, case.verdict) == (False, True, None)
+    assert pair.differences == ()
+    assert comparison.verdict is None
 
 
 def test_candidates_of_one_file_are_paired_by_round(make: Make) -> None:
-    (pair,) = compare([make("a.json")], "batches")["pairs"]
-    assert [(case["key"], case["base_key"]) for case in pair["cases"]] == [(str(INT8), str(FP32))] * 2
-    for case in pair["cases"]:
-        assert case["paired"]
-        assert 0.48 < case["ratio_low"] < 0.5 < case["ratio_high"] < 0.52  # the common drift of 20 % is gone
+    (pair,) = compare_benches([make("a.json")], "batches").pairs
+    assert [(case.key, case.base_key) for case in pair.cases] == [(str(INT8), str(FP32))] * 2
+    for case in pair.cases:
+        assert case.paired
+        assert 0.48 < case.ratio_low < 0.5 < case.ratio_high < 0.52  # the common drift of 20 % is gone
 
     def alone(body: dict[str, Any]) -> None:
         body["scenario"] = "single-stream"
 
-    (pair,) = compare([make("b.json", change=alone)], "batches")["pairs"]
-    assert not any(case["paired"] for case in pair["cases"])
+    (pair,) = compare_benches([make("b.json", change=alone)], "batches").pairs
+    assert not any(case.paired for case in pair.cases)
 
 
 @pytest.mark.parametrize(
     ("scale", "limit", "verdict"), [(1.0, 1.3, "PASS"), (1.6, 1.1, "FAIL"), (1.1, 1.1, "INCONCLUSIVE")]
 )
 def test_verdicts_follow_the_interval(make: Make, scale: float, limit: float, verdict: str) -> None:
-    body = compare([make("a.json"), make("b.json", scale, seed=1)], "batches", limit=limit)
-    assert body["verdict"] == verdict
-    assert {case["verdict"] for case in body["pairs"][0]["cases"]} == {verdict}
+    comparison = compare_benches([make("a.json"), make("b.json", scale, seed=1)], "batches", limit=limit)
+    assert comparison.verdict == verdict
+    assert {case.verdict for case in comparison.pairs[0].cases} == {verdict}
 
 
 def test_one_slow_case_is_enough_and_a_third_file_is_compared_with_the_first(make: Make) -> None:
@@ -100,12 +113,12 @@ def test_one_slow_case_is_enough_and_a_third_file_is_compared_with_the_first(mak
         body["candidates"][1]["batches"][0]["samples_ms"] = [9.0, 9.1] * 15
 
     paths = [make("a.json"), make("b.json"), make("c.json", change=slow)]
-    body = compare(paths, "batches", limit=1.2)
-    assert [pair["new"]["path"] for pair in body["pairs"]] == [str(path) for path in paths[1:]]
-    assert {pair["base"]["path"] for pair in body["pairs"]} == {str(paths[0])}
-    assert {case["verdict"] for case in body["pairs"][0]["cases"]} == {"PASS"}
-    assert [case["verdict"] for case in body["pairs"][1]["cases"]] == ["PASS", "PASS", "FAIL", "PASS"]
-    assert body["verdict"] == "FAIL"
+    comparison = compare_benches(paths, "batches", limit=1.2)
+    assert [pair.new.path for pair in comparison.pairs] == [str(path) for path in paths[1:]]
+    assert {pair.base.path for pair in comparison.pairs} == {str(paths[0])}
+    assert {case.verdict for case in comparison.pairs[0].cases} == {"PASS"}
+    assert [case.verdict for case in comparison.pairs[1].cases] == ["PASS", "PASS", "FAIL", "PASS"]
+    assert comparison.verdict == "FAIL"
 
 
 def test_what_differs_is_said(make: Make) -> None:
@@ -118,62 +131,63 @@ def test_what_differs_is_said(make: Make) -> None:
         body["candidates"][0]["artifact_sha256"] = "0" * 64
         body["candidates"][1]["key"] = "int8/tensorrt"
 
-    body = compare([make("a.json"), make("b.json", change=other)], "batches", limit=2.0)
-    (pair,) = body["pairs"]
-    found = {one["what"]: one["new"] for one in pair["differences"]}
+    comparison = compare_benches([make("a.json"), make("b.json", change=other)], "batches", limit=2.0)
+    (pair,) = comparison.pairs
+    found = {change.what: change.new for change in pair.differences}
     assert set(found) == {"CPU", "GPU", "GPU driver", "threads", "bundle", "onnxruntime version", "tensorrt version"}
     assert "Cortex-A78AE" in found["CPU"]
-    assert [case["same_artifact"] for case in pair["cases"]] == [False, False]
-    assert pair["only_in_base"] == [f"{INT8} at 1", f"{INT8} at 16"]
-    assert pair["only_in_new"] == ["int8/tensorrt at 1", "int8/tensorrt at 16"]
+    assert [case.same_artifact for case in pair.cases] == [False, False]
+    assert pair.only_in_base == (f"{INT8} at 1", f"{INT8} at 16")
+    assert pair.only_in_new == ("int8/tensorrt at 1", "int8/tensorrt at 16")
     console = Console(width=160)
     with console.capture() as capture:
-        console.print(comparison_tables(body))
+        console.print(comparison_tables(comparison))
     assert "tensorrt version: none -> 10.3" in capture.get()
     assert "only in " in capture.get()
-    assert "PASS: 2 of 2 cases stay below 2 times the base; of 2 more of the base nothing is known" in capture.get()
+    assert "PASS: 2 of 2 cases stay below 2 times the base; 2 cases of the base were not compared" in capture.get()
 
 
 def test_every_key_is_documented(make: Make) -> None:
     chapter = re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (text,) = (part for part in chapter if part.startswith("compare\n"))
     documented = set(re.findall(r"`([a-z_0-9]+)`", text))
-    body = compare([make("a.json"), make("b.json")], "batches")
-    (pair,) = body["pairs"]
-    assert {*body, *pair, *pair["base"], *pair["cases"][0]} - documented == set()
+    comparison = compare_benches([make("a.json"), make("b.json")], "batches")
+    (pair,) = comparison.pairs
+    parts = (comparison, pair, pair.base, pair.cases[0])
+    assert {key for part in parts for key in to_dict(part)} - documented == set()
 
 
 def test_a_bundle_stands_for_its_benchmark_unless_that_is_stale(copied: Bundle, make: Make) -> None:
-    with pytest.raises(VegrtError, match="no benchmark of what it holds now; make it: vegrt bench"):
-        compare([copied.path], "batches")
+    with pytest.raises(VegrtError, match="no benchmark of its present artifacts; make it: vegrt bench"):
+        compare_benches([copied.path], "batches")
     body = body_of(copied)
-    save_result(copied, "bench", body)
-    (pair,) = compare([copied.path, make("b.json", seed=2)], "batches")["pairs"]
-    assert len(pair["cases"]) == 4
+    save_result(copied, "bench", from_dict(Bench, body))
+    (pair,) = compare_benches([copied.path, make("b.json", seed=2)], "batches").pairs
+    assert len(pair.cases) == 4
     body["candidates"][0]["artifact_sha256"] = "another"
-    save_result(copied, "bench", body)
-    with pytest.raises(VegrtError, match="no benchmark of what it holds now"):
-        compare([copied.path], "batches")
+    save_result(copied, "bench", from_dict(Bench, body))
+    with pytest.raises(VegrtError, match="no benchmark of its present artifacts"):
+        compare_benches([copied.path], "batches")
 
 
 def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) -> None:
     def refused(change: Callable[[dict[str, Any]], Any], message: str) -> None:
         with pytest.raises(VegrtError, match=message):
-            read_bench(make("bad.json", change=change), "batches")
+            read_samples(make("bad.json", change=change), "batches")
 
     refused(lambda body: body.update(schema="vegrt-evaluate"), "vegrt-evaluate; expected vegrt-bench")
-    refused(lambda body: body.update(schema_version=2), "schema version 2; this vegrt reads 1")
+    refused(lambda body: body.update(schema_version=3), "schema version 3; this vegrt reads 1 to 2")
     refused(lambda body: body.pop("machine"), "machine is missing")
     refused(lambda body: body["candidates"][0]["batches"][0].pop("samples_ms"), "has no samples_ms")
-    refused(lambda body: body.update(candidates=[]), "holds no timings of batches; choose another --measure")
+    refused(lambda body: body.update(candidates=[]), "has no timings of batches; choose another --measure")
     for samples in ([], [None], ["fast"], [0.0], [-1.0], [[1.0]], [1e300], [10**400], [float("nan")], "x", 3):
 
         def replaced(body: dict[str, Any], samples: Any = samples) -> None:
             body["candidates"][0]["batches"][0]["samples_ms"] = samples
 
         refused(replaced, "damaged")
-    with pytest.raises(VegrtError, match="holds no timings of copies"):
-        read_bench(make("good.json"), "copies")
+    with pytest.raises(VegrtError, match="has no timings of copies"):
+        read_samples(make("good.json"), "copies")
     for content, message in (
         (b"\xff", "not JSON"),
         (b"[1]", "no object; expected vegrt-bench"),
@@ -181,22 +195,22 @@ def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) ->
     ):
         (tmp_path / "raw.json").write_bytes(content)
         with pytest.raises(VegrtError, match=message):
-            read_bench(tmp_path / "raw.json", "batches")
+            read_samples(tmp_path / "raw.json", "batches")
     with pytest.raises(VegrtError, match="cannot be read"):
-        read_bench(tmp_path / "none.json", "batches")
+        read_samples(tmp_path / "none.json", "batches")
 
 
 def test_results_with_nothing_in_common_say_what_they_hold(make: Make) -> None:
     with pytest.raises(
         VegrtError, match=r"nothing in common with .*a\.json; it holds .* at batch 64, the other .* 1, 16"
     ):
-        compare([make("a.json"), make("b.json", batches=(64,))], "batches")
+        compare_benches([make("a.json"), make("b.json", batches=(64,))], "batches")
 
     def single(body: dict[str, Any]) -> None:
         del body["candidates"][1]
 
     with pytest.raises(VegrtError, match="nothing to compare it with; name a second result"):
-        compare([make("a.json", change=single)], "batches")
+        compare_benches([make("a.json", change=single)], "batches")
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +233,7 @@ def test_no_junk_leads_to_a_traceback(whole: str, tmp_path: Path, place: str, ju
         body[place] = junk
     (tmp_path / "junk.json").write_text(json.dumps(body), encoding="utf-8")
     try:
-        read = read_bench(tmp_path / "junk.json", "batches")
+        samples = read_samples(tmp_path / "junk.json", "batches")
     except VegrtError:
         return
-    assert read.timings
+    assert samples.cases

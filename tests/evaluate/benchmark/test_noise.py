@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,13 +12,28 @@ from typer.testing import CliRunner
 from vegrt.bundle.bundle import Bundle
 from vegrt.cli import app
 from vegrt.evaluate.benchmark import noise
-from vegrt.evaluate.benchmark.noise import describe_noise, is_noisy, listen, noise_words
+from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.statistics import summarize
-from vegrt.infer.runtimes.open import Candidate, describe
-from vegrt.results.files import header
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row
+from vegrt.results.benchmark import Bench, BenchCandidate, Timing
+from vegrt.results.convert import fields_of, to_dict
+from vegrt.results.header import header_fields
+from vegrt.results.wording import noise_sentence
 
-QUIET = [{"batches": [{"p50_ms": 10.0, "p50_low_ms": 9.9, "p50_high_ms": 10.1}]}]
-WIDE = [{"batches": [{"p50_ms": 10.0, "p50_low_ms": 8.0, "p50_high_ms": 13.0}]}]
+
+def candidate_with(low_ms: float, high_ms: float) -> BenchCandidate:
+    timing = Timing(batch=1, p50_ms=10.0, p50_low_ms=low_ms, p50_high_ms=high_ms, images_per_s=100.0)
+    return BenchCandidate(
+        key="fp32/onnxruntime",
+        variant="fp32",
+        runtime="onnxruntime",
+        artifact_sha256="0" * 64,
+        size_bytes=1,
+        batches=(timing,),
+    )
+
+
+QUIET, WIDE = [candidate_with(9.9, 10.1)], [candidate_with(8.0, 13.0)]
 
 
 @pytest.mark.parametrize(
@@ -34,15 +48,14 @@ WIDE = [{"batches": [{"p50_ms": 10.0, "p50_low_ms": 8.0, "p50_high_ms": 13.0}]}]
         (None, None, [], ""),
     ],
 )
-def test_what_is_noisy(load: float | None, others: float | None, rows: list[dict[str, Any]], words: str) -> None:
-    body = {"noise": describe_noise(load, others, rows)}
-    assert is_noisy(body) == bool(words)
-    assert words in noise_words(body)
-    assert json.loads(json.dumps(body)) == body
+def test_noisy_machines(load: float | None, others: float | None, rows: list[BenchCandidate], words: str) -> None:
+    noise = measure_noise(load, others, rows)
+    assert noise.is_noisy == bool(words)
+    assert words in noise_sentence(noise)
 
 
 def test_older_results_are_taken_as_quiet() -> None:
-    assert noise_words({}) == noise_words({"noise": None}) == ""
+    assert noise_sentence(None) == ""
 
 
 def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,29 +68,30 @@ def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch:
 
     for own_s, expected in ((0.0, 0.5), (0.5 * len(cores), 0.0)):
         spend(100.0)
-        listener = listen()
+        meter = start_meter()
         spend(100.0 + 0.5 * len(cores))
-        monkeypatch.setattr("time.perf_counter", lambda at=listener.began_s: at + 1.0)
-        monkeypatch.setattr("time.process_time", lambda at=listener.own_s, own=own_s: at + own)
-        assert listener.others() == pytest.approx(expected, abs=0.02)
+        monkeypatch.setattr("time.perf_counter", lambda at=meter.began_s: at + 1.0)
+        monkeypatch.setattr("time.process_time", lambda at=meter.own_s, own=own_s: at + own)
+        assert meter.others_share() == pytest.approx(expected, abs=0.02)
         monkeypatch.undo()
         monkeypatch.setattr(noise, "_STAT", stat)
     stat.unlink()
-    assert listen().others() is None
+    assert start_meter().others_share() is None
 
 
 def test_this_machine_says_what_others_take() -> None:
-    others = listen().others()
+    others = start_meter().others_share()
     assert others is None or 0 <= others <= 1
 
 
 def test_a_comparison_says_which_result_was_noisy(bundle: Bundle, tmp_path: Path) -> None:
     candidate = Candidate("fp32", "onnxruntime")
     for name, rows in (("a", QUIET), ("b", WIDE)):
-        point = summarize(1, [0.01 + number / 1e5 for number in range(10)])
-        row = {**describe(bundle, candidate), "batches": [point]}
-        body = header(bundle, "bench") | {"noise": describe_noise(0.1, 0.0, rows), "candidates": [row]}
-        (tmp_path / f"{name}.json").write_text(json.dumps(body))
+        timing = summarize(1, [0.01 + number / 1e5 for number in range(10)])
+        row = BenchCandidate(**fields_of(candidate_row(bundle, candidate)), batches=(timing,))
+        noise = measure_noise(0.1, 0.0, rows)
+        result = Bench(**header_fields(bundle, Bench.KIND), noise=noise, candidates=(row,))
+        (tmp_path / f"{name}.json").write_text(json.dumps(to_dict(result)))
     words = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]
     shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert shown["pairs"][0]["base"]["noise"] == ""

@@ -12,6 +12,8 @@ import pytest
 
 from vegrt.evaluate.benchmark.power import QUANTITIES, GpuWatch, read_gpu, watch_gpu
 from vegrt.infer.machine.gpu import first_bus_id, probe_gpus
+from vegrt.results.benchmark import GpuReading
+from vegrt.results.convert import to_dict
 
 SOURCE = Path(__file__).parents[3] / "evaluate/benchmark/power.py"
 
@@ -62,10 +64,10 @@ def test_readings_are_in_our_units_and_what_is_not_supported_is_left_out() -> No
     watch.start()
     watch.stop()
     summary = watch.summary()
-    assert summary["name"] == "a GPU"
-    assert summary["power_w"] is None
-    assert summary["temperature_c"] == {"mean": 41.0, "max": 41.0}
-    assert summary.keys() == {"name", "driver", *QUANTITIES}
+    assert summary.name == "a GPU"
+    assert summary.power_w is None
+    assert summary.temperature_c == GpuReading(41.0, 41.0)
+    assert to_dict(summary).keys() == {"name", "driver", *QUANTITIES}
 
 
 def test_without_a_gpu_there_is_nothing_to_watch(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ from vegrt.evaluate.benchmark.statistics import (
     summarize,
     takes_part,
 )
+from vegrt.results.convert import to_dict
 
 COSTS = st.dictionaries(st.integers(), st.floats(1e-4, 10), min_size=1, max_size=12)
 
@@ -64,23 +65,28 @@ def test_intervals_cover_what_they_estimate() -> None:
     assert ((ratios >= 0.908 * 300) & (ratios <= 0.992 * 300)).all()
 
 
-def test_a_point_of_known_timings() -> None:
-    point = summarize(4, [None, *(number / 1000 for number in range(1, 101)), None])
-    assert point["count"] == 100
-    assert point["p50_ms"] == pytest.approx(50.5)
-    assert point["p90_ms"] == pytest.approx(90.1)
-    assert point["images_per_s"] == pytest.approx(4 / 0.0505)
-    assert point["samples_ms"] == [None, *map(float, range(1, 101)), None]
+def test_a_timing_of_known_samples() -> None:
+    timing = summarize(4, [None, *(number / 1000 for number in range(1, 101)), None])
+    assert timing.count == 100
+    assert timing.p50_ms == pytest.approx(50.5)
+    assert timing.p90_ms == pytest.approx(90.1)
+    assert timing.images_per_s == pytest.approx(4 / 0.0505)
+    assert timing.samples_ms == (None, *map(float, range(1, 101)), None)
     for name in ("p50", "p90", "p99"):
-        assert point[f"{name}_low_ms"] <= point[f"{name}_ms"] <= point[f"{name}_high_ms"]
-    assert point["images_per_s_low"] == pytest.approx(4000 / point["p50_high_ms"])
-    assert point["images_per_s_high"] == pytest.approx(4000 / point["p50_low_ms"])
-    assert summarize(4, [0.00123456])["samples_ms"] == [1.235]
-    assert point == summarize(4, [None, *(number / 1000 for number in range(1, 101)), None])
+        low, value, high = (getattr(timing, f"{name}_{end}ms") for end in ("low_", "", "high_"))
+        assert low <= value <= high
+    assert timing.p50_low_ms is not None
+    assert timing.p50_high_ms is not None
+    assert timing.images_per_s_low == pytest.approx(4000 / timing.p50_high_ms)
+    assert timing.images_per_s_high == pytest.approx(4000 / timing.p50_low_ms)
+    assert summarize(4, [0.00123456]).samples_ms == (1.235,)
+    assert timing == summarize(4, [None, *(number / 1000 for number in range(1, 101)), None])
 
 
 def test_a_tail_has_an_interval_only_where_timings_lie_beyond_it() -> None:
-    intervals = {count: {key for key in summarize(1, [0.1] * count) if "_low_ms" in key} for count in (9, 10, 99, 100)}
+    intervals = {
+        count: {key for key in to_dict(summarize(1, [0.1] * count)) if "_low_ms" in key} for count in (9, 10, 99, 100)
+    }
     assert intervals[9] == {"p50_low_ms"}
     assert intervals[10] == intervals[99] == {"p50_low_ms", "p90_low_ms"}
     assert intervals[100] == {"p50_low_ms", "p90_low_ms", "p99_low_ms"}
@@ -88,11 +94,12 @@ def test_a_tail_has_an_interval_only_where_timings_lie_beyond_it() -> None:
 
 def test_a_long_run_is_kept_in_part_and_figured_in_full() -> None:
     seconds = timings(1, 5000).tolist()
-    point = summarize(1, seconds)
-    assert point["count"] == 5000
-    assert len(point["samples_ms"]) == KEPT_SAMPLES
-    assert point["p50_ms"] == pytest.approx(1e3 * float(np.median(seconds)))
-    assert np.median(point["samples_ms"]) == pytest.approx(point["p50_ms"], rel=0.05)
+    timing = summarize(1, seconds)
+    assert timing.count == 5000
+    assert timing.samples_ms is not None
+    assert len(timing.samples_ms) == KEPT_SAMPLES
+    assert timing.p50_ms == pytest.approx(1e3 * float(np.median(seconds)))
+    assert np.median([sample for sample in timing.samples_ms if sample]) == pytest.approx(timing.p50_ms, rel=0.05)
 
 
 def test_pairs_of_rounds_take_the_drift_out() -> None:

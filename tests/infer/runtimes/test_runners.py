@@ -24,7 +24,10 @@ from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import load_image
 from vegrt.results import files as results
-from vegrt.results.files import machine
+from vegrt.results.benchmark import Bench
+from vegrt.results.convert import from_dict, to_dict
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.header import header_fields, this_machine
 
 CPU = [
     Candidate(variant, runtime) for runtime in ("onnxruntime", "openvino") for variant in ("fp32", "int8", "int8-cpu")
@@ -95,7 +98,6 @@ def row(bundle: Bundle, key: str, **more: Any) -> dict[str, Any]:
         counts = dict.fromkeys(("flips", "newly_wrong", "newly_right", "wrong_to_other_wrong"), 0)
         paired = counts | {"agreement": 1.0, "drop": dict.fromkeys(sure, 0.0), "mcnemar_p": 1.0}
         found |= {"top1": sure, "top3": sure, "nll": 0.1, "ece": 0.1, "confusion": [[1, 0], [0, 1]], "paired": paired}
-        more["gate"] = {"reason": "of a test"} | more["gate"]
     for point in more.get("batches", ()):
         point.setdefault("batch", 1)
         point.setdefault("p50_ms", 1000 * point["batch"] / point["images_per_s"])
@@ -111,7 +113,8 @@ def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> None:
         predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": said}
         given = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95}
         body = given | {"predictions": predictions} | body
-    results.save_result(bundle, name, body)
+    kind = Evaluation if name == "evaluate-test" else Bench
+    results.save_result(bundle, name, from_dict(kind, to_dict(header_fields(bundle, kind.KIND)) | body))
 
 
 def test_nothing_but_fp32_is_chosen_before_the_gate_has_passed_it(copied: Bundle) -> None:
@@ -195,7 +198,7 @@ def test_speeds_of_another_machine_are_used_and_called_so(copied: Bundle) -> Non
     gates = [row(copied, key, gate={"verdict": "PASS"}) for key in ("fp32/onnxruntime", "int8-cpu/onnxruntime")]
     save_result(copied, "evaluate-test", {"candidates": gates})
     timed = [row(copied, "int8-cpu/onnxruntime", batches=[point(9.0)])]
-    body = {"candidates": timed, "machine": machine() | {"cpu": "Cortex-A78AE"}}
+    body = {"candidates": timed, "machine": to_dict(this_machine()) | {"cpu": "Cortex-A78AE"}}
     save_result(copied, "bench", body)
     choice = choose(copied)
     assert str(choice.candidate) == "int8-cpu/onnxruntime"

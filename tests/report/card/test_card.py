@@ -12,7 +12,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.report.card.card import Claims, card, write_card
 from vegrt.report.facts.facts import load_facts
-from vegrt.results.files import load_result
+from vegrt.results.files import load_result_dict
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="reads the header as the Hub does")
 
@@ -35,7 +35,7 @@ def test_the_hub_reads_the_header(text: str, usual: Bundle) -> None:
     assert {"onnx", "int8", "tensorrt", "resnet18"} <= set(found.tags)
     found.validate = None
     results = {result.metric_name: result for result in found.eval_results}
-    evaluation = load_result(usual, "evaluate-test")
+    evaluation = load_result_dict(usual, "evaluate-test")
     assert evaluation is not None
     first = evaluation["candidates"][0]
     top1 = results["Top-1 accuracy, fp32 on ONNX Runtime"]

@@ -24,7 +24,7 @@ from vegrt.report.reproduce import recipe_flags
 from vegrt.report.summary import comparison
 from vegrt.report.verdict import conclude
 from vegrt.report.write import ReportFiles, Sources, write_report
-from vegrt.results.files import load_result
+from vegrt.results.files import load_result_dict
 from vegrt.train.recipe import Recipe, make_recipe
 
 Make = Callable[..., Bundle]
@@ -127,7 +127,7 @@ def test_can_be_read_by_keyboard_and_by_ear(text: str) -> None:
 
 
 def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) -> None:
-    result = load_result(usual, "evaluate-test")
+    result = load_result_dict(usual, "evaluate-test")
     assert result is not None
     chosen = conclude(load_facts(usual), comparison(usual)).chosen
     assert chosen is not None
@@ -149,7 +149,7 @@ def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Pat
 
 
 def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> None:
-    result = load_result(usual, "evaluate-test")
+    result = load_result_dict(usual, "evaluate-test")
     assert result is not None
     said = [column["top1"] for column in result["predictions"]["candidates"].values()]
     answers = zip(result["predictions"]["paths"], *said, strict=True)
@@ -252,7 +252,7 @@ def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, t
     write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
     words = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "180 of 900 test photos have a near duplicate in train or validation" in words
-    clean = load_result(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
+    clean = load_result_dict(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
     assert f"{100 * clean['top1']['value']:.2f}" in words.partition("With and without leaked photos")[2]
 
 

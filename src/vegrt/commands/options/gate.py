@@ -1,11 +1,14 @@
-"""Options of commands that judge, and their exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+"""Options and exit codes of commands that give a verdict: 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vegrt.results.common import Verdict
 
 _EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
 _AUTO = "auto"
@@ -20,26 +23,28 @@ class Inconclusive(str, Enum):
 
 InconclusiveOption = Annotated[
     Inconclusive | None,
-    typer.Option("--inconclusive", help="Exit as PASS (0) or FAIL (3) when it is undecided; default: exit 4."),
+    typer.Option(
+        "--inconclusive", help="Exit as PASS (0) or FAIL (3) when the verdict is INCONCLUSIVE; default: exit 4."
+    ),
 ]
 MarginOption = Annotated[
     str,
     typer.Option(
         "--margin",
         metavar="POINTS|auto",
-        help="Largest drop that passes, in points; auto: the least that so many photos can decide.",
+        help="Largest accuracy drop that passes, in percentage points; auto: the smallest that this number of photos can decide.",
     ),
 ]
 
 
-def exit_code(verdict: str | None, inconclusive: Inconclusive | None) -> int:
-    """Return the exit code of a verdict; of none at all, 0. The verdict itself stays as it is in every output."""
+def exit_code(verdict: Verdict | None, inconclusive: Inconclusive | None) -> int:
+    """Return the exit code of a verdict; 0 without one. The verdict in the output stays INCONCLUSIVE."""
     if verdict == "INCONCLUSIVE" and inconclusive is not None:
         return 0 if inconclusive is Inconclusive.passed else _EXIT_CODES["FAIL"]
     return _EXIT_CODES.get(verdict or "", 0)
 
 
-def margin_of(text: str) -> float | None:
+def parse_margin(text: str) -> float | None:
     """Return the margin in points, None for `auto`."""
     if text == _AUTO:
         return None

@@ -1,0 +1,46 @@
+"""The header of result files: when, on which machine, with which versions and of which bundle a result was made."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.machine import examine_machine
+from vegrt.results.common import BundleName, Machine
+from vegrt.version import __version__
+
+SCHEMA_VERSION = 2
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
+
+
+def header_fields(bundle: Bundle, kind: str) -> dict[str, Any]:
+    """Return the fields of `Result` for a result of this kind, made now on this machine."""
+    return {
+        "schema": f"vegrt-{kind}",
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "bundle": BundleName(bundle.manifest.name, bundle.sha256()),
+        "machine": this_machine(),
+        "versions": installed_versions(),
+    }
+
+
+def this_machine() -> Machine:
+    """Return the processor, the cores that this process may use, and the platform."""
+    machine = examine_machine()
+    return Machine(machine.cpu.model, machine.cores, platform.platform(terse=True))
+
+
+def installed_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Return the versions of vegrt, Python and `packages`, without those that are not installed."""
+    versions = {"vegrt": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

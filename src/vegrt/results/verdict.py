@@ -1,0 +1,15 @@
+"""Several verdicts as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vegrt.results.common import Verdict
+
+
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return FAIL if any is, else INCONCLUSIVE if any is or if nothing was judged, else PASS."""
+    judged = set(verdicts) - {"REFERENCE"}
+    if "FAIL" in judged:
+        return "FAIL"
+    return "PASS" if judged == {"PASS"} else "INCONCLUSIVE"
