@@ -39,7 +39,7 @@ def calibration_section(facts: Facts, charts: dict[str, Chart]) -> Section | Non
     caption = translate("Int8 models with each range method, on held-out photos")
     return section_of(
         "calibration",
-        translate("Calibration"),
+        translate("Int8 calibration"),
         Text(f"{methods} {counts}" if methods else counts),
         charts_of(charts.get("tournament"), charts.get("sensitivity")),
         table_of(caption, headings, lines, text_columns=2),

@@ -217,7 +217,7 @@ _SECTIONS: dict[str, str] = {
     ),
     "Duration: {minutes} minutes on {device}.": "소요 시간 {minutes}분, 장치: {device}.",
     "an unknown device": "알 수 없는 장치",
-    "Calibration": "보정",
+    "Int8 calibration": "int8 보정",
     "Range method: {methods}.": "범위 결정 방법: {methods}.",
     "{method} for {encoding} activations": "{encoding} 활성값은 {method}",
     "Ranges from {images} validation photos, compared on {others} others.": (

@@ -203,7 +203,9 @@ def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None
     paths = [str(outside), "../outside.jpg"]
     result["predictions"]["paths"] = [paths[index % 2] for index in range(900)]
     file.write_text(json.dumps(result))
-    assert [photo.thumbnail for photo in gallery_of(load_facts(bundle), data).photos] == [None] * 48
+    photos = gallery_of(load_facts(bundle), data).photos
+    assert photos
+    assert {photo.thumbnail for photo in photos} == {None}
 
 
 def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Not measured yet: vegrt bench" in words
     assert not [
-        title for title in ("Training", "Calibration", "Engines", "Accuracy and speed", "leaked") if title in words
+        title for title in ("Training", "Int8 calibration", "Engines", "Accuracy and speed", "leaked") if title in words
     ]
     assert "How to reproduce" in words
 
