@@ -1,15 +1,16 @@
-"""The sections on the answers themselves: each class, how sure they were, and what a bad photo does to them."""
+"""The sections on the answers: each class, calibration of the probabilities, and robustness to corrupted photos."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from vegrt.report.facts.facts import Facts
-from vegrt.report.html.blocks import Chart, Section, Table, Text, charts, section, table
+from vegrt.report.html.blocks import Chart, Section, Table, Text, charts_of, section_of, table_of
 from vegrt.report.language.language import mark, translate
-from vegrt.report.summary import NONE, SummaryRow, points
+from vegrt.report.summary import NONE, SummaryRow, signed_points
+from vegrt.results.analysis import Robustness, RobustnessRow
+from vegrt.results.common import Interval
+from vegrt.results.evaluation import CandidateResult, Paired
 
-CLEAN = "clean"  # what a robustness result calls the photo as it is
+CLEAN = "clean"  # the name of uncorrupted photos in a robustness result
 _CORRUPTIONS = {
     "jpeg": mark("JPEG"),
     "blur": mark("blur"),
@@ -19,73 +20,74 @@ _CORRUPTIONS = {
 }
 
 
-def corruption_words(name: str) -> str:
-    """Return what people call a corruption."""
+def corruption_name(name: str) -> str:
+    """Return a corruption's name in the report's language."""
     return translate(_CORRUPTIONS[name]) if name in _CORRUPTIONS else name
 
 
-def per_class(facts: Facts, chosen: SummaryRow | None, chart: Chart | None) -> Section | None:
-    """Return what changed in each class, and every class of the chosen candidate against the reference."""
+def class_section(facts: Facts, chosen: SummaryRow | None, chart: Chart | None) -> Section | None:
+    """Return the changes in each class, and each class's figures of the chosen candidate against the reference."""
     if not facts.evaluation:
         return None
-    return section("classes", translate("Each class"), charts(chart), _class_table(facts, chosen))
+    return section_of("classes", translate("Results by class"), charts_of(chart), _class_table(facts, chosen))
 
 
 def _class_table(facts: Facts, chosen: SummaryRow | None) -> Table | None:
     rows = facts.evaluated()
-    row = next((row for row in rows if chosen and row["key"] == chosen.key), None)
-    if row is None or not facts.evaluation or not row.get("classes") or not row["paired"].get("classes"):
+    row = next((row for row in rows if chosen and row.key == chosen.key), None)
+    if row is None or not facts.evaluation or not (rows[0].classes and row.classes and row.paired.classes):
         return None
-    found = zip(facts.evaluation["classes"], rows[0]["classes"], row["classes"], row["paired"]["classes"], strict=True)
     lines = [
         (
             name,
-            f"{now['support']:,}",
-            _rate(now["precision"]),
-            _rate(now["recall"]),
-            _percent(before["f1"]),
-            _percent(now["f1"]),
-            f"{change['newly_wrong']:,}",
-            f"{change['newly_right']:,}",
-            _p(change["p"]),
-            _p(change["p_holm"]),
+            f"{now.support:,}",
+            _rate_cell(now.precision),
+            _rate_cell(now.recall),
+            _percent_cell(before.f1),
+            _percent_cell(now.f1),
+            f"{change.newly_wrong:,}",
+            f"{change.newly_right:,}",
+            _p_cell(change.p),
+            _p_cell(change.p_holm),
         )
-        for name, before, now, change in found
+        for name, before, now, change in zip(
+            facts.evaluation.classes, rows[0].classes, row.classes, row.paired.classes, strict=True
+        )
     ]
-    heads = (
+    headings = (
         translate("class"),
         translate("photos"),
         translate("precision %"),
         translate("recall %"),
-        translate("F1 %, {key}", key=rows[0]["key"]),
-        translate("F1 %, {key}", key=row["key"]),
+        translate("F1 %, {key}", key=rows[0].key),
+        translate("F1 %, {key}", key=row.key),
         translate("newly wrong"),
         translate("newly right"),
         translate("p"),
         translate("p, Holm"),
     )
     caption = translate(
-        "Precision, recall and F1 of {key}, and McNemar's test of each class; Holm's correction for all of them",
-        key=row["key"],
+        "Precision, recall and F1 of {key}; McNemar's test for each class, with Holm's correction over all classes",
+        key=row.key,
     )
-    return table(caption, heads, lines, text_columns=1)
+    return table_of(caption, headings, lines, text_columns=1)
 
 
-def calibration_of_answers(facts: Facts, chart: Chart | None) -> Section | None:
-    """Return how sure the answers were, and the figures that no other table has; nothing in a result without them."""
+def reliability_section(facts: Facts, chart: Chart | None) -> Section | None:
+    """Return the calibration of the probabilities, and how the answers changed; nothing without an evaluation."""
     rows = facts.evaluated()
     lines = [
         (
-            row["key"],
-            _percent(row["top3"]),
-            _number(row["nll"], 4),
-            _number(row["ece"], 4),
-            _number(row.get("brier"), 4),
-            _number(row.get("margin_mean"), 3),
+            row.key,
+            _percent_cell(row.top3),
+            _figure_cell(row.nll, 4),
+            _figure_cell(row.ece, 4),
+            _figure_cell(row.brier, 4),
+            _figure_cell(row.margin_mean, 3),
         )
         for row in rows
     ]
-    heads = (
+    headings = (
         translate("candidate"),
         translate("top-3 %"),
         translate("NLL, nats"),
@@ -93,20 +95,21 @@ def calibration_of_answers(facts: Facts, chart: Chart | None) -> Section | None:
         "Brier",
         translate("mean margin"),
     )
-    tabled = table(translate("Figures of the probabilities"), heads, lines, text_columns=1)
+    table = table_of(translate("Quality of the probabilities"), headings, lines, text_columns=1)
     notes = translate(
         "NLL: negative log-likelihood. ECE: expected calibration error, 15 bins. Brier: mean squared error of the "
-        "probabilities. Margin: probability of the answer minus that of the second. Detectable drop: the smallest that this "
-        "number of photos shows with 80 % power."
+        "probabilities. Margin: probability of the first class minus that of the second. Detectable drop: the smallest drop "
+        "that this number of photos detects with a power of 80 %."
     )
-    note = Text(notes, note=True) if tabled else None
-    return section("probabilities", translate("How sure the answers were"), charts(chart), tabled, _changes(rows), note)
+    note = Text(notes, note=True) if table else None
+    title = translate("Calibration (reliability)")
+    return section_of("probabilities", title, charts_of(chart), table, _change_table(rows), note)
 
 
-def _changes(rows: list[dict[str, Any]]) -> Table | None:
+def _change_table(rows: tuple[CandidateResult, ...]) -> Table | None:
     """Return how each candidate's answers differ from the reference's."""
-    lines = [(row["key"], *_paired(row["paired"])) for row in rows[1:]]
-    heads = (
+    lines = [(row.key, *_paired_cells(row.paired)) for row in rows[1:]]
+    headings = (
         translate("candidate"),
         translate("agreement %"),
         translate("newly wrong"),
@@ -116,28 +119,17 @@ def _changes(rows: list[dict[str, Any]]) -> Table | None:
         translate("McNemar p"),
         translate("detectable drop, points"),
     )
-    caption = translate("How much the answers changed against {reference}", reference=rows[0]["key"]) if rows else ""
-    return table(caption, heads, lines, text_columns=1)
+    caption = translate("Changed answers compared with {reference}", reference=rows[0].key) if rows else ""
+    return table_of(caption, headings, lines, text_columns=1)
 
 
-def robustness(facts: Facts, chart: Chart | None) -> Section | None:
-    """Return the robustness ladder as charts, and the worst level of each corruption as a table."""
-    if not (found := facts.robustness):
+def robustness_section(facts: Facts, chart: Chart | None) -> Section | None:
+    """Return the accuracy on corrupted photos as charts, and the strongest level of each corruption as a table."""
+    if not (robustness := facts.robustness):
         return None
-    worst = max((row["level"] for row in found["rows"]), default=0)
-    lines = [
-        (
-            corruption_words(row["corruption"]),
-            f"{row['parameter']:g}" if row.get("parameter") is not None else NONE,
-            row["candidate"],
-            _percent(row["top1"]),
-            points(row["drop"]["value"]) if row.get("drop") else NONE,
-            *(f"{row[name]:,}" if row.get(name) is not None else NONE for name in ("newly_wrong", "newly_right")),
-        )
-        for row in found["rows"]
-        if row["level"] == worst
-    ]
-    heads = (
+    strongest = max((row.level for row in robustness.rows), default=0)
+    lines = [_corruption_cells(row) for row in robustness.rows if row.level == strongest]
+    headings = (
         translate("corruption"),
         translate("parameter"),
         translate("candidate"),
@@ -147,63 +139,74 @@ def robustness(facts: Facts, chart: Chart | None) -> Section | None:
         translate("newly right"),
     )
     text = translate(
-        "{images} test photos, made worse in five steps; each candidate is compared with fp32 on the same bad photo.",
-        images=f"{found['images']:,}",
+        "{images} test photos, corrupted at five levels. Each candidate is compared with fp32 on the same corrupted photo.",
+        images=f"{robustness.images:,}",
     )
-    tabled = table(translate("At the worst level of each corruption"), heads, lines, text_columns=3)
-    return section("robustness", translate("Bad photos"), Text(text), *_extra_drops(found), charts(chart), tabled)
+    table = table_of(translate("Strongest level of each corruption"), headings, lines, text_columns=3)
+    title = translate("Robustness to corrupted photos")
+    return section_of("robustness", title, Text(text), *_extra_drops(robustness), charts_of(chart), table)
 
 
-def _extra_drops(found: dict[str, Any]) -> list[Text]:
-    """Return how much more each candidate loses on bad photos than on clean ones."""
+def _corruption_cells(row: RobustnessRow) -> tuple[str, ...]:
+    return (
+        corruption_name(row.corruption),
+        NONE if row.parameter is None else f"{row.parameter:g}",
+        row.candidate,
+        _percent_cell(row.top1),
+        signed_points(row.drop.value) if row.drop else NONE,
+        *(NONE if count is None else f"{count:,}" for count in (row.newly_wrong, row.newly_right)),
+    )
+
+
+def _extra_drops(robustness: Robustness) -> list[Text]:
+    """Return how much more each candidate loses on corrupted photos than on clean ones."""
     return [
         Text(
             translate(
-                "{key}: on bad photos the drop is {extra} points larger than on clean ones, {confidence} interval {low} to "
-                "{high}.",
-                key=one["candidate"],
-                extra=points(one["extra_drop"]["value"]),
-                confidence=f"{found['confidence']:.0%}",
-                low=points(one["extra_drop"]["low"]),
-                high=points(one["extra_drop"]["high"]),
+                "{key}: the drop on corrupted photos is {extra} points larger than on clean ones, {confidence} interval {low} "
+                "to {high}.",
+                key=extra.candidate,
+                extra=signed_points(extra.extra_drop.value),
+                confidence=f"{robustness.confidence:.0%}",
+                low=signed_points(extra.extra_drop.low),
+                high=signed_points(extra.extra_drop.high),
             )
         )
-        for one in found.get("summary", ())
+        for extra in robustness.summary
     ]
 
 
-def _paired(paired: dict[str, Any]) -> tuple[str, ...]:
-    detectable = paired.get("detectable_drop")
+def _paired_cells(paired: Paired) -> tuple[str, ...]:
     return (
-        f"{100 * paired['agreement']:.2f}",
-        *(f"{paired[name]:,}" for name in ("newly_wrong", "newly_right", "wrong_to_other_wrong")),
-        _number(paired.get("kl"), 5),
-        _p(paired["mcnemar_p"]),
-        NONE if detectable is None else f"{100 * detectable:.2f}",
+        f"{100 * paired.agreement:.2f}",
+        *(f"{count:,}" for count in (paired.newly_wrong, paired.newly_right, paired.wrong_to_other_wrong)),
+        _figure_cell(paired.kl, 5),
+        _p_cell(paired.mcnemar_p),
+        NONE if paired.detectable_drop is None else f"{100 * paired.detectable_drop:.2f}",
     )
 
 
-def _number(value: Any, digits: int) -> str:
-    """Return a figure that a result file has plain or with its interval, or not at all."""
+def _figure_cell(value: Interval | float | None, digits: int) -> str:
+    """Return a figure, with its interval where the result file has it."""
     if value is None:
         return NONE
-    if not isinstance(value, dict):
+    if not isinstance(value, Interval):
         return f"{value:.{digits}f}"
-    low, high = (f"{value[name]:.{digits}f}" for name in ("low", "high"))
-    return translate("{value} ({low} to {high})", value=f"{value['value']:.{digits}f}", low=low, high=high)
-
-
-def _percent(value: dict[str, float] | None) -> str:
-    """Return a proportion with its interval in percent."""
-    if value is None:
-        return NONE
-    low, middle, high = (f"{100 * value[name]:.1f}" for name in ("low", "value", "high"))
+    middle, low, high = (f"{number:.{digits}f}" for number in (value.value, value.low, value.high))
     return translate("{value} ({low} to {high})", value=middle, low=low, high=high)
 
 
-def _rate(value: dict[str, float] | None) -> str:
-    return NONE if value is None else f"{100 * value['value']:.1f}"
+def _percent_cell(value: Interval | None) -> str:
+    """Return a proportion with its interval in percent."""
+    if value is None:
+        return NONE
+    low, middle, high = (f"{100 * number:.1f}" for number in (value.low, value.value, value.high))
+    return translate("{value} ({low} to {high})", value=middle, low=low, high=high)
 
 
-def _p(value: float | None) -> str:
+def _rate_cell(value: Interval | None) -> str:
+    return NONE if value is None else f"{100 * value.value:.1f}"
+
+
+def _p_cell(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"

@@ -1,124 +1,110 @@
-"""The flips gallery: the photos on which a candidate answers otherwise than the reference, and what each said."""
+"""The gallery of flips: the photos that a candidate classifies differently from the reference, with every answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from vegrt.dataset.photos import Split, read_split
+from vegrt.dataset.photos import SPLITS, Split, read_split
 from vegrt.errors import DataError
-from vegrt.report.facts.facts import Facts, Flip
-from vegrt.report.html.markup import Html, element, join
-from vegrt.report.html.photos import missing, thumbnail
+from vegrt.report.facts.facts import Answer, Facts, Flip
+from vegrt.report.html.blocks import AnswerLine, Gallery, PhotoCard, Thumbnail
+from vegrt.report.html.photos import thumbnail_of
 from vegrt.report.language.language import translate
+from vegrt.results.evaluation import Evaluation
 
 MAX_SHOWN = 48
 
 
-def gallery(facts: Facts, data: Path | None) -> Html:
-    """Return the gallery, with photos from `data` where they are still there. Empty without an evaluation."""
+def flip_gallery(facts: Facts, data: Path | None) -> Gallery | None:
+    """Return the gallery, with photos from `data` where they still exist. None without candidates to compare."""
     if not facts.evaluation or len(facts.evaluated()) < 2:
-        return Html("")
+        return None
+    only_in_html = translate("The photos are in the HTML report only.")
     flips = facts.flips()
     if not flips:
         none = translate(
-            "None: every candidate answers like fp32 on all {images} photos.", images=f"{facts.evaluation['images']:,}"
+            "None: every candidate gives the same answer as fp32 on all {images} photos.",
+            images=f"{facts.evaluation.images:,}",
         )
-        return element("p", none)
-    shown = flips[:MAX_SHOWN]
-    split = _split(facts.evaluation, data)
-    photos = [_thumbnail(split, flip) for flip in shown]
-    figures = [_figure(flip, photo, facts.evaluation["classes"]) for flip, photo in zip(shown, photos, strict=True)]
-    more = len(flips) - len(shown)
-    rest = translate("and {more} more, in results/evaluate-test.json", more=f"{more:,}")
-    parts = [
-        *(element("p", text) for text in _introduction(facts.evaluation, flips, data, split, photos.count(None))),
-        element("div", join(figures), class_="gallery"),
-        element("p", rest, class_="note") if more else Html(""),
-    ]
-    return join(parts)
+        return Gallery((none,), (), markdown_text=only_in_html)
+    split = _current_split(facts.evaluation, data)
+    cards = [_card(flip, _thumbnail(split, flip), facts.evaluation.classes) for flip in flips[:MAX_SHOWN]]
+    missing = sum(card.thumbnail is None for card in cards)
+    more = len(flips) - len(cards)
+    note = translate("and {more} more, in results/evaluate-test.json", more=f"{more:,}") if more else ""
+    introduction = (_summary(facts.evaluation, flips), *_photo_notes(facts.evaluation, data, split, missing))
+    return Gallery(introduction, tuple(cards), note, only_in_html)
 
 
-def _introduction(
-    evaluation: dict[str, Any], flips: Sequence[Flip], data: Path | None, split: Split | None, missing: int
-) -> list[str]:
+def _summary(evaluation: Evaluation, flips: Sequence[Flip]) -> str:
     text = translate(
-        "{flips} of {images} photos on which some candidate answers otherwise than fp32; first those that most candidates "
-        "lost. A percentage is the probability given to the answer.",
+        "On {flips} of {images} photos at least one candidate gives a different answer from fp32. Photos that most candidates "
+        "newly misclassify come first. A percentage is the probability of the answer.",
         flips=f"{len(flips):,}",
-        images=f"{evaluation['images']:,}",
+        images=f"{evaluation.images:,}",
     )
-    if any(margin is not None for flip in flips for *_, margin in flip.answers):
-        text = f"{text} {translate('In brackets: its lead over the second, in points.')}"
+    if any(answer.margin is not None for flip in flips for answer in flip.answers):
+        return f"{text} {translate('In brackets: its lead over the second class, in points.')}"
+    return text
+
+
+def _photo_notes(evaluation: Evaluation, data: Path | None, split: Split | None, missing: int) -> list[str]:
     if data is None:
-        return [text, translate("The photos are not shown, because no data folder was given: add --data DATA.")]
-    notes = [text]
+        return [translate("The photos are not shown because no data folder was given: add --data DATA.")]
+    notes = []
     if missing:
         notes.append(
             translate(
-                "{missing} photos are not shown, because they cannot be read in {data}.", missing=missing, data=data
+                "{missing} photos are not shown because they cannot be read in {data}.", missing=missing, data=data
             )
         )
-    if not _same_photos(evaluation, split):
+    if not _is_evaluated_split(evaluation, split):
         notes.append(
             translate(
-                "Note: {data} has changed since the evaluation, so a photo may not be the one that was judged.",
+                "Note: {data} has changed since the evaluation, so a photo may differ from the one that was evaluated.",
                 data=data,
             )
         )
     return notes
 
 
-def _same_photos(evaluation: dict[str, Any], split: Split | None) -> bool:
+def _is_evaluated_split(evaluation: Evaluation, split: Split | None) -> bool:
     try:
-        return split is not None and bool(split.fingerprint() == evaluation["data_fingerprint"])
-    except DataError:  # one of them cannot be opened any more
+        return split is not None and bool(split.fingerprint() == evaluation.data_fingerprint)
+    except DataError:  # a photo can no longer be opened
         return False
 
 
-def _figure(flip: Flip, photo: Html | None, classes: Sequence[str]) -> Html:
-    (_, reference, *_), *_ = flip.answers
-    answers = [
-        element(
-            "li",
-            element("span", key, class_="key"),
-            " ",
-            _answer(classes[said], probability, margin, said == flip.label),
-        )
-        for key, said, probability, margin in flip.answers
-    ]
-    kind, look = (
-        (translate("newly wrong"), "newly-wrong") if flip.newly_wrong else (translate("newly right"), "newly-right")
-    )
-    if reference != flip.label and all(said != flip.label for _, said, *_ in flip.answers):
-        kind, look = translate("wrong either way"), "wrong-either-way"
-    caption = [
-        element("strong", classes[flip.label]),
-        element("span", kind, class_=f"kind {look}"),
-        element("ul", *answers),
-        element("small", flip.path),
-    ]
-    return element("figure", photo or missing(), element("figcaption", *caption))
+def _card(flip: Flip, thumbnail: Thumbnail | None, classes: Sequence[str]) -> PhotoCard:
+    if all(answer.label != flip.label for answer in flip.answers):
+        status, status_class = translate("wrong either way"), "wrong-either-way"
+    elif flip.newly_wrong:
+        status, status_class = translate("newly wrong"), "newly-wrong"
+    else:
+        status, status_class = translate("newly right"), "newly-right"
+    answers = tuple(_answer_line(answer, flip.label, classes) for answer in flip.answers)
+    return PhotoCard(classes[flip.label], flip.path, status, answers, thumbnail, status_class)
 
 
-def _answer(said: str, probability: float, margin: float | None, right: bool) -> Html:
-    mark, name = ("✓", "right") if right else ("✗", "wrong")
-    lead = "" if margin is None else f" (+{100 * margin:.0f})"
-    return element("span", f"{mark} {said} {probability:.0%}{lead}", class_=name)
+def _answer_line(answer: Answer, label: int, classes: Sequence[str]) -> AnswerLine:
+    lead = "" if answer.margin is None else f" (+{100 * answer.margin:.0f})"
+    text = f"{classes[answer.label]} {answer.probability:.0%}{lead}"
+    return AnswerLine(text, answer.label == label, answer.key)
 
 
-def _split(evaluation: dict[str, Any], data: Path | None) -> Split | None:
-    """Return the evaluated split as it is in `data` now; None where there is none."""
+def _current_split(evaluation: Evaluation, data: Path | None) -> Split | None:
+    """Return the evaluated split as it is in `data` now; None where it cannot be read."""
+    name = next((name for name in SPLITS if name == evaluation.split), None)
     try:
-        return read_split(data, evaluation["split"], evaluation["classes"]) if data is not None else None
+        return read_split(data, name, evaluation.classes) if data is not None and name is not None else None
     except DataError:
         return None
 
 
-def _thumbnail(split: Split | None, flip: Flip) -> Html | None:
-    """Return the photo as an <img>, or None when it cannot be read or its name leads out of the split."""
+def _thumbnail(split: Split | None, flip: Flip) -> Thumbnail | None:
+    """Return the reduced photo; None when it cannot be read or its name leads out of the split."""
     name = PurePosixPath(flip.path)
     if split is None or name.is_absolute() or ".." in name.parts:
         return None
-    return thumbnail(split.root / name, flip.path)
+    return thumbnail_of(split.root / name, flip.path)

@@ -1,4 +1,4 @@
-"""Where the numbers come from: calibration, engines, machine, versions, hashes."""
+"""The origin of the numbers: calibration, engines, machine, versions, hashes."""
 
 from __future__ import annotations
 
@@ -7,186 +7,195 @@ from typing import Any
 from vegrt.bundle.bundle import Artifact
 from vegrt.calibration.work import share_percent
 from vegrt.report.facts.facts import Facts
-from vegrt.report.html.blocks import Chart, Section, Table, Text, charts, fact_table, section, table
+from vegrt.report.html.blocks import Chart, Section, Table, Text, charts_of, fact_table_of, section_of, table_of
 from vegrt.report.language.language import translate
+from vegrt.results.benchmark import Bench
+from vegrt.results.common import Result
+from vegrt.results.convert import to_dict
 
 _HASH_DIGITS = 12
 
 
-def calibration(facts: Facts, drawn: dict[str, Chart]) -> Section | None:
-    """Return the methods chosen and the tournament that chose them; tolerates what an older bundle lacks."""
-    found = facts.bundle.manifest.calibration
-    if not found:
+def calibration_section(facts: Facts, charts: dict[str, Chart]) -> Section | None:
+    """Return the range methods and the tournament that chose them; a bundle of an older version may lack parts."""
+    calibration = facts.bundle.manifest.calibration
+    if not calibration:
         return None
-    chosen = {str(encoding): str(method) for encoding, method in dict(found.get("method", {})).items()}
-    text = methods_text(found)
+    chosen = {str(encoding): str(method) for encoding, method in dict(calibration.get("method", {})).items()}
+    methods = methods_text(calibration)
     counts = translate(
-        "Ranges from {images} validation photos, judged on {others} others.",
-        images=f"{found.get('images', 0):,}",
-        others=f"{found.get('judged_images', 0):,}",
+        "Ranges from {images} validation photos, compared on {others} others.",
+        images=f"{calibration.get('images', 0):,}",
+        others=f"{calibration.get('judged_images', 0):,}",
     )
-    lines = [_contestant(entry, chosen) for entry in found.get("tournament", [])]
-    heads = (translate("method"), translate("activations"), translate("agreement with fp32"), translate("KL, nats"), "")
-    tournament = table(translate("Each method as a whole int8 model, on held-out photos"), heads, lines, text_columns=2)
-    return section(
+    lines = [_tournament_cells(entry, chosen) for entry in calibration.get("tournament", [])]
+    headings = (
+        translate("method"),
+        translate("activations"),
+        translate("agreement with fp32"),
+        translate("KL, nats"),
+        "",
+    )
+    caption = translate("Int8 models with each range method, on held-out photos")
+    return section_of(
         "calibration",
-        translate("Calibration"),
-        Text(f"{text} {counts}" if text else counts),
-        charts(drawn.get("tournament"), drawn.get("sensitivity")),
-        tournament,
-        *_mixed(found),
-        _curve(facts),
+        translate("Int8 calibration"),
+        Text(f"{methods} {counts}" if methods else counts),
+        charts_of(charts.get("tournament"), charts.get("sensitivity")),
+        table_of(caption, headings, lines, text_columns=2),
+        _float_table(calibration),
+        _outlier_table(calibration),
+        _curve_table(facts),
     )
 
 
-def methods_text(found: dict[str, Any]) -> str:
-    """Return which range method each encoding has. found: a manifest's calibration."""
-    methods = dict(found.get("method", {}))
-    named = [
-        translate("{method} for {encoding} activations", method=one, encoding=encoding)
-        for encoding, one in methods.items()
+def methods_text(calibration: dict[str, Any]) -> str:
+    """Return which range method each encoding has. calibration: that of a manifest."""
+    methods = [
+        translate("{method} for {encoding} activations", method=method, encoding=encoding)
+        for encoding, method in dict(calibration.get("method", {})).items()
     ]
-    return translate("Range method: {methods}.", methods=", ".join(named)) if named else ""
+    return translate("Range method: {methods}.", methods=", ".join(methods)) if methods else ""
 
 
-def share_head(found: dict[str, Any]) -> str:
-    """Return what `int8_macs_share` of a manifest's calibration counts; earlier versions counted convolutions alone."""
-    return (
-        translate("multiplications in 8 bits") if "weight_layers" in found else translate("convolution work in 8 bits")
-    )
+def share_heading(calibration: dict[str, Any]) -> str:
+    """Return what `int8_macs_share` of a manifest's calibration counts; earlier versions counted convolutions only."""
+    if "weight_layers" in calibration:
+        return translate("multiplications in 8 bits")
+    return translate("convolution work in 8 bits")
 
 
-def _mixed(found: dict[str, Any]) -> list[Table | None]:
-    """Return which layers stay in float, and the outlier channels."""
-    kept = {variant: names for variant, names in found.get("float_layers", {}).items() if names}
-    share = found.get("int8_macs_share", {})
+def _float_table(calibration: dict[str, Any]) -> Table | None:
+    share = calibration.get("int8_macs_share", {})
     lines = [
-        (variant, ", ".join(names), share_percent(share[variant]) if variant in share else "")
-        for variant, names in kept.items()
+        (variant, ", ".join(layers), share_percent(share[variant]) if variant in share else "")
+        for variant, layers in calibration.get("float_layers", {}).items()
+        if layers
     ]
-    heads = (translate("variant"), translate("layers in float"), share_head(found))
-    outliers = [
-        (", ".join(one["layers"]), f"{one['channel']}", f"{one['peak']:.3g}", f"{one['typical']:.3g}")
-        for one in found.get("outliers", [])
+    headings = (translate("variant"), translate("layers in float"), share_heading(calibration))
+    return table_of(translate("Layers kept in float"), headings, lines, text_columns=2)
+
+
+def _outlier_table(calibration: dict[str, Any]) -> Table | None:
+    lines = [
+        (", ".join(outlier["layers"]), f"{outlier['channel']}", f"{outlier['peak']:.3g}", f"{outlier['typical']:.3g}")
+        for outlier in calibration.get("outliers", [])
     ]
-    of_inputs = (
+    headings = (
         translate("layer"),
-        translate("channel of its input"),
-        translate("its largest value"),
-        translate("the median channel's"),
+        translate("input channel"),
+        translate("its maximum"),
+        translate("maximum of the median channel"),
     )
-    caption = translate("Outlier channels: one scale for all leaves the others few steps")
-    return [
-        table(translate("Kept in float"), heads, lines, text_columns=2),
-        table(caption, of_inputs, outliers, text_columns=1),
-    ]
+    caption = translate("Outlier channels: with one scale for all channels, few steps are left for the others")
+    return table_of(caption, headings, lines, text_columns=1)
 
 
-def _curve(facts: Facts) -> Table | None:
-    if not (found := facts.curve):
+def _curve_table(facts: Facts) -> Table | None:
+    if not (curve := facts.curve):
         return None
-    lines = [
-        (f"{row['images']:,}", row["encoding"], f"{row['agreement']:.2%}", f"{row['kl']:.3g}") for row in found["rows"]
-    ]
-    heads = (
-        translate("photos observed"),
+    lines = [(f"{row.images:,}", row.encoding, f"{row.agreement:.2%}", f"{row.kl:.3g}") for row in curve.rows]
+    headings = (
+        translate("calibration photos"),
         translate("activations"),
         translate("agreement with fp32"),
         translate("KL, nats"),
     )
-    caption = translate("Ranges from fewer photos, judged on {images} others", images=f"{found['images']:,}")
-    return table(caption, heads, lines, text_columns=2)
+    caption = translate("Ranges from fewer photos, compared on {images} others", images=f"{curve.images:,}")
+    return table_of(caption, headings, lines, text_columns=2)
 
 
-def engines(facts: Facts) -> Section | None:
-    """Return the TensorRT engines with what their builder said of their layers."""
-    found = [artifact for artifact in facts.bundle.manifest.artifacts if artifact.role == "engine"]
-    lines = [(engine.path, _flat(engine.details), *_hash_and_size(engine)) for engine in found]
-    heads = (translate("engine"), translate("layers and build"), "SHA-256", "MB")
-    return section(
-        "engines",
-        translate("Engines"),
-        table(translate("By the builder's own list of layers"), heads, lines, text_columns=3),
-    )
+def engine_section(facts: Facts) -> Section | None:
+    """Return the TensorRT engines with their builder's account of the layers."""
+    engines = [artifact for artifact in facts.bundle.manifest.artifacts if artifact.role == "engine"]
+    lines = [(engine.path, _pairs_text(engine.details), *_hash_and_size(engine)) for engine in engines]
+    headings = (translate("engine"), translate("layers and build"), "SHA-256", "MB")
+    caption = translate("Engines, with the layers that their builder reports")
+    return section_of("engines", translate("Engines"), table_of(caption, headings, lines, text_columns=3))
 
 
-def environment(facts: Facts) -> Section:
+def environment_section(facts: Facts) -> Section:
     """Return the machine and the versions of every result, and the hash of every artifact."""
-    known = fact_table(translate("What was measured, where and with what"), _known(facts))
-    return section("environment", translate("Environment"), known, artifacts(facts))
+    origins = fact_table_of(translate("Bundle, machines and versions"), _origins(facts))
+    return section_of("environment", translate("Environment"), origins, artifact_table(facts))
 
 
-def artifacts(facts: Facts, *, digits: int = _HASH_DIGITS) -> Table | None:
-    """Return every file of the bundle with so many digits of its hash."""
+def artifact_table(facts: Facts, *, digits: int = _HASH_DIGITS) -> Table | None:
+    """Return every file of the bundle. digits: how many of its hash."""
     lines = [
-        (one.path, f"{one.role} {one.variant}", one.sha256[:digits], f"{one.size_bytes / 1e6:.1f}")
-        for one in facts.bundle.manifest.artifacts
+        (artifact.path, f"{artifact.role} {artifact.variant}", *_hash_and_size(artifact, digits))
+        for artifact in facts.bundle.manifest.artifacts
     ]
-    return table(translate("Artifacts"), (translate("file"), translate("what"), "SHA-256", "MB"), lines, text_columns=3)
+    headings = (translate("file"), translate("role"), "SHA-256", "MB")
+    return table_of(translate("Artifacts"), headings, lines, text_columns=3)
 
 
-def _known(facts: Facts) -> list[tuple[str, str]]:
+def _origins(facts: Facts) -> list[tuple[str, str]]:
     manifest, evaluation = facts.bundle.manifest, facts.evaluation
     words = {
         "train": translate("train photos"),
         "validation": translate("validation photos"),
         "test": translate("test photos"),
     }
-    results = [
+    results: list[tuple[str, Result | None]] = [
         (translate("evaluation"), evaluation),
         (translate("robustness"), facts.robustness),
         (translate("benchmark"), facts.bench),
+        *((translate("benchmark"), bench) for bench in facts.other_benches),
     ]
-    results += [(translate("benchmark"), bench) for bench in facts.elsewhere]
+    name = translate("{name}, manifest SHA-256 {hash}", name=manifest.name, hash=facts.bundle.sha256()[:_HASH_DIGITS])
     return [
-        (
-            translate("bundle"),
-            translate("{name}, manifest SHA-256 {hash}", name=manifest.name, hash=facts.bundle.sha256()[:_HASH_DIGITS]),
+        (translate("bundle"), name),
+        (translate("network"), _pairs_text(manifest.model)),
+        (translate("input"), _pairs_text(manifest.contract.to_dict())),
+        (translate("tools"), _pairs_text(manifest.tools)),
+        *(
+            (words.get(name, name), _split_text(split))
+            for name, split in manifest.data.items()
+            if isinstance(split, dict)
         ),
-        (translate("network"), _flat(manifest.model)),
-        (translate("input"), _flat(manifest.contract.to_dict())),
-        (translate("made with"), _flat(manifest.tools)),
-        *((words.get(name, name), _split(split)) for name, split in manifest.data.items() if isinstance(split, dict)),
-        (translate("evaluated photos"), _fingerprint(evaluation["data_fingerprint"]) if evaluation else ""),
-        *((name, _made(result)) for name, result in results if result),
+        (translate("evaluated photos"), _fingerprint_text(evaluation.data_fingerprint) if evaluation else ""),
+        *((name, _origin_text(result)) for name, result in results if result),
     ]
 
 
-def _made(result: dict[str, Any]) -> str:
-    """Return when, where and with what a result was made, and how a benchmark ran."""
-    ways = {name: result[name] for name in ("threads", "scenario", "images_source") if result.get(name) is not None}
-    facts = [str(result["created"]), _flat(result["machine"]), _flat(ways)]
-    if isinstance(result.get("gpu"), dict):
-        facts.append(_flat({"gpu": result["gpu"]}))
-    return f"{', '.join(filter(None, facts))}; {_flat(result.get('versions', {}))}"
+def _origin_text(result: Result) -> str:
+    """Return when, where and with which versions a result was made, and how a benchmark ran."""
+    facts = [result.created, _pairs_text(to_dict(result.machine))]
+    if isinstance(result, Bench):
+        ways = {"threads": result.threads, "scenario": result.scenario, "images_source": result.images_source}
+        facts.append(_pairs_text({name: value for name, value in ways.items() if value is not None}))
+        if result.gpu is not None:
+            gpu = {name: value for name, value in to_dict(result.gpu).items() if value is not None}
+            facts.append(_pairs_text({"gpu": gpu}))
+    return f"{', '.join(filter(None, facts))}; {_pairs_text(result.versions)}"
 
 
-def _contestant(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
+def _tournament_cells(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
     mark = translate("chosen") if chosen.get(entry["encoding"]) == entry["method"] else ""
-    figures = f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}"
-    return entry["method"], entry["encoding"], *figures, mark
+    return entry["method"], entry["encoding"], f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", mark
 
 
-def _hash_and_size(artifact: Artifact) -> tuple[str, str]:
-    return artifact.sha256[:_HASH_DIGITS], f"{artifact.size_bytes / 1e6:.1f}"
+def _hash_and_size(artifact: Artifact, digits: int = _HASH_DIGITS) -> tuple[str, str]:
+    return artifact.sha256[:digits], f"{artifact.size_bytes / 1e6:.1f}"
 
 
-def _split(facts: dict[str, Any]) -> str:
-    if not {"photos", "fingerprint"} <= facts.keys():
-        return _flat(facts)
-    return f"{facts['photos']:,}, {_fingerprint(facts['fingerprint'])}"
+def _split_text(split: dict[str, Any]) -> str:
+    if not {"photos", "fingerprint"} <= split.keys():
+        return _pairs_text(split)
+    return f"{split['photos']:,}, {_fingerprint_text(split['fingerprint'])}"
 
 
-def _fingerprint(value: str) -> str:
-    return translate("fingerprint {hash}", hash=value[:_HASH_DIGITS])
+def _fingerprint_text(fingerprint: str) -> str:
+    return translate("fingerprint {hash}", hash=fingerprint[:_HASH_DIGITS])
 
 
-def _flat(values: dict[str, Any]) -> str:
+def _pairs_text(values: dict[str, Any]) -> str:
     """Return `name value` pairs on one line."""
-    return ", ".join(f"{key} {_plain(value)}" for key, value in values.items())
+    return ", ".join(f"{key} {_value_text(value)}" for key, value in values.items())
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, dict):
-        return f"({_flat(value)})"
-    return " ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+        return f"({_pairs_text(value)})"
+    return " ".join(map(_value_text, value)) if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""The commands that make a bundle, its results and its report again, from what was recorded when they ran."""
+"""The commands that reproduce a bundle, its results and its report, from the options that were recorded when they ran."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.report.facts.facts import Facts
-from vegrt.report.html.blocks import Code, Section, section
+from vegrt.report.html.blocks import Code, Section, section_of
 from vegrt.report.language.language import translate
+from vegrt.results.common import Command
 from vegrt.train.qat_defaults import DEFAULTS, SETTLED
 from vegrt.train.recipe import Recipe, make_recipe
 
@@ -18,55 +19,64 @@ _FLAG = re.compile(r"--[a-z][a-z0-9-]*")  # a result may come from a stranger, a
 _DATA = "--data"
 
 
-def reproduce(facts: Facts) -> Section:
+def reproduce_section(facts: Facts) -> Section:
     """Return the commands that make the bundle, its results and this page again."""
-    return section("reproduce", translate("How to reproduce"), Code("\n".join(commands(facts))))
+    return section_of("reproduce", translate("How to reproduce"), Code("\n".join(reproduction_commands(facts))))
 
 
-def commands(facts: Facts, *, place: str = "") -> list[str]:
-    """Return the commands, in their order, with every option that was given and is not its default.
+def reproduction_commands(facts: Facts, *, bundle_path: str = "") -> list[str]:
+    """Return the commands in their order, each with the options that differ from their default.
 
-    What was made before options were recorded gets the options that its result shows. place: of the bundle, where it is to be
-    another than here.
+    Results without recorded options get the options that they show. bundle_path: shown instead of the bundle's own path.
     """
-    path = shlex.quote(place or str(facts.bundle.path))
-    audit = ["vegrt data audit DATA"] if facts.audit else []
-    evaluation, robustness, bench = facts.evaluation or {}, facts.robustness or {}, facts.bench or {}
-    margin = f" --margin {evaluation['margin_points']:g}" if evaluation else ""
-    judged = command_line(evaluation.get("command"), "evaluate", path)
-    measured = robustness.get("command")
-    worsened = command_line(measured, "robustness", path) or command_line(measured, "evaluate", path)
-    timed = command_line(bench.get("command"), "bench", path)
-    reported = command_line(facts.asked.command, "report", path)
+    path = shlex.quote(bundle_path or str(facts.bundle.path))
     return [
-        *audit,
-        *_made(facts, path),
-        judged or f"vegrt evaluate {path} --data DATA --split test{margin}",
-        *([worsened] if worsened else []),
-        timed or f"vegrt bench {path}",
-        reported or f"vegrt report {path} -o report.html",
+        *(["vegrt data audit DATA"] if facts.audit else []),
+        *_making_commands(facts, path),
+        *_measuring_commands(facts, path),
+        command_line(command_of(facts.request.command), "report", path) or f"vegrt report {path} -o report.html",
     ]
 
 
-def command_line(command: Any, name: str, path: str) -> str | None:
-    """Return a recorded command with its options; None where none of that name was recorded. path: quoted."""
-    if not isinstance(command, dict) or command.get("name") != name or not isinstance(command.get("options"), dict):
+def _measuring_commands(facts: Facts, path: str) -> Iterator[str]:
+    evaluation, robustness, bench = facts.evaluation, facts.robustness, facts.bench
+    margin = f" --margin {evaluation.margin_points:g}" if evaluation else ""
+    recorded = command_line(evaluation.command if evaluation else None, "evaluate", path)
+    yield recorded or f"vegrt evaluate {path} --data DATA --split test{margin}"
+    measured = robustness.command if robustness else None
+    # older versions measured robustness as a part of evaluate
+    if line := command_line(measured, "robustness", path) or command_line(measured, "evaluate", path):
+        yield line
+    yield command_line(bench.command if bench else None, "bench", path) or f"vegrt bench {path}"
+
+
+def command_of(value: Any) -> Command | None:
+    """Return a recorded command from JSON values; None for anything else."""
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return None
-    options = {flag: value for flag, value in command["options"].items() if _FLAG.fullmatch(flag)}
+    options = value.get("options")
+    return Command(value["name"], options) if isinstance(options, dict) else None
+
+
+def command_line(command: Command | None, name: str, path: str) -> str | None:
+    """Return a recorded command as a line; None where no command of this name was recorded. path: of the bundle, quoted."""
+    if command is None or command.name != name:
+        return None
+    options = {flag: value for flag, value in command.options.items() if _FLAG.fullmatch(flag)}
     data = [_DATA, "DATA"] if options.pop(_DATA, None) is not None else []
-    return " ".join(["vegrt", name, path, *data, *_words(options)])
+    return " ".join(["vegrt", name, path, *data, *_option_words(options)])
 
 
 def recipe_flags(recipe: dict[str, Any]) -> list[str]:
-    """Return the flags of `vegrt train` that say what of a recipe is not the default; of files the name alone."""
-    if recipe.get("qat"):  # that bundle settles the network, and other defaults apply
-        left_out, usual = {*SETTLED, "qat_sha256"}, Recipe().to_dict() | DEFAULTS
+    """Return the flags of `vegrt train` for the entries of a recipe that differ from their default; files by name only."""
+    if recipe.get("qat"):  # that bundle decides the network, and other defaults apply
+        left_out, defaults = {*SETTLED, "qat_sha256"}, Recipe().to_dict() | DEFAULTS
     else:
-        given = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
-        left_out, usual = set(), make_recipe(**given).to_dict() | {"backbone": None, "weights": "imagenet"}
+        network = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
+        left_out, defaults = set(), make_recipe(**network).to_dict() | {"backbone": None, "weights": "imagenet"}
     words = []
     for key, value in recipe.items():
-        if key not in usual or key in left_out or value == usual[key]:
+        if key not in defaults or key in left_out or value == defaults[key]:
             continue
         flag = f"--{key.replace('_', '-')}"
         text = Path(value).name if key in ("weights", "qat") else str(value)
@@ -74,24 +84,25 @@ def recipe_flags(recipe: dict[str, Any]) -> list[str]:
     return words
 
 
-def _made(facts: Facts, path: str) -> list[str]:
-    """Return the commands that made the bundle: train, export, and calibrate where it was calibrated anew."""
+def _making_commands(facts: Facts, path: str) -> list[str]:
+    """Return the commands that make the bundle: train, export, and calibrate where it was calibrated again."""
     manifest = facts.bundle.manifest
-    recorded = {one.get("name"): one for one in manifest.calibration.get("commands", []) if isinstance(one, dict)}
+    commands = [command for value in manifest.calibration.get("commands", []) if (command := command_of(value))]
+    recorded = {command.name: command for command in commands}
     exported = command_line(recorded.get("export"), "export", path)
     calibrated = command_line(recorded.get("calibrate"), "calibrate", path)
-    anew = [calibrated] if calibrated else []
+    again = [calibrated] if calibrated else []
     if "onnx" in manifest.model:
         source = f"--from-onnx {shlex.quote(str(manifest.model['onnx']))} --classes CLASSES --contract CONTRACT"
-        return [exported or f"vegrt export {path} {source} --data DATA", *anew]
+        return [exported or f"vegrt export {path} {source} --data DATA", *again]
     recipe = "".join(f" {word}" for word in recipe_flags(manifest.training.get("recipe", manifest.model)))
-    return [f"vegrt train --data DATA{recipe} --out {path}", exported or f"vegrt export {path} --data DATA", *anew]
+    return [f"vegrt train --data DATA{recipe} --out {path}", exported or f"vegrt export {path} --data DATA", *again]
 
 
-def _words(options: dict[str, Any]) -> Iterator[str]:
-    for flag, value in options.items():
-        for one in value if isinstance(value, list) else [value]:
+def _option_words(options: dict[str, Any]) -> Iterator[str]:
+    for flag, values in options.items():
+        for value in values if isinstance(values, list) else [values]:
             yield flag
-            if not isinstance(one, bool):
-                text = f"{one:g}" if isinstance(one, float) else str(one)
+            if not isinstance(value, bool):
+                text = f"{value:g}" if isinstance(value, float) else str(value)
                 yield shlex.quote(" ".join(text.split()))

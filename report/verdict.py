@@ -1,4 +1,4 @@
-"""The verdict in words: which candidate to ship, by what evidence, and what is not known."""
+"""The verdict in words: which file to ship, how much accuracy it loses, how fast it is, and what is unknown."""
 
 from __future__ import annotations
 
@@ -9,158 +9,141 @@ from typing import Literal
 
 from vegrt.infer.runtimes.objective import Objective, preference
 from vegrt.report.facts.facts import Facts
-from vegrt.report.html.blocks import verdict_words
+from vegrt.report.html.blocks import Statement, verdict_words
 from vegrt.report.language.language import translate
-from vegrt.report.speed import speed_sentences
-from vegrt.report.summary import SummaryRow, name_of, points
+from vegrt.report.reason import gate_reason
+from vegrt.report.speed import noise_warning, speed_sentence
+from vegrt.report.summary import SummaryRow, candidate_name
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNKNOWN"]
+_OUTCOMES: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "FAIL")  # the best first
+_SMALLER = 1.05  # smaller ratios of file sizes are not mentioned
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What the gate's verdicts amount to.
+    """The verdict on a bundle.
 
-    chosen: the candidate spoken of, the fastest of those with the best verdict; None when none was judged. to_ship: what `infer`
-    takes by these results: the fastest of what passed and of the reference.
+    chosen: the fastest candidate among those with the best verdict; None when none was evaluated. to_ship: what `infer` chooses
+    by these results: the fastest among those that passed and the reference.
     """
 
     outcome: Outcome
     headline: str
-    sentences: tuple[str, ...]
+    statements: tuple[Statement, ...]
     chosen: SummaryRow | None = None
     to_ship: SummaryRow | None = None
 
 
-def conclude(facts: Facts, compared: Sequence[SummaryRow]) -> Conclusion:
-    """Return the conclusion from a bundle's rows. The checkpoint in torch is judged too, but is nothing to ship."""
-    judged = [row for row in compared if row.verdict not in (None, "REFERENCE") and row.runtime != "torch"]
-    if not judged:
-        return _unknown(facts, compared)
-    outcomes: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "FAIL")
-    outcome = next(outcome for outcome in outcomes if any(row.verdict == outcome for row in judged))
+def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
+    """Return the conclusion from a bundle's rows. The checkpoint in torch has a verdict too, but cannot be shipped."""
+    candidates = [row for row in rows if row.verdict not in (None, "REFERENCE") and row.runtime != "torch"]
+    if not candidates:
+        return _unknown(facts, rows)
+    outcome = next(outcome for outcome in _OUTCOMES if any(row.verdict == outcome for row in candidates))
     order = partial(_preference, objective=facts.objective)
-    chosen = min((row for row in judged if row.verdict == outcome), key=order)
-    reference = next(row for row in compared if row.verdict == "REFERENCE")
-    measured = reference.cost_ms(facts.objective) is not None
-    to_ship = chosen if outcome == "PASS" and not (measured and order(reference) < order(chosen)) else reference
-    kept, compared_in_speed = reference.variant, chosen.cost_ms(facts.objective) is not None
-    headlines = {
-        "PASS": translate("{name} keeps the accuracy of {reference}", name=name_of(chosen), reference=kept)
-        if to_ship is chosen or not compared_in_speed
-        else translate(
-            "{name} keeps the accuracy of {reference}, but is no faster", name=name_of(chosen), reference=kept
-        ),
-        "INCONCLUSIVE": translate("No candidate is proven to keep the accuracy of {reference}", reference=kept),
-        "FAIL": translate("No candidate keeps the accuracy of {reference}", reference=kept),
-    }
-    checkpoint = next((row for row in compared if row.runtime == "torch" and row.verdict != "REFERENCE"), None)
-    sentences = (
-        _accuracy(facts, chosen, outcome),
-        *speed_sentences(facts, chosen, reference, compared),
-        _others(chosen, judged),
-        _checkpoint(facts, checkpoint),
-        _advice(outcome, reference, faster=to_ship is reference and compared_in_speed),
+    chosen = min((row for row in candidates if row.verdict == outcome), key=order)
+    reference = next(row for row in rows if row.verdict == "REFERENCE")
+    is_timed = reference.cost_ms(facts.objective) is not None
+    is_slower = outcome == "PASS" and is_timed and order(reference) < order(chosen)
+    to_ship = chosen if outcome == "PASS" and not is_slower else reference
+    checkpoint = next((row for row in rows if row.runtime == "torch" and row.verdict != "REFERENCE"), None)
+    statements = (
+        Statement(translate("Ship:"), _advice(facts, outcome, to_ship, is_slower=is_slower)),
+        Statement(translate("Accuracy:"), _accuracy(facts, chosen)),
+        Statement(translate("Speed:"), speed_sentence(facts, chosen, reference, rows)),
+        Statement(translate("Size:"), _size(chosen, reference)),
+        Statement(translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None)),
+        Statement(translate("Other candidates:"), _others(chosen, candidates)),
+        Statement(translate("Export:"), _checkpoint(facts, checkpoint)),
     )
-    return Conclusion(outcome, headlines[outcome], tuple(filter(None, sentences)), chosen, to_ship)
+    filled = tuple(statement for statement in statements if statement.text)
+    return Conclusion(outcome, _headline(outcome, chosen, reference, is_slower=is_slower), filled, chosen, to_ship)
 
 
-def reason(facts: Facts, row: SummaryRow) -> str:
-    """Return why the gate decided so, in the report's language, from the figures of the result."""
-    assert facts.evaluation is not None
-    assert row.drop is not None
-    span = translate(
-        "drop {drop} points, {confidence} interval {low} to {high}",
-        drop=points(row.drop.value),
-        confidence=f"{facts.evaluation['confidence']:.0%}",
-        low=points(row.drop.low),
-        high=points(row.drop.high),
-    )
-    margin, images = f"{facts.evaluation['margin_points']:g}", f"{facts.evaluation['images']:,}"
-    if facts.evaluation.get("margin_auto"):
-        margin = translate("{margin} (the least that {images} photos decide)", margin=margin, images=images)
-    if row.verdict == "PASS":
-        return translate("{span}: all below the margin of {margin} points", span=span, margin=margin)
-    if row.verdict == "FAIL":
-        _, _, cause = row.reason.partition("; ")
-        text = translate("{span}: all above the margin of {margin} points", span=span, margin=margin)
-        return f"{text}; {cause}" if cause else text
-    text = translate("{span}: the margin of {margin} points lies within", span=span, margin=margin)
-    least = facts.evaluation.get("decidable_margin_points")
-    if least is not None and facts.evaluation["margin_points"] < least:
-        decided = translate(
-            "{images} photos decide margins of {least} points or more", images=images, least=f"{least:g}"
-        )
-        text = f"{text}; {decided}"
-    if row.images_to_decide is not None:
-        return f"{text}; {translate('at these rates about {images} images would decide', images=f'{row.images_to_decide:,}')}"
-    return f"{text}; {translate('more images alone would hardly decide')}" if "hardly" in row.reason else text
+def _headline(outcome: Outcome, chosen: SummaryRow, reference: SummaryRow, *, is_slower: bool) -> str:
+    name, variant = candidate_name(chosen), reference.variant
+    if outcome == "INCONCLUSIVE":
+        return translate("No candidate is proven to keep the accuracy of {reference}", reference=variant)
+    if outcome == "FAIL":
+        return translate("No candidate keeps the accuracy of {reference}", reference=variant)
+    if is_slower:
+        return translate("{name} keeps the accuracy of {reference}, but is no faster", name=name, reference=variant)
+    return translate("{name} keeps the accuracy of {reference}", name=name, reference=variant)
 
 
-def _unknown(facts: Facts, compared: Sequence[SummaryRow]) -> Conclusion:
+def _unknown(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
     command = f"vegrt evaluate {facts.bundle.path} --data DATA"
     if facts.evaluation is None:
-        text = translate(
-            "How fast the candidates are was measured; whether they are still right was not. Run: {command}",
-            command=command,
-        )
-        return Conclusion("UNKNOWN", translate("Nothing has been evaluated yet"), (text,))
-    text = translate(
-        "There is nothing to compare it with. Export the other variants, then run: {command}",
-        command=command,
-    )
-    return Conclusion("UNKNOWN", translate("Only {variant} has been evaluated", variant=compared[0].variant), (text,))
+        headline = translate("Nothing has been evaluated yet")
+        text = translate("The speed was measured, but not the accuracy. Run: {command}", command=command)
+    else:
+        headline = translate("Only {variant} has been evaluated", variant=rows[0].variant)
+        text = translate("No other variant to compare. Export the variants, then run: {command}", command=command)
+    return Conclusion("UNKNOWN", headline, (Statement("", text),))
 
 
-def _accuracy(facts: Facts, chosen: SummaryRow, outcome: Outcome) -> str:
+def _advice(facts: Facts, outcome: Outcome, to_ship: SummaryRow, *, is_slower: bool) -> str:
+    """Return which file to ship, and why where it is not the chosen candidate."""
+    artifacts = facts.bundle.manifest.artifacts
+    path = next(artifact.path for artifact in artifacts if artifact.sha256 == to_ship.artifact_sha256)
+    name = translate("{path} ({candidate})", path=path, candidate=candidate_name(to_ship))
+    if outcome == "FAIL":
+        return translate("{name}, or calibrate again.", name=name)
+    if outcome == "INCONCLUSIVE":
+        return translate("{name}, until the verdict is decided.", name=name)
+    return translate("{name}: it is the fastest.", name=name) if is_slower else f"{name}."
+
+
+def _accuracy(facts: Facts, chosen: SummaryRow) -> str:
     assert facts.evaluation is not None
-    changed = {"flips": f"{chosen.flips or 0:,}", "images": f"{facts.evaluation['images']:,}"}
-    said = {"reason": reason(facts, chosen), "verdict": verdict_words(outcome)}
-    if outcome == "PASS":
-        return translate(
-            "It changed its answer on {flips} of {images} test photos: {reason} ({verdict}).", **changed, **said
-        )
+    assert chosen.verdict is not None
+    reason = f"{gate_reason(facts.evaluation, chosen)} ({verdict_words(chosen.verdict)})"
+    if chosen.verdict != "PASS":
+        reason = translate("{name}: {reason}", name=candidate_name(chosen), reason=reason)
     return translate(
-        "{name} changed its answer on {flips} of {images} test photos: {reason} ({verdict}).",
-        name=name_of(chosen),
-        **changed,
-        **said,
+        "{reason}. {flips} of {images} test photos changed their answer.",
+        reason=reason,
+        flips=chosen.flips_cell(),
+        images=f"{facts.evaluation.images:,}",
     )
 
 
-def _others(chosen: SummaryRow, judged: Sequence[SummaryRow]) -> str:
-    """Return the verdicts of all the others, grouped: a failure next to the chosen one must not stay unsaid."""
-    others = [row for row in judged if row.key != chosen.key]
-    groups = {
-        verdict: [row.key for row in others if row.verdict == verdict] for verdict in ("FAIL", "INCONCLUSIVE", "PASS")
-    }
-    texts = [f"{', '.join(keys)}: {verdict_words(verdict)}" for verdict, keys in groups.items() if keys]
-    return translate("The others: {verdicts}.", verdicts="; ".join(texts)) if texts else ""
+def _size(chosen: SummaryRow, reference: SummaryRow) -> str:
+    ratio = reference.size_bytes / chosen.size_bytes
+    if ratio <= _SMALLER:
+        return ""
+    return translate(
+        "{size} MB, {ratio} times smaller than {reference}.",
+        size=f"{chosen.size_bytes / 1e6:.1f}",
+        ratio=f"{ratio:.1f}",
+        reference=reference.variant,
+    )
+
+
+def _others(chosen: SummaryRow, candidates: Sequence[SummaryRow]) -> str:
+    """Return the verdicts of all other candidates, failures first: none of them may be hidden."""
+    keys: dict[str, list[str]] = {"FAIL": [], "INCONCLUSIVE": [], "PASS": []}
+    for row in candidates:
+        if row.key != chosen.key and row.verdict is not None:
+            keys[row.verdict].append(row.key)
+    texts = [f"{', '.join(names)}: {verdict_words(verdict)}" for verdict, names in keys.items() if names]
+    return f"{'; '.join(texts)}." if texts else ""
 
 
 def _checkpoint(facts: Facts, row: SummaryRow | None) -> str:
-    """Return what exporting itself cost: the checkpoint in torch against the ONNX model of the same weights."""
+    """Return what the export itself changed: the checkpoint in torch against the ONNX model with the same weights."""
     if row is None or facts.evaluation is None:
         return ""
     return translate(
-        "The checkpoint in PyTorch and the exported fp32 differ on {flips} of {images} test photos.",
-        flips=f"{row.flips or 0:,}",
-        images=f"{facts.evaluation['images']:,}",
+        "the PyTorch checkpoint and the exported fp32 differ on {flips} of {images} test photos.",
+        flips=row.flips_cell(),
+        images=f"{facts.evaluation.images:,}",
     )
 
 
-def _advice(outcome: Outcome, reference: SummaryRow, *, faster: bool) -> str:
-    """Return what to ship where it is not the chosen candidate. faster: the reference is the faster one."""
-    name = name_of(reference)
-    if outcome == "FAIL":
-        return translate("Ship {name}, or calibrate again.", name=name)
-    if outcome == "INCONCLUSIVE":
-        return translate("Until that is decided, ship {name}.", name=name)
-    return translate("Ship {name}: it is the fastest.", name=name) if faster else ""
-
-
 def _preference(row: SummaryRow, objective: Objective) -> tuple[float, float, int, str]:
-    """Rank as `infer` does; where nothing was measured, by the smaller drop."""
+    """Return the sort key that `infer` uses; where nothing was measured, the smaller drop comes first."""
     cost, size_bytes, key = preference(row.cost_ms(objective), row.size_bytes, row.key)
     drop = row.drop.value if row.drop and cost == float("inf") else 0.0
     return (cost, drop, size_bytes, key)

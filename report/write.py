@@ -1,4 +1,4 @@
-"""Writing a report: the page, the Markdown and the pictures, all from the same facts."""
+"""Write a report: the page, the Markdown and the pictures, all from the same facts."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import write_text
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
-from vegrt.report import markdown
-from vegrt.report.facts.benches import check_used
-from vegrt.report.facts.data import fits
-from vegrt.report.facts.facts import Asked, Facts, load_facts
-from vegrt.report.html.blocks import Chart, Section
-from vegrt.report.html.page import assemble, made_by, require_charts
+from vegrt.report.comparisons import overview_sections
+from vegrt.report.facts.benches import check_benches_match
+from vegrt.report.facts.data import is_audit_of
+from vegrt.report.facts.facts import Facts, ReportRequest, load_facts
+from vegrt.report.html.blocks import Chart, Section, verdict_words
+from vegrt.report.html.page import Article, VerdictPanel, origin_sentence, page_html, require_charts
 from vegrt.report.language.language import Language, translate, using_language
-from vegrt.report.overview import overview_sections
+from vegrt.report.markdown import escape_markdown, sections_markdown, verdict_markdown
 from vegrt.report.sections import bundle_sections
-from vegrt.report.summary import rows
+from vegrt.report.summary import summary_rows
 from vegrt.report.verdict import Conclusion, conclude
+from vegrt.train.data.audit_file import ReportedAudit
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Which files to write; None: not that one. png, svg: folders, for every chart as a picture."""
+    """The files to write; None: not this one. png, svg: folders for every chart as a picture."""
 
     html: Path | None = None
     markdown: Path | None = None
@@ -36,30 +37,30 @@ class ReportFiles:
     svg: Path | None = None
 
     @property
-    def drawn(self) -> bool:
+    def has_charts(self) -> bool:
         """Return whether any of them shows charts."""
         return self.html is not None or self.png is not None or self.svg is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What a report is made from beside the bundles' own results.
+    """The sources of a report in addition to the bundles' own results.
 
-    data: the folder that was evaluated, for the photos in the gallery; they are embedded, much reduced. benches: result
-    files of `vegrt bench` from other machines. audits: contents of audit.json, each used where it is of a bundle's photos.
-    objective: what fastest means. command: how the report was asked for.
+    data: the folder that was evaluated, for the photos in the gallery; they are embedded in reduced size. benches: result files
+    of `vegrt bench` from other machines. audits: each is used for the bundles that were made with its photos. objective: what
+    fastest means. command: name and options of the report's own command line.
     """
 
     data: Path | None = None
     benches: Sequence[Path] = ()
-    audits: Sequence[Mapping[str, Any]] = ()
+    audits: Sequence[ReportedAudit] = ()
     objective: Objective = DEFAULT
     command: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is said of one bundle, or of all together. folder: of its pictures, beside or below that of the others."""
+    """One bundle's part of a report, or the comparison of all. folder: of its pictures, below the requested one."""
 
     name: str
     folder: str
@@ -71,58 +72,57 @@ class _Part:
 def write_report(
     bundles: Sequence[Bundle], outputs: ReportFiles, *, sources: Sources | None = None, language: Language = "en"
 ) -> list[Path]:
-    """Write what `outputs` names, each file whole or not at all, and return the files.
+    """Write the files in `outputs`, each atomically, and return their paths.
 
-    Raises VegrtError when a bundle has no results or a source is of something else, MissingExtraError without the `report`
+    Raises VegrtError when a bundle has no results or a source does not match any bundle, MissingExtraError without the `report`
     extra.
     """
     if not bundles:
         raise VegrtError("report: no bundle named; expected: vegrt report BUNDLE... -o report.html")
     sources = sources or Sources()
-    facts = facts_of(bundles, sources)
-    if outputs.drawn:
+    facts = load_all_facts(bundles, sources)
+    if outputs.has_charts:
         require_charts()
     with using_language(language):
-        return _write(_parts(facts, sources.data, drawn=outputs.drawn), outputs)
+        return _write(_parts(facts, sources.data, with_charts=outputs.has_charts), outputs)
 
 
-def facts_of(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
+def load_all_facts(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
     """Return each bundle's facts. Raises VegrtError as write_report does."""
-    check_used(bundles, sources.benches)
+    check_benches_match(bundles, sources.benches)
+    request = ReportRequest(sources.objective, dict(sources.command))
     return [
         load_facts(
             bundle,
             benches=sources.benches,
-            audit=next((dict(audit) for audit in sources.audits if fits(audit, bundle.manifest.data)), None),
-            asked=Asked(sources.objective, dict(sources.command)),
+            audit=next((audit for audit in sources.audits if is_audit_of(audit, bundle.manifest.data)), None),
+            request=request,
         )
         for bundle in bundles
     ]
 
 
-def _parts(facts: Sequence[Facts], data: Path | None, *, drawn: bool) -> list[_Part]:
-    """Return the parts in their order: with several bundles, first what compares them. drawn: with charts."""
-    parts = []
-    named = list(zip(_names(facts), facts, strict=True))
-    if len(named) > 1:
-        parts.append(_overview(named, drawn=drawn))
-    for (name, one), folder in zip(named, _folders(facts), strict=True):
-        compared = rows(one)
-        conclusion = conclude(one, compared)
-        charts = _charts(one, conclusion) if drawn else {}
-        sections = bundle_sections(one, compared, conclusion, charts, data)
+def _parts(all_facts: Sequence[Facts], data: Path | None, *, with_charts: bool) -> list[_Part]:
+    """Return the parts in their order: with several bundles, their comparison first."""
+    named = list(zip(_names(all_facts), all_facts, strict=True))
+    parts = [_overview(named, with_charts=with_charts)] if len(named) > 1 else []
+    for (name, facts), folder in zip(named, _folders(all_facts), strict=True):
+        rows = summary_rows(facts)
+        conclusion = conclude(facts, rows)
+        charts = _charts(facts, conclusion) if with_charts else {}
+        sections = bundle_sections(facts, rows, conclusion, charts, data)
         parts.append(_Part(name, folder, conclusion, sections, charts))
     return parts
 
 
-def _overview(named: Sequence[tuple[str, Facts]], *, drawn: bool) -> _Part:
+def _overview(named: Sequence[tuple[str, Facts]], *, with_charts: bool) -> _Part:
     chart = None
-    if drawn:
+    if with_charts:
         from vegrt.report.figures import overview_chart
 
         chart = overview_chart(named)
-    found = {chart.name: chart} if chart else {}
-    return _Part(translate("All bundles"), "", None, overview_sections(named, chart), found)
+    charts = {chart.name: chart} if chart else {}
+    return _Part(translate("All bundles"), "", None, overview_sections(named, chart), charts)
 
 
 def _charts(facts: Facts, conclusion: Conclusion) -> dict[str, Chart]:
@@ -131,24 +131,25 @@ def _charts(facts: Facts, conclusion: Conclusion) -> dict[str, Chart]:
     return bundle_charts(facts, conclusion.chosen)
 
 
-def _names(facts: Sequence[Facts]) -> list[str]:
-    """Return a name for each bundle: its own, with its folder where two share one."""
-    own = [one.bundle.manifest.name for one in facts]
+def _names(all_facts: Sequence[Facts]) -> list[str]:
+    """Return a name for each bundle: its own, with its path where two have the same."""
+    names = [facts.bundle.manifest.name for facts in all_facts]
     return [
-        name if own.count(name) == 1 else f"{name} ({one.bundle.path})" for name, one in zip(own, facts, strict=True)
+        name if names.count(name) == 1 else f"{name} ({facts.bundle.path})"
+        for name, facts in zip(names, all_facts, strict=True)
     ]
 
 
-def _folders(facts: Sequence[Facts]) -> list[str]:
-    """Return each bundle's folder of pictures: the one that was asked for, and of several bundles one below it for each."""
-    if len(facts) == 1:
+def _folders(all_facts: Sequence[Facts]) -> list[str]:
+    """Return each bundle's folder of pictures: the requested one for a single bundle, else one below it for each."""
+    if len(all_facts) == 1:
         return [""]
-    names = [_file_name(one.bundle.manifest.name) for one in facts]
+    names = [_file_name(facts.bundle.manifest.name) for facts in all_facts]
     return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, start=1)]
 
 
 def _file_name(name: str) -> str:
-    """Return a name that any file system takes."""
+    """Return a name that is valid on every file system."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".-") or "bundle"
 
 
@@ -165,27 +166,36 @@ def _write(parts: Sequence[_Part], outputs: ReportFiles) -> list[Path]:
 
 
 def _page(title: str, parts: Sequence[_Part]) -> str:
-    from vegrt.report.html.to_html import article
-
     articles = [
-        article(part.name, part.conclusion, part.sections, place=f"part{number}")
+        Article(part.name, part.sections, _verdict_panel(part), place=f"part{number}")
         for number, part in enumerate(parts, start=1)
     ]
-    return assemble(title, articles, source=translate("result files"))
+    return page_html(title, articles, source=translate("result files"))
+
+
+def _verdict_panel(part: _Part) -> VerdictPanel | None:
+    if (conclusion := part.conclusion) is None:
+        return None
+    badge = verdict_words(conclusion.outcome)
+    title = f"{part.name}: {conclusion.headline}"
+    return VerdictPanel(badge, conclusion.outcome.lower(), title, conclusion.statements)
 
 
 def _markdown(title: str, parts: Sequence[_Part], outputs: ReportFiles) -> str:
     assert outputs.markdown is not None
-    kind, root = ("png", outputs.png) if outputs.png is not None else ("svg", outputs.svg)
-    texts = [f"# {markdown.escape(title)}"]
+    picture_format, root = ("png", outputs.png) if outputs.png is not None else ("svg", outputs.svg)
+    texts = [f"# {escape_markdown(title)}"]
     for part in parts:
-        head = markdown.verdict(part.name, part.conclusion) if part.conclusion else f"## {markdown.escape(part.name)}"
 
         def link(chart: Chart, folder: str = part.folder) -> str | None:
-            return _link(outputs.markdown, root / folder / f"{chart.name}.{kind}") if root is not None else None
+            return (
+                _link(outputs.markdown, root / folder / f"{chart.name}.{picture_format}") if root is not None else None
+            )
 
-        texts += [head, markdown.body(part.sections, link)]
-    return "\n\n".join([*texts, markdown.escape(made_by(translate("result files")))]) + "\n"
+        heading = f"## {escape_markdown(part.name)}"
+        texts.append(verdict_markdown(part.name, part.conclusion) if part.conclusion else heading)
+        texts.append(sections_markdown(part.sections, link))
+    return "\n\n".join([*texts, escape_markdown(origin_sentence(translate("result files")))]) + "\n"
 
 
 def _link(document: Path | None, picture: Path) -> str:

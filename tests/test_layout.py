@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from vegrt.cli import app
 
 ROOT = Path(__file__).parents[1]
+SOURCE_KINDS = ("py", "html", "css", "js")  # pages of the report are made from the last three
 STAGES = ("calibration", "evaluate", "export", "infer", "report", "train")
 DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show", "runs compare")
 SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson")
@@ -41,7 +42,7 @@ def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(tmp_path: Path
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vegrt"}
     for stage in STAGES:
-        sources = {path.name for path in (ROOT / stage).rglob("*.py")}
+        sources = {path.name for kind in SOURCE_KINDS for path in (ROOT / stage).rglob(f"*.{kind}")}
         assert {name.split("/")[-1] for name in names if name.startswith(f"vegrt/{stage}/")} == sources
     infos = zipfile.ZipFile(wheel).infolist()
     assert not any(info.external_attr >> 16 & 0o170000 == 0o120000 for info in infos)  # no symbolic link

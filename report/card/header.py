@@ -1,6 +1,6 @@
 """The metadata header of a model card, as YAML that the Hugging Face Hub reads.
 
-Strings are written as JSON strings, which YAML takes as they are, so that no class or file name can become markup.
+Strings are written as JSON strings, which are valid YAML, so that a class or file name cannot become markup.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any
 
 from vegrt.report.facts.facts import Facts
 from vegrt.report.summary import RUNTIMES
+from vegrt.results.common import Interval
+from vegrt.results.evaluation import CandidateResult, Figures
 
 _TASK = "image-classification"
 
 
-def header(facts: Facts, *, license: str, dataset: str) -> str:
-    """Return the header with its fences. license: as the Hub calls it. dataset: its name on the Hub, or empty."""
+def card_header(facts: Facts, *, license: str, dataset: str) -> str:
+    """Return the header with its fences. license, dataset: their identifiers on the Hub; dataset may be empty."""
     fields: dict[str, Any] = {
         "license": license,
         "library_name": "onnx",
@@ -41,32 +43,32 @@ def _tags(facts: Facts) -> Iterable[str]:
 
 
 def _results(facts: Facts, dataset: str) -> list[dict[str, Any]]:
-    """Return one result for the test photos, and one for those that did not leak, where that is known."""
+    """Return one result for all test photos, and one without the leaked ones, where they are known."""
     if not (evaluation := facts.evaluation):
         return []
-    found = [_result(facts, dataset or "test photos", facts.evaluated())]
-    clean = [row | row["without_leaks"] for row in facts.evaluated() if "without_leaks" in row]
-    if clean and evaluation.get("leaked"):
-        found.append(_result(facts, f"{dataset or 'test photos'} without near duplicates of train", clean))
-    return found
+    name = dataset or "test photos"
+    results = [_result(evaluation.split, name, [(row, row) for row in evaluation.candidates])]
+    clean = [(row, row.without_leaks) for row in evaluation.candidates if row.without_leaks]
+    if clean and evaluation.leaked:
+        results.append(_result(evaluation.split, f"{name} without near duplicates of train", clean))
+    return results
 
 
-def _result(facts: Facts, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    assert facts.evaluation is not None
-    metrics = [
-        {
-            "type": "accuracy",
-            "value": round(float(row[figure]["value"]), 6),
-            "name": f"{title}, {row['variant']} on {RUNTIMES.get(row['runtime'], row['runtime'])}",
-        }
-        for figure, title in (("top1", "Top-1 accuracy"), ("top3", "Top-3 accuracy"))
-        for row in rows
-    ]
+def _result(split: str, name: str, rows: Sequence[tuple[CandidateResult, Figures]]) -> dict[str, Any]:
+    """Return one entry of the model-index. rows: candidates with their figures on these photos."""
+    top1 = [_accuracy("Top-1 accuracy", candidate, figures.top1) for candidate, figures in rows]
+    top3 = [_accuracy("Top-3 accuracy", candidate, figures.top3) for candidate, figures in rows]
     return {
         "task": {"type": _TASK, "name": "Image classification"},
-        "dataset": {"name": name, "type": "imagefolder", "split": facts.evaluation["split"]},
-        "metrics": metrics,
+        "dataset": {"name": name, "type": "imagefolder", "split": split},
+        "metrics": top1 + top3,
     }
+
+
+def _accuracy(title: str, candidate: CandidateResult, accuracy: Interval) -> dict[str, Any]:
+    runtime = RUNTIMES.get(candidate.runtime, candidate.runtime)
+    name = f"{title}, {candidate.variant} on {runtime}"
+    return {"type": "accuracy", "value": round(float(accuracy.value), 6), "name": name}
 
 
 def _yaml(value: Any, indent: str) -> Iterable[str]:

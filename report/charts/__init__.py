@@ -1,1 +1,1 @@
-"""The charts of a report, as specifications and as pictures."""
+"""The charts of a report: Vega-Lite specifications, and picture files of them."""

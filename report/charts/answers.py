@@ -1,34 +1,35 @@
-"""The charts of answers: what is taken for what, what changed, how sure it was, and what bad photos do to it."""
+"""The charts of the answers: confusion matrix, flips by class, reliability, and robustness to corrupted photos."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import altair as alt
 
 from vegrt.report.charts.theme import ALERT, BLUE, INK, SERIES, chart_of, finish, integer_axis, series_colour, tooltips
 from vegrt.report.html.blocks import Spec
 from vegrt.report.language.language import translate
+from vegrt.results.analysis import RobustnessRow
+from vegrt.results.evaluation import ReliabilityBin
 
 MAX_CLASSES_DRAWN = 40
 _CLASS_PX = 22
 _GREEN = "#5f9e1a"
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximum: int, title: str = "") -> Spec:
-    """Return a heat map in which only mistakes are coloured. maximum: the count at full strength, shared by a pair."""
+def confusion_spec(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximum: int, title: str = "") -> Spec:
+    """Return a heat map that colours mistakes only. maximum: the count with full colour, shared by both matrices."""
     data = [
-        {"true": classes[true], "said": classes[said], "photos": count, "mistake": true != said}
-        for true, row in enumerate(counts)
-        for said, count in enumerate(row)
+        {"truth": classes[truth], "answer": classes[answer], "photos": count, "mistake": truth != answer}
+        for truth, row in enumerate(counts)
+        for answer, count in enumerate(row)
         if count
     ]
-    scale, said, true = alt.Scale(domain=list(classes)), translate("what it said"), translate("what it is")
+    scale, truth_title, answer_title = alt.Scale(domain=list(classes)), translate("true class"), translate("answer")
     base = chart_of(data).encode(
-        x=alt.X("said:N", sort=list(classes), title=said, scale=scale, axis=alt.Axis(labelAngle=-60)),
-        y=alt.Y("true:N", sort=list(classes), title=true, scale=scale),
-        tooltip=tooltips(data, {"true": true, "said": said, "photos": translate("photos")}),
+        x=alt.X("answer:N", sort=list(classes), title=answer_title, scale=scale, axis=alt.Axis(labelAngle=-60)),
+        y=alt.Y("truth:N", sort=list(classes), title=truth_title, scale=scale),
+        tooltip=tooltips(data, {"truth": truth_title, "answer": answer_title, "photos": translate("photos")}),
     )
     is_mistake = alt.datum.mistake
     strength = alt.Opacity("photos:Q", scale=alt.Scale(domain=[0, max(4, maximum)], range=[0.2, 0.95]), legend=None)
@@ -41,10 +42,10 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximu
     return finish(right, mistakes, numbers, height=110 + 19 * len(classes), title=title)
 
 
-def flips_per_class(
+def flips_per_class_spec(
     changes: Mapping[str, tuple[int, int]], classes: Sequence[str], *, maximum: int, title: str = ""
 ) -> Spec:
-    """Return newly wrong and newly right photos as one stacked bar for each class.
+    """Return newly wrong and newly right photos as a stacked bar for each class.
 
     changes: class -> (newly wrong, newly right). classes: the rows, the same in every panel. maximum: the axis's end.
     """
@@ -73,31 +74,24 @@ def flips_per_class(
     return finish(bars, height=_CLASS_PX * len(classes), title=title)
 
 
-def reliability(bins: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
-    """Return accuracy against confidence, bin by bin, and the line on which a calibrated classifier lies.
-
-    bins: low, high (of the confidence), count, confidence, accuracy (None in an empty bin).
-    """
-    total = sum(one["count"] for one in bins)
+def reliability_spec(bins: Sequence[ReliabilityBin], *, title: str = "") -> Spec:
+    """Return accuracy against confidence for each bin, and the line of a perfectly calibrated classifier."""
     data = [
-        {"low": one["low"], "high": one["high"], "confidence": float(one["confidence"])}
-        | {"accuracy": float(one["accuracy"]), "photos": one["count"], "share": one["count"] / max(1, total)}
-        for one in bins
-        if one["count"]
+        {"low": row.low, "high": row.high, "confidence": row.confidence, "accuracy": row.accuracy, "photos": row.count}
+        for row in bins
+        if row.count
     ]
     unit = alt.Scale(domain=[0, 1])
     x = alt.X(
         "low:Q",
-        title=translate("probability given to the answer"),
+        title=translate("predicted probability"),
         scale=unit,
         axis=alt.Axis(format=".0%", tickCount=5),
     )
-    y = alt.Y(
-        "accuracy:Q", title=translate("answers that are right"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5)
-    )
+    y = alt.Y("accuracy:Q", title=translate("accuracy"), scale=unit, axis=alt.Axis(format=".0%", tickCount=5))
     titles = {
-        "confidence": translate("mean probability"),
-        "accuracy": translate("answers that are right"),
+        "confidence": translate("mean predicted probability"),
+        "accuracy": translate("accuracy"),
         "photos": translate("photos"),
     }
     bars = (
@@ -121,15 +115,23 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
     return finish(bars, ideal.encode(x=x, y=y), dots, title=title)
 
 
-def robustness(rows: Sequence[Mapping[str, Any]], candidates: Sequence[str], *, lowest: float, title: str = "") -> Spec:
-    """Return top-1 against the strength of one corruption, a line for each candidate. lowest: of the axis, in percent."""
+def robustness_spec(
+    rows: Sequence[RobustnessRow], candidates: Sequence[str], *, lowest: float, title: str = ""
+) -> Spec:
+    """Return top-1 against the level of one corruption, a line for each candidate. lowest: start of the axis, in percent."""
     data = [
-        {"level": row["level"], "candidate": row["candidate"], "top1": 100 * row["top1"]["value"]}
-        | {"low": 100 * row["top1"]["low"], "high": 100 * row["top1"]["high"], "parameter": str(row["parameter"])}
-        | {"drop": float(100 * row["drop"]["value"]) if row.get("drop") else 0.0}
+        {
+            "level": row.level,
+            "candidate": row.candidate,
+            "top1": 100 * row.top1.value,
+            "low": 100 * row.top1.low,
+            "high": 100 * row.top1.high,
+            "parameter": translate("none") if row.parameter is None else f"{row.parameter:g}",
+            "drop": 100 * row.drop.value if row.drop else 0.0,
+        }
         for row in rows
     ]
-    x = alt.X("level:O", title=translate("level (0: as it is)"), axis=alt.Axis(labelAngle=0))
+    x = alt.X("level:O", title=translate("level (0: clean)"), axis=alt.Axis(labelAngle=0))
     y_title, scale = translate("top-1 accuracy, %"), alt.Scale(domain=[lowest, 100], nice=False)
     titles = {"candidate": translate("candidate"), "parameter": translate("parameter"), "top1": translate("top-1 %")}
     titles |= {"drop": translate("drop, points")}

@@ -1,4 +1,4 @@
-"""Charts as picture files, PNG and SVG: black on white, of a size to read, and under names that stay."""
+"""Charts as picture files, PNG and SVG: on white, in a readable size, under stable names."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.html.render import to_png, to_svg
 from vegrt.report.language.language import present_language
 
-Kind = Literal["png", "svg"]
+PictureFormat = Literal["png", "svg"]
 
 _ALONE_PX, _PANEL_PX, _SMALL_PX = 720, 460, 300
-_SMALL_FROM = 4  # panels, and so many columns of them at most: 3
+_SMALL_FROM = 4  # panels; these stand in 3 columns, fewer in 2
 _SCALE = 2
-_FONTS = {  # of a picture; the first that a machine has
+_FONTS = {  # the first one that is installed is used
     "en": "system-ui, sans-serif",
     "ko": "Noto Sans KR, Noto Sans CJK KR, Apple SD Gothic Neo, Malgun Gothic, NanumGothic, sans-serif",
 }
 
 
-def write_pictures(charts: Iterable[Chart], folder: Path, kind: Kind, *, subject: str) -> list[Path]:
-    """Write each chart as `<folder>/<its name>.<kind>`, titled with `subject`, and return the files."""
+def write_pictures(charts: Iterable[Chart], folder: Path, picture_format: PictureFormat, *, subject: str) -> list[Path]:
+    """Write each chart as `<folder>/<its name>.<format>`, titled with `subject`, and return the files."""
     written = []
     for chart in charts:
-        spec = picture(chart, subject)
-        path = folder / f"{chart.name}.{kind}"
-        content = to_png(spec, scale=_SCALE) if kind == "png" else to_svg(spec).encode()
+        spec = _picture_spec(chart, subject)
+        path = folder / f"{chart.name}.{picture_format}"
+        content = to_png(spec, scale=_SCALE) if picture_format == "png" else to_svg(spec).encode()
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         written.append(path)
     return written
 
 
-def picture(chart: Chart, subject: str) -> Spec:
+def _picture_spec(chart: Chart, subject: str) -> Spec:
     """Return a chart's panels as one specification of fixed width on white."""
     title = {"text": f"{subject}: {chart.label}", "fontSize": 15, "anchor": "start", "offset": 12}
     look = {"background": "white", "font": _FONTS[present_language()]}
@@ -56,5 +56,5 @@ def picture(chart: Chart, subject: str) -> Spec:
 
 
 def _fixed(panel: Spec, width_px: int) -> Spec:
-    kept = {name: value for name, value in panel.items() if name not in ("config", "autosize", "$schema", "datasets")}
-    return kept | {"width": width_px}
+    fixed = {name: value for name, value in panel.items() if name not in ("config", "autosize", "$schema", "datasets")}
+    return fixed | {"width": width_px}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import altair as alt
 
-from vegrt.report.charts.answers import MAX_CLASSES_DRAWN, confusion
-from vegrt.report.charts.making import training_curve
+from vegrt.report.charts.answers import MAX_CLASSES_DRAWN, confusion_spec
 from vegrt.report.charts.pictures import write_pictures
 from vegrt.report.charts.theme import SERIES, epoch_axis, finish
+from vegrt.report.charts.training import training_curve_spec
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.train.history.runs_db import Run
 
@@ -19,7 +19,7 @@ _COLOURS = ("#3d8bd4", "#2fa39b", "#5f9e1a", "#b3870f", "#dc7a1f", "#d9482b", "#
 
 
 def run_charts(run: Run) -> dict[str, Chart]:
-    """Return the run's charts by name: loss, accuracy, gradients, confusion; without those that have no data."""
+    """Return the run's charts by name: loss, accuracy, gradients, confusion; those without data are left out."""
     return {chart.name: chart for chart in _charts(run)}
 
 
@@ -34,24 +34,24 @@ def _charts(run: Run) -> Iterator[Chart]:
     epochs = [asdict(record) for record in run.epochs]
     best = run.best()
     if best is not None:
-        photos = "Training's is on augmented photos once all layers learn" if run.augmented else "No augmentation"
-        caption = f"Cross-entropy. {photos}. Dashed: the epoch of the lowest validation loss."
-        yield Chart("loss", (training_curve(epochs, "loss", best.epoch),), "Loss by epoch", caption)
-        caption = f"{photos}. Training's is a mean over the epoch, while the weights change."
-        yield Chart("accuracy", (training_curve(epochs, "accuracy", best.epoch),), "Accuracy by epoch", caption)
+        photos = "Training uses augmented photos once all layers learn" if run.augmented else "No augmentation"
+        caption = f"Cross-entropy. {photos}. Dashed line: the epoch with the lowest validation loss."
+        yield Chart("loss", (training_curve_spec(epochs, "loss", best.epoch),), "Loss by epoch", caption)
+        caption = f"{photos}. Training accuracy is a mean over the epoch, during which the weights change."
+        yield Chart("accuracy", (training_curve_spec(epochs, "accuracy", best.epoch),), "Accuracy by epoch", caption)
     if any(norm > 0 for record in run.epochs for norm in record.gradient_norms.values()):
-        caption = "Mean over an epoch's steps, before clipping, of all weights of a stage."
-        yield Chart("gradients", (gradient_norms(run),), "Gradient norm of each stage by epoch", caption)
+        caption = "Norm over all weights of a stage before clipping, averaged over the steps of an epoch."
+        yield Chart("gradients", (_gradient_norms_spec(run),), "Gradient norm of each stage by epoch", caption)
     counts, classes = run.explanation.get("confusion"), run.explanation.get("classes", ())
     if counts and len(classes) <= MAX_CLASSES_DRAWN:
-        wrong = [count for true, row in enumerate(counts) for said, count in enumerate(row) if true != said]
-        spec = confusion(counts, classes, maximum=max(wrong))
-        caption = f"{sum(wrong):,} of {sum(map(sum, counts)):,} validation photos wrong. Mistakes are coloured."
+        wrong = [count for truth, row in enumerate(counts) for answer, count in enumerate(row) if truth != answer]
+        spec = confusion_spec(counts, classes, maximum=max(wrong))
+        caption = f"{sum(wrong):,} of {sum(map(sum, counts)):,} validation photos wrong. Only mistakes are coloured."
         yield Chart("confusion", (spec,), "Confusion matrix of the best epoch", caption)
 
 
-def gradient_norms(run: Run) -> Spec:
-    """Return the gradient norm of each stage by epoch, on a log axis, which has no place for zeros."""
+def _gradient_norms_spec(run: Run) -> Spec:
+    """Return the gradient norm of each stage by epoch, on a log axis and therefore without zeros."""
     stages = list(dict.fromkeys(stage for record in run.epochs for stage in record.gradient_norms))
     data = [
         {"epoch": record.epoch, "stage": stage, "norm": norm}

@@ -1,8 +1,8 @@
-"""The charts of speed: accuracy against latency, throughput against the batch size, and where the time goes."""
+"""The charts of speed: accuracy against latency, throughput against batch size, and the time of each stage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -20,15 +20,17 @@ from vegrt.report.charts.theme import (
 from vegrt.report.html.blocks import Spec
 from vegrt.report.language.language import translate
 from vegrt.report.summary import RUNTIMES, SummaryRow
+from vegrt.results.benchmark import BenchCandidate, Stages
 
-STAGES = ("decode", "prepare", "run", "post")
+_STAGES = ("decode", "prepare", "run", "post")
 _BAR_PX = 24
+_TIMING_FIELDS = ("batch", "images_per_s", "images_per_s_low", "images_per_s_high", "p50_ms", "p99_ms")
 
 
-def accuracy_latency(rows: Sequence[SummaryRow], margin_points: float, *, title: str = "") -> Spec:
-    """Return top-1 against the time of one photo. rows: those both evaluated and measured, at least one."""
+def accuracy_latency_spec(rows: Sequence[SummaryRow], margin_points: float, *, title: str = "") -> Spec:
+    """Return top-1 against the time of one photo. rows: at least one, each evaluated and measured."""
     data = [_point(row) for row in rows]
-    x = alt.X("p50:Q", title=translate("median time of one photo, ms (log)"), scale=_log())
+    x = alt.X("p50:Q", title=translate("median latency of one photo, ms (log)"), scale=_log())
     y = alt.Y("top1:Q", title=translate("top-1 accuracy, %"), scale=alt.Scale(zero=False, nice=True))
     base, colour = chart_of(data).encode(x=x), runtime_colour({row.runtime_name for row in rows})
     spread = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
@@ -48,10 +50,10 @@ def accuracy_latency(rows: Sequence[SummaryRow], margin_points: float, *, title:
     return finish(*layers, title=title)
 
 
-def bundles_by_latency(named: Sequence[tuple[str, SummaryRow]], names: Sequence[str], *, title: str = "") -> Spec:
-    """Return several bundles' candidates in one chart, a colour for each bundle. named: (bundle, row), as above."""
-    data = [_point(row) | {"bundle": name} for name, row in named]
-    x = alt.X("p50:Q", title=translate("median time of one photo, ms (log)"), scale=_log())
+def bundles_latency_spec(rows: Sequence[tuple[str, SummaryRow]], names: Sequence[str], *, title: str = "") -> Spec:
+    """Return several bundles' candidates in one chart, a colour for each bundle. rows: with the name of their bundle."""
+    data = [_point(row) | {"bundle": name} for name, row in rows]
+    x = alt.X("p50:Q", title=translate("median latency of one photo, ms (log)"), scale=_log())
     colour = series_colour("bundle", names)
     base = chart_of(data).encode(x=x, color=colour)
     title_y = translate("top-1 accuracy, %")
@@ -59,20 +61,19 @@ def bundles_by_latency(named: Sequence[tuple[str, SummaryRow]], names: Sequence[
     y = alt.Y("top1:Q", title=title_y, scale=alt.Scale(zero=False, nice=True))
     marks = base.mark_point(filled=True, size=130, opacity=1).encode(
         y=y,
-        shape=variant_shape({row.variant for _, row in named}),
+        shape=variant_shape({row.variant for _, row in rows}),
         tooltip=tooltips(data, {"bundle": translate("bundle")} | _titles()),
     )
     return finish(_pareto(data, x, y), spread, marks, title=title)
 
 
-def throughput(measured: Sequence[Mapping[str, Any]], *, title: str = "") -> Spec:
-    """Return images per second against the batch size. measured: a benchmark's rows."""
-    names = ("batch", "images_per_s", "images_per_s_low", "images_per_s_high", "p50_ms", "p99_ms")
+def throughput_spec(candidates: Sequence[BenchCandidate], *, title: str = "") -> Spec:
+    """Return images per second against the batch size."""
     data = [
-        {"key": row["key"], "variant": row["variant"], "runtime": RUNTIMES.get(row["runtime"], row["runtime"])}
-        | {name: point[name] for name in names if name in point}
-        for row in measured
-        for point in row["batches"]
+        {"key": row.key, "variant": row.variant, "runtime": RUNTIMES.get(row.runtime, row.runtime)}
+        | {name: value for name in _TIMING_FIELDS if (value := getattr(timing, name)) is not None}
+        for row in candidates
+        for timing in row.batches
     ]
     base = chart_of(data).encode(
         x=alt.X(
@@ -103,16 +104,10 @@ def throughput(measured: Sequence[Mapping[str, Any]], *, title: str = "") -> Spe
     return finish(*layers, title=title)
 
 
-def stage_times(
-    measured: Sequence[Mapping[str, Any]],
-    points: Sequence[Mapping[str, Any]],
-    *,
-    title: str = "",
-    with_batch: bool = False,
-) -> Spec:
-    """Return where the time of one photo goes, as one stacked bar for each candidate.
+def stage_times_spec(stages: Sequence[tuple[str, Stages]], *, title: str = "", with_batch: bool = False) -> Spec:
+    """Return the time of each stage as a stacked bar for each candidate.
 
-    points: of each of `measured`, the batch size and its stages in milliseconds per photo. with_batch: name that size too.
+    stages: candidate and its stages, in milliseconds per photo. with_batch: show the batch size behind the candidate.
     """
     words = {
         "decode": translate("decode"),
@@ -120,16 +115,18 @@ def stage_times(
         "run": translate("run"),
         "post": translate("post-process"),
     }
-    names = [
-        f"{row['key']} ×{point['batch']}" if with_batch else row["key"]
-        for row, point in zip(measured, points, strict=True)
-    ]
     data = [
-        {"key": name, "stage": words[stage], "order": order, "ms": float(point[stage]), "batch": point["batch"]}
-        for name, point in zip(names, points, strict=True)
-        for order, stage in enumerate(STAGES)
+        {
+            "key": f"{key} ×{times.batch}" if with_batch else key,
+            "stage": words[stage],
+            "order": order,
+            "ms": float(getattr(times, stage)),
+            "batch": times.batch,
+        }
+        for key, times in stages
+        for order, stage in enumerate(_STAGES)
     ]
-    keys = list(dict.fromkeys(row["key"] for row in data))
+    keys = list(dict.fromkeys(str(row["key"]) for row in data))
     titles = {
         "key": translate("candidate"),
         "stage": translate("stage"),
@@ -142,7 +139,7 @@ def stage_times(
         .encode(
             x=alt.X("ms:Q", title=translate("milliseconds per photo"), stack=True),
             y=alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=190)),
-            color=series_colour("stage", [words[stage] for stage in STAGES]),
+            color=series_colour("stage", [words[stage] for stage in _STAGES]),
             order="order:O",
             tooltip=tooltips(data, titles),
         )
@@ -156,12 +153,13 @@ def _log() -> alt.Scale:
 
 def _point(row: SummaryRow) -> dict[str, Any]:
     assert row.top1 is not None
-    assert row.p50_ms is not None
-    spread = {"p50_low": row.p50_low_ms, "p50_high": row.p50_high_ms} if row.p50_low_ms and row.p50_high_ms else {}
+    assert row.single is not None
+    low, high = row.single.p50_low_ms, row.single.p50_high_ms
+    spread = {"p50_low": low, "p50_high": high} if low and high else {}
     return {
         "variant": row.variant,
         "runtime": row.runtime_name,
-        "p50": float(row.p50_ms),
+        "p50": float(row.single.p50_ms),
         "p99": row.p99_ms,
         "top1": 100 * row.top1.value,
         "low": 100 * row.top1.low,
@@ -188,7 +186,7 @@ def _titles() -> dict[str, str]:
 
 
 def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
-    """Return the line through the points to which no other is both faster and at least as accurate."""
+    """Return the Pareto front: the points for which no other is both faster and at least as accurate."""
     front: list[dict[str, Any]] = []
     for point in sorted(data, key=lambda point: (point["p50"], -point["top1"])):
         if not front or point["top1"] > front[-1]["top1"]:
@@ -200,7 +198,7 @@ def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
 
 
 def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:
-    """Return the line of the margin, named in a legend: inside the chart, intervals of candidates would cross its name."""
+    """Return the line of the gate's margin, with its name in a legend: inside the chart, intervals would cross the name."""
     label = translate("fp32 − {margin} points", margin=f"{margin_points:g}")
     base = chart_of([{"level": level, "label": label}]).encode(y="level:Q")
     legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=ALERT)

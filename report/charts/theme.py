@@ -1,7 +1,7 @@
-"""What all charts share: colours, shapes, axes, legends, and the frame that makes them one look.
+"""The common style of all charts: colours, shapes, axes, legends and configuration.
 
-Their colours are readable on a light and on a dark page; what is black or white there is `currentColor`, which the
-page's own style decides. Their width is that of their place in the page.
+The colours are readable on light and dark pages; text and lines are `currentColor`, which the page's style sheet sets. The width
+of a chart is that of its container in the page.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _CONFIG = {
         "layout": {"top": {"direction": "vertical"}},
     },
 }
-SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as a phone has room for
+SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as fit on a phone
 FOUR_SERIES = alt.Legend(orient="top", title=None, columns=2)
 MARKERS = alt.Legend(orient="top", title=None, columns=4, symbolFillColor=INK, symbolStrokeColor=INK)
 
 
 def finish(*layers: alt.Chart, height: int = HEIGHT_PX, title: str = "") -> Spec:
-    """Return the layers as one chart with the look that all share."""
+    """Return the layers as one chart in the common style."""
     look = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
     named = {"title": title} if title else {}
     # Unchecked: altair takes longer for that than vl-convert to draw it. A test checks every chart.
@@ -52,12 +52,12 @@ def finish(*layers: alt.Chart, height: int = HEIGHT_PX, title: str = "") -> Spec
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """Return a chart of these rows without any mark yet."""
+    """Return a chart of these rows, without marks."""
     return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
 
 
 def integer_axis(maximum: int) -> alt.Axis:
-    """Return an axis from 0 to `maximum` whose ticks are whole numbers, at most seven, whatever the renderer makes of it."""
+    """Return an axis from 0 to `maximum` with at most seven ticks, all at whole numbers in every renderer."""
     step = next(
         size for power in range(12) for size in (10**power, 2 * 10**power, 5 * 10**power) if maximum <= 6 * size
     )
@@ -70,31 +70,31 @@ def epoch_axis() -> alt.X:
 
 
 def runtime_colour(present: set[str]) -> alt.Color:
-    """Return the colour of each runtime that is present, by the name that its makers spell."""
+    """Return the colours of the runtimes. present: their names as their makers spell them."""
     return alt.Color("runtime:N", scale=scale_of(COLOURS, present), legend=SERIES)
 
 
 def variant_shape(present: set[str]) -> alt.Shape:
-    """Return the marker of each variant that is present."""
+    """Return the markers of the variants in `present`."""
     return alt.Shape("variant:N", scale=scale_of(_SHAPES, present), legend=MARKERS)
 
 
 def series_colour(field: str, names: Sequence[str]) -> alt.Color:
-    """Return a colour for each name, in their order."""
+    """Return one colour for each name, in their order."""
     hues = [HUES[number % len(HUES)] for number in range(len(names))]
     legend = SERIES if len(names) <= 3 else FOUR_SERIES
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(names), range=hues), sort=list(names), legend=legend)
 
 
 def scale_of(look: Mapping[str, str], present: set[str]) -> alt.Scale:
-    """Return the scale of what is present; the same thing looks the same in every chart and every report."""
+    """Return a scale of the names in `present`; a name looks the same in every chart and report."""
     shown = {name: value for name, value in look.items() if name in present}
     shown |= {name: next(iter(look.values())) for name in sorted(present - set(look))}
     return alt.Scale(domain=list(shown), range=list(shown.values()))
 
 
 def tooltips(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[alt.Tooltip]:
-    """Return what a mark says when pointed at: the named fields that the rows have, under their titles."""
+    """Return the tooltips of a mark. titles: of the fields; those that the rows lack are left out."""
     first = rows[0] if rows else {}
     return [
         alt.Tooltip(f"{name}:Q", title=title, format=".4g")

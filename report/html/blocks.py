@@ -1,4 +1,4 @@
-"""What a report consists of, before it is HTML or Markdown: sections of texts, tables, charts and commands."""
+"""The content of a report, independent of HTML and Markdown: sections with texts, tables, charts, commands and photos."""
 
 from __future__ import annotations
 
@@ -6,26 +6,37 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vegrt.report.html.markup import Html
 from vegrt.report.language.language import translate
 
 Spec = dict[str, Any]  # a Vega-Lite specification
 
 
 class Badge(str):
-    """A verdict as a cell of a table: its code, shown in the report's language."""
+    """A verdict in a table cell: its code, shown in the report's language."""
 
     __slots__ = ()
 
     @property
     def words(self) -> str:
-        """Return what people read."""
+        """Return the text that readers see."""
         return verdict_words(self)
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence of a verdict. topic: what it is about, set in bold before it; empty for none."""
+
+    topic: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return the topic and the text."""
+        return f"{self.topic} {self.text}" if self.topic else self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph. note: said by the way, about what stands above."""
+    """A paragraph. note: a remark on the block above it, set smaller."""
 
     text: str
     note: bool = False
@@ -35,11 +46,11 @@ class Text:
 class Table:
     """A table; the first cell of a row is its heading.
 
-    text_columns: how many columns are text; the rest are numbers, aligned to the right. By default all are text.
+    text_columns: number of columns with text; the others hold numbers, aligned to the right. Default: all hold text.
     """
 
     caption: str
-    heads: tuple[str, ...]
+    headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int | None = None
 
@@ -48,8 +59,8 @@ class Table:
 class Chart:
     """A chart of one or more panels with its words.
 
-    name: of its picture file, without ending. label: what it shows, for those who do not see it. panel_px: the least width
-    of a panel on a page; as many stand side by side as there is room for.
+    name: of its picture file, without ending. label: what it shows, for screen readers. panel_px: the least width of a panel
+    on a page; as many stand side by side as there is room for.
     """
 
     name: str
@@ -61,7 +72,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """Charts that stand side by side where there is room."""
+    """Charts, side by side where there is room."""
 
     charts: tuple[Chart, ...]
 
@@ -74,56 +85,92 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoGrid:
-    """Markup with photos, which Markdown has no place for. instead: what it says there."""
+class Thumbnail:
+    """A reduced photo. uri: a data URI. alt: its description. width, height: in pixels."""
 
-    html: Html
-    instead: str
+    uri: str
+    alt: str
+    width: int
+    height: int
 
 
-Block = Text | Table | Charts | Code | PhotoGrid
+@dataclass(frozen=True, slots=True)
+class AnswerLine:
+    """A candidate's answer under a photo. key: the candidate; empty where there is only one."""
+
+    text: str
+    is_right: bool
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoCard:
+    """A photo with its true class and the answers. status: what happened to it. status_class: its CSS class, or empty."""
+
+    label: str
+    path: str
+    status: str
+    answers: tuple[AnswerLine, ...]
+    thumbnail: Thumbnail | None
+    status_class: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Photos below an introduction; on HTML pages only.
+
+    markdown_text: shown instead in Markdown. note: below the photos, or empty.
+    """
+
+    introduction: tuple[str, ...]
+    photos: tuple[PhotoCard, ...]
+    note: str = ""
+    markdown_text: str = ""
+
+
+Block = Text | Table | Charts | Code | Gallery
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Blocks under a heading. name: of the place on the page, in any language."""
+    """Blocks under a heading. name: its place in the page's address, the same in every language."""
 
     name: str
     title: str
     blocks: tuple[Block, ...]
 
 
-def sections(*found: Section | None) -> list[Section]:
-    """Return those that have content, in their order."""
-    return [section for section in found if section is not None and section.blocks]
+def sections_of(*sections: Section | None) -> list[Section]:
+    """Return the sections that have content, in their order."""
+    return [section for section in sections if section is not None and section.blocks]
 
 
-def section(name: str, title: str, *blocks: Block | None) -> Section:
-    """Return a section of the blocks that are there."""
+def section_of(name: str, title: str, *blocks: Block | None) -> Section:
+    """Return a section of the blocks that are not None."""
     return Section(name, title, tuple(block for block in blocks if block is not None))
 
 
-def table(
-    caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int | None = None
+def table_of(
+    caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int | None = None
 ) -> Table | None:
     """Return a table; None when it has no rows."""
     lines = tuple(tuple(row) for row in rows)
-    return Table(caption, tuple(heads), lines, text_columns) if lines else None
+    return Table(caption, tuple(headings), lines, text_columns) if lines else None
 
 
-def fact_table(caption: str, facts: Iterable[tuple[str, str]]) -> Table | None:
-    """Return a table of names and values; empty values are left out."""
-    return table(caption, (translate("what"), translate("value")), [fact for fact in facts if fact[1]])
+def fact_table_of(caption: str, facts: Iterable[tuple[str, str]]) -> Table | None:
+    """Return a table of names and values without the empty values; None when none is left."""
+    return table_of(caption, (translate("property"), translate("value")), [fact for fact in facts if fact[1]])
 
 
-def charts(*found: Chart | None) -> Charts | None:
-    """Return the charts that are there, side by side; None without any."""
-    present = tuple(chart for chart in found if chart is not None)
+def charts_of(*charts: Chart | None) -> Charts | None:
+    """Return the charts that are not None, side by side; None when there is none."""
+    present = tuple(chart for chart in charts if chart is not None)
     return Charts(present) if present else None
 
 
 def verdict_words(code: str) -> str:
-    """Return a verdict's code as people read it."""
+    """Return a verdict's code in the report's language."""
     words = {
         "REFERENCE": translate("REFERENCE"),
         "PASS": translate("PASS"),

@@ -1,69 +1,74 @@
-"""The report: one HTML file that opens offline, asks nothing of the network and says the verdict first."""
+"""HTML pages: one file that opens offline, requests nothing from the network and shows the verdict first."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from string import Template
+from dataclasses import dataclass
 
 from vegrt.errors import require
-from vegrt.report.html.markup import Html, element, html, join
-from vegrt.report.html.style import CSS
+from vegrt.report.html.blocks import Section, Statement
 from vegrt.report.language.language import present_language, translate
 from vegrt.version import __version__
 
-_PAGE = Template(
-    """<!doctype html>
-<html lang="$language">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>$css</style>
-</head>
-<body>
-<a class="skip" href="#content">$skip</a>
-<header><h1>$title</h1></header>
-<main id="content" tabindex="-1">
-$articles
-</main>
-<footer>$footer</footer>
-<script>$vega</script>
-<script>$start</script>
-</body>
-</html>
-"""
-)
+
+@dataclass(frozen=True, slots=True)
+class VerdictPanel:
+    """The verdict at the top of an article. look: its CSS class: pass, fail, inconclusive or unknown."""
+
+    badge: str
+    look: str
+    title: str
+    statements: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """One subject of a page. place: the beginning of its sections' identifiers. has_contents: with links to its sections."""
+
+    name: str
+    sections: Sequence[Section]
+    verdict: VerdictPanel | None = None
+    place: str = "part1"
+    has_contents: bool = True
 
 
 def require_charts() -> None:
-    """Raise MissingExtraError unless charts can be drawn."""
-    for module in ("altair", "vl_convert"):
+    """Raise MissingExtraError unless pages and charts can be made."""
+    for module in ("altair", "vl_convert", "jinja2"):
         require(module, "report")
 
 
-def assemble(title: str, articles: Sequence[Html], *, source: str) -> str:
+def page_html(title: str, articles: Sequence[Article], *, source: str) -> str:
     """Return a whole page. source: what its facts were read from. Needs the `report` extra."""
-    from vegrt.report.html.embed import policy, scripts
+    from vegrt.report.html.embed import content_policy, embed_chart, page_scripts
+    from vegrt.report.html.templates import fill_template, read_asset
 
-    vega, start = scripts()
-    return _PAGE.substitute(
+    vega, start = page_scripts()
+    words = {
+        "skip": translate("Skip to the content"),
+        "contents": translate("Contents"),
+        "commands": translate("Commands"),
+        "no_photo": translate("photo not shown"),
+    }
+    return fill_template(
+        "page.html",
+        title=title,
+        articles=articles,
         language=present_language(),
-        skip=html(translate("Skip to the content")),
-        policy=html(policy()),
-        title=html(title),
-        css=CSS,
-        articles=join(articles),
-        footer=element("p", made_by(source)),
+        words=words,
+        policy=content_policy(),
+        css=read_asset("style.css"),
+        footer=origin_sentence(source),
         vega=vega,
         start=start,
-    )
+        embed_chart=embed_chart,
+    ).lstrip()
 
 
-def made_by(source: str) -> str:
-    """Return what made a report, when, and from what."""
-    made = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
+def origin_sentence(source: str) -> str:
+    """Return which version made a report, when, and from what."""
+    time = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
     return translate(
-        "Made by vegrt {version} on {made}, from {source} alone.", version=__version__, made=made, source=source
+        "Made by vegrt {version} on {time}, from {source} only.", version=__version__, time=time, source=source
     )

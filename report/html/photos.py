@@ -1,4 +1,4 @@
-"""Photos on the page: much reduced and embedded, so that the file needs nothing else."""
+"""Reduced photos as data URIs, so that a page needs no other file."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from PIL import Image
 
 from vegrt.errors import DataError
 from vegrt.photo.preprocess import decode
-from vegrt.report.html.markup import Html, element, html
+from vegrt.report.html.blocks import Thumbnail
 from vegrt.report.language.language import translate
 
 _SIDE_PX = 160  # of a thumbnail; 48 of them take about a quarter of a megabyte
 
 
-def missing() -> Html:
-    """Return what stands in the place of a photo that cannot be read."""
-    return element("p", translate("photo not shown"), class_="missing")
-
-
-def thumbnail(path: Path, name: str) -> Html | None:
-    """Return the photo as an <img>, or None when it cannot be read. name: what it is called on the page."""
+def thumbnail_of(path: Path, name: str) -> Thumbnail | None:
+    """Return the reduced photo; None when it cannot be read. name: the photo's name on the page."""
     try:
-        image = decode(path, shorter_side=_SIDE_PX)
+        image = reduce_photo(path, side_px=_SIDE_PX)
     except DataError:
         return None
-    image.thumbnail((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
+    return Thumbnail(jpeg_uri(image), translate("photo {name}", name=name), image.width, image.height)
+
+
+def reduce_photo(path: Path, *, side_px: int) -> Image.Image:
+    """Return the photo with its longer side reduced to `side_px`. Raises DataError when it cannot be read."""
+    image = decode(path, shorter_side=side_px)
+    image.thumbnail((side_px, side_px), Image.Resampling.BILINEAR)
+    return image
+
+
+def jpeg_uri(image: Image.Image) -> str:
+    """Return an image as the data URI of a JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=70)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    size = {"width": str(image.width), "height": str(image.height)}
-    named = "".join(f' {key}="{value}"' for key, value in size.items())
-    return Html(f'<img src="{uri}" alt="{html(translate("photo {name}", name=name))}"{named}>')
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,6 +1,6 @@
-"""The one seam to vl-convert: a specification in, a picture out, with only such text as XML and JSON can hold.
+"""Specifications to pictures by vl-convert, the only module that calls it for that.
 
-A control character in a text makes vl-convert panic in Rust, which ends the process.
+Control characters are replaced first: they make vl-convert panic in Rust, which ends the process.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ _UNSAFE = dict.fromkeys((*range(32), *range(0x7F, 0xA0), *range(0xD800, 0xE000),
 _UNSAFE |= {ord("\t"): " ", ord("\n"): " ", ord("\r"): " "}
 
 
-def drawable(value: Any) -> Any:
-    """Return a JSON value whose texts, keys too, are free of what cannot be drawn: U+FFFD stands in its place."""
+def _drawable(value: Any) -> Any:
+    """Return a JSON value in which U+FFFD replaces every character of texts and keys that cannot be drawn."""
     if isinstance(value, str):
         return value if value.isprintable() else value.translate(_UNSAFE)
     if isinstance(value, dict):
-        return {drawable(key): drawable(inner) for key, inner in value.items()}
-    return [drawable(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {_drawable(key): _drawable(inner) for key, inner in value.items()}
+    return [_drawable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def to_svg(spec: Spec) -> str:
-    """Return the drawn specification. Raises VegrtError when it cannot be drawn."""
+    """Return the specification drawn as SVG. Raises VegrtError when it cannot be drawn."""
     try:
-        return str(vl_convert.vegalite_to_svg(drawable(spec), allowed_base_urls=[]))
+        return str(vl_convert.vegalite_to_svg(_drawable(spec), allowed_base_urls=[]))
     except ValueError as error:
         raise _refused(error) from error
 
 
 def to_png(spec: Spec, *, scale: float) -> bytes:
-    """Return the drawn specification, `scale` times as large. Raises VegrtError when it cannot be drawn."""
+    """Return the specification drawn as PNG, enlarged by `scale`. Raises VegrtError when it cannot be drawn."""
     try:
-        return bytes(vl_convert.vegalite_to_png(drawable(spec), scale=scale, allowed_base_urls=[]))
+        return bytes(vl_convert.vegalite_to_png(_drawable(spec), scale=scale, allowed_base_urls=[]))
     except ValueError as error:
         raise _refused(error) from error
 

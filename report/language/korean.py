@@ -14,6 +14,13 @@ _VERDICT: dict[str, str] = {
     "FAIL": "실패",
     "INCONCLUSIVE": "판단 보류",
     "UNKNOWN": "미확인",
+    "Ship:": "배포할 파일:",
+    "Accuracy:": "정확도:",
+    "Speed:": "속도:",
+    "Size:": "크기:",
+    "Noisy times:": "불안정한 측정:",
+    "Other candidates:": "나머지 후보:",
+    "Export:": "내보내기:",
     "{variant} on {runtime}": "{runtime}의 {variant}",
     "{name} keeps the accuracy of {reference}": "{name} 모델이 {reference}의 정확도를 유지합니다",
     "No candidate is proven to keep the accuracy of {reference}": (
@@ -22,63 +29,66 @@ _VERDICT: dict[str, str] = {
     "No candidate keeps the accuracy of {reference}": "{reference}의 정확도를 유지하는 후보가 없습니다",
     "Nothing has been evaluated yet": "아직 평가하지 않았습니다",
     "Only {variant} has been evaluated": "{variant}만 평가했습니다",
-    "How fast the candidates are was measured; whether they are still right was not. Run: {command}": (
-        "후보의 속도는 측정했지만 정확도는 아직 평가하지 않았습니다. 실행할 명령: {command}"
+    "The speed was measured, but not the accuracy. Run: {command}": (
+        "속도는 측정했지만 정확도는 아직 평가하지 않았습니다. 실행할 명령: {command}"
     ),
-    "There is nothing to compare it with. Export the other variants, then run: {command}": (
-        "비교할 대상이 없습니다. 다른 변형을 내보낸 뒤 실행할 명령: {command}"
+    "No other variant to compare. Export the variants, then run: {command}": (
+        "비교할 다른 변형이 없습니다. 변형을 내보낸 뒤 실행할 명령: {command}"
     ),
-    "It changed its answer on {flips} of {images} test photos: {reason} ({verdict}).": (
-        "테스트 사진 {images}장 중 {flips}장에서 답이 바뀌었습니다: {reason} ({verdict})."
+    "{reason}. {flips} of {images} test photos changed their answer.": (
+        "{reason}. 테스트 사진 {images}장 중 {flips}장에서 답이 바뀌었습니다."
     ),
-    "{name} changed its answer on {flips} of {images} test photos: {reason} ({verdict}).": (
-        "{name}: 테스트 사진 {images}장 중 {flips}장에서 답이 바뀌었습니다: {reason} ({verdict})."
-    ),
+    "{name}: {reason}": "{name}: {reason}",
     "drop {drop} points, {confidence} interval {low} to {high}": (
         "정확도 하락 {drop}%p, {confidence} 신뢰 구간 {low} ~ {high}"
     ),
-    "{span}: all below the margin of {margin} points": "{span}, 구간 전체가 허용 한계 {margin}%p보다 작음",
-    "{span}: all above the margin of {margin} points": "{span}, 구간 전체가 허용 한계 {margin}%p보다 큼",
+    "{span}: entirely below the margin of {margin} points": "{span}, 구간 전체가 허용 한계 {margin}%p보다 작음",
+    "{span}: entirely above the margin of {margin} points": "{span}, 구간 전체가 허용 한계 {margin}%p보다 큼",
     "{span}: the margin of {margin} points lies within": "{span}, 허용 한계 {margin}%p가 구간 안에 있음",
     "at these rates about {images} images would decide": "같은 비율이라면 사진 약 {images}장으로 판정할 수 있음",
     "more images alone would hardly decide": "사진만 늘려서는 판정하기 어려움",
-    "One photo takes it {p50} ms (median), {one} and {other}.": (
-        "사진 한 장의 처리 시간은 {p50} ms(중앙값)입니다. {one}, {other}."
+    "{right} of {photos} photos are right as they are, {right_swapped} with red and blue swapped: it looks like BGR "
+    "input": (
+        "사진 {photos}장 중 원본에서는 {right}, 빨강과 파랑을 바꾸면 {right_swapped}를 맞힘: 입력이 BGR인 것으로 보임"
     ),
-    "One photo takes it {p50} ms (median), {one}.": "사진 한 장의 처리 시간은 {p50} ms(중앙값)입니다. {one}.",
-    "One photo takes it {p50} ms (median).": "사진 한 장의 처리 시간은 {p50} ms(중앙값)입니다.",
+    "the answers look permuted ({moves}): another class order": (
+        "답이 뒤바뀐 것으로 보임({moves}): 클래스 순서가 다름"
+    ),
+    "{truth} is answered as {answer}": "실제 {truth}, 답 {answer}",
+    "{moves} and {more} more": "{moves} 외 {more}개",
+    "{figure}, {first} and {second}.": "{figure}, {first}, {second}.",
+    "{figure}, {first}.": "{figure}, {first}.",
+    "{p50} ms per photo (median)": "사진 한 장당 {p50} ms(중앙값)",
     "{ratio}× as fast as {other}": "{other} 대비 속도 {ratio}배",
     "no faster than {other}": "{other} 대비 빠르지 않음",
     "slower ({ratio}× the speed) than {other}": "{other}보다 느림(속도 {ratio}배)",
     "fp32 on the same runtime": "같은 런타임의 fp32",
-    "Its file is {ratio} times smaller.": "파일 크기는 {ratio}분의 1입니다.",
-    "Its speed has not been measured.": "속도는 측정하지 않았습니다.",
-    "The others: {verdicts}.": "나머지 후보: {verdicts}.",
-    "The checkpoint in PyTorch and the exported fp32 differ on {flips} of {images} test photos.": (
+    "{size} MB, {ratio} times smaller than {reference}.": "{size} MB, {reference}의 {ratio}분의 1입니다.",
+    "not measured.": "측정하지 않았습니다.",
+    "the PyTorch checkpoint and the exported fp32 differ on {flips} of {images} test photos.": (
         "PyTorch 체크포인트와 내보낸 fp32의 답은 테스트 사진 {images}장 중 {flips}장에서 다릅니다."
     ),
-    "Ship {name}, or calibrate again.": "{name} 모델을 배포하거나 보정을 다시 하십시오.",
+    "{path} ({candidate})": "{path}({candidate})",
+    "{name}, or calibrate again.": "{name}. 또는 보정을 다시 하십시오.",
     "{name} keeps the accuracy of {reference}, but is no faster": (
         "{name} 모델이 {reference}의 정확도를 유지하지만 더 빠르지는 않습니다"
     ),
-    "Ship {name}: it is the fastest.": "{name} 모델을 배포하십시오. 가장 빠릅니다.",
-    "{margin} (the least that {images} photos decide)": "{margin}(사진 {images}장으로 판정할 수 있는 가장 작은 값)",
-    "{images} photos decide margins of {least} points or more": "사진 {images}장으로는 {least}%p 이상의 한계만 판정할 수 있음",
-    "It answers {rate} photos per second in batches of {batch}, {one} and {other}.": (
-        "배치 {batch}장에서 초당 {rate}장을 처리합니다. {one}, {other}."
+    "{name}: it is the fastest.": "{name}. 가장 빠릅니다.",
+    "{margin} (the smallest that {images} photos can decide)": (
+        "{margin}(사진 {images}장으로 판정할 수 있는 가장 작은 값)"
     ),
-    "It answers {rate} photos per second in batches of {batch}, {one}.": (
-        "배치 {batch}장에서 초당 {rate}장을 처리합니다. {one}."
+    "{images} photos can decide margins of {least} points or more": (
+        "사진 {images}장으로는 {least}%p 이상의 한계만 판정할 수 있음"
     ),
-    "It answers {rate} photos per second in batches of {batch}.": "배치 {batch}장에서 초당 {rate}장을 처리합니다.",
+    "{rate} photos per second in batches of {batch}": "배치 {batch}장에서 초당 {rate}장",
     "{low} to {high}": "{low} ~ {high}",
-    "The times are noisy: {reasons}. Repeat vegrt bench on a quiet machine.": (
-        "측정 시간이 불안정합니다: {reasons}. 다른 작업이 없는 장비에서 vegrt bench를 다시 실행하십시오."
+    "{reasons}. Repeat vegrt bench on a quiet machine.": (
+        "{reasons}. 다른 작업이 없는 장비에서 vegrt bench를 다시 실행하십시오."
     ),
-    "other programs took {share} of the cores": "다른 프로그램이 코어의 {share}를 사용함",
-    "the load average was {load} on {cores} cores when it began": "시작할 때 코어 {cores}개에 평균 부하 {load}",
+    "other programs used {share} of the cores": "다른 프로그램이 코어의 {share}를 사용함",
+    "the load average was {load} on {cores} cores at the start": "시작할 때 코어 {cores}개에 평균 부하 {load}",
     "half of the intervals are wider than {width} of their median": "신뢰 구간의 절반이 중앙값의 {width}보다 넓음",
-    "Until that is decided, ship {name}.": "판정이 날 때까지는 {name} 모델을 배포하십시오.",
+    "{name}, until the verdict is decided.": "{name}. 판정이 확정될 때까지 사용하십시오.",
 }
 
 _SECTIONS: dict[str, str] = {
@@ -87,27 +97,33 @@ _SECTIONS: dict[str, str] = {
     "Skip to the content": "본문으로 건너뛰기",
     "Contents": "목차",
     "Commands": "명령",
-    "Made by vegrt {version} on {made}, from {source} alone.": (
-        "vegrt {version}에서 {made}에 {source}만으로 만들었습니다."
+    "Made by vegrt {version} on {time}, from {source} only.": (
+        "vegrt {version}에서 {time}에 {source}만으로 만들었습니다."
     ),
     "result files": "결과 파일",
-    "what": "항목",
+    "property": "항목",
     "All bundles": "전체 번들",
     # comparison, leaks, speed
     "Comparison": "비교",
     "Accuracy, size and speed of every candidate": "모든 후보의 정확도, 크기, 속도",
     "The reference and the chosen candidate of each bundle": "번들별 기준 모델과 선택한 후보",
-    "Each bundle's drop is against its own fp32.": "정확도 하락은 각 번들의 fp32와 비교한 값입니다.",
+    "The drop of each bundle is measured against its own fp32.": (
+        "정확도 하락은 각 번들의 fp32를 기준으로 측정한 값입니다."
+    ),
     "images/s": "장/초",
     "{value} ({low} to {high})": "{value} ({low} ~ {high})",
-    "Drop: top-1 lost against fp32 on the same {images} photos, {confidence} interval.": (
-        "정확도 하락: 같은 사진 {images}장에서 fp32보다 낮아진 top-1과 {confidence} 신뢰 구간."
+    "Drop: loss of top-1 accuracy against fp32 on the same {images} photos, with its {confidence} interval.": (
+        "정확도 하락: 같은 사진 {images}장에서 fp32보다 낮아진 top-1 정확도와 {confidence} 신뢰 구간."
     ),
-    "Gate: the whole interval below {margin} points passes.": "판정: 구간 전체가 {margin}%p보다 작으면 통과.",
-    "{count} of {total} test photos cannot be read: left out.": "테스트 사진 {total}장 중 {count}장은 읽을 수 없어 제외함.",
-    "Not run, so nothing is known of it: {files}.": "실행하지 않아 알 수 없음: {files}.",
+    "Gate: PASS if the whole interval lies below the margin of {margin} points.": (
+        "판정: 신뢰 구간 전체가 허용 한계 {margin}%p보다 작으면 통과."
+    ),
+    "{count} of {total} test photos are unreadable and excluded.": (
+        "테스트 사진 {total}장 중 {count}장은 읽을 수 없어 제외함."
+    ),
+    "Not run, so their accuracy is unknown: {files}.": "실행하지 않아 정확도를 알 수 없음: {files}.",
     "Not evaluated yet: {command}.": "아직 평가하지 않음: {command}.",
-    "Times: the network alone, of one photo, {rounds} rounds; images/s: at the best batch size.": (
+    "Times: one photo, the network only, {rounds} rounds. images/s: at the fastest batch size.": (
         "시간: 사진 한 장에 대해 신경망만 {rounds}회 측정. 장/초: 가장 빠른 배치 크기에서의 값."
     ),
     "Not measured yet: {command}.": "아직 측정하지 않음: {command}.",
@@ -115,140 +131,144 @@ _SECTIONS: dict[str, str] = {
     "photo set": "사진 모음",
     "images": "이미지 수",
     "interval, %": "구간(%)",
-    "The gate, the verdict above and the choice of vegrt infer read the bundle's own test split only.": (
+    "The gate, the verdict above and the choice of vegrt infer use the bundle's own test split only.": (
         "판정 기준, 위의 판정, vegrt infer의 선택은 번들 자체의 테스트 분할만 사용합니다."
     ),
-    "With and without leaked photos": "누출된 사진을 포함한 결과와 제외한 결과",
-    "{leaked} of {images} test photos have a near duplicate in train or validation, by the audit. All columns but the last "
-    "are of the other {others}.": (
-        "감사 결과 테스트 사진 {images}장 중 {leaked}장은 학습 또는 검증 사진과 거의 같습니다. 마지막 열을 뺀 나머지 열은 "
-        "나머지 {others}장의 결과입니다."
+    "Accuracy with and without leaked photos": "누출된 사진을 포함한 정확도와 제외한 정확도",
+    "According to the audit, {leaked} of {images} test photos have a near duplicate in train or validation. All "
+    "columns except the last cover the other {others}.": (
+        "감사 결과 테스트 사진 {images}장 중 {leaked}장은 학습 또는 검증 사진과 거의 같습니다. 마지막 열을 "
+        "제외한 모든 열은 나머지 {others}장의 결과입니다."
     ),
     "top-1 %, all": "top-1(%), 전체",
     "top-1 %, clean": "top-1(%), 누출 제외",
-    "Accuracy against speed": "정확도와 속도",
-    "Loading, memory, and the whole way of one photo": "적재, 메모리, 사진 한 장의 전체 처리 시간",
+    "Accuracy and speed": "정확도와 속도",
+    "Load time, memory, and end-to-end time of one photo": "적재 시간, 메모리, 사진 한 장의 전체 처리 시간",
     "load, s": "적재(초)",
     "peak memory, MiB": "최대 메모리(MiB)",
     "JPEG to label, p50 ms": "JPEG에서 라벨까지 p50(ms)",
     "Measured on {machine}, {date}": "측정 장비: {machine}, {date}",
     # answers
-    "Each class": "클래스별 결과",
-    "Precision, recall and F1 of {key}, and McNemar's test of each class; Holm's correction for all of them": (
-        "{key}의 정밀도, 재현율, F1과 클래스별 McNemar 검정. Holm 방법으로 다중 비교를 보정함"
+    "Results by class": "클래스별 결과",
+    "Precision, recall and F1 of {key}; McNemar's test for each class, with Holm's correction over all classes": (
+        "{key}의 정밀도, 재현율, F1. 클래스별 McNemar 검정은 모든 클래스에 대해 Holm 방법으로 보정함"
     ),
     "precision %": "정밀도(%)",
     "recall %": "재현율(%)",
     "F1 %, {key}": "F1(%), {key}",
     "p": "p값",
     "p, Holm": "p값(Holm)",
-    "Photos that changed their answer": "답이 바뀐 사진",
+    "Photos with changed answers": "답이 바뀐 사진",
     "The photos are in the HTML report only.": "사진은 HTML 보고서에만 있습니다.",
-    "None: every candidate answers like fp32 on all {images} photos.": (
+    "None: every candidate gives the same answer as fp32 on all {images} photos.": (
         "없음: 모든 후보가 사진 {images}장 모두에서 fp32와 같은 답을 냈습니다."
     ),
-    "{flips} of {images} photos on which some candidate answers otherwise than fp32; first those that most candidates lost. "
-    "A percentage is the probability given to the answer.": (
-        "사진 {images}장 중 {flips}장에서 fp32와 다른 답을 낸 후보가 있습니다. 많은 후보가 틀린 사진부터 표시합니다. "
-        "백분율은 답에 부여한 확률입니다."
+    "On {flips} of {images} photos at least one candidate gives a different answer from fp32. Photos that most "
+    "candidates newly misclassify come first. A percentage is the probability of the answer.": (
+        "사진 {images}장 중 {flips}장에서 하나 이상의 후보가 fp32와 다른 답을 냈습니다. 더 많은 후보가 새로 틀린 "
+        "사진부터 표시합니다. 백분율은 답의 확률입니다."
     ),
-    "In brackets: its lead over the second, in points.": "괄호 안: 두 번째 답과의 확률 차이(%p).",
-    "The photos are not shown, because no data folder was given: add --data DATA.": (
+    "In brackets: its lead over the second class, in points.": "괄호 안: 2순위 클래스와의 확률 차이(%p).",
+    "The photos are not shown because no data folder was given: add --data DATA.": (
         "데이터 폴더를 지정하지 않아 사진을 표시하지 않습니다. --data DATA를 추가하십시오."
     ),
-    "{missing} photos are not shown, because they cannot be read in {data}.": (
+    "{missing} photos are not shown because they cannot be read in {data}.": (
         "{data}에서 읽을 수 없는 사진 {missing}장은 표시하지 않습니다."
     ),
-    "Note: {data} has changed since the evaluation, so a photo may not be the one that was judged.": (
+    "Note: {data} has changed since the evaluation, so a photo may differ from the one that was evaluated.": (
         "참고: 평가 이후 {data}의 내용이 바뀌어, 평가한 사진과 다를 수 있습니다."
     ),
     "and {more} more, in results/evaluate-test.json": "그 밖의 {more}장은 results/evaluate-test.json에 있습니다",
     "wrong either way": "둘 다 틀림",
     "photo not shown": "사진 없음",
     "photo {name}": "사진 {name}",
-    "What is taken for what": "무엇을 무엇으로 혼동하는가",
-    "what was said": "모델의 답(오답)",
-    "The most frequent confusions, in photos": "가장 잦은 혼동(사진 수)",
-    "How sure the answers were": "답의 확신도",
-    "Figures of the probabilities": "확률에 관한 수치",
+    "Most frequent confusions, in photos": "가장 잦은 혼동(사진 수)",
+    "Calibration (reliability)": "확률 보정(신뢰도)",
+    "Quality of the probabilities": "확률의 품질",
     "top-3 %": "top-3(%)",
     "NLL, nats": "NLL(nat)",
     "mean margin": "평균 마진",
-    "NLL: negative log-likelihood. ECE: expected calibration error, 15 bins. Brier: mean squared error of the probabilities. "
-    "Margin: probability of the answer minus that of the second. Detectable drop: the smallest that this number of photos "
-    "shows with 80 % power.": (
-        "NLL: 음의 로그 가능도. ECE: 기대 보정 오차(구간 15개). Brier: 확률의 평균 제곱 오차. 마진: 답의 확률에서 두 번째 "
-        "답의 확률을 뺀 값. 검출 가능한 하락: 이 사진 수로 검정력 80 %에서 확인할 수 있는 가장 작은 하락."
+    "NLL: negative log-likelihood. ECE: expected calibration error, 15 bins. Brier: mean squared error of the "
+    "probabilities. Margin: probability of the first class minus that of the second. Detectable drop: the smallest "
+    "drop that this number of photos detects with a power of 80 %.": (
+        "NLL: 음의 로그 가능도. ECE: 기대 보정 오차(구간 15개). Brier: 확률의 평균 제곱 오차. 마진: 1순위 "
+        "클래스의 확률에서 2순위 클래스의 확률을 뺀 값. 검출 가능한 하락: 이 사진 수로 검정력 80 %에서 검출할 수 "
+        "있는 가장 작은 하락."
     ),
-    "How much the answers changed against {reference}": "{reference} 대비 답의 변화",
+    "Changed answers compared with {reference}": "{reference} 대비 바뀐 답",
     "agreement %": "일치율(%)",
     "McNemar p": "McNemar p값",
     "detectable drop, points": "검출 가능한 하락(%p)",
-    "Bad photos": "상태가 나쁜 사진",
-    "{images} test photos, made worse in five steps; each candidate is compared with fp32 on the same bad photo.": (
-        "테스트 사진 {images}장을 다섯 단계로 나쁘게 만들고, 각 후보를 똑같이 나빠진 사진에서 fp32와 비교했습니다."
+    "Robustness to corrupted photos": "손상된 사진에 대한 강건성",
+    "{images} test photos, corrupted at five levels. Each candidate is compared with fp32 on the same corrupted "
+    "photo.": (
+        "테스트 사진 {images}장을 다섯 단계로 손상시켰습니다. 각 후보를 똑같이 손상된 사진에서 fp32와 비교합니다."
     ),
-    "{key}: on bad photos the drop is {extra} points larger than on clean ones, {confidence} interval {low} to {high}.": (
-        "{key}: 원본 사진과 비교한 나쁜 사진에서의 추가 하락 {extra}%p, {confidence} 신뢰 구간 {low} ~ {high}."
+    "{key}: the drop on corrupted photos is {extra} points larger than on clean ones, {confidence} interval {low} to "
+    "{high}.": (
+        "{key}: 원본 사진보다 손상된 사진에서 정확도가 {extra}%p 더 하락함, {confidence} 신뢰 구간 {low} ~ {high}."
     ),
-    "At the worst level of each corruption": "각 손상의 가장 심한 단계",
+    "Strongest level of each corruption": "손상 종류별 가장 강한 단계",
     "corruption": "손상",
     # training, calibration
     "Training": "학습",
     "{head} epochs of the head on frozen features, then {all} of the whole network.": (
         "특징 추출부를 고정하고 분류기만 {head} 에포크, 이어서 신경망 전체를 {all} 에포크 학습했습니다."
     ),
-    "It took {minutes} minutes on {device}.": "소요 시간 {minutes}분, 장치: {device}.",
-    "an unnamed device": "알 수 없음",
-    "Calibration": "보정",
+    "Duration: {minutes} minutes on {device}.": "소요 시간 {minutes}분, 장치: {device}.",
+    "an unknown device": "알 수 없는 장치",
+    "Int8 calibration": "int8 보정",
     "Range method: {methods}.": "범위 결정 방법: {methods}.",
     "{method} for {encoding} activations": "{encoding} 활성값은 {method}",
-    "Ranges from {images} validation photos, judged on {others} others.": (
-        "검증 사진 {images}장으로 범위를 정하고 다른 {others}장으로 평가했습니다."
+    "Ranges from {images} validation photos, compared on {others} others.": (
+        "검증 사진 {images}장으로 범위를 정하고 다른 {others}장으로 비교했습니다."
     ),
-    "Each method as a whole int8 model, on held-out photos": "각 방법으로 만든 int8 모델을 따로 떼어 둔 사진으로 비교",
+    "Int8 models with each range method, on held-out photos": (
+        "각 범위 결정 방법으로 만든 int8 모델을 따로 떼어 둔 사진으로 비교"
+    ),
     "chosen": "선택",
-    "Kept in float": "부동소수점으로 남긴 층",
+    "Layers kept in float": "부동소수점으로 남긴 층",
     "layers in float": "부동소수점 층",
     "convolution work in 8 bits": "8비트로 수행하는 합성곱 연산",
     "multiplications in 8 bits": "8비트로 수행하는 곱셈",
-    "Outlier channels: one scale for all leaves the others few steps": (
+    "Outlier channels: with one scale for all channels, few steps are left for the others": (
         "이상치 채널: 모든 채널이 한 배율을 쓰면 나머지 채널에 남는 단계가 적어집니다"
     ),
-    "channel of its input": "입력 채널",
-    "its largest value": "그 채널의 최댓값",
-    "the median channel's": "중앙값 채널의 최댓값",
-    "photos observed": "관측한 사진 수",
-    "Ranges from fewer photos, judged on {images} others": "더 적은 사진으로 정한 범위를 다른 {images}장으로 평가",
+    "input channel": "입력 채널",
+    "its maximum": "그 채널의 최댓값",
+    "maximum of the median channel": "중앙값 채널의 최댓값",
+    "calibration photos": "보정에 쓴 사진 수",
+    "Ranges from fewer photos, compared on {images} others": "더 적은 사진으로 정한 범위를 다른 {images}장으로 비교",
     # photos
     "Photos": "사진",
-    "Photos of each class and split": "클래스와 데이터 분할별 사진 수",
+    "Number of photos by class and split": "클래스와 데이터 분할별 사진 수",
     "all": "전체",
-    "No audit of these photos was given: {command}.": "이 사진들의 감사 결과가 없습니다: {command}.",
-    "What `vegrt data audit` found": "`vegrt data audit` 결과",
+    "No audit of these photos is available: {command}.": "이 사진들에 대한 감사 결과가 없습니다: {command}.",
+    "Findings of `vegrt data audit`": "`vegrt data audit` 결과",
     "leaked test photos": "누출된 테스트 사진",
     "{count} of {images}": "{images}장 중 {count}장",
     "near duplicates": "거의 같은 사진",
     "{pairs} pairs, {across} of them across splits": "{pairs}쌍, 그중 {across}쌍은 서로 다른 분할에 있음",
-    "scenes of several photos": "사진이 여러 장인 장면",
-    "groups of equal files": "내용이 같은 파일 묶음",
+    "scenes with several photos": "사진이 여러 장인 장면",
+    "groups of identical files": "내용이 같은 파일 묶음",
     "unreadable files": "읽을 수 없는 파일",
-    "photos of another size": "크기가 다른 사진",
-    "Leaked: a test photo with a near duplicate in train or validation, so that its answer proves little.": (
-        "누출: 학습 또는 검증 사진과 거의 같은 테스트 사진으로, 맞혀도 증거로서의 가치가 적습니다."
+    "photos of an unusual size": "크기가 다른 사진",
+    "Leaked: a test photo with a near duplicate in train or validation. A correct answer to it is weak evidence.": (
+        "누출: 학습 또는 검증 사진과 거의 같은 테스트 사진. 이런 사진을 맞힌 것은 약한 증거입니다."
     ),
     # environment
     "Engines": "엔진",
-    "By the builder's own list of layers": "빌더가 기록한 층 목록 기준",
+    "Engines, with the layers that their builder reports": "엔진과 빌더가 보고한 층",
     "engine": "엔진",
     "layers and build": "층과 빌드",
     "Environment": "환경",
-    "What was measured, where and with what": "무엇을 어디에서 무엇으로 측정했는가",
+    "Bundle, machines and versions": "번들, 장비, 버전",
     "Artifacts": "산출물",
     "file": "파일",
+    "role": "역할",
     "network": "신경망",
     "input": "입력",
-    "made with": "사용한 도구",
+    "tools": "사용한 도구",
     "train photos": "학습 사진",
     "validation photos": "검증 사진",
     "test photos": "테스트 사진",

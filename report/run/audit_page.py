@@ -1,18 +1,15 @@
-"""The audit as one self-contained HTML page: counts, faults, and near pairs side by side for a person to judge."""
+"""The audit as one self-contained HTML page: counts, faults, and near pairs side by side for a person to check."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from vegrt.dataset.photos import base_folder
+from vegrt.errors import require
 from vegrt.files.atomic import write_json, write_text
-from vegrt.photo.preprocess import decode
+from vegrt.report.html.photos import jpeg_uri, reduce_photo
 from vegrt.train.data.audit_file import Audit, Pair
 from vegrt.train.data.near_duplicates import MAX_RMS
 
@@ -20,55 +17,56 @@ MAX_PAIRS_SHOWN = 200
 MAX_ROWS_SHOWN = 200
 _SIDE_PX = 128  # of a photo on the page; at most 400 of them take about 2 MB
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Dataset audit</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .15rem .9rem .15rem 0; text-align: right; border-bottom: 1px solid #8884; }}
-th:first-child, td:first-child {{ text-align: left; overflow-wrap: anywhere; }}
-.pairs {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(17.5rem, 1fr)); gap: 1rem; }}
-figure {{ margin: 0; padding: .6rem; border: 1px solid #8884; border-radius: .5rem; }}
-figure img {{ width: 49%; aspect-ratio: 1; object-fit: cover; }}
-figcaption {{ font-size: 12px; overflow-wrap: anywhere; }}
-.flag {{ color: #c2410c; font-weight: 600; }}
-@media (prefers-color-scheme: dark) {{ .flag {{ color: #fb923c; }} }}
-</style></head><body>
-<h1>Dataset audit</h1>
-{summary}
-<h2>Photos</h2>
-{counts}
-{faults}
-<h2>Near duplicates</h2>
-<p>{shown}</p>
-<div class="pairs">{pairs}</div>
-</body></html>
-"""
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One kind of fault: a table with a row for each photo or group."""
+
+    title: str
+    headings: tuple[str, str]
+    rows: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _PairView:
+    """A near pair on the page. uris: of both photos, reduced."""
+
+    left: str
+    right: str
+    rms: float
+    flags: tuple[str, ...]
+    uris: tuple[str, ...]
 
 
 def write_audit(audit: Audit, data: Path, out: Path) -> None:
-    """Write audit.json and audit.html into the folder `out`. data: the folder, or the CSV file, that was audited."""
+    """Write audit.json and audit.html into the folder `out`. data: the folder, or the CSV file, that was audited.
+
+    Raises MissingExtraError without jinja2, which the extras `report` and `train` bring, after writing audit.json.
+    """
     write_json(out / "audit.json", audit.to_dict())
-    write_text(out / "audit.html", render_page(audit, base_folder(data)))
+    require("jinja2", "report")
+    write_text(out / "audit.html", audit_html(audit, base_folder(data)))
 
 
-def render_page(audit: Audit, data: Path) -> str:
-    """Return the page. data: the folder that was audited, for the photos; they are embedded, much reduced."""
-    pairs = _spread(audit.near_pairs)
-    shown = f"{len(pairs):,} of {len(audit.near_pairs):,} pairs, spread evenly from the closest to the most doubtful. "
-    shown += f"The number is the RMS difference of two thumbnails, of 255; near is at most {MAX_RMS:g}."
-    return _PAGE.format(
-        summary=_table(("found", "count"), _summary(audit)),
-        counts=_table(("class", *audit.counts), _count_rows(audit)),
-        faults="".join(_fault(*fault) for fault in _faults(audit)),
-        shown=shown,
-        pairs="".join(_figure(pair, data) for pair in pairs),
-    )
+def audit_html(audit: Audit, data: Path) -> str:
+    """Return the page. data: the folder that was audited, for the photos; they are embedded in reduced size."""
+    from vegrt.report.html.templates import fill_template, read_asset
+
+    return fill_template(
+        "audit.html",
+        css=read_asset("audit.css"),
+        summary=_summary_rows(audit),
+        count_headings=("class", *audit.counts),
+        counts=_count_rows(audit),
+        faults=_faults(audit),
+        max_rows=MAX_ROWS_SHOWN,
+        pair_count=len(audit.near_pairs),
+        max_rms=MAX_RMS,
+        pairs=[_pair_view(pair, data) for pair in _evenly_spread(audit.near_pairs)],
+    ).lstrip()
 
 
-def _summary(audit: Audit) -> list[tuple[str, str]]:
+def _summary_rows(audit: Audit) -> list[tuple[str, str]]:
     photos = sum(sum(classes.values()) for classes in audit.counts.values())
     counts = {
         "photos": photos,
@@ -77,7 +75,7 @@ def _summary(audit: Audit) -> list[tuple[str, str]]:
         "groups of exact duplicates": len(audit.exact_duplicates),
         "near pairs": len(audit.near_pairs),
         "near pairs across splits": sum(pair.cross_split for pair in audit.near_pairs),
-        "near pairs across classes": sum(_class(pair.left) != _class(pair.right) for pair in audit.near_pairs),
+        "near pairs across classes": sum(_class_of(pair.left) != _class_of(pair.right) for pair in audit.near_pairs),
         "clusters": len(audit.clusters),
         "photos in clusters": sum(map(len, audit.clusters)),
         **{f"test photos leaked from {name}": len(leaked) for name, leaked in audit.leaked_test_images.items()},
@@ -90,32 +88,17 @@ def _count_rows(audit: Audit) -> list[tuple[str, ...]]:
     return [(name, *(f"{counts[name]:,}" for counts in audit.counts.values())) for name in classes]
 
 
-def _faults(audit: Audit) -> list[tuple[str, tuple[str, str], list[tuple[str, str]]]]:
-    """Return title, column heads and rows of each kind of fault."""
-    odd = [(name, " x ".join(map(str, size))) for name, size in audit.odd_sizes_px.items()]
+def _faults(audit: Audit) -> list[_Fault]:
+    sizes = [(name, " x ".join(map(str, size))) for name, size in audit.odd_sizes_px.items()]
     copies = [(names[0], ", ".join(names[1:])) for names in audit.exact_duplicates]
     return [
-        ("Unreadable", ("photo", "reason"), list(audit.unreadable.items())),
-        ("Odd sizes", ("photo", "pixels"), odd),
-        ("Exact duplicates", ("photo", "copies"), copies),
+        _Fault("Unreadable", ("photo", "reason"), list(audit.unreadable.items())),
+        _Fault("Unusual sizes", ("photo", "pixels"), sizes),
+        _Fault("Exact duplicates", ("photo", "copies"), copies),
     ]
 
 
-def _fault(title: str, heads: tuple[str, str], rows: list[tuple[str, str]]) -> str:
-    if not rows:
-        return ""
-    more = f"<p>and {len(rows) - MAX_ROWS_SHOWN:,} more in audit.json</p>" if len(rows) > MAX_ROWS_SHOWN else ""
-    body = _table(heads, rows[:MAX_ROWS_SHOWN]) + more
-    return f"<details><summary>{title} ({len(rows):,})</summary>{body}</details>"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _spread(pairs: Sequence[Pair]) -> list[Pair]:
+def _evenly_spread(pairs: Sequence[Pair]) -> list[Pair]:
     """Return at most MAX_PAIRS_SHOWN of the sorted pairs at even steps, the first and the last among them."""
     if len(pairs) <= MAX_PAIRS_SHOWN:
         return list(pairs)
@@ -123,25 +106,15 @@ def _spread(pairs: Sequence[Pair]) -> list[Pair]:
     return [pairs[round(index * step)] for index in range(MAX_PAIRS_SHOWN)]
 
 
-def _figure(pair: Pair, data: Path) -> str:
+def _pair_view(pair: Pair, data: Path) -> _PairView:
     flags = {
         "across splits": pair.cross_split,
-        "across classes": _class(pair.left) != _class(pair.right),
+        "across classes": _class_of(pair.left) != _class_of(pair.right),
         "mirrored": pair.mirrored,
     }
-    flag = f"<span class='flag'>{', '.join(name for name, holds in flags.items() if holds)}</span>"
-    images = "\n".join(f"<img alt='' src='{_data_uri(data / name)}'>" for name in (pair.left, pair.right))
-    names = f"{escape(pair.left)}<br>{escape(pair.right)}"
-    return f"<figure>{images}<figcaption><b>{pair.rms:.1f}</b> {flag}<br>{names}</figcaption></figure>\n"
+    uris = tuple(jpeg_uri(reduce_photo(data / name, side_px=_SIDE_PX)) for name in (pair.left, pair.right))
+    return _PairView(pair.left, pair.right, pair.rms, tuple(name for name, holds in flags.items() if holds), uris)
 
 
-def _data_uri(path: Path) -> str:
-    image = decode(path, shorter_side=_SIDE_PX)
-    image.thumbnail((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=70)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _class(name: str) -> str:
+def _class_of(name: str) -> str:
     return name.split("/")[1]  # <split>/<Class>/<file>

@@ -1,126 +1,123 @@
-"""One training run as a page: the verdicts first, then the curves and the photos that they rest on."""
+"""One training run as a page: the findings first, then the curves and photos that they are based on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from vegrt.files.atomic import write_text
-from vegrt.report.html.markup import Html, element, fact_table, join, section, table
-from vegrt.report.html.page import assemble, require_charts
-from vegrt.report.html.photos import missing, thumbnail
+from vegrt.report.html.blocks import (
+    AnswerLine,
+    Block,
+    Chart,
+    Gallery,
+    PhotoCard,
+    Section,
+    Statement,
+    Text,
+    charts_of,
+    fact_table_of,
+    section_of,
+    sections_of,
+    table_of,
+)
+from vegrt.report.html.page import Article, VerdictPanel, page_html, require_charts
+from vegrt.report.html.photos import thumbnail_of
 from vegrt.report.run.text import (
-    CONFUSION_HEADS,
-    EPOCH_HEADS,
+    CONFUSION_HEADINGS,
+    EPOCH_HEADINGS,
     MAX_CONFUSIONS,
-    capital,
+    capitalized,
     confusion_cells,
     epoch_cells,
-    findings,
+    run_findings,
 )
-from vegrt.train.history.explain import Finding
 from vegrt.train.history.mistakes import Mistake, confusions, hardest
-from vegrt.train.history.records import EpochRecord
 from vegrt.train.history.runs_db import Run
 
 _MAX_EXAMPLES = 4  # photos of each confusion
 
 
 def write_run_page(run: Run, out: Path) -> None:
-    """Write the page to the one file `out`, whole or not at all. Photos that are still there are embedded in it.
+    """Write the page to the single file `out`, atomically. Photos that still exist are embedded in it.
 
     Raises MissingExtraError without the `report` extra.
     """
     require_charts()
-    title = f"Training run: {run.recipe.get('backbone', 'unknown')} {run.id}"
-    write_text(out, assemble(title, [_article(run)], source="the run history"))
-
-
-def _article(run: Run) -> Html:
     from vegrt.report.charts.run import run_charts
-    from vegrt.report.html.embed import chart_figure
 
-    found = findings(run)
-    charts = {name: chart_figure(chart) for name, chart in run_charts(run).items()}
-    curves = [charts[name] for name in ("loss", "accuracy") if name in charts]
-    parts = [
-        _verdict(run, found),
-        section("Loss and accuracy", _charts(curves)),
-        section("Gradients", charts.get("gradients", "")),
-        section("What is taken for what", *_confusions(run, charts.get("confusion", Html("")))),
-        section("The photos of the highest loss", _hardest(run)),
-        _epochs(run.epochs),
-        _facts(run),
-    ]
-    return element("article", join(filter(None, parts)), aria_label=run.id)
+    title = f"Training run: {run.recipe.get('backbone', 'unknown')} {run.id}"
+    sections = _sections(run, run_charts(run))
+    article = Article(run.id, sections, _verdict_panel(run), place="run", has_contents=False)
+    write_text(out, page_html(title, [article], source="the run history"))
 
 
-def _verdict(run: Run, found: Sequence[Finding]) -> Html:
-    if not found:
+def _verdict_panel(run: Run) -> VerdictPanel:
+    findings = run_findings(run)
+    concerns = sum(finding.concern for finding in findings)
+    if not findings:
         badge, headline, look = "NO EPOCH", "no epoch was finished", "unknown"
+    elif concerns:
+        badge, headline, look = f"{concerns} CONCERN{'S' * (concerns > 1)}", findings[0].headline, "inconclusive"
     else:
-        (first, *_), concerns = found, sum(finding.concern for finding in found)
-        badge = f"{concerns} CONCERN{'S' * (concerns > 1)}" if concerns else "NO CONCERN"
-        headline, look = first.headline, "inconclusive" if concerns else "pass"
+        badge, headline, look = "NO CONCERN", findings[0].headline, "pass"
+    title = f"{run.recipe.get('backbone', 'Run')}: {headline}"
+    statements = [Statement(f"{capitalized(finding.headline)}.", finding.text) for finding in findings]
+    return VerdictPanel(badge, look, title, (Statement("", _status(run)), *statements))
+
+
+def _status(run: Run) -> str:
+    text = f"Status: {run.status}, {len(run.epochs)} epochs recorded"
     best = run.best()
-    text = f"The run is {run.status}, with {len(run.epochs)} epochs recorded"
-    if best is not None:
-        text += f"; the best is epoch {best.epoch}: {best.validation_accuracy:.2%} of the validation photos right"
-    said = [element("p", element("strong", f"{capital(one.headline)}. "), one.text) for one in found]
-    title = element("h2", f"{run.recipe.get('backbone', 'Run')}: {headline}")
-    parts = [element("p", element("span", badge, class_="badge")), title, element("p", f"{text}."), *said]
-    return element("div", *parts, class_=f"verdict {look}")
+    if best is None:
+        return f"{text}."
+    return f"{text}; best epoch: {best.epoch}, validation accuracy {best.validation_accuracy:.2%}."
 
 
-def _charts(parts: Sequence[Html]) -> Html:
-    return element("div", join(parts), class_="charts") if parts else Html("")
+def _sections(run: Run, charts: Mapping[str, Chart]) -> list[Section]:
+    epochs = [epoch_cells(record) for record in run.epochs]
+    return sections_of(
+        section_of("curves", "Loss and accuracy", charts_of(charts.get("loss"), charts.get("accuracy"))),
+        section_of("gradients", "Gradients", charts_of(charts.get("gradients"))),
+        section_of("confusion", "Confusion matrix", *_confusion_blocks(run, charts.get("confusion"))),
+        section_of("hardest", "Photos with the highest loss", _hardest_gallery(run)),
+        section_of("epochs", "Epochs", table_of("All recorded epochs", EPOCH_HEADINGS, epochs, text_columns=2)),
+        section_of("recipe", "Recipe", fact_table_of("Settings of the run", _settings(run).items())),
+    )
 
 
-def _confusions(run: Run, chart: Html) -> list[Html]:
-    """Return the most frequent confusions as chart and table, and photos of each that the history remembers."""
-    most = confusions(run.explanation, MAX_CONFUSIONS)
-    if not most:
-        return [chart, element("p", "None: every validation photo was answered rightly.")] if run.explanation else []
-    caption = "The most frequent confusions of the best epoch"
-    tabled = table(caption, CONFUSION_HEADS, map(confusion_cells, most), text_columns=2)
-    photos = [_figure(run, miss) for one in most for miss in one.examples[:_MAX_EXAMPLES]]
-    gallery = [element("p", "Photos of these, the most frequent confusion first:"), _gallery(photos)] if photos else []
-    return [_charts([part for part in (chart, tabled) if part]), *gallery]
+def _confusion_blocks(run: Run, chart: Chart | None) -> list[Block | None]:
+    """Return the most frequent confusions as chart and table, and the photos of each that the history stores."""
+    most_frequent = confusions(run.explanation, MAX_CONFUSIONS)
+    if not most_frequent:
+        right = Text("No confusions: all validation photos were classified correctly.") if run.explanation else None
+        return [charts_of(chart), right]
+    caption = "Most frequent confusions of the best epoch"
+    table = table_of(caption, CONFUSION_HEADINGS, map(confusion_cells, most_frequent), text_columns=2)
+    cards = [_card(run, photo) for confusion in most_frequent for photo in confusion.examples[:_MAX_EXAMPLES]]
+    introduction = "Photos of these confusions, the most frequent first:"
+    return [charts_of(chart), table, Gallery((introduction,), tuple(cards)) if cards else None]
 
 
-def _hardest(run: Run) -> Html:
-    worst = hardest(run.explanation)
-    if not worst:
-        return Html("")
-    text = "Validation photos to which the best epoch gave their own class the least probability. Look here for wrong labels."
-    return join([element("p", text), _gallery([_figure(run, miss) for miss in worst])])
+def _hardest_gallery(run: Run) -> Gallery | None:
+    if not (mistakes := hardest(run.explanation)):
+        return None
+    text = (
+        "Validation photos whose true class got the lowest probability in the best epoch. Check them for wrong labels."
+    )
+    return Gallery((text,), tuple(_card(run, mistake) for mistake in mistakes))
 
 
-def _gallery(figures: Sequence[Html]) -> Html:
-    return element("div", join(figures), class_="gallery")
-
-
-def _figure(run: Run, miss: Mistake) -> Html:
-    path, right = Path(miss.photo), miss.label == miss.answer
+def _card(run: Run, mistake: Mistake) -> PhotoCard:
+    path = Path(mistake.photo)
     name = str(path.relative_to(run.data) if path.is_relative_to(run.data) else path)
-    caption = [
-        element("strong", miss.label),
-        element("ul", element("li", f"{'✓' if right else '✗'} {miss.answer}", class_="right" if right else "wrong")),
-        element("span", f"loss {miss.loss:.2f}; its class got {math.exp(-miss.loss):.2%}", class_="kind"),
-        element("small", name),
-    ]
-    photo = thumbnail(path, name) or missing()
-    return element("figure", photo, element("figcaption", *caption))
+    status = f"loss {mistake.loss:.2f}; probability of its class {math.exp(-mistake.loss):.2%}"
+    answer = AnswerLine(mistake.answer, mistake.label == mistake.answer)
+    return PhotoCard(mistake.label, name, status, (answer,), thumbnail_of(path, name))
 
 
-def _epochs(epochs: Sequence[EpochRecord]) -> Html:
-    rows = [epoch_cells(record) for record in epochs]
-    return section("Epochs", table("Every epoch as it was recorded", EPOCH_HEADS, rows, text_columns=2) if rows else "")
-
-
-def _facts(run: Run) -> Html:
-    facts = {"run": run.id, "status": run.status, "started": run.started, "ended": run.ended or "not recorded"}
-    facts |= {"bundle": run.bundle, "data": run.data}
-    facts |= {name: str(value) for name, value in run.recipe.items()}
-    return section("Recipe", fact_table("What the run was started with", facts.items()))
+def _settings(run: Run) -> dict[str, str]:
+    run_facts = {"run": run.id, "status": run.status, "started": run.started, "ended": run.ended or "not recorded"}
+    places = {"bundle": run.bundle, "data": run.data}
+    return run_facts | places | {name: str(value) for name, value in run.recipe.items()}

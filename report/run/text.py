@@ -1,4 +1,4 @@
-"""Runs on the terminal and as JSON: the list, one run with its verdicts, several side by side."""
+"""Training runs on the terminal and as JSON: the list, one run with its findings, several side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vegrt.train.history.mistakes import Confusion, confusions, hardest
 from vegrt.train.history.records import PHASES, EpochRecord
 from vegrt.train.history.runs_db import Run
 
-EPOCH_HEADS = (
+EPOCH_HEADINGS = (
     "epoch",
     "phase",
     "training loss",
@@ -28,54 +28,68 @@ EPOCH_HEADS = (
     "images/s",
     "s",
 )
-CONFUSION_HEADS = ("what it is", "what was said", "photos", "of the class")
+CONFUSION_HEADINGS = ("true class", "answer", "photos", "share of the class")
 MAX_CONFUSIONS = 8
 NONE = "–"
 
-_HEADS = ("run", "status", "started (UTC)", "backbone", "epochs", "best", "validation %", "loss", "images/s", "bundle")
+_RUN_HEADINGS = (
+    "run",
+    "status",
+    "started (UTC)",
+    "backbone",
+    "epochs",
+    "best",
+    "validation %",
+    "loss",
+    "images/s",
+    "bundle",
+)
 
 
-def findings(run: Run) -> list[Finding]:
-    """Return what the run's epochs mean."""
+def run_findings(run: Run) -> list[Finding]:
+    """Return the findings about the run's epochs."""
     return explain(run.epochs, augmented=run.augmented, classes=len(run.explanation.get("classes", ())))
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """Return everything that is known of the run as JSON values; accuracies and shares in [0, 1]."""
+def run_values(run: Run) -> dict[str, Any]:
+    """Return all facts about the run as JSON values; accuracies and shares in [0, 1]."""
     return run.summary() | {
         "recipe": run.recipe,
-        "findings": [asdict(finding) for finding in findings(run)],
+        "findings": [asdict(finding) for finding in run_findings(run)],
         "epoch_records": [asdict(record) for record in run.epochs],
-        "confusions": [asdict(one) for one in confusions(run.explanation, MAX_CONFUSIONS)],
-        "hardest": [asdict(miss) for miss in hardest(run.explanation)],
+        "confusions": [asdict(confusion) for confusion in confusions(run.explanation, MAX_CONFUSIONS)],
+        "hardest": [asdict(mistake) for mistake in hardest(run.explanation)],
     }
 
 
 def runs_table(runs: Iterable[Run]) -> Table:
     """Return one row for each run."""
-    return _table(_HEADS, [_cells(run.summary()) for run in runs], numbers=range(4, 9))
+    return _table(_RUN_HEADINGS, [_summary_cells(run.summary()) for run in runs], numbers=range(4, 9))
 
 
 def comparison_table(rows: Mapping[str, Sequence[Any]]) -> Table:
     """Return `vegrt.train.history.runs_db.compare` as a table, one column for each run."""
-    (name, ids), *others = rows.items()
-    lines = [(what, *map(_short, values)) for what, values in others]
+    (name, ids), *properties = rows.items()
+    lines = [(label, *map(_value_cell, values)) for label, values in properties]
     return _table((name, *ids), lines, numbers=range(1, len(ids) + 1))
 
 
 def run_text(run: Run) -> Group:
-    """Return a run's verdicts, its epochs and its most frequent confusions."""
-    said = [Text(f"{'! ' if one.concern else '  '}{capital(one.headline)}. {one.text}") for one in findings(run)]
-    parts: list[Text | Table] = [runs_table([run]), *said]
-    parts.append(_table(EPOCH_HEADS, [epoch_cells(record) for record in run.epochs], numbers=range(2, 9)))
-    most = confusions(run.explanation, MAX_CONFUSIONS)
-    if most:
-        parts.append(_table(CONFUSION_HEADS, map(confusion_cells, most), numbers=range(2, 4)))
+    """Return a run's findings, its epochs and its most frequent confusions."""
+    findings = [
+        Text(f"{'! ' if finding.concern else '  '}{capitalized(finding.headline)}. {finding.text}")
+        for finding in run_findings(run)
+    ]
+    parts: list[Text | Table] = [runs_table([run]), *findings]
+    parts.append(_table(EPOCH_HEADINGS, [epoch_cells(record) for record in run.epochs], numbers=range(2, 9)))
+    most_frequent = confusions(run.explanation, MAX_CONFUSIONS)
+    if most_frequent:
+        parts.append(_table(CONFUSION_HEADINGS, map(confusion_cells, most_frequent), numbers=range(2, 4)))
     return Group(*parts)
 
 
 def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
-    """Return an epoch as text, one cell for each of EPOCH_HEADS."""
+    """Return an epoch as text, one cell for each of EPOCH_HEADINGS."""
     return (
         *(str(record.epoch), PHASES[record.phase]),
         *(f"{loss:.4f}" for loss in (record.train_loss, record.validation_loss)),
@@ -85,16 +99,16 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
 
 
 def confusion_cells(confusion: Confusion) -> tuple[str, ...]:
-    """Return a confusion as text, one cell for each of CONFUSION_HEADS."""
+    """Return a confusion as text, one cell for each of CONFUSION_HEADINGS."""
     return confusion.label, confusion.answer, f"{confusion.photos:,}", f"{confusion.share:.1%}"
 
 
-def capital(text: str) -> str:
-    """Return the text as the beginning of a sentence."""
+def capitalized(text: str) -> str:
+    """Return the text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
-def _cells(summary: Mapping[str, Any]) -> tuple[str, ...]:
+def _summary_cells(summary: Mapping[str, Any]) -> tuple[str, ...]:
     accuracy, loss, speed = (summary[name] for name in ("validation_accuracy", "validation_loss", "images_per_s"))
     return (
         *(summary["id"], summary["status"], summary["started"][:16].replace("T", " "), summary["backbone"] or NONE),
@@ -106,15 +120,15 @@ def _cells(summary: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _short(value: Any) -> str:
+def _value_cell(value: Any) -> str:
     return NONE if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: range) -> Table:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: range) -> Table:
     """Return a table of plain text. numbers: the columns that are aligned to the right."""
     table = Table(box=box.SIMPLE_HEAD)
-    for index, head in enumerate(heads):
-        table.add_column(Text(printable(head)), justify="right" if index in numbers else "left", overflow="fold")
+    for index, heading in enumerate(headings):
+        table.add_column(Text(printable(heading)), justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
 from vegrt.commands.options.recorded import UNRECORDED, recorded
-from vegrt.report.facts.facts import Asked, load_facts
-from vegrt.report.reproduce import command_line, commands
+from vegrt.report.facts.facts import ReportRequest, load_facts
+from vegrt.report.reproduce import command_line, command_of, reproduction_commands
 from vegrt.train.recipe import Recipe
 
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -46,7 +46,7 @@ def test_no_flag_is_forgotten(name: str) -> None:
     assert found["name"] == name
     assert len(found["options"]) == len(options) > 5
     assert json.loads(json.dumps(found)) == found
-    line = command_line(found, name, "m")
+    line = command_line(command_of(found), name, "m")
     assert line is not None
     shown = shlex.split(line)
     assert {word for word in words if word.startswith("--")} <= {*shown}
@@ -90,11 +90,11 @@ def test_results_and_manifest_hold_how_they_were_made(copied: Bundle, photos: Pa
 
 def test_what_was_recorded_by_a_stranger_cannot_become_another_command(bundle: Bundle, tmp_path: Path) -> None:
     options = {"--x;rm": 1, "-y": 2, "--ok": "a; rm -rf ~\n$(reboot)", "--Bad Flag": True, "--on": True}
-    line = command_line({"name": "bench", "options": options}, "bench", "m")
+    line = command_line(command_of({"name": "bench", "options": options}), "bench", "m")
     assert line == "vegrt bench m --ok 'a; rm -rf ~ $(reboot)' --on"
     oddities: list[Any] = [None, [], "x", {"name": "rm"}, {"name": "bench"}, {"name": "bench", "options": []}]
     for odd in oddities:
-        assert command_line(odd, "bench", "m") is None
+        assert command_line(command_of(odd), "bench", "m") is None
 
 
 def call(*words: object) -> Result:
@@ -107,5 +107,5 @@ def test_results_without_a_record_show_what_they_can(copied: Bundle, photos: Pat
     body = json.loads(file.read_text())
     del body["command"]
     file.write_text(json.dumps(body))
-    facts = load_facts(copied, asked=Asked())
-    assert f"vegrt bench {copied.path}" in commands(facts)
+    facts = load_facts(copied, request=ReportRequest())
+    assert f"vegrt bench {copied.path}" in reproduction_commands(facts)

@@ -29,7 +29,7 @@ from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate
 from vegrt.results.convert import fields_of, from_dict, to_dict
 from vegrt.results.evaluation import Evaluation
-from vegrt.results.files import load_result_dict, save_result
+from vegrt.results.files import load_result, save_result
 from vegrt.results.header import header_fields
 
 CLASSES = ("Bean", "Carrot", "Cucumber", "Papaya", "Potato", "Radish")
@@ -241,8 +241,8 @@ def make_newer(bundle: Bundle) -> None:
     """Add what newer results say, where it is absent, and a robustness result."""
     rewrite(bundle, "evaluate-test", _newer_evaluation)
     rewrite(bundle, "bench", _newer_bench)
-    if (found := load_result_dict(bundle, "evaluate-test")) is not None:
-        body = to_dict(header_fields(bundle, Robustness.KIND)) | _robustness(found)
+    if (evaluation := load_result(bundle, Evaluation, "evaluate-test")) is not None:
+        body = to_dict(header_fields(bundle, Robustness.KIND)) | _robustness(to_dict(evaluation))
         save_result(bundle, "robustness-test", from_dict(Robustness, body))
 
 

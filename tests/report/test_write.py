@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,12 +17,12 @@ from PIL import Image
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
-from vegrt.report.facts.data import read_audit
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
-from vegrt.report.summary import HEADS, comparison
+from vegrt.report.summary import HEADINGS, summarize
 from vegrt.report.verdict import conclude
 from vegrt.report.write import ReportFiles, Sources, write_report
+from vegrt.train.data.audit_file import Pair, ReportedAudit, read_reported_audit
 
 Make = Callable[..., Bundle]
 NAMES = (
@@ -47,8 +48,8 @@ def test_markdown_holds_the_comparison_and_links_to_the_pictures(written: Path, 
     text = (written / "report.md").read_text(encoding="utf-8")
     lines = text.splitlines()
     assert lines.index("**PASS**") < lines.index("### Comparison")
-    assert f"| {' | '.join(HEADS)} |" in lines
-    for row in comparison(usual):
+    assert f"| {' | '.join(HEADINGS)} |" in lines
+    for row in summarize(usual):
         assert f"| {' | '.join(row.cells())} |" in lines
     links = re.findall(r"!\[[^\]]+\]\(<([^>]+)>\)", text)
     assert [Path(link).stem for link in links] == [*NAMES]
@@ -80,7 +81,7 @@ def test_pictures_are_drawn_on_white(written: Path, name: str) -> None:
 
 def test_every_chart_is_valid_vega_lite(usual: Bundle) -> None:
     facts = load_facts(usual)
-    for chart in bundle_charts(facts, conclude(facts, comparison(usual)).chosen).values():
+    for chart in bundle_charts(facts, conclude(facts, summarize(usual)).chosen).values():
         for panel in chart.panels:
             alt.LayerChart.from_dict({name: part for name, part in panel.items() if name != "config"})
 
@@ -142,8 +143,8 @@ def test_another_devices_rows_of_other_artifacts_are_left_out(make: Make, tmp_pa
     content = json.loads(elsewhere.read_text())
     content["candidates"][0]["artifact_sha256"] = "0" * 64
     elsewhere.write_text(json.dumps(content))
-    (found,) = load_facts(bundle, benches=[elsewhere]).elsewhere
-    assert [row["key"] for row in found["candidates"]] == ["int8/onnxruntime"]
+    (found,) = load_facts(bundle, benches=[elsewhere]).other_benches
+    assert [row.key for row in found.candidates] == ["int8/onnxruntime"]
     content["candidates"][1]["artifact_sha256"] = "1" * 64
     elsewhere.write_text(json.dumps(content))
     with pytest.raises(VegrtError, match="measured none of the artifacts of"):
@@ -169,16 +170,16 @@ def test_an_audit_of_these_photos_is_summed_up_and_another_is_not_used(make: Mak
     assert "| leaked test photos | 2 of 900 |" in text
     assert "| near duplicates | 2 pairs, 1 of them across splits |" in text
     assert "| Bean | 150 | 7 |" in text
-    other = audit | {"fingerprints": {"test": "0" * 64}}
+    other = replace(audit, fingerprints={"test": "0" * 64})
     write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(audits=[other]))
-    assert "No audit of these photos was given" in (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert "No audit of these photos is available" in (tmp_path / "out.md").read_text(encoding="utf-8")
 
 
 def test_a_damaged_audit_is_refused(tmp_path: Path) -> None:
     for content in ("", "{}", json.dumps({"format": "other", "format_version": 1})):
         (tmp_path / "audit.json").write_text(content)
         with pytest.raises(DataError, match=r"audit\.json: damaged audit"):
-            read_audit(tmp_path / "audit.json")
+            read_reported_audit(tmp_path / "audit.json")
 
 
 def test_korean_has_no_english_left(make: Make, tmp_path: Path, data: Path) -> None:
@@ -208,16 +209,11 @@ def copied_bench(bundle: Bundle, folder: Path, **machine: Any) -> Path:
     return file
 
 
-def audit_of(bundle: Bundle) -> dict[str, Any]:
-    """An audit.json of the bundle's photos."""
-    pairs = [
-        {"left": "a", "right": "b", "rms": 3.0, "mirrored": False, "cross_split": cross} for cross in (True, False)
-    ]
-    return {
-        "format": "vegrt-audit",
-        "format_version": 1,
-        "fingerprints": {"test": bundle.manifest.data["test"]["fingerprint"]},
-        "counts": {"test": bundle.manifest.data["test"]["counts"], "train": {"Bean": 7}},
-        "near_pairs": pairs,
-        "leaked_test_images": {"train": ["Bean/0001.jpg"], "validation": ["Bean/0001.jpg", "Bean/0002.jpg"]},
-    }
+def audit_of(bundle: Bundle) -> ReportedAudit:
+    """An audit of the bundle's photos."""
+    return ReportedAudit(
+        fingerprints={"test": bundle.manifest.data["test"]["fingerprint"]},
+        counts={"test": bundle.manifest.data["test"]["counts"], "train": {"Bean": 7}},
+        near_pairs=[Pair("a", "b", 3.0, mirrored=False, cross_split=across) for across in (True, False)],
+        leaked_test_images={"train": ["Bean/0001.jpg"], "validation": ["Bean/0001.jpg", "Bean/0002.jpg"]},
+    )

@@ -77,8 +77,8 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reported:
-    """What a report reads of an audit; one without the rest is readable too."""
+class ReportedAudit:
+    """The part of an audit that a report shows. Fields with a default may be missing in older files."""
 
     fingerprints: dict[str, str]
     counts: dict[str, dict[str, Count]]
@@ -111,19 +111,27 @@ def read_audit(path: Path) -> Audit:
     if not path.is_file():
         raise DataError(f"{path}: no such file; make it: vegrt data audit DATA")
     try:
-        value = audit_values(path)
-        return build(Audit, value)
+        return build(Audit, _read_values(path))
     except (OSError, FormatError) as error:
         raise DataError(f"{path}: damaged audit ({error}); run: vegrt data audit DATA") from error
 
 
-def audit_values(path: Path) -> dict[str, Any]:
-    """Return the content of an audit.json, which may lack what older ones did. Raises FormatError, or OSError."""
+def read_reported_audit(path: Path) -> ReportedAudit:
+    """Return what a report shows of an audit.json. Raises DataError when it is missing, damaged or of another format."""
+    try:
+        return build(ReportedAudit, _read_values(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); make it: vegrt data audit DATA") from error
+    except FormatError as error:
+        raise DataError(f"{path}: damaged audit ({error}); run: vegrt data audit DATA") from error
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """Return the JSON object in an audit.json. Raises FormatError for another format or version, or OSError."""
     value = read_json(path, limit_bytes=MAX_BYTES)
     known = (value.get("format"), value.get("format_version")) if isinstance(value, dict) else ("no object", "")
     if known != (FORMAT, FORMAT_VERSION):
         raise FormatError(f"is {known[0]!s:.40} {known[1]!s:.20}, expected {FORMAT} {FORMAT_VERSION}")
-    build(_Reported, value)
     return dict(value)
 
 

@@ -1,11 +1,11 @@
-"""vegrt report: a bundle's results as a page, Markdown, pictures or a model card."""
+"""vegrt report: the results of bundles as an HTML page, Markdown, pictures or a model card."""
 
 from __future__ import annotations
 
 import logging
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,9 @@ from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import JsonOption, ObjectiveName, ObjectiveOption, PublicKeyOption, show
 
 if TYPE_CHECKING:
+    from vegrt.bundle.bundle import Bundle
     from vegrt.report.write import ReportFiles
+    from vegrt.train.data.audit_file import ReportedAudit
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ _DEFAULT = Path("report.html")
 
 
 class Language(str, Enum):
-    """What --lang takes."""
+    """The values of --lang."""
 
     en = "en"
     ko = "ko"
@@ -34,17 +36,21 @@ def report(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with results.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help=f"The page, or with the ending .md Markdown; default: {_DEFAULT}."),
+        typer.Option("--out", "-o", help=f"HTML file, or Markdown file if it ends in .md; default: {_DEFAULT}."),
     ] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Markdown file, with links to the pictures.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Folder for every chart as PNG; no photos.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Folder for every chart as SVG; no photos.")] = None,
-    card: Annotated[Path | None, typer.Option(help="Model card for the Hugging Face Hub; of one bundle.")] = None,
-    card_license: Annotated[str, typer.Option(help="The model's licence, as the Hub calls it.")] = "unknown",
-    card_dataset: Annotated[str, typer.Option(help="The data set's name on the Hub, for the card.")] = "",
-    data: Annotated[Path | None, typer.Option("--data", help="For the photos whose answer changed.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Markdown file that links to the pictures.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Folder for the charts as PNG files, without photos.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Folder for the charts as SVG files, without photos.")] = None,
+    card: Annotated[Path | None, typer.Option(help="Model card for the Hugging Face Hub; for one bundle only.")] = None,
+    card_license: Annotated[
+        str, typer.Option(help="Licence of the model for the card, by its Hub identifier.")
+    ] = "unknown",
+    card_dataset: Annotated[str, typer.Option(help="Data set for the card, by its Hub identifier.")] = "",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the evaluated photos, to show those with changed answers.")
+    ] = None,
     bench: Annotated[
-        list[Path] | None, typer.Option(help="bench.json from another device, of the same artifacts; may be repeated.")
+        list[Path] | None, typer.Option(help="bench.json of the same artifacts from another device; can be repeated.")
     ] = None,
     audit: Annotated[
         Path | None,
@@ -53,18 +59,18 @@ def report(
         ),
     ] = None,
     objective: ObjectiveOption = ObjectiveName.latency,
-    lang: Annotated[Language, typer.Option(help="en or ko.")] = Language.en,
+    lang: Annotated[Language, typer.Option(help="Language of the report.")] = Language.en,
     public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what the results say.
+    """Write a report on the results.
 
-    One offline HTML page, or Markdown, pictures, a model card, from the result files of evaluate, bench and calibrate;
-    prints the comparison of all variants too.
+    Writes one offline HTML page, Markdown, pictures or a model card from the result files of evaluate, bench and calibrate, and
+    prints the comparison of all variants.
     """
     from vegrt.bundle.signature import open_signed
     from vegrt.report.card.card import Claims, write_card
-    from vegrt.report.summary import comparison, render
+    from vegrt.report.summary import summarize, summary_table
     from vegrt.report.write import Sources, write_report
 
     opened = [open_signed(bundle, public_key) for bundle in bundles]
@@ -75,22 +81,23 @@ def report(
     if card is not None:
         claims = Claims(card_license, card_dataset)
         written.append(write_card(opened, card, sources=sources, claims=claims, language=lang.value))
-    rows = {str(bundle.path): comparison(bundle, benches=sources.benches) for bundle in opened}
+    summaries = {str(bundle.path): summarize(bundle, benches=sources.benches) for bundle in opened}
     if as_json:
-        names = {"report": str(written[0]), "written": [str(path) for path in written]}
-        show(names | {"bundles": {name: [row.to_dict() for row in found] for name, found in rows.items()}}, True)
+        files = {"report": str(written[0]), "written": [str(path) for path in written]}
+        rows = {path: [row.to_dict() for row in summary] for path, summary in summaries.items()}
+        show(files | {"bundles": rows}, True)
         return
-    for name, found in rows.items():
-        typer.echo(name)
-        show(render(found), False)
-    for path in written:
-        typer.echo(f"report: {path}")
+    for path, summary in summaries.items():
+        typer.echo(path)
+        show(summary_table(summary), False)
+    for file in written:
+        typer.echo(f"report: {file}")
 
 
 def _outputs(
     out: Path | None, markdown: Path | None, png: Path | None, svg: Path | None, *, only_card: bool
 ) -> ReportFiles | None:
-    """Return what to write: by default the page; None where the card is all that was asked for."""
+    """Return the files to write: the HTML page by default; None where only the card was requested."""
     from vegrt.report.write import ReportFiles
 
     if out is not None and out.suffix.lower() in _MARKDOWN:
@@ -101,22 +108,23 @@ def _outputs(
     return ReportFiles(_DEFAULT if nothing else out, markdown, png, svg)
 
 
-def _audits(audit: Path | None, data: Path | None, bundles: list[Any]) -> list[dict[str, Any]]:
-    """Return the audit that was asked for, or those of the bundles' photos that lie in a bundle, beside the photos or here."""
+def _audits(file: Path | None, data: Path | None, bundles: list[Bundle]) -> list[ReportedAudit]:
+    """Return the requested audit, or all audits of the bundles' photos in a bundle, beside the photos or in this folder."""
     from vegrt.errors import DataError
-    from vegrt.report.facts.data import fits, read_audit
+    from vegrt.report.facts.data import is_audit_of
+    from vegrt.train.data.audit_file import read_reported_audit
 
-    found = []
-    for file in [audit] if audit else places(data, *(bundle.path for bundle in bundles)):
+    audits = []
+    for path in [file] if file else places(data, *(bundle.path for bundle in bundles)):
         try:
-            one = read_audit(file)
-            if not any(fits(one, bundle.manifest.data) for bundle in bundles):
-                raise DataError(f"{file}: not of the photos of these bundles; run: vegrt data audit DATA")
+            audit = read_reported_audit(path)
+            if not any(is_audit_of(audit, bundle.manifest.data) for bundle in bundles):
+                raise DataError(f"{path}: not of the photos of these bundles; run: vegrt data audit DATA")
         except DataError as error:
-            if audit is not None:
+            if file is not None:
                 raise
-            log.info("%s; going on without it", error)
+            log.info("%s; continuing without this audit", error)
             continue
-        log.info("audit: %s, of these photos", file)
-        found.append(one)
-    return found
+        log.info("audit: %s, of these photos", path)
+        audits.append(audit)
+    return audits

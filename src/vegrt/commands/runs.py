@@ -1,4 +1,4 @@
-"""vegrt runs: what the recorded trainings brought, and why."""
+"""vegrt runs: list, explain, compare and delete recorded training runs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vegrt.commands.options.shared import JsonOption, show
 if TYPE_CHECKING:
     from vegrt.train.history.runs_db import Run
 
-app = typer.Typer(help="List, explain, compare and delete recorded trainings.")
+app = typer.Typer(help="List, explain, compare and delete recorded training runs.")
 
 _DEFAULT = Path("runs.db")
 RunsOption = Annotated[
     Path | None,
-    typer.Option("--runs", help="SQLite file that vegrt train wrote; default: runs.db.", show_default=False),
+    typer.Option("--runs", help="SQLite file written by vegrt train; default: runs.db.", show_default=False),
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="ID", help="A run, the beginning of its id, or last.")]
+RunArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a run, its first letters, or last.")]
 
 
 @app.callback(invoke_without_command=True)
 def runs_list(ctx: typer.Context, runs: RunsOption = None, as_json: JsonOption = False) -> None:
-    """List the recorded trainings, newest first.
+    """List the recorded runs, newest first.
 
-    Status, epochs, the best epoch's accuracy and loss on the validation split, and speed.
+    Shows status, epochs, validation accuracy and loss of the best epoch, and speed.
     """
     if ctx.invoked_subcommand is not None:
         ctx.obj = runs, as_json
@@ -34,33 +34,33 @@ def runs_list(ctx: typer.Context, runs: RunsOption = None, as_json: JsonOption =
     from vegrt.report.run.text import runs_table
     from vegrt.train.history.runs_db import list_runs
 
-    found = list_runs(runs or _DEFAULT)
-    show({"runs": [run.summary() for run in found]} if as_json else runs_table(found), as_json)
+    recorded = list_runs(runs or _DEFAULT)
+    show({"runs": [run.summary() for run in recorded]} if as_json else runs_table(recorded), as_json)
 
 
 @app.command("show")
 def runs_show(
     ctx: typer.Context,
     run: RunArgument,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write one offline HTML page.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file to write, offline.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Folder for the charts as PNG files.")] = None,
     runs: RunsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain one training.
+    """Explain one run.
 
-    Overfitting, the gap to new photos, gradients of each stage, confusions, and the photos that were hardest.
+    Shows overfitting, the gap to validation photos, gradients of each stage, confusions, and the photos with the highest loss.
     """
-    from vegrt.report.run.text import describe, run_text
+    from vegrt.report.run.text import run_text, run_values
     from vegrt.train.history.runs_db import load_run
 
     db, as_json = _common(ctx, runs, as_json)
-    found = load_run(db, run)
-    written = _write(found, out, png)
+    recorded = load_run(db, run)
+    written = _write(recorded, out, png)
     if as_json:
-        show(describe(found) | {"written": [str(path) for path in written]}, True)
+        show(run_values(recorded) | {"written": [str(path) for path in written]}, True)
         return
-    show(run_text(found), False)
+    show(run_text(recorded), False)
     for path in written:
         typer.echo(f"written: {path}")
 
@@ -68,13 +68,13 @@ def runs_show(
 @app.command("compare")
 def runs_compare(
     ctx: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID ID...", help="Runs, as for show.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID ID...", help="Ids of runs, as for show.")],
     runs: RunsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare trainings.
+    """Compare runs.
 
-    The recipe entries that differ, and what each one's best epoch reached.
+    Shows the recipe entries that differ, and the figures of each run's best epoch.
     """
     from vegrt.report.run.text import comparison_table
     from vegrt.train.history.runs_db import compare
@@ -87,14 +87,16 @@ def runs_compare(
 @app.command("delete")
 def runs_delete(
     ctx: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Runs, as for show.")],
-    force: Annotated[bool, typer.Option("--force", help="Also one recorded as running, as a killed one is.")] = False,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of runs, as for show.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete runs recorded as running too, such as killed ones.")
+    ] = False,
     runs: RunsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete recorded trainings.
+    """Delete recorded runs.
 
-    All those named or none; their bundles stay.
+    Deletes all named runs or none; their bundles stay.
     """
     from vegrt.train.history.runs_db import delete_runs
 
@@ -104,7 +106,7 @@ def runs_delete(
 
 
 def _write(run: Run, out: Path | None, png: Path | None) -> list[Path]:
-    """Write the page and the charts that were asked for; return the files."""
+    """Write the requested page and charts; return their paths."""
     written: list[Path] = []
     if out is not None:
         from vegrt.report.run.page import write_run_page
@@ -122,6 +124,6 @@ def _write(run: Run, out: Path | None, png: Path | None) -> list[Path]:
 
 
 def _common(ctx: typer.Context, runs: Path | None, as_json: bool) -> tuple[Path, bool]:
-    """Return the options that may stand before the sub-command as well as after it."""
+    """Return the options that are accepted before and after the sub-command."""
     before, json_before = ctx.obj
     return runs or before or _DEFAULT, as_json or json_before

@@ -9,22 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
-from vegrt.results.analysis import Curve, Robustness, Sensitivity
-from vegrt.results.benchmark import Bench
 from vegrt.results.convert import AnyResult, R, from_dict, to_dict
-from vegrt.results.evaluation import Evaluation
-from vegrt.results.wording import gate_sentence
 from vegrt.schema import parse_json, read_bytes
 
 log = logging.getLogger(__name__)
-
-_KINDS: tuple[type[AnyResult], ...] = (Evaluation, Bench, Robustness, Sensitivity, Curve)
 
 
 def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
@@ -70,30 +63,6 @@ def read_result(path: Path, kind: type[R]) -> R:
 def parse_result(content: bytes, kind: type[R]) -> R:
     """Return the content of a result file of this kind. Raises FormatError."""
     return from_dict(kind, parse_json(content))
-
-
-def load_result_dict(bundle: Bundle, name: str) -> dict[str, Any] | None:
-    """Return what `load_result` checks as JSON values of version 1. Delete it once report/ reads the typed results."""
-    kind = next(kind for kind in _KINDS if name.split("-")[0] == kind.KIND)
-    path = bundle.path / "results" / f"{name}.json"
-    return None if load_result(bundle, kind, name) is None else _as_dict(path.read_bytes(), kind)
-
-
-def read_result_dict(path: Path, schema: str) -> dict[str, Any]:
-    """Return what `read_result` checks as JSON values of version 1. Delete it once report/ reads the typed results."""
-    kind = next(kind for kind in _KINDS if schema == f"vegrt-{kind.KIND}")
-    return _as_dict(read_bytes(path), kind)
-
-
-def _as_dict(content: bytes, kind: type[AnyResult]) -> dict[str, Any]:
-    value: dict[str, Any] = parse_json(content)
-    result = from_dict(kind, value)
-    if isinstance(result, Evaluation):
-        for row, typed in zip(value["candidates"], result.candidates, strict=True):
-            row["gate"]["reason"] = gate_sentence(result, typed)
-            if typed.without_leaks:
-                row["without_leaks"]["gate"]["reason"] = gate_sentence(result, typed.without_leaks)
-    return value
 
 
 def _trusted(bundle: Bundle, path: Path) -> bytes | None:

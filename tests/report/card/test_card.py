@@ -10,9 +10,10 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.report.card.card import Claims, card, write_card
+from vegrt.report.card.card import Claims, card_markdown, write_card
 from vegrt.report.facts.facts import load_facts
-from vegrt.results.files import load_result_dict
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.files import load_result
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="reads the header as the Hub does")
 
@@ -21,7 +22,7 @@ Make = Callable[..., Bundle]
 
 @pytest.fixture(scope="module")
 def text(usual: Bundle) -> str:
-    return card(load_facts(usual), Claims("apache-2.0", "someone/vegetables"))
+    return card_markdown(load_facts(usual), Claims("apache-2.0", "someone/vegetables"))
 
 
 def header_of(text: str) -> Any:
@@ -35,17 +36,17 @@ def test_the_hub_reads_the_header(text: str, usual: Bundle) -> None:
     assert {"onnx", "int8", "tensorrt", "resnet18"} <= set(found.tags)
     found.validate = None
     results = {result.metric_name: result for result in found.eval_results}
-    evaluation = load_result_dict(usual, "evaluate-test")
+    evaluation = load_result(usual, Evaluation, "evaluate-test")
     assert evaluation is not None
-    first = evaluation["candidates"][0]
+    first = evaluation.candidates[0]
     top1 = results["Top-1 accuracy, fp32 on ONNX Runtime"]
-    assert top1.metric_value == pytest.approx(first["top1"]["value"], abs=1e-6)
+    assert top1.metric_value == pytest.approx(first.top1.value, abs=1e-6)
     assert (top1.task_type, top1.metric_type, top1.dataset_split) == ("image-classification", "accuracy", "test")
-    assert len(results) == 2 * len(evaluation["candidates"])
+    assert len(results) == 2 * len(evaluation.candidates)
 
 
 def test_leaked_photos_make_a_result_of_their_own(make: Make) -> None:
-    found = header_of(card(load_facts(make(audited=True)), Claims()))
+    found = header_of(card_markdown(load_facts(make(audited=True)), Claims()))
     assert {result.dataset_name for result in found.eval_results} == {
         "test photos",
         "test photos without near duplicates of train",
@@ -53,7 +54,7 @@ def test_leaked_photos_make_a_result_of_their_own(make: Make) -> None:
 
 
 def test_nothing_is_claimed_that_nobody_said(make: Make) -> None:
-    text = card(load_facts(make(evaluated=False)), Claims())
+    text = card_markdown(load_facts(make(evaluated=False)), Claims())
     found = header_of(text)
     assert found.license == "unknown"
     assert (found.datasets, found.eval_results) == (None, None)
@@ -62,7 +63,7 @@ def test_nothing_is_claimed_that_nobody_said(make: Make) -> None:
 
 
 def test_names_stay_names_in_the_header(make: Make, hostile: Path) -> None:
-    text = card(load_facts(make(name='a: "b"\n---\nc', photos=hostile)), Claims("x: y", "- [z]"))
+    text = card_markdown(load_facts(make(name='a: "b"\n---\nc', photos=hostile)), Claims("x: y", "- [z]"))
     found = header_of(text)
     assert (found.model_name, found.license, found.datasets) == ('a: "b"\n---\nc', "x: y", ["- [z]"])
 
@@ -85,11 +86,11 @@ def test_says_what_a_reader_has_to_know(text: str, usual: Bundle) -> None:
     ]
     assert all(artifact.sha256 in text for artifact in usual.manifest.artifacts)
     assert "vegrt infer images/ --model models/resnet18 --variant int8-cpu --runtime openvino" in text
-    assert str(usual.path) not in text, "where it lay is nobody's business"
+    assert str(usual.path) not in text, "the bundle's own path is private"
 
 
-def test_is_of_one_bundle(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(VegrtError, match="a model card is of one bundle, 2 were named"):
+def test_describes_one_bundle(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(VegrtError, match="a model card describes one bundle, 2 were named"):
         write_card([make(), make(name="other")], tmp_path / "card.md")
     assert not (tmp_path / "card.md").exists()
 

@@ -16,15 +16,17 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.report.facts.facts import load_facts
+from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.figures import bundle_charts
-from vegrt.report.gallery import gallery
-from vegrt.report.html.style import CSS
+from vegrt.report.gallery import flip_gallery
+from vegrt.report.html.blocks import Gallery
+from vegrt.report.html.templates import read_asset
 from vegrt.report.reproduce import recipe_flags
-from vegrt.report.summary import comparison
+from vegrt.report.summary import summarize
 from vegrt.report.verdict import conclude
 from vegrt.report.write import ReportFiles, Sources, write_report
-from vegrt.results.files import load_result_dict
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.files import load_result
 from vegrt.train.recipe import Recipe, make_recipe
 
 Make = Callable[..., Bundle]
@@ -55,6 +57,12 @@ class Page(HTMLParser):
             self.words.append(data.strip())
 
 
+def gallery_of(facts: Facts, data: Path | None) -> Gallery:
+    gallery = flip_gallery(facts, data)
+    assert gallery is not None
+    return gallery
+
+
 @pytest.fixture(scope="module")
 def text(page: Path) -> str:
     return page.read_text(encoding="utf-8")
@@ -65,7 +73,7 @@ def test_loads_nothing_and_is_small(text: str) -> None:
     foreign = [value for name, value in seen.attributes if name in RESOURCES and not value.startswith(("data:", "#"))]
     assert foreign == []
     assert not {"link", "iframe", "object", "embed", "base", "form"} & set(seen.tags)
-    assert not re.search(r"@import|url\(", CSS)
+    assert not re.search(r"@import|url\(", read_asset("style.css"))
     assert len(text.encode()) < 5e6
 
 
@@ -80,14 +88,14 @@ def test_policy_forbids_the_network_and_allows_our_scripts_only(text: str) -> No
 
 def test_table_is_the_comparison(text: str, usual: Bundle) -> None:
     words = Page(text).text
-    for row in comparison(usual):
+    for row in summarize(usual):
         assert " ".join(row.cells()) in words
 
 
 def test_says_the_verdict_before_anything_else(text: str, usual: Bundle) -> None:
     facts = load_facts(usual)
     words = Page(text).text
-    headline = conclude(facts, comparison(usual)).headline
+    headline = conclude(facts, summarize(usual)).headline
     assert words.index("PASS") < words.index(headline) < words.index("Accuracy, size and speed")
 
 
@@ -127,16 +135,19 @@ def test_can_be_read_by_keyboard_and_by_ear(text: str) -> None:
 
 
 def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) -> None:
-    result = load_result_dict(usual, "evaluate-test")
+    result = load_result(usual, Evaluation, "evaluate-test")
     assert result is not None
-    chosen = conclude(load_facts(usual), comparison(usual)).chosen
+    chosen = conclude(load_facts(usual), summarize(usual)).chosen
     assert chosen is not None
-    row = next(row for row in result["candidates"] if row["key"] == chosen.key)
+    row = next(row for row in result.candidates if row.key == chosen.key)
     words = Page(text).text
-    for name, now, change in zip(result["classes"], row["classes"], row["paired"]["classes"], strict=True):
-        f1 = " ".join([f"{100 * now['f1']['value']:.1f}", f"({100 * now['f1']['low']:.1f} to"])
-        assert re.search(rf"{name} {now['support']} .*{re.escape(f1)}", words)
-        assert f"{change['newly_wrong']} {change['newly_right']} {change['p']:.3f} {change['p_holm']:.3f}" in words
+    assert row.classes
+    assert row.paired.classes
+    for name, now, change in zip(result.classes, row.classes, row.paired.classes, strict=True):
+        assert now.f1 is not None
+        f1 = " ".join([f"{100 * now.f1.value:.1f}", f"({100 * now.f1.low:.1f} to"])
+        assert re.search(rf"{name} {now.support} .*{re.escape(f1)}", words)
+        assert f"{change.newly_wrong} {change.newly_right} {change.p:.3f} {change.p_holm:.3f}" in words
 
 
 def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Path) -> None:
@@ -144,15 +155,17 @@ def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Pat
     assert len(bundle_charts(load_facts(bundle), None)) == 8  # no stages, no reliability, no robustness
     write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
     words = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert not [title for title in ("Where the time goes", "Bad photos", "p, Holm", "peak memory") if title in words]
-    assert "Figures of the probabilities" in words
+    assert not [
+        title for title in ("Time of each stage", "corrupted photos", "p, Holm", "peak memory") if title in words
+    ]
+    assert "Quality of the probabilities" in words
 
 
 def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> None:
-    result = load_result_dict(usual, "evaluate-test")
+    result = load_result(usual, Evaluation, "evaluate-test")
     assert result is not None
-    said = [column["top1"] for column in result["predictions"]["candidates"].values()]
-    answers = zip(result["predictions"]["paths"], *said, strict=True)
+    top1 = [column.top1 for column in result.predictions.candidates.values()]
+    answers = zip(result.predictions.paths, *top1, strict=True)
     flipped = [path for path, *classes in answers if len(set(classes)) > 1]
     assert 0 < len(flipped) <= 48
     gallery = text[text.index('class="gallery"') :]
@@ -163,21 +176,22 @@ def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> No
 def test_gallery_says_why_there_is_no_photo_and_how_many_more(make: Make, data: Path, tmp_path: Path) -> None:
     facts = load_facts(make(noise={"int8": 3.0}))
     flips = facts.flips()
-    assert f"and {len(flips) - 48} more" in gallery(facts, None)
-    assert "no data folder was given" in gallery(facts, None)
+    without_data = gallery_of(facts, None)
+    assert f"and {len(flips) - 48} more" in without_data.note
+    assert "no data folder was given" in " ".join(without_data.introduction)
     copy = Path(shutil.copytree(data, tmp_path / "data"))
     (copy / "test" / flips[0].path).unlink()
-    text = gallery(facts, copy)
-    assert "1 photos are not shown" in text
-    assert "has changed since the evaluation" in text
-    assert text.count("<img ") == 47
+    changed = gallery_of(facts, copy)
+    assert "1 photos are not shown" in " ".join(changed.introduction)
+    assert "has changed since the evaluation" in " ".join(changed.introduction)
+    assert sum(photo.thumbnail is not None for photo in changed.photos) == 47
 
 
 def test_gallery_takes_a_listing_in_place_of_the_folder(usual: Bundle, data: Path, tmp_path: Path) -> None:
     rows = [f"{path.absolute()},{path.parent.name},test" for path in (data / "test").rglob("*.jpg")]
     (tmp_path / "list.csv").write_text("\n".join(["path,class,split", *rows]))
     facts = load_facts(usual)
-    assert gallery(facts, tmp_path / "list.csv") == gallery(facts, data)
+    assert gallery_of(facts, tmp_path / "list.csv") == gallery_of(facts, data)
 
 
 def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None:
@@ -189,7 +203,9 @@ def test_gallery_reads_nothing_outside_the_split(make: Make, data: Path) -> None
     paths = [str(outside), "../outside.jpg"]
     result["predictions"]["paths"] = [paths[index % 2] for index in range(900)]
     file.write_text(json.dumps(result))
-    assert "<img " not in gallery(load_facts(bundle), data)
+    photos = gallery_of(load_facts(bundle), data).photos
+    assert photos
+    assert {photo.thumbnail for photo in photos} == {None}
 
 
 def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -> None:
@@ -242,7 +258,7 @@ def test_absent_parts_are_left_out(make: Make, tmp_path: Path) -> None:
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Not measured yet: vegrt bench" in words
     assert not [
-        title for title in ("Training", "Calibration", "Engines", "Accuracy against speed", "leaked") if title in words
+        title for title in ("Training", "Int8 calibration", "Engines", "Accuracy and speed", "leaked") if title in words
     ]
     assert "How to reproduce" in words
 
@@ -252,15 +268,20 @@ def test_with_an_audit_accuracy_is_shown_without_leaked_photos_too(make: Make, t
     write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
     words = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "180 of 900 test photos have a near duplicate in train or validation" in words
-    clean = load_result_dict(bundle, "evaluate-test")["candidates"][0]["without_leaks"]  # type: ignore[index]
-    assert f"{100 * clean['top1']['value']:.2f}" in words.partition("With and without leaked photos")[2]
+    evaluation = load_result(bundle, Evaluation, "evaluate-test")
+    assert evaluation is not None
+    clean = evaluation.candidates[0].without_leaks
+    assert clean is not None
+    assert f"{100 * clean.top1.value:.2f}" in words.partition("Accuracy with and without leaked photos")[2]
 
 
 def test_without_evaluation_no_accuracy_is_claimed(make: Make, tmp_path: Path) -> None:
     write_report([make(evaluated=False)], ReportFiles(tmp_path / "out.html"))
     words = Page((tmp_path / "out.html").read_text(encoding="utf-8")).text
     assert "Nothing has been evaluated yet" in words
-    assert not [word for word in ("PASS", "What is taken for what", "changed their answer") if word in words]
+    assert not [
+        word for word in ("PASS", "Confusion matrix", "changed their answer", "changed answers") if word in words
+    ]
 
 
 def test_failure_leaves_the_former_report(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

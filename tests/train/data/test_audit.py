@@ -162,7 +162,7 @@ def test_the_file_reads_back_equal_and_the_page_is_self_contained(data: Path, tm
     write_audit(found, data, out)
     assert read_audit(out / "audit.json") == found
     page = (out / "audit.html").read_text(encoding="utf-8")
-    assert page.count("<img") == page.count("src='data:image/jpeg;base64,") == 2 * len(found.near_pairs)
+    assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 2 * len(found.near_pairs)
     assert "http" not in page
     assert "Leek &amp; &lt;i&gt;" in page
     assert "<i>" not in page

@@ -1,0 +1,43 @@
+"""Pages from template files: HTML with autoescape on, so that a hostile class or file name stays text.
+
+Imported by the pages only: jinja2 is needed for them alone. It comes with the `report` extra.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vegrt.report.html.blocks import Badge
+
+_FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "run")
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """Return a template with its values. Strings are escaped unless they are Markup."""
+    return _environment().get_template(name).render(**values)
+
+
+def read_asset(name: str) -> Markup:
+    """Return the style sheet or script of this name as it is: it stands beside the templates and holds no foreign text."""
+    (path,) = (folder / name for folder in _FOLDERS if (folder / name).is_file())
+    return Markup(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDERS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["class_name"] = lambda value: type(value).__name__
+    environment.tests["badge"] = lambda value: isinstance(value, Badge)
+    return environment
