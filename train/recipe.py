@@ -134,7 +134,7 @@ def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     return replace(replace(default, lr=default.lr * slower), **values)
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return what differs between two recipes as `lr 0.001 -> 0.002`; the number of workers changes no result."""
     names = sorted((old.keys() | new.keys()) - {"workers"})
     return [f"{name} {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]

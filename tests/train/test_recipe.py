@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.train.recipe import Recipe, changes, make_recipe
+from vegrt.train.recipe import Recipe, list_changes, make_recipe
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -67,4 +67,4 @@ def test_a_written_recipe_is_read_as_it_was(tmp_path: Path) -> None:
 
 def test_changes_name_both_values_and_ignore_workers() -> None:
     old, new = Recipe(lr=1e-3, workers=0), Recipe(lr=2e-3, workers=4)
-    assert changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]
+    assert list_changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]

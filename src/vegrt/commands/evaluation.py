@@ -123,13 +123,13 @@ def _climb(
 
 def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
     """Return the leaked photos of an audit: the one that was asked for, or one that is of these photos."""
-    from vegrt.train.data.audit_file import load_audit
+    from vegrt.train.data.audit_file import leaked_test_photos
 
     known = bundle.manifest.data
     trained_on: dict[str, str] = {name: known[name]["fingerprint"] for name in ("train", "validation") if name in known}
     if audit is None and photos.name != "test":
         return None
-    return by_audit(audit, bundle.path, data, lambda path: load_audit(path, photos, trained_on))
+    return by_audit(audit, bundle.path, data, lambda path: leaked_test_photos(path, photos, trained_on))
 
 
 def _only(runtime: str | None) -> str:
