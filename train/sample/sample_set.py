@@ -173,7 +173,8 @@ def _require_same_set(out: Path, record: dict[str, Any]) -> None:
         ) from None
     if stored != record:
         raise DataError(
-            f"{out}: holds another sample set ({_summary(stored)}), expected {_summary(record)}; remove it or choose another folder"
+            f"{out}: holds another sample set ({_summary(stored)}), expected {_summary(record)}; "
+            "remove it or choose another folder"
         )
     for split, counts in record["counts"].items():
         for label, expected in counts.items():

@@ -17,7 +17,7 @@ from vegrt.errors import VegrtError
 from vegrt.files.locking import locked
 from vegrt.networks import find_backbone
 from vegrt.train.loop.freeze import stage_names
-from vegrt.train.recipe import RANGES, SCRATCH, Augment, Recipe, list_changes
+from vegrt.train.recipe import ENTRIES, SCRATCH, Augment, Recipe, list_changes
 from vegrt.train.start import Splits, data_facts
 
 SPREAD = 10.0  # a rate is searched from a tenth of the recipe's to ten times it
@@ -101,7 +101,7 @@ def suggest(trial: Trial, recipe: Recipe) -> dict[str, Any]:
         if name in choices:
             values[name] = trial.suggest_categorical(name, choices[name])
             continue
-        (low, high), middle = RANGES[name], getattr(recipe, name)
+        (low, high), middle = ENTRIES[name].bounds or (0.0, 0.0), getattr(recipe, name)
         values[name] = trial.suggest_float(name, max(low, middle / SPREAD), min(high, middle * SPREAD), log=True)
     return values
 
