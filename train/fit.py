@@ -21,16 +21,16 @@ from vegrt.bundle.bundle import Bundle, Manifest, changing, exclusive, open_bund
 from vegrt.errors import BundleError, DivergedError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.terminal.progress import track
-from vegrt.train.data.loader import Samples, load, ordered_batches
+from vegrt.train.data.loader import Samples, make_data_loader, ordered_batches
 from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import Recorder
-from vegrt.train.loop.cached_activations import keep
-from vegrt.train.loop.checkpoint import Checkpoints, find_saved
+from vegrt.train.loop.cached_activations import cache_activations
+from vegrt.train.loop.checkpoint import Checkpoints, resumable_progress
 from vegrt.train.loop.device import device_name
-from vegrt.train.loop.head import Features, features, train_head
-from vegrt.train.loop.loop import JUDGE_BATCH, Loop, Stopped, Watch
-from vegrt.train.loop.processes import ProcessGroup, join_team
-from vegrt.train.loop.tensorboard import scalars
+from vegrt.train.loop.head import Features, compute_features, train_head
+from vegrt.train.loop.loop import VALIDATION_BATCH, EpochCallback, Loop, StopTraining
+from vegrt.train.loop.processes import ProcessGroup, join_process_group
+from vegrt.train.loop.tensorboard import tensorboard_callback
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
 
@@ -45,7 +45,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     runs_db: Path | None = None,
-    watch: Watch = lambda record: None,
+    watch: EpochCallback = lambda record: None,
     tensorboard: Path | None = None,
 ) -> Bundle:
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
@@ -60,16 +60,16 @@ def train(
     """
     splits = read_data(data, recipe)
     checkpoints = Checkpoints(out)
-    team = join_team(recipe.batch_size)
+    team = join_process_group(recipe.batch_size)
     with _held(out, team):
-        saved = find_saved(checkpoints, resume=resume, overwrite=overwrite)
+        saved = resumable_progress(checkpoints, resume=resume, overwrite=overwrite)
         team.wait()  # until all have read what the first one is about to replace
         facts = data_facts(splits)
         if saved is not None:
             check_unchanged(out, saved, recipe, facts)
         progress = saved or TrainingProgress(secrets.token_hex(4), recipe.to_dict(), facts)
         recorder = Recorder(runs_db if team.is_first else None, progress.run)
-        with scalars(tensorboard if team.is_first else None, progress, watch) as told:
+        with tensorboard_callback(tensorboard if team.is_first else None, progress, watch) as told:
             loop = open_loop(
                 splits, recipe, progress, checkpoints, recorder, team, resumed=saved is not None, watch=told
             )
@@ -108,7 +108,7 @@ def _recorded(loop: Loop, data: Path) -> Bundle:
         loop.recorder.start(loop.recipe.to_dict(), data=data, bundle=loop.checkpoints.out)
         log.info("%s", loop.outlook())
         bundle = _run(loop)
-    except Stopped:
+    except StopTraining:
         loop.recorder.end("pruned")
         raise
     except BaseException as error:
@@ -120,7 +120,7 @@ def _recorded(loop: Loop, data: Path) -> Bundle:
 
 def _run(loop: Loop) -> Bundle:
     if loop.recipe.freeze_until and loop.recipe.views:
-        kept = keep(loop.learner, loop.train, loop.validation)
+        kept = cache_activations(loop.learner, loop.train, loop.validation)
         loop = replace(loop, train=kept[0], validation=kept[1])
     if loop.recipe.epochs_head and not loop.progress.epochs:
         _train_head(loop)
@@ -146,8 +146,10 @@ def _train_head(loop: Loop) -> None:
 
 
 def _features(loop: Loop, head: nn.Module, name: str, samples: Samples) -> Features:
-    batches = load(samples, ordered_batches(len(samples.photos), JUDGE_BATCH), loop.recipe.workers)
-    return features(loop.learner.model, head, track(batches, f"features of {name}", len(batches)), loop.learner.device)
+    batches = make_data_loader(samples, ordered_batches(len(samples.photos), VALIDATION_BATCH), loop.recipe.workers)
+    return compute_features(
+        loop.learner.model, head, track(batches, f"features of {name}", len(batches)), loop.learner.device
+    )
 
 
 def _write_bundle(loop: Loop) -> None:

@@ -1,85 +1,169 @@
-"""The recipe: every choice of a training run in one place, from defaults, a TOML file and flags. Imports no torch."""
+"""The recipe: every choice of a training run, from defaults, a TOML file and flags. Imports no torch.
+
+Help text, unit, range and choices of an entry are metadata of its field. The flags of `vegrt train` and `vegrt tune`, their help,
+the check of a TOML file and the check of values all read them there.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import read_toml
-from vegrt.train.qat_defaults import completed
+from vegrt.train import qat_defaults
 
 Augment = Literal["none", "light", "full"]
 HeadKind = Literal["gap", "classic"]
 QatEncoding = Literal["int8", "int8-cpu"]
-SCRATCH = "none"  # the value of `weights` that means random ones
+SCRATCH = "none"  # the value of `weights` for random ones
+_MAX_INTEGER = 2**63  # some larger integers have no float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a recipe entry beside its type and default.
+
+    help: one sentence without a full stop. bounds: smallest and largest number, both allowed; unit: of that number.
+    choices: the allowed texts; empty for any text. has_flag: whether the user sets it.
+    """
+
+    help: str
+    bounds: tuple[float, float] | None = None
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    has_flag: bool = True
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise VegrtError for a value of the right type that is out of range or none of the choices."""
+        if self.choices and value not in self.choices:
+            raise VegrtError(f"recipe: {name} is {value!r}; expected one of {', '.join(self.choices)}")
+        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
+            raise VegrtError(f"recipe: {name} is {value!s:.40}; expected {self.range_text()}")
+
+    def range_text(self) -> str:
+        """Return the allowed range with its unit; nothing for an entry that is no number."""
+        return f"{self.bounds[0]} to {self.bounds[1]} {self.unit}".strip() if self.bounds else ""
+
+
+def _entry(
+    help_text: str,
+    bounds: tuple[float, float] | None = None,
+    unit: str = "",
+    *,
+    choices: tuple[str, ...] = (),
+    has_flag: bool = True,
+) -> dict[str, Entry]:
+    return {"entry": Entry(help_text, bounds, unit, choices, has_flag)}
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one network is trained. The defaults fine-tune ImageNet-like weights; see `make_recipe` for the others.
+    """How one network is trained. The defaults fine-tune pretrained weights; `make_recipe` has those of other cases.
 
-    weights: `imagenet` (torchvision's download), `none` (random), or a .safetensors or .pth file.
-    size: of the square model input, in pixels; photos are resized to it by the shorter side.
-    epochs_head: first only the head, on features of the frozen backbone computed once. epochs: then everything.
-    lr_head, lr: AdamW's peak rates of these two phases.
-    warmup: share of a phase's steps over which the rate rises linearly; a cosine then takes it to zero.
-    class_weights: weigh the loss by inverse class frequency.
-    clip_norm: largest norm of the whole gradient. ema: decay of averaged weights, per step. Both: 0 is off.
-    patience: epochs without a lower validation loss after which training stops; 0 is never.
-    freeze_until: the last stage that keeps its weights, such as `layer2`; empty is none.
-    views: versions of each photo whose activations behind the frozen stages are kept, the first one without
-        augmentation; 0 computes new ones at every step.
-    augment: `light` is RandomResizedCrop and flip, `full` adds TrivialAugmentWide.
-    workers: processes that decode and augment; -1 is none where the photos fit in memory on a CPU, else some.
-    qat: an exported bundle whose network learns on, rounded as its model qat_encoding rounds it; empty is none.
-        qat_sha256: that bundle's identity, filled in.
+    Training has two phases. First only the head learns, on features of the frozen backbone that are computed once. Then all
+    layers learn that are not frozen.
     """
 
-    backbone: str = "resnet18"
-    head: HeadKind = "gap"
-    weights: str = "imagenet"
-    size: int = 224
-    epochs_head: int = 20
-    epochs: int = 4
-    batch_size: int = 32
-    lr_head: float = 2e-3
-    lr: float = 2e-4
-    warmup: float = 0.1
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.05
-    class_weights: bool = False
-    clip_norm: float = 1.0
-    ema: float = 0.0
-    patience: int = 5
-    freeze_until: str = ""
-    views: int = 4
-    augment: Augment = "full"
-    seed: int = 0
-    workers: int = -1
-    compile: bool = False
-    qat: str = ""
-    qat_encoding: QatEncoding = "int8"
-    qat_sha256: str = ""
+    backbone: str = field(
+        default="resnet18",
+        metadata=_entry(
+            "Network: resnet18, resnet50, vgg16, efficientnet_b0, mobilenet_v2, or timm:NAME for a model of timm"
+        ),
+    )
+    head: HeadKind = field(
+        default="gap",
+        metadata=_entry("Head of vgg16: gap (15 M parameters) or classic (138 M)", choices=get_args(HeadKind)),
+    )
+    weights: str = field(
+        default="imagenet",
+        metadata=_entry(
+            "Initial weights: imagenet (torchvision's download), none (random), or a .safetensors or .pth file"
+        ),
+    )
+    size: int = field(
+        default=224,
+        metadata=_entry(
+            "Side of the square model input; photos are resized by their shorter side", (32, 1024), "pixels"
+        ),
+    )
+    epochs_head: int = field(
+        default=20, metadata=_entry("Length of the first phase, which trains the head alone", (0, 10_000), "epochs")
+    )
+    epochs: int = field(
+        default=4, metadata=_entry("Length of the second phase, which trains all layers", (0, 10_000), "epochs")
+    )
+    batch_size: int = field(default=32, metadata=_entry("Size of a training batch", (2, 65_536), "photos"))
+    lr_head: float = field(default=2e-3, metadata=_entry("Peak learning rate of the first phase", (1e-9, 10)))
+    lr: float = field(default=2e-4, metadata=_entry("Peak learning rate of the second phase", (1e-9, 10)))
+    warmup: float = field(
+        default=0.1,
+        metadata=_entry(
+            "Share of a phase's steps with a rising learning rate; a cosine then lowers it to zero", (0, 1)
+        ),
+    )
+    weight_decay: float = field(default=0.02, metadata=_entry("Weight decay of AdamW, for matrices only", (0, 10)))
+    label_smoothing: float = field(
+        default=0.05, metadata=_entry("Share of the target probability that is spread over all classes", (0, 0.9))
+    )
+    class_weights: bool = field(default=False, metadata=_entry("Weight the loss by inverse class frequency"))
+    clip_norm: float = field(
+        default=1.0, metadata=_entry("Largest norm of the whole gradient; 0 turns clipping off", (0, 10**9))
+    )
+    ema: float = field(
+        default=0.0, metadata=_entry("Decay of the averaged weights per step; 0 turns averaging off", (0, 0.99999))
+    )
+    patience: int = field(
+        default=5,
+        metadata=_entry(
+            "Stop after so many epochs without a lower validation loss; 0 never stops", (0, 10_000), "epochs"
+        ),
+    )
+    freeze_until: str = field(default="", metadata=_entry("Last stage whose weights stay frozen, such as layer2"))
+    views: int = field(
+        default=4,
+        metadata=_entry(
+            "Versions of each photo whose activations behind the frozen stages are cached, the first one without augmentation; "
+            "0 computes activations at every step",
+            (0, 1000),
+            "versions",
+        ),
+    )
+    augment: Augment = field(
+        default="full",
+        metadata=_entry(
+            "Augmentation: none, light (RandomResizedCrop and flip) or full (light and TrivialAugmentWide)",
+            choices=get_args(Augment),
+        ),
+    )
+    seed: int = field(default=0, metadata=_entry("Seed of weights, order and augmentation", (0, 2**31 - 1)))
+    workers: int = field(
+        default=-1,
+        metadata=_entry(
+            "Processes that decode and augment photos; -1 uses none where the photos fit in memory on a CPU, else up to 8",
+            (-1, 256),
+            "processes",
+        ),
+    )
+    compile: bool = field(default=False, metadata=_entry("Compile the network with torch.compile"))
+    qat: str = field(default="", metadata=_entry("Exported bundle to fine-tune with quantization-aware training"))
+    qat_encoding: QatEncoding = field(
+        default="int8",
+        metadata=_entry("Model whose rounding --qat learns: int8 or int8-cpu", choices=get_args(QatEncoding)),
+    )
+    qat_sha256: str = field(default="", metadata=_entry("Identity of the bundle in qat, filled in", has_flag=False))
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("head", get_args(HeadKind)),
-            ("augment", get_args(Augment)),
-            ("qat_encoding", get_args(QatEncoding)),
-        ):
-            if getattr(self, name) not in choices:
-                raise VegrtError(f"recipe: {name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
-        for name, (low, high) in RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise VegrtError(f"recipe: {name} is {getattr(self, name)!s:.40}; expected {low} to {high}")
+        for item in fields(self):
+            entry: Entry = item.metadata["entry"]
+            entry.check(item.name, getattr(self, item.name))
         if not self.epochs_head + self.epochs:
-            raise VegrtError("recipe: epochs_head and epochs are both 0; nothing would be trained")
+            raise VegrtError("recipe: epochs_head and epochs are both 0; expected at least one epoch")
         if self.freeze_until and self.weights == SCRATCH:
-            raise VegrtError("recipe: freeze_until with weights 'none' would keep random weights; drop one of them")
+            raise VegrtError("recipe: freeze_until with weights 'none' would freeze random weights; omit one of them")
         if self.qat and (self.freeze_until or self.epochs_head):
             raise VegrtError("recipe: qat trains all layers at once; omit freeze_until and epochs_head")
 
@@ -94,69 +178,65 @@ class Recipe:
         return "".join(lines).replace("\x7f", "\\u007F")
 
 
-RANGES: dict[str, tuple[float, float]] = {
-    "size": (32, 1024),
-    "epochs_head": (0, 10_000),
-    "epochs": (0, 10_000),
-    "batch_size": (2, 65_536),
-    "lr_head": (1e-9, 10),
-    "lr": (1e-9, 10),
-    "warmup": (0, 1),
-    "weight_decay": (0, 10),
-    "label_smoothing": (0, 0.9),
-    "clip_norm": (0, 1e9),
-    "ema": (0, 0.99999),
-    "patience": (0, 10_000),
-    "views": (0, 1000),
-    "seed": (0, 2**31 - 1),
-    "workers": (-1, 256),
-}
-_MAX_INTEGER = 2**63  # beyond some larger ones there is no float
+ENTRIES: dict[str, Entry] = {item.name: item.metadata["entry"] for item in fields(Recipe)}
+TYPES: dict[str, type[Any]] = {item.name: type(item.default) for item in fields(Recipe)}  # str, int, float or bool
+_TYPE_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _FROM_SCRATCH: dict[str, Any] = {"epochs_head": 0, "epochs": 30, "lr": 1e-3, "weight_decay": 0.05, "patience": 10}
 # vgg16 has no batch normalisation: fine-tuned at 2e-4 it fell from 89 % (head only) to 51 %, at 3e-5 it did not
-_SLOWER = {"vgg16": 3e-5 / 2e-4}
+_LR_FACTORS = {"vgg16": 3e-5 / 2e-4}
 
 
 def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     """Return the defaults, overridden by the TOML `file`, overridden by `flags`; a flag of None was not given.
 
-    With `qat` the bundle says which network it is, and there are few epochs at a low rate; it is opened.
-    With weights `none` other defaults apply: no head phase, more epochs, a higher rate. vgg16 has lower rates.
+    With `qat` the bundle determines the network, and other defaults apply (few epochs at a low rate); the bundle is opened.
+    With weights `none` other defaults apply too: no head phase, more epochs, a higher rate. vgg16 has lower rates.
     Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
     """
     given = read_toml(file, "recipe") if file is not None else {}
     given |= {name: value for name, value in flags.items() if value is not None}
     values = _checked(given)
     if values.get("qat"):
-        return replace(Recipe(), **completed(values))
+        return replace(Recipe(), **qat_defaults.completed(values))
     default = replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}))
-    slower = _SLOWER.get(values.get("backbone", default.backbone), 1.0)
-    return replace(replace(default, lr=default.lr * slower), **values)
+    lr_factor = _LR_FACTORS.get(values.get("backbone", default.backbone), 1.0)
+    return replace(replace(default, lr=default.lr * lr_factor), **values)
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two recipes as `lr 0.001 -> 0.002`; the number of workers changes no result."""
+def flag_help(name: str) -> str:
+    """Return the help of an entry's flag: what it sets, the allowed range with its unit, and the default."""
+    range_text, default = ENTRIES[name].range_text(), getattr(Recipe(), name)
+    special = [f"{_FROM_SCRATCH[name]} with --weights {SCRATCH}"] if name in _FROM_SCRATCH else []
+    special += [f"{qat_defaults.DEFAULTS[name]} with --qat"] if name in qat_defaults.DEFAULTS else []
+    special += [f"{default * factor:g} with {backbone}" for backbone, factor in _LR_FACTORS.items() if name == "lr"]
+    shown = "off" if default is False else default if default != "" else "none"
+    facts = [*([range_text] if range_text else []), f"default: {', '.join([str(shown), *special])}"]
+    return f"{ENTRIES[name].help} ({'; '.join(facts)})."
+
+
+def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the differences between two recipes as `lr 0.001 -> 0.002`, without `workers`, which changes no result."""
     names = sorted((old.keys() | new.keys()) - {"workers"})
     return [f"{name} {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    known = {field.name: type(field.default) for field in fields(Recipe)}
-    if unknown := sorted(given.keys() - known.keys()):
-        raise VegrtError(f"recipe: unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}")
-    return {name: _as(known[name], name, value) for name, value in given.items()}
+    if unknown := sorted(given.keys() - TYPES.keys()):
+        raise VegrtError(f"recipe: unknown key(s) {', '.join(unknown)}; expected some of {', '.join(TYPES)}")
+    return {name: _converted(TYPES[name], name, value) for name, value in given.items()}
 
 
-def _as(kind: type[Any], name: str, value: Any) -> Any:
+def _converted(kind: type[Any], name: str, value: Any) -> Any:
+    """Return a value of the entry's type, an integer as a float where that is meant. Raises VegrtError for other types."""
     if kind is float and type(value) is int and abs(value) < _MAX_INTEGER:
         return float(value)
     if type(value) is not kind:
-        raise VegrtError(f"recipe: {name} is {value!a:.80}; expected a {kind.__name__}")
+        raise VegrtError(f"recipe: {name} is {value!a:.80}; expected {_TYPE_NAMES[kind]}")
     if kind is str and not _is_text(value):
         raise VegrtError(f"recipe: {name} is {value!a:.80}; expected Unicode text without NUL")
     return value
 
 
 def _is_text(value: str) -> bool:
-    """Return whether a file may be named so and UTF-8 holds it: no NUL, no half of a surrogate pair."""
+    """Return whether a text can be a file's name and be stored as UTF-8: it has no NUL and no half of a surrogate pair."""
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)

@@ -14,17 +14,24 @@ from vegrt.dataset.photos import Split, SplitName, read_splits
 from vegrt.errors import VegrtError
 from vegrt.networks import contract_of, find_backbone
 from vegrt.photo.preprocess import load_image
-from vegrt.train.data.loader import CACHE_BYTES, DecodedPhotos, Finish, Samples, load_photos, read_uncropped
+from vegrt.train.data.loader import (
+    PIXEL_CACHE_BYTES,
+    DecodedPhotos,
+    InputTransform,
+    Samples,
+    decode_photos,
+    read_uncropped,
+)
 from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import check_stage
 from vegrt.train.loop.learner import Learner
-from vegrt.train.loop.loop import Loop, Watch
+from vegrt.train.loop.loop import EpochCallback, Loop
 from vegrt.train.loop.processes import ProcessGroup
 from vegrt.train.loop.weights import initial_network
 from vegrt.train.qat_defaults import check_classes
-from vegrt.train.recipe import SCRATCH, Recipe, changes
+from vegrt.train.recipe import SCRATCH, Recipe, list_changes
 
 Splits = Mapping[SplitName, Split]
 
@@ -49,11 +56,11 @@ def data_facts(splits: Splits) -> dict[str, Any]:
 
 def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, Any]) -> None:
     """Raise VegrtError that lists what differs from the run's start: what came out would be neither run's."""
-    found = changes(saved.recipe, recipe.to_dict())
+    found = list_changes(saved.recipe, recipe.to_dict())
     for name, now in facts.items():
         then = saved.data[name]
         if then["fingerprint"] != now["fingerprint"]:
-            counts = [f"photos of {name}/{change}" for change in changes(then["counts"], now["counts"])]
+            counts = [f"photos of {name}/{change}" for change in list_changes(then["counts"], now["counts"])]
             found += counts or [f"contents of photos in {name}"]
     if found:
         raise VegrtError(f"{out}: cannot resume, changed since: {'; '.join(found)}; undo that or omit --resume")
@@ -68,19 +75,19 @@ def open_loop(
     team: ProcessGroup,
     *,
     resumed: bool,
-    watch: Watch,
+    watch: EpochCallback,
 ) -> Loop:
     """Return the loop at its start or where it was interrupted. Its state is saved: from here on it can be resumed."""
     contract = contract_of(recipe.backbone, recipe.size)
-    training = load_photos(splits["train"], partial(read_uncropped, contract=contract), CACHE_BYTES)
-    rest_bytes = CACHE_BYTES - training.cached_bytes()
-    validation = load_photos(splits["validation"], partial(load_image, contract=contract), rest_bytes)
+    training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), PIXEL_CACHE_BYTES)
+    rest_bytes = PIXEL_CACHE_BYTES - training.cached_bytes()
+    validation = decode_photos(splits["validation"], partial(load_image, contract=contract), rest_bytes)
     loop = Loop(
         learner=_learner(recipe, training, len(splits["train"].classes), team, resumed=resumed),
         recipe=recipe,
         classes=splits["train"].classes,
-        train=Samples(training, Finish(contract, recipe.augment)),
-        validation=Samples(validation, Finish(contract, "none")),
+        train=Samples(training, InputTransform(contract, recipe.augment)),
+        validation=Samples(validation, InputTransform(contract, "none")),
         progress=progress,
         checkpoints=checkpoints,
         recorder=recorder,

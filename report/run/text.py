@@ -68,7 +68,7 @@ def runs_table(runs: Iterable[Run]) -> Table:
 
 
 def comparison_table(rows: Mapping[str, Sequence[Any]]) -> Table:
-    """Return `vegrt.train.history.runs_db.compare` as a table, one column for each run."""
+    """Return `vegrt.train.history.runs_db.compare_runs` as a table, one column for each run."""
     (name, ids), *properties = rows.items()
     lines = [(label, *map(_value_cell, values)) for label, values in properties]
     return _table((name, *ids), lines, numbers=range(1, len(ids) + 1))

@@ -1,3 +1,5 @@
+"""The recipe: precedence of flags, file and defaults; what is refused; and that a flag's help tells what is checked."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,7 +8,7 @@ from typing import Any
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.train.recipe import Recipe, changes, make_recipe
+from vegrt.train.recipe import ENTRIES, TYPES, Recipe, flag_help, list_changes, make_recipe
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -33,23 +35,25 @@ def test_random_weights_and_vgg16_have_their_own_defaults(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"learning_rate": 1.0}, r"unknown key\(s\) learning_rate; known are backbone, head, .*workers"),
-        ({"epochs": "5"}, "epochs is '5'; expected a int"),
+        ({"learning_rate": 1.0}, r"unknown key\(s\) learning_rate; expected some of backbone, head, .*workers"),
+        ({"epochs": "5"}, "epochs is '5'; expected a whole number"),
         ({"epochs": True}, "epochs is True"),
         ({"lr": 0.0}, "lr is 0.0; expected 1e-09 to 10"),
         ({"lr": float("nan")}, "lr is nan"),
+        ({"size": 16}, "size is 16; expected 32 to 1024 pixels"),
+        ({"weights": 1}, "weights is 1; expected a text"),
         ({"augment": "wild"}, "augment is 'wild'; expected one of none, light, full"),
-        ({"epochs": 0, "epochs_head": 0}, "nothing would be trained"),
-        ({"weights": "none", "freeze_until": "layer1"}, "would keep random weights"),
+        ({"epochs": 0, "epochs_head": 0}, "expected at least one epoch"),
+        ({"weights": "none", "freeze_until": "layer1"}, "would freeze random weights"),
     ],
 )
-def test_refuses_what_it_does_not_know(flags: dict[str, Any], message: str) -> None:
+def test_unknown_keys_and_wrong_values_are_refused(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(VegrtError, match=message):
         make_recipe(**flags)
 
 
 @pytest.mark.parametrize("content", [b"lr = ", b"\xff\xfe"])
-def test_refuses_a_file_that_is_not_toml(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "recipe.toml"
     file.write_bytes(content)
     with pytest.raises(VegrtError, match="not a TOML recipe"):
@@ -67,4 +71,22 @@ def test_a_written_recipe_is_read_as_it_was(tmp_path: Path) -> None:
 
 def test_changes_name_both_values_and_ignore_workers() -> None:
     old, new = Recipe(lr=1e-3, workers=0), Recipe(lr=2e-3, workers=4)
-    assert changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]
+    assert list_changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_help_states_the_range_the_choices_and_the_default_that_are_checked(name: str) -> None:
+    entry, text = ENTRIES[name], flag_help(name)
+    assert TYPES[name] in (str, int, float, bool)
+    assert (entry.bounds is not None) == (TYPES[name] in (int, float))
+    if entry.bounds is not None:
+        assert f"({entry.bounds[0]} to {entry.bounds[1]}" in text
+    assert all(choice in entry.help for choice in entry.choices)
+    default = getattr(Recipe(), name)
+    assert f"default: {'off' if default is False else default if default != '' else 'none'}" in text
+
+
+def test_help_states_the_defaults_of_other_cases() -> None:
+    scratch, vgg16 = make_recipe(weights="none"), make_recipe(backbone="vgg16")
+    assert f"{scratch.epochs} with --weights none, 2 with --qat" in flag_help("epochs")
+    assert f"{vgg16.lr:g} with vgg16" in flag_help("lr")

@@ -14,9 +14,9 @@ from vegrt.export.onnx.model import export_fp32
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.networks import build_network, contract_of, find_backbone
-from vegrt.train.data.loader import DecodedPhotos, Finish, Samples
+from vegrt.train.data.loader import DecodedPhotos, InputTransform, Samples
 from vegrt.train.fit import train
-from vegrt.train.loop.cached_activations import keep
+from vegrt.train.loop.cached_activations import cache_activations
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.split_network import split_at
@@ -54,9 +54,9 @@ def test_what_cannot_be_cut_is_computed_at_every_step(
     learner = Learner(build_network(backbone.name, 3), recipe, torch.device("cpu"), None)
     object.__setattr__(recipe, "freeze_until", backbone.stages[3][0])  # which random weights rule out elsewhere
     samples = Samples(
-        DecodedPhotos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), Finish(learner.contract, "full")
+        DecodedPhotos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), InputTransform(learner.contract, "full")
     )
-    assert keep(learner, samples, samples) == (samples, samples)
+    assert cache_activations(learner, samples, samples) == (samples, samples)
     assert "its frozen stages are computed at every step" in caplog.text
 
 

@@ -18,7 +18,7 @@ from vegrt.photo.formats import image_size
 from vegrt.photo.preprocess import decode
 from vegrt.terminal.progress import track
 from vegrt.train.data.audit_file import Audit, Pair
-from vegrt.train.data.near_duplicates import SIDE, Near, Thumbnails, clusters_of, near_pairs
+from vegrt.train.data.near_duplicates import SIDE, NearPair, Thumbnails, clusters_of, near_pairs
 
 MAX_PAIRS = 500_000  # bounds memory and audit.json where everything looks alike
 
@@ -94,10 +94,10 @@ def _group(seen: Sequence[_Seen]) -> list[_Copies]:
     return list(groups.values())
 
 
-def _search(distinct: Sequence[_Copies], data: Path) -> list[Near]:
+def _search(distinct: Sequence[_Copies], data: Path) -> list[NearPair]:
     """Return the near pairs, closest first; indices into `distinct`."""
     thumbnails = np.array([copies[0].thumbnail for copies in distinct], np.uint8).reshape(-1, SIDE, SIDE, 3)
-    found: list[Near] = []
+    found: list[NearPair] = []
     for pair in near_pairs(thumbnails):
         found.append(pair)
         if len(found) > MAX_PAIRS:
@@ -105,13 +105,13 @@ def _search(distinct: Sequence[_Copies], data: Path) -> list[Near]:
     return sorted(found, key=lambda pair: (pair.rms, pair.left, pair.right))
 
 
-def _pair(pair: Near, distinct: Sequence[_Copies]) -> Pair:
+def _pair(pair: NearPair, distinct: Sequence[_Copies]) -> Pair:
     left, right = distinct[pair.left], distinct[pair.right]
     cross_split = len({each.split for each in (*left, *right)}) > 1
     return Pair(left[0].name, right[0].name, round(pair.rms, 2), pair.mirrored, cross_split)
 
 
-def _leaked(other: SplitName, near: Sequence[Near], distinct: Sequence[_Copies]) -> list[str]:
+def _leaked(other: SplitName, near: Sequence[NearPair], distinct: Sequence[_Copies]) -> list[str]:
     """Return the test photos with a near or exact copy in the split `other`: direct copies, not all of a cluster."""
     holds = [any(each.split == other for each in copies) for copies in distinct]
     hit = set(np.flatnonzero(holds).tolist())

@@ -106,7 +106,7 @@ def summary_lines(audit: Audit) -> list[str]:
     ]
 
 
-def read_audit(path: Path) -> Audit:
+def read_audit_file(path: Path) -> Audit:
     """Return the audit in an audit.json. Raises DataError when it is missing, damaged or of another format."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; make it: vegrt data audit DATA")
@@ -135,7 +135,7 @@ def _read_values(path: Path) -> dict[str, Any]:
     return dict(value)
 
 
-def load_audit(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[str]:
+def leaked_test_photos(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[str]:
     """Return the names, as `Split.relative` gives them, of the test photos that leaked from train or validation.
 
     Validation counts: its photos chose the epoch and the int8 ranges. trained_on: the fingerprints of these two splits
@@ -144,7 +144,7 @@ def load_audit(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[s
     """
     if split.name != "test":
         raise DataError(f"{path}: names leaked photos of the test split; {split.name} was asked for")
-    audit = read_audit(path)
+    audit = read_audit_file(path)
     audit.check(split, path)
     for name, fingerprint in trained_on.items():
         if audit.fingerprints[name] != fingerprint:
@@ -157,7 +157,7 @@ def near_test_photos(path: Path, data: Path, classes: Sequence[str]) -> set[str]
 
     Raises DataError when either split of `data` is not what was audited.
     """
-    audit, base = read_audit(path), base_folder(data)
+    audit, base = read_audit_file(path), base_folder(data)
     validation, test = read_split(data, "validation", classes), read_split(data, "test", classes)
     audit.check(validation, path)
     audit.check(test, path)

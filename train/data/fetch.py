@@ -40,14 +40,14 @@ def fetch(out: Path) -> Counts:
     as in Kaggle's archive, are moved up. Raises VegrtError that says what to do when there is no network.
     """
     if out.is_dir() and any(out.iterdir()):
-        return move_into_place(out, VEGETABLES)
-    return place(_download(out), out, VEGETABLES)
+        return move_splits_up(out, VEGETABLES)
+    return link_splits(_download(out), out, VEGETABLES)
 
 
-def move_into_place(out: Path, expected: ExpectedCounts) -> Counts:
+def move_splits_up(out: Path, expected: ExpectedCounts) -> Counts:
     """Return the counts of a data folder filled by hand. Raises DataError unless it is complete."""
     root = _splits_below(out)
-    counts = verify(root, expected)
+    counts = verify_counts(root, expected)
     if root == out:
         return counts
     try:
@@ -60,13 +60,13 @@ def move_into_place(out: Path, expected: ExpectedCounts) -> Counts:
     return counts
 
 
-def place(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
+def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
     """Put the split folders found anywhere below `downloaded` at `out`, and return their counts.
 
     By hard link where the file system allows it, else by copy. `out` appears whole and verified, or not at all.
     """
     source = _splits_below(downloaded)
-    counts = verify(source, expected)
+    counts = verify_counts(source, expected)
     files = [file for split in SPLITS for file in sorted((source / split).rglob("*")) if file.is_file()]
     temporary = None
     try:
@@ -84,7 +84,7 @@ def place(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
     return counts
 
 
-def verify(data: Path, expected: ExpectedCounts) -> Counts:
+def verify_counts(data: Path, expected: ExpectedCounts) -> Counts:
     """Return the counts of a data folder. Raises DataError where they are not those expected."""
     counts: Counts = {name: split.counts() for name, split in read_splits(data).items()}
     if len(found := counts["train"]) != expected.classes:

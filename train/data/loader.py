@@ -29,7 +29,7 @@ from vegrt.terminal.interrupts import holding_interrupts, leave_interrupts
 from vegrt.terminal.progress import track
 from vegrt.train.recipe import Augment
 
-CACHE_BYTES = 3 << 29  # 1.5 GiB for training and validation photos together
+PIXEL_CACHE_BYTES = 3 << 29  # 1.5 GiB for training and validation photos together
 MARGIN = 8 / 7  # training photos are kept this much larger than the input, so that crops stay sharp
 
 Pixels = NDArray[np.uint8]
@@ -67,7 +67,7 @@ class DecodedPhotos:
         return sum(pixels.nbytes for pixels in self.cache)
 
 
-def load_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int) -> DecodedPhotos:
+def decode_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: int) -> DecodedPhotos:
     """Decode every photo of the split once; keep the pixels if all of them fit the budget.
 
     Unreadable photos are logged, counted and left out. Raises DataError when that leaves a class without photos.
@@ -106,7 +106,7 @@ def read_uncropped(path: Path, contract: Contract) -> Pixels:
     return np.asarray(image, dtype=np.uint8)
 
 
-class Finish:
+class InputTransform:
     """The last step to (H, W, 3) uint8 of the input size: augmentation for training, the contract for judging."""
 
     def __init__(self, contract: Contract, augment: Augment) -> None:
@@ -128,7 +128,7 @@ class Finish:
 class Samples(Dataset[tuple[Tensor, int]]):
     """Photos as (pixels, label), by Draw."""
 
-    def __init__(self, photos: DecodedPhotos, finish: Finish) -> None:
+    def __init__(self, photos: DecodedPhotos, finish: InputTransform) -> None:
         self.photos = photos
         self.finish = finish
 
@@ -137,7 +137,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
 
     def plain(self) -> Samples:
         """Return the photos as inference sees them, without augmentation."""
-        return Samples(self.photos, Finish(self.finish.contract, "none"))
+        return Samples(self.photos, InputTransform(self.finish.contract, "none"))
 
     @property
     def in_memory(self) -> bool:
@@ -163,7 +163,7 @@ def ordered_batches(count: int, batch_size: int) -> list[list[Draw]]:
     return [[Draw(index) for index in range(low, min(low + batch_size, count))] for low in range(0, count, batch_size)]
 
 
-def load(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataLoader[Any]:
+def make_data_loader(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataLoader[Any]:
     """Return an iterable of (images uint8 (N, H, W, 3), labels int64 (N,)), in the order of `batches`.
 
     workers: -1 is none where pixels are in memory and no GPU waits for them, else up to eight. They are forked, so that

@@ -28,7 +28,7 @@ Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class NearPair:
     """Two near thumbnails, left < right. rms: their distance, of 255. mirrored: once one is flipped left to right."""
 
     left: int
@@ -37,7 +37,7 @@ class Near:
     mirrored: bool
 
 
-def near_pairs(thumbnails: Thumbnails) -> Iterator[Near]:
+def near_pairs(thumbnails: Thumbnails) -> Iterator[NearPair]:
     """Yield every near pair once; mirrored only where the thumbnails are not near as they are.
 
     None is missed: by Jensen's inequality the RMS between cell means, which the matrix product compares, is at most
@@ -110,9 +110,9 @@ def _mean_square(values: NDArray[np.int32]) -> NDArray[np.float64]:
 
 def _listed(
     left: Indices, right: Indices, rms: NDArray[np.float64], near: NDArray[np.bool_], *, mirrored: bool
-) -> Iterator[Near]:
+) -> Iterator[NearPair]:
     for one, two, distance in zip(left[near].tolist(), right[near].tolist(), rms[near].tolist(), strict=True):
-        yield Near(one, two, distance, mirrored)
+        yield NearPair(one, two, distance, mirrored)
 
 
 def _cell_means(thumbnails: Thumbnails) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ class NewSplit:
         )
 
 
-def split_manifest(
+def write_split(
     data: Path, audit: Audit, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
 ) -> NewSplit:
     """Write path,class,split of every readable photo as `vegrt.dataset.listing` describes; return what was made.

@@ -36,7 +36,7 @@ class EpochRecord:
 
 
 @dataclass(slots=True)
-class Sums:
+class EpochSums:
     """The running sums of an unfinished epoch."""
 
     images: int = 0
@@ -92,12 +92,12 @@ class TrainingProgress:
     epochs: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = math.inf
-    sums: Sums = field(default_factory=Sums)
+    sums: EpochSums = field(default_factory=EpochSums)
 
     def add(self, record: EpochRecord) -> bool:
         """Append an epoch and start the next one. Return whether it is the best so far."""
         self.epochs.append(record)
-        self.sums = Sums()
+        self.sums = EpochSums()
         best = record.validation_loss < self.best_loss
         if best:
             self.best_epoch, self.best_loss = record.epoch, record.validation_loss

@@ -151,7 +151,7 @@ def delete_runs(db: Path, runs: Sequence[str], *, force: bool = False) -> list[s
         return found
 
 
-def compare(db: Path, runs: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def compare_runs(db: Path, runs: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """Return, per row, one value for each run: the recipe entries that differ, then what the best epoch reached.
 
     Raises VegrtError for fewer than two runs.

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from vegrt.errors import ModelError
 from vegrt.terminal.progress import track
-from vegrt.train.data.loader import Draw, Samples, load, ordered_batches
+from vegrt.train.data.loader import Draw, Samples, make_data_loader, ordered_batches
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import Learner
 
 log = logging.getLogger(__name__)
 
-KEPT_BYTES = 4 << 30  # for training and validation together
+ACTIVATION_CACHE_BYTES = 4 << 30  # for training and validation together
 BATCH = 64
 
 
@@ -46,7 +46,7 @@ class CachedActivations(Samples):
         return True
 
 
-def keep(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
+def cache_activations(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
     """Return both sets as activations of the learner's frozen stages, which it then skips.
 
     As many versions as the recipe's `views` or as fit into KEPT_BYTES. Where there is no room for an augmented one, or the
@@ -61,7 +61,7 @@ def keep(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples
         return train, validation
     plain = train.plain()
     size_bytes = _activations(prefix, plain, [[Draw(0)]], learner.device, recipe.workers, "")[0].nbytes
-    views = min(wanted, (KEPT_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
+    views = min(wanted, (ACTIVATION_CACHE_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
     if views < min(2, wanted):
         log.warning("activations behind %s do not fit into memory; computing them at every step", recipe.freeze_until)
         return train, validation
@@ -93,7 +93,7 @@ def _activations(
     """Return one tensor for each photo, on the CPU: float16 where its values allow it."""
     prefix.eval()
     found: list[Tensor] = []
-    loaded = load(samples, batches, workers)
+    loaded = make_data_loader(samples, batches, workers)
     for images, _ in track(loaded, f"frozen stages, {what}", len(batches)) if what else loaded:
         with precision(device):
             values = prefix(images.to(device)).float().cpu()

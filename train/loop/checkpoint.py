@@ -88,7 +88,7 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def find_saved(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> TrainingProgress | None:
+def resumable_progress(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> TrainingProgress | None:
     """Return where the unfinished run stands that is to be resumed; None for a new one.
 
     Raises VegrtError, saying what is there, when OUT holds a training that would be lost without having been named.

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vegrt.train.data.loader import epoch_batches
-from vegrt.train.history.records import EpochRecord, Sums
+from vegrt.train.history.records import EpochRecord, EpochSums
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import learning_rate, make_optimizer, set_rate
-from vegrt.train.loop.validation import Judgement, judge_logits
+from vegrt.train.loop.validation import ValidationResult, evaluate_logits
 from vegrt.train.recipe import Recipe
 
 Features = tuple[Tensor, Tensor]  # float32 (N, F), int64 (N,)
 
 
 @torch.no_grad()
-def features(
+def compute_features(
     model: nn.Module, head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Features:
     """Return what the head, a part of the model, sees of each photo, and the labels, on the device."""
@@ -42,7 +42,7 @@ def features(
 
 def train_head(
     head: nn.Module, recipe: Recipe, train: Features, validation: Features, class_weights: Tensor | None
-) -> Iterator[tuple[EpochRecord, Judgement]]:
+) -> Iterator[tuple[EpochRecord, ValidationResult]]:
     """Train the head in place, yielding every epoch; at the end it has the weights of its best one."""
     optimizer = make_optimizer(head, recipe.lr_head, recipe.weight_decay)
     best, kept = math.inf, head.state_dict()
@@ -51,7 +51,7 @@ def train_head(
         sums = _epoch(head, recipe, optimizer, train, class_weights, epoch)
         sums.seconds = time.perf_counter() - start
         with torch.no_grad():
-            judged = judge_logits(head.eval()(validation[0]), validation[1])
+            judged = evaluate_logits(head.eval()(validation[0]), validation[1])
         if judged.loss < best:
             best, kept = judged.loss, copy.deepcopy(head.state_dict())
         yield sums.finish(epoch, "head", judged.loss, judged.accuracy, optimizer.param_groups[0]["lr"]), judged
@@ -65,10 +65,10 @@ def _epoch(
     train: Features,
     class_weights: Tensor | None,
     epoch: int,
-) -> Sums:
+) -> EpochSums:
     torch.manual_seed(recipe.seed * 1_000_003 + epoch)
     head.train()
-    sums = Sums()
+    sums = EpochSums()
     batches = epoch_batches(len(train[1]), recipe.batch_size, seed=recipe.seed, epoch=epoch)
     for index, batch in enumerate(batches, start=(epoch - 1) * len(batches)):
         chosen = torch.tensor([draw.photo for draw in batch], device=train[1].device)

@@ -13,25 +13,25 @@ from vegrt.errors import DivergedError
 from vegrt.files.atomic import as_utf8
 from vegrt.terminal.interrupts import Interrupted, noting_interrupts
 from vegrt.terminal.progress import track
-from vegrt.train.data.loader import Samples, epoch_batches, load, ordered_batches
+from vegrt.train.data.loader import Samples, epoch_batches, make_data_loader, ordered_batches
 from vegrt.train.history.records import EpochRecord, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.learner import Learner, learning_rate
 from vegrt.train.loop.processes import ProcessGroup
-from vegrt.train.loop.validation import Judgement, join, validate
+from vegrt.train.loop.validation import ValidationResult, concatenate, validate
 from vegrt.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-Watch = Callable[[EpochRecord], None]
+EpochCallback = Callable[[EpochRecord], None]
 
-JUDGE_BATCH = 64
+VALIDATION_BATCH = 64
 HARDEST = 24  # photos of the highest loss that are remembered
 MISTAKES = 200  # wrongly answered photos that are remembered, worst first
 
 
-class Stopped(Exception):
+class StopTraining(Exception):
     """Raised by a watch for which the training is not worth going on."""
 
 
@@ -51,7 +51,7 @@ class Loop:
     checkpoints: Checkpoints
     recorder: Recorder
     team: ProcessGroup
-    watch: Watch
+    watch: EpochCallback
 
     def run(self) -> None:
         """Train until the recipe's last epoch or until patience ends.
@@ -94,7 +94,7 @@ class Loop:
         self.watch(record)
         return better
 
-    def save(self, *, best: Judgement | None) -> None:
+    def save(self, *, best: ValidationResult | None) -> None:
         """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong.
 
         Only the first process of a team writes.
@@ -106,12 +106,14 @@ class Loop:
             self.recorder.explain(self._explanation(best))
         self.checkpoints.save_last(self.learner.state(), self.progress)
 
-    def validate(self) -> Judgement:
+    def validate(self) -> ValidationResult:
         """Return how good the network is on the validation split, of which each process judges a part."""
         self.team.align(self.learner.judged)
-        mine = self.team.portion(ordered_batches(len(self.validation.photos), JUDGE_BATCH))
-        judged = validate(self.learner.judged, load(self.validation, mine, self.recipe.workers), self.learner.device)
-        return join(self.team.gather([judged]))
+        mine = self.team.portion(ordered_batches(len(self.validation.photos), VALIDATION_BATCH))
+        judged = validate(
+            self.learner.judged, make_data_loader(self.validation, mine, self.recipe.workers), self.learner.device
+        )
+        return concatenate(self.team.gather([judged]))
 
     def _finished(self) -> bool:
         if 0 < self.recipe.patience <= self.progress.stale_epochs():
@@ -123,7 +125,7 @@ class Loop:
         epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
         batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
         shares = [self.team.share(batch) for batch in batches[sums.steps :]]
-        remaining = load(self.train, shares, self.recipe.workers)
+        remaining = make_data_loader(self.train, shares, self.recipe.workers)
         clock = time.perf_counter()
         for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
             rate = self._rate(epoch, sums.steps, len(batches))
@@ -164,7 +166,7 @@ class Loop:
         self.team.wait()  # a process that ends makes torchrun stop the one that still writes
         raise KeyboardInterrupt
 
-    def _explanation(self, judged: Judgement) -> dict[str, Any]:
+    def _explanation(self, judged: ValidationResult) -> dict[str, Any]:
         order = judged.hardest(len(judged.labels))
         wrong = [index for index in order if judged.answers[index] != judged.labels[index]]
         return {
@@ -174,7 +176,7 @@ class Loop:
             "mistakes": [self._case(judged, index) for index in wrong[:MISTAKES]],
         }
 
-    def _case(self, judged: Judgement, index: int) -> dict[str, Any]:
+    def _case(self, judged: ValidationResult, index: int) -> dict[str, Any]:
         photo = self.validation.photos.photos[index]
         return {
             "photo": as_utf8(photo.path.absolute()),

@@ -97,7 +97,7 @@ class ProcessGroup:
             self._accelerator.wait_for_everyone()
 
 
-def join_team(batch_size: int) -> ProcessGroup:
+def join_process_group(batch_size: int) -> ProcessGroup:
     """Return the team that torchrun started, or a team of one. Silences all but the first process.
 
     Raises VegrtError when the batch does not divide among the processes.

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from vegrt.errors import VegrtError, require
 from vegrt.train.history.records import EpochRecord, TrainingProgress
-from vegrt.train.loop.loop import Watch
+from vegrt.train.loop.loop import EpochCallback
 
 
 @contextmanager
-def scalars(folder: Path | None, progress: TrainingProgress, watch: Watch) -> Iterator[Watch]:
+def tensorboard_callback(
+    folder: Path | None, progress: TrainingProgress, watch: EpochCallback
+) -> Iterator[EpochCallback]:
     """Yield a `watch` that also writes every epoch to `folder`; `watch` itself where `folder` is None.
 
     The epochs that `progress` has already are written again and take the place of those that an interrupted run left.

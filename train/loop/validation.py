@@ -13,7 +13,7 @@ from vegrt.train.loop.device import precision
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ValidationResult:
     """What a network answered, photo by photo.
 
     losses: cross-entropy, float32 (N,). answers, labels: classes, int64 (N,).
@@ -45,25 +45,25 @@ class Judgement:
         return order
 
 
-def judge_logits(logits: Tensor, labels: Tensor) -> Judgement:
+def evaluate_logits(logits: Tensor, labels: Tensor) -> ValidationResult:
     """Return the judgement of float32 logits (N, K)."""
     logits, labels = logits.cpu(), labels.cpu()
-    return Judgement(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
+    return ValidationResult(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Judgement:
+def validate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> ValidationResult:
     """Return the judgement of `model` in evaluation mode on batches of its input and labels."""
     model.eval()
     found = []
     for images, truth in batches:
         with precision(device):
-            found.append(judge_logits(model(images.to(device)).float(), truth))
-    return join(found)
+            found.append(evaluate_logits(model(images.to(device)).float(), truth))
+    return concatenate(found)
 
 
-def join(parts: Sequence[Judgement]) -> Judgement:
+def concatenate(parts: Sequence[ValidationResult]) -> ValidationResult:
     """Return the parts as one, in their order."""
-    none = Judgement(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    none = ValidationResult(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
     columns = zip(*((part.losses, part.answers, part.labels) for part in (none, *parts)), strict=True)
-    return Judgement(*map(torch.cat, columns))
+    return ValidationResult(*map(torch.cat, columns))

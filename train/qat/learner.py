@@ -41,8 +41,8 @@ class QatLearner(Learner):
         bundle, encoding = open_source(Path(recipe.qat)), encoding_of(recipe.qat_encoding)
         calibration = read_calibration(bundle.file("calibration"))
         averaged = self.network if self.averaged is None else self.averaged
-        self.judged = rounding(averaged, bundle, calibration, encoding).to(device)
-        self.model = self._compiled(rounding(self.network, bundle, calibration, encoding).to(device))
+        self.judged = quantized_network(averaged, bundle, calibration, encoding).to(device)
+        self.model = self._compiled(quantized_network(self.network, bundle, calibration, encoding).to(device))
         self.teacher = WithPreprocessing(load_network(bundle), self.contract).to(device).eval().requires_grad_(False)
         if kept := calibration.float_layers.get(encoding):
             log.info("%s stay in float; export with: --float-layers %s/float-layers.json", ", ".join(kept), bundle.path)
@@ -60,7 +60,7 @@ def encoding_of(variant: str) -> Encoding:
     return next(encoding for encoding, name in VARIANTS.items() if name == variant)
 
 
-def rounding(network: nn.Module, bundle: Bundle, calibration: Calibration, encoding: Encoding) -> GraphNetwork:
+def quantized_network(network: nn.Module, bundle: Bundle, calibration: Calibration, encoding: Encoding) -> GraphNetwork:
     """Return the network as the bundle's 8-bit graph of that encoding rounds it; it shares the network's parameters.
 
     Raises ModelError when the bundle's float graph is not this network, whatever its weights.

@@ -1,1 +1,1 @@
-"""The embedded sample set: fifteen vegetables drawn in code."""
+"""The embedded sample set: fifteen classes of vegetables drawn by a program."""

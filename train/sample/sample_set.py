@@ -1,10 +1,10 @@
 """The embedded sample set: fifteen vegetables drawn in code, so that every command runs without a download.
 
-It knows how a set is laid out and written; what a picture shows is in `sample_scene` and `sample_vegetables`.
+This module lays out and writes a set; `scene` and `vegetables` draw the pictures.
 Only numpy and Pillow are imported, because every drawing process pays for the imports.
 
-Hard enough to make a network err. Measured on the default set with the difficulty that `sample_scene` states: ResNet18 from
-random weights at 64 x 64, 8 epochs of `vegrt train --lr 2e-3 --augment light`: 93.5 % of the test images right (seed 0).
+The set is hard enough that networks make mistakes. Measured on the default set with the difficulty in `scene`: ResNet18 from
+random weights at 64 x 64, 8 epochs of `vegrt train --lr 2e-3 --augment light`: 93.5 % of the test images correct (seed 0).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from vegrt.terminal.progress import track
 from vegrt.train.sample.scene import arrange, new_canvas, photograph
 from vegrt.train.sample.vegetables import PAINTERS
 
-GENERATOR_VERSION = 1  # raise it whenever a picture of the same seed changes
+GENERATOR_VERSION = 1  # increase it whenever the picture of a seed changes
 CLASSES = tuple(PAINTERS)
 SPLITS = ("train", "validation", "test")
 RECORD = "sample.json"
 JPEG_QUALITY = (55, 95)
-PARALLEL_FROM = 100  # images; below, starting processes takes longer than drawing
+PARALLEL_FROM = 100  # images; with fewer, starting processes takes longer than drawing
 CHUNK = 16  # images that a process takes at a time
 
 
@@ -56,10 +56,10 @@ class _Job:
     seed: int
 
 
-def draw(label: str, seed: int) -> Image.Image:
-    """Return one 224 x 224 RGB picture of a class: always the same one for the same seed.
+def draw_picture(label: str, seed: int) -> Image.Image:
+    """Return one 224 x 224 RGB picture of a class: the same one for the same seed.
 
-    Raises DataError for a label that is none of CLASSES.
+    Raises DataError for a label outside CLASSES.
     """
     if label not in PAINTERS:
         raise DataError(f"{label!r}: not a class of the sample set; expected one of {', '.join(CLASSES)}")
@@ -72,13 +72,13 @@ def draw(label: str, seed: int) -> Image.Image:
 def write_sample_set(out: Path, sizes: SampleSizes = SampleSizes(), seed: int = 0) -> int:
     """Write OUT/{train,validation,test}/<Class>/NNNN.jpg and OUT/sample.json; return the number of images.
 
-    The folder appears whole or not at all. One that already holds this very set is left as it is. An image depends on
+    The folder appears whole or not at all. A folder that already holds exactly this set is left unchanged. An image depends on
     the seed, its split, class and number only, not on the sizes.
     A script that calls this needs the usual `if __name__ == "__main__"`: the drawing processes import it.
-    Raises DataError for sizes below one, and for a folder that holds anything else or cannot be written.
+    Raises DataError for sizes below one, and for a folder that has other content or cannot be written.
     """
     if min(sizes.train, sizes.validation, sizes.test) < 1:
-        raise DataError(f"{out}: sizes {asdict(sizes)} asked for; every split needs at least 1 image per class")
+        raise DataError(f"{out}: sizes are {asdict(sizes)}; every split needs at least 1 image per class")
     record = _record(sizes, seed)
     total = len(CLASSES) * (sizes.train + sizes.validation + sizes.test)
     if out.exists() and _is_filled(out):
@@ -131,11 +131,11 @@ def _draw_all(jobs: Sequence[_Job]) -> None:
 
 def _draw_file(job: _Job) -> None:
     low, high = JPEG_QUALITY
-    draw(job.label, job.seed).save(job.path, "JPEG", quality=low + job.seed % (high - low + 1))
+    draw_picture(job.label, job.seed).save(job.path, "JPEG", quality=low + job.seed % (high - low + 1))
 
 
 def _leave_interrupts() -> None:
-    """Let the parent alone answer Ctrl-C; it stops the pool and removes the folder."""
+    """Leave Ctrl-C to the parent, which stops the pool and removes the folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -149,7 +149,7 @@ def _appearing(out: Path) -> Iterator[Path]:
         raise DataError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
     try:
         yield folder
-        folder.chmod((folder / SPLITS[0]).stat().st_mode)  # mkdtemp's own is for its user alone
+        folder.chmod((folder / SPLITS[0]).stat().st_mode)  # mkdtemp makes a folder that only its user can read
         folder.replace(out)
     except OSError as error:
         raise unwritten(out, folder, error) from error
@@ -159,28 +159,29 @@ def _appearing(out: Path) -> Iterator[Path]:
 
 def _is_filled(out: Path) -> bool:
     if not out.is_dir():
-        raise DataError(f"{out}: a file, where a folder for the sample set was expected; choose another name")
+        raise DataError(f"{out}: is a file; expected a folder for the sample set; choose another name")
     return next(out.iterdir(), None) is not None
 
 
 def _require_same_set(out: Path, record: dict[str, Any]) -> None:
     try:
-        found = read_json(out / RECORD)
+        stored = read_json(out / RECORD)
     except (OSError, FormatError):
-        held = ", ".join(sorted(entry.name for entry in out.iterdir())[:4])
+        names = ", ".join(sorted(entry.name for entry in out.iterdir())[:4])
         raise DataError(
-            f"{out}: holds {held} and no {RECORD}; expected an empty or a new folder; choose another one"
+            f"{out}: holds {names} and no {RECORD}; expected an empty or new folder; choose another folder"
         ) from None
-    if found != record:
+    if stored != record:
         raise DataError(
-            f"{out}: holds another sample set ({_summary(found)}), not {_summary(record)}; remove it or choose another"
+            f"{out}: holds another sample set ({_summary(stored)}), expected {_summary(record)}; "
+            "remove it or choose another folder"
         )
     for split, counts in record["counts"].items():
         for label, expected in counts.items():
             count = len(list((out / split / label).glob("*.jpg")))
             if count != expected:
                 raise DataError(
-                    f"{out / split / label}: {count} images found, {expected} expected; remove {out} and draw it again"
+                    f"{out / split / label}: {count} images, expected {expected}; remove {out} and draw it again"
                 )
 
 

@@ -1,7 +1,7 @@
-"""What surrounds the sample set's vegetables: the ground they lie on, how they are placed, and the camera.
+"""The scene around the sample set's vegetables: background, arrangement, and camera.
 
-The constants under "difficulty" decide how many mistakes a small network makes; see `vegrt.train.sample.sample_set` for what was
-measured with them.
+The constants under "Difficulty" decide how many mistakes a small network makes; `vegrt.train.sample.sample_set` states the
+accuracy that was measured with them.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from vegrt.train.sample.shapes import (
     Colour,
     Field,
     Pose,
-    between,
-    body,
+    colour_between,
     colour_of,
-    disc,
-    leaf,
-    local,
-    mix,
+    disc_surface,
+    local_coordinates,
+    mix_colours,
     outline,
-    paint,
-    shadow,
+    paint_body,
+    paint_leaf,
+    paint_shadow,
+    paint_surface,
 )
 from vegrt.train.sample.vegetables import PAINTERS, UPRIGHT
 
 # Difficulty.
 COUNT_SHARES = (0.8, 0.14, 0.06)  # of pictures with one, two and three vegetables of the class
-REACH_PX = ((84, 112), (58, 76), (50, 66))  # half-length of each, by how many there are
-OFF_CENTRE_PX = 10  # standard deviation of where a single vegetable lies
-STRANGER_SHARE = 0.08  # of pictures with a smaller vegetable of another class at the margin
+REACH_PX = ((84, 112), (58, 76), (50, 66))  # half-length of each vegetable in pixels, by the number of vegetables
+OFF_CENTRE_PX = 10  # standard deviation of a vegetable's position, in pixels
+DISTRACTOR_SHARE = 0.08  # of pictures with a smaller vegetable of another class at the margin
 OCCLUDER_SHARE = 0.1  # of pictures with a leaf or a twig in front
 BLUR_SHARE, BLUR_PX = 0.2, (0.5, 1.2)
 NOISE = (0.0, 0.03)  # standard deviation of the sensor's noise, of 1
@@ -60,9 +60,9 @@ def new_canvas(rng: np.random.Generator) -> Canvas:
 
 
 def arrange(canvas: Canvas, label: str, rng: np.random.Generator) -> None:
-    """Paint one to three vegetables of a class, perhaps a stranger behind and a leaf or twig in front."""
-    if rng.random() < STRANGER_SHARE:
-        _stranger(canvas, label, rng)
+    """Paint one to three vegetables of a class, sometimes with a distractor behind and a leaf or twig in front."""
+    if rng.random() < DISTRACTOR_SHARE:
+        _distractor(canvas, label, rng)
     count = 1 + int(rng.choice(3, p=COUNT_SHARES))
     ring, start = 0.0 if count == 1 else rng.uniform(40, 58), rng.uniform(0, 2 * math.pi)
     lean = rng.uniform(0, 2 * math.pi)
@@ -77,7 +77,7 @@ def arrange(canvas: Canvas, label: str, rng: np.random.Generator) -> None:
 
 
 def photograph(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
-    """Return the canvas as a camera of some exposure, white balance, focus and noise sees it."""
+    """Return the canvas as a photograph with random exposure, white balance, focus and noise."""
     warmth = rng.uniform(-WARMTH, WARMTH)
     exposure = rng.uniform(*EXPOSURE)
     gain = (exposure * (1 + warmth), exposure, exposure * (1 - warmth))
@@ -94,7 +94,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
 
 
 def _defocused(picture: Image.Image, blur_px: float) -> Image.Image:
-    """Blur by a smaller copy: a third of a Gaussian filter's time."""
+    """Return a blurred picture, made by scaling down and up: a third of a Gaussian filter's time."""
     small = int(SIZE / (1 + blur_px))
     return picture.resize((small, small), Image.Resampling.BILINEAR).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
@@ -105,7 +105,7 @@ def _place(canvas: Canvas, label: str, pose: Pose, rng: np.random.Generator) -> 
     PAINTERS[label](canvas, pose, rng)
 
 
-def _stranger(canvas: Canvas, label: str, rng: np.random.Generator) -> None:
+def _distractor(canvas: Canvas, label: str, rng: np.random.Generator) -> None:
     others = [name for name in PAINTERS if name != label]
     turn = rng.uniform(0, 2 * math.pi)
     x, y = SIZE / 2 + 112 * math.cos(turn), SIZE / 2 + 112 * math.sin(turn)
@@ -117,16 +117,16 @@ def _occluder(canvas: Canvas, rng: np.random.Generator) -> None:
     x, y = rng.uniform(30, SIZE - 30, 2).tolist()
     pose = Pose(x, y, rng.uniform(28, 50), rng.uniform(0, 2 * math.pi))
     if rng.random() < 0.6:
-        green = between(rng, (0.18, 0.36, 0.12), (0.46, 0.60, 0.24))
-        leaf(canvas, pose, green, width=rng.uniform(0.3, 0.55), bend=rng.uniform(-0.2, 0.2), ruffle=0.06)
+        green = colour_between(rng, (0.18, 0.36, 0.12), (0.46, 0.60, 0.24))
+        paint_leaf(canvas, pose, green, width=rng.uniform(0.3, 0.55), bend=rng.uniform(-0.2, 0.2), ruffle=0.06)
         return
     twig = outline([0.05, 0.04, 0.045, 0.03], bluntness=8, bend=rng.uniform(-0.2, 0.2))
-    body(canvas, replace(pose, reach=pose.reach * 2.2), twig, (0.36, 0.27, 0.17), mottle=0.2)
+    paint_body(canvas, replace(pose, reach=pose.reach * 2.2), twig, (0.36, 0.27, 0.17), mottle=0.2)
 
 
 def _wood(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Planks with grain along them."""
-    colour = between(rng, (0.34, 0.22, 0.13), (0.74, 0.58, 0.40))
+    """Paint planks with grain along them."""
+    colour = colour_between(rng, (0.34, 0.22, 0.13), (0.74, 0.58, 0.40))
     x, y = _ground_axes(rng)
     plank = rng.uniform(44, 90)
     row = np.floor(y / plank)
@@ -137,54 +137,60 @@ def _wood(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _cloth(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A woven cloth, plain or checked, with soft folds."""
-    colour, other = _any_colour(rng), _any_colour(rng)
+    """Paint a woven cloth, plain or checked, with soft folds."""
+    colour, second_colour = _any_colour(rng), _any_colour(rng)
     x, y = _ground_axes(rng)
     weave = 0.04 * (np.sin(x * 2.2) + np.sin(y * 2.2))
     folds = 0.14 * canvas.noise("broad", WHOLE)
     check = rng.uniform(16, 40)
     share = 0.45 * ((np.sin(x * math.pi / check) > 0).astype(np.float32) + (np.sin(y * math.pi / check) > 0))
-    albedo = mix(colour, other, share if rng.random() < 0.5 else np.zeros_like(share))
+    albedo = mix_colours(colour, second_colour, share if rng.random() < 0.5 else np.zeros_like(share))
     canvas.pixels[:] = albedo * (0.92 + weave + folds)
 
 
 def _soil(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Crumbly earth with pebbles."""
-    colour = between(rng, (0.22, 0.15, 0.10), (0.48, 0.35, 0.23))
+    """Paint crumbly earth with pebbles."""
+    colour = colour_between(rng, (0.22, 0.15, 0.10), (0.48, 0.35, 0.23))
     crumbs = (
         0.3 * canvas.noise("fine", WHOLE) + 0.3 * canvas.noise("middle", WHOLE) + 0.12 * canvas.noise("grain", WHOLE)
     )
     canvas.pixels[:] = colour_of(colour) * np.clip(1 + crumbs, 0.3, 2)
     for _ in range(int(rng.integers(2, 7))):
         pebble = _anywhere(rng, rng.uniform(4, 11))
-        body(canvas, pebble, outline([0.7, 0.8, 0.65]), between(rng, (0.35, 0.3, 0.25), (0.6, 0.56, 0.5)))
+        paint_body(canvas, pebble, outline([0.7, 0.8, 0.65]), colour_between(rng, (0.35, 0.3, 0.25), (0.6, 0.56, 0.5)))
 
 
 def _plate(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A pale plate on wood or cloth."""
+    """Paint a pale plate on wood or cloth."""
     (_wood if rng.random() < 0.5 else _cloth)(canvas, rng)
     centre = rng.normal(SIZE / 2, 8, 2).tolist()
     plate = Pose(centre[0], centre[1], rng.uniform(92, 122), 0.0)
-    shadow(canvas, plate, outline([0.98] * 3), strength=0.4)
-    seen = disc(canvas, plate, rng.uniform(0.88, 1.0))
-    radius = np.sqrt(seen.u**2 + seen.v**2)
-    lean = (seen.u * canvas.light[0] + seen.v * canvas.light[1]) / np.maximum(radius, 0.1)
+    paint_shadow(canvas, plate, outline([0.98] * 3), strength=0.4)
+    surface = disc_surface(canvas, plate, rng.uniform(0.88, 1.0))
+    radius = np.sqrt(surface.u**2 + surface.v**2)
+    lean = (surface.u * canvas.light[0] + surface.v * canvas.light[1]) / np.maximum(radius, 0.1)
     rim = np.clip(1 - np.abs(radius - 0.72) * 14, 0, 1) * lean * -0.35 + np.clip((radius - 0.94) * 8, 0, 1) * lean * 0.4
-    paint(canvas, replace(seen, facing=seen.facing + rim), between(rng, (0.78, 0.80, 0.84), (0.96, 0.94, 0.90)))
+    paint_surface(
+        canvas,
+        replace(surface, facing=surface.facing + rim),
+        colour_between(rng, (0.78, 0.80, 0.84), (0.96, 0.94, 0.90)),
+    )
 
 
 def _foliage(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Leaves over leaves, dim, as in a garden bed."""
+    """Paint overlapping dim leaves, as in a garden bed."""
     _soil(canvas, rng)
     for _ in range(int(rng.integers(5, 9))):
         pose = _anywhere(rng, rng.uniform(28, 54))
-        leaf(canvas, pose, between(rng, (0.14, 0.28, 0.10), (0.34, 0.48, 0.18)), width=rng.uniform(0.35, 0.6))
+        paint_leaf(
+            canvas, pose, colour_between(rng, (0.14, 0.28, 0.10), (0.34, 0.48, 0.18)), width=rng.uniform(0.35, 0.6)
+        )
     canvas.pixels *= rng.uniform(0.6, 0.9)
 
 
 def _stone(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A plain worktop, marbled or speckled."""
-    colour = _any_colour(rng) if rng.random() < 0.3 else between(rng, (0.24, 0.24, 0.26), (0.88, 0.87, 0.84))
+    """Paint a plain worktop, marbled or speckled."""
+    colour = _any_colour(rng) if rng.random() < 0.3 else colour_between(rng, (0.24, 0.24, 0.26), (0.88, 0.87, 0.84))
     veins = np.clip(1 - np.abs(canvas.noise("broad", WHOLE) + 0.4 * canvas.noise("middle", WHOLE)) * 9, 0, 1)
     shade = 1 - rng.uniform(0, 0.25) * veins + 0.05 * canvas.noise("grain", WHOLE) + 0.05 * canvas.noise("broad", WHOLE)
     canvas.pixels[:] = colour_of(colour) * shade
@@ -192,7 +198,7 @@ def _stone(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def _ground_axes(rng: np.random.Generator) -> tuple[Field, Field]:
     turn = rng.uniform(0, math.pi)
-    return local(Pose(-300, -300, 1.0, turn), WHOLE)
+    return local_coordinates(Pose(-300, -300, 1.0, turn), WHOLE)
 
 
 def _anywhere(rng: np.random.Generator, reach_px: float) -> Pose:

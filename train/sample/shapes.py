@@ -1,7 +1,7 @@
-"""Bodies, leaves and florets with light on them: the brush that the sample set's vegetables are painted with.
+"""Drawing primitives of the sample set: lit bodies, leaves and florets.
 
-A body is a curved spine with a half-width along it, round in cross-section, so that its outline, normals and surface
-coordinates are closed formulas: edges and shadows are anti-aliased by distance and nothing is rendered larger first.
+A body is a curved spine with a half-width along it, round in cross-section, so its outline, normals and surface
+coordinates have closed formulas: edges and shadows are anti-aliased by distance, without supersampling.
 
 u runs along the spine from -1 (stem) to 1 (blossom end); v runs across it, -1 and 1 are the outline.
 Arrays are float32: (H, W) for fields, (3, H, W) for colours in [0, 1] (planes: numpy is
@@ -20,21 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Field = NDArray[np.floating[Any]]  # always float32, which numpy's stubs lose sight of beside Python floats
+Field = NDArray[np.floating[Any]]  # always float32; numpy's stubs lose that type in arithmetic with Python floats
 Colour = tuple[float, float, float]
 
 SIZE = 224  # pixels, height and width of a picture
-AMBIENT = 0.38  # light that reaches a surface which faces away from the lamp
+STEM_GREEN: Colour = (0.42, 0.56, 0.22)
+WOODY: Colour = (0.52, 0.47, 0.26)
+AMBIENT = 0.38  # share of the light that reaches a surface facing away from the lamp
 NOISE_SIZE = 512  # a power of two: coordinates wrap with a mask
 NOISE_GRAIN_PX = {"broad": 40, "middle": 12, "fine": 4, "grain": 1}
 GOLDEN_ANGLE = 2.399963  # radians; successive turns by it cover a disc evenly
 OUTLINE_SAMPLES = 512
 OUTLINE_END = 1.25  # outlines are tabulated for u in [-1.25, 1.25], so that soft edges may leave the body
-SHADOWLESS_PX = 22  # bodies shorter than this lie on another one and cast nothing of note
+SHADOWLESS_PX = 22  # bodies shorter than this lie on another body; their shadow would be invisible
 SHADOW_STEP = 2  # shadows are soft: every second pixel is enough
 OUTLINE_U = np.linspace(-OUTLINE_END, OUTLINE_END, OUTLINE_SAMPLES, dtype=np.float32)
 SPINE_CENTRE = 1 / 3  # mean of u * u: a bent body stays centred on its pose
-OUTLINE_FALL = 4.0  # slope of the half-width beyond the ends: how a distance is told there
+OUTLINE_FALL = 4.0  # slope of the half-width beyond the ends, which gives the distance there
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A body's half-width and its slope along u (tables), in units of the half-length, and how much the spine bends."""
+    """A body's half-width and its slope along u (tables), in units of the half-length, and the bend of the spine."""
 
     widths: Field
     slopes: Field
@@ -111,7 +113,7 @@ class Canvas:
         return noise_bank()[kind][rows, columns]
 
     def noise_at(self, kind: str, a: Field, b: Field) -> Field:
-        """Return noise looked up at coordinates of the caller's own (in noise pixels), so that it follows a surface."""
+        """Return noise at given coordinates (in noise pixels), so that it follows a surface."""
         row = (a + self.offset[0]).astype(np.intp) & (NOISE_SIZE - 1)
         column = (b + self.offset[1]).astype(np.intp) & (NOISE_SIZE - 1)
         return noise_bank()[kind].ravel().take(row * NOISE_SIZE + column)
@@ -119,7 +121,7 @@ class Canvas:
 
 @lru_cache(maxsize=1)
 def noise_bank() -> dict[str, Field]:
-    """Return square noise tiles of unit-like spread. One fixed bank: pictures differ by where they look into it."""
+    """Return square noise tiles by kind, in [-1.5, 1.5]. The bank is fixed: pictures differ by their offset into it."""
     rng = np.random.default_rng(20_240_501)
     bank: dict[str, Field] = {}
     for kind, grain_px in NOISE_GRAIN_PX.items():
@@ -170,8 +172,8 @@ def oval_window(pose: Pose, squash: float, margin_px: float) -> tuple[slice, sli
     return _clipped(pose.y - half_h, pose.y + half_h), _clipped(pose.x - half_w, pose.x + half_w)
 
 
-def surface(canvas: Canvas, pose: Pose, shape: Shape) -> Surface:
-    """Return how a body covers the canvas."""
+def body_surface(canvas: Canvas, pose: Pose, shape: Shape) -> Surface:
+    """Return the part of the canvas that a body covers."""
     window = window_of(pose, shape, 2)
     x, y, width, slope = _spine(pose, shape, window)
     steep = 1 / np.sqrt(1 + slope * slope)
@@ -189,14 +191,14 @@ def surface(canvas: Canvas, pose: Pose, shape: Shape) -> Surface:
 
 def _spine(pose: Pose, shape: Shape, window: tuple[slice, slice], step: int = 1) -> tuple[Field, Field, Field, Field]:
     """Return a window's coordinates along and across a bent spine, and the body's half-width and slope there."""
-    x, y = local(pose, window, step)
+    x, y = local_coordinates(pose, window, step)
     y -= shape.bend * (x * x - SPINE_CENTRE)
     samples_per_u = OUTLINE_SAMPLES / (2 * OUTLINE_END)
     index = ((x + OUTLINE_END) * samples_per_u).astype(np.intp)
     return x, y, shape.widths.take(index, mode="clip"), shape.slopes.take(index, mode="clip")
 
 
-def local(pose: Pose, window: tuple[slice, slice], step: int = 1) -> tuple[Field, Field]:
+def local_coordinates(pose: Pose, window: tuple[slice, slice], step: int = 1) -> tuple[Field, Field]:
     """Return every `step`-th pixel centre of a window in the pose's frame: along and across, in units of reach."""
     rows, columns = window
     dy = (np.arange(rows.start, rows.stop, step, dtype=np.float32)[:, None] - pose.y) / pose.reach
@@ -205,23 +207,23 @@ def local(pose: Pose, window: tuple[slice, slice], step: int = 1) -> tuple[Field
     return dx * cos + dy * sin, dy * cos - dx * sin
 
 
-def paint(
-    canvas: Canvas, seen: Surface, albedo: Field | Colour, *, gloss: float = 0.1, relief: Field | None = None
+def paint_surface(
+    canvas: Canvas, surface: Surface, albedo: Field | Colour, *, gloss: float = 0.1, relief: Field | None = None
 ) -> None:
     """Paint a surface under the canvas's light. relief: bumps of the surface, in pixels of height."""
-    facing = seen.facing
+    facing = surface.facing
     if relief is not None and min(relief.shape) > 1:
         along_y, along_x = np.gradient(relief)
         facing = facing - along_x * canvas.light[0] - along_y * canvas.light[1]
     shade = AMBIENT + (1 - AMBIENT) * np.clip(facing, 0, 1.2)
-    shade *= 0.72 + 0.28 * seen.depth  # less sky is seen near the outline
+    shade *= 0.72 + 0.28 * surface.depth  # a surface near the outline faces less of the sky
     lit = colour_of(albedo) * shade
     if gloss > 0.05:
-        mirror = (seen.facing + seen.depth) / math.sqrt(2 + 2 * canvas.light[2])  # half-way vector, after Blinn
+        mirror = (surface.facing + surface.depth) / math.sqrt(2 + 2 * canvas.light[2])  # half-way vector, after Blinn
         for _ in range(5):
-            mirror = mirror * mirror  # to the power of 32; what faces away is dark enough already
+            mirror = mirror * mirror  # to the power of 32; surfaces that face away are dark enough already
         lit += gloss * mirror
-    blend(canvas, seen.window, lit, seen.alpha)
+    blend(canvas, surface.window, lit, surface.alpha)
 
 
 def colour_of(colour: Field | Colour) -> Field:
@@ -230,13 +232,13 @@ def colour_of(colour: Field | Colour) -> Field:
 
 
 def blend(canvas: Canvas, window: tuple[slice, slice], colour: Field | Colour, alpha: Field) -> None:
-    """Lay a colour over a window of the canvas, as opaque as `alpha` says."""
+    """Blend a colour over a window of the canvas with opacity `alpha`."""
     under = canvas.pixels[:, window[0], window[1]]
     under += (colour_of(colour) - under) * alpha
 
 
-def shadow(canvas: Canvas, pose: Pose, shape: Shape, *, strength: float = 0.5) -> None:
-    """Darken what lies behind a body, away from the light."""
+def paint_shadow(canvas: Canvas, pose: Pose, shape: Shape, *, strength: float = 0.5) -> None:
+    """Darken the canvas behind a body, on the side away from the light."""
     shift = 0.16 * min(pose.reach, 2.5 * pose.reach * shape.girth)
     fallen = replace(pose, x=pose.x - canvas.light[0] * shift * 1.5, y=pose.y - canvas.light[1] * shift * 1.5)
     softness_px = 4 + shift
@@ -248,40 +250,42 @@ def shadow(canvas: Canvas, pose: Pose, shape: Shape, *, strength: float = 0.5) -
     covered *= dimmed[: covered.shape[1], : covered.shape[2]]
 
 
-def body(canvas: Canvas, pose: Pose, shape: Shape, albedo: Colour, *, gloss: float = 0.1, mottle: float = 0.06) -> None:
-    """Paint a plain body with its shadow: one colour, a little uneven."""
+def paint_body(
+    canvas: Canvas, pose: Pose, shape: Shape, albedo: Colour, *, gloss: float = 0.1, mottle: float = 0.06
+) -> None:
+    """Paint a plain body with its shadow, in one slightly mottled colour."""
     if pose.reach > SHADOWLESS_PX:
-        shadow(canvas, pose, shape)
-    seen = surface(canvas, pose, shape)
-    paint(canvas, seen, uneven(canvas, seen, albedo, mottle), gloss=gloss)
+        paint_shadow(canvas, pose, shape)
+    surface = body_surface(canvas, pose, shape)
+    paint_surface(canvas, surface, mottled(canvas, surface, albedo, mottle), gloss=gloss)
 
 
-def uneven(canvas: Canvas, seen: Surface, albedo: Field | Colour, amount: float) -> Field:
-    """Return a colour that is lighter and darker in patches."""
-    patches = canvas.noise("broad", seen.window) + 0.5 * canvas.noise("fine", seen.window)
+def mottled(canvas: Canvas, surface: Surface, albedo: Field | Colour, amount: float) -> Field:
+    """Return a colour with lighter and darker patches."""
+    patches = canvas.noise("broad", surface.window) + 0.5 * canvas.noise("fine", surface.window)
     return colour_of(albedo) * (1 + amount * patches)
 
 
-def mix(low: Field | Colour, high: Field | Colour, share: Field) -> Field:
+def mix_colours(low: Field | Colour, high: Field | Colour, share: Field) -> Field:
     """Return low where share is 0 and high where it is 1."""
     dark, bright = colour_of(low), colour_of(high)
     return dark + (bright - dark) * np.clip(share, 0, 1)
 
 
-def between(rng: np.random.Generator, one: Colour, other: Colour) -> Colour:
-    """Return a colour on the way from one to the other."""
+def colour_between(rng: np.random.Generator, first: Colour, second: Colour) -> Colour:
+    """Return a random colour on the line between two colours."""
     share = rng.random()
-    red, green, blue = (a + (b - a) * share for a, b in zip(one, other, strict=True))
+    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def around(v: Field) -> Field:
-    """Return the angle around a body's axis at v: nearly the arcsine, in a tenth of its time."""
+def angle_around(v: Field) -> Field:
+    """Return the angle around a body's axis at v: an approximation of the arcsine in a tenth of its time."""
     squared = v * v
     return v * (1 + 0.57 * squared * squared)
 
 
-def leaf(
+def paint_leaf(
     canvas: Canvas, pose: Pose, colour: Colour, *, width: float = 0.42, bend: float = 0.0, ruffle: float = 0.0
 ) -> None:
     """Paint a leaf with a light midrib and side veins. ruffle: how wavy its margin is."""
@@ -289,21 +293,21 @@ def leaf(
     base = np.interp(np.linspace(-1, 1, 24), [-1, -0.6, 0.1, 0.7, 1], [0.12, 0.75, 1.0, 0.7, 0.1])
     shape = outline((base * waves * round(width, 1)).tolist(), bluntness=3, bend=bend)
     if pose.reach > SHADOWLESS_PX:
-        shadow(canvas, pose, shape, strength=0.3)
-    seen = surface(canvas, pose, shape)
-    across = np.abs(seen.v)
-    phase = seen.u * 2.5 - across * 0.8
+        paint_shadow(canvas, pose, shape, strength=0.3)
+    surface = body_surface(canvas, pose, shape)
+    across = np.abs(surface.v)
+    phase = surface.u * 2.5 - across * 0.8
     ribs = 0.3 - np.abs(phase - np.rint(phase)) * 4
     veins = np.maximum(1 - across * 9, ribs)
     pale = (0.25 + 0.75 * colour[0], 0.25 + 0.75 * colour[1], 0.2 + 0.75 * colour[2])
-    albedo = uneven(canvas, seen, mix(colour, pale, veins), 0.1)
-    paint(canvas, replace(seen, depth=0.6 + 0.4 * seen.depth), albedo, gloss=0.0)
+    albedo = mottled(canvas, surface, mix_colours(colour, pale, veins), 0.1)
+    paint_surface(canvas, replace(surface, depth=0.6 + 0.4 * surface.depth), albedo, gloss=0.0)
 
 
-def disc(canvas: Canvas, pose: Pose, squash: float = 1.0) -> Surface:
+def disc_surface(canvas: Canvas, pose: Pose, squash: float = 1.0) -> Surface:
     """Return the surface of a flat round plate that faces the viewer; u and v are its plane coordinates in reach."""
     window = oval_window(pose, squash, 2)
-    x, y = local(pose, window)
+    x, y = local_coordinates(pose, window)
     y = y / squash
     radius = np.sqrt(x * x + y * y)
     alpha = np.clip((1 - radius) * pose.reach * squash + 0.5, 0, 1)
@@ -311,12 +315,12 @@ def disc(canvas: Canvas, pose: Pose, squash: float = 1.0) -> Surface:
     return Surface(window, x, y, flat, np.ones_like(flat), alpha)
 
 
-def florets(
+def paint_florets(
     canvas: Canvas, pose: Pose, colours: tuple[Colour, Colour], rng: np.random.Generator, *, knob: float, squash: float
 ) -> None:
     """Paint a dome of round knobs, dark colour in the gaps and light colour on top. knob: radius in reach."""
     window = oval_window(pose, squash, knob * pose.reach + 2)
-    x, y = local(pose, window)
+    x, y = local_coordinates(pose, window)
     dome = np.sqrt(np.clip(1.02 - x * x - (y / squash) ** 2, 0, 1))
     height, cover = dome * (0.8 * pose.reach), np.zeros_like(x)
     count = int(2.6 * squash / knob**1.6)
@@ -327,14 +331,14 @@ def florets(
         size = pose.reach * knob * (1.15 - 0.35 * radius)
         foot = 0.8 * pose.reach * math.sqrt(max(0.0, 1 - radius * radius)) - 0.4 * size
         _raise_knob(height, cover, (px - window[1].start, py - window[0].start), size, foot)
-    seen = _lit_height(canvas, Surface(window, x, y, dome, dome, np.clip(cover * knob * pose.reach, 0, 1)), height)
-    albedo = mix(colours[0], colours[1], cover * 1.5 - 0.15 + 0.25 * canvas.noise("fine", window))
+    surface = _lit_height(canvas, Surface(window, x, y, dome, dome, np.clip(cover * knob * pose.reach, 0, 1)), height)
+    albedo = mix_colours(colours[0], colours[1], cover * 1.5 - 0.15 + 0.25 * canvas.noise("fine", window))
     albedo *= 1 + 0.16 * canvas.noise("grain", window) + 0.1 * canvas.noise("fine", window)
-    paint(canvas, seen, albedo, gloss=0.0)
+    paint_surface(canvas, surface, albedo, gloss=0.0)
 
 
 def _raise_knob(height: Field, cover: Field, centre: tuple[float, float], size: float, foot: float) -> None:
-    """Put a half-ball whose equator lies `foot` high on a height field; `cover` becomes its own height, 0 to 1."""
+    """Raise a height field by a half-ball whose equator is `foot` high; `cover` becomes the ball's own height, 0 to 1."""
     rows = slice(max(0, int(centre[1] - size)), max(0, int(centre[1] + size) + 2))
     columns = slice(max(0, int(centre[0] - size)), max(0, int(centre[0] + size) + 2))
     part, covered = height[rows, columns], cover[rows, columns]
@@ -345,13 +349,13 @@ def _raise_knob(height: Field, cover: Field, centre: tuple[float, float], size: 
     np.maximum(part, np.where(ball > 0, np.sqrt(ball) * size + foot, 0), out=part)
 
 
-def _lit_height(canvas: Canvas, seen: Surface, height: Field) -> Surface:
+def _lit_height(canvas: Canvas, surface: Surface, height: Field) -> Surface:
     if min(height.shape) < 2:
-        return seen
+        return surface
     along_y, along_x = np.gradient(height)
     light = canvas.light
     facing = (light[2] - along_x * light[0] - along_y * light[1]) / np.sqrt(1 + along_x**2 + along_y**2)
-    return replace(seen, facing=facing, depth=0.35 + 0.65 * seen.depth)
+    return replace(surface, facing=facing, depth=0.35 + 0.65 * surface.depth)
 
 
 def _clipped(low: float, high: float) -> slice:

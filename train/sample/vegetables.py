@@ -1,4 +1,4 @@
-"""The fifteen classes of the sample set and who paints them."""
+"""The fifteen classes of the sample set and the function that paints each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vegrt.train.sample.shapes import Canvas, Pose
 
 Painter = Callable[[Canvas, Pose, np.random.Generator], None]
 
-# Whether the axis of a vegetable is drawn upright, stem on top, or lies at any angle.
+# UPRIGHT: drawn with the axis upright, stem on top. LYING: drawn at any angle.
 UPRIGHT: dict[str, Painter] = {
     "Broccoli": broccoli,
     "Cabbage": cabbage,

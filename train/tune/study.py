@@ -17,7 +17,7 @@ from vegrt.errors import VegrtError
 from vegrt.files.locking import locked
 from vegrt.networks import find_backbone
 from vegrt.train.loop.freeze import stage_names
-from vegrt.train.recipe import RANGES, SCRATCH, Augment, Recipe, changes
+from vegrt.train.recipe import ENTRIES, SCRATCH, Augment, Recipe, list_changes
 from vegrt.train.start import Splits, data_facts
 
 SPREAD = 10.0  # a rate is searched from a tenth of the recipe's to ten times it
@@ -54,11 +54,11 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
             ) from error
         if not isinstance(before, Mapping):
             raise VegrtError(f"{out / 'study.db'}: damaged (no setting in it); move it away or use another --out")
-        if found := changes(before, now):
+        if found := list_changes(before, now):
             raise VegrtError(f"{out}: cannot go on, changed since: {'; '.join(found)}; undo that or use another --out")
         study.set_user_attr("setting", now)
         if not begun:
-            study.enqueue_trial({name: getattr(recipe, name) for name in searched(recipe)})
+            study.enqueue_trial({name: getattr(recipe, name) for name in searched_entries(recipe)})
         yield study
 
 
@@ -78,7 +78,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=ENDED)
 
 
-def searched(recipe: Recipe) -> tuple[str, ...]:
+def searched_entries(recipe: Recipe) -> tuple[str, ...]:
     """Return the recipe's keys that are searched: those that change its result.
 
     A weight decay of 0 stays: it is a decision, and no logarithmic range starts there.
@@ -97,11 +97,11 @@ def suggest(trial: Trial, recipe: Recipe) -> dict[str, Any]:
         "freeze_until": ("", *stage_names(find_backbone(recipe.backbone))),
     }
     values: dict[str, Any] = {}
-    for name in searched(recipe):
+    for name in searched_entries(recipe):
         if name in choices:
             values[name] = trial.suggest_categorical(name, choices[name])
             continue
-        (low, high), middle = RANGES[name], getattr(recipe, name)
+        (low, high), middle = ENTRIES[name].bounds or (0.0, 0.0), getattr(recipe, name)
         values[name] = trial.suggest_float(name, max(low, middle / SPREAD), min(high, middle * SPREAD), log=True)
     return values
 

@@ -54,7 +54,7 @@ class Tuned:
         return asdict(self) | {"best": str(self.best), "recipe": str(self.recipe)}
 
 
-def rows(study: optuna.Study) -> tuple[TrialRow, ...]:
+def trial_rows(study: optuna.Study) -> tuple[TrialRow, ...]:
     """Return the trials that ended, best first: complete ones, then those that were stopped."""
     found = [_row(trial) for trial in ended(study)]
     return tuple(sorted(found, key=_rank))
@@ -78,12 +78,12 @@ def trials_table(trials: Sequence[TrialRow]) -> Table:
     for row in trials:
         loss = "" if row.validation_loss is None else f"{row.validation_loss:.4f}"
         accuracy = "" if row.validation_accuracy is None else f"{100 * row.validation_accuracy:.2f}"
-        values = (shown(row.values.get(name, "")) for name in names)
+        values = (value_text(row.values.get(name, "")) for name in names)
         table.add_row(str(row.number), row.state, *values, loss, accuracy, str(row.epochs), f"{row.seconds:.0f}")
     return table
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a searched value for people."""
     return f"{value:.2g}" if isinstance(value, float) else value or "-"
 

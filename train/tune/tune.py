@@ -20,11 +20,11 @@ from vegrt.files.atomic import write_text
 from vegrt.train.fit import train
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.loop.checkpoint import Checkpoints
-from vegrt.train.loop.loop import Stopped
+from vegrt.train.loop.loop import StopTraining
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.start import read_data
 from vegrt.train.tune.study import ended, next_trial, open_study, suggest
-from vegrt.train.tune.trials import Tuned, importance, rows, shown
+from vegrt.train.tune.trials import Tuned, importance, trial_rows, value_text
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def tune(
         _sweep(study, out)
         if _lowest(study) == math.inf:
             raise ModelError(f"{out}: no trial of {trials} came to its end; start in another --out with a lower lr")
-        return Tuned(rows(study), importance(study), out / "best", out / "best.toml")
+        return Tuned(trial_rows(study), importance(study), out / "best", out / "best.toml")
 
 
 def _run(study: optuna.Study, data: Path, out: Path, recipe: Recipe, runs_db: Path | None) -> None:
@@ -67,10 +67,10 @@ def _run(study: optuna.Study, data: Path, out: Path, recipe: Recipe, runs_db: Pa
     trial = next_trial(study, recipe.seed)
     _sweep(study, out)
     values = suggest(trial, recipe)
-    log.info("trial %d: %s", trial.number, ", ".join(f"{name} {shown(value)}" for name, value in values.items()))
+    log.info("trial %d: %s", trial.number, ", ".join(f"{name} {value_text(value)}" for name, value in values.items()))
     try:
         bundle = _train(data, out / "trials" / str(trial.number), replace(recipe, **values), trial, runs_db)
-    except Stopped:
+    except StopTraining:
         study.tell(trial, state=TrialState.PRUNED)
         log.info("trial %d: stopped, worse than half of the others were in that epoch", trial.number)
         return
@@ -105,7 +105,7 @@ def _watch(trial: Trial, record: EpochRecord) -> None:
         trial.set_user_attr("seconds", known.user_attrs.get("seconds", 0.0) + record.seconds)
         trial.report(record.validation_loss, record.epoch)
     if trial.should_prune():
-        raise Stopped
+        raise StopTraining
 
 
 def _publish(bundle: Bundle, out: Path) -> None:

@@ -79,13 +79,13 @@ def data_split(
     """
     from vegrt.bundle.overwriting import check_absent
     from vegrt.train.data.audit import audit
-    from vegrt.train.data.split import read_fractions, split_manifest
+    from vegrt.train.data.split import read_fractions, write_split
 
     check_absent(out, overwrite=overwrite)
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
     shares = read_fractions(fractions)
-    made = split_manifest(data, audit(data), out, fractions=shares, seed=seed)
+    made = write_split(data, audit(data), out, fractions=shares, seed=seed)
     if as_json:
         moved = {"test_photos": made.tested, "test_photos_moved": made.moved}
         show({"file": str(out), "counts": made.counts, **moved}, True)

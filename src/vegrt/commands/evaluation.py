@@ -158,7 +158,7 @@ def verify(
 
 def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
     """Return the leaked photos by the audit that the user names, or by one of these photos; None without an audit."""
-    from vegrt.train.data.audit_file import load_audit
+    from vegrt.train.data.audit_file import leaked_test_photos
 
     splits = bundle.manifest.data
     trained_on: dict[str, str] = {
@@ -166,7 +166,7 @@ def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> se
     }
     if audit is None and photos.name != "test":
         return None
-    return by_audit(audit, bundle.path, data, lambda path: load_audit(path, photos, trained_on))
+    return by_audit(audit, bundle.path, data, lambda path: leaked_test_photos(path, photos, trained_on))
 
 
 def _partial_suffix(runtime: str | None) -> str:

@@ -77,10 +77,10 @@ def runs_compare(
     Shows the recipe entries that differ, and the figures of each run's best epoch.
     """
     from vegrt.report.run.text import comparison_table
-    from vegrt.train.history.runs_db import compare
+    from vegrt.train.history.runs_db import compare_runs
 
     db, as_json = _common(ctx, runs, as_json)
-    rows = compare(db, ids)
+    rows = compare_runs(db, ids)
     show(rows if as_json else comparison_table(rows), as_json)
 
 

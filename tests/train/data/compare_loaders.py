@@ -10,19 +10,31 @@ import torch
 
 from vegrt.dataset.photos import read_split
 from vegrt.photo.preprocess import Contract
-from vegrt.train.data.loader import DecodedPhotos, Finish, Samples, epoch_batches, load, load_photos, read_uncropped
+from vegrt.train.data.loader import (
+    DecodedPhotos,
+    InputTransform,
+    Samples,
+    decode_photos,
+    epoch_batches,
+    make_data_loader,
+    read_uncropped,
+)
 
 CONTRACT = Contract(32, 32)
 MEMORY_BYTES = 1 << 30
 
 
 def batches_of(photos: DecodedPhotos, workers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return list(load(Samples(photos, Finish(CONTRACT, "full")), epoch_batches(24, 12, seed=3, epoch=1), workers))
+    return list(
+        make_data_loader(
+            Samples(photos, InputTransform(CONTRACT, "full")), epoch_batches(24, 12, seed=3, epoch=1), workers
+        )
+    )
 
 
 def main(data: Path) -> None:
     def photos(budget_bytes: int) -> DecodedPhotos:
-        return load_photos(read_split(data, "train"), partial(read_uncropped, contract=CONTRACT), budget_bytes)
+        return decode_photos(read_split(data, "train"), partial(read_uncropped, contract=CONTRACT), budget_bytes)
 
     reference = batches_of(photos(MEMORY_BYTES), workers=0)
     assert reference[0][0].shape == (12, 32, 32, 3)

@@ -18,7 +18,7 @@ from vegrt.report.run.audit_page import write_audit
 from vegrt.train.data import audit as audit_module
 from vegrt.train.data import near_duplicates as near
 from vegrt.train.data.audit import audit
-from vegrt.train.data.audit_file import load_audit, read_audit
+from vegrt.train.data.audit_file import leaked_test_photos, read_audit_file
 from vegrt.train.data.near_duplicates import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE, clusters_of, near_pairs
 
 Pixels = NDArray[np.uint8]
@@ -160,7 +160,7 @@ def test_the_file_reads_back_equal_and_the_page_is_self_contained(data: Path, tm
     out = tmp_path / "new/out"
     found = audit(data)
     write_audit(found, data, out)
-    assert read_audit(out / "audit.json") == found
+    assert read_audit_file(out / "audit.json") == found
     page = (out / "audit.html").read_text(encoding="utf-8")
     assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 2 * len(found.near_pairs)
     assert "http" not in page
@@ -174,15 +174,15 @@ def test_leaked_names_are_given_for_the_audited_test_split_only(data: Path, tmp_
     test = read_split(data, "test")
     both = {"Bean/burst of train a.png", "Leek & <i>/mirror of validation a.png"}
     seen = {name: read_split(data, name).fingerprint() for name in ("train", "validation")}
-    assert load_audit(file, test, seen) == both
-    assert load_audit(file, test, {}) == both < {test.relative(photo) for photo in test.photos}
+    assert leaked_test_photos(file, test, seen) == both
+    assert leaked_test_photos(file, test, {}) == both < {test.relative(photo) for photo in test.photos}
     with pytest.raises(DataError, match="test split"):
-        load_audit(file, read_split(data, "train"), seen)
+        leaked_test_photos(file, read_split(data, "train"), seen)
     with pytest.raises(DataError, match="its train photos are not those of the training"):
-        load_audit(file, test, seen | {"train": "of more photos"})
+        leaked_test_photos(file, test, seen | {"train": "of more photos"})
     Image.fromarray(scene(9)).save(data / "test/Bean/new.png")
     with pytest.raises(DataError, match="made for other photos"):
-        load_audit(file, test, seen)
+        leaked_test_photos(file, test, seen)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_bad_audit_file_is_refused(tmp_path: Path, text: str | None, message: 
     if text is not None:
         file.write_text(text)
     with pytest.raises(DataError, match=message):
-        read_audit(file)
+        read_audit_file(file)
 
 
 def test_a_data_set_where_everything_is_alike_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

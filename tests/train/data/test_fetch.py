@@ -13,7 +13,7 @@ from PIL import Image
 from vegrt.dataset.photos import SPLITS
 from vegrt.errors import DataError, VegrtError
 from vegrt.train.data import fetch as fetch_module
-from vegrt.train.data.fetch import ExpectedCounts, fetch, move_into_place, place, verify
+from vegrt.train.data.fetch import ExpectedCounts, fetch, link_splits, move_splits_up, verify_counts
 
 SMALL = ExpectedCounts(2, {"train": 3, "validation": 2, "test": 2})
 COUNTS = {split: {"Bean": count, "Leek": count} for split, count in SMALL.per_class.items()}
@@ -32,7 +32,7 @@ def fill(root: Path, expected: ExpectedCounts = SMALL) -> Path:
 
 def test_splits_are_placed_from_wherever_they_lie_by_hard_link(tmp_path: Path) -> None:
     source = fill(tmp_path / "cache/versions/1")
-    assert place(source, tmp_path / "new/data", SMALL) == COUNTS
+    assert link_splits(source, tmp_path / "new/data", SMALL) == COUNTS
     placed = tmp_path / "new/data/train/Bean/0000.jpg"
     assert placed.samefile(source / "Vegetable Images/train/Bean/0000.jpg")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["data"]
@@ -45,7 +45,7 @@ def test_photos_are_copied_where_links_are_refused(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "link", refuse)
     source = fill(tmp_path / "cache")
-    assert place(source, tmp_path / "data", SMALL) == COUNTS
+    assert link_splits(source, tmp_path / "data", SMALL) == COUNTS
     copied, original = (root / "test/Leek/0001.jpg" for root in (tmp_path / "data", source / "Vegetable Images"))
     assert copied.read_bytes() == original.read_bytes()
     assert not copied.samefile(original)
@@ -55,7 +55,7 @@ def test_an_incomplete_download_is_refused_and_nothing_is_placed(tmp_path: Path)
     source = fill(tmp_path / "cache")
     (source / "Vegetable Images/test/Leek/0001.jpg").unlink()
     with pytest.raises(DataError, match=r"test/Leek: 1 photos, expected 2; if it is a broken download, delete"):
-        place(source, tmp_path / "data", SMALL)
+        link_splits(source, tmp_path / "data", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
@@ -66,23 +66,23 @@ def test_a_failure_while_placing_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(VegrtError, match="No space left on device"):
-        place(fill(tmp_path / "cache"), tmp_path / "data", SMALL)
+        link_splits(fill(tmp_path / "cache"), tmp_path / "data", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 def test_wrong_numbers_of_classes_and_foreign_trees_are_refused(tmp_path: Path) -> None:
     root = fill(tmp_path) / "Vegetable Images"
     with pytest.raises(DataError, match="2 classes, expected 15"):
-        verify(root, fetch_module.VEGETABLES)
+        verify_counts(root, fetch_module.VEGETABLES)
     with pytest.raises(DataError, match="no train/, validation/ and test/"):
-        place(root / "train", tmp_path / "data", SMALL)
+        link_splits(root / "train", tmp_path / "data", SMALL)
 
 
 def test_an_archive_unzipped_by_hand_is_verified_and_moved_up(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert move_into_place(tmp_path, SMALL) == COUNTS
+    assert move_splits_up(tmp_path, SMALL) == COUNTS
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SPLITS)
-    assert move_into_place(tmp_path, SMALL) == COUNTS
+    assert move_splits_up(tmp_path, SMALL) == COUNTS
 
 
 def test_a_folder_with_something_else_is_never_overwritten(tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_an_archive_that_cannot_be_moved_up_is_named(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test/mine.txt").write_text("mine")
     with pytest.raises(VegrtError, match="cannot be moved up"):
-        move_into_place(tmp_path, SMALL)
+        move_splits_up(tmp_path, SMALL)

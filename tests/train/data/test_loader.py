@@ -17,11 +17,11 @@ from vegrt.errors import DataError
 from vegrt.photo.preprocess import Contract, load_image
 from vegrt.train.data.loader import (
     DecodedPhotos,
-    Finish,
+    InputTransform,
     Samples,
+    decode_photos,
     epoch_batches,
-    load,
-    load_photos,
+    make_data_loader,
     ordered_batches,
     read_uncropped,
 )
@@ -31,7 +31,7 @@ PLENTY_BYTES = 1 << 30
 
 
 def photos_of(data: Path, *, budget_bytes: int = PLENTY_BYTES) -> DecodedPhotos:
-    return load_photos(read_split(data, "train"), partial(read_uncropped, contract=CONTRACT), budget_bytes)
+    return decode_photos(read_split(data, "train"), partial(read_uncropped, contract=CONTRACT), budget_bytes)
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:
@@ -52,7 +52,7 @@ def test_batches_are_the_same_from_memory_from_disk_and_from_workers(colours: Pa
 
 
 def test_augmentation_differs_between_epochs(colours: Path) -> None:
-    samples = Samples(photos_of(colours), Finish(CONTRACT, "light"))
+    samples = Samples(photos_of(colours), InputTransform(CONTRACT, "light"))
     first, second = (epoch_batches(24, 24, seed=0, epoch=epoch)[0] for epoch in (1, 2))
     draws = {draw.photo: draw for draw in second}
     same = [torch.equal(samples[draw][0], samples[draws[draw.photo]][0]) for draw in first]
@@ -61,9 +61,14 @@ def test_augmentation_differs_between_epochs(colours: Path) -> None:
 
 def test_evaluation_sees_what_inference_sees(colours: Path) -> None:
     split = read_split(colours, "validation")
-    photos = load_photos(split, partial(load_image, contract=CONTRACT), PLENTY_BYTES)
+    photos = decode_photos(split, partial(load_image, contract=CONTRACT), PLENTY_BYTES)
     batches = ordered_batches(len(photos), 7)
-    images = torch.cat([images for images, _ in load(Samples(photos, Finish(CONTRACT, "none")), batches, workers=0)])
+    images = torch.cat(
+        [
+            images
+            for images, _ in make_data_loader(Samples(photos, InputTransform(CONTRACT, "none")), batches, workers=0)
+        ]
+    )
     expected = np.stack([load_image(photo.path, CONTRACT) for photo in split.photos])
     assert np.array_equal(images.numpy(), expected)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from vegrt.dataset.photos import SplitName, read_splits
 from vegrt.errors import DataError
 from vegrt.train.data.audit import audit
-from vegrt.train.data.split import NewSplit, assign_splits, split_manifest
+from vegrt.train.data.split import NewSplit, assign_splits, write_split
 
 SHARES: dict[SplitName, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
@@ -95,7 +95,7 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
                 photo.save(tmp_path / "data" / split / label / f"{index}.png")
     (tmp_path / "data/test/Bean/bad.png").write_text("no image")
     found = audit(tmp_path / "data")
-    made = split_manifest(tmp_path / "data", found, tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25), seed=3)
+    made = write_split(tmp_path / "data", found, tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25), seed=3)
     counts = made.counts
     assert counts == {split: {"Bean": n, "Leek": n} for split, n in {"train": 6, "validation": 3, "test": 3}.items()}
     with (tmp_path / "split.csv").open(newline="") as file:
@@ -115,4 +115,4 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
     assert (again.counts, again.clusters) == (counts, found.clusters)
     (tmp_path / "data/test/Bean/0.png").unlink()
     with pytest.raises(DataError, match="made for other photos"):
-        split_manifest(tmp_path / "data", found, tmp_path / "split.csv")
+        write_split(tmp_path / "data", found, tmp_path / "split.csv")

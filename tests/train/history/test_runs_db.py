@@ -12,7 +12,7 @@ import pytest
 
 from vegrt.errors import VegrtError
 from vegrt.train.history.records import EpochRecord
-from vegrt.train.history.runs_db import Recorder, compare, delete_runs, list_runs, load_run
+from vegrt.train.history.runs_db import Recorder, compare_runs, delete_runs, list_runs, load_run
 
 RECORD = EpochRecord(1, "all", 0.9, 0.5, 0.8, 0.6, 1e-4, 50.0, 3.0, {"layer1": 0.25})
 
@@ -54,7 +54,7 @@ def test_compare_shows_what_differs_and_what_it_brought(tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     record_run(db, "a")
     record_run(db, "b", lr=1e-3, losses=())
-    rows = compare(db, ["a", "b"])
+    rows = compare_runs(db, ["a", "b"])
     assert rows["lr"] == (1e-4, 1e-3)
     assert "backbone" not in rows
     assert rows["validation_loss"] == (0.4, None)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vegrt.errors import BundleError, VegrtError
-from vegrt.train.history.records import EpochRecord, Sums, TrainingProgress
+from vegrt.train.history.records import EpochRecord, EpochSums, TrainingProgress
 from vegrt.train.loop.checkpoint import Checkpoints
 
 DATA = {name: {"fingerprint": "ab", "counts": {"Beet": 2}} for name in ("train", "validation", "test")}
@@ -15,7 +15,7 @@ DATA = {name: {"fingerprint": "ab", "counts": {"Beet": 2}} for name in ("train",
 
 def progress() -> TrainingProgress:
     record = EpochRecord(1, "all", 0.1, 0.2, 0.3, 0.4, 1e-4, 50.0, 3.0, {"layer1": 1 / 3})
-    return TrainingProgress("run", {"lr": 0.1}, DATA, [record], 1, 0.3, Sums(8, 1, 2 / 3, 4, 1.5, {"head": 0.7}))
+    return TrainingProgress("run", {"lr": 0.1}, DATA, [record], 1, 0.3, EpochSums(8, 1, 2 / 3, 4, 1.5, {"head": 0.7}))
 
 
 def test_progress_and_tensors_come_back_exactly(tmp_path: Path) -> None:

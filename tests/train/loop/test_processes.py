@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from vegrt.bundle.bundle import find_bundles
 from vegrt.errors import VegrtError
 from vegrt.networks import build_network
-from vegrt.train.loop.processes import ProcessGroup, join_team
+from vegrt.train.loop.processes import ProcessGroup, join_process_group
 
 SCRIPT = str(Path(__file__).with_name("two_processes.py"))
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -44,7 +44,7 @@ def test_two_processes_are_one(colours: Path, tmp_path: Path) -> None:
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(VegrtError, match="batch_size 32 does not divide among 3 processes"):
-        join_team(32)
+        join_process_group(32)
 
 
 def test_shares_are_equal_and_portions_complete() -> None:

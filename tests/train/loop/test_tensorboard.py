@@ -11,7 +11,7 @@ from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.train.fit import train
 from vegrt.train.history.records import EpochRecord, TrainingProgress
 from vegrt.train.history.runs_db import list_runs
-from vegrt.train.loop.tensorboard import scalars
+from vegrt.train.loop.tensorboard import tensorboard_callback
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,11 +48,11 @@ def test_a_training_writes_every_epoch_below_its_run(colours: Path, tiny_recipe:
 
 def test_a_resumed_run_is_whole_and_has_no_epoch_twice(tmp_path: Path) -> None:
     progress = TrainingProgress("ab12", {}, {})
-    with scalars(tmp_path, progress, lambda _: None) as watch:
+    with tensorboard_callback(tmp_path, progress, lambda _: None) as watch:
         for epoch in (1, 2, 3):
             watch(record(epoch, 1 / epoch))
     progress.add(record(1, 1.0))
-    with scalars(tmp_path, progress, lambda _: None) as watch:
+    with tensorboard_callback(tmp_path, progress, lambda _: None) as watch:
         watch(record(2, 0.25))
     assert read_back(tmp_path / "ab12")["loss/train"] == [(1, 1.0), (2, 0.25)]
 
@@ -61,7 +61,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(VegrtError, match=r"file/board: cannot be written \(.*; choose another --tensorboard"),
-        scalars(tmp_path / "file/board", TrainingProgress("a", {}, {}), lambda _: None),
+        tensorboard_callback(tmp_path / "file/board", TrainingProgress("a", {}, {}), lambda _: None),
     ):
         pass
 
@@ -70,7 +70,7 @@ def test_a_missing_extra_names_the_pip_command(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with (
         pytest.raises(MissingExtraError, match=r"pip install 'vegrt\[tensorboard\]'"),
-        scalars(tmp_path / "board", TrainingProgress("a", {}, {}), lambda _: None),
+        tensorboard_callback(tmp_path / "board", TrainingProgress("a", {}, {}), lambda _: None),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -79,7 +79,7 @@ def test_a_missing_extra_names_the_pip_command(tmp_path: Path, monkeypatch: pyte
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seen: list[EpochRecord] = []
-    with scalars(None, TrainingProgress("a", {}, {}), seen.append) as watch:
+    with tensorboard_callback(None, TrainingProgress("a", {}, {}), seen.append) as watch:
         watch(record(1, 1.0))
     assert seen == [record(1, 1.0)]
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from vegrt.networks import build_network
 from vegrt.train.fit import train
 from vegrt.train.loop import device
 from vegrt.train.loop.learner import Learner
-from vegrt.train.loop.processes import ProcessGroup, join_team
+from vegrt.train.loop.processes import ProcessGroup, join_process_group
 from vegrt.train.recipe import Recipe
 
 
@@ -49,7 +49,7 @@ def main(data: Path, out: Path, weights: Path) -> None:
     device.CPUINFO = Path(os.devnull)
     recipe = Recipe(backbone="vgg16", weights="none", size=32, batch_size=8, epochs_head=0, augment="none")
     frozen = replace(recipe, backbone="resnet18", weights=str(weights), freeze_until="layer4", views=0, epochs=2)
-    team = join_team(recipe.batch_size)
+    team = join_process_group(recipe.batch_size)
     found = steps(team, recipe)
     epochs = train(data, out, frozen).manifest.training["epochs"]
     if team.is_first:

@@ -29,7 +29,7 @@ from vegrt.networks import BACKBONES, WithPreprocessing, build_network, contract
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import train
 from vegrt.train.history.runs_db import list_runs
-from vegrt.train.qat.learner import rounding
+from vegrt.train.qat.learner import quantized_network
 from vegrt.train.qat.network import GraphNetwork, fake_quantized
 from vegrt.train.recipe import make_recipe
 
@@ -59,7 +59,7 @@ def test_before_any_step_it_answers_as_the_exported_model(
     calibration.quantize(graph, encoding)
     images = pixels(photos, bundle)
     wanted = unfused(serialize(graph), images)
-    found = answers(rounding(load_network(bundle), bundle, calibration, encoding), images)
+    found = answers(quantized_network(load_network(bundle), bundle, calibration, encoding), images)
     unrounded = answers(WithPreprocessing(load_network(bundle), bundle.manifest.contract), images)
     assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
     assert np.abs(found - wanted).mean() < share * np.abs(unrounded - wanted).mean()
@@ -86,7 +86,7 @@ def test_gradients_pass_rounding_and_stop_at_a_range(bundle: Bundle) -> None:
     calibration = read_calibration(bundle.file("calibration"))
     network = load_network(bundle)
     statistics = {name: tensor.clone() for name, tensor in network.named_buffers()}
-    graph = rounding(network, bundle, calibration, "signed").train()
+    graph = quantized_network(network, bundle, calibration, "signed").train()
     graph(torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)).square().sum().backward()
     assert [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()] == []
     assert all(torch.equal(tensor, statistics[name]) for name, tensor in network.named_buffers())
@@ -144,8 +144,8 @@ def test_training_repairs_what_rounding_broke(copied: Bundle, photos: Path, tmp_
     made = train(photos, tmp_path / "new", recipe, runs_db=tmp_path / "runs.db")
 
     images, labels = pixels(photos, copied), [photo.label for photo in read_split(photos, "validation").photos]
-    before = loss_of(rounding(load_network(copied), copied, calibration, "signed"), images, labels)
-    trained = rounding(load_network(made), copied, calibration, "signed")  # other weights, the same graph
+    before = loss_of(quantized_network(load_network(copied), copied, calibration, "signed"), images, labels)
+    trained = quantized_network(load_network(made), copied, calibration, "signed")  # other weights, the same graph
     after = loss_of(trained, images, labels)
     assert after < 0.8 * before
     summary = made.manifest.training

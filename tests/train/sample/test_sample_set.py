@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vegrt.errors import DataError
-from vegrt.train.sample.sample_set import CLASSES, PARALLEL_FROM, SPLITS, SampleSizes, draw, write_sample_set
+from vegrt.train.sample.sample_set import CLASSES, PARALLEL_FROM, SPLITS, SampleSizes, draw_picture, write_sample_set
 
 TINY = SampleSizes(train=2, validation=1, test=1)
 
@@ -70,25 +70,25 @@ def test_another_seed_fills_an_empty_folder_with_other_pictures(tiny: Path, tmp_
 
 @pytest.mark.parametrize("label", CLASSES)
 def test_draw_is_deterministic_and_varied(label: str) -> None:
-    first = draw(label, 11)
+    first = draw_picture(label, 11)
     assert (first.mode, first.size) == ("RGB", (224, 224))
-    assert first.tobytes() == draw(label, 11).tobytes()
-    assert first.tobytes() != draw(label, 12).tobytes()
+    assert first.tobytes() == draw_picture(label, 11).tobytes()
+    assert first.tobytes() != draw_picture(label, 12).tobytes()
 
 
 def test_label_decides_what_is_drawn() -> None:
-    pictures = {draw(label, 11).tobytes() for label in CLASSES}
+    pictures = {draw_picture(label, 11).tobytes() for label in CLASSES}
     assert len(pictures) == len(CLASSES)
 
 
 def test_pictures_stay_paintable_over_many_seeds() -> None:
     for seed in range(100, 130):
-        draw(CLASSES[seed % len(CLASSES)], seed)  # warnings are errors: an overflow or empty window would raise
+        draw_picture(CLASSES[seed % len(CLASSES)], seed)  # warnings are errors: an overflow or empty window would raise
 
 
 def test_unknown_label_is_refused() -> None:
     with pytest.raises(DataError, match="'Banana': not a class"):
-        draw("Banana", 0)
+        draw_picture("Banana", 0)
 
 
 def test_complete_set_is_not_drawn_again(tiny: Path) -> None:
@@ -116,7 +116,7 @@ def test_set_of_another_generator_is_refused(tiny: Path, tmp_path: Path) -> None
 def test_damaged_set_is_refused(tiny: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(tiny, tmp_path / "set"))
     (out / "test" / "Bean" / "0000.jpg").unlink()
-    with pytest.raises(DataError, match="0 images found, 1 expected"):
+    with pytest.raises(DataError, match="0 images, expected 1"):
         write_sample_set(out, TINY, seed=3)
 
 
@@ -129,7 +129,7 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
 
 def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set").write_text("a file")
-    with pytest.raises(DataError, match="a file, where a folder"):
+    with pytest.raises(DataError, match="is a file; expected a folder"):
         write_sample_set(tmp_path / "set", TINY)
 
 

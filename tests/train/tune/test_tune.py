@@ -36,8 +36,8 @@ from vegrt.train.history.runs_db import list_runs
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import stage_names
 from vegrt.train.recipe import Recipe, make_recipe
-from vegrt.train.tune.study import open_study, searched, suggest
-from vegrt.train.tune.trials import ENOUGH, TrialRow, Tuned, importance, rows
+from vegrt.train.tune.study import open_study, searched_entries, suggest
+from vegrt.train.tune.trials import ENOUGH, TrialRow, Tuned, importance, trial_rows
 from vegrt.train.tune.tune import tune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -225,7 +225,7 @@ def test_diverged_trials_keep_their_reason_and_the_study_goes_on(colours: Path, 
     with pytest.raises(ModelError, match="no trial of 2 came to its end"):
         tune(colours, tmp_path / "study", diverging, trials=2)
     with open_study(tmp_path / "study", diverging, read_splits(colours)) as study:
-        found = rows(study)
+        found = trial_rows(study)
     assert [(row.number, row.state, row.epochs, row.validation_loss) for row in found] == [
         (number, "diverged", 0, None) for number in range(2)
     ]
@@ -250,7 +250,7 @@ def test_a_recipe_that_cannot_be_trained_is_no_diverged_trial(colours: Path, rec
 )
 def test_only_what_matters_is_searched(change: dict[str, Any], missing: set[str]) -> None:
     everything = {"lr", "lr_head", "weight_decay", "augment", "freeze_until"}
-    assert set(searched(replace(Recipe(), **change))) == everything - missing
+    assert set(searched_entries(replace(Recipe(), **change))) == everything - missing
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v2"])
