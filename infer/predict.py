@@ -20,7 +20,8 @@ from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError, VegrtError
 from vegrt.files.atomic import json_text
 from vegrt.infer.autobatch import find_batch
-from vegrt.infer.decode.pipeline import Decoded, Item, stream
+from vegrt.infer.decode.item import Item
+from vegrt.infer.decode.pipeline import Decoded, stream
 from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_line, as_record, rank

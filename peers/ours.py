@@ -12,7 +12,7 @@ START = time.perf_counter()
 
 from peer import Job, read_job, report  # noqa: E402
 
-from vegrt.infer.decode.pipeline import Item  # noqa: E402
+from vegrt.infer.decode.item import Item  # noqa: E402
 from vegrt.infer.outputs.files import OutputOptions, open_outputs  # noqa: E402
 from vegrt.infer.outputs.rows import RowFormat  # noqa: E402
 from vegrt.infer.predict import predict  # noqa: E402

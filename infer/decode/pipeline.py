@@ -1,7 +1,11 @@
-"""Decode threads ahead of the runner: photos become uint8 batches while the previous batch is being computed.
+"""Decode threads ahead of the runner: photos become uint8 batches while the runner computes the previous batch.
 
-The threads take one item at a time from a lazy source and write its pixels in place, into the rows of a few buffers that are
-used again and again. So memory is bounded whatever the number of photos, and only as many files are open as there are threads.
+The threads take one item at a time from a lazy source and write its pixels into the rows of three reused buffers. Memory is
+therefore bounded for any number of photos, and no more files are open than there are threads.
+
+`read_ahead` does the same for the Python API and cannot be replaced by this module: there the caller's iterable must be advanced
+in the caller's own thread, and each result belongs to the caller. Here the decode threads advance the source, because a source
+may block (a network, stdin, a watched folder), and a source can say "nothing more for now", which ends a batch early.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,22 +23,12 @@ from PIL import Image
 
 from vegrt.errors import DataError
 from vegrt.files.atomic import as_utf8
+from vegrt.infer.decode.item import Item, fetched
 from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, load_image, prepare
 
-# A file, its bytes, (H, W, 3) uint8 RGB, a function that fetches the bytes, or why there is nothing.
-Content = Path | bytes | NDArray[np.uint8] | Callable[[], bytes] | DataError
-
 BUFFERS = 3  # one at the runner, one ready, one being filled
 _LEAVE_S = 2.0  # how long threads that wait for a network or a pipe are waited for at the end, all together
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to look at. name: as rows of the output call it, exact but for bytes that are not UTF-8."""
-
-    name: str
-    content: Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +92,6 @@ def stream(
         deadline = time.monotonic() + _LEAVE_S
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
-
-
-def fetched(item: Item) -> Path | bytes | NDArray[np.uint8]:
-    """Return where the item's photo really is. Raises DataError when there is none."""
-    content = item.content
-    if isinstance(content, DataError):
-        raise content
-    return content if isinstance(content, (bytes, Path, np.ndarray)) else content()
 
 
 def _pixels(name: str, content: Path | bytes | NDArray[np.uint8], contract: Contract) -> NDArray[np.uint8]:

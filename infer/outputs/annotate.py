@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vegrt.files.atomic import printable
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.infer.outputs.placing import file_name, write_unique
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.photo.preprocess import decode

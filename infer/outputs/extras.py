@@ -11,7 +11,8 @@ from pathlib import Path
 
 from vegrt.errors import DataError, VegrtError
 from vegrt.files.atomic import printable
-from vegrt.infer.decode.pipeline import Decoded, Item
+from vegrt.infer.decode.item import Item
+from vegrt.infer.decode.pipeline import Decoded
 from vegrt.infer.outputs.placing import check_folder
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.machine import available_cores

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from vegrt.errors import VegrtError
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 
 _LONGEST_NAME = 255  # bytes, on nearly every file system
 _LONGEST_SUFFIX = 16  # what is longer is no suffix but a name with a dot in it

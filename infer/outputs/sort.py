@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vegrt.errors import VegrtError
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.infer.outputs.placing import file_name, write_unique
 
 

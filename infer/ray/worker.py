@@ -10,7 +10,7 @@ from typing import Any
 
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import BundleError, DataError, VegrtError
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.infer.outputs.rows import RowFormat, as_cells
 from vegrt.infer.outputs.tables import schema_of
 from vegrt.infer.predict import predict

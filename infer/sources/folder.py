@@ -10,7 +10,7 @@ from pathlib import Path
 from vegrt.dataset.walk import LeftOut, walk
 from vegrt.errors import DataError
 from vegrt.files.atomic import printable
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.photo.preprocess import SUFFIXES
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import Any
 
 from vegrt.dataset.walk import is_photo_path
 from vegrt.errors import DataError, require
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.infer.sources.archive import MAX_BYTES
 from vegrt.infer.sources.deadline import TIMEOUT_S, Deadline, opener
 from vegrt.version import __version__

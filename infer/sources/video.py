@@ -11,7 +11,7 @@ import numpy as np
 
 from vegrt.errors import DataError, require
 from vegrt.files.atomic import as_utf8
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.photo.preprocess import MAX_PIXELS
 
 

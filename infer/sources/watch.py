@@ -11,7 +11,7 @@ from threading import Event
 
 from vegrt.dataset.walk import LeftOut
 from vegrt.files.atomic import as_utf8, printable
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.infer.sources.folder import images
 
 log = logging.getLogger(__name__)

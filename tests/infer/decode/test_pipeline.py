@@ -13,7 +13,8 @@ import pytest
 
 from vegrt.errors import DataError
 from vegrt.infer.decode import pipeline
-from vegrt.infer.decode.pipeline import BUFFERS, Decoded, Item, batches, stream
+from vegrt.infer.decode.item import Item
+from vegrt.infer.decode.pipeline import BUFFERS, Decoded, batches, stream
 from vegrt.photo.preprocess import Contract, load_image
 
 SMALL = Contract(8, 8)

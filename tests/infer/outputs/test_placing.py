@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vegrt.errors import VegrtError
-from vegrt.infer.decode.pipeline import Content, Decoded, Item
+from vegrt.infer.decode.item import Content, Item
+from vegrt.infer.decode.pipeline import Decoded
 from vegrt.infer.outputs.annotate import annotate, caption
 from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.placing import file_name

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.infer.decode.pipeline import Decoded, Item
+from vegrt.infer.decode.item import Item
+from vegrt.infer.decode.pipeline import Decoded
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_cells, as_line, as_record, column_names, rank
 from vegrt.infer.outputs.tables import table_file
 

@@ -18,7 +18,7 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
-from vegrt.infer.decode.pipeline import Item
+from vegrt.infer.decode.item import Item
 from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.files import OutputOptions
 from vegrt.infer.outputs.rows import RowFormat

@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vegrt.errors import DataError
-from vegrt.infer.decode.pipeline import Item, fetched
+from vegrt.infer.decode.item import Item, fetched
 from vegrt.infer.sources import archive as sources_archive
 from vegrt.infer.sources import deadline as sources_deadline
 from vegrt.infer.sources.name_list import LONGEST_NAME_BYTES, split_names
