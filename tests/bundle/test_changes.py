@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import pytest
 from vegrt.bundle.bundle import COMMIT, MANIFEST, Manifest, changing, exclusive, find_bundles, open_bundle
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError
-from vegrt.files.locking import locked
+from vegrt.files.locking import locked, take_lock
 from vegrt.photo.preprocess import Contract
 from vegrt.results.files import save_result
 
@@ -233,7 +232,7 @@ def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(t
     assert find_bundles(models) == [models / "m"]
     descriptor = os.open(running, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as the process does that is still at it
+        assert take_lock(descriptor)  # as the process does that is still filling it
         unpack(models / "a.zip", models / "out")
         assert (left.exists(), running.exists()) == (False, True)
     finally:
