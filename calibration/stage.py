@@ -23,7 +23,7 @@ from vegrt.calibration.sensitivity import Sensitivity, measure_sensitivity, most
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.work import work_in_8_bits
 from vegrt.errors import ModelError
-from vegrt.files.atomic import sha256_of_json
+from vegrt.files.hashing import sha256_of_json
 from vegrt.photo.preprocess import Contract
 
 PROGRESS = ".calibrating"

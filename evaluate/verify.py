@@ -121,7 +121,7 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
     """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and how many decode to the stored hash."""
     try:
         entries = read_golden(bundle)
-        images = [load_image(bundle.listed(entry.file), bundle.manifest.contract) for entry in entries]
+        images = [load_image(bundle.listed_file(entry.file), bundle.manifest.contract) for entry in entries]
         equal = [
             hashlib.sha256(image.tobytes()).hexdigest() == entry.pixels_sha256
             for image, entry in zip(images, entries, strict=True)

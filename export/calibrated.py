@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.bundle.bundle import Staging
+from vegrt.bundle.change import Staging
 from vegrt.calibration.calibrate import WEIGHT_LEVELS
 from vegrt.calibration.judge import Labelled
 from vegrt.calibration.observe import Batches
@@ -22,7 +22,8 @@ from vegrt.calibration.work import Work, work_in_8_bits
 from vegrt.dataset.photos import Photo, content_hash
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.export.onnx.model import serialize
-from vegrt.files.atomic import sha256_of_json, write_json
+from vegrt.files.atomic import write_json
+from vegrt.files.hashing import sha256_of_json
 from vegrt.infer.decode.pipeline import batches
 from vegrt.photo.preprocess import Contract
 from vegrt.terminal.progress import track

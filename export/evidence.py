@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegrt.bundle.bundle import Bundle, exclusive, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import exclusive
 from vegrt.calibration.calibrate import ENCODINGS
 from vegrt.calibration.curve import sample_curve
 from vegrt.calibration.judge import Judge

@@ -14,7 +14,9 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.bundle.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import Staging, changing, exclusive
+from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.stage import finish_progress, run_calibration

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError, VegrtError
-from vegrt.files.atomic import json_text
+from vegrt.files.text import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.decode.pipeline import Decoded, Item, stream
 from vegrt.infer.outputs.extras import PhotoOutputs

@@ -24,7 +24,7 @@ def open_source(path: Path) -> Bundle:
     """Return the bundle at `path`. Raises BundleError for one without checkpoint, exported graph or calibration."""
     bundle = open_bundle(path)
     if bundle.has("source"):
-        raise BundleError(f"{path}: no checkpoint in it, it was made from an ONNX file; --qat needs one of vegrt train")
+        raise BundleError(f"{path}: no checkpoint, it was made from an ONNX file; --qat needs one of vegrt train")
     bundle.artifact("model", "fp32")
     bundle.artifact("calibration")
     if not all(bundle.manifest.model.get(name) for name in ("backbone", "head")):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
-from vegrt.files.atomic import read_toml
+from vegrt.files.toml import read_toml
 from vegrt.train.qat_defaults import completed
 
 Augment = Literal["none", "light", "full"]

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle.bundle import COMMIT, MANIFEST, Manifest, changing, exclusive, find_bundles, open_bundle
+from vegrt.bundle.bundle import find_bundles, open_bundle
+from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.entries import COMMIT, MANIFEST
+from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError
 from vegrt.files.locking import locked, take_lock
@@ -35,7 +38,7 @@ def write(path: Path, content: str, *names: str) -> None:
 
 def contents(path: Path, *, verify: bool = True) -> dict[str, str]:
     bundle = open_bundle(path, verify=verify)
-    return {artifact.path: bundle.place(artifact.path).read_text() for artifact in bundle.manifest.artifacts}
+    return {artifact.path: bundle.path_of(artifact.path).read_text() for artifact in bundle.manifest.artifacts}
 
 
 def everything(folder: Path) -> list[tuple[str, int, int]]:
@@ -95,7 +98,8 @@ def open_folder() -> Iterator[Path]:
 AS_NOBODY = """
 import encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
 from pathlib import Path
-from vegrt.bundle.bundle import changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
 from vegrt.errors import BundleError
 path = Path(sys.argv[1])
 if os.getuid() == 0:  # who may write anything

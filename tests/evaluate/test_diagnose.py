@@ -15,7 +15,9 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.cli import app
 from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import BundleError, DataError, ModelError

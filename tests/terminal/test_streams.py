@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.files.atomic import as_utf8, json_text, printable, printable_lines
+from vegrt.files.text import as_utf8, json_text, printable, printable_lines
 
 MAIN = "from vegrt.cli import main; main()"
 HOSTILE = "\x1b]0;pwned\x07\x9b31m\x7f\u202e\u2028\u2069\x00\x85é한"
@@ -108,8 +108,8 @@ def test_a_closed_descriptor_is_not_the_next_file(tmp_path: Path) -> None:
     """Else what a native library says on stderr would be written into the first file that is opened."""
     program = f"""
 import os
-from vegrt.terminal.streams import settle
-settle()
+from vegrt.terminal.streams import open_missing_streams
+open_missing_streams()
 with open({str(tmp_path / "file")!r}, "w") as file:
     assert file.fileno() > 2
     os.system("echo said >&2")
@@ -120,7 +120,10 @@ with open({str(tmp_path / "file")!r}, "w") as file:
 
 
 def test_a_narrow_encoding_is_no_traceback() -> None:
-    program = "from vegrt.commands.options.shared import show; from vegrt.terminal.streams import settle; settle(); "
+    program = (
+        "from vegrt.commands.options.shared import show; from vegrt.terminal.streams import open_missing_streams; "
+    )
+    program += "open_missing_streams(); "
     program += "show({'a': '한\U0001f955'}, True)"
     for encoding in ("ascii", "latin-1", "euc_kr"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -175,8 +178,8 @@ def test_no_name_in_a_table_commands_the_terminal() -> None:
 from rich.table import Table
 from rich.text import Text
 from vegrt.commands.options.shared import show
-from vegrt.terminal.streams import settle
-settle()
+from vegrt.terminal.streams import open_missing_streams
+open_missing_streams()
 table = Table(title={HOSTILE!r}, caption={HOSTILE!r})
 table.add_column({HOSTILE!r})
 table.add_row({HOSTILE!r}, style="red")

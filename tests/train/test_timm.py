@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from vegrt.backbones import build_network, contract_of, find_backbone
 from vegrt.errors import ModelError
 from vegrt.export.onnx.model import export_fp32, serialize
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.networks import build_network, contract_of, find_backbone
 from vegrt.train.data.loader import DecodedPhotos, Finish, Samples
 from vegrt.train.fit import train
 from vegrt.train.loop.cached_activations import keep

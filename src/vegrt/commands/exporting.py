@@ -87,7 +87,7 @@ def export(
     _require_packages()
     from contextlib import nullcontext
 
-    from vegrt.bundle.bundle import exclusive
+    from vegrt.bundle.change import exclusive
     from vegrt.bundle.overwriting import check_nothing_void
     from vegrt.export.engines.build import BuildOptions, Profile
     from vegrt.export.engines.options import Options
@@ -136,7 +136,7 @@ def calibrate(
     --float-layers, --rest and --engine asks for a new calibration too.
     """
     _require_packages()
-    from vegrt.bundle.bundle import exclusive
+    from vegrt.bundle.change import exclusive
     from vegrt.bundle.overwriting import check_nothing_void
     from vegrt.export.evidence import analyse, calibration_tables, extra_tables, measure_extras
     from vegrt.export.stage import ExportJob, recalibrate

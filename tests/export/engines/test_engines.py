@@ -9,7 +9,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from vegrt.bundle.bundle import Bundle, Staging
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.change import Staging
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.build import BuildOptions, Profile, build_engine
 from vegrt.export.engines.engines import add_engines, audit_model, check_audit, find_targets, weight_layer_names

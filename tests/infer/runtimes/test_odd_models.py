@@ -14,7 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from vegrt.bundle.bundle import Manifest, changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.errors import ModelError
 from vegrt.evaluate.verify import verify
 from vegrt.files.atomic import write_json
