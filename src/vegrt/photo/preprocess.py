@@ -124,8 +124,9 @@ def decode(
     """Return an upright 8-bit RGB image without metadata; the first frame of an animation.
 
     EXIF orientation is applied, once; alpha is dropped; `icc` selects the use of colour profiles (see Contract).
-    vegrt.photo.depth converts samples of more than 8 bits. shorter_side: in pixels; a large JPEG is decoded at the smallest of the scales 1/1, 1/2,
-    1/4, 1/8 that still covers twice that side, which is several times faster. At most 12 bytes of memory are used per pixel.
+    vegrt.photo.depth converts samples of more than 8 bits. At most 12 bytes of memory are used per pixel.
+    shorter_side: in pixels; a large JPEG is decoded at the smallest of the scales 1/1, 1/2, 1/4, 1/8 that still covers twice that
+    side, which is several times faster.
     name: the photo's name in messages, by default the path. Raises TooManyPixelsError above max_pixels, by the header, and
     DataError for anything but a complete, readable image of a format in vegrt.photo.formats.
     """
