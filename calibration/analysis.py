@@ -17,7 +17,7 @@ from vegrt.calibration.scorer import Scorer
 from vegrt.calibration.sensitivity import SENSITIVITY_PHOTOS, measure_sensitivity
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.subject import prepare_subject
-from vegrt.files.atomic import sha256_of_json
+from vegrt.files.hashing import sha256_of_json
 from vegrt.results.analysis import Curve, Sensitivity
 from vegrt.results.common import ArtifactRow
 from vegrt.results.convert import to_dict

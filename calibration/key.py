@@ -12,7 +12,7 @@ from vegrt.calibration.observe import BINS
 from vegrt.calibration.placement import Encoding
 from vegrt.calibration.ranges import METHODS
 from vegrt.calibration.settings import CalibrationSettings
-from vegrt.files.atomic import sha256_of_json
+from vegrt.files.hashing import sha256_of_json
 from vegrt.photo.preprocess import Contract
 from vegrt.results.header import installed_versions
 

@@ -15,7 +15,7 @@ from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome
 from vegrt.calibration.subject import split_photos
 from vegrt.calibration.work import Work, work_in_8_bits
-from vegrt.files.atomic import sha256_of_json
+from vegrt.files.hashing import sha256_of_json
 
 
 def calibration_entry(

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import FormatError
-from vegrt.files.atomic import replacing, sha256_of_json, write_json
+from vegrt.files.atomic import replacing, write_json
+from vegrt.files.hashing import sha256_of_json
 from vegrt.schema import build, read_json
 
 PROGRESS = ".calibrating"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vegrt.bundle.bundle import Staging
+from vegrt.bundle.change import Staging
 from vegrt.calibration.calibrate import Calibration, MethodScore
 from vegrt.calibration.encode import Range
 from vegrt.calibration.key import key_differences

@@ -14,7 +14,7 @@ from vegrt.calibration.placement import Encoding
 from vegrt.calibration.quantize import Ranges, quantize_graph
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
-from vegrt.files.atomic import sha256_of_json
+from vegrt.files.hashing import sha256_of_json
 from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.manifest import Artifact
 from vegrt.infer.runtimes.candidates import INSTALL_ONE, NO_RUNTIME, ON_CPU, Candidate, artifact_of, is_installed
 from vegrt.results.evaluation import NotRun
 

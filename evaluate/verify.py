@@ -17,10 +17,10 @@ from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import answering, not_run
 from vegrt.evaluate.diagnose import explain_difference, explained
-from vegrt.infer.runtimes.candidates import is_installed
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.metadata import metadata_conflicts
-from vegrt.infer.runtimes.open import Candidate, artifact_of, candidates, open_candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
 from vegrt.results.golden import read_golden
 
@@ -121,7 +121,7 @@ def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int
     """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and how many decode to the stored hash."""
     try:
         entries = read_golden(bundle)
-        images = [load_image(bundle.listed(entry.file), bundle.manifest.contract) for entry in entries]
+        images = [load_image(bundle.listed_file(entry.file), bundle.manifest.contract) for entry in entries]
         equal = [
             hashlib.sha256(image.tobytes()).hexdigest() == entry.pixels_sha256
             for image, entry in zip(images, entries, strict=True)

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from typing import Any
 
-from vegrt.bundle.bundle import Staging
+from vegrt.bundle.change import Staging
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.runner import Runner

@@ -10,7 +10,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vegrt.bundle.bundle import Artifact, Bundle, Staging, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import Staging, changing, exclusive
+from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.graph import Fp32Graph, copy_graph, load_fp32, serialize
 from vegrt.calibration.manifest import calibration_entry
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.manifest import work_lines
 
 

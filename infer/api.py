@@ -20,8 +20,9 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.infer.answers import Prediction, Score, predictions
 from vegrt.infer.decode.photo import Photo, prepared, to_pixels
 from vegrt.infer.decode.read_ahead import read_ahead
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
-from vegrt.infer.runtimes.open import Candidate, open_runner
+from vegrt.infer.runtimes.open import open_runner
 from vegrt.infer.runtimes.runner import Device, Runner, RuntimeName
 
 __all__ = ["Model", "Prediction", "Score", "load"]

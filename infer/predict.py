@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError, VegrtError
-from vegrt.files.atomic import json_text
+from vegrt.files.text import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded, stream
 from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_line, as_record, rank
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of
 from vegrt.infer.runtimes.embeddings import EmbeddingRunner, open_embedding_runner
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
-from vegrt.infer.runtimes.open import Candidate, artifact_of, open_candidate, open_runner
+from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.runner import Device, Runner
 from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting

@@ -17,6 +17,7 @@ ORDER = (
     ("vegrt.photo",),
     ("vegrt.dataset",),
     ("vegrt.bundle",),
+    ("vegrt.backbones",),
     ("vegrt.networks",),
     ("vegrt.results",),
     ("vegrt.infer.machine", "vegrt.infer.decode"),

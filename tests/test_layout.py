@@ -53,7 +53,19 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.split())
     assert "typer" in loaded
     assert (
-        not {"torch", "torchvision", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "PIL", "altair", "optuna"}
+        not {
+            "torch",
+            "torchvision",
+            "onnx",
+            "onnx_ir",
+            "onnxruntime",
+            "openvino",
+            "numpy",
+            "PIL",
+            "altair",
+            "optuna",
+            "filelock",
+        }
         & loaded
     )
 

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import COMMIT, MANIFEST, Manifest, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.entries import COMMIT, MANIFEST
+from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack
 from vegrt.cli import app
 from vegrt.errors import BundleError
@@ -122,26 +125,26 @@ def test_every_command_says_it_in_one_line(received: Path, command: str) -> None
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([""], "no plain path"),
-        (["."], "no plain path"),
-        (["./a"], "no plain path"),
-        (["a//b"], "no plain path"),
-        (["a/"], "no plain path"),
-        (["a\\b"], "no plain path"),
+        ([""], "not a plain path"),
+        (["."], "not a plain path"),
+        (["./a"], "not a plain path"),
+        (["a//b"], "not a plain path"),
+        (["a/"], "not a plain path"),
+        (["a\\b"], "not a plain path"),
         (["a\0b"], "a text with a NUL"),
-        (["a\nb"], "no plain path"),
+        (["a\nb"], "not a plain path"),
         (["\ud800"], "no Unicode"),
-        (["a" * 256], "no plain path"),
-        (["a/" * 600 + "a"], "no plain path"),
-        ([".commit/x"], "no plain path"),
-        ([".staging-x"], "no plain path"),
-        (["engines/.x"], "no plain path"),
+        (["a" * 256], "not a plain path"),
+        (["a/" * 600 + "a"], "not a plain path"),
+        ([".commit/x"], "not a plain path"),
+        ([".staging-x"], "not a plain path"),
+        (["engines/.x"], "not a plain path"),
         (["/etc/passwd"], "leaves the bundle"),
         (["engines/../../x"], "leaves the bundle"),
         ([MANIFEST], "reserved"),
         (["signature.json"], "reserved"),
         (["results/bench.json"], "reserved"),
-        (["a", "a"], "in it twice"),
+        (["a", "a"], "listed twice"),
         ([7], "damaged manifest"),
         ([None], "damaged manifest"),
     ],

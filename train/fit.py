@@ -17,9 +17,11 @@ import torch
 import torchvision
 from torch import nn
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, exclusive, open_bundle
+from vegrt.backbones import contract_of, find_backbone
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError, DivergedError
-from vegrt.networks import contract_of, find_backbone
 from vegrt.terminal.progress import track
 from vegrt.train.data.loader import Samples, make_data_loader, ordered_batches
 from vegrt.train.history.records import TrainingProgress

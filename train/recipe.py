@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vegrt.errors import VegrtError
-from vegrt.files.atomic import read_toml
+from vegrt.files.toml import read_toml
 from vegrt.train import qat_defaults
 
 Augment = Literal["none", "light", "full"]

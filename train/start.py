@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vegrt.dataset.photos import Split, SplitName, read_splits
+from vegrt.backbones import contract_of, find_backbone
+from vegrt.dataset.listing import SplitName
+from vegrt.dataset.photos import Split, read_splits
 from vegrt.errors import VegrtError
-from vegrt.networks import contract_of, find_backbone
 from vegrt.photo.preprocess import load_image
 from vegrt.train.data.loader import (
     PIXEL_CACHE_BYTES,

@@ -11,7 +11,7 @@ from vegrt.evaluate.benchmark.cases import Case
 from vegrt.evaluate.benchmark.memory import TIMEOUT_S, peak_rss_mib
 from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, device_of, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.benchmark import MEASURES, Measure, Skipped
 from vegrt.terminal.progress import track
 

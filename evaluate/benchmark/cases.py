@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.evaluate.benchmark.inputs import Inputs
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.logits import softmax
-from vegrt.infer.runtimes.open import Candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.preprocess import decode, prepare
 from vegrt.results.benchmark import Measure

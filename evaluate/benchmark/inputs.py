@@ -69,7 +69,7 @@ def _spread(data: Path) -> list[Path]:
 
 def _golden(bundle: Bundle) -> list[Path | bytes]:
     names = [one.path for one in bundle.manifest.artifacts if one.role == "golden"]
-    return [bundle.place(name) for name in names if not name.endswith(".json")]
+    return [bundle.path_of(name) for name in names if not name.endswith(".json")]
 
 
 def _encode(image: NDArray[np.uint8]) -> bytes:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.runner import Device
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, threads: str,
     import numpy as np
 
     from vegrt.bundle.bundle import open_bundle
-    from vegrt.infer.runtimes.open import find_runtime, open_candidate
+    from vegrt.infer.runtimes.candidates import find_runtime
+    from vegrt.infer.runtimes.open import open_candidate
 
     opened = open_bundle(Path(bundle), verify=False)
     runner = open_candidate(opened, Candidate(variant, find_runtime(runtime)), device=device, threads=int(threads))

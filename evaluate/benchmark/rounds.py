@@ -11,7 +11,7 @@ import numpy as np
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.setup import OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import takes_part
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
 
 Laps = dict[Case, list[CaseTiming | None]]  # one per round; None where the case sat it out
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.cases import TimedRunner
 from vegrt.evaluate.benchmark.inputs import Inputs
-from vegrt.infer.runtimes.candidates import nothing_runs
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.candidates import Candidate, nothing_runs
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Device
 from vegrt.machine import available_cores
 from vegrt.terminal.progress import track

@@ -82,7 +82,7 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
     files = {f"{variant}.onnx": bundle.file("model", variant) for variant in VARIANTS}
     bundle.artifact("golden")
     golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
-    files |= {name: bundle.place(name) for name in golden}
+    files |= {name: bundle.path_of(name) for name in golden}
     package = Path(vegrt.version.__file__).parent
     files |= {f"vegrt/{file}": package / file for file in _imported(package, package / _PROGRAM)}
     files["classify.py"] = package / _PROGRAM

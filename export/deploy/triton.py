@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.manifest import Artifact
 from vegrt.errors import EngineError, VegrtError
 from vegrt.export.engines.build import Profile
 from vegrt.files.atomic import creating
@@ -80,7 +81,7 @@ def _artifact(bundle: Bundle, serving: Serving) -> Artifact:
 
 
 def _file(bundle: Bundle, artifact: Artifact) -> Path:
-    return bundle.file("model", artifact.variant) if artifact.role == "model" else bundle.place(artifact.path)
+    return bundle.file("model", artifact.variant) if artifact.role == "model" else bundle.path_of(artifact.path)
 
 
 def _check_batch(plan: Artifact, max_batch: int) -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 import onnx
 import onnx_ir as ir
 
-from vegrt.bundle.bundle import Staging
+from vegrt.bundle.change import Staging
 from vegrt.calibration.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.accept import check_model

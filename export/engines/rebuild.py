@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from vegrt.bundle.bundle import Bundle, changing, exclusive, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing, exclusive
 from vegrt.errors import EngineError, MissingExtraError, VegrtError
 from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
 from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2
 
-from vegrt.bundle.bundle import FORMAT_VERSION, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.manifest import FORMAT_VERSION
 from vegrt.calibration.check import HALF_SCALES_OPSET
 from vegrt.calibration.graph import serialize
 from vegrt.errors import ModelError

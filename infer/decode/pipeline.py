@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import DataError
-from vegrt.files.atomic import as_utf8
+from vegrt.files.text import as_utf8
 from vegrt.infer.decode.item import Item, fetched
 from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, load_image, prepare

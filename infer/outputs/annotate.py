@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 from vegrt.infer.decode.item import Item
 from vegrt.infer.outputs.placing import file_name, write_unique
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat

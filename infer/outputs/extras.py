@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from vegrt.errors import DataError, VegrtError
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded
 from vegrt.infer.outputs.placing import check_folder

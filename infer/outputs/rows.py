@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import VegrtError
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 from vegrt.infer.decode.pipeline import Decoded
 from vegrt.infer.runtimes.logits import softmax, top_classes
 

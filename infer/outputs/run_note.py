@@ -12,7 +12,6 @@ true. Where no note is to stay, it becomes the lock by one rename, and goes with
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vegrt.errors import VegrtError
+from vegrt.files.locking import take_lock
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +102,13 @@ class OutputLock:
             except OSError as error:
                 raise VegrtError(f"{self.out}: cannot be written ({error.strerror}); choose another place") from error
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                os.close(descriptor)
-                raise VegrtError(
-                    f"{self.out}: another process writes it; wait for that, or choose another --out"
-                ) from error
+                is_free = take_lock(descriptor)
             except OSError as error:
                 log.debug("%s: no locks here (%s)", self.out, error)
+                is_free = True
+            if not is_free:
+                os.close(descriptor)
+                raise VegrtError(f"{self.out}: another process writes it; wait for that, or choose another --out")
             if self._is_current(descriptor):
                 self._descriptor = descriptor
             else:  # who had it removed it before we locked it
@@ -122,7 +121,7 @@ class OutputLock:
         except FileNotFoundError:  # somebody removed it
             return
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            take_lock(descriptor)  # nobody else locks a note
         note.path.replace(_lock_of(self.out))
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from vegrt.errors import FormatError, VegrtError, require
-from vegrt.files.atomic import json_text
 from vegrt.files.csv_cells import csv_text, path_cell, text_cell
+from vegrt.files.text import json_text
 from vegrt.infer.outputs.growing import GrowingFile
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_cells, as_numbers, as_record, column_names
 from vegrt.schema import build, parse_json

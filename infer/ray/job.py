@@ -25,7 +25,8 @@ from vegrt.errors import DataError, VegrtError, require
 from vegrt.files.atomic import creating
 from vegrt.infer.predict import BATCH, Request
 from vegrt.infer.ray.worker import RayJob, Worker, is_url, names_of, unshareable
-from vegrt.infer.runtimes.open import choose, open_runner
+from vegrt.infer.runtimes.choice import choose
+from vegrt.infer.runtimes.open import open_runner
 from vegrt.infer.runtimes.runner import Device
 from vegrt.infer.sources.open import is_endless, is_packed, open_sources
 from vegrt.machine import available_cores

@@ -14,7 +14,8 @@ from vegrt.infer.decode.item import Item
 from vegrt.infer.outputs.rows import RowFormat, as_cells
 from vegrt.infer.outputs.tables import schema_of
 from vegrt.infer.predict import predict
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Device
 from vegrt.infer.sources.remote import open_remote
 

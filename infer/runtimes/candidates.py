@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.manifest import Artifact
 from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.runtimes.runner import Device, RuntimeName
 from vegrt.results.common import CandidateRow

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError
+from vegrt.infer.runtimes.candidates import Candidate, is_float16
 from vegrt.infer.runtimes.onnx_bytes import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime import open_session, run_model
-from vegrt.infer.runtimes.open import Candidate, is_float16
 from vegrt.infer.runtimes.openvino import compile_model, needs_float, open_request, run_request
 from vegrt.infer.runtimes.runner import Device, RuntimeName, checked_logits
 

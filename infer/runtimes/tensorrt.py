@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.bundle.bundle import Artifact, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.manifest import Artifact
 from vegrt.errors import BundleError, EngineError, require
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.cuda import Cuda
@@ -181,7 +182,7 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
     cuda = Cuda(require("cuda.bindings.runtime", "tensorrt"))
     artifact = fitting_engine(bundle, variant, here)
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-    engine = runtime.deserialize_cuda_engine(bundle.place(artifact.path).read_bytes())
+    engine = runtime.deserialize_cuda_engine(bundle.path_of(artifact.path).read_bytes())
     if engine is None:
         raise EngineError(f"{artifact.path}: TensorRT {trt.__version__} refuses it; {_rebuild(bundle)}")
     classes = len(bundle.manifest.classes)

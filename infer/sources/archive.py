@@ -18,7 +18,7 @@ from typing import IO, cast
 
 from vegrt.dataset.walk import is_photo_path
 from vegrt.errors import DataError
-from vegrt.files.atomic import as_utf8, printable
+from vegrt.files.text import as_utf8, printable
 from vegrt.infer.decode.item import Content, Item
 
 MAX_BYTES = 1 << 27  # of one encoded image

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from vegrt.dataset.walk import LeftOut, walk
 from vegrt.errors import DataError
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 from vegrt.infer.decode.item import Item
-from vegrt.photo.preprocess import SUFFIXES
+from vegrt.photo.formats import SUFFIXES
 
 log = logging.getLogger(__name__)
 

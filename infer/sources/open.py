@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 from vegrt.errors import DataError, VegrtError
-from vegrt.files.atomic import as_utf8, printable
+from vegrt.files.text import as_utf8, printable
 from vegrt.infer.decode.item import Item
 from vegrt.infer.sources.folder import open_folder
 from vegrt.infer.sources.name_list import read_list, read_stdin

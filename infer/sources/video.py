@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from vegrt.errors import DataError, require
-from vegrt.files.atomic import as_utf8
+from vegrt.files.text import as_utf8
 from vegrt.infer.decode.item import Item
-from vegrt.photo.preprocess import MAX_PIXELS
+from vegrt.photo.formats import MAX_PIXELS
 
 
 def open_video(path: Path, every: int = 1) -> Iterator[Item]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 
 from vegrt.dataset.walk import LeftOut
-from vegrt.files.atomic import as_utf8, printable
+from vegrt.files.text import as_utf8, printable
 from vegrt.infer.decode.item import Item
 from vegrt.infer.sources.folder import images
 

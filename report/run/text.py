@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 from vegrt.train.history.explain import Finding, explain
 from vegrt.train.history.mistakes import Confusion, confusions, hardest
 from vegrt.train.history.records import PHASES, EpochRecord

@@ -15,7 +15,8 @@ from vegrt.version import __version__
 
 if TYPE_CHECKING:
     from vegrt.errors import DataError, VegrtError
-    from vegrt.infer.api import Model, Prediction, Score, load
+    from vegrt.infer.answers import Prediction, Score
+    from vegrt.infer.api import Model, load
 
 __all__ = ["DataError", "Model", "Prediction", "Score", "VegrtError", "__version__", "load"]
 

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from vegrt.errors import VegrtError
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 from vegrt.terminal.interrupts import terminate_as_interrupt
 from vegrt.terminal.streams import ReaderLeft, open_missing_streams
 from vegrt.version import __version__

@@ -1,7 +1,7 @@
-"""The fields of a protobuf message, as far as ONNX files need them: an edge box needs no `onnx` package to read one.
+"""Reads the fields of protobuf messages in ONNX files, so that an edge device needs no `onnx` package.
 
-A message is a row of fields, each a key (number << 3 | wire type) and its value: protobuf.dev/programming-guides/encoding. What a
-runtime might read in another way than we do (groups, overlong numbers) is refused.
+A message is a sequence of fields, each a key (number << 3 | wire type) and its value: protobuf.dev/programming-guides/encoding.
+Encodings that a runtime might read differently (groups, overlong numbers) are refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NUMBER, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def mapped(file: Path) -> mmap.mmap:
-    """Return the content of a file, which stays mapped as long as a slice of it is in use.
+    """Return the content of a file as a memory map, which stays open as long as a slice of it is in use.
 
     Raises OSError for a file that cannot be read, ValueError for an empty one.
     """
@@ -23,41 +23,41 @@ def mapped(file: Path) -> mmap.mmap:
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Yield number and value of each field: bytes or a number; those of fixed size are stepped over.
+    """Yield number and value of each field, as bytes or an integer; fields of fixed size are skipped.
 
-    Raises ValueError for what is no message.
+    Raises ValueError for anything but a message.
     """
-    place = 0
-    while place < len(message):
-        key, place = _number(message, place)
+    offset = 0
+    while offset < len(message):
+        key, offset = _number(message, offset)
         number, kind = (key & 0xFFFFFFFF) >> 3, key & 7
         if kind == _NUMBER:
-            value, place = _number(message, place)
+            value, offset = _number(message, offset)
             yield number, value
         elif kind == _BYTES:
-            size, place = _number(message, place)
-            if size > len(message) - place:
+            size, offset = _number(message, offset)
+            if size > len(message) - offset:
                 raise ValueError("it ends too early")
-            yield number, message[place : place + size]
-            place += size
+            yield number, message[offset : offset + size]
+            offset += size
         elif kind in (_FIXED64, _FIXED32):
-            place += 8 if kind == _FIXED64 else 4
+            offset += 8 if kind == _FIXED64 else 4
         else:
             raise ValueError(f"wire type {kind}")
 
 
-def messages(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    """Yield the bytes of every field of one number. Raises ValueError for what is no message."""
+def messages(message: memoryview, field_number: int) -> Iterator[memoryview]:
+    """Yield the bytes of every field with that number. Raises ValueError for anything but a message."""
     for number, value in fields(message):
-        if number == wanted and isinstance(value, memoryview):
+        if number == field_number and isinstance(value, memoryview):
             yield value
 
 
-def _number(message: memoryview, place: int) -> tuple[int, int]:
-    """Return a number of up to ten bytes, and where it ends."""
+def _number(message: memoryview, offset: int) -> tuple[int, int]:
+    """Return a variable-length integer of up to ten bytes, and the offset of its end."""
     value = 0
-    for at, byte in enumerate(message[place : place + 10]):
+    for at, byte in enumerate(message[offset : offset + 10]):
         value |= (byte & 127) << 7 * at
         if byte < 128:
-            return value, place + at + 1
-    raise ValueError("it ends too early" if len(message) - place < 10 else "a number of more than ten bytes")
+            return value, offset + at + 1
+    raise ValueError("it ends too early" if len(message) - offset < 10 else "a number of more than ten bytes")

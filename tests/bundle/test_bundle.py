@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle.bundle import COMMIT, MANIFEST, Bundle, Manifest, changing, exclusive, find_bundles, open_bundle
+from vegrt.bundle.bundle import Bundle, find_bundles, open_bundle
+from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.entries import COMMIT, MANIFEST
+from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError
 from vegrt.photo.preprocess import Contract
 

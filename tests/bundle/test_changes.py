@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -15,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle.bundle import COMMIT, MANIFEST, Manifest, changing, exclusive, find_bundles, open_bundle
+from vegrt.bundle.bundle import find_bundles, open_bundle
+from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.entries import COMMIT, MANIFEST
+from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError
-from vegrt.files.locking import locked
+from vegrt.files.locking import locked, take_lock
 from vegrt.photo.preprocess import Contract
 from vegrt.results.analysis import Curve
 from vegrt.results.common import ArtifactRow
@@ -39,7 +41,7 @@ def write(path: Path, content: str, *names: str) -> None:
 
 def contents(path: Path, *, verify: bool = True) -> dict[str, str]:
     bundle = open_bundle(path, verify=verify)
-    return {artifact.path: bundle.place(artifact.path).read_text() for artifact in bundle.manifest.artifacts}
+    return {artifact.path: bundle.path_of(artifact.path).read_text() for artifact in bundle.manifest.artifacts}
 
 
 def everything(folder: Path) -> list[tuple[str, int, int]]:
@@ -99,7 +101,8 @@ def open_folder() -> Iterator[Path]:
 AS_NOBODY = """
 import encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
 from pathlib import Path
-from vegrt.bundle.bundle import changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
 from vegrt.errors import BundleError
 path = Path(sys.argv[1])
 if os.getuid() == 0:  # who may write anything
@@ -237,7 +240,7 @@ def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(t
     assert find_bundles(models) == [models / "m"]
     descriptor = os.open(running, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as the process does that is still at it
+        assert take_lock(descriptor)  # as the process does that is still filling it
         unpack(models / "a.zip", models / "out")
         assert (left.exists(), running.exists()) == (False, True)
     finally:

@@ -10,10 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vegrt.bundle.bundle import MANIFEST, Bundle
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.external_data import check_self_contained
 from vegrt.errors import BundleError
-from vegrt.files.atomic import sha256_of
+from vegrt.files.hashing import sha256_of
 from vegrt.infer.api import load
 
 VALUES = numpy_helper.from_array(np.ones(4, np.float32), "w")
@@ -85,7 +86,7 @@ def _context() -> onnx.ModelProto:
 def test_external_data_is_found_wherever_it_is_named(make: object, tmp_path: Path) -> None:
     assert callable(make)
     (tmp_path / "x.onnx").write_bytes(make().SerializeToString())
-    with pytest.raises(BundleError, match=r"x\.onnx: reads another file, which no line of the manifest covers"):
+    with pytest.raises(BundleError, match=r"x\.onnx: reads another file, which the manifest does not cover"):
         check_self_contained(tmp_path / "x.onnx")
 
 

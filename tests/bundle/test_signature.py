@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import MANIFEST, SIGNATURE, Manifest, changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.entries import MANIFEST, SIGNATURE
+from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.bundle.signature import changed_results, check_signature, open_signed, sign, signed_text
 from vegrt.cli import app
@@ -90,17 +93,17 @@ def test_a_signature_that_lies_about_itself_is_false(signed: Path) -> None:
     sign(signed, signed.parent / "other.pem")
     wrong = json.loads((signed / SIGNATURE).read_text())
     (signed / SIGNATURE).write_text(json.dumps(right | {"signature": wrong["signature"]}))
-    with pytest.raises(BundleError, match="the signature is false; do not trust it"):
+    with pytest.raises(BundleError, match="the signature does not match; do not trust it"):
         check_signature(signed, key)
     (signed / SIGNATURE).write_text(json.dumps(right | {"algorithm": "none"}))
     with pytest.raises(BundleError, match="algorithm 'none'; expected ed25519"):
         check_signature(signed, key)
     for damaged in ("{", "[]", json.dumps(right | {"signature": "###"}), json.dumps(right | {"signature": "AAAA"})):
         (signed / SIGNATURE).write_text(damaged)
-        with pytest.raises(BundleError, match=r"damaged signature|signature is false"):
+        with pytest.raises(BundleError, match=r"damaged signature|signature does not match"):
             check_signature(signed, key)
     (signed / SIGNATURE).unlink()
-    assert "no signature in it" in failure("verify", signed, "--public-key", key)
+    assert "no signature; the bundle" in failure("verify", signed, "--public-key", key)
 
 
 def test_a_signature_travels_with_the_bundle(signed: Path) -> None:
@@ -231,7 +234,9 @@ def test_the_list_of_results_is_what_was_signed(judged: Path) -> None:
     )
     for change in changes:
         (judged / SIGNATURE).write_text(json.dumps(right | change))
-        with pytest.raises(BundleError, match=r"the signature is false|damaged signature|signature format") as caught:
+        with pytest.raises(
+            BundleError, match=r"the signature does not match|damaged signature|signature format"
+        ) as caught:
             open_signed(judged, judged.parent / "key.pub")
         assert "\n" not in str(caught.value)
 
@@ -247,8 +252,8 @@ def test_infer_serve_load_report_and_verify_ask_before_anything_runs(judged: Pat
         ("verify", judged),
     )
     for words in commands:
-        assert "no signature in it" in failure(*words, "--public-key", key)
-    with pytest.raises(BundleError, match="no signature in it"):
+        assert "no signature; the bundle" in failure(*words, "--public-key", key)
+    with pytest.raises(BundleError, match="no signature; the bundle"):
         load(judged, public_key=key)
     sign(judged, judged.parent / "key.pem")
     (judged / "fp32.onnx").write_text("FP32")
@@ -282,11 +287,14 @@ def test_what_is_no_ed25519_key_is_one_line(signed: Path) -> None:
     (folder / "text.pem").write_text("not a key")
     for name, message in (
         ("ec.pem", "a private key, but not an ed25519 one; make one: openssl genpkey"),
-        ("locked.pem", "no PEM private key without a passphrase"),
-        ("text.pem", "no PEM private key"),
-        ("key.pub", "no PEM private key"),
+        ("locked.pem", "not a PEM private key without a passphrase"),
+        ("text.pem", "not a PEM private key"),
+        ("key.pub", "not a PEM private key"),
         ("none.pem", "key cannot be read"),
     ):
         assert message in failure("bundle", "sign", signed, "--key", folder / name)
-    for name, message in (("ec.pub", "not an ed25519 one"), ("text.pem", "no PEM public key; make one: openssl pkey")):
+    for name, message in (
+        ("ec.pub", "not an ed25519 one"),
+        ("text.pem", "not a PEM public key; make one: openssl pkey"),
+    ):
         assert message in failure("verify", signed, "--public-key", folder / name)

@@ -12,7 +12,10 @@ import onnx_ir as ir
 import pytest
 from safetensors.torch import save_file
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.backbones import build_network, contract_of
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.check import RULES, check_placement
 from vegrt.calibration.encode import Range, insert_qdq
 from vegrt.calibration.graph import copy_graph, serialize
@@ -21,7 +24,6 @@ from vegrt.errors import EngineError, ModelError
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.export.onnx.model import export_fp32
-from vegrt.networks import build_network, contract_of
 
 CHANNELS = 8
 

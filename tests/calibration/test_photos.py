@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Manifest, changing
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.photos import MIN_PHOTOS, NOISE_CORRELATION, calibration_photos, correlation
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split

@@ -20,8 +20,8 @@ from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import split_photos
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
+from vegrt.infer.runtimes.candidates import is_float16
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
-from vegrt.infer.runtimes.open import is_float16
 from vegrt.photo.preprocess import load_image
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from vegrt.bundle.bundle import MANIFEST, Bundle
+from vegrt.backbones import BACKBONES
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.entries import MANIFEST
 from vegrt.cli import app
-from vegrt.networks import BACKBONES
 
 
 def call(*words: object) -> Result:
@@ -137,7 +138,8 @@ def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos
     import onnx
     from onnx import numpy_helper
 
-    from vegrt.bundle.bundle import changing, open_bundle
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.bundle.change import changing
 
     shutil.copytree(bundle.path, tmp_path / "m")
     copied = open_bundle(tmp_path / "m")

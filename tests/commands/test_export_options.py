@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
-from vegrt.infer.runtimes.open import is_float16
+from vegrt.infer.runtimes.candidates import is_float16
 
 
 @pytest.mark.parametrize(

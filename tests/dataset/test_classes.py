@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vegrt.bundle.bundle import MANIFEST, Bundle, Manifest, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.entries import MANIFEST
+from vegrt.bundle.manifest import Manifest
 from vegrt.cli import app
 from vegrt.dataset.classes import class_fault, classes_fault
 from vegrt.dataset.listing import read_listing

@@ -10,7 +10,7 @@ import pytest
 from vegrt.dataset.photos import find_split, image_files, read_split, read_splits
 from vegrt.errors import DataError
 from vegrt.infer.sources.folder import open_folder
-from vegrt.photo.preprocess import SUFFIXES
+from vegrt.photo.formats import SUFFIXES
 
 
 def test_labels_follow_sorted_class_names(photos: Path) -> None:

@@ -15,15 +15,17 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.cli import app
 from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.diagnose import no_better_than_chance, permuted_classes
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.verify import verify
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.metadata import read_metadata
-from vegrt.infer.runtimes.open import Candidate
 from vegrt.photo.preprocess import Contract
 from vegrt.results.evaluation import ColoursSwapped
 from vegrt.results.wording import cause_words

@@ -18,8 +18,9 @@ from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, judged
 from vegrt.evaluate.figures import calibration_error
 from vegrt.evaluate.paired import Margin, compare_top1, gate
+from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.logits import softmax
-from vegrt.infer.runtimes.open import Candidate, choose
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import load_image
 from vegrt.results.benchmark import Bench

@@ -18,7 +18,7 @@ from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rota
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
 from vegrt.evaluate.robustness import CELLS, Cell, extra_drop, robustness_candidates, run_robustness, sample
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.analysis import Robustness
 from vegrt.results.common import Interval
 from vegrt.results.wording import extra_drop_sentence

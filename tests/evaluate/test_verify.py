@@ -11,7 +11,8 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner, Result
 
-from vegrt.bundle.bundle import Bundle, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
 from vegrt.cli import app
 from vegrt.errors import BundleError
 from vegrt.evaluate.verify import conclusion, cure_of, models_run, verify

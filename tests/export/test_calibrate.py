@@ -19,7 +19,8 @@ from vegrt.calibration.tables import calibration_tables
 from vegrt.cli import app
 from vegrt.export.stage import ExportJob, load_photos, recalibrate
 from vegrt.files.atomic import write_json
-from vegrt.infer.runtimes.open import Candidate, is_float16, open_candidate
+from vegrt.infer.runtimes.candidates import Candidate, is_float16
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo import preprocess
 from vegrt.results.analysis import Curve, Sensitivity
 from vegrt.results.convert import to_dict

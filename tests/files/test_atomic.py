@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vegrt.errors import VegrtError
-from vegrt.files.atomic import creating, replacing, sha256_of, unwritten, write_json
+from vegrt.files.atomic import creating, replacing, unwritten, write_json
+from vegrt.files.hashing import sha256_of
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

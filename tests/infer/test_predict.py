@@ -15,7 +15,7 @@ from vegrt.evaluate.evaluate import evaluate
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.outputs.files import OutputOptions
 from vegrt.infer.predict import Request, run
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.photo.preprocess import load_image
 
 

@@ -17,7 +17,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.dataset.photos import Split, read_split
 from vegrt.evaluate import evaluate
 from vegrt.evaluate.benchmark.statistics import summarize

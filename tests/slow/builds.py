@@ -22,7 +22,10 @@ import tensorrt_rtx as trt
 import torch
 from safetensors.torch import save_file
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.backbones import BACKBONES, build_network, contract_of
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.check import check_placement
 from vegrt.calibration.encode import Range, insert_qdq
 from vegrt.calibration.graph import copy_graph, serialize
@@ -31,7 +34,6 @@ from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.engines.engines import WEIGHT_TYPES, audit_model
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.export.onnx.model import export_fp32
-from vegrt.networks import BACKBONES, build_network, contract_of
 
 CLASSES = tuple(f"class{index}" for index in range(15))
 SIZE = 224

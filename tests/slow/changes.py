@@ -19,8 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from vegrt.bundle.bundle import COMMIT, Bundle, Manifest, changing, exclusive, open_bundle
-from vegrt.bundle.entries import MANIFEST
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.entries import COMMIT, MANIFEST
+from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError
 from vegrt.photo.preprocess import Contract
 
@@ -45,7 +47,7 @@ def change(path: Path) -> int:
 def count_of(bundle: Bundle) -> int:
     """Return the number of a bundle, all of whose files must say the same."""
     count = int(bundle.manifest.training["count"])
-    contents = [bundle.place(artifact.path).read_text() for artifact in bundle.manifest.artifacts]
+    contents = [bundle.path_of(artifact.path).read_text() for artifact in bundle.manifest.artifacts]
     if bundle.is_current() and (set(contents) != {f"{count:08d}" * 100} or len(contents) != 1 + FILES + count % 2):
         raise AssertionError(f"a mixture: {count}, {sorted({content[:8] for content in contents})}")
     return count

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from vegrt.bundle.bundle import changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
 
 FACTOR = 1000.0
 EVERY = 16

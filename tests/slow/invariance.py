@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.runtimes.open import candidates, open_candidate
+from vegrt.infer.runtimes.candidates import candidates
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 
 PHOTOS = 64

@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from vegrt.bundle.bundle import COMMIT, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.entries import COMMIT
 
 BLOWS = 5
 

@@ -21,8 +21,9 @@ from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import split_photos
 from vegrt.dataset.photos import read_split
 from vegrt.infer.decode.pipeline import batches
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 
 METHODS = ("max", "entropy")

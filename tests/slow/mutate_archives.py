@@ -17,7 +17,9 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from vegrt.bundle.bundle import Manifest, changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import VegrtError
 from vegrt.photo.preprocess import Contract

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from vegrt.networks import build_network, contract_of
+from vegrt.backbones import build_network, contract_of
 from vegrt.train.loop.device import device_name, pick_device
 from vegrt.train.loop.learner import Learner
 from vegrt.train.recipe import Recipe

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.files.atomic import as_utf8, json_text, printable, printable_lines
+from vegrt.files.text import as_utf8, json_text, printable, printable_lines
 
 MAIN = "from vegrt.cli import main; main()"
 HOSTILE = "\x1b]0;pwned\x07\x9b31m\x7f\u202e\u2028\u2069\x00\x85é한"

@@ -20,10 +20,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from vegrt.backbones import build_network
 from vegrt.bundle.bundle import Bundle, find_bundles, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError, VegrtError
-from vegrt.networks import WithPreprocessing, build_network, load_network
+from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import saved_recipe, train
 from vegrt.train.history.runs_db import load_run

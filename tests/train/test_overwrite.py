@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import vegrt.bundle.bundle
-from vegrt.bundle.bundle import Bundle, exclusive, open_bundle
+import vegrt.bundle.change
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import exclusive
 from vegrt.errors import BundleError, VegrtError
 from vegrt.files.atomic import write_json
 from vegrt.results.convert import to_dict
@@ -85,9 +86,8 @@ def test_old_results_and_the_old_model_leave_in_one_change(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            vegrt.bundle.bundle, "stale_results", die
-        )  # the change is committed, none of its files has been moved
+        # the change is committed, none of its files has been moved
+        patch.setattr(vegrt.bundle.change, "stale_results", die)
         with pytest.raises(Killed):
             train(colours, evaluated.path, replace(brief, seed=1), overwrite=True)
     assert "evaluate-test.json" in {file.name for file in (evaluated.path / "results").iterdir()}
@@ -119,7 +119,7 @@ def test_half_a_training_is_resumed_or_discarded_on_request_only(
 
 
 def test_out_is_held_against_others_and_not_left_behind(colours: Path, brief: Recipe, tmp_path: Path) -> None:
-    holder = "import sys; from pathlib import Path; from vegrt.bundle.bundle import exclusive\n"
+    holder = "import sys; from pathlib import Path; from vegrt.bundle.change import exclusive\n"
     holder += "with exclusive(Path(sys.argv[1]), make=True): print(flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "m")], stdin=pipe, stdout=pipe) as process:

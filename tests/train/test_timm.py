@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from vegrt.backbones import build_network, contract_of, find_backbone
 from vegrt.calibration.graph import serialize
 from vegrt.errors import ModelError
 from vegrt.export.onnx.model import export_fp32
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.networks import build_network, contract_of, find_backbone
 from vegrt.train.data.loader import DecodedPhotos, InputTransform, Samples
 from vegrt.train.fit import train
 from vegrt.train.loop.cached_activations import cache_activations

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vegrt.dataset.photos import Photo, Split, SplitName, base_folder, content_hash, read_splits
+from vegrt.dataset.listing import SplitName
+from vegrt.dataset.photos import Photo, Split, base_folder, content_hash, read_splits
 from vegrt.errors import DataError
-from vegrt.files.atomic import as_utf8
+from vegrt.files.text import as_utf8
 from vegrt.photo.formats import image_size
 from vegrt.photo.preprocess import decode
 from vegrt.terminal.progress import track

@@ -23,7 +23,7 @@ from typing import Any
 
 from vegrt.dataset.photos import SPLITS, Photo, Split, base_folder, read_split
 from vegrt.errors import DataError, FormatError
-from vegrt.files.atomic import as_utf8
+from vegrt.files.text import as_utf8
 from vegrt.schema import Count, build, read_json
 from vegrt.train.data.near_duplicates import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vegrt.dataset.photos import SPLITS, SplitName, read_splits
+from vegrt.dataset.listing import SplitName
+from vegrt.dataset.photos import SPLITS, read_splits
 from vegrt.errors import DataError, VegrtError, require
 from vegrt.terminal.progress import track
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vegrt.dataset.listing import COLUMNS, relative_path
-from vegrt.dataset.photos import SPLITS, SplitName, base_folder, read_splits
+from vegrt.dataset.listing import COLUMNS, SplitName, relative_path
+from vegrt.dataset.photos import SPLITS, base_folder, read_splits
 from vegrt.errors import DataError
-from vegrt.files.atomic import as_utf8, printable, write_text
+from vegrt.files.atomic import write_text
 from vegrt.files.csv_cells import csv_text, path_cell
+from vegrt.files.text import as_utf8, printable
 from vegrt.train.data.audit_file import Audit
 
 Fractions = tuple[float, float, float]  # of train, validation, test

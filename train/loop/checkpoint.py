@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vegrt.bundle.bundle import MANIFEST
+from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.overwriting import check_no_bundle
 from vegrt.errors import BundleError, FormatError, VegrtError
 from vegrt.files.atomic import replacing

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from vegrt.backbones import Backbone
 from vegrt.errors import ModelError
-from vegrt.networks import Backbone
 from vegrt.train.history.records import REST
 
 HEAD = "head"

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from vegrt.networks import WithPreprocessing, contract_of, find_backbone
+from vegrt.backbones import contract_of, find_backbone
+from vegrt.networks import WithPreprocessing
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage, set_training
 from vegrt.train.loop.processes import ProcessGroup

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vegrt.errors import DivergedError
-from vegrt.files.atomic import as_utf8
+from vegrt.files.text import as_utf8
 from vegrt.terminal.interrupts import Interrupted, noting_interrupts
 from vegrt.terminal.progress import track
 from vegrt.train.data.loader import Samples, epoch_batches, make_data_loader, ordered_batches

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vegrt.backbones import TIMM
 from vegrt.errors import VegrtError, require
-from vegrt.networks import TIMM
 from vegrt.train.loop.device import pick_device
 
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
+from vegrt.backbones import Backbone, has_weights
 from vegrt.errors import ModelError
-from vegrt.networks import Backbone, has_weights
 from vegrt.train.loop.freeze import stage_names
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)

@@ -12,8 +12,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from vegrt.backbones import Head, build_network, find_backbone
 from vegrt.errors import ModelError
-from vegrt.networks import Head, build_network, find_backbone
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from vegrt.backbones import find_backbone
 from vegrt.errors import VegrtError
 from vegrt.files.locking import locked
-from vegrt.networks import find_backbone
 from vegrt.train.loop.freeze import stage_names
 from vegrt.train.recipe import ENTRIES, SCRATCH, Augment, Recipe, list_changes
 from vegrt.train.start import Splits, data_facts

@@ -13,7 +13,9 @@ from pathlib import Path
 import optuna
 from optuna.trial import Trial, TrialState
 
-from vegrt.bundle.bundle import MANIFEST, Bundle, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.overwriting import describe_bundle, measurements
 from vegrt.errors import DivergedError, ModelError, VegrtError
 from vegrt.files.atomic import write_text

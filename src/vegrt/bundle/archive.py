@@ -1,7 +1,8 @@
-"""Bytes of an archive <-> its members, .zip and .tar.zst. Knows nothing of bundles.
+"""Writes and reads .zip and .tar.zst archives; knows nothing about bundles.
 
-Written so that the same members give the same bytes: order as given, time zero, mode 0644, no compression in a .zip.
-Read as input of an enemy: only plain members come out, one after the other, and never more bytes than a caller asks for.
+The same members give the same bytes: order as given, time zero, mode 0644, no compression in a .zip.
+Archives are read as untrusted input: only plain files are returned, one after another, and never more bytes than a caller
+asks for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import IO, Any, Protocol
 from vegrt.errors import BundleError, require
 
 SUFFIXES = (".zip", ".tar.zst")
-# What reading a damaged archive raises, while its members are read too; zipfile promises the first only.
+# What opening or reading a damaged archive raises; zipfile documents the first only.
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.HeaderError,
@@ -31,38 +32,40 @@ DAMAGE = (
 )
 _BLOCK = 1 << 20
 _MODE = 0o100644  # a regular file that its owner may write
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zero of zip's calendar
-_WINDOW = 1 << 27  # bytes of memory that a .tar.zst may ask of its reader: what level 19 and `zstd --long` write
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
+_WINDOW = (
+    1 << 27
+)  # largest window of a .tar.zst, in bytes of the reader's memory: what level 19 and `zstd --long` write
 _LEVEL = 10
 
 
 class Readable(Protocol):
-    """What the two formats have in common."""
+    """An open member, of either format."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, at most `size`; none at the end."""
+        """Return at most `size` next bytes; no bytes at the end."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive being read. content: readable until the next member is asked for."""
+    """One file in an archive. content: readable until the next member is read."""
 
     name: str
     size_bytes: int
     content: Readable
 
 
-def suffix_of(file: Path) -> str:
+def archive_suffix(file: Path) -> str:
     """Return .zip or .tar.zst. Raises BundleError for any other name."""
     for suffix in SUFFIXES:
         if file.name.lower().endswith(suffix):
             return suffix
-    raise BundleError(f"{file}: unknown kind of archive; expected a name that ends in {' or '.join(SUFFIXES)}")
+    raise BundleError(f"{file}: unknown archive format; expected a name that ends in {' or '.join(SUFFIXES)}")
 
 
 def write_archive(out: Path, suffix: str, members: Iterable[tuple[str, Path]]) -> None:
-    """Write files under the given names. Raises BundleError for a name that the format cannot hold."""
+    """Write files as members with the given names. Raises BundleError for a name that the format cannot store."""
     if suffix == ".zip":
         _write_zip(out, members)
         return
@@ -89,12 +92,12 @@ def _write_tar(packed: IO[bytes], members: Iterable[tuple[str, Path]]) -> None:
                 with file.open("rb") as source:
                     archive.addfile(entry, source)
             except ValueError as error:
-                raise BundleError(f"{name}: no name for a .tar.zst ({error}); pack a .zip") from error
+                raise BundleError(f"{name}: a .tar.zst cannot store this name ({error}); pack a .zip") from error
 
 
 def read_archive(file: Path) -> Iterator[Member]:
-    """Yield the members in their order. Raises BundleError for members that are no plain files, one of DAMAGE for damage."""
-    reader = _read_zip if suffix_of(file) == ".zip" else _read_tar
+    """Yield the members in order. Raises BundleError for a member that is not a plain file, one of DAMAGE for damage."""
+    reader = _read_zip if archive_suffix(file) == ".zip" else _read_tar
     if not file.is_file():
         raise BundleError(f"{file}: no such file; expected an archive, made by: vegrt bundle pack BUNDLE {file}")
     yield from reader(file)
@@ -103,10 +106,10 @@ def read_archive(file: Path) -> Iterator[Member]:
 def _read_zip(file: Path) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
-            kind = entry.external_attr >> 28  # of the Unix file types; 0 where a system without them wrote it
+            file_type = entry.external_attr >> 28  # Unix file type; 0 in a zip that was written on another system
             name = entry.orig_filename
-            if kind not in (0, _MODE >> 12) or entry.filename != name or entry.is_dir():
-                raise BundleError(f"{file}: {name!r} is no plain file (a link, folder or device); refused")
+            if file_type not in (0, _MODE >> 12) or entry.filename != name or entry.is_dir():
+                raise BundleError(f"{file}: {name!r} is not a plain file (a link, folder or device); refused")
             if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise BundleError(f"{file}: {name!r} is encrypted or compressed in an unknown way; refused")
             with archive.open(entry) as content:
@@ -114,7 +117,7 @@ def _read_zip(file: Path) -> Iterator[Member]:
 
 
 def _read_tar(file: Path) -> Iterator[Member]:
-    """Read ustar headers one by one: the tarfile module would also take extensions, of any length, into memory."""
+    """Read ustar headers one by one: the tarfile module would also read extensions, of any length, into memory."""
     zstandard: Any = require("zstandard", "pack")
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     with file.open("rb") as raw, decompressor.stream_reader(raw) as packed:
@@ -122,34 +125,34 @@ def _read_tar(file: Path) -> Iterator[Member]:
         while any(header := stream.exactly(tarfile.BLOCKSIZE)):
             entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
             if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.size < 0:
-                raise BundleError(f"{file}: {entry.name!r} is no plain file (a link, folder or device); refused")
+                raise BundleError(f"{file}: {entry.name!r} is not a plain file (a link, folder or device); refused")
             stream.left = entry.size
             yield Member(entry.name, entry.size, stream)
             while stream.read(_BLOCK):
-                pass  # what the caller left
+                pass  # bytes that the caller did not read
             stream.exactly(-entry.size % tarfile.BLOCKSIZE)
         stream.finish()
 
 
 class _Stream:
-    """An unpacked .tar. left: bytes of the present member that are still to be read."""
+    """A decompressed .tar. left: unread bytes of the present member."""
 
     def __init__(self, packed: IO[bytes], error: type[Exception]) -> None:
         self._packed, self._error, self.left = packed, error, 0
 
     def read(self, size: int) -> bytes:
-        found = self.exactly(min(size, self.left))
-        self.left -= len(found)
-        return found
+        content = self.exactly(min(size, self.left))
+        self.left -= len(content)
+        return content
 
     def finish(self) -> None:
-        """Read the end, behind which the checksum of all is. Raises EOFError for anything but a tape record of zeros."""
+        """Read to the end, after which the checksum is. Raises EOFError for anything but one tape record of zeros."""
         for _ in range(tarfile.RECORDSIZE // tarfile.BLOCKSIZE):
             if not (block := self._next(tarfile.BLOCKSIZE)):
                 return
             if any(block):
                 break
-        raise EOFError("something behind its end")
+        raise EOFError("data after the end of the archive")
 
     def _next(self, size: int) -> bytes:
         try:
@@ -158,13 +161,13 @@ class _Stream:
             raise EOFError(str(error)) from error
 
     def exactly(self, size: int) -> bytes:
-        found = bytearray()
-        while len(found) < size:
-            block = self._next(size - len(found))
+        content = bytearray()
+        while len(content) < size:
+            block = self._next(size - len(content))
             if not block:
                 raise EOFError("it ends too early")
-            found += block
-        return bytes(found)
+            content += block
+        return bytes(content)
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:

@@ -1,8 +1,9 @@
-"""A bundle's unfinished change, `.commit`: which state a reader sees, and how a writer finishes it.
+"""A bundle's committed but unfinished change, `.commit`: which state a reader sees, and how a writer finishes it.
 
-The files of a change are moved out of `.commit` one by one, what it drops is deleted, and its manifest is moved last. A process
-killed on the way leaves a mixture. A reader writes nothing: it takes the old manifest as long as every file of it is in place,
-else the new one, whose files lie in `.commit` or in place already. Only a writer, with the bundle's lock, finishes the change.
+The files of a change are moved out of `.commit` one by one, files that it drops are deleted, and its manifest is moved last. A
+process killed on the way leaves a mixture. A reader writes nothing: it takes the old manifest as long as every file that it
+lists is in place, else the new one, whose files are in `.commit` or in place already. Only a writer, which holds the bundle's
+lock, finishes the change.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from pathlib import Path
 
 from vegrt.bundle.entries import COMMIT, MANIFEST, is_regular, size_of
 from vegrt.errors import BundleError
-from vegrt.files.atomic import sha256_of
+from vegrt.files.hashing import sha256_of
 
-Listed = Mapping[str, tuple[int, str]]  # size in bytes and SHA-256, by path, as a manifest lists them
+Listed = Mapping[str, tuple[int, str]]  # size in bytes and SHA-256, by path: Manifest.files
 State = tuple[object, ...]
 
 
 def state_of(path: Path) -> State:
-    """Return what is the same before and after reading unless a change of the bundle came between."""
+    """Return the folder's state, which every change of the bundle alters: equal before and after reading means undisturbed."""
     commit = path / COMMIT
     return _identity(path / MANIFEST), _identity(commit), _identity(commit / MANIFEST), staged_files(path)
 
 
 def staged_files(path: Path) -> frozenset[str] | None:
-    """Return the names of the files in `.commit`, its manifest's among them; None where there is none to read."""
+    """Return the names of the files in `.commit`, with its manifest; None where it is missing or unreadable."""
     commit = path / COMMIT
     if commit.is_symlink() or not os.access(commit, os.R_OK | os.X_OK):
         return None
@@ -36,32 +37,32 @@ def staged_files(path: Path) -> frozenset[str] | None:
 
 def files_below(folder: Path) -> frozenset[str]:
     """Return the names of the files below a folder, with slashes."""
-    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
-    return frozenset(file.relative_to(folder).as_posix() for file in found)
+    files = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    return frozenset(file.relative_to(folder).as_posix() for file in files)
 
 
 def is_begun(path: Path, old: Listed, new: Listed) -> bool:
-    """Return whether files of the change were moved, or dropped: the old manifest no longer holds, but the new one does."""
+    """Return whether files of the change were moved or dropped already, so that the new manifest is true and not the old one."""
     staged = staged_files(path) or frozenset()
-    moved = any(name not in staged for name, known in new.items() if old.get(name) != known)
+    moved = any(name not in staged for name, entry in new.items() if old.get(name) != entry)
     dropped = any(size_of(path / name) != size for name, (size, _) in old.items())
-    places = {name: path / COMMIT / name if name in staged else path / name for name in new}
-    return (moved or dropped) and all(size_of(places[name]) == size for name, (size, _) in new.items())
+    files = {name: path / COMMIT / name if name in staged else path / name for name in new}
+    return (moved or dropped) and all(size_of(files[name]) == size for name, (size, _) in new.items())
 
 
 def check_commit(path: Path, new: Listed) -> None:
-    """Raise BundleError unless `.commit`, with what is in place already, is exactly what its manifest lists, by SHA-256."""
+    """Raise BundleError unless `.commit`, with the files in place already, is exactly what its manifest lists, by SHA-256."""
     staged = (staged_files(path) or frozenset()) - {MANIFEST}
     if surplus := sorted(staged - new.keys()):
-        raise BundleError(f"{surplus[0]!r} is in no list of its manifest")
+        raise BundleError(f"{surplus[0]!r} is not listed in its manifest")
     for name, (size, sha256) in new.items():
         file = path / COMMIT / name if name in staged else path / name
         if size_of(file) != size or sha256_of(file) != sha256:
-            raise BundleError(f"{file} is not what its manifest lists")
+            raise BundleError(f"{file} differs from what its manifest lists")
 
 
 def check_places(path: Path, names: Iterable[str]) -> None:
-    """Raise BundleError unless each file may be moved into the bundle: whatever is there is a file, above it are folders."""
+    """Raise BundleError unless each file can be moved into the bundle: it replaces a file or nothing, in folders."""
     for name in names:
         target = path / name
         above = [folder for folder in target.parents if path in folder.parents]
@@ -73,7 +74,7 @@ def check_places(path: Path, names: Iterable[str]) -> None:
 def move(path: Path, stale: Iterable[str]) -> None:
     """Move the files of `.commit`, delete those named in `stale`, and last move the manifest. The caller holds the lock.
 
-    A `.commit` without a manifest is one whose manifest was moved already: nothing of it is left to do.
+    A `.commit` without a manifest is finished: its manifest was moved already.
     """
     commit, staged = path / COMMIT, staged_files(path) or frozenset()
     try:
@@ -93,7 +94,7 @@ def move(path: Path, stale: Iterable[str]) -> None:
 
 
 def _delete(path: Path, name: str) -> None:
-    """Delete a regular file of the bundle; nothing behind a link."""
+    """Delete a regular file of the bundle, never through a link."""
     target = path / name
     above = [folder for folder in target.parents if path in folder.parents]
     if is_regular(target) and all(_is_folder(folder) for folder in above):
@@ -106,7 +107,7 @@ def _is_folder(path: Path) -> bool:
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""What may lie in a bundle's folder: plain names, regular files, folders. No links, nothing that leads out of it."""
+"""What a bundle's folder may contain: regular files and folders with plain names. No links, no path that leads out of it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
 COMMIT = ".commit"
 RESULTS = "results"
-RESULT = re.compile(rf"{RESULTS}/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")  # a result file that travels and can be signed
+RESULT = re.compile(rf"{RESULTS}/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")  # a result file that is packed and can be signed
 _NAME_BYTES = 255  # of one part of a name, on every file system
 _PATH_BYTES = 1024
 
 
-def check_name(subject: str, name: str) -> None:
-    """Raise BundleError unless `name` is a plain relative path: no `..`, no absolute or hidden one, no odd characters."""
+def check_relative_path(subject: str, name: str) -> None:
+    """Raise BundleError unless `name` is a plain relative path: no `..`, not absolute or hidden, no odd characters."""
     parts = PurePosixPath(name).parts
     odd = any(
         ord(character) < 32 or character in '\\:*?"<>|\x7f' or "\ud800" <= character <= "\udfff" for character in name
@@ -29,32 +29,34 @@ def check_name(subject: str, name: str) -> None:
     hidden = any(part.startswith(".") for part in parts)
     long = sum(sizes) + len(sizes) > _PATH_BYTES or max(sizes, default=0) > _NAME_BYTES
     if odd or hidden or long or not parts or name.startswith("/") or name != "/".join(parts):
-        raise BundleError(f"{subject}: {name!r} is no plain path inside a bundle; refused")
+        raise BundleError(f"{subject}: {name!r} is not a plain path inside a bundle; refused")
 
 
 def check_artifact_names(subject: str, names: list[str]) -> None:
-    """Raise BundleError unless a manifest may list all of these paths: inside the bundle, not its own files, each once."""
+    """Raise BundleError unless a manifest may list these paths: inside the bundle, none of its own files, each once."""
     for name in names:
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
             raise BundleError(f"{subject}: artifact path {name!r} leaves the bundle; refused")
-        check_name(subject, name)
+        check_relative_path(subject, name)
         if relative.parts[0] in (MANIFEST, SIGNATURE, RESULTS):
-            raise BundleError(f"{subject}: artifact path {name!r} is reserved for what no manifest lists; refused")
+            raise BundleError(
+                f"{subject}: artifact path {name!r} is reserved for files that no manifest lists; refused"
+            )
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BundleError(f"{subject}: artifact path {twice!r} is in it twice; refused")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise BundleError(f"{subject}: artifact path {duplicate!r} is listed twice; refused")
 
 
 def refuse_links(folder: Path) -> None:
     """Raise BundleError when anything below a bundle's folder is a link, device, pipe or socket.
 
-    folder may be a link itself: its name is the user's, what is in it is not.
+    folder may be a link itself: the user named it, but its content may come from somebody else.
     """
     for entry in _walk(folder):
         if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
-            kind = "a link" if entry.is_symlink() else "no regular file"
-            if os.path.lexists(entry.path):  # else it was another process's, and is gone
+            kind = "a link" if entry.is_symlink() else "not a regular file"
+            if os.path.lexists(entry.path):  # else another process made it, and removed it
                 raise BundleError(
                     f"{entry.path}: {kind}; a bundle holds files and folders only: put the file itself there if you trust it"
                 )
@@ -62,37 +64,37 @@ def refuse_links(folder: Path) -> None:
 
 def result_names(folder: Path) -> list[str]:
     """Return the names of a bundle's result files, `results/<name>.json`, sorted."""
-    found = (f"{RESULTS}/{file.name}" for file in (folder / RESULTS).glob("*.json") if is_regular(file))
-    return sorted(name for name in found if RESULT.fullmatch(name))
+    names = (f"{RESULTS}/{file.name}" for file in (folder / RESULTS).glob("*.json") if is_regular(file))
+    return sorted(name for name in names if RESULT.fullmatch(name))
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether a regular file, and no link to one, is there."""
+    """Return whether `path` is a regular file and not a link to one."""
     return size_of(path) is not None
 
 
 def size_of(path: Path) -> int | None:
-    """Return the bytes of a regular file; None where there is none, or a link."""
+    """Return the size of a regular file in bytes; None for a link and where there is no file."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (OSError, ValueError):
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield everything below a folder. What vanishes meanwhile was another process's; what is hidden may be unreadable."""
+    """Yield everything below a folder, except what another process removes meanwhile and what is hidden and unreadable."""
     waiting = [str(folder)]
     while waiting:
-        place = waiting.pop()
+        path = waiting.pop()
         try:
-            with os.scandir(place) as entries:
-                found = list(entries)
+            with os.scandir(path) as scan:
+                entries = list(scan)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            if Path(place).relative_to(folder).parts[:1] and Path(place).relative_to(folder).parts[0].startswith("."):
+            if "".join(Path(path).relative_to(folder).parts[:1]).startswith("."):
                 continue
-            raise BundleError(f"{place}: cannot be read ({error.strerror}); make it readable") from error
-        yield from found
-        waiting += [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+            raise BundleError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+        yield from entries
+        waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -1,4 +1,4 @@
-"""Whether an ONNX file reads other files, from its bytes: a bundle's manifest covers whole files, so its models may not.
+"""Finds out from the bytes of an ONNX file whether it reads other files, which a bundle's manifest would not cover.
 
 Field numbers are those of onnx.proto3.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from vegrt.errors import BundleError
 from vegrt.protobuf import fields, mapped
 
-# Which fields of a message hold which messages. Tensors are where data may be external.
+# The messages inside a message, by field number. Tensors may have external data.
 _INSIDE = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -23,27 +23,25 @@ _INSIDE = {
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
 _OP_TYPE = 4  # of NodeProto
 _CONTEXT = b"EPContext"  # ONNX Runtime's operator that reads a compiled model from a file that it names
-_NEEDLES = (b"location", _CONTEXT)  # without one of these words nothing outside can be named
+_NEEDLES = (b"location", _CONTEXT)  # a file without these words names no other file
 
 
 def check_self_contained(file: Path) -> None:
-    """Raise BundleError when an ONNX file of a bundle names external data, or is no ONNX file that says whether it does."""
+    """Raise BundleError when an ONNX file of a bundle names external data, or is too damaged to tell."""
     try:
         content = mapped(file)
         if all(content.find(word) < 0 for word in _NEEDLES):
             return
-        external = _reads_others(memoryview(content))
+        external = _reads_other_files(memoryview(content))
     except OSError as error:
         raise BundleError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
     except ValueError as error:
         raise BundleError(f"{file}: not an ONNX file ({error}); restore it or export again") from error
     if external:
-        raise BundleError(
-            f"{file}: reads another file, which no line of the manifest covers; export it again, with all of it in one file"
-        )
+        raise BundleError(f"{file}: reads another file, which the manifest does not cover; export it again as one file")
 
 
-def _reads_others(model: memoryview) -> bool:
+def _reads_other_files(model: memoryview) -> bool:
     waiting: list[tuple[str, memoryview]] = [("model", model)]
     while waiting:
         kind, message = waiting.pop()

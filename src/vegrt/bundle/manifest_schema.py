@@ -1,15 +1,13 @@
-"""The schema of manifest.json: what it may say of training, calibration and artifacts, beyond what its own dataclasses say.
+"""The facts in manifest.json about network, training, calibration and artifacts, each with its type.
 
-All of it may be absent, because bundles that were made before something was noted stay readable.
+Every fact may be absent: bundles of older versions, which did not record it, stay readable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vegrt.dataset.classes import classes_fault
 from vegrt.errors import FormatError
 from vegrt.schema import Count, Label, Share, build
 
@@ -18,7 +16,7 @@ _Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """The photos of a split. counts: by class. fingerprint: over names and contents."""
+    """The photos of a split. counts: photos by class. fingerprint: over names and contents."""
 
     photos: Count = 0
     counts: dict[str, Count] = field(default_factory=dict)
@@ -27,7 +25,7 @@ class SplitFacts:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """An epoch as the manifest keeps it."""
+    """Measures of one epoch."""
 
     epoch: Count
     phase: Literal["head", "all"]
@@ -51,7 +49,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A method's int8 model on the photos that judged it. kl: in nats."""
+    """Agreement of one method's int8 model with fp32 on the held-out photos. kl: in nats."""
 
     method: str
     encoding: str
@@ -84,7 +82,7 @@ class CalibrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """How the network is built: a backbone with its head, or the name of a foreign ONNX file."""
+    """How the network is built: a backbone with its head, or the name of an imported ONNX file."""
 
     backbone: Label | None = None
     head: Label | None = None
@@ -93,7 +91,7 @@ class NetworkFacts:
 
 @dataclass(frozen=True, slots=True)
 class ParityFacts:
-    """How a model's answers compare with its reference's."""
+    """Agreement of a model's answers with those of its reference."""
 
     top1_agreement: Share
     images: Count
@@ -101,7 +99,7 @@ class ParityFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What an artifact says of an ONNX model. float: the type of what is not 8-bit in it."""
+    """Details of an ONNX model. float: the type of its layers that are not 8-bit."""
 
     reference: str = ""
     float: str = ""
@@ -110,7 +108,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What an artifact says of an engine: vegrt.infer.runtimes.fingerprint, and the layers by the builder's own list."""
+    """Details of an engine: its fingerprint (vegrt.infer.runtimes.fingerprint), and counts from the builder's layer list."""
 
     builder: Label = ""
     version: Label = ""
@@ -123,47 +121,6 @@ class EngineFacts:
     convolutions: Count = 0
     matched: Count = 0
     wanted: Label = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactFacts:
-    """What is checked of an artifact here; the rest in vegrt.bundle.bundle.Artifact."""
-
-    path: str
-    role: str
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        kinds = {"model": ModelFacts, "engine": EngineFacts}
-        if self.role in kinds:
-            check_part(kinds[self.role], self.details, "details")
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestFacts:
-    """The manifest as a whole. data: by split; other keys of it are provenance of any kind."""
-
-    name: str
-    classes: tuple[str, ...]
-    contract: dict[str, Any]
-    artifacts: tuple[ArtifactFacts, ...]
-    model: NetworkFacts
-    data: dict[str, Any]
-    training: TrainingFacts
-    calibration: CalibrationFacts
-    tools: dict[str, str]
-
-    def __post_init__(self) -> None:
-        if fault := classes_fault(self.classes):
-            raise FormatError(f"{fault}; make the bundle again with other names", "classes:")
-        for split, facts in self.data.items():
-            if isinstance(facts, dict):
-                check_part(SplitFacts, facts, f"data.{split}")
-
-
-def check_manifest(value: Mapping[str, Any]) -> None:
-    """Raise FormatError, which names the place, where a manifest's JSON values are not what they may be."""
-    build(ManifestFacts, dict(value))
 
 
 def check_part(kind: type[Any], value: Any, place: str) -> None:

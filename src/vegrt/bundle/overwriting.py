@@ -1,32 +1,33 @@
-"""What took hours is replaced on request only: what a place holds, in words, and the refusals (docs/decisions/0015)."""
+"""Refusals to replace the work of hours without --overwrite, and how they describe that work (docs/decisions/0015)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from vegrt.bundle.bundle import MANIFEST, Bundle, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.entries import MANIFEST
 from vegrt.errors import VegrtError
 
 _MEASURED = ("evaluate", "robustness", "bench")
 
 
-def check_absent(file: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError when there is a file of that name already, unless it may be replaced."""
+def check_no_file(file: Path, *, overwrite: bool) -> None:
+    """Raise VegrtError when the file exists, unless it may be overwritten."""
     if not overwrite and (file.exists() or file.is_symlink()):
         raise VegrtError(f"{file}: exists; choose another name, or replace it with --overwrite")
 
 
 def check_no_bundle(path: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError, saying what is there, when `path` holds a finished bundle, unless it may be replaced."""
+    """Raise VegrtError, which describes the bundle, when `path` holds a finished one, unless it may be overwritten."""
     if not overwrite and (path / MANIFEST).exists():
         raise VegrtError(f"{path}: holds {describe_bundle(path)}; choose another --out, or replace it with --overwrite")
 
 
 def check_nothing_void(path: Path, what: str, *, overwrite: bool) -> None:
-    """Raise VegrtError when new models would void what was made with or of those that the bundle holds, unless they may.
+    """Raise VegrtError when new models would make results of the present models void, unless overwriting is allowed.
 
-    what: what would be replaced. Void are measurements, engines, and a search for the layers that stay in float.
+    what: what would be replaced. Measurements, engines and the search for layers in float become void.
     Raises BundleError for a bundle that is missing or damaged.
     """
     if overwrite:
@@ -40,11 +41,11 @@ def check_nothing_void(path: Path, what: str, *, overwrite: bool) -> None:
 
 
 def describe_bundle(path: Path) -> str:
-    """Return what the bundle at `path` is and what was made of it, in one line."""
+    """Return in one line what the bundle at `path` holds and which results it has."""
     try:
         bundle = open_bundle(path, verify=False)
     except VegrtError:
-        return "a bundle that cannot be read"
+        return "an unreadable bundle"
     training = bundle.manifest.training
     accuracy = training.get("validation_accuracy")
     about = [
@@ -58,12 +59,12 @@ def describe_bundle(path: Path) -> str:
 
 
 def measurements(path: Path) -> Iterator[str]:
-    """Yield what was measured with the bundle at `path`, by the names of its result files."""
+    """Yield the kinds and names of the measurements of the bundle at `path`, from the names of its result files."""
     names = sorted(file.stem for file in (path / "results").glob("*.json"))
     for kind in _MEASURED:
-        found = [name.removeprefix(kind).strip("-") for name in names if name.partition("-")[0] == kind]
-        if found:
-            yield f"{kind} {', '.join(filter(None, found))}".strip()
+        variants = [name.removeprefix(kind).strip("-") for name in names if name.partition("-")[0] == kind]
+        if variants:
+            yield f"{kind} {', '.join(filter(None, variants))}".strip()
 
 
 def _engines(bundle: Bundle) -> Iterator[str]:

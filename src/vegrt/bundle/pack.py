@@ -1,7 +1,7 @@
-"""A bundle as one file and back: only what the manifest lists travels, and a bundle appears only after it was verified.
+"""Packs a bundle into one file and unpacks it: only listed files are packed, and a bundle appears only after it was verified.
 
-The archive's first member is manifest.json; its SHA-256 and sizes decide what every other member may be. The format is
-specified in docs/bundle-format.md.
+The archive's first member is manifest.json; the sizes and SHA-256 in it decide which other members are accepted.
+docs/bundle-format.md specifies the format.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from vegrt.bundle.archive import DAMAGE, Member, Readable, read_archive, suffix_of, write_archive
-from vegrt.bundle.bundle import MANIFEST, SIGNATURE, Artifact, Bundle, Manifest, open_bundle, parse_manifest
-from vegrt.bundle.entries import RESULT, check_name, is_regular, result_names
+from vegrt.bundle.archive import DAMAGE, Member, Readable, archive_suffix, read_archive, write_archive
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.entries import MANIFEST, RESULT, SIGNATURE, check_relative_path, is_regular, result_names
+from vegrt.bundle.manifest import Artifact, Manifest, parse_manifest
 from vegrt.errors import BundleError
 from vegrt.files.atomic import creating, replacing
 
@@ -27,19 +28,19 @@ _BLOCK = 1 << 20
 def pack(bundle: Path, out: Path) -> list[str]:
     """Write a bundle as one .zip or .tar.zst, atomically, and return the names of its members.
 
-    The same bundle gives the same bytes. Raises BundleError for a damaged bundle or an unknown kind of archive.
+    The same bundle gives the same bytes. Raises BundleError for a damaged bundle or an unknown archive format.
     """
-    suffix, opened = suffix_of(out), open_bundle(bundle)
+    suffix, opened = archive_suffix(out), open_bundle(bundle)
     names = list(_members(opened))
     with replacing(out) as temporary:
-        write_archive(temporary, suffix, ((name, opened.place(name)) for name in names))
+        write_archive(temporary, suffix, ((name, opened.path_of(name)) for name in names))
         if not opened.is_current():
             raise BundleError(f"{bundle}: was changed while it was packed; pack it again")
     return names
 
 
 def _members(bundle: Bundle) -> Iterator[str]:
-    """Yield what travels: the manifest, its signature, every artifact, and the results."""
+    """Yield the names of the files to pack: the manifest, its signature, every artifact, and the results."""
     yield MANIFEST
     if is_regular(bundle.path / SIGNATURE):
         yield SIGNATURE
@@ -48,10 +49,10 @@ def _members(bundle: Bundle) -> Iterator[str]:
 
 
 def unpack(file: Path, out: Path) -> Bundle:
-    """Write the bundle of an archive to the new folder `out` and return it.
+    """Unpack an archive to the new folder `out` and return the bundle.
 
     Every file is compared with the manifest's SHA-256 before the folder appears, by one rename. Raises BundleError, and leaves
-    nothing, for damage and for anything that `pack` would not have written; VegrtError when `out` is not empty.
+    nothing behind, for a damaged archive and for anything that `pack` would not have written; VegrtError when `out` is not empty.
     """
     with creating(out) as folder:
         try:
@@ -65,7 +66,7 @@ def _extract_all(file: Path, out: Path, folder: Path) -> None:
     members = read_archive(file)
     first = next(members, None)
     if first is None or first.name != MANIFEST or first.size_bytes > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{file}: does not begin with a {MANIFEST}; expected an archive of: vegrt bundle pack")
+        raise BundleError(f"{file}: does not begin with {MANIFEST}; expected an archive made by: vegrt bundle pack")
     _write(file, first, folder, first.size_bytes)
     manifest = parse_manifest((folder / MANIFEST).read_bytes(), file)
     _check_space(file, out, manifest)
@@ -73,43 +74,43 @@ def _extract_all(file: Path, out: Path, folder: Path) -> None:
 
 
 def _extract(file: Path, members: Iterator[Member], folder: Path, manifest: Manifest) -> None:
-    listed, seen, results = {one.path: one for one in manifest.artifacts}, {MANIFEST}, 0
+    artifacts, names, results = {artifact.path: artifact for artifact in manifest.artifacts}, {MANIFEST}, 0
     for member in members:
         name = member.name
-        check_name(str(file), name)
-        if name in seen:
+        check_relative_path(str(file), name)
+        if name in names:
             raise BundleError(f"{file}: {name!r} is in it twice; refused")
-        seen.add(name)
-        if name in listed:
-            _extract_artifact(file, member, folder, listed[name])
+        names.add(name)
+        if name in artifacts:
+            _extract_artifact(file, member, folder, artifacts[name])
         elif name == SIGNATURE or RESULT.fullmatch(name):
             results += 1
             if results > MAX_RESULTS + 1 or member.size_bytes > MAX_RESULT_BYTES:
                 raise BundleError(f"{file}: {name!r} is one result too many or too large; refused")
             _write(file, member, folder, member.size_bytes)
         else:
-            raise BundleError(f"{file}: {name!r} is in no list of the manifest; refused")
-    if missing := sorted(listed.keys() - seen):
+            raise BundleError(f"{file}: {name!r} is not listed in the manifest; refused")
+    if missing := sorted(artifacts.keys() - names):
         raise BundleError(
-            f"{file}: {missing[0]} is missing, of {len(listed)} files in the manifest; copy or pack it again"
+            f"{file}: {missing[0]} is missing, of {len(artifacts)} files in the manifest; copy or pack it again"
         )
 
 
 def _extract_artifact(file: Path, member: Member, folder: Path, artifact: Artifact) -> None:
     if member.size_bytes != artifact.size_bytes:
-        found = f"{member.size_bytes} bytes, the manifest says {artifact.size_bytes}"
-        raise BundleError(f"{file}: {artifact.path} has {found}; refused")
-    if (found := _write(file, member, folder, artifact.size_bytes)) != artifact.sha256:
-        said = f"sha256 {found[:12]}…, the manifest says {artifact.sha256[:12]}…"
-        raise BundleError(f"{file}: {artifact.path} is damaged ({said}); copy or pack it again")
+        sizes = f"{member.size_bytes} bytes, the manifest says {artifact.size_bytes}"
+        raise BundleError(f"{file}: {artifact.path} has {sizes}; refused")
+    if (digest := _write(file, member, folder, artifact.size_bytes)) != artifact.sha256:
+        digests = f"sha256 {digest[:12]}…, the manifest says {artifact.sha256[:12]}…"
+        raise BundleError(f"{file}: {artifact.path} is damaged ({digests}); copy or pack it again")
 
 
 def _write(file: Path, member: Member, folder: Path, size_bytes: int) -> str:
-    """Write a member of that very size and return its SHA-256, in hex."""
+    """Write a member of exactly that size and return its SHA-256, in hex."""
     target = folder / member.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as written:
-        digest, left = _copy(member.content, written, size_bytes)
+    with target.open("xb") as opened:
+        digest, left = _copy(member.content, opened, size_bytes)
     if left or member.content.read(1):
         raise BundleError(
             f"{file}: {member.name!r} holds more or fewer bytes than the {size_bytes} that it declares; refused"
@@ -127,7 +128,7 @@ def _copy(source: Readable, target: IO[bytes], size_bytes: int) -> tuple[str, in
 
 
 def _check_space(file: Path, out: Path, manifest: Manifest) -> None:
-    needed, free = sum(one.size_bytes for one in manifest.artifacts), shutil.disk_usage(out.parent).free
+    needed, free = sum(artifact.size_bytes for artifact in manifest.artifacts), shutil.disk_usage(out.parent).free
     if needed > free:
         raise BundleError(
             f"{file}: unpacks to {needed / 1e6:,.0f} MB by its manifest, {free / 1e6:,.0f} MB are free at {out.parent}; refused"

@@ -1,7 +1,7 @@
-"""Ed25519 signatures of bundles: of the manifest, which pins the SHA-256 of every other file, and of the result files.
+"""Ed25519 signatures of bundles: over the manifest, which holds the SHA-256 of every other file, and over the result files.
 
-signature.json lies beside the manifest. What it says besides the signature and its list of results (fingerprints of key and
-manifest) only makes a better message; nothing of it is trusted.
+signature.json lies beside the manifest. The fingerprints of key and manifest in it only serve to explain a failure; they are not
+trusted.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegrt.bundle.bundle import MANIFEST, SIGNATURE, Bundle, Signed, exclusive, open_bundle
-from vegrt.bundle.entries import RESULT, is_regular, result_names
+from vegrt.bundle.bundle import Bundle, Signed, open_bundle
+from vegrt.bundle.change import exclusive
+from vegrt.bundle.entries import MANIFEST, RESULT, SIGNATURE, is_regular, result_names
 from vegrt.errors import BundleError, FormatError, require
-from vegrt.files.atomic import sha256_of, write_json
+from vegrt.files.atomic import write_json
+from vegrt.files.hashing import sha256_of
 from vegrt.schema import read_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 ALGORITHM = "ed25519"
-FORMAT_VERSION = 2  # 1 covered no results; it had no format_version
+FORMAT_VERSION = 2  # format 1 covered no results and had no format_version
 _DIGITS = 12
 _MAX_BYTES = 1 << 20
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -35,7 +37,7 @@ _MAKE_PUBLIC = "make one: openssl pkey -in key.pem -pubout -out key.pub"
 
 @dataclass(frozen=True, slots=True)
 class _Signature:
-    """What signature.json says. results: SHA-256 by name; public_key, manifest: fingerprints, for messages only."""
+    """The content of signature.json. results: SHA-256 by name. public_key, manifest: fingerprints, for messages only."""
 
     version: int
     value: bytes
@@ -44,12 +46,12 @@ class _Signature:
     manifest: str
 
     def message(self, manifest: bytes) -> bytes:
-        """Return the bytes that were signed, if this manifest is the one."""
+        """Return the signed bytes for the bytes of a manifest.json."""
         return manifest if self.version == 1 else signed_text(manifest, self.results)
 
 
 def signed_text(manifest: bytes, results: Mapping[str, str]) -> bytes:
-    """Return what a signature of format 2 is of: a first line, then SHA-256 and name of each file, as sha256sum writes them.
+    """Return the bytes that a signature of format 2 signs: a title line, then SHA-256 and name of each file, as sha256sum writes.
 
     manifest: the bytes of manifest.json. results: SHA-256, in hex, by name.
     """
@@ -60,9 +62,9 @@ def signed_text(manifest: bytes, results: Mapping[str, str]) -> bytes:
 
 
 def sign(path: Path, key: Path) -> str:
-    """Write signature.json into a bundle whose files are whole, and return the fingerprint of the public key.
+    """Verify a bundle, write its signature.json, and return the fingerprint of the public key.
 
-    It covers the manifest and the result files that are there. key: ed25519 private key, PEM, without a passphrase.
+    The signature covers the manifest and the present result files. key: ed25519 private key, PEM, without a passphrase.
     """
     private = _private_key(key)
     with exclusive(path):
@@ -82,22 +84,22 @@ def sign(path: Path, key: Path) -> str:
 
 
 def open_signed(path: Path, key: Path | None, *, verify: bool = True) -> Bundle:
-    """Return the bundle at `path` as `open_bundle` does; with a key, only if its manifest is signed by that key.
+    """Return the bundle at `path` as `open_bundle` does; with a key, only if that key signed its manifest.
 
-    key: ed25519 public key, PEM. The bundle then knows which results the signature covers; no other is loaded.
-    Raises BundleError for a missing, foreign or false signature, for a changed manifest, and as `open_bundle` does.
+    key: ed25519 public key, PEM. Only results that the signature covers are loaded from the bundle then. Raises BundleError for a
+    missing signature, one of another key or one that does not match, for a changed manifest, and as `open_bundle` does.
     """
     bundle = open_bundle(path, verify=verify)
     return bundle if key is None else replace(bundle, signed=_check(bundle, key))
 
 
 def open_again(bundle: Bundle) -> Bundle:
-    """Return what lies at a bundle's path now, under the same condition as it was opened."""
+    """Return the bundle that is at a bundle's path now, opened with the same key."""
     return open_signed(bundle.path, bundle.signed.key if bundle.signed else None)
 
 
 def check_signature(path: Path, key: Path) -> str:
-    """Return the fingerprint of the public key that signed the bundle's manifest; its files are the caller's to compare.
+    """Return the fingerprint of the public key that signed the bundle's manifest, without comparing the files.
 
     key: ed25519 public key, PEM. Raises BundleError as `open_signed` does.
     """
@@ -107,75 +109,75 @@ def check_signature(path: Path, key: Path) -> str:
 
 
 def changed_results(bundle: Bundle) -> list[str]:
-    """Return the result files that are not, or no longer, what the signature covers, each with what is wrong with it."""
+    """Return the result files that differ from those that the signature covers, each with the difference, in words."""
     signed = bundle.signed.results if bundle.signed else {}
-    here = {name: sha256_of(bundle.path / name) for name in result_names(bundle.path)}
-    found = dict.fromkeys(signed.keys() - here.keys(), "was removed")
-    found |= {name: "was changed" for name in signed.keys() & here.keys() if signed[name] != here[name]}
-    found |= dict.fromkeys(here.keys() - signed.keys(), "is not covered")
-    return [f"{name} {found[name]}" for name in sorted(found)]
+    present = {name: sha256_of(bundle.path / name) for name in result_names(bundle.path)}
+    changes = dict.fromkeys(signed.keys() - present.keys(), "was removed")
+    changes |= {name: "was changed" for name in signed.keys() & present.keys() if signed[name] != present[name]}
+    changes |= dict.fromkeys(present.keys() - signed.keys(), "is not covered")
+    return [f"{name} {changes[name]}" for name in sorted(changes)]
 
 
 def _check(bundle: Bundle, key: Path) -> Signed:
     public = _public_key(key)
-    manifest, said = _manifest(bundle), _signature(bundle.path / SIGNATURE)
+    manifest, signature = _manifest(bundle), _signature(bundle.path / SIGNATURE)
     from cryptography.exceptions import InvalidSignature
 
     fingerprint = _fingerprint(public)
     try:
-        public.verify(said.value, said.message(manifest))
+        public.verify(signature.value, signature.message(manifest))
     except InvalidSignature as error:
-        raise BundleError(f"{bundle.path}: {_reason(said, bundle, fingerprint, key)}; do not trust it") from error
-    return Signed(key, fingerprint[:_DIGITS], said.version, said.results)
+        raise BundleError(f"{bundle.path}: {_reason(signature, bundle, fingerprint, key)}; do not trust it") from error
+    return Signed(key, fingerprint[:_DIGITS], signature.version, signature.results)
 
 
 def _manifest(bundle: Bundle) -> bytes:
     """Return the bytes that the bundle's manifest was read from."""
     try:
-        content = bundle.place(MANIFEST).read_bytes()
+        content = bundle.path_of(MANIFEST).read_bytes()
     except OSError as error:
         raise BundleError(f"{bundle.path}: {MANIFEST} cannot be read ({error.strerror}); make it readable") from error
     if hashlib.sha256(content).hexdigest() != bundle.digest:
-        raise BundleError(f"{bundle.path}: was changed while its signature was checked; repeat the command")
+        raise BundleError(f"{bundle.path}: changed while its signature was checked; repeat the command")
     return content
 
 
-def _reason(said: _Signature, bundle: Bundle, fingerprint: str, key: Path) -> str:
-    if said.public_key != fingerprint:
-        return f"signed by another key ({said.public_key[:_DIGITS]!r}) than {key} ({fingerprint[:_DIGITS]}…)"
-    if said.manifest != bundle.digest:
+def _reason(signature: _Signature, bundle: Bundle, fingerprint: str, key: Path) -> str:
+    if signature.public_key != fingerprint:
+        return f"signed by another key ({signature.public_key[:_DIGITS]!r}) than {key} ({fingerprint[:_DIGITS]}…)"
+    if signature.manifest != bundle.digest:
         return f"{MANIFEST} was changed after it was signed"
-    return "the signature is false"
+    return "the signature does not match"
 
 
 def _signature(file: Path) -> _Signature:
     if not is_regular(file):
         raise BundleError(
-            f"{file.parent}: no signature in it; its maker adds one: vegrt bundle sign {file.parent} --key key.pem"
+            f"{file.parent}: no signature; the bundle's maker adds one: vegrt bundle sign {file.parent} --key key.pem"
         )
     try:
-        said = read_json(file, limit_bytes=_MAX_BYTES)
-        if said["algorithm"] != ALGORITHM:
-            raise BundleError(f"{file}: algorithm {said['algorithm']!r:.40}; expected {ALGORITHM}")
-        if (version := said.get("format_version", 1)) not in (1, FORMAT_VERSION):
+        content = read_json(file, limit_bytes=_MAX_BYTES)
+        if content["algorithm"] != ALGORITHM:
+            raise BundleError(f"{file}: algorithm {content['algorithm']!r:.40}; expected {ALGORITHM}")
+        if (version := content.get("format_version", 1)) not in (1, FORMAT_VERSION):
             raise BundleError(f"{file}: signature format {version!r:.40}; this vegrt reads 1 and {FORMAT_VERSION}")
-        results = _results(said["results"]) if version == FORMAT_VERSION else {}
-        value = base64.b64decode(said["signature"], validate=True)
+        results = _results(content["results"]) if version == FORMAT_VERSION else {}
+        value = base64.b64decode(content["signature"], validate=True)
         return _Signature(
-            version, value, results, *(str(said.get(name)) for name in ("public_key_sha256", "manifest_sha256"))
+            version, value, results, *(str(content.get(name)) for name in ("public_key_sha256", "manifest_sha256"))
         )
     except OSError as error:
         raise BundleError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
     except (FormatError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise BundleError(f"{file}: damaged signature ({error!r}); have the bundle signed again") from error
+        raise BundleError(f"{file}: damaged signature ({error!r}); sign the bundle again") from error
 
 
-def _results(said: Any) -> dict[str, str]:
-    """Return the list of results, whose names and hashes cannot be taken for anything else in the signed text."""
-    for name, sha256 in said.items():
+def _results(value: Any) -> dict[str, str]:
+    """Return the results by name. Names and hashes are checked, so that no two sets of files have the same signed text."""
+    for name, sha256 in value.items():
         if not RESULT.fullmatch(name) or not _SHA256.fullmatch(sha256):
-            raise ValueError(f"results: {name!r} is no result with its SHA-256")
-    return dict(said)
+            raise ValueError(f"results: {name!r} is not a result file with its SHA-256")
+    return dict(value)
 
 
 def _private_key(file: Path) -> Ed25519PrivateKey:
@@ -187,7 +189,7 @@ def _private_key(file: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(_content(file), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"{file}: no PEM private key without a passphrase; {_MAKE_PRIVATE}") from error
+        raise BundleError(f"{file}: not a PEM private key without a passphrase; {_MAKE_PRIVATE}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise BundleError(f"{file}: a private key, but not an ed25519 one; {_MAKE_PRIVATE}")
     return key
@@ -202,7 +204,7 @@ def _public_key(file: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(_content(file))
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"{file}: no PEM public key; {_MAKE_PUBLIC}") from error
+        raise BundleError(f"{file}: not a PEM public key; {_MAKE_PUBLIC}") from error
     if not isinstance(key, Ed25519PublicKey):
         raise BundleError(f"{file}: a public key, but not an ed25519 one; {_MAKE_PUBLIC}")
     return key

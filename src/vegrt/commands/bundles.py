@@ -23,11 +23,11 @@ def pack(
 
     What the manifest lists, the results and the signature; the same bundle gives the same bytes.
     """
-    from vegrt.bundle.overwriting import check_absent
+    from vegrt.bundle.overwriting import check_no_file
     from vegrt.bundle.pack import pack as run_pack
-    from vegrt.files.atomic import sha256_of
+    from vegrt.files.hashing import sha256_of
 
-    check_absent(out, overwrite=overwrite)
+    check_no_file(out, overwrite=overwrite)
     names = run_pack(bundle, out)
     size, digest = out.stat().st_size, sha256_of(out)
     if as_json:

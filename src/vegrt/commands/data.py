@@ -77,11 +77,11 @@ def data_split(
 
     Photos of one scene stay together, every class keeps its shares; written as a list, no photo is copied.
     """
-    from vegrt.bundle.overwriting import check_absent
+    from vegrt.bundle.overwriting import check_no_file
     from vegrt.train.data.audit import audit
     from vegrt.train.data.split import read_fractions, write_split
 
-    check_absent(out, overwrite=overwrite)
+    check_no_file(out, overwrite=overwrite)
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
     shares = read_fractions(fractions)

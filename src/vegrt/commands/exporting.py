@@ -89,7 +89,7 @@ def export(
     _require_packages()
     from contextlib import nullcontext
 
-    from vegrt.bundle.bundle import exclusive
+    from vegrt.bundle.change import exclusive
     from vegrt.bundle.overwriting import check_nothing_void
     from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
     from vegrt.export.imported.source import importing
@@ -142,7 +142,8 @@ def calibrate(
     --float-layers, --float-type and --engine also requests a new calibration.
     """
     _require_packages()
-    from vegrt.bundle.bundle import exclusive, open_bundle
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.bundle.change import exclusive
     from vegrt.bundle.overwriting import check_nothing_void
     from vegrt.calibration.analysis import analyse
     from vegrt.calibration.tables import analysis_tables, calibration_tables

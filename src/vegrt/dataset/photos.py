@@ -14,12 +14,11 @@ from functools import cache
 from pathlib import Path
 
 from vegrt.dataset.classes import check_folder_names
-from vegrt.dataset.listing import SPLIT_NAMES, is_listing, read_listing
-from vegrt.dataset.listing import SplitName as SplitName
+from vegrt.dataset.listing import SPLIT_NAMES, SplitName, is_listing, read_listing
 from vegrt.dataset.walk import LeftOut, is_hidden, is_photo_name, suffix_of, walk
 from vegrt.errors import DataError
-from vegrt.files.atomic import as_utf8, printable
-from vegrt.photo.preprocess import SUFFIXES
+from vegrt.files.text import as_utf8, printable
+from vegrt.photo.formats import SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vegrt.files.atomic import as_utf8
+from vegrt.files.text import as_utf8
 from vegrt.photo.formats import SUFFIXES
 
 # photo; a link that leads nowhere; a pipe, socket or device; a folder that may not be read

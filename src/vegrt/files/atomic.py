@@ -1,14 +1,11 @@
-"""Files that appear whole or not at all, and their fingerprints."""
+"""Files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +13,7 @@ from typing import Any
 
 from vegrt.errors import VegrtError
 from vegrt.files.temporary import make_temporary
-
-# What a terminal acts upon or cannot show: C0, DEL, C1, marks that turn the direction of text (Unicode's Bidi_Control), line and
-# paragraph separators, and surrogates, as which Python reads bytes that are no UTF-8.
-_CONTROLS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_UNPRINTABLE = re.compile(f"[\x00-\x1f{_CONTROLS}]")
-_UNPRINTABLE_IN_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_CONTROLS}]")
-_SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+from vegrt.files.text import printable
 
 _OF_WRITING = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -115,70 +106,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_toml(file: Path, what: str) -> dict[str, Any]:
-    """Return a TOML file's values. what: the file's purpose, for messages. Raises VegrtError when it cannot be read."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib  # here, because an edge box has no need of it
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VegrtError(f"{file}: {what} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, numbers of thousands of digits
-        raise VegrtError(f"{file}: not a TOML {what} ({str(error).splitlines()[0]:.120})") from error
-
-
-def printable(text: str | Path) -> str:
-    """Return a name or a message as one line that is safe on any terminal: control characters are escaped as in Python.
-
-    Bytes of a path that are not UTF-8 are shown as \\xNN. For people: a program gets names as they are, see `as_utf8`.
-    """
-    shown = os.fspath(text)
-    return shown if shown.isprintable() else _UNPRINTABLE.sub(_escaped, shown)
-
-
-def printable_lines(text: str) -> str:
-    """Return text of several lines, with tabs, as `printable` returns one."""
-    return _UNPRINTABLE_IN_LINES.sub(_escaped, text)
-
-
-def as_utf8(path: str | Path) -> str:
-    """Return a path as text that UTF-8 can hold, exact but for bytes that are not UTF-8: those are \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def json_text(value: Any) -> str:
-    """Return `value` as JSON on one line: readable, exact, and without any raw control character."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return text if text.isprintable() else _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte, as os.fsdecode returns it
-        return f"\\x{code - 0xDC00:02x}"
-    return _SHORT.get(found[0]) or (f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}")
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-
-
-def sha256_of_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces), in hex."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _sha256(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _temporary(path: Path, *, folder: bool) -> tuple[Path, int]:

@@ -1,11 +1,10 @@
-"""One process at a time: a lock on a folder, for whoever changes what is in it. Readers take none.
+"""Locks that end with the process that holds them, however it ends: on a folder that is being changed, or on any open file.
 
-The lock is of the folder itself (flock): it leaves no file behind and ends with the process that holds it, however that ends.
+A lock is taken on the file or folder itself, so it leaves no lock file behind (docs/decisions/0022). Readers take none.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ _Key = tuple[int, int]  # device and inode of the folder
 
 
 @dataclass(slots=True)
-class _Lock:
+class _FolderLock:
     """A lock that this process holds. depth: how often its thread has taken it."""
 
     descriptor: int
@@ -27,31 +26,41 @@ class _Lock:
     depth: int = 1
 
 
-_held: dict[_Key, _Lock] = {}
+_folder_locks: dict[_Key, _FolderLock] = {}
+
+
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; return False, at once, when another descriptor has the lock.
+
+    Raises OSError on a file system without locks.
+    """
+    from filelock import lock_descriptor  # here: it takes 30 ms to load, and a command that only reads takes no lock
+
+    return lock_descriptor(descriptor, blocking=False)
 
 
 @contextmanager
 def locked(path: Path, *, make: bool = False) -> Iterator[None]:
-    """Hold a folder against other processes and threads that change it; the thread that holds it may take it again.
+    """Lock a folder against other processes and threads that change it; the thread that holds it may take it again.
 
-    make: make the folder when it is not there. Raises BundleError, at once, when another one holds it.
+    make: make a missing folder. Raises BundleError, at once, when the lock is taken.
     """
     descriptor = _open(path, make)
     key = _key(descriptor)
-    mine = _held.get(key)
-    if mine is not None and mine.thread == threading.get_ident():
+    lock = _folder_locks.get(key)
+    if lock is not None and lock.thread == threading.get_ident():
         os.close(descriptor)
-        mine.depth += 1
+        lock.depth += 1
     else:
         _lock(path, descriptor)
-        mine = _held[key] = _Lock(descriptor, threading.get_ident())
+        lock = _folder_locks[key] = _FolderLock(descriptor, threading.get_ident())
     try:
         yield
     finally:
-        mine.depth -= 1
-        if not mine.depth and _held.get(key) is mine:
-            del _held[key]
-            os.close(mine.descriptor)
+        lock.depth -= 1
+        if not lock.depth and _folder_locks.get(key) is lock:
+            del _folder_locks[key]
+            os.close(lock.descriptor)
 
 
 def _open(path: Path, make: bool) -> int:
@@ -69,27 +78,28 @@ def _open(path: Path, make: bool) -> int:
 
 def _lock(path: Path, descriptor: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = take_lock(descriptor)
     except OSError as error:
         os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise BundleError(f"{path}: another process is changing it; wait until that is done") from error
         raise BundleError(
             f"{path}: cannot be locked ({error.strerror}); work on a copy on a disk of this machine"
         ) from error
+    if not is_ours:
+        os.close(descriptor)
+        raise BundleError(f"{path}: another process is changing it; wait until that is done")
 
 
 def _key(descriptor: int) -> _Key:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _forget() -> None:
-    """Give up, in a forked child, what its parent holds: the lock would outlive the parent with the child."""
-    for lock in _held.values():
+    """Close a forked child's copies of its parent's descriptors: with them the child would hold the locks after its parent."""
+    for lock in _folder_locks.values():
         with suppress(OSError):
             os.close(lock.descriptor)
-    _held.clear()
+    _folder_locks.clear()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -1,7 +1,7 @@
-"""The one list of image formats that are opened, anywhere: what cameras, phones and browsers make.
+"""The image formats that vegrt opens, for all commands: those that cameras, phones and browsers write.
 
-Pillow knows forty more. One of them starts another program (PostScript goes to Ghostscript), most are rarely tested, and none
-is a photo's. What a file is, its first bytes say, never its name.
+Pillow knows forty more. One of them starts another program (Ghostscript, for PostScript), most are rarely tested, and none is
+used for photos. The first bytes of a file decide its format, never its name.
 """
 
 from __future__ import annotations
@@ -18,27 +18,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError, WebPImagePlugin
 from vegrt.errors import DataError, TooManyPixelsError, VegrtError
 from vegrt.photo.heif import heif_or_avif, load_plugin
 
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "PPM",
-    "TIFF",
-    "AVIF",
-    "HEIF",
-)  # JPEG: also MPO, a JPEG with more behind it
+_PRELOADED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")  # by Image.preinit; the others are imported when first needed
+FORMATS = (*_PRELOADED, "TIFF", "AVIF", "HEIF")  # JPEG includes MPO, a JPEG with more images after it
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
 )
-MAX_PIXELS = 178_956_970  # what Pillow refuses as a decompression bomb: half a GiB of RGB
-_COMMON = FORMATS[
-    :6
-]  # the plugins that Pillow loads at once; the others are loaded, each by one import, when first met
+MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a GiB of RGB
 _HEAD_BYTES = 64
-_OTHERS = {  # the first bytes of what is often named like a photo and is none, or is none that is opened
+_OTHER_PREFIXES = {  # first bytes of files that are often named like a photo, and of image formats that are not opened
     b"%!PS": "PostScript",
     b"\xc5\xd0\xd3\xc6": "PostScript",
     b"%PDF": "PDF",
@@ -68,7 +56,7 @@ _OTHERS = {  # the first bytes of what is often named like a photo and is none, 
     b"<": "a web page",
     b"{": "JSON",
 }
-_PREFIXES = {  # of what is opened
+_PREFIXES = {  # first bytes of the formats that are opened
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
     b"GIF8": "GIF",
@@ -81,21 +69,21 @@ _PREFIXES = {  # of what is opened
     b"MM*\0": "TIFF",
 }
 _PLUGINS = {"TIFF": "PIL.TiffImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
-Image.preinit()  # all of _COMMON is loaded here, so that decoding from several threads at once is safe
-assert WebPImagePlugin.WebPImageFile.format in _COMMON
+Image.preinit()  # load these plugins now: decoding from several threads at once is safe then
+assert WebPImagePlugin.WebPImageFile.format in _PRELOADED
 
 
 def open_image(source: Path | bytes, subject: str) -> ImageFile.ImageFile:
-    """Return the image, of which no more than the header was read. To be closed by the caller.
+    """Return the image after reading its header only. The caller closes it.
 
-    Raises DataError for what is none of FORMATS, and whatever Pillow raises for a damaged one: see `readable`.
+    Raises DataError for a file of another format, and any exception of Pillow for a damaged one: see `readable`.
     """
     opened = partial(Image.open, io.BytesIO(source) if isinstance(source, bytes) else source)
     try:
-        return opened(formats=_COMMON)
+        return opened(formats=_PRELOADED)
     except UnidentifiedImageError:
         kind = _kind(head := _head(source))
-        if kind in _COMMON or kind not in FORMATS:
+        if kind in _PRELOADED or kind not in FORMATS:
             raise _refusal(subject, kind, head) from None
     _load_plugin(kind, subject)
     try:
@@ -113,14 +101,15 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
 
 @contextmanager
 def readable(subject: str) -> Iterator[None]:
-    """Map whatever reading an image raises to one DataError: plugins and decoders promise no kinds of exceptions."""
+    """Map every exception of reading an image to one DataError: plugins and decoders document no exception types."""
     try:
         yield
     except VegrtError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        found = f"more than {MAX_PIXELS:,} pixels, refused as a decompression bomb"
-        raise TooManyPixelsError(f"{subject}: {found}") from error
+        raise TooManyPixelsError(
+            f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb"
+        ) from error
     except MemoryError as error:
         raise DataError(f"{subject}: not enough memory to decode it") from error
     except Exception as error:
@@ -138,26 +127,26 @@ def _head(source: Path | bytes) -> bytes:
 
 
 def _kind(head: bytes) -> str:
-    """Return one of FORMATS, or what else begins like this, or nothing."""
+    """Return one of FORMATS, the name of another kind of file, or an empty text for an unknown one."""
     if head[:4] == b"RIFF":
         return {b"WEBP": "WEBP", b"AVI ": "a video", b"WAVE": "a sound"}.get(head[8:12], "")
     if head[4:8] == b"ftyp":
         return heif_or_avif(head) or "a video"
-    known = _PREFIXES | _OTHERS
-    return next((kind for prefix, kind in known.items() if head.startswith(prefix)), "")
+    prefixes = _PREFIXES | _OTHER_PREFIXES
+    return next((kind for prefix, kind in prefixes.items() if head.startswith(prefix)), "")
 
 
 def _refusal(subject: str, kind: str, head: bytes) -> DataError:
     if kind in FORMATS:
-        return DataError(f"{subject}: damaged image (it begins as {kind} and goes on in no way that Pillow reads)")
+        return DataError(f"{subject}: damaged image (it begins as {kind}, but Pillow cannot read the rest)")
     if not kind and head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         kind = "text"
-    found = f"not a photo but {kind}" if kind else "not a photo, or none of a known kind"
-    return DataError(f"{subject}: {found}; expected {', '.join(FORMATS)}")
+    fault = f"not a photo but {kind}" if kind else "not a photo, or of an unknown format"
+    return DataError(f"{subject}: {fault}; expected {', '.join(FORMATS)}")
 
 
 def _load_plugin(kind: str, subject: str) -> None:
-    """Have Pillow know TIFF, AVIF or HEIF: by an import, which two threads may ask for at once. Raises DataError."""
+    """Import Pillow's plugin for TIFF, AVIF or HEIF; safe from several threads at once. Raises DataError."""
     if kind == "HEIF":
         if not load_plugin():
             raise DataError(f"{subject}: a HEIC photo; to read it: pip install pillow-heif")

@@ -1,4 +1,4 @@
-"""HEIC photos, which Pillow reads with a plugin only: recognised by their first bytes, the plugin loaded on first sight."""
+"""HEIC photos, which Pillow reads with a plugin only: recognised by their first bytes; the plugin is loaded when first needed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _AVIF = frozenset({b"avif", b"avis"})
 
 
 def heif_or_avif(head: bytes) -> str:
-    """Return which of the two the first bytes of a file name as a brand, major or compatible; nothing for a video.
+    """Return `HEIF` or `AVIF` by the brands, major or compatible, in the first bytes of a file; an empty text for a video.
 
-    `mif1` alone may be either: the brands behind it tell.
+    The brand `mif1` alone may be either; the brands after it decide.
     """
     end = min(len(head), int.from_bytes(head[:4], "big"))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
@@ -20,7 +20,7 @@ def heif_or_avif(head: bytes) -> str:
 
 @cache
 def load_plugin() -> bool:
-    """Have Pillow read HEIC from now on; return False where pillow-heif is not installed."""
+    """Register the HEIC plugin with Pillow; return False where pillow-heif is not installed."""
     try:
         import pillow_heif
     except ImportError:

@@ -1,7 +1,7 @@
-"""Colour profiles (ICC) -> sRGB, which is what screens show, and what a network saw in training.
+"""Converts the colours of an embedded ICC profile to sRGB: what screens show, and what a network saw in training.
 
-Relative colorimetric with black point compensation, by LittleCMS, which comes with Pillow. A profile that is sRGB in all but name
-changes no pixel. One that cannot be used counts as sRGB, as in every browser, and is mentioned once.
+Relative colorimetric with black point compensation, by LittleCMS, which comes with Pillow. A profile that equals sRGB changes no
+pixel. A profile that cannot be used counts as sRGB, as in every browser, and is logged once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_PROFILE_BYTES = 1 << 22  # of CMYK presses they have one or two million
-_ROUNDING = 2  # of 255: an sRGB profile of another maker differs by so much at most
-_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of profiles, and the mode of the pixels that they describe
+MAX_PROFILE_BYTES = 1 << 22  # profiles of CMYK presses have one or two million
+_ROUNDING = 2  # levels of 255: the most by which sRGB profiles of different vendors differ
+_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # colour space of a profile: mode of its pixels
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the image as RGB in sRGB: a new one, unless it is RGB and its colours are right as they are.
+    """Return the image as RGB in sRGB: the image itself if it is RGB and needs no conversion.
 
-    image: L, CMYK or RGB; a grey image with a profile of RGB colours is taken as RGB. profile: as embedded in the file.
+    image: L, CMYK or RGB; a grey image with an RGB profile is read as RGB. profile: as embedded in the file.
     """
     space = _SPACES.get(profile[16:20].decode("latin-1"), "")
     if space == "RGB" and image.mode == "L":
@@ -38,7 +38,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     from PIL import ImageCms
 
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is None in place only
+    assert converted is not None  # it is None for conversion in place only
     return converted
 
 
@@ -60,14 +60,13 @@ def _lab() -> ImageCmsTransform:
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
-    """Return what converts pixels of that mode to sRGB; None where nothing is to be done, or can be."""
+    """Return the conversion of pixels of that mode to sRGB; None where none is needed, or the profile cannot be used."""
     from PIL import ImageCms
 
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
     if mode == "L":
-        flags |= (
-            ImageCms.Flags.NOOPTIMIZE
-        )  # its table for grey is too coarse: 7 of 255 wrong in the dark of a linear one
+        # LittleCMS's optimized table for grey is too coarse: dark pixels of a linear profile are up to 7 of 255 wrong
+        flags |= ImageCms.Flags.NOOPTIMIZE
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -78,7 +77,7 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
             flags,
         )
         return None if _changes_nothing(transform, mode) else transform
-    except Exception as error:  # damaged, of a printer or a link, or a Pillow without LittleCMS
+    except Exception as error:  # damaged, a printer or device-link profile, or a Pillow without LittleCMS
         log.warning(
             "a colour profile of %d bytes cannot be used (%s); such photos are read as sRGB", len(profile), error
         )
@@ -91,9 +90,9 @@ def _changes_nothing(transform: ImageCmsTransform, mode: str) -> bool:
     from PIL import ImageCms
 
     probe = _probe() if mode == "RGB" else Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    seen = ImageCms.applyTransform(probe, transform)
-    wanted = np.asarray(probe.convert("RGB"), np.int16)
-    return bool(np.abs(np.asarray(seen, np.int16) - wanted).max() <= _ROUNDING)
+    converted = ImageCms.applyTransform(probe, transform)
+    unchanged = np.asarray(probe.convert("RGB"), np.int16)
+    return bool(np.abs(np.asarray(converted, np.int16) - unchanged).max() <= _ROUNDING)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The contract: the only place where a photo becomes model input.
+"""The preprocessing contract, and the only code that turns a photo into model input.
 
 Training's evaluation transform, calibration, inference and the golden check all call `load_image`. Everything after
 the uint8 pixels (cast, transpose, normalise) is inside the graph, so no runtime can do it differently.
@@ -18,22 +18,19 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from vegrt.errors import BundleError, DataError, FormatError, TooManyPixelsError
-from vegrt.photo.depth import check_colours, is_deep, stated, to_grey8
-from vegrt.photo.formats import FORMATS as FORMATS
-from vegrt.photo.formats import MAX_PIXELS as MAX_PIXELS
-from vegrt.photo.formats import SUFFIXES as SUFFIXES
-from vegrt.photo.formats import open_image, readable
+from vegrt.photo.depth import check_colours, is_deep, sample_format, to_grey8
+from vegrt.photo.formats import MAX_PIXELS, open_image, readable
 from vegrt.photo.icc import lab_to_srgb, to_srgb
 from vegrt.schema import build
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MAX_SIDE = 8192  # of what a network takes, in pixels
+MAX_SIDE = 8192  # of a network's input, in pixels
 Icc = Literal["srgb", "ignore"]
 _FLIPS = Image.Transpose
 _TURNS = {2: _FLIPS.FLIP_LEFT_RIGHT, 3: _FLIPS.ROTATE_180, 4: _FLIPS.FLIP_TOP_BOTTOM, 5: _FLIPS.TRANSPOSE}
 _TURNS |= {6: _FLIPS.ROTATE_270, 7: _FLIPS.TRANSVERSE, 8: _FLIPS.ROTATE_90}  # EXIF 2.3, tag 0x0112
-warnings.filterwarnings("ignore", module=r"PIL\.")  # corrupt EXIF is no reason to warn; bombs are refused below
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about corrupt EXIF; decompression bombs are refused below
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,10 @@ class Contract:
     """How pixels become model input. Written beside the weights, never typed twice.
 
     size: height and width of the square centre crop, in pixels.
-    resize: what the shorter side is resized to before the crop, in pixels (bilinear, antialiased).
+    resize: length of the shorter side before the crop, in pixels (bilinear, antialiased).
     mean, std: per RGB channel, of pixels scaled to [0, 1]; applied inside the graph.
-    icc: what becomes of an embedded colour profile. `srgb`: colours are converted to sRGB (see vegrt.photo.icc). `ignore`: the
-    numbers are taken as they are, as bundles do that were made before the contract said anything of it.
+    icc: use of an embedded colour profile. `srgb`: colours are converted to sRGB (see vegrt.photo.icc). `ignore`: the profile is
+    ignored, as in bundles made before the contract had this field.
     """
 
     size: int = 224
@@ -55,11 +52,13 @@ class Contract:
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize <= MAX_SIDE:
-            found = f"size {self.size}, resize {self.resize}"
-            raise BundleError(f"contract: {found}; expected 1 <= size <= resize <= {MAX_SIDE}")
+            sizes = f"size {self.size}, resize {self.resize}"
+            raise BundleError(f"contract: {sizes}; expected 1 <= size <= resize <= {MAX_SIDE}")
         numbers = (*self.mean, *self.std)
         if not (
-            len(self.mean) == len(self.std) == 3 and min(self.std) > 1e-6 and all(abs(one) < 1e6 for one in numbers)
+            len(self.mean) == len(self.std) == 3
+            and min(self.std) > 1e-6
+            and all(abs(number) < 1e6 for number in numbers)
         ):
             raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
         if self.icc not in ("srgb", "ignore"):
@@ -67,25 +66,25 @@ class Contract:
         _check_units(self.mean, self.std)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contract as JSON values. Without `icc` where profiles are ignored, as it was always written."""
+        """Return the contract as JSON values; without `icc` where profiles are ignored, as older versions wrote it."""
         value = asdict(self) | {"mean": list(self.mean), "std": list(self.std), "layout": "NHWC", "color": "RGB"}
-        return {key: one for key, one in value.items() if (key, one) != ("icc", "ignore")}
+        return {key: item for key, item in value.items() if (key, item) != ("icc", "ignore")}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Contract:
-        """Return the contract written by `to_dict`. Raises BundleError for missing or foreign values."""
+        """Return the contract written by `to_dict`. Raises BundleError for missing or unknown values."""
         try:
-            known = build(_Stored, value)
+            stored = build(_Stored, value)
         except FormatError as error:
             raise BundleError(f"contract: {error}; export the bundle again") from error
-        if (known.layout, known.color) != ("NHWC", "RGB"):
-            raise BundleError(f"contract: {known.layout!a} {known.color!a}; this vegrt reads NHWC RGB only")
-        return cls(**{field.name: getattr(known, field.name) for field in fields(cls)})
+        if (stored.layout, stored.color) != ("NHWC", "RGB"):
+            raise BundleError(f"contract: {stored.layout!a} {stored.color!a}; this vegrt reads NHWC RGB only")
+        return cls(**{field.name: getattr(stored, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """The contract as a manifest and a model's metadata hold it."""
+    """The contract as stored in a manifest and in a model's metadata."""
 
     size: int
     resize: int
@@ -93,25 +92,25 @@ class _Stored:
     std: tuple[float, float, float]
     layout: str
     color: str
-    icc: Icc = "ignore"  # contracts from before it was in them
+    icc: Icc = "ignore"  # older contracts lack it
 
 
 def _check_units(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise BundleError for numbers of pixels in 0..255, which make every photo the same grey, with those to write instead."""
-    if not all(isfinite(one) for one in (*mean, *std)):
+    """Raise BundleError, with the correct numbers, for mean and std of pixels in 0..255: with them every photo would be grey."""
+    if not all(isfinite(number) for number in (*mean, *std)):
         raise BundleError(f"contract: mean {list(mean)}, std {list(std)}; expected finite numbers")
     if max(*map(abs, mean), *std) <= 1:
         return
-    cure = (f"{name} = {_of_unit_pixels(values)}" for name, values in (("mean", mean), ("std", std)))
+    corrected = (f"{name} = {_in_unit_range(values)}" for name, values in (("mean", mean), ("std", std)))
     raise BundleError(
-        f"contract: mean {list(mean)}, std {list(std)} are of pixels in 0..255; expected those of pixels in [0, 1], each "
-        f"number divided by 255: {', '.join(cure)}"
+        f"contract: mean {list(mean)}, std {list(std)} are for pixels in 0..255; expected those for pixels in [0, 1], each "
+        f"number divided by 255: {', '.join(corrected)}"
     )
 
 
-def _of_unit_pixels(values: Sequence[float]) -> list[float]:
-    """Return numbers of pixels in 0..255 as of those in [0, 1]; what is below 1 is taken to be so already."""
-    return [round(one / 255, 6) for one in values] if max(map(abs, values)) >= 1 else list(values)
+def _in_unit_range(values: Sequence[float]) -> list[float]:
+    """Return mean or std for pixels in [0, 1]; values below 1 are taken as already in that range."""
+    return [round(value / 255, 6) for value in values] if max(map(abs, values)) >= 1 else list(values)
 
 
 def decode(
@@ -122,13 +121,14 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     icc: Icc = "srgb",
 ) -> Image.Image:
-    """Return an upright RGB image of 8 bits; of an animation the first frame. Nothing else in the file comes with it.
+    """Return an upright 8-bit RGB image without metadata; the first frame of an animation.
 
-    EXIF orientation is applied, once; alpha is dropped; colour profiles are treated as `icc` says (see Contract), deeper samples
-    as vegrt.photo.depth says. With `shorter_side` (pixels) a large JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 scale
-    that still covers twice that side: several times faster. At most 12 bytes of memory are taken for each pixel.
-    name: what messages call it; by default the path. Raises TooManyPixelsError above max_pixels, seen in the header, and
-    DataError for whatever is not a whole, readable image of the formats in vegrt.photo.formats.
+    EXIF orientation is applied, once; alpha is dropped; `icc` selects the use of colour profiles (see Contract).
+    vegrt.photo.depth converts samples of more than 8 bits. At most 12 bytes of memory are used per pixel.
+    shorter_side: in pixels; a large JPEG is decoded at the smallest of the scales 1/1, 1/2, 1/4, 1/8 that still covers twice that
+    side, which is several times faster.
+    name: the photo's name in messages, by default the path. Raises TooManyPixelsError above max_pixels, by the header, and
+    DataError for anything but a complete, readable image of a format in vegrt.photo.formats.
     """
     subject = name or _subject(source)
     with readable(subject):
@@ -141,20 +141,20 @@ def decode(
 
 
 def upright_rgb(image: Image.Image, icc: Icc = "srgb", subject: str = "image") -> Image.Image:
-    """Return a Pillow image as `decode` does: a copy. Raises DataError, and whatever Pillow does for a damaged file."""
-    said = stated(image)
+    """Return a copy of a Pillow image, converted as in `decode`. Raises DataError, and what Pillow raises for a damaged file."""
+    stated = sample_format(image)
     image.load()
     turn = _TURNS.get(
         _orientation(image)
-    )  # asked now: Pillow's TIFF reader has turned the pixels, and forgotten the tag
-    check_colours(image, said, subject)
+    )  # after loading: Pillow's TIFF reader turns the pixels itself and drops the tag
+    check_colours(image, stated, subject)
     profile = image.info.get("icc_profile") if icc == "srgb" else None
-    rgb = _to_rgb(to_grey8(image, said, subject) if is_deep(image) else image, profile)
+    rgb = _to_rgb(to_grey8(image, stated, subject) if is_deep(image) else image, profile)
     if turn is not None:
         rgb = rgb.transpose(turn)
     elif rgb is image:
         rgb = image.copy()
-    rgb.info.clear()  # a copy written to a file shall not carry the profile, or the orientation, a second time
+    rgb.info.clear()  # profile and orientation are applied; a file written from this image must not have them again
     return rgb
 
 
@@ -199,7 +199,7 @@ def _subject(source: Path | bytes) -> str:
 
 
 def _check_source(subject: str, source: Path | bytes) -> None:
-    if isinstance(source, Path) and not source.is_file():  # a named pipe, opened, would wait for ever
+    if isinstance(source, Path) and not source.is_file():  # opening a named pipe would wait for ever
         raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise DataError(f"{subject}: empty, 0 bytes; not a photo")
@@ -211,16 +211,16 @@ def _check_pixels(subject: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation. What is odd or damaged in there is no reason to lose the photo: it counts as upright."""
+    """Return the EXIF orientation; 1 (upright) where it is damaged, because the photo may still be good."""
     try:
-        found = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
         return 1
-    return found if isinstance(found, int) else 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an image of 8 bits as RGB: the image itself where nothing is to be done."""
+    """Return an 8-bit image as RGB: the image itself if no conversion is needed."""
     if image.mode == "LAB":
         return lab_to_srgb(image)
     if image.mode == "P" and "transparency" in image.info:

@@ -29,7 +29,7 @@ class GoldenFile:
 
 def read_golden(bundle: Bundle) -> tuple[GoldenPhoto, ...]:
     """Return a bundle's golden photos. Raises FormatError where a photo is no artifact or lacks a logit, or OSError."""
-    found = build(GoldenFile, read_json(bundle.listed("golden/golden.json"))).images
+    found = build(GoldenFile, read_json(bundle.listed_file("golden/golden.json"))).images
     listed = {one.path for one in bundle.manifest.artifacts}
     for index, photo in enumerate(found):
         if photo.file not in listed:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
-from vegrt.files.atomic import printable
+from vegrt.files.text import printable
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vegrt.errors import VegrtError
-from vegrt.files.atomic import printable_lines
+from vegrt.files.text import printable_lines
 
 _STDOUT, _STDERR = 1, 2
 _UNENCODABLE = "vegrt.unencodable"  # how a character is written that the stream's encoding lacks

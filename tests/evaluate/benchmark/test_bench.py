@@ -26,7 +26,8 @@ from vegrt.evaluate.benchmark.presets import bench_scenario
 from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
 from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.photo.preprocess import load_image
 from vegrt.results.benchmark import MEASURES, Bench

@@ -17,7 +17,7 @@ from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.setup import Conditions, OpenedCandidate
 from vegrt.evaluate.benchmark.tables import bench_table
-from vegrt.infer.runtimes.open import Candidate
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.benchmark import MEASURES, Measure
 from vegrt.results.wording import skipped_sentence
 

@@ -14,7 +14,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Bundle, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
 from vegrt.cli import app
 from vegrt.errors import EngineError, VegrtError
 from vegrt.export.deploy.triton import Serving, deploy_triton

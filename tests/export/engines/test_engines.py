@@ -9,7 +9,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from vegrt.bundle.bundle import Bundle, Staging
+from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.change import Staging
 from vegrt.calibration.graph import serialize
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile, build_engine

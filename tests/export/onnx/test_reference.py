@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Bundle, Manifest, changing, open_bundle
+from vegrt.backbones import build_network
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split
@@ -21,7 +24,6 @@ from vegrt.export.onnx.parity import Evidence, load_evidence
 from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
 from vegrt.infer.runtimes.runner import RuntimeName
-from vegrt.networks import build_network
 from vegrt.photo.preprocess import Contract
 
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -10,9 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError, VegrtError
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.embeddings import open_embedding_runner
 from vegrt.infer.runtimes.onnx_bytes import penultimate, read_nodes, with_output
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vegrt.bundle.bundle import Bundle, changing, open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
 from vegrt.errors import BundleError, EngineError
 from vegrt.infer.runtimes.fingerprint import Fingerprint, differences
 from vegrt.infer.runtimes.tensorrt import fitting_engine

@@ -14,12 +14,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from vegrt.bundle.bundle import Manifest, changing, open_bundle
+from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Manifest
 from vegrt.errors import ModelError
 from vegrt.evaluate.verify import verify
 from vegrt.files.atomic import write_json
+from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime, open_session, read_tensors
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.openvino import open_openvino
 from vegrt.photo.preprocess import Contract
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vegrt.dataset.photos import SplitName, read_splits
+from vegrt.dataset.listing import SplitName
+from vegrt.dataset.photos import read_splits
 from vegrt.errors import DataError
 from vegrt.train.data.audit import audit
 from vegrt.train.data.split import NewSplit, assign_splits, write_split

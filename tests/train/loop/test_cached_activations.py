@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vegrt.networks import BACKBONES, build_network
+from vegrt.backbones import BACKBONES, build_network
 from vegrt.train.fit import train
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.loop import cached_activations as kept

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vegrt.backbones import BACKBONES, build_network
 from vegrt.errors import ModelError
-from vegrt.networks import BACKBONES, build_network
 from vegrt.train.loop.freeze import check_stage, parameters_by_stage, stage_names
 from vegrt.train.loop.learner import Learner, learning_rate
 from vegrt.train.recipe import Recipe

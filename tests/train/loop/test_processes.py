@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from vegrt.backbones import build_network
 from vegrt.bundle.bundle import find_bundles
 from vegrt.errors import VegrtError
-from vegrt.networks import build_network
 from vegrt.train.loop.processes import ProcessGroup, join_process_group
 
 SCRIPT = str(Path(__file__).with_name("two_processes.py"))

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from vegrt.backbones import build_network
 from vegrt.errors import ModelError
-from vegrt.networks import build_network
 from vegrt.train.loop.weights import initial_network, load_weights
 
 SHARED = Path(os.environ.get("VEGRT_SHARED", Path(__file__).parents[4] / "shared")) / "weights"

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vegrt.networks import build_network
+from vegrt.backbones import build_network
 from vegrt.train.fit import train
 from vegrt.train.loop import device
 from vegrt.train.loop.learner import Learner

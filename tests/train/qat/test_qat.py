@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 from typer.testing import CliRunner
 
-from vegrt.bundle.bundle import Artifact, Bundle, Manifest, changing, open_bundle
+from vegrt.backbones import BACKBONES, build_network, contract_of
+from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.change import changing
+from vegrt.bundle.manifest import Artifact, Manifest
 from vegrt.calibration.encode import quantize_weights
 from vegrt.calibration.graph import serialize
 from vegrt.calibration.placement import Encoding, quantizable_layers
@@ -25,7 +28,7 @@ from vegrt.calibration.saved import read_calibration
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.export.onnx.model import export_fp32
-from vegrt.networks import BACKBONES, WithPreprocessing, build_network, contract_of, load_network
+from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import train
 from vegrt.train.history.runs_db import list_runs

@@ -26,11 +26,11 @@ from safetensors.torch import load_file
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from vegrt.backbones import build_network, find_backbone
 from vegrt.bundle.bundle import open_bundle
 from vegrt.cli import app
 from vegrt.dataset.photos import read_splits
 from vegrt.errors import BundleError, ModelError, VegrtError
-from vegrt.networks import build_network, find_backbone
 from vegrt.train.fit import train
 from vegrt.train.history.runs_db import list_runs
 from vegrt.train.loop.checkpoint import Checkpoints

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
-from vegrt.files.atomic import printable_lines
+from vegrt.files.text import printable_lines
 
 
 class SafeConsole(Console):

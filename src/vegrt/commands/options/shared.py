@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vegrt.files.atomic import json_text
+from vegrt.files.text import json_text
 from vegrt.terminal.streams import unescaped
 
 

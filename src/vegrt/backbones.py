@@ -1,0 +1,132 @@
+"""The backbones: one table of architectures, and the networks that are built from it.
+
+The table is shared because training, export and the torch runner all build networks (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any, Literal, cast
+
+import torchvision
+from torch import nn
+
+from vegrt.errors import ModelError, require
+from vegrt.photo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
+
+Head = Literal["gap", "classic"]
+TIMM = "timm:"  # prefix of the names of timm's models
+_Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """One architecture.
+
+    builder: takes torchvision's or timm's arguments.
+    head: attribute whose last Linear is the classifier. stages: module prefixes, from the input to the output: the order of
+    freezing.
+    mean, std: normalization of its pretrained weights, per RGB channel of pixels in [0, 1].
+    size: the only input size that it accepts, in pixels; 0 for any.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    head: str
+    stages: tuple[tuple[str, ...], ...]
+    mean: _Triple = IMAGENET_MEAN
+    std: _Triple = IMAGENET_STD
+    size: int = 0
+
+
+_RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+
+
+def _features(*bounds: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(f"features.{index}" for index in range(low, high)) for low, high in pairwise(bounds))
+
+
+_TABLE = (
+    Backbone("resnet18", torchvision.models.resnet18, "fc", _RESNET_STAGES),
+    Backbone("resnet50", torchvision.models.resnet50, "fc", _RESNET_STAGES),
+    Backbone("vgg16", torchvision.models.vgg16, "classifier", _features(0, 5, 10, 17, 24, 31)),
+    Backbone("efficientnet_b0", torchvision.models.efficientnet_b0, "classifier", _features(0, 2, 3, 4, 6, 9)),
+    Backbone("mobilenet_v2", torchvision.models.mobilenet_v2, "classifier", _features(0, 2, 4, 7, 14, 19)),
+)
+BACKBONES = {backbone.name: backbone for backbone in _TABLE}
+
+
+def find_backbone(name: str) -> Backbone:
+    """Return the backbone of that name, `timm:NAME` for one of timm's. Raises ModelError that lists the known ones."""
+    if name.startswith(TIMM):
+        return _timm_backbone(name.removeprefix(TIMM))
+    if name not in BACKBONES:
+        raise ModelError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}, or {TIMM}NAME")
+    return BACKBONES[name]
+
+
+def contract_of(backbone: str, size: int) -> Contract:
+    """Return the preprocessing contract of a backbone. Raises ModelError for an input size that it does not accept."""
+    architecture = find_backbone(backbone)
+    if (fixed_size := architecture.size) and size != fixed_size:
+        raise ModelError(f"backbone {backbone}: size {size} given, it takes {fixed_size} only; add --size {fixed_size}")
+    return Contract(size, size, architecture.mean, architecture.std)
+
+
+def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: bool = False) -> nn.Module:
+    """Return the backbone with a fresh head for `num_classes`; random weights, or torchvision's own with `imagenet`.
+
+    head: only vgg16 has a choice. `gap` replaces its three 4096-wide layers by global average pooling and a 512-wide
+    layer (15 M parameters instead of 138 M); `classic` keeps them.
+    """
+    backbone = find_backbone(name)
+    if name.startswith(TIMM):
+        return backbone.builder(pretrained=imagenet, num_classes=num_classes)
+    network: Any = backbone.builder(weights="DEFAULT" if imagenet else None)
+    if name == "vgg16" and head == "gap":
+        network.avgpool = nn.AdaptiveAvgPool2d(1)
+        network.classifier = nn.Sequential(
+            nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, num_classes)
+        )
+    elif backbone.head == "fc":
+        network.fc = nn.Linear(network.fc.in_features, num_classes)
+    else:
+        network.classifier[-1] = nn.Linear(network.classifier[-1].in_features, num_classes)
+    return cast(nn.Module, network)
+
+
+@cache
+def _timm_backbone(name: str) -> Backbone:
+    """Return one of timm's models. Its stages are its children with weights; each block of a sequence is a stage."""
+    timm = require("timm", "timm")
+    if (architecture := name.partition(".")[0]) not in (names := timm.list_models()):
+        similar = ", ".join(get_close_matches(architecture, names, n=5)) or "none of a similar name"
+        raise ModelError(f"backbone {TIMM}{name}: timm {timm.__version__} has no such model; it has {similar}")
+    builder = partial(timm.create_model, name)
+    try:
+        network: Any = builder(pretrained=False)
+    except RuntimeError as error:  # for example an unknown tag after the dot
+        raise ModelError(f"backbone {TIMM}{name}: timm cannot build it ({error})") from error
+    config, head = network.pretrained_cfg, network.pretrained_cfg.get("classifier")
+    if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Linear):
+        raise ModelError(f"backbone {TIMM}{name}: its classifier is not one linear layer; choose another model")
+    size = config["input_size"][-1] if config.get("fixed_input_size") else 0
+    stages = tuple((stage,) for stage in _parts(network) if not head.startswith(stage))
+    return Backbone(f"{TIMM}{name}", builder, head, stages, tuple(config["mean"]), tuple(config["std"]), size)
+
+
+def _parts(network: nn.Module) -> Iterator[str]:
+    for name, child in network.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from (f"{name}.{step}" for step, part in child.named_children() if has_weights(part))
+        elif has_weights(child):
+            yield name
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Return whether the module has parameters."""
+    return any(True for _ in module.parameters())
