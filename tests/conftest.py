@@ -26,6 +26,7 @@ from vegrt.train.recipe import Recipe
 NO_SKIPS = "VEGRT_NO_SKIPS" in os.environ  # a machine that has everything but a GPU: a skipped test is a failure there
 CLASSES = ("Beet", "Cress", "Eggplant")
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+LINKED_FROM_BYTES = 1 << 20
 COUNTS = {"train": 24, "validation": 16, "test": 20}
 
 
@@ -114,10 +115,31 @@ def test_split(photos: Path) -> Split:
 
 
 @pytest.fixture
-def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
-    """A copy of the exported bundle that a test may damage."""
-    shutil.copytree(bundle.path, tmp_path / "copied")
-    return open_bundle(tmp_path / "copied")
+def copy_bundle() -> Iterator[Callable[[Bundle, Path], Bundle]]:
+    """A function that copies a bundle to a new folder. Its large files are hard links: replace them, never write into them."""
+    states: dict[Path, tuple[int, int]] = {}
+
+    def copy_or_link(source: str, target: str) -> None:
+        state = Path(source).stat()
+        if state.st_size < LINKED_FROM_BYTES:
+            shutil.copy2(source, target)
+            return
+        os.link(source, target)
+        states[Path(source)] = (state.st_size, state.st_mtime_ns)
+
+    def copy(bundle: Bundle, target: Path) -> Bundle:
+        shutil.copytree(bundle.path, target, copy_function=copy_or_link)
+        return open_bundle(target)
+
+    yield copy
+    for path, state in states.items():
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == state, f"{path} is shared, and the test wrote into it"
+
+
+@pytest.fixture
+def copied(bundle: Bundle, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]) -> Bundle:
+    """A copy of the exported bundle, as `copy_bundle` makes it."""
+    return copy_bundle(bundle, tmp_path / "copied")
 
 
 @pytest.fixture

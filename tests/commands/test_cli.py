@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ def failure(*words: object) -> str:
     return line
 
 
-def test_the_whole_job(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_the_whole_job(
+    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
+) -> None:
     path = tmp_path / "resnet18"
-    shutil.copytree(bundle.path, path)
+    copy_bundle(bundle, path)
     evaluated = call("evaluate", path, "--data", photos, "--json")
     body = json.loads(evaluated.stdout)
     verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
@@ -58,9 +61,14 @@ def test_the_whole_job(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_takes_the_audit_that_is_of_its_photos(
-    bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bundle: Bundle,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    copy_bundle: Callable[[Bundle, Path], Bundle],
 ) -> None:
-    shutil.copytree(bundle.path, tmp_path / "m")
+    copy_bundle(bundle, tmp_path / "m")
     shutil.copytree(photos, tmp_path / "photos")
     shutil.copy(photos / "train/Beet/000.jpg", tmp_path / "photos/test/Beet/leak.jpg")
     monkeypatch.chdir(tmp_path)
@@ -133,16 +141,16 @@ def test_exported_models_that_were_measured_are_replaced_on_request_only(
     assert (tmp_path / "list.csv").read_text() == "mine"
 
 
-def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_a_model_that_lost_its_accuracy_fails_with_exit_3(
+    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
+) -> None:
     """The int8 model's place is taken by one whose classifier answers for the neighbouring class."""
     import onnx
     from onnx import numpy_helper
 
-    from vegrt.bundle.bundle import open_bundle
     from vegrt.bundle.change import changing
 
-    shutil.copytree(bundle.path, tmp_path / "m")
-    copied = open_bundle(tmp_path / "m")
+    copied = copy_bundle(bundle, tmp_path / "m")
     model = onnx.load(copied.file("model", "int8-cpu"))
     for tensor in model.graph.initializer:
         if tensor.name in ("fc.weight", "fc.bias"):
@@ -158,19 +166,26 @@ def test_a_model_that_lost_its_accuracy_fails_with_exit_3(bundle: Bundle, photos
 
 
 def test_the_only_bundle_under_models_is_found(
-    bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bundle: Bundle,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    copy_bundle: Callable[[Bundle, Path], Bundle],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no bundle in it; name one" in failure("infer", photos / "test")
-    shutil.copytree(bundle.path, tmp_path / "models/one")
+    copy_bundle(bundle, tmp_path / "models/one")
     result = call("infer", photos / "test/Beet/000.jpg")
     assert result.exit_code == 0
     assert "models/one: fp32 on " in caplog.text
-    shutil.copytree(bundle.path, tmp_path / "models/two")
+    copy_bundle(bundle, tmp_path / "models/two")
     assert "2 bundles (models/one, models/two)" in failure("infer", photos / "test")
 
 
-def test_bad_input_is_one_line_and_exit_1(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_exit_1(
+    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
+) -> None:
     assert "no such folder" in failure(
         "train", "--data", tmp_path / "none", "--out", tmp_path / "m", "--weights", "none"
     )
@@ -182,9 +197,10 @@ def test_bad_input_is_one_line_and_exit_1(bundle: Bundle, photos: Path, tmp_path
     assert "expected a bundle" in failure("export", tmp_path / "m", "--data", photos)
     assert not (tmp_path / "m").exists()
     copied = tmp_path / "copied"
-    shutil.copytree(bundle.path, copied)
+    copy_bundle(bundle, copied)
     content = bytearray((copied / "fp32.onnx").read_bytes())
     content[1000] ^= 255
+    (copied / "fp32.onnx").unlink()
     (copied / "fp32.onnx").write_bytes(content)
     for command in (["verify"], ["bench"], ["evaluate", "--data", photos], ["export", "--data", photos]):
         assert "fp32.onnx: damaged" in failure(*command, copied)

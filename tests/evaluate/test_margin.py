@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,10 @@ def test_a_margin_below_the_decidable_one_is_undecided_even_without_a_change() -
     assert gate(compare_top1(labels, spread, labels), 359, Margin.of(1.5, 359)).verdict == "INCONCLUSIVE"
 
 
-def test_the_exit_code_can_be_mapped_and_the_verdict_stays(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-    shutil.copytree(bundle.path, tmp_path / "m")
+def test_the_exit_code_can_be_mapped_and_the_verdict_stays(
+    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
+) -> None:
+    copy_bundle(bundle, tmp_path / "m")
     words = ("evaluate", tmp_path / "m", "--data", photos, "--runtime", "onnxruntime", "--json")
     for mapped, code in (((), 4), (("--inconclusive", "fail"), 3), (("--inconclusive", "pass"), 0)):
         shown = call(*words, *mapped)
@@ -56,8 +58,10 @@ def test_the_exit_code_can_be_mapped_and_the_verdict_stays(bundle: Bundle, photo
         assert (body["margin_points"], body["margin_auto"], body["decidable_margin_points"]) == (0.5, False, 6.1)
 
 
-def test_auto_takes_the_margin_of_the_photos_and_says_so(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-    shutil.copytree(bundle.path, tmp_path / "m")
+def test_auto_takes_the_margin_of_the_photos_and_says_so(
+    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
+) -> None:
+    copy_bundle(bundle, tmp_path / "m")
     words = ("evaluate", tmp_path / "m", "--data", photos, "--runtime", "onnxruntime", "--margin", "auto")
     shown = call(*words)
     assert "margin 6.1 points (auto" in " ".join(shown.stdout.split())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def old(colours: Path, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def evaluated(old: Bundle, tmp_path: Path) -> Bundle:
+def evaluated(old: Bundle, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]) -> Bundle:
     """A copy of the bundle with a result of it, its table, one that lost its model long ago, and a file that is not ours."""
-    bundle = open_bundle(Path(shutil.copytree(old.path, tmp_path / "copy")))
+    bundle = copy_bundle(old, tmp_path / "copy")
     for name, sha256 in (("evaluate-test", bundle.artifact("weights").sha256), ("bench", "0" * 64)):
         body = {"candidates": [{"key": "fp32/torch", "artifact_sha256": sha256}]}
         write_json(bundle.path / f"results/{name}.json", to_dict(header_fields(bundle, name)) | body)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -391,9 +391,11 @@ def test_a_contract_is_read_unchanged(folder: Path) -> None:
     assert read_classes(folder / "classes.txt") == CLASSES
 
 
-def test_a_checkpoints_bundle_is_not_replaced(trained: Bundle, folder: Path) -> None:
+def test_a_checkpoints_bundle_is_not_replaced(
+    trained: Bundle, folder: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
+) -> None:
     tensorflow_like(folder / "model.onnx")
-    shutil.copytree(trained.path, folder / "out")
+    copy_bundle(trained, folder / "out")
     with pytest.raises(VegrtError, match="holds another model"):
         import_onnx(folder / "out", folder / "model.onnx", folder / "classes.txt", folder / "contract.toml")
     assert open_bundle(folder / "out").manifest == trained.manifest
