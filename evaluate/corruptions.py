@@ -1,4 +1,4 @@
-"""Photos made worse on purpose, at five levels: seeded, and the same on every machine with the same Pillow.
+"""Corrupted photos at five levels: seeded, and the same on every machine with the same Pillow.
 
 Parameters are those of ImageNet-C (D. Hendrycks and T. Dietterich, ICLR 2019, arXiv 1903.12261; their code, make_imagenet_c.py)
 for 224x224 pixels: Gaussian noise, JPEG compression, brightness, and Gaussian blur from its extra set. Rotation is not in it; its
@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way to make a photo worse. levels: the parameter at each of the five levels, from mild to severe, in `unit`."""
+    """One way to corrupt a photo. levels: the parameter at each of the five levels, from mild to severe, in `unit`."""
 
     name: str
     unit: str

@@ -1,4 +1,4 @@
-"""What of a bundle nothing runs here, why, and what would: a check that did not run is not one that passed."""
+"""The artifacts of a bundle that were not run here, each with the cause and the cure: a check that did not run has not passed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _ANSWERING = ("model", "engine", "weights")
 
 
 def answering(bundle: Bundle) -> list[Artifact]:
-    """Return what of a bundle can answer: ONNX models, engines, the checkpoint, in this order."""
+    """Return the artifacts that can be run: ONNX models, engines, the checkpoint, in this order."""
     return [artifact for role in _ANSWERING for artifact in bundle.manifest.artifacts if artifact.role == role]
 
 
 def not_run(bundle: Bundle, ran: Iterable[Candidate]) -> list[NotRun]:
-    """Return why each artifact that can answer did not, where `ran` is what did."""
+    """Return the artifacts that can be run but were not, with the reason. ran: the candidates that were run."""
     paths = {artifact_of(bundle, candidate).path for candidate in ran}
     return [_explained(artifact) for artifact in answering(bundle) if artifact.path not in paths]
 
@@ -34,12 +34,12 @@ def _explained(artifact: Artifact) -> NotRun:
         return NotRun(artifact.path, NO_RUNTIME, INSTALL_ONE)
     if artifact.variant == "bf16":
         return NotRun(artifact.path, "ONNX Runtime has no bfloat16 convolution", "pip install 'vegrt[openvino]'")
-    return NotRun(artifact.path, "nothing that was run here takes it")
+    return NotRun(artifact.path, "no candidate that was run uses it")
 
 
 def _engine(artifact: Artifact) -> NotRun:
     if artifact.details.get("builder") != "tensorrt":
         return NotRun(artifact.path, "a TensorRT-RTX engine, which vegrt builds but does not run")
     if is_installed("tensorrt"):
-        return NotRun(artifact.path, "a TensorRT engine, not asked for", "add --runtime tensorrt")
+        return NotRun(artifact.path, "a TensorRT engine, which was not requested", "add --runtime tensorrt")
     return NotRun(artifact.path, "TensorRT is not installed here", "on the engine's GPU: pip install 'vegrt[tensorrt]'")

@@ -1,4 +1,4 @@
-"""Why an answer is wrong: classes in another order, labels that say nothing, or colours in another order.
+"""Why an answer is wrong: classes in another order, shuffled labels, or colours in another order.
 
 The gate compares candidates with each other, so it cannot see what makes all of them wrong alike. Every cause has a trace of its
 own: a permutation leaves the confusion matrix intact but for the order of its columns; shuffled labels leave a model that is

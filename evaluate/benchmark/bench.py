@@ -38,9 +38,9 @@ def bench(
 ) -> Bench:
     """Return the benchmark of the chosen candidates.
 
-    Each round runs every case once, in an order that is shuffled anew (`interleave`); a case is a candidate, a batch size and a
-    measure. rounds: at most so many. budget_s: seconds for everything, loading, warming up and memory included; to keep to it,
-    dear cases sit rounds out (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
+    Each round runs every case once, in a new random order (`interleave`); a case is a candidate, a batch size and a
+    measure. rounds: their largest number. budget_s: seconds for everything, including loading, warming up and memory. To keep
+    to it, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
     """
     check_request(bundle, chosen, batch_sizes)
     if rounds < 1:
@@ -82,7 +82,7 @@ def time_all(
     reserved_s: float,
     rounds: int,
 ) -> tuple[dict[Case, float], Laps]:
-    """Return the estimated seconds of each case and its laps. reserved_s: of the budget, for what comes afterwards."""
+    """Return the estimated seconds and the timings of each case. reserved_s: part of the budget that is kept for later steps."""
     costs = estimate_costs(opened, batch_sizes, decode_s, budget, reserved_s)
     time_s = max(0.0, budget.left_s - reserved_s)
     counts = plan_rounds(costs, time_s, rounds)

@@ -1,4 +1,4 @@
-"""How a benchmark keeps to its seconds: what is loaded, warmed up, timed and measured in all of them, and what is left out."""
+"""The time budget of a benchmark: which cases and memory measurements fit into it, and which are skipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEAST_TIMEOUT_S = 20.0
 
 @dataclass(slots=True)
 class Budget:
-    """Seconds for a whole benchmark, from now on. skipped: what did not fit."""
+    """Seconds for a whole benchmark, starting now. skipped: cases and memory measurements that did not fit."""
 
     total_s: float
     clock: Callable[[], float] = time.perf_counter
@@ -57,10 +57,10 @@ def estimate_costs(
     budget: Budget,
     reserved_s: float,
 ) -> dict[Case, float]:
-    """Return about how many seconds one lap of each case takes, having warmed every runner up.
+    """Warm every runner up; return the estimated seconds of one timing of each case.
 
     The smallest batch size is timed in any case; a larger one where its MIN_ROUNDS still fit beside those of the smaller ones,
-    by the time that the candidate took for the one before. What does not fit is noted in the budget.
+    by the time that the candidate took for the one before. Cases that do not fit are added to `budget.skipped`.
     """
     costs: dict[Case, float] = {}
     known: dict[Candidate, tuple[int, float]] = {}
@@ -83,7 +83,7 @@ def estimate_costs(
 
 
 def _of_pair(run_s: float, decode_s: float) -> dict[Measure, float]:
-    """Return the seconds of one lap of each measure, with its part of the pause that a candidate's turn begins with."""
+    """Return the seconds of one timing of each measure, with its share of the pause at the start of a candidate's turn."""
     pause = (SETTLE_S + run_s) / len(MEASURES)
     return {measure: run_s + pause + (decode_s if measure == "end_to_end" else 0.0) for measure in MEASURES}
 
@@ -98,7 +98,7 @@ def measure_memory(
 ) -> dict[Candidate, float | None]:
     """Return each candidate's peak memory in MiB, None if it is unknown, not wanted, or beyond the budget.
 
-    costs: seconds of a lap, as far as they are known. Empties `opened`: memory is scarce.
+    costs: seconds of one timing, where they are known. Empties `opened`: memory is scarce.
     """
     expected = {one: opened[one].load_s + 2 * _run_s(one, largest_batch, costs) for one in opened}
     opened.clear()

@@ -1,4 +1,4 @@
-"""Interleaved rounds: who runs when, so that drift of the machine hits all candidates alike and none disturbs the next."""
+"""Interleaved rounds: the order of the cases, so that drift of the machine affects all candidates alike."""
 
 from __future__ import annotations
 
