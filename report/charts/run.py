@@ -42,7 +42,7 @@ def _charts(run: Run) -> Iterator[Chart]:
     if any(norm > 0 for record in run.epochs for norm in record.gradient_norms.values()):
         caption = "Mean over an epoch's steps, before clipping, of all weights of a stage."
         yield Chart("gradients", (gradient_norms(run),), "Gradient norm of each stage by epoch", caption)
-    counts, classes = run.explanation.get("confusion"), run.explanation.get("classes", ())
+    counts, classes = run.explanation.confusion, run.explanation.classes
     if counts and len(classes) <= MAX_CLASSES_DRAWN:
         wrong = [count for true, row in enumerate(counts) for said, count in enumerate(row) if true != said]
         spec = confusion(counts, classes, maximum=max(wrong))

@@ -20,7 +20,7 @@ from vegrt.report.run.text import (
     findings,
 )
 from vegrt.train.history.explain import Finding
-from vegrt.train.history.mistakes import Mistake, confusions, hardest
+from vegrt.train.history.mistakes import Mistake, confusions
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.history.runs_db import Run
 
@@ -81,7 +81,11 @@ def _confusions(run: Run, chart: Html) -> list[Html]:
     """Return the most frequent confusions as chart and table, and photos of each that the history remembers."""
     most = confusions(run.explanation, MAX_CONFUSIONS)
     if not most:
-        return [chart, element("p", "None: every validation photo was answered rightly.")] if run.explanation else []
+        return (
+            [chart, element("p", "None: every validation photo was answered rightly.")]
+            if run.explanation.confusion
+            else []
+        )
     caption = "The most frequent confusions of the best epoch"
     tabled = table(caption, CONFUSION_HEADS, map(confusion_cells, most), text_columns=2)
     photos = [_figure(run, miss) for one in most for miss in one.examples[:_MAX_EXAMPLES]]
@@ -90,7 +94,7 @@ def _confusions(run: Run, chart: Html) -> list[Html]:
 
 
 def _hardest(run: Run) -> Html:
-    worst = hardest(run.explanation)
+    worst = run.explanation.hardest
     if not worst:
         return Html("")
     text = "Validation photos to which the best epoch gave their own class the least probability. Look here for wrong labels."

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from vegrt.files.atomic import printable
 from vegrt.train.history.explain import Finding, explain
-from vegrt.train.history.mistakes import Confusion, confusions, hardest
+from vegrt.train.history.mistakes import Confusion, confusions
 from vegrt.train.history.records import PHASES, EpochRecord
-from vegrt.train.history.runs_db import Run
+from vegrt.train.history.runs_db import Run, RunSummary
 
 EPOCH_HEADS = (
     "epoch",
@@ -37,17 +37,17 @@ _HEADS = ("run", "status", "started (UTC)", "backbone", "epochs", "best", "valid
 
 def findings(run: Run) -> list[Finding]:
     """Return what the run's epochs mean."""
-    return explain(run.epochs, augmented=run.augmented, classes=len(run.explanation.get("classes", ())))
+    return explain(run.epochs, augmented=run.augmented, classes=len(run.explanation.classes))
 
 
 def describe(run: Run) -> dict[str, Any]:
     """Return everything that is known of the run as JSON values; accuracies and shares in [0, 1]."""
-    return run.summary() | {
+    return asdict(run.summary()) | {
         "recipe": run.recipe,
         "findings": [asdict(finding) for finding in findings(run)],
         "epoch_records": [asdict(record) for record in run.epochs],
         "confusions": [asdict(one) for one in confusions(run.explanation, MAX_CONFUSIONS)],
-        "hardest": [asdict(miss) for miss in hardest(run.explanation)],
+        "hardest": [asdict(miss) for miss in run.explanation.hardest],
     }
 
 
@@ -94,15 +94,15 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _cells(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    accuracy, loss, speed = (summary[name] for name in ("validation_accuracy", "validation_loss", "images_per_s"))
+def _cells(summary: RunSummary) -> tuple[str, ...]:
+    accuracy, loss, speed = summary.validation_accuracy, summary.validation_loss, summary.images_per_s
     return (
-        *(summary["id"], summary["status"], summary["started"][:16].replace("T", " "), summary["backbone"] or NONE),
-        *(str(summary["epochs"]), str(summary["best_epoch"] or NONE)),
+        *(summary.id, summary.status, summary.started[:16].replace("T", " "), str(summary.backbone or NONE)),
+        *(str(summary.epochs), str(summary.best_epoch or NONE)),
         NONE if accuracy is None else f"{100 * accuracy:.2f}",
         NONE if loss is None else f"{loss:.4f}",
         NONE if speed is None else f"{speed:,.1f}",
-        summary["bundle"],
+        summary.bundle,
     )
 
 

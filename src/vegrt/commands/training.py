@@ -32,8 +32,8 @@ def train(
 ) -> None:
     """Train on DATA and write a bundle.
 
-    Trains on DATA/train and chooses the epoch by DATA/validation; DATA/test is not read. A bundle or an unfinished training at --out
-    is left unchanged without --resume or --overwrite. Ctrl-C and SIGTERM save the state that --resume needs.
+    Trains on DATA/train and chooses the epoch by DATA/validation; DATA/test does not take part. A bundle or an unfinished
+    training at --out stays unchanged without --resume or --overwrite. Ctrl-C and SIGTERM save the state that --resume needs.
     """
     from vegrt.errors import require
 

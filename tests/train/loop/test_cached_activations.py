@@ -85,7 +85,7 @@ def test_an_interruption_does_not_show_in_the_weights(colours: Path, frozen_reci
 
     train(colours, tmp_path / "whole", frozen_recipe)
     with pytest.raises(SystemExit):
-        train(colours, tmp_path / "pulled", frozen_recipe, watch=pull_the_plug)
+        train(colours, tmp_path / "pulled", frozen_recipe, on_epoch=pull_the_plug)
     train(colours, tmp_path / "pulled", frozen_recipe, resume=True)
     first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "pulled"))
     assert first.keys() == second.keys()
