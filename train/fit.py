@@ -54,7 +54,7 @@ def train(
     other processes. resume: go on from that state, to the same weights as without the interruption.
     overwrite: discard an unfinished training in OUT; in the end replace the bundle there, its models and its results.
     runs_db: SQLite file that gets every epoch as it happens.
-    watch: called with every finished epoch, before it is saved; Stopped, raised by it, ends the training.
+    on_epoch: called with every finished epoch, before it is saved; it may raise StopTraining to end the training.
     tensorboard: folder that gets every epoch's scalars, in a folder named by the run's id.
     Raises VegrtError where OUT holds what neither of these covers, or where another process is at work in it.
     """

@@ -39,7 +39,7 @@ class StopTraining(Exception):
 class Loop:
     """Everything that the epochs need. train: augmented photos; validation: as inference will see them.
 
-    watch: told of every finished epoch; it may raise Stopped to end the training there.
+    on_epoch: called with every finished epoch; it may raise StopTraining to end the training.
     """
 
     learner: Learner
