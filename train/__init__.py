@@ -1,1 +1,1 @@
-"""Photos to checkpoint: sample set, data audit, backbones, the fit loop."""
+"""Photos to checkpoint: sample set, data audit, recipe, training loop, run history, tuning."""

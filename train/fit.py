@@ -1,4 +1,4 @@
-"""Photos in, bundle out: the head first on frozen features, then everything, resumable at any moment."""
+"""Trains a network and writes its bundle: first the head on frozen features, then all layers; resumable at any moment."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     runs_db: Path | None = None,
-    watch: EpochCallback = lambda record: None,
+    on_epoch: EpochCallback = lambda record: None,
     tensorboard: Path | None = None,
 ) -> Bundle:
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
@@ -56,41 +56,41 @@ def train(
     other processes. resume: go on from that state, to the same weights as without the interruption.
     overwrite: discard an unfinished training in OUT; in the end replace the bundle there, its models and its results.
     runs_db: SQLite file that gets every epoch as it happens.
-    watch: called with every finished epoch, before it is saved; Stopped, raised by it, ends the training.
+    on_epoch: called with every finished epoch, before it is saved; it may raise StopTraining to end the training.
     tensorboard: folder that gets every epoch's scalars, in a folder named by the run's id.
     Raises VegrtError where OUT holds what neither of these covers, or where another process is at work in it.
     """
     splits = read_data(data, recipe)
     checkpoints = Checkpoints(out)
-    team = join_process_group(recipe.batch_size)
-    with _held(out, team):
+    processes = join_process_group(recipe.batch_size)
+    with _locked(out, processes):
         saved = resumable_progress(checkpoints, resume=resume, overwrite=overwrite)
-        team.wait()  # until all have read what the first one is about to replace
+        processes.wait()  # until all have read the state that the first one is about to replace
         facts = data_facts(splits)
         if saved is not None:
             check_unchanged(out, saved, recipe, facts)
         progress = saved or TrainingProgress(secrets.token_hex(4), recipe.to_dict(), facts)
-        recorder = Recorder(runs_db if team.is_first else None, progress.run)
-        with tensorboard_callback(tensorboard if team.is_first else None, progress, watch) as told:
+        recorder = Recorder(runs_db if processes.is_first else None, progress.run)
+        with tensorboard_callback(tensorboard if processes.is_first else None, progress, on_epoch) as callback:
             loop = open_loop(
-                splits, recipe, progress, checkpoints, recorder, team, resumed=saved is not None, watch=told
+                splits, recipe, progress, checkpoints, recorder, processes, resumed=saved is not None, on_epoch=callback
             )
-            return _recorded(loop, data)
+            return _run_recorded(loop, data)
 
 
 def saved_recipe(out: Path) -> Recipe | None:
-    """Return the recipe of the unfinished training in `out`; None when there is none."""
+    """Return the recipe of the unfinished training in `out`; None without one."""
     saved = Checkpoints(out).load_progress()
     return None if saved is None else make_recipe(**saved.recipe)
 
 
 @contextmanager
-def _held(out: Path, team: ProcessGroup) -> Iterator[None]:
-    """Hold OUT against other processes; of a team the first one does. What was made for nothing is removed."""
-    if not team.is_first:
+def _locked(out: Path, processes: ProcessGroup) -> Iterator[None]:
+    """Lock OUT, in the first process only. A new folder that stays empty is removed."""
+    if not processes.is_first:
         yield
         return
-    made = not out.exists()
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,13 +99,13 @@ def _held(out: Path, team: ProcessGroup) -> Iterator[None]:
         with exclusive(out):
             yield
     finally:
-        if made:
-            with suppress(OSError):  # not empty: something was written
+        if is_new:
+            with suppress(OSError):  # it is not empty
                 out.rmdir()
 
 
-def _recorded(loop: Loop, data: Path) -> Bundle:
-    """Run the training; record its start and how it ended."""
+def _run_recorded(loop: Loop, data: Path) -> Bundle:
+    """Run the training and record its start and end."""
     try:
         loop.recorder.start(loop.recipe.to_dict(), data=data, bundle=loop.checkpoints.out)
         log.info("%s", loop.outlook())
@@ -122,15 +122,15 @@ def _recorded(loop: Loop, data: Path) -> Bundle:
 
 def _run(loop: Loop) -> Bundle:
     if loop.recipe.freeze_until and loop.recipe.views:
-        kept = cache_activations(loop.learner, loop.train, loop.validation)
-        loop = replace(loop, train=kept[0], validation=kept[1])
+        train_samples, validation_samples = cache_activations(loop.learner, loop.train, loop.validation)
+        loop = replace(loop, train=train_samples, validation=validation_samples)
     if loop.recipe.epochs_head and not loop.progress.epochs:
         _train_head(loop)
     loop.learner.connect()
     loop.run()
-    if loop.team.is_first:
+    if loop.processes.is_first:
         _write_bundle(loop)
-    loop.team.wait()
+    loop.processes.wait()
     return open_bundle(loop.checkpoints.out)
 
 
@@ -139,10 +139,10 @@ def _train_head(loop: Loop) -> None:
     head = learner.network.get_submodule(find_backbone(loop.recipe.backbone).head)
     train = _features(loop, head, "train", loop.train.plain())
     validation = _features(loop, head, "validation", loop.validation)
-    for record, judged in train_head(head, loop.recipe, train, validation, learner.class_weights):
+    for record, result in train_head(head, loop.recipe, train, validation, learner.class_weights):
         if not math.isfinite(record.train_loss + record.validation_loss):
             raise DivergedError(f"loss is not finite in epoch {record.epoch} of the head (lr_head {record.lr:.2g})")
-        best = judged if loop.add(record) else best
+        best = result if loop.add(record) else best
     learner.restart_average()
     loop.save(best=best)
 
@@ -161,7 +161,7 @@ def _write_bundle(loop: Loop) -> None:
         classes=loop.classes,
         contract=contract_of(recipe.backbone, recipe.size),
         model={"backbone": recipe.backbone, "head": recipe.head},
-        data=loop.progress.data,
+        data=loop.progress.to_dict()["data"],
         training=_summary(loop),
         tools={"torch": torch.__version__, "torchvision": torchvision.__version__, "python": platform.python_version()},
     )

@@ -1,11 +1,10 @@
-"""From data, recipe and saved state to a loop that is ready to run. All refusals of bad input happen here."""
+"""Builds a training loop that is ready to run from data, recipe and saved state. Bad input is refused here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from vegrt.train.data.loader import (
     decode_photos,
     read_uncropped,
 )
-from vegrt.train.history.records import TrainingProgress
+from vegrt.train.history.records import SplitFacts, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import check_stage
@@ -38,7 +37,7 @@ Splits = Mapping[SplitName, Split]
 
 
 def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
-    """Return the splits, after the cheap checks: errors that need no photo to be decoded are raised here."""
+    """Return the splits. Raises every error that can be found without decoding a photo."""
     check_stage(find_backbone(recipe.backbone), recipe.freeze_until)
     contract_of(recipe.backbone, recipe.size)
     splits = read_splits(data)
@@ -47,24 +46,22 @@ def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
     return splits
 
 
-def data_facts(splits: Splits) -> dict[str, Any]:
-    """Return counts and fingerprint of every split, as JSON values."""
-    return {
-        name: {"photos": len(split), "counts": split.counts(), "fingerprint": split.fingerprint()}
-        for name, split in splits.items()
-    }
+def data_facts(splits: Splits) -> dict[str, SplitFacts]:
+    """Return counts and fingerprint of every split."""
+    return {name: SplitFacts(len(split), split.counts(), split.fingerprint()) for name, split in splits.items()}
 
 
-def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, Any]) -> None:
-    """Raise VegrtError that lists what differs from the run's start: what came out would be neither run's."""
-    found = list_changes(saved.recipe, recipe.to_dict())
+def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, SplitFacts]) -> None:
+    """Raise VegrtError, which lists the differences, unless recipe and photos are those of the run's start."""
+    differences = list_changes(saved.recipe, recipe.to_dict())
     for name, now in facts.items():
         then = saved.data[name]
-        if then["fingerprint"] != now["fingerprint"]:
-            counts = [f"photos of {name}/{change}" for change in list_changes(then["counts"], now["counts"])]
-            found += counts or [f"contents of photos in {name}"]
-    if found:
-        raise VegrtError(f"{out}: cannot resume, changed since: {'; '.join(found)}; undo that or omit --resume")
+        if then.fingerprint != now.fingerprint:
+            counts = [f"photos of {name}/{change}" for change in list_changes(then.counts, now.counts)]
+            differences += counts or [f"contents of photos in {name}"]
+    if differences:
+        text = "; ".join(differences)
+        raise VegrtError(f"{out}: cannot resume, changed since the start: {text}; undo the changes or omit --resume")
 
 
 def open_loop(
@@ -73,18 +70,18 @@ def open_loop(
     progress: TrainingProgress,
     checkpoints: Checkpoints,
     recorder: Recorder,
-    team: ProcessGroup,
+    processes: ProcessGroup,
     *,
     resumed: bool,
-    watch: EpochCallback,
+    on_epoch: EpochCallback,
 ) -> Loop:
-    """Return the loop at its start or where it was interrupted. Its state is saved: from here on it can be resumed."""
+    """Return the loop at its start, or where it was interrupted. Saves its state, so the run can be resumed from here on."""
     contract = contract_of(recipe.backbone, recipe.size)
     training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), PIXEL_CACHE_BYTES)
-    rest_bytes = PIXEL_CACHE_BYTES - training.cached_bytes()
-    validation = decode_photos(splits["validation"], partial(load_image, contract=contract), rest_bytes)
+    remaining_bytes = PIXEL_CACHE_BYTES - training.cached_bytes()
+    validation = decode_photos(splits["validation"], partial(load_image, contract=contract), remaining_bytes)
     loop = Loop(
-        learner=_learner(recipe, training, len(splits["train"].classes), team, resumed=resumed),
+        learner=_learner(recipe, training, len(splits["train"].classes), processes, resumed=resumed),
         recipe=recipe,
         classes=splits["train"].classes,
         train=Samples(training, InputTransform(contract, recipe.augment)),
@@ -92,34 +89,32 @@ def open_loop(
         progress=progress,
         checkpoints=checkpoints,
         recorder=recorder,
-        team=team,
-        watch=watch,
+        processes=processes,
+        on_epoch=on_epoch,
     )
     if resumed:
         loop.learner.restore(checkpoints.load_last())
-    elif team.is_first:
+    elif processes.is_first:
         checkpoints.start()
-    team.wait()
+    processes.wait()
     if not resumed:
         loop.save(best=None)
     return loop
 
 
 def _learner(
-    recipe: Recipe, training: DecodedPhotos, num_classes: int, team: ProcessGroup, *, resumed: bool
+    recipe: Recipe, training: DecodedPhotos, num_classes: int, processes: ProcessGroup, *, resumed: bool
 ) -> Learner:
     torch.manual_seed(recipe.seed)
-    weights = SCRATCH if resumed else recipe.weights  # a resumed run has its own; the file may be gone
+    weights = SCRATCH if resumed else recipe.weights  # a resumed run restores its own; the file may be gone
     network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
     class_weights = _class_weights(training) if recipe.class_weights else None
-    prepared = team.prepare(network, recipe.backbone)
+    prepared = processes.prepare(network, recipe.backbone)
     if recipe.qat:
-        from vegrt.train.qat.learner import (
-            QatLearner,  # reads graphs: wants the extra `export`, which plain training does not
-        )
+        from vegrt.train.qat.learner import QatLearner  # needs the extra `export`, plain training does not
 
-        return QatLearner(prepared, recipe, team.device, class_weights, team)
-    return Learner(prepared, recipe, team.device, class_weights, team)
+        return QatLearner(prepared, recipe, processes.device, class_weights, processes)
+    return Learner(prepared, recipe, processes.device, class_weights, processes)
 
 
 def _class_weights(photos: DecodedPhotos) -> Tensor:

@@ -42,7 +42,7 @@ def _charts(run: Run) -> Iterator[Chart]:
     if any(norm > 0 for record in run.epochs for norm in record.gradient_norms.values()):
         caption = "Norm over all weights of a stage before clipping, averaged over the steps of an epoch."
         yield Chart("gradients", (_gradient_norms_spec(run),), "Gradient norm of each stage by epoch", caption)
-    counts, classes = run.explanation.get("confusion"), run.explanation.get("classes", ())
+    counts, classes = run.explanation.confusion, run.explanation.classes
     if counts and len(classes) <= MAX_CLASSES_DRAWN:
         wrong = [count for truth, row in enumerate(counts) for answer, count in enumerate(row) if truth != answer]
         spec = confusion_spec(counts, classes, maximum=max(wrong))

@@ -33,7 +33,7 @@ from vegrt.report.run.text import (
     epoch_cells,
     run_findings,
 )
-from vegrt.train.history.mistakes import Mistake, confusions, hardest
+from vegrt.train.history.mistakes import Mistake, confusions
 from vegrt.train.history.runs_db import Run
 
 _MAX_EXAMPLES = 4  # photos of each confusion
@@ -91,7 +91,11 @@ def _confusion_blocks(run: Run, chart: Chart | None) -> list[Block | None]:
     """Return the most frequent confusions as chart and table, and the photos of each that the history stores."""
     most_frequent = confusions(run.explanation, MAX_CONFUSIONS)
     if not most_frequent:
-        right = Text("No confusions: all validation photos were classified correctly.") if run.explanation else None
+        right = (
+            Text("No confusions: all validation photos were classified correctly.")
+            if run.explanation.confusion
+            else None
+        )
         return [charts_of(chart), right]
     caption = "Most frequent confusions of the best epoch"
     table = table_of(caption, CONFUSION_HEADINGS, map(confusion_cells, most_frequent), text_columns=2)
@@ -101,7 +105,7 @@ def _confusion_blocks(run: Run, chart: Chart | None) -> list[Block | None]:
 
 
 def _hardest_gallery(run: Run) -> Gallery | None:
-    if not (mistakes := hardest(run.explanation)):
+    if not (mistakes := run.explanation.hardest):
         return None
     text = (
         "Validation photos whose true class got the lowest probability in the best epoch. Check them for wrong labels."

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from vegrt.files.text import printable
 from vegrt.train.history.explain import Finding, explain
-from vegrt.train.history.mistakes import Confusion, confusions, hardest
+from vegrt.train.history.mistakes import Confusion, confusions
 from vegrt.train.history.records import PHASES, EpochRecord
-from vegrt.train.history.runs_db import Run
+from vegrt.train.history.runs_db import Run, RunSummary
 
 EPOCH_HEADINGS = (
     "epoch",
@@ -48,17 +48,17 @@ _RUN_HEADINGS = (
 
 def run_findings(run: Run) -> list[Finding]:
     """Return the findings about the run's epochs."""
-    return explain(run.epochs, augmented=run.augmented, classes=len(run.explanation.get("classes", ())))
+    return explain(run.epochs, augmented=run.augmented, classes=len(run.explanation.classes))
 
 
 def run_values(run: Run) -> dict[str, Any]:
     """Return all facts about the run as JSON values; accuracies and shares in [0, 1]."""
-    return run.summary() | {
+    return asdict(run.summary()) | {
         "recipe": run.recipe,
         "findings": [asdict(finding) for finding in run_findings(run)],
         "epoch_records": [asdict(record) for record in run.epochs],
         "confusions": [asdict(confusion) for confusion in confusions(run.explanation, MAX_CONFUSIONS)],
-        "hardest": [asdict(mistake) for mistake in hardest(run.explanation)],
+        "hardest": [asdict(mistake) for mistake in run.explanation.hardest],
     }
 
 
@@ -108,15 +108,15 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _summary_cells(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    accuracy, loss, speed = (summary[name] for name in ("validation_accuracy", "validation_loss", "images_per_s"))
+def _summary_cells(summary: RunSummary) -> tuple[str, ...]:
+    accuracy, loss, speed = summary.validation_accuracy, summary.validation_loss, summary.images_per_s
     return (
-        *(summary["id"], summary["status"], summary["started"][:16].replace("T", " "), summary["backbone"] or NONE),
-        *(str(summary["epochs"]), str(summary["best_epoch"] or NONE)),
+        *(summary.id, summary.status, summary.started[:16].replace("T", " "), str(summary.backbone or NONE)),
+        *(str(summary.epochs), str(summary.best_epoch or NONE)),
         NONE if accuracy is None else f"{100 * accuracy:.2f}",
         NONE if loss is None else f"{loss:.4f}",
         NONE if speed is None else f"{speed:,.1f}",
-        summary["bundle"],
+        summary.bundle,
     )
 
 

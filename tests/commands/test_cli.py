@@ -232,7 +232,7 @@ def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> 
     _, errors = process.communicate(timeout=120)
     # CPython dies by the signal instead, which a shell calls 130 too, if the interrupt once passed through exec(): in an import
     assert process.returncode in (130, -signal.SIGINT), errors
-    assert errors.splitlines()[-1] == "vegrt: interrupted; to go on, repeat the command with --resume"
+    assert errors.splitlines()[-1] == "vegrt: interrupted; to continue, repeat the command with --resume"
     assert "Traceback" not in errors
 
 

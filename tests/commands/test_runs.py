@@ -89,17 +89,19 @@ def test_compare_shows_what_differs(db: Path) -> None:
     assert value["lr"] == [1e-4, 1e-3]
     assert "backbone" not in value
     assert "0.001" in call("compare", "ab", "last", "--runs", db).stdout
-    assert "one run to compare; expected: vegrt runs compare ID ID" in failure("compare", "ab", "--runs", db)
+    assert "expected at least two runs; compare them with: vegrt runs compare ID ID" in failure(
+        "compare", "ab", "--runs", db
+    )
 
 
 def test_delete_takes_all_or_none(db: Path) -> None:
-    assert "no run 'zz'; known are cd34, ab12" in failure("delete", "ab", "zz", "--runs", db)
+    assert "no run 'zz'; recorded runs: cd34, ab12" in failure("delete", "ab", "zz", "--runs", db)
     assert answer("delete", "ab", "--runs", db) == {"deleted": ["ab12"]}
-    assert "no run 'ab'; known are cd34" in failure("show", "ab", "--runs", db)
+    assert "no run 'ab'; recorded runs: cd34" in failure("show", "ab", "--runs", db)
     assert call("delete", "last", "--runs", db).stdout == "deleted: cd34\n"
     assert answer("--runs", db) == {"runs": []}
-    assert "no run 'last'; known are none" in failure("show", "last", "--runs", db)
+    assert "no run 'last'; recorded runs: none" in failure("show", "last", "--runs", db)
 
 
 def test_no_history_is_one_line(tmp_path: Path) -> None:
-    assert "no run history; `vegrt train` makes it" in failure("--runs", tmp_path / "absent.db")
+    assert "no such run history; `vegrt train` creates it" in failure("--runs", tmp_path / "absent.db")

@@ -88,10 +88,10 @@ def test_history_tells_the_same_story(reference: Bundle) -> None:
     assert run.status == "finished"
     assert [record.validation_loss for record in run.epochs] == [r["validation_loss"] for r in training["epochs"]]
     assert list(run.epochs[-1].gradient_norms) == ["conv1", "layer1", "layer2", "layer3", "layer4", "head"]
-    confusion = run.explanation["confusion"]
+    confusion = run.explanation.confusion
     right = sum(confusion[label][label] for label in range(3)) / sum(map(sum, confusion))
     assert right == pytest.approx(training["validation_accuracy"])
-    losses = [entry["loss"] for entry in run.explanation["hardest"]]
+    losses = [photo.loss for photo in run.explanation.hardest]
     assert losses == sorted(losses, reverse=True)
 
 
@@ -171,7 +171,9 @@ def test_divergence_keeps_the_best_epoch_and_resume_takes_no_other_recipe_or_dat
     with pytest.raises(ModelError, match=r"not finite at step 1 of epoch \d \(lr .*; epoch \d is kept in"):
         train(data, out, diverging, resume=True)
 
-    with pytest.raises(VegrtError, match=r"changed since: lr 1.0 -> 0.1; weight_decay 10.0 -> 0.1; undo that"):
+    with pytest.raises(
+        VegrtError, match=r"changed since the start: lr 1.0 -> 0.1; weight_decay 10.0 -> 0.1; undo the changes"
+    ):
         train(data, out, replace(diverging, lr=0.1, weight_decay=0.1), resume=True)
     (data / "train/Beet/00.jpg").unlink()
     shutil.copy(data / "test/Beet/00.jpg", data / "validation/Beet/00.jpg")
@@ -180,7 +182,7 @@ def test_divergence_keeps_the_best_epoch_and_resume_takes_no_other_recipe_or_dat
 
 
 def poison_state(out: Path) -> None:
-    """Put an infinity into the network that a resume would go on with."""
+    """Put an infinity into the network of the resume state."""
     checkpoints = Checkpoints(out)
     tensors, progress = checkpoints.load_last(), checkpoints.load_progress()
     assert progress is not None

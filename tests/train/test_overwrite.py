@@ -23,7 +23,7 @@ from vegrt.files.atomic import write_json
 from vegrt.results.convert import to_dict
 from vegrt.results.header import header_fields
 from vegrt.train.fit import train
-from vegrt.train.history.records import TrainingProgress
+from vegrt.train.history.records import SplitFacts, TrainingProgress
 from vegrt.train.history.runs_db import load_run
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.recipe import Recipe
@@ -101,14 +101,17 @@ def test_half_a_training_is_resumed_or_discarded_on_request_only(
     evaluated: Bundle, colours: Path, brief: Recipe, tmp_path: Path
 ) -> None:
     half, checkpoints = tmp_path / "half", Checkpoints(tmp_path / "half")
-    facts = {name: {"fingerprint": "ab", "counts": {}} for name in ("train", "validation", "test")}
+    facts = {name: SplitFacts(0, {}, "ab") for name in ("train", "validation", "test")}
     checkpoints.start()
     checkpoints.save_last({}, TrainingProgress("ab12", replace(brief, epochs=4).to_dict(), facts))
     shutil.copytree(checkpoints.folder, evaluated.path / ".train")  # of an overwriting that was interrupted
     damaged = Path(shutil.copytree(half, tmp_path / "damaged"))
     Checkpoints(damaged).last.write_bytes(b"damaged")
     for out, said in (
-        (half, r"unfinished training \(run ab12, 0 of 5 epochs\); go on with --resume, discard it with --overwrite"),
+        (
+            half,
+            r"unfinished training \(run ab12, 0 of 5 epochs\); resume it with --resume, discard it with --overwrite",
+        ),
         (evaluated.path, r"unfinished training \(run ab12"),
         (damaged, "unfinished training that cannot be read"),
     ):
@@ -151,7 +154,7 @@ def test_sigterm_to_the_whole_group_is_ctrl_c(colours: Path, brief: Recipe, tmp_
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     *_, saved, last = errors.splitlines()
-    assert last == "vegrt: interrupted; to go on, repeat the command with --resume"
+    assert last == "vegrt: interrupted; to continue, repeat the command with --resume"
     assert "Traceback" not in errors
     assert "24 photos of 3 classes, 12 to validate; 5000 epochs of 3 steps of 8 photos" in errors
     progress = Checkpoints(out).load_progress()

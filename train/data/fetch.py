@@ -92,8 +92,8 @@ def verify_counts(data: Path, expected: ExpectedCounts) -> Counts:
         raise DataError(f"{data}: {len(found)} classes, expected {expected.classes}; {_remedy(data)}")
     for name, classes in counts.items():
         for label, count in classes.items():
-            if count != (wanted := expected.per_class[name]):
-                raise DataError(f"{data / name / label}: {count} photos, expected {wanted}; {_remedy(data)}")
+            if count != (expected_count := expected.per_class[name]):
+                raise DataError(f"{data / name / label}: {count} photos, expected {expected_count}; {_remedy(data)}")
     return counts
 
 
@@ -105,7 +105,7 @@ def _download(out: Path) -> Path:
     except Exception as error:  # kagglehub raises its own, those of requests, and plain ones: no common base
         cause = (str(getattr(error, "reason", error)) or type(error).__name__).splitlines()[0]
         raise VegrtError(
-            f"{HANDLE}: download failed ({cause}); run again to resume, or without a network: "
+            f"{HANDLE}: download failed ({cause}); run the command again to resume, or without a network: "
             f"download {PAGE} elsewhere, unzip it into {out}, then: vegrt data fetch {out}"
         ) from error
 

@@ -34,7 +34,7 @@ class NewSplit:
     moved: dict[SplitName, int]
 
     def warning(self) -> str:
-        """Return what the move of test photos means, in one line; nothing when none moved."""
+        """Return a one-line warning about moved test photos; an empty text when none moved."""
         if not (total := sum(self.moved.values())):
             return ""
         where = ", ".join(f"{count:,} to {name}" for name, count in self.moved.items() if count)
@@ -47,7 +47,7 @@ class NewSplit:
 def write_split(
     data: Path, audit: Audit, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
 ) -> NewSplit:
-    """Write path,class,split of every readable photo as `vegrt.dataset.listing` describes; return what was made.
+    """Write path,class,split of every readable photo as `vegrt.dataset.listing` describes; return the new split.
 
     Raises DataError when `audit` is not of this data, or where a class has too few scenes for three splits.
     """
@@ -65,7 +65,9 @@ def write_split(
         )
     named = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
     if strange := [name for name in named if name not in classes]:
-        raise DataError(f"{data}: the audit names {printable(Path(strange[0]))}, which is not there; audit it again")
+        raise DataError(
+            f"{data}: the audit names {printable(Path(strange[0]))}, which does not exist; run: vegrt data audit DATA"
+        )
     for name in audit.unreadable:
         del classes[name]
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)

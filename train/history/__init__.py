@@ -1,1 +1,1 @@
-"""What is recorded of training runs, and what it means."""
+"""The history of training runs: records, their storage in SQLite, and what they mean."""

@@ -1,11 +1,10 @@
-"""What a run's best epoch got wrong on the validation split, from the explanation in the history."""
+"""The mistakes of a run's best epoch on the validation split, as the run history stores them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from vegrt.errors import FormatError
 from vegrt.schema import between
@@ -13,7 +12,7 @@ from vegrt.schema import between
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A validation photo. label, answer: class names. loss: cross-entropy, in nats."""
+    """A validation photo and its answer. label, answer: class names. loss: cross-entropy, in nats."""
 
     photo: str
     label: str
@@ -23,26 +22,30 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The schema of what the history keeps. confusion: images by class and answer. mistakes: older runs have none."""
+    """What the best epoch answered; empty before the first epoch. It is the schema of the history's column `explanation`.
+
+    confusion: photos by class (rows) and answer (columns). hardest: the photos of the highest loss, worst first, whether answered
+    correctly or not. mistakes: wrongly answered photos, worst first; None in runs of older versions.
+    """
 
     classes: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     hardest: tuple[Mistake, ...] = ()
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: tuple[Mistake, ...] | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.classes)
-        if self.confusion and {len(self.confusion), *map(len, self.confusion)} != {count}:
-            raise FormatError(f"is not of {count} rows and columns, one for each class", "confusion")
-        if any(count < 0 for row in self.confusion for count in row):
+        size = len(self.classes)
+        if self.confusion and {len(self.confusion), *map(len, self.confusion)} != {size}:
+            raise FormatError(f"is not of {size} rows and columns, one for each class", "confusion")
+        if any(photos < 0 for row in self.confusion for photos in row):
             raise FormatError("has less than 0 images", "confusion")
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """A class that was taken for another one. photos: how many. share: of the class's photos.
+    """A class that was mistaken for another one. photos: how many times. share: of the class's photos, in [0, 1].
 
-    examples: those of them that the history remembers, the highest loss first.
+    examples: those of them that the history stores, the highest loss first.
     """
 
     label: str
@@ -52,29 +55,20 @@ class Confusion:
     examples: tuple[Mistake, ...]
 
 
-def hardest(explanation: Mapping[str, Any]) -> list[Mistake]:
-    """Return the photos of the highest loss, worst first; rightly answered ones may be among them."""
-    return [_miss(entry) for entry in explanation.get("hardest", ())]
-
-
-def _miss(entry: Mapping[str, Any]) -> Mistake:
-    return Mistake(entry["photo"], entry["label"], entry["answer"], entry["loss"])
-
-
-def confusions(explanation: Mapping[str, Any], most: int) -> list[Confusion]:
-    """Return the `most` frequent confusions, the most frequent first."""
-    classes, counts = explanation.get("classes", ()), explanation.get("confusion", ())
-    wrong = [_miss(entry) for entry in explanation.get("mistakes", explanation.get("hardest", ()))]
-    found = [
+def confusions(explanation: Explanation, limit: int) -> list[Confusion]:
+    """Return the `limit` most frequent confusions, the most frequent first."""
+    classes = explanation.classes
+    stored = explanation.hardest if explanation.mistakes is None else explanation.mistakes
+    pairs = [
         Confusion(
             classes[label],
             classes[answer],
             count,
             count / sum(row),
-            tuple(miss for miss in wrong if (miss.label, miss.answer) == (classes[label], classes[answer])),
+            tuple(photo for photo in stored if (photo.label, photo.answer) == (classes[label], classes[answer])),
         )
-        for label, row in enumerate(counts)
+        for label, row in enumerate(explanation.confusion)
         for answer, count in enumerate(row)
         if count and label != answer
     ]
-    return sorted(found, key=lambda confusion: (-confusion.photos, confusion.label, confusion.answer))[:most]
+    return sorted(pairs, key=lambda confusion: (-confusion.photos, confusion.label, confusion.answer))[:limit]

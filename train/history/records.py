@@ -1,4 +1,4 @@
-"""What a training run knows of itself so far, as plain values that survive in JSON exactly."""
+"""The records of a training run, as plain values that JSON stores exactly."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from vegrt.dataset.photos import SPLITS
 from vegrt.errors import FormatError
 from vegrt.schema import build
 
-REST = "rest"  # the gradients of parameters outside all stages, which some of timm's models have
+REST = "rest"  # names the parameters outside all stages, which some of timm's models have
 Phase = Literal["head", "all"]
-PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # for people, in their order
+PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # display names, in the order of training
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """One epoch. Both losses are plain cross-entropy, so that they compare; training's is on augmented photos.
+    """One finished epoch.
 
-    lr: the rate of its last step. gradient_norms: per stage, before clipping, mean over the steps.
+    Both losses are plain cross-entropy and comparable; the training loss is measured on augmented photos.
+    lr: learning rate of the last step. gradient_norms: per stage, before clipping, mean over the steps.
     """
 
     epoch: int
@@ -72,23 +73,24 @@ class EpochSums:
 
 
 @dataclass(frozen=True, slots=True)
-class _SplitOfRun:
-    """What a run's start noted of a split, to tell whether it has changed."""
+class SplitFacts:
+    """The photos of a split at the start of a run, to detect changes. counts: photos by class."""
 
-    fingerprint: str
+    photos: int
     counts: dict[str, int]
+    fingerprint: str
 
 
 @dataclass(slots=True)
 class TrainingProgress:
-    """Where a run stands. run: its id in the history. recipe, data: what it was started with, as JSON values.
+    """The progress of a run. run: its id in the history. recipe, data: its settings and photos at the start.
 
-    best_epoch: the one of the lowest validation loss, 0 before the first. sums: of the epoch under way.
+    best_epoch: the epoch with the lowest validation loss, 0 before the first. sums: of the current epoch.
     """
 
     run: str
     recipe: dict[str, Any]
-    data: dict[str, Any]
+    data: dict[str, SplitFacts]
     epochs: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = math.inf
@@ -104,7 +106,7 @@ class TrainingProgress:
         return best
 
     def stale_epochs(self) -> int:
-        """Return how many epochs of the whole network passed since the best one."""
+        """Return the number of epochs of the second phase since the best epoch."""
         return sum(record.phase == "all" and record.epoch > self.best_epoch for record in self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,9 +116,9 @@ class TrainingProgress:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> TrainingProgress:
         """Return the progress written by `to_dict`. Raises FormatError for anything else."""
-        found = build(cls, value)
-        for split in SPLITS:
-            build(_SplitOfRun, found.data.get(split))
-        if not 0 <= found.best_epoch <= len(found.epochs):
-            raise FormatError(f"is {found.best_epoch}; expected one of {len(found.epochs)} epochs", "best_epoch")
-        return found
+        progress = build(cls, value)
+        if missing := [split for split in SPLITS if split not in progress.data]:
+            raise FormatError("is missing", f"data.{missing[0]}")
+        if not 0 <= progress.best_epoch <= len(progress.epochs):
+            raise FormatError(f"is {progress.best_epoch}; expected one of {len(progress.epochs)} epochs", "best_epoch")
+        return progress

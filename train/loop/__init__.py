@@ -1,1 +1,1 @@
-"""The training loop and everything that it moves: network, learner, checkpoints, processes."""
+"""The training loop and its parts: network, learner, validation, checkpoints, processes."""

@@ -42,7 +42,7 @@ class CachedActivations(Samples):
 
     @property
     def in_memory(self) -> bool:
-        """Nothing is left to decode."""
+        """Always: nothing has to be decoded."""
         return True
 
 
@@ -50,10 +50,10 @@ def cache_activations(learner: Learner, train: Samples, validation: Samples) -> 
     """Return both sets as activations of the learner's frozen stages, which it then skips.
 
     As many versions as the recipe's `views` or as fit into KEPT_BYTES. Where there is no room for an augmented one, or the
-    network cannot be cut, both as they were. Every process of a team keeps all of them.
+    network cannot be split, both are returned unchanged. Every process caches all of them.
     """
     recipe = learner.recipe
-    wanted = 1 if recipe.augment == "none" else recipe.views
+    requested = 1 if recipe.augment == "none" else recipe.views
     try:
         prefix = learner.frozen_part()
     except ModelError as error:
@@ -61,22 +61,22 @@ def cache_activations(learner: Learner, train: Samples, validation: Samples) -> 
         return train, validation
     plain = train.plain()
     size_bytes = _activations(prefix, plain, [[Draw(0)]], learner.device, recipe.workers, "")[0].nbytes
-    views = min(wanted, (ACTIVATION_CACHE_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
-    if views < min(2, wanted):
+    views = min(requested, (ACTIVATION_CACHE_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
+    if views < min(2, requested):
         log.warning("activations behind %s do not fit into memory; computing them at every step", recipe.freeze_until)
         return train, validation
-    if views < wanted:
-        log.warning("only %d of %d versions of each photo fit into memory", views, wanted)
-    log.info("keeping %d version(s) of each photo behind %s", views, recipe.freeze_until)
+    if views < requested:
+        log.warning("only %d of %d versions of each photo fit into memory", views, requested)
+    log.info("caching %d version(s) of each photo behind %s", views, recipe.freeze_until)
     versions = []
     for view in range(views):
         samples = train if view else plain
         batches = _batches(len(train.photos), recipe.seed, view)
         versions.append(_activations(prefix, samples, batches, learner.device, recipe.workers, f"version {view + 1}"))
     batches = ordered_batches(len(validation.photos), BATCH)
-    judged = _activations(prefix, validation, batches, learner.device, recipe.workers, "validation")
+    validation_activations = _activations(prefix, validation, batches, learner.device, recipe.workers, "validation")
     learner.skip_frozen()
-    return CachedActivations(train, versions), CachedActivations(validation, [judged])
+    return CachedActivations(train, versions), CachedActivations(validation, [validation_activations])
 
 
 def _batches(count: int, seed: int, view: int) -> list[list[Draw]]:
@@ -92,11 +92,11 @@ def _activations(
 ) -> list[Tensor]:
     """Return one tensor for each photo, on the CPU: float16 where its values allow it."""
     prefix.eval()
-    found: list[Tensor] = []
+    activations: list[Tensor] = []
     loaded = make_data_loader(samples, batches, workers)
     for images, _ in track(loaded, f"frozen stages, {what}", len(batches)) if what else loaded:
         with precision(device):
             values = prefix(images.to(device)).float().cpu()
         half = values.to(torch.float16)
-        found += (half if bool(half.isfinite().all()) else values).unbind()
-    return found
+        activations += (half if bool(half.isfinite().all()) else values).unbind()
+    return activations

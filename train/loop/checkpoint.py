@@ -50,7 +50,7 @@ class Checkpoints:
         return self.folder / "last.safetensors"
 
     def start(self) -> None:
-        """Make the folder, without what an earlier run left. Raises BundleError when it cannot be written."""
+        """Make an empty folder; an earlier run's state is deleted. Raises BundleError when it cannot be written."""
         if self.last.is_file():
             log.warning("%s: discarding the unfinished training in it", self.out)
         self.remove()
@@ -68,7 +68,7 @@ class Checkpoints:
         _save(self.last, tensors, {"progress": json.dumps(progress.to_dict())})
 
     def load_progress(self) -> TrainingProgress | None:
-        """Return where the unfinished run stands; None when there is none."""
+        """Return the progress of the unfinished run; None without one."""
         if not self.last.is_file():
             return None
         with _opened(self.last) as file:
@@ -76,7 +76,9 @@ class Checkpoints:
         try:
             return TrainingProgress.from_dict(parse_json(metadata.get("progress", "").encode(), finite=False))
         except FormatError as error:
-            raise VegrtError(f"{self.last}: damaged ({error}); train again without --resume") from error
+            raise VegrtError(
+                f"{self.last}: damaged ({error}); start over with --overwrite instead of --resume"
+            ) from error
 
     def load_last(self) -> dict[str, Tensor]:
         """Return the tensors of the resume state."""
@@ -89,9 +91,9 @@ class Checkpoints:
 
 
 def resumable_progress(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> TrainingProgress | None:
-    """Return where the unfinished run stands that is to be resumed; None for a new one.
+    """Return the progress of the unfinished run to resume; None for a new run.
 
-    Raises VegrtError, saying what is there, when OUT holds a training that would be lost without having been named.
+    Raises VegrtError, which describes it, when OUT holds a training that would be lost without --overwrite.
     """
     out = checkpoints.out
     if resume:
@@ -101,11 +103,12 @@ def resumable_progress(checkpoints: Checkpoints, *, resume: bool, overwrite: boo
                 f"{out}: its training is finished; omit --resume and choose another --out, or replace it with --overwrite"
             )
         if saved is None:
-            log.warning("%s: no training to resume in it; starting one", out)
+            log.warning("%s: no training to resume; starting a new one", out)
         return saved
     if not overwrite and checkpoints.last.is_file():
         raise VegrtError(
-            f"{out}: holds {_unfinished(checkpoints)}; go on with --resume, discard it with --overwrite, or choose another --out"
+            f"{out}: holds {_unfinished(checkpoints)}; "
+            "resume it with --resume, discard it with --overwrite, or choose another --out"
         )
     check_no_bundle(out, overwrite=overwrite)
     return None
@@ -127,7 +130,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         try:
             save_file(dict(tensors), temporary, dict(metadata or {}) | {"format": "pt"})
         except SafetensorError as error:  # a full disk, for one
-            raise VegrtError(f"{path}: writing failed ({error}); what was there is as it was") from error
+            raise VegrtError(f"{path}: cannot be written ({error}); the previous file is unchanged") from error
 
 
 @contextmanager
@@ -136,4 +139,4 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, "pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise VegrtError(f"{path}: damaged ({error}); train again with --overwrite") from error
+        raise VegrtError(f"{path}: damaged ({error}); start over with --overwrite instead of --resume") from error

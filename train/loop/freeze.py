@@ -55,6 +55,6 @@ def parameters_by_stage(network: nn.Module, backbone: Backbone) -> dict[str, lis
         found = [parameter for name in names for parameter in network.get_submodule(name).parameters()]
         label = HEAD if names == (backbone.head,) else names[0]
         groups[label] = [parameter for parameter in found if parameter.requires_grad]
-    known = {id(parameter) for found in groups.values() for parameter in found}
-    rest = [each for each in network.parameters() if each.requires_grad and id(each) not in known]
-    return {label: found for label, found in (*groups.items(), (REST, rest)) if found}
+    grouped = {id(parameter) for group in groups.values() for parameter in group}
+    rest = [item for item in network.parameters() if item.requires_grad and id(item) not in grouped]
+    return {label: group for label, group in (*groups.items(), (REST, rest)) if group}

@@ -25,10 +25,10 @@ Features = tuple[Tensor, Tensor]  # float32 (N, F), int64 (N,)
 def compute_features(
     model: nn.Module, head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Features:
-    """Return what the head, a part of the model, sees of each photo, and the labels, on the device."""
-    seen: list[Tensor] = []
+    """Return the input of the head, a part of the model, for each photo, and the labels, on the device."""
+    inputs_of_head: list[Tensor] = []
     labels: list[Tensor] = []
-    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
+    hook = head.register_forward_pre_hook(lambda _, inputs: inputs_of_head.append(inputs[0].float()))
     try:
         model.eval()
         with precision(device):
@@ -37,7 +37,7 @@ def compute_features(
                 labels.append(truth.to(device))
     finally:
         hook.remove()
-    return torch.cat(seen), torch.cat(labels)
+    return torch.cat(inputs_of_head), torch.cat(labels)
 
 
 def train_head(
@@ -45,17 +45,17 @@ def train_head(
 ) -> Iterator[tuple[EpochRecord, ValidationResult]]:
     """Train the head in place, yielding every epoch; at the end it has the weights of its best one."""
     optimizer = make_optimizer(head, recipe.lr_head, recipe.weight_decay)
-    best, kept = math.inf, head.state_dict()
+    best_loss, best_weights = math.inf, head.state_dict()
     for epoch in range(1, recipe.epochs_head + 1):
         start = time.perf_counter()
         sums = _epoch(head, recipe, optimizer, train, class_weights, epoch)
         sums.seconds = time.perf_counter() - start
         with torch.no_grad():
-            judged = evaluate_logits(head.eval()(validation[0]), validation[1])
-        if judged.loss < best:
-            best, kept = judged.loss, copy.deepcopy(head.state_dict())
-        yield sums.finish(epoch, "head", judged.loss, judged.accuracy, optimizer.param_groups[0]["lr"]), judged
-    head.load_state_dict(kept)
+            result = evaluate_logits(head.eval()(validation[0]), validation[1])
+        if result.loss < best_loss:
+            best_loss, best_weights = result.loss, copy.deepcopy(head.state_dict())
+        yield sums.finish(epoch, "head", result.loss, result.accuracy, optimizer.param_groups[0]["lr"]), result
+    head.load_state_dict(best_weights)
 
 
 def _epoch(

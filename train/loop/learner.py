@@ -1,4 +1,4 @@
-"""The network under training with its optimizer and averaged copy: one step, and everything a resume must restore."""
+"""The network under training with its optimizer and averaged copy: one training step, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vegrt.train.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step saw. objective: what was minimised; loss: plain cross-entropy, mean over the images."""
+    """The results of one step. objective: the minimised value; loss: plain cross-entropy, mean over the images."""
 
     objective: float
     loss: float
@@ -62,7 +62,7 @@ class Learner:
     """Trains all of a network but its frozen stages. Owns the network, which it moves to the device.
 
     model: what steps run on, to logits (N, K) from uint8 (N, H, W, 3), or from activations after `skip_frozen`.
-    judged: the same with averaged weights, if there are.
+    evaluation_model: the same with averaged weights where the recipe has them; validation runs it.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Learner:
         recipe: Recipe,
         device: torch.device,
         class_weights: Tensor | None,
-        team: ProcessGroup | None = None,
+        processes: ProcessGroup | None = None,
     ) -> None:
-        self.team = team or ProcessGroup()
+        self.processes = processes or ProcessGroup()
         backbone = find_backbone(recipe.backbone)
         self.contract = contract_of(recipe.backbone, recipe.size)
         self.recipe = recipe
@@ -85,14 +85,14 @@ class Learner:
         self.stages = parameters_by_stage(self.network, backbone)
         self.optimizer = make_optimizer(self.network, recipe.lr, recipe.weight_decay)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False) if recipe.ema else None
-        judged = self.network if self.averaged is None else self.averaged
-        self.judged: nn.Module = WithPreprocessing(judged, self.contract).to(device)
+        evaluated = self.network if self.averaged is None else self.averaged
+        self.evaluation_model: nn.Module = WithPreprocessing(evaluated, self.contract).to(device)
         self.model = self._compiled(WithPreprocessing(self.network, self.contract).to(device))
 
     def step(self, images: Tensor, labels: Tensor, *, lr: float, seed: int) -> Step:
-        """Take one step; leaves the weights as they were when loss or gradient are not finite.
+        """Take one step. Weights stay unchanged when loss or gradient are not finite.
 
-        seed: of what the network draws itself (dropout).
+        seed: of the network's own random choices (dropout).
         """
         torch.manual_seed(seed)
         set_training(self.model, self.frozen)
@@ -102,28 +102,28 @@ class Learner:
         objective = self._objective(images, logits, labels)
         self.optimizer.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]
-        step = self._seen(objective.detach(), logits.detach(), labels)
+        step = self._measured(objective.detach(), logits.detach(), labels)
         if step.is_finite():
             self._apply(lr, step)
         return step
 
     def connect(self) -> None:
         """Average the gradients with the other processes from now on."""
-        self.model = self.team.connect(self.model)
+        self.model = self.processes.connect(self.model)
         if self.averaged is not None:
-            self.team.align(self.averaged)
+            self.processes.align(self.averaged)
 
     def frozen_part(self) -> nn.Module:
-        """Return what the frozen stages do with uint8 (N, H, W, 3): the input of the model after `skip_frozen`."""
-        return WithPreprocessing(self._cut(self.network)[0], self.contract).to(self.device)
+        """Return the frozen stages, from uint8 (N, H, W, 3) to the input of the model after `skip_frozen`."""
+        return WithPreprocessing(self._split(self.network)[0], self.contract).to(self.device)
 
     def skip_frozen(self) -> None:
-        """From now on take the frozen part's output in place of images."""
-        self.model = self._compiled(self._cut(self.network)[1])
-        self.judged = self._cut(self.network if self.averaged is None else self.averaged)[1]
+        """Take the frozen part's output in place of images from now on."""
+        self.model = self._compiled(self._split(self.network)[1])
+        self.evaluation_model = self._split(self.network if self.averaged is None else self.averaged)[1]
 
     def restart_average(self) -> None:
-        """Let the averaged weights start from what the network is now."""
+        """Reset the averaged weights to the network's current weights."""
         if self.averaged is not None:
             self.averaged.load_state_dict(self.network.state_dict())
 
@@ -154,26 +154,26 @@ class Learner:
                     self.optimizer.state[parameter][key] = torch.empty_like(like).copy_(moments[name])
 
     def _objective(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return what a step minimises."""
+        """Return the value that a step minimises."""
         smoothing = self.recipe.label_smoothing
         objective = cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
-        if self.class_weights is not None and self.team.size > 1:  # its divisor is the whole batch's
+        if self.class_weights is not None and self.processes.size > 1:  # the divisor is that of the whole batch
             divisor = self.class_weights[labels].sum()
-            objective = objective * divisor / self.team.mean(divisor)
+            objective = objective * divisor / self.processes.mean(divisor)
         return objective
 
-    def _cut(self, network: nn.Module) -> tuple[nn.Module, nn.Module]:
+    def _split(self, network: nn.Module) -> tuple[nn.Module, nn.Module]:
         return split_at(network, find_backbone(self.recipe.backbone), self.recipe.freeze_until)
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(model)) if self.recipe.compile else model
 
-    def _seen(self, objective: Tensor, logits: Tensor, labels: Tensor) -> Step:
+    def _measured(self, objective: Tensor, logits: Tensor, labels: Tensor) -> Step:
         correct = (logits.argmax(1) == labels).sum().float()
         norms = [get_total_norm([p.grad for p in group if p.grad is not None]) for group in self.stages.values()]
-        seen = self.team.mean(torch.stack([objective, cross_entropy(logits, labels), correct, *norms]))
-        values = seen.tolist()  # one transfer
-        correct_of_all = round(values[2] * self.team.size)
+        means = self.processes.mean(torch.stack([objective, cross_entropy(logits, labels), correct, *norms]))
+        values = means.tolist()  # one transfer
+        correct_of_all = round(values[2] * self.processes.size)
         return Step(values[0], values[1], correct_of_all, dict(zip(self.stages, values[3:], strict=True)))
 
     def _apply(self, lr: float, step: Step) -> None:

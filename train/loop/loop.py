@@ -1,4 +1,4 @@
-"""The second phase: epochs over the whole network, each one judged, recorded and saved before the next begins."""
+"""The second phase: epochs over the whole network, each validated, recorded and saved before the next begins."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vegrt.errors import DivergedError
 from vegrt.files.text import as_utf8
 from vegrt.terminal.interrupts import Interrupted, noting_interrupts
 from vegrt.terminal.progress import track
 from vegrt.train.data.loader import Samples, epoch_batches, make_data_loader, ordered_batches
+from vegrt.train.history.mistakes import Explanation, Mistake
 from vegrt.train.history.records import EpochRecord, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 EpochCallback = Callable[[EpochRecord], None]
 
 VALIDATION_BATCH = 64
-HARDEST = 24  # photos of the highest loss that are remembered
-MISTAKES = 200  # wrongly answered photos that are remembered, worst first
+HARDEST = 24  # number of photos of the highest loss that are recorded
+MISTAKES = 200  # number of wrongly answered photos that are recorded, worst first
 
 
 class StopTraining(Exception):
-    """Raised by a watch for which the training is not worth going on."""
+    """Raised by an epoch callback to end the training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
     """Everything that the epochs need. train: augmented photos; validation: as inference will see them.
 
-    watch: told of every finished epoch; it may raise Stopped to end the training there.
+    on_epoch: called with every finished epoch; it may raise StopTraining to end the training.
     """
 
     learner: Learner
@@ -50,36 +50,36 @@ class Loop:
     progress: TrainingProgress
     checkpoints: Checkpoints
     recorder: Recorder
-    team: ProcessGroup
-    watch: EpochCallback
+    processes: ProcessGroup
+    on_epoch: EpochCallback
 
     def run(self) -> None:
-        """Train until the recipe's last epoch or until patience ends.
+        """Train until the recipe's last epoch, or until patience ends the training.
 
-        Raises DivergedError for a loss or gradient that is not finite, with the last good checkpoint kept. Ctrl-C, or
-        SIGTERM where it means the same, saves after the step under way and raises KeyboardInterrupt; a second one does
-        not wait.
+        Raises DivergedError for a loss or gradient that is not finite, and keeps the best checkpoint. Ctrl-C, or
+        SIGTERM where it means the same, saves after the current step and raises KeyboardInterrupt; a second one does not
+        wait.
         """
         with noting_interrupts() as interrupted:
             while not self._finished():
                 self._epoch(interrupted)
 
     def outlook(self) -> str:
-        """Return in one line how much there is to do, and how much of it is done."""
+        """Return one line with the amount of work, and where it continues."""
         recipe, done = self.recipe, self.progress
         steps = len(epoch_batches(len(self.train.photos), recipe.batch_size, seed=0, epoch=1))
         head = f"{recipe.epochs_head} epochs of the head, then " if recipe.epochs_head else ""
         started = bool(done.epochs or done.sums.steps)
-        going_on = f"; going on in epoch {len(done.epochs) + 1} after step {done.sums.steps}"
+        position = f"; continuing in epoch {len(done.epochs) + 1} after step {done.sums.steps}"
         return (
             f"{recipe.backbone}: {len(self.train.photos)} photos of {len(self.classes)} classes, "
             f"{len(self.validation.photos)} to validate; {head}{recipe.epochs} epochs of {steps} steps of "
-            f"{recipe.batch_size} photos{going_on if started else ''}"
+            f"{recipe.batch_size} photos{position if started else ''}"
         )
 
     def add(self, record: EpochRecord) -> bool:
-        """Take note of a finished epoch, as the first process saw it. Return whether it is the best so far."""
-        record = self.team.gather([record])[0]
+        """Record a finished epoch, with the first process's numbers. Return whether it is the best so far."""
+        record = self.processes.gather([record])[0]
         self.recorder.epoch(record)
         log.info(
             "epoch %d (%s): loss %.4f, validation loss %.4f, accuracy %.4f, %.1f images/s",
@@ -91,15 +91,15 @@ class Loop:
             record.images_per_s,
         )
         better = self.progress.add(record)
-        self.watch(record)
+        self.on_epoch(record)
         return better
 
     def save(self, *, best: ValidationResult | None) -> None:
-        """Save the state to resume from; before it, where this epoch is the best, its weights and what it got wrong.
+        """Save the resume state and, before it, the weights and mistakes of this epoch where it is the best.
 
-        Only the first process of a team writes.
+        Only the first process writes.
         """
-        if not self.team.is_first:
+        if not self.processes.is_first:
             return
         if best is not None:
             self.checkpoints.save_best(self.learner.evaluated_weights())
@@ -107,13 +107,15 @@ class Loop:
         self.checkpoints.save_last(self.learner.state(), self.progress)
 
     def validate(self) -> ValidationResult:
-        """Return how good the network is on the validation split, of which each process judges a part."""
-        self.team.align(self.learner.judged)
-        mine = self.team.portion(ordered_batches(len(self.validation.photos), VALIDATION_BATCH))
-        judged = validate(
-            self.learner.judged, make_data_loader(self.validation, mine, self.recipe.workers), self.learner.device
+        """Return the result on the validation split; each process evaluates a part of it."""
+        self.processes.align(self.learner.evaluation_model)
+        portion = self.processes.portion(ordered_batches(len(self.validation.photos), VALIDATION_BATCH))
+        result = validate(
+            self.learner.evaluation_model,
+            make_data_loader(self.validation, portion, self.recipe.workers),
+            self.learner.device,
         )
-        return concatenate(self.team.gather([judged]))
+        return concatenate(self.processes.gather([result]))
 
     def _finished(self) -> bool:
         if 0 < self.recipe.patience <= self.progress.stale_epochs():
@@ -124,25 +126,25 @@ class Loop:
     def _epoch(self, interrupted: Interrupted) -> None:
         epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
         batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
-        shares = [self.team.share(batch) for batch in batches[sums.steps :]]
+        shares = [self.processes.share(batch) for batch in batches[sums.steps :]]
         remaining = make_data_loader(self.train, shares, self.recipe.workers)
         clock = time.perf_counter()
         for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
             rate = self._rate(epoch, sums.steps, len(batches))
-            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed + self.team.rank)
+            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed + self.processes.rank)
             if not step.is_finite():
                 raise self._diverged(f"step {sums.steps + 1} of epoch {epoch}", rate)
-            sums.add(len(labels) * self.team.size, step.loss, step.correct, step.gradient_norms)
+            sums.add(len(labels) * self.processes.size, step.loss, step.correct, step.gradient_norms)
             clock, before = time.perf_counter(), clock
             sums.seconds += clock - before
-            if self.team.any(interrupted.noted):
+            if self.processes.any(interrupted.noted):
                 self._interrupt(epoch)
-        judged = self.validate()
+        result = self.validate()
         rate = self._rate(epoch, len(batches) - 1, len(batches))
-        if not math.isfinite(judged.loss):
+        if not math.isfinite(result.loss):
             raise self._diverged(f"the validation after epoch {epoch}", rate)
-        better = self.add(sums.finish(epoch, "all", judged.loss, judged.accuracy, rate))
-        self.save(best=judged if better else None)
+        better = self.add(sums.finish(epoch, "all", result.loss, result.accuracy, rate))
+        self.save(best=result if better else None)
 
     def _rate(self, epoch: int, step: int, steps: int) -> float:
         done = (epoch - self.recipe.epochs_head - 1) * steps + step
@@ -150,9 +152,9 @@ class Loop:
 
     def _diverged(self, moment: str, rate: float) -> DivergedError:
         best = self.progress.best_epoch
-        kept = f"epoch {best} is kept in {self.checkpoints.best}" if best else "no epoch was finished before"
+        outcome = f"epoch {best} is kept in {self.checkpoints.best}" if best else "no epoch was finished before"
         return DivergedError(
-            f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {kept}; train with a lower lr"
+            f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {outcome}; train with a lower lr"
         )
 
     def _interrupt(self, epoch: int) -> None:
@@ -163,24 +165,24 @@ class Loop:
             self.progress.sums.steps,
             self.checkpoints.folder,
         )
-        self.team.wait()  # a process that ends makes torchrun stop the one that still writes
+        self.processes.wait()  # torchrun would stop the process that still writes as soon as another one ends
         raise KeyboardInterrupt
 
-    def _explanation(self, judged: ValidationResult) -> dict[str, Any]:
-        order = judged.hardest(len(judged.labels))
-        wrong = [index for index in order if judged.answers[index] != judged.labels[index]]
-        return {
-            "classes": list(self.classes),
-            "confusion": judged.confusion(len(self.classes)),
-            "hardest": [self._case(judged, index) for index in order[:HARDEST]],
-            "mistakes": [self._case(judged, index) for index in wrong[:MISTAKES]],
-        }
+    def _explanation(self, result: ValidationResult) -> Explanation:
+        order = result.hardest(len(result.labels))
+        wrong = [index for index in order if result.answers[index] != result.labels[index]]
+        return Explanation(
+            classes=self.classes,
+            confusion=tuple(map(tuple, result.confusion(len(self.classes)))),
+            hardest=tuple(self._mistake(result, index) for index in order[:HARDEST]),
+            mistakes=tuple(self._mistake(result, index) for index in wrong[:MISTAKES]),
+        )
 
-    def _case(self, judged: ValidationResult, index: int) -> dict[str, Any]:
+    def _mistake(self, result: ValidationResult, index: int) -> Mistake:
         photo = self.validation.photos.photos[index]
-        return {
-            "photo": as_utf8(photo.path.absolute()),
-            "label": self.classes[photo.label],
-            "answer": self.classes[int(judged.answers[index])],
-            "loss": judged.losses[index].item(),
-        }
+        return Mistake(
+            photo=as_utf8(photo.path.absolute()),
+            label=self.classes[photo.label],
+            answer=self.classes[int(result.answers[index])],
+            loss=result.losses[index].item(),
+        )

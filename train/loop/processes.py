@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class ProcessGroup:
-    """The processes of this training, and which of them we are. Alone, every method returns what it was given."""
+    """The processes of this training. With a single process every method returns its argument."""
 
     def __init__(self, accelerator: Any = None) -> None:
         self._accelerator = accelerator
@@ -33,20 +33,20 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether we are the one that writes."""
+        """Whether this is the first process, the only one that writes."""
         return self.rank == 0
 
     def share(self, batch: Sequence[T]) -> list[T]:
-        """Return our part of a batch. What does not divide evenly is left out: unequal parts would weigh unequally."""
+        """Return this process's part of a batch. A remainder is left out, because unequal parts would have unequal weights."""
         return list(batch[self.rank : len(batch) // self.size * self.size : self.size])
 
     def portion(self, items: Sequence[T]) -> list[T]:
-        """Return our consecutive part of what only has to be looked at; the last parts may be smaller, or empty."""
+        """Return this process's consecutive part of the items to evaluate; the last parts may be smaller, or empty."""
         count = -(-len(items) // self.size)
         return list(items[self.rank * count : (self.rank + 1) * count])
 
     def prepare(self, network: nn.Module, backbone: str) -> nn.Module:
-        """Let batch norms see the whole batch, on GPUs; there is no such thing for CPUs, where each sees its share."""
+        """Return the network with batch norms that use the whole batch on GPUs; on CPUs each process uses its share."""
         if self.size > 1 and self.device.type == "cuda":
             convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
             if backbone.startswith(TIMM):  # torch's converter loses the activations that timm's batch norms hold
@@ -56,7 +56,7 @@ class ProcessGroup:
         return network
 
     def connect(self, model: nn.Module) -> nn.Module:
-        """Return the model such that a backward pass averages gradients; starts from the first process's weights."""
+        """Return a model whose backward pass averages the gradients; it starts from the first process's weights."""
         connected: nn.Module = self._accelerator.prepare_model(model) if self._accelerator else model
         return connected
 
@@ -71,7 +71,7 @@ class ProcessGroup:
         return result
 
     def any(self, flag: bool) -> bool:
-        """Return whether any process says so."""
+        """Return whether the flag is set in any process."""
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.size > 1 else flag
 
     def gather(self, items: list[T]) -> list[T]:
@@ -80,11 +80,11 @@ class ProcessGroup:
             return items
         from accelerate.utils import gather_object
 
-        found: list[T] = gather_object(items)
-        return found
+        gathered: list[T] = gather_object(items)
+        return gathered
 
     def align(self, module: nn.Module) -> None:
-        """Give the module the first process's values: batch norm statistics differ where each saw its share."""
+        """Copy the first process's values into the module: batch norm statistics differ between processes."""
         if self._accelerator:
             from accelerate.utils import broadcast
 
@@ -92,13 +92,13 @@ class ProcessGroup:
                 tensor.data.copy_(broadcast(tensor.detach()))
 
     def wait(self) -> None:
-        """Return when all processes have come here."""
+        """Return when all processes have called this."""
         if self._accelerator:
             self._accelerator.wait_for_everyone()
 
 
 def join_process_group(batch_size: int) -> ProcessGroup:
-    """Return the team that torchrun started, or a team of one. Silences all but the first process.
+    """Return the processes that torchrun started, or this one alone. Silences all but the first.
 
     Raises VegrtError when the batch does not divide among the processes.
     """
@@ -108,7 +108,7 @@ def join_process_group(batch_size: int) -> ProcessGroup:
     if batch_size % size:
         raise VegrtError(f"recipe: batch_size {batch_size} does not divide among {size} processes; expected a multiple")
     accelerate = require("accelerate", "distributed")
-    team = ProcessGroup(accelerate.Accelerator(cpu=not torch.cuda.is_available()))
-    if not team.is_first:
+    processes = ProcessGroup(accelerate.Accelerator(cpu=not torch.cuda.is_available()))
+    if not processes.is_first:
         logging.getLogger("vegrt").setLevel(logging.ERROR)
-    return team
+    return processes

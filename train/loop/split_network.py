@@ -1,4 +1,4 @@
-"""A network cut in two behind its frozen stages, so that what these compute of a photo can be kept."""
+"""Splits a network behind its frozen stages, so that their activations can be cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 
 
 class Tail(nn.Module):
-    """The part behind the cut: activations (N, ...) to logits (N, K). It shares the network's modules."""
+    """The part behind the split: activations (N, ...) to logits (N, K). It shares the network's modules."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Tail(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Looks into nothing but the outermost forward: whatever trains inside a stage stays as it is."""
+    """Traces the outermost forward only: the stages stay single modules."""
 
     def __init__(self, leaves: set[str]) -> None:
         super().__init__()
@@ -39,19 +39,19 @@ class _Tracer(fx.Tracer):
 
 
 def split_at(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Module, Tail]:
-    """Return the network in two parts, sharing its modules: all that the stages up to `until` decide, and the rest.
+    """Return the network in two parts, sharing its modules: the stages up to `until`, and the rest.
 
-    What has no weights and no chance in it (activation, pooling) goes with the first part, whose output is then smaller.
-    Raises ModelError for a network whose outermost forward cannot be traced, draws by chance, or hands more than one
-    value from part to part.
+    Operations without weights and randomness (activation, pooling) belong to the first part, whose output is then smaller.
+    Raises ModelError for a network whose outermost forward cannot be traced, is random outside its stages, or passes more than
+    one value between the parts.
     """
     leaves = {name for stage in (*backbone.stages, (backbone.head,)) for name in stage}
     try:
         graph = _Tracer(leaves).trace(network)
     except Exception as error:  # of whatever kind the network's own code raises when it is given proxies
-        raise ModelError(f"{backbone.name}: cannot be cut in two ({error!r:.200})") from error
-    if chances := [node for node in graph.nodes if node.op == "call_function" and "dropout" in str(node.target)]:
-        raise ModelError(f"{backbone.name}: cannot be cut in two ({chances[0]} draws by chance outside of all stages)")
+        raise ModelError(f"{backbone.name}: cannot be split ({error!r:.200})") from error
+    if random_nodes := [node for node in graph.nodes if node.op == "call_function" and "dropout" in str(node.target)]:
+        raise ModelError(f"{backbone.name}: cannot be split ({random_nodes[0]} is random and outside all stages)")
     frozen = {name for stage in backbone.stages[: stage_names(backbone).index(until) + 1] for name in stage}
     last = max(index for index, node in enumerate(graph.nodes) if node.op == "call_module" and node.target in frozen)
     boundary = list(graph.nodes)[last]
@@ -67,7 +67,7 @@ def split_at(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Mod
     behind = {boundary: second.placeholder("activations")}
     for node in list(graph.nodes)[len(copies) :]:
         if missing := set(node.all_input_nodes) - behind.keys():
-            raise ModelError(f"{backbone.name}: cannot be cut behind {until}: {node} needs {missing.pop()} too")
+            raise ModelError(f"{backbone.name}: cannot be split behind {until}: {node} needs {missing.pop()} too")
         behind[node] = second.node_copy(node, behind.__getitem__)
     return fx.GraphModule(network, first), Tail(fx.GraphModule(network, second))
 

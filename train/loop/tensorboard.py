@@ -13,15 +13,15 @@ from vegrt.train.loop.loop import EpochCallback
 
 @contextmanager
 def tensorboard_callback(
-    folder: Path | None, progress: TrainingProgress, watch: EpochCallback
+    folder: Path | None, progress: TrainingProgress, on_epoch: EpochCallback
 ) -> Iterator[EpochCallback]:
-    """Yield a `watch` that also writes every epoch to `folder`; `watch` itself where `folder` is None.
+    """Yield an `on_epoch` that also writes every epoch to `folder`; `on_epoch` itself where `folder` is None.
 
     The epochs that `progress` has already are written again and take the place of those that an interrupted run left.
     Raises MissingExtraError without the `tensorboard` extra, VegrtError for a folder that cannot be written.
     """
     if folder is None:
-        yield watch
+        yield on_epoch
         return
     require("tensorboard", "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
@@ -38,7 +38,7 @@ def tensorboard_callback(
 
     def both(record: EpochRecord) -> None:
         write(record)
-        watch(record)
+        on_epoch(record)
 
     try:
         for record in progress.epochs:

@@ -1,4 +1,4 @@
-"""How good a network is on a split: loss, accuracy, confusion, and the photos that it gets most wrong."""
+"""Validates a network on a split: loss, accuracy, confusion matrix, and the photos of the highest loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vegrt.train.loop.device import precision
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What a network answered, photo by photo.
+    """The answers of a network, photo by photo.
 
     losses: cross-entropy, float32 (N,). answers, labels: classes, int64 (N,).
     """
@@ -46,24 +46,24 @@ class ValidationResult:
 
 
 def evaluate_logits(logits: Tensor, labels: Tensor) -> ValidationResult:
-    """Return the judgement of float32 logits (N, K)."""
+    """Return the result of float32 logits (N, K)."""
     logits, labels = logits.cpu(), labels.cpu()
     return ValidationResult(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
 
 
 @torch.inference_mode()
 def validate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> ValidationResult:
-    """Return the judgement of `model` in evaluation mode on batches of its input and labels."""
+    """Return the result of `model` in evaluation mode on batches of its input and labels."""
     model.eval()
-    found = []
+    parts = []
     for images, truth in batches:
         with precision(device):
-            found.append(evaluate_logits(model(images.to(device)).float(), truth))
-    return concatenate(found)
+            parts.append(evaluate_logits(model(images.to(device)).float(), truth))
+    return concatenate(parts)
 
 
 def concatenate(parts: Sequence[ValidationResult]) -> ValidationResult:
-    """Return the parts as one, in their order."""
+    """Return the parts as one result, in their order."""
     none = ValidationResult(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
     columns = zip(*((part.losses, part.answers, part.labels) for part in (none, *parts)), strict=True)
     return ValidationResult(*map(torch.cat, columns))

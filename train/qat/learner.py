@@ -32,23 +32,32 @@ _TOLERANCE = 1e-3  # of the largest logit, between the graph without rounding an
 
 
 class QatLearner(Learner):
-    """Trains the network of a bundle as its encoding rounds it. The float network teaches beside the labels."""
+    """Trains the network of a bundle with the rounding of its encoding, on the labels and on the float network's answers."""
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, device: torch.device, class_weights: Tensor | None, team: ProcessGroup
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        device: torch.device,
+        class_weights: Tensor | None,
+        processes: ProcessGroup,
     ) -> None:
-        super().__init__(network, recipe, device, class_weights, team)
+        super().__init__(network, recipe, device, class_weights, processes)
         bundle, encoding = open_source(Path(recipe.qat)), encoding_of(recipe.qat_encoding)
         calibration = read_calibration(bundle.file("calibration"))
         averaged = self.network if self.averaged is None else self.averaged
-        self.judged = quantized_network(averaged, bundle, calibration, encoding).to(device)
+        self.evaluation_model = quantized_network(averaged, bundle, calibration, encoding).to(device)
         self.model = self._compiled(quantized_network(self.network, bundle, calibration, encoding).to(device))
         self.teacher = WithPreprocessing(load_network(bundle), self.contract).to(device).eval().requires_grad_(False)
-        if kept := calibration.float_layers.get(encoding):
-            log.info("%s stay in float; export with: --float-layers %s/float-layers.json", ", ".join(kept), bundle.path)
+        if float_layers := calibration.float_layers.get(encoding):
+            log.info(
+                "%s stay in float; export with: --float-layers %s/float-layers.json",
+                ", ".join(float_layers),
+                bundle.path,
+            )
 
     def _objective(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss on the labels plus KL(teacher || student): what rounding changed has to come back."""
+        """Return the loss on the labels plus KL(teacher || student): training has to undo the effect of rounding."""
         with torch.no_grad(), precision(self.device):
             taught = self.teacher(images).float()
         distance = kl_div(log_softmax(logits, 1), log_softmax(taught, 1), reduction="batchmean", log_target=True)

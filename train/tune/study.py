@@ -54,8 +54,11 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
             ) from error
         if not isinstance(before, Mapping):
             raise VegrtError(f"{out / 'study.db'}: damaged (no setting in it); move it away or use another --out")
-        if found := list_changes(before, now):
-            raise VegrtError(f"{out}: cannot go on, changed since: {'; '.join(found)}; undo that or use another --out")
+        if differences := list_changes(before, now):
+            raise VegrtError(
+                f"{out}: cannot continue, changed since the start: {'; '.join(differences)}; "
+                "undo the changes or use another --out"
+            )
         study.set_user_attr("setting", now)
         if not begun:
             study.enqueue_trial({name: getattr(recipe, name) for name in searched_entries(recipe)})
@@ -101,7 +104,10 @@ def suggest(trial: Trial, recipe: Recipe) -> dict[str, Any]:
         if name in choices:
             values[name] = trial.suggest_categorical(name, choices[name])
             continue
-        (low, high), middle = ENTRIES[name].bounds or (0.0, 0.0), getattr(recipe, name)
+        bounds, middle = ENTRIES[name].bounds, getattr(recipe, name)
+        if bounds is None:
+            raise AssertionError(f"{name}: every searched number has a range")
+        low, high = bounds
         values[name] = trial.suggest_float(name, max(low, middle / SPREAD), min(high, middle * SPREAD), log=True)
     return values
 
@@ -128,5 +134,5 @@ def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
 def _setting(recipe: Recipe, splits: Splits) -> Mapping[str, Any]:
     """Return what all trials have in common, flat, as JSON values."""
     facts = data_facts(splits)
-    counts = {f"photos of {name}/{label}": n for name, fact in facts.items() for label, n in fact["counts"].items()}
-    return recipe.to_dict() | counts | {f"contents of {name}": fact["fingerprint"][:12] for name, fact in facts.items()}
+    counts = {f"photos of {name}/{label}": n for name, fact in facts.items() for label, n in fact.counts.items()}
+    return recipe.to_dict() | counts | {f"contents of {name}": fact.fingerprint[:12] for name, fact in facts.items()}

@@ -41,7 +41,7 @@ def tune(
     what chooses the epoch. DATA/test is not looked at.
 
     Writes OUT/study.db, the bundle OUT/best and OUT/best.toml, the recipe that makes it again. Only the trial that runs
-    has files in OUT/trials: weights are deleted as soon as better ones are known.
+    has files in OUT/trials: weights are deleted as soon as better ones are recorded.
     overwrite: a better trial may replace OUT/best although it was exported or evaluated.
     Raises VegrtError for a study about something else, where OUT/best may not be replaced, and when every trial diverged.
     """
@@ -56,7 +56,7 @@ def tune(
             while len(ended(study)) < trials:
                 _run(study, data, out, recipe, runs_db)
         except KeyboardInterrupt as error:
-            note = f"after {len(ended(study))} of {trials} trials; to go on, repeat the command"
+            note = f"after {len(ended(study))} of {trials} trials; to continue, repeat the command"
             raise KeyboardInterrupt(note) from error
         _sweep(study, out)
         if _lowest(study) == math.inf:
@@ -95,16 +95,16 @@ def _train(data: Path, folder: Path, recipe: Recipe, trial: Trial, runs_db: Path
     if (folder / MANIFEST).is_file():  # killed between its last epoch and its entry in the study
         return open_bundle(folder)
     resume = Checkpoints(folder).last.is_file()
-    return train(data, folder, recipe, resume=resume, runs_db=runs_db, watch=partial(_watch, trial))
+    return train(data, folder, recipe, resume=resume, runs_db=runs_db, on_epoch=partial(_report_epoch, trial))
 
 
-def _watch(trial: Trial, record: EpochRecord) -> None:
+def _report_epoch(trial: Trial, record: EpochRecord) -> None:
     """Report an epoch and raise Stopped where it is not worth going on. One repeated after a kill counts once."""
-    known = trial.study.get_trials(deepcopy=False)[trial.number]
-    if record.epoch not in known.intermediate_values:
-        if record.validation_loss < min(known.intermediate_values.values(), default=math.inf):
+    recorded = trial.study.get_trials(deepcopy=False)[trial.number]
+    if record.epoch not in recorded.intermediate_values:
+        if record.validation_loss < min(recorded.intermediate_values.values(), default=math.inf):
             trial.set_user_attr("validation_accuracy", record.validation_accuracy)
-        trial.set_user_attr("seconds", known.user_attrs.get("seconds", 0.0) + record.seconds)
+        trial.set_user_attr("seconds", recorded.user_attrs.get("seconds", 0.0) + record.seconds)
         trial.report(record.validation_loss, record.epoch)
     if trial.should_prune():
         raise StopTraining

@@ -15,15 +15,15 @@ app = typer.Typer(no_args_is_help=True, help="Make, fetch, audit and split data 
 
 @app.command("sample")
 def data_sample(
-    out: Annotated[Path, typer.Argument(help="New folder for the set.")],
-    seed: Annotated[int, typer.Option(help="Another seed draws other pictures.")] = 0,
-    train: Annotated[int, typer.Option(min=1, help="Training images of each class.")] = 100,
-    validation: Annotated[int, typer.Option(min=1, help="Validation images of each class.")] = 40,
-    test: Annotated[int, typer.Option(min=1, help="Test images of each class.")] = 100,
+    out: Annotated[Path, typer.Argument(help="New folder for the data set.")],
+    seed: Annotated[int, typer.Option(help="Seed of the pictures.")] = 0,
+    train: Annotated[int, typer.Option(min=1, help="Training images per class.")] = 100,
+    validation: Annotated[int, typer.Option(min=1, help="Validation images per class.")] = 40,
+    test: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 100,
 ) -> None:
     """Draw the embedded sample set.
 
-    15 vegetable classes with train/, validation/ and test/, drawn by a program; nothing is downloaded.
+    Writes train/, validation/ and test/ with 15 classes of vegetables, drawn by a program. Nothing is downloaded.
     """
     from vegrt.train.sample.sample_set import SampleSizes, write_sample_set
 
@@ -32,10 +32,10 @@ def data_sample(
 
 
 @app.command("fetch")
-def data_fetch(out: Annotated[Path, typer.Argument(help="Folder for the set.")]) -> None:
+def data_fetch(out: Annotated[Path, typer.Argument(help="Folder for the data set.")]) -> None:
     """Download the Vegetable Image Dataset.
 
-    From Kaggle, with its counts verified. A folder that you filled by hand is verified only.
+    Downloads it from Kaggle and verifies its counts. A folder that was filled by hand is only verified.
     """
     from vegrt.train.data.fetch import fetch
 
@@ -51,7 +51,7 @@ def data_audit(
 ) -> None:
     """Find duplicates and leaks between splits.
 
-    Counts photos; lists unreadable, odd-sized, equal and nearly equal ones; writes audit.json and audit.html.
+    Counts photos and lists unreadable, odd-sized, duplicate and near-duplicate ones. Writes audit.json and audit.html.
     """
     from vegrt.report.run.audit_page import write_audit
     from vegrt.train.data.audit import audit
@@ -67,15 +67,15 @@ def data_audit(
 @app.command("split")
 def data_split(
     data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; --data takes it.")],
-    fractions: Annotated[str, typer.Option(help="Shares of train, validation and test.")] = "0.7,0.15,0.15",
-    seed: Annotated[int, typer.Option(help="Another seed makes another split.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write, for --data of other commands.")],
+    fractions: Annotated[str, typer.Option(help="Shares of train, validation and test, with sum 1.")] = "0.7,0.15,0.15",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a split without leaks.
 
-    Photos of one scene stay together, every class keeps its shares; written as a list, no photo is copied.
+    Photos of one scene stay in one split, and every class keeps its shares. Writes a list; copies no photo.
     """
     from vegrt.bundle.overwriting import check_no_file
     from vegrt.train.data.audit import audit
@@ -85,12 +85,12 @@ def data_split(
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
     shares = read_fractions(fractions)
-    made = write_split(data, audit(data), out, fractions=shares, seed=seed)
+    new_split = write_split(data, audit(data), out, fractions=shares, seed=seed)
     if as_json:
-        moved = {"test_photos": made.tested, "test_photos_moved": made.moved}
-        show({"file": str(out), "counts": made.counts, **moved}, True)
+        moved = {"test_photos": new_split.tested, "test_photos_moved": new_split.moved}
+        show({"file": str(out), "counts": new_split.counts, **moved}, True)
         return
-    for split, found in made.counts.items():
-        typer.echo(f"{out}: {split} {sum(found.values())} photos of {len(found)} classes")
-    if warning := made.warning():
+    for split, counts in new_split.counts.items():
+        typer.echo(f"{out}: {split} {sum(counts.values())} photos of {len(counts)} classes")
+    if warning := new_split.warning():
         typer.echo(f"{out}: {warning}")

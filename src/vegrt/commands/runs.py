@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,7 @@ def runs_list(ctx: typer.Context, runs: RunsOption = None, as_json: JsonOption =
     from vegrt.train.history.runs_db import list_runs
 
     recorded = list_runs(runs or _DEFAULT)
-    show({"runs": [run.summary() for run in recorded]} if as_json else runs_table(recorded), as_json)
+    show({"runs": [asdict(run.summary()) for run in recorded]} if as_json else runs_table(recorded), as_json)
 
 
 @app.command("show")

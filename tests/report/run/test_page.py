@@ -19,6 +19,7 @@ from PIL import Image
 from vegrt.report.charts.run import run_charts, write_pngs
 from vegrt.report.run.page import write_run_page
 from vegrt.report.run.text import run_values
+from vegrt.train.history.mistakes import Explanation, Mistake
 from vegrt.train.history.records import EpochRecord, Phase
 from vegrt.train.history.runs_db import Recorder, Run, load_run
 
@@ -56,12 +57,9 @@ def epochs_of(phase: Phase, losses: list[tuple[float, float]], start: int = 1) -
 USUAL = [*epochs_of("head", [(0.9, 0.8), (0.7, 0.6)]), *epochs_of("all", [(0.5, 0.4), (0.2, 0.5), (0.1, 0.7)], 3)]
 
 
-def explanation(photos: Path, classes: tuple[str, ...] = CLASSES) -> dict[str, Any]:
-    wrong = [
-        {"photo": str(photos / f"{number}.jpg"), "label": classes[0], "answer": classes[2], "loss": 4.0 - number / 10}
-        for number in range(3)
-    ]
-    return {"classes": list(classes), "confusion": [[7, 0, 3], [0, 10, 0], [0, 0, 10]], "hardest": wrong}
+def explanation(photos: Path, classes: tuple[str, ...] = CLASSES) -> Explanation:
+    wrong = [Mistake(str(photos / f"{number}.jpg"), classes[0], classes[2], 4.0 - number / 10) for number in range(3)]
+    return Explanation(classes, ((7, 0, 3), (0, 10, 0), (0, 0, 10)), tuple(wrong))
 
 
 @pytest.fixture
@@ -70,7 +68,7 @@ def make(tmp_path: Path) -> Make:
     for number in (0, 1):
         Image.new("RGB", (300, 200), (90 * number, 200, 0)).save(tmp_path / f"{number}.jpg")
 
-    def made(epochs: list[EpochRecord], explained: dict[str, Any] | None = None, status: Any = "finished") -> Run:
+    def made(epochs: list[EpochRecord], explained: Explanation | None = None, status: Any = "finished") -> Run:
         recorder = Recorder(tmp_path / "runs.db", "ab12cd34")
         recipe = {"backbone": "resnet18", "augment": "full", "lr": 2e-4}
         recorder.start(recipe, data=tmp_path, bundle=tmp_path / "models/one")
@@ -159,7 +157,7 @@ def test_charts_are_written_as_pngs(make: Make, tmp_path: Path) -> None:
         with Image.open(file) as image:
             assert image.width > 1000
             assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
-    few = replace(make([]), epochs=tuple(USUAL[:2]), explanation={})
+    few = replace(make([]), epochs=tuple(USUAL[:2]), explanation=Explanation())
     assert [file.name for file in write_pngs(few, tmp_path / "few")] == ["loss.png", "accuracy.png"]
 
 
@@ -171,6 +169,6 @@ def test_one_wild_loss_does_not_flatten_the_others(make: Make) -> None:
 
 
 def test_a_perfect_run_is_drawn(make: Make, tmp_path: Path) -> None:
-    perfect = explanation(tmp_path) | {"confusion": [[10, 0, 0], [0, 10, 0], [0, 0, 10]], "hardest": []}
+    perfect = Explanation(CLASSES, ((10, 0, 0), (0, 10, 0), (0, 0, 10)))
     words = Words(page(make(USUAL, perfect), tmp_path / "run.html")).text
     assert "No confusions: all validation photos were classified correctly." in words

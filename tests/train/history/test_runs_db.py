@@ -1,3 +1,5 @@
+"""The run history: what is recorded, several writers at once, and how runs are named, compared and deleted."""
+
 from __future__ import annotations
 
 import subprocess
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from vegrt.errors import VegrtError
+from vegrt.train.history.mistakes import Explanation
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.history.runs_db import Recorder, compare_runs, delete_runs, list_runs, load_run
 
@@ -34,11 +37,12 @@ def test_every_epoch_is_there_as_soon_as_it_ended(tmp_path: Path) -> None:
     assert best is not None
     assert best.epoch == 2
     Recorder(db, "a").epoch(replace(RECORD, epoch=3, validation_loss=0.1))  # repeated after a kill
-    Recorder(db, "a").explain({"classes": ["Beet"], "confusion": [[1]]})
+    explanation = Explanation(("Beet",), ((1,),), mistakes=())
+    Recorder(db, "a").explain(explanation)
     Recorder(db, "a").end("finished")
     run = load_run(db, "a")
     assert (run.status, len(run.epochs), run.epochs[2].validation_loss) == ("finished", 3, 0.1)
-    assert run.explanation == {"classes": ["Beet"], "confusion": [[1]]}
+    assert run.explanation == explanation
     assert run.ended is not None
     assert run.ended >= run.started
 
@@ -50,7 +54,7 @@ def test_two_runs_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     assert {run.id: len(run.epochs) for run in list_runs(db)} == dict.fromkeys(names, 12)
 
 
-def test_compare_shows_what_differs_and_what_it_brought(tmp_path: Path) -> None:
+def test_compare_shows_differing_entries_and_results(tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     record_run(db, "a")
     record_run(db, "b", lr=1e-3, losses=())
@@ -60,13 +64,13 @@ def test_compare_shows_what_differs_and_what_it_brought(tmp_path: Path) -> None:
     assert rows["validation_loss"] == (0.4, None)
 
 
-def test_a_run_is_named_by_a_unique_beginning_or_as_the_last(tmp_path: Path) -> None:
+def test_a_run_is_named_by_a_unique_prefix_or_as_last(tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     for run in ("abc1", "abd2", "b"):
         record_run(db, run)
         time.sleep(0.002)  # started is kept in milliseconds
     assert [load_run(db, name).id for name in ("abc", "abd2", "last")] == ["abc1", "abd2", "b"]
-    with pytest.raises(VegrtError, match="run 'ab' may be abd2, abc1; give more of the id"):
+    with pytest.raises(VegrtError, match="run 'ab' is ambiguous, it matches abd2, abc1; give more of the id"):
         load_run(db, "ab")
     with pytest.raises(VegrtError, match="no run ''"):
         load_run(db, "")
@@ -75,7 +79,7 @@ def test_a_run_is_named_by_a_unique_beginning_or_as_the_last(tmp_path: Path) -> 
 def test_the_speed_of_the_head_phase_is_not_that_of_the_run(tmp_path: Path) -> None:
     db, recorder = tmp_path / "runs.db", Recorder(tmp_path / "runs.db", "a")
     recorder.start({}, data=Path("d"), bundle=Path("b"))
-    assert load_run(db, "a").summary()["images_per_s"] is None
+    assert load_run(db, "a").summary().images_per_s is None
     recorder.epoch(replace(RECORD, phase="head", images_per_s=9000.0))
     assert load_run(db, "a").images_per_s() == 9000.0
     for epoch, speed in ((2, 40.0), (3, 50.0), (4, 52.0)):
@@ -83,7 +87,7 @@ def test_the_speed_of_the_head_phase_is_not_that_of_the_run(tmp_path: Path) -> N
     assert load_run(db, "a").images_per_s() == 50.0
 
 
-def test_delete_takes_the_epochs_along(tmp_path: Path) -> None:
+def test_delete_removes_the_epochs_too(tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     record_run(db, "a")
     record_run(db, "b")
@@ -102,6 +106,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from vegrt.train.history.runs_db import Recorder
+from vegrt.train.history.mistakes import Explanation
 from vegrt.train.history.records import EpochRecord
 recorder = Recorder(Path(sys.argv[1]), sys.argv[2])
 recorder.start({}, data=Path("d"), bundle=Path("b"))
@@ -118,18 +123,18 @@ def test_runs_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(VegrtError, match="no run history"):
+    with pytest.raises(VegrtError, match="no such run history"):
         list_runs(tmp_path / "absent.db")
     assert not (tmp_path / "absent.db").exists()
     db = tmp_path / "runs.db"
     record_run(db, "a")
     for action in (lambda: load_run(db, "zz"), lambda: delete_runs(db, ["a", "zz"], force=True)):
-        with pytest.raises(VegrtError, match="no run 'zz'; known are a"):
+        with pytest.raises(VegrtError, match="no run 'zz'; recorded runs: a"):
             action()
     assert load_run(db, "a").id == "a"
     foreign = tmp_path / "text.db"
     foreign.write_text("this is no database, but long enough to be read as one" * 20)
-    with pytest.raises(VegrtError, match="run history cannot be used"):
+    with pytest.raises(VegrtError, match="cannot be used as a run history"):
         list_runs(foreign)
 
 
@@ -150,6 +155,8 @@ def test_without_a_file_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.
         ({"augment": "light", "freeze_until": "", "views": 1}, True),
     ],
 )
-def test_a_run_knows_whether_it_saw_augmented_photos(tmp_path: Path, recipe: dict[str, Any], augmented: bool) -> None:
+def test_augmented_tells_whether_the_second_phase_used_augmented_photos(
+    tmp_path: Path, recipe: dict[str, Any], augmented: bool
+) -> None:
     Recorder(tmp_path / "runs.db", "one").start(recipe, data=tmp_path, bundle=tmp_path)
     assert load_run(tmp_path / "runs.db", "one").augmented is augmented

@@ -1,4 +1,4 @@
-"""Frozen stages are computed once: the same network in two parts, and trainings that read what was kept."""
+"""Frozen stages are computed once: the same network in two parts, and trainings that read the cached activations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from vegrt.backbones import BACKBONES, build_network
 from vegrt.train.fit import train
 from vegrt.train.history.records import EpochRecord
-from vegrt.train.loop import cached_activations as kept
+from vegrt.train.loop import cached_activations
 from vegrt.train.loop.freeze import stage_names
 from vegrt.train.loop.split_network import split_at
 from vegrt.train.recipe import Recipe
@@ -49,12 +49,12 @@ def frozen_recipe(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory)
     return replace(tiny_recipe, weights=str(file), freeze_until="layer3", views=3, epochs=2)
 
 
-def test_reading_kept_activations_is_the_same_training(
+def test_reading_cached_activations_is_the_same_training(
     colours: Path, frozen_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = replace(frozen_recipe, augment="none", views=1)
     first = train(colours, tmp_path / "kept", plain)
-    assert "keeping 1 version(s) of each photo behind layer3" in caplog.text
+    assert "caching 1 version(s) of each photo behind layer3" in caplog.text
     other = train(colours, tmp_path / "computed", replace(plain, views=0))
     for ours, theirs in zip(first.manifest.training["epochs"], other.manifest.training["epochs"], strict=True):
         tolerance = 1e-3 if ours["phase"] == "head" else 0.1  # float16 rounding, which training amplifies
@@ -70,10 +70,10 @@ def test_what_does_not_fit_is_computed_at_every_step(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     photo_bytes = 256 * 2 * 2 * 2  # 256 channels of 2x2, float16; 24 photos to train on, 12 to validate
-    monkeypatch.setattr(kept, "KEPT_BYTES", 60 * photo_bytes)
+    monkeypatch.setattr(cached_activations, "ACTIVATION_CACHE_BYTES", 60 * photo_bytes)
     train(colours, tmp_path / "two", replace(frozen_recipe, epochs=0))
     assert "only 2 of 3 versions of each photo fit into memory" in caplog.text
-    monkeypatch.setattr(kept, "KEPT_BYTES", 59 * photo_bytes)
+    monkeypatch.setattr(cached_activations, "ACTIVATION_CACHE_BYTES", 59 * photo_bytes)
     train(colours, tmp_path / "none", replace(frozen_recipe, epochs=0))
     assert "do not fit into memory; computing them at every step" in caplog.text
 
@@ -85,7 +85,7 @@ def test_an_interruption_does_not_show_in_the_weights(colours: Path, frozen_reci
 
     train(colours, tmp_path / "whole", frozen_recipe)
     with pytest.raises(SystemExit):
-        train(colours, tmp_path / "pulled", frozen_recipe, watch=pull_the_plug)
+        train(colours, tmp_path / "pulled", frozen_recipe, on_epoch=pull_the_plug)
     train(colours, tmp_path / "pulled", frozen_recipe, resume=True)
     first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "pulled"))
     assert first.keys() == second.keys()

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from vegrt.errors import BundleError, VegrtError
-from vegrt.train.history.records import EpochRecord, EpochSums, TrainingProgress
+from vegrt.train.history.records import EpochRecord, EpochSums, SplitFacts, TrainingProgress
 from vegrt.train.loop.checkpoint import Checkpoints
 
-DATA = {name: {"fingerprint": "ab", "counts": {"Beet": 2}} for name in ("train", "validation", "test")}
+DATA = {name: SplitFacts(2, {"Beet": 2}, "ab") for name in ("train", "validation", "test")}
 
 
 def progress() -> TrainingProgress:
@@ -37,7 +37,7 @@ def test_full_disk_keeps_the_last_good_state(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        with pytest.raises(VegrtError, match=r"last.safetensors: writing failed"):
+        with pytest.raises(VegrtError, match=r"last.safetensors: cannot be written"):
             checkpoints.save_last({"a": torch.zeros(1 << 20)}, progress())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -48,11 +48,11 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_shares_are_equal_and_portions_complete() -> None:
-    teams = []
+    groups = []
     for rank in range(3):
-        team = ProcessGroup()
-        team.rank, team.size = rank, 3
-        teams.append(team)
-    assert [team.share(range(8)) for team in teams] == [[0, 3], [1, 4], [2, 5]]
-    assert [team.portion(range(8)) for team in teams] == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert [team.portion(range(2)) for team in teams] == [[0], [1], []]
+        group = ProcessGroup()
+        group.rank, group.size = rank, 3
+        groups.append(group)
+    assert [group.share(range(8)) for group in groups] == [[0, 3], [1, 4], [2, 5]]
+    assert [group.portion(range(8)) for group in groups] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert [group.portion(range(2)) for group in groups] == [[0], [1], []]

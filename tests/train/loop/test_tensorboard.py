@@ -34,7 +34,7 @@ def record(epoch: int, loss: float) -> EpochRecord:
 def test_a_training_writes_every_epoch_below_its_run(colours: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     seen: list[EpochRecord] = []
     board, db = tmp_path / "board", tmp_path / "runs.db"
-    train(colours, tmp_path / "out", tiny_recipe, runs_db=db, watch=seen.append, tensorboard=board)
+    train(colours, tmp_path / "out", tiny_recipe, runs_db=db, on_epoch=seen.append, tensorboard=board)
     (run,) = list_runs(db)
     assert [path.name for path in board.iterdir()] == [run.id]
     found = read_back(board / run.id)

@@ -1,4 +1,4 @@
-"""Run by test_team.py, once alone and once as two processes under torchrun; prints one JSON object in the first process.
+"""Run by test_processes.py, once alone and once as two processes under torchrun; prints one JSON object in the first process.
 
 The network is vgg16 without dropout: batch norm and dropout are what may differ between one process and two. So is rounding to
 bfloat16, which depends on how many photos a process has: computed in float32, whatever the processor has.
@@ -23,18 +23,20 @@ from vegrt.train.loop.processes import ProcessGroup, join_process_group
 from vegrt.train.recipe import Recipe
 
 
-def steps(team: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
+def steps(processes: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
     torch.manual_seed(0)
     network = build_network("vgg16", 3)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    learner = Learner(team.prepare(network, "vgg16"), recipe, team.device, torch.tensor([0.5, 3.0, 1.0]), team)
+    learner = Learner(
+        processes.prepare(network, "vgg16"), recipe, processes.device, torch.tensor([0.5, 3.0, 1.0]), processes
+    )
     learner.connect()
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 3, (3, 8), generator=generator)
-    mine = torch.tensor(team.share(range(8)))
+    mine = torch.tensor(processes.share(range(8)))
     seen = [learner.step(images[number][mine], labels[number][mine], lr=1e-3, seed=0) for number in range(3)]
     return {
         "losses": [step.loss for step in seen],
@@ -49,10 +51,10 @@ def main(data: Path, out: Path, weights: Path) -> None:
     device.CPUINFO = Path(os.devnull)
     recipe = Recipe(backbone="vgg16", weights="none", size=32, batch_size=8, epochs_head=0, augment="none")
     frozen = replace(recipe, backbone="resnet18", weights=str(weights), freeze_until="layer4", views=0, epochs=2)
-    team = join_process_group(recipe.batch_size)
-    found = steps(team, recipe)
+    processes = join_process_group(recipe.batch_size)
+    found = steps(processes, recipe)
     epochs = train(data, out, frozen).manifest.training["epochs"]
-    if team.is_first:
+    if processes.is_first:
         found["epochs"] = [epoch[key] for epoch in epochs for key in ("train_loss", "validation_loss")]
         sys.stdout.write(json.dumps(found))
 

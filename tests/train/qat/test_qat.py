@@ -162,8 +162,8 @@ def test_training_repairs_what_rounding_broke(copied: Bundle, photos: Path, tmp_
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--backbone", "resnet18"], "settles --backbone already"),
-        (["--weights", "none", "--head", "gap"], "settles --head, --weights already"),
+        (["--backbone", "resnet18"], "already determines --backbone"),
+        (["--weights", "none", "--head", "gap"], "already determines --head, --weights"),
         (["--epochs-head", "3"], "qat trains all layers at once"),
         (["--qat-encoding", "int4"], "expected one of int8, int8-cpu"),
     ],
@@ -177,7 +177,7 @@ def test_flags_that_do_not_go_with_it(
 def test_bundles_that_cannot_be_trained_on(bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     assert "no fp32 model in it" in refusal(trained.path, photos, new)
-    assert "the bundle of --qat would be replaced" in refusal(bundle.path, photos, bundle.path)
+    assert "is the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)
     without = without_roles(bundle, tmp_path / "uncalibrated", "calibration")
     assert "no calibration in it" in refusal(without, photos, new)
     foreign = without_roles(bundle, tmp_path / "foreign", "weights")
@@ -191,7 +191,7 @@ def test_other_classes_are_refused(bundle: Bundle, photos: Path, tmp_path: Path)
     for split in ("train", "validation", "test"):
         for name in ("Beet", "Cress"):
             shutil.copytree(photos / split / name, tmp_path / "data" / split / name)
-    assert "the data's are Beet, Cress" in refusal(bundle.path, tmp_path / "data", tmp_path / "new")
+    assert "the data's classes are Beet, Cress" in refusal(bundle.path, tmp_path / "data", tmp_path / "new")
 
 
 def without_roles(bundle: Bundle, path: Path, role: str) -> Path:

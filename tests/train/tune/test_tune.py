@@ -134,7 +134,7 @@ def test_killed_and_interrupted_studies_make_the_same_trials(
 
     finger = threading.Thread(target=press)
     finger.start()
-    with pytest.raises(KeyboardInterrupt, match=rf"after \d of {TRIALS} trials; to go on, repeat the command"):
+    with pytest.raises(KeyboardInterrupt, match=rf"after \d of {TRIALS} trials; to continue, repeat the command"):
         tune(colours, out, recipe, trials=TRIALS, runs_db=db)
     finger.join()
     again = tune(colours, out, recipe, trials=TRIALS, runs_db=db)
@@ -191,8 +191,8 @@ def test_a_study_about_something_else_is_refused(tuned: Tuned, colours: Path, re
     (data / "train/Beet/00.jpg").unlink()
     with pytest.raises(
         VegrtError,
-        match=r"changed since: backbone mobilenet_v2 -> resnet50; contents of train \w+ -> \w+; "
-        r"photos of train/Beet 8 -> 7; undo that or use another --out",
+        match=r"changed since the start: backbone mobilenet_v2 -> resnet50; contents of train \w+ -> \w+; "
+        r"photos of train/Beet 8 -> 7; undo the changes or use another --out",
     ):
         tune(data, folder, replace(recipe, backbone="resnet50", workers=3), trials=9)
     shutil.copytree(folder, tmp_path / "study", ignore=shutil.ignore_patterns("best"))
