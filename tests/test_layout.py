@@ -112,3 +112,10 @@ def test_make_targets_that_the_readme_shows_exist() -> None:
     ):
         for target in words.split():
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target} does not exist"
+
+
+def test_every_file_that_the_guide_for_contributors_names_exists() -> None:
+    text = (ROOT / "docs/contributing.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?:[a-z_]+/)+[a-z_-]*(?:\.[a-z]+)?)`", text)
+    assert len(places) > 50
+    assert [place for place in places if not (ROOT / place).exists()] == []
