@@ -63,14 +63,14 @@ class Summary:
 
 
 def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
-    """Infer on the Ray that RAY_ADDRESS names or that is connected already, else on one started here for the job.
+    """Classify images on the Ray that is connected or that RAY_ADDRESS names, else on one started here for the job.
 
-    request.to.out: a folder that is made, or replaced where that is allowed, NAME.parquet, here; or at a URL. request.threads: of
-    each worker; 0: its share of the cores. workers: 0 is one per GPU, or one per four cores of the cluster.
-    Raises VegrtError for what a job cannot do, DataError when not one image was readable.
+    request.output.out: the folder NAME.parquet to make, or to replace with --overwrite, here or at a URL. request.threads: of each
+    worker; 0: its share of the cores. workers: 0 for one per GPU, or one per four cores of the cluster.
+    Raises VegrtError for options that a job does not support, DataError when no image was readable.
     """
     require("pyarrow", "ray")
-    out = _place(request)
+    out = output_location(request)
     names = names_of(item for item in open_sources(request.sources, request.reading) if item is not None)
     started = time.monotonic()
     with _connected() as ray, _output(out) as folder:
@@ -93,7 +93,7 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     """Return the job, each worker's share of the cores, and how many workers there are."""
     cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
     bundle = open_signed(model, request.public_key)
-    request.wanted.check(bundle.manifest.classes)
+    request.row_format.check(bundle.manifest.classes)
     device: Device = request.device or ("cuda" if gpus else "cpu")
     if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
         choice = choose(bundle, request.variant, request.runtime, device, objective=request.objective)
@@ -104,7 +104,7 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     share = cores / count
     threads = request.threads or max(1, int(share))
     place, batch = model.absolute(), request.batch or BATCH
-    return RayJob(place, bundle.sha256(), candidate, device, threads, batch, request.wanted), share, count
+    return RayJob(place, bundle.sha256(), candidate, device, threads, batch, request.row_format), share, count
 
 
 def _infer(ray: Any, names: Any, job: RayJob, share: float, workers: int) -> Any:
@@ -148,16 +148,16 @@ def _connected() -> Iterator[Any]:
         yield ray
 
 
-def _place(request: Request) -> str:
-    """Return where the answers go. Raises VegrtError for whatever a job cannot do."""
-    out = request.to.out
+def output_location(request: Request) -> str:
+    """Return the folder or URL of the answers. Raises VegrtError for options that a job does not support."""
+    out = request.output.out
     if out is None or out.suffix != ".parquet":
         raise VegrtError(f"--engine ray: writes a folder of Parquet files, not {out or 'nothing'}; add -o NAME.parquet")
     refused = {
-        "--resume": request.to.resume,
-        "--print": request.to.printed,
-        "--embeddings": bool(request.to.embeddings),
-        "--annotate and --sort-into": request.extras.any,
+        "--resume": request.output.resume,
+        "--print": request.output.printed,
+        "--embeddings": bool(request.output.embeddings),
+        "--annotate and --sort-into": request.photo_outputs.any,
         "--follow": request.reading.follow,
     }
     for option, given in refused.items():
@@ -172,9 +172,9 @@ def _place(request: Request) -> str:
             raise unshareable(str(word))
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/+", str(out))
     if not scheme:
-        _check_replaceable(out, overwrite=request.to.overwrite)
+        _check_replaceable(out, overwrite=request.output.overwrite)
         return str(out)
-    if request.to.overwrite:
+    if request.output.overwrite:
         raise VegrtError(f"--overwrite: only of a folder here, not of {out}; delete that, or choose another place")
     slashes = "///" if scheme[1] == "file" else "//"  # Path made one of them
     return f"{scheme[1]}:{slashes}{str(out)[scheme.end() :]}"

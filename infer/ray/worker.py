@@ -11,8 +11,8 @@ from typing import Any
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import BundleError, DataError, VegrtError
 from vegrt.infer.decode.item import Item
+from vegrt.infer.outputs.codecs import schema_of
 from vegrt.infer.outputs.rows import RowFormat, as_cells
-from vegrt.infer.outputs.tables import schema_of
 from vegrt.infer.predict import predict
 from vegrt.infer.runtimes.open import Candidate, open_candidate
 from vegrt.infer.runtimes.runner import Device
@@ -32,7 +32,7 @@ class RayJob:
     device: Device
     threads: int
     batch: int
-    wanted: RowFormat
+    row_format: RowFormat
 
 
 class Worker:
@@ -46,7 +46,7 @@ class Worker:
                 f"{job.bundle}: another bundle than where the job was started; copy that one to every machine"
             )
         self._runner = open_candidate(self._bundle, job.candidate, device=job.device, threads=job.threads)
-        self._schema = schema_of(job.wanted, len(self._bundle.manifest.classes))
+        self._schema = schema_of(job.row_format, len(self._bundle.manifest.classes))
 
     def __call__(self, names: Any) -> Any:
         """Return the rows, a pyarrow.Table, of a table of names."""
@@ -54,8 +54,8 @@ class Worker:
 
         job, classes = self._job, len(self._bundle.manifest.classes)
         items = (_item(*values) for values in zip(*(column.to_pylist() for column in names.columns), strict=True))
-        rows = predict(self._bundle, self._runner, items, job.wanted, batch=job.batch, threads=job.threads)
-        cells = (as_cells(row, job.wanted, classes) for part in rows for row in part)
+        rows = predict(self._bundle, self._runner, items, job.row_format, batch=job.batch, threads=job.threads)
+        cells = (as_cells(row, job.row_format, classes) for part in rows for row in part)
         records = [dict(zip(self._schema.names, values, strict=True)) for values in cells]
         return pyarrow.Table.from_pylist(records, schema=self._schema)
 

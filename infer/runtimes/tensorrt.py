@@ -20,7 +20,7 @@ from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.cuda import Cuda
 from vegrt.infer.runtimes.fingerprint import Fingerprint, differences
 from vegrt.infer.runtimes.lanes import in_turn
-from vegrt.infer.runtimes.runner import RuntimeName
+from vegrt.infer.runtimes.runner import Answers, RuntimeName
 
 LANES = 2
 GRAPHS = 4  # per lane: each keeps an execution context, whose scratch memory is as large as the network needs
@@ -40,6 +40,10 @@ class TensorRtRunner:
         self._release = weakref.finalize(self, _release, cuda, self._lanes)  # also when a lane below cannot be made
         for _ in range(LANES):
             self._lanes.append(_Lane(engine, cuda, self._shape, num_classes))
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return logits; an engine gives no embeddings."""
+        return Answers(self.logits(images))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images; any N, in parts of the largest batch.

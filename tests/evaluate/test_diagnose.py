@@ -22,7 +22,7 @@ from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.diagnose import no_better_than_chance, permuted_classes
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.verify import verify
-from vegrt.infer.runtimes.metadata import read_metadata
+from vegrt.infer.runtimes.onnx_file import read_metadata
 from vegrt.infer.runtimes.open import Candidate
 from vegrt.photo.preprocess import Contract
 
