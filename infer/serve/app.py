@@ -20,14 +20,13 @@ from vegrt.infer.answers import predictions
 from vegrt.infer.api import TOP_K, Model
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
-from vegrt.infer.serve.body import Bodies
+from vegrt.infer.serve.body import Bodies, photo_bytes, photo_pixels
 from vegrt.infer.serve.metrics import Counted, Metrics
 from vegrt.infer.serve.openapi import document
 from vegrt.infer.serve.origins import Guarded, Hosts
 from vegrt.infer.serve.page import page_and_policy
 from vegrt.infer.serve.refusal import Overloaded, Refusal
 from vegrt.infer.serve.settings import ServerSettings
-from vegrt.infer.serve.upload import photo_pixels
 from vegrt.machine import usable_cores
 from vegrt.version import __version__
 
@@ -71,7 +70,8 @@ class Service:
             with self.batcher.admit() as seat:
                 kind = request.headers.get("content-type", "")
                 contract = model.bundle.manifest.contract
-                pixels = await self._in_thread(photo_pixels, body, kind, contract, settings.max_pixels)
+                photo = await photo_bytes(body, kind)
+                pixels = await self._in_thread(photo_pixels, photo, contract, settings.max_pixels)
                 logits = await self._logits(seat, pixels)
         (answer,) = predictions(logits, model.classes, top_k)
         facts = {"bundle": model.bundle.manifest.name, "variant": model.variant}
