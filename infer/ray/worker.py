@@ -1,4 +1,4 @@
-"""What a Ray Data worker does: a table of names in, a table of answers out, through the pipeline of one machine."""
+"""A Ray Data worker: takes a table of names and returns a table of answers, through the pipeline of one machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vegrt.infer.sources.remote import open_remote
 
 @dataclass(frozen=True, slots=True)
 class RayJob:
-    """What every worker is told. threads: of the runner, and as many decode.
+    """The job of every worker. threads: of the runner, and the number of decode threads.
 
-    bundle: a path that every machine has; sha256: of its manifest, for the same bundle must lie there.
+    bundle: a path that exists on every machine. sha256: of its manifest, to check that every machine has the same bundle.
     """
 
     bundle: Path
@@ -43,7 +43,7 @@ class Worker:
         self._bundle = open_bundle(job.bundle)
         if self._bundle.sha256() != job.sha256:
             raise BundleError(
-                f"{job.bundle}: another bundle than where the job was started; copy that one to every machine"
+                f"{job.bundle}: not the bundle that the job was started with; copy that one to every machine"
             )
         self._runner = open_candidate(self._bundle, job.candidate, device=job.device, threads=job.threads)
         self._schema = schema_of(job.row_format, len(self._bundle.manifest.classes))
@@ -66,14 +66,16 @@ def is_url(place: str) -> bool:
 
 
 def unshareable(name: str) -> VegrtError:
-    """Return what is said of an image that has no path or URL of its own."""
-    return VegrtError(f"{name}: --engine ray shares out files and URLs; unpack archives, cut videos into frames")
+    """Return the error for an image without a path or URL of its own."""
+    return VegrtError(
+        f"{name}: --engine ray distributes files and URLs only; unpack archives, split videos into frames"
+    )
 
 
 def names_of(items: Iterable[Item]) -> Any:
-    """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error.
+    """Return a pyarrow.Table from which workers find the items: name, absolute path as bytes or null for a URL, error.
 
-    Raises VegrtError at the first item that is not to be shared out; no more are taken then.
+    Raises VegrtError at the first item that cannot be distributed, and takes no more.
     """
     import pyarrow
 

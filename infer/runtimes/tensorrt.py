@@ -18,7 +18,7 @@ from vegrt.bundle.bundle import Artifact, Bundle
 from vegrt.errors import BundleError, EngineError, require
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.cuda import Cuda
-from vegrt.infer.runtimes.fingerprint import Fingerprint, differences
+from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
 from vegrt.infer.runtimes.lanes import in_turn
 from vegrt.infer.runtimes.runner import Answers, RuntimeName
 
@@ -70,7 +70,7 @@ class TensorRtRunner:
         return result
 
     def close(self) -> None:
-        """Free the GPU memory. May be called again; the runner is of no use afterwards."""
+        """Free the GPU memory. May be called again; the runner cannot be used afterwards."""
         self._release()
 
 
@@ -86,7 +86,7 @@ class _Lane:
         self._input = cuda.device_buffer(self._images.nbytes)
         self._output = cuda.device_buffer(self._logits.nbytes)
         self._any_size = self._context()
-        self._seen: set[int] = set()
+        self._sizes: set[int] = set()
         self._graphs: dict[
             int, tuple[Any, Any]
         ] = {}  # batch size -> graph, None where there can be none, and its context
@@ -108,7 +108,7 @@ class _Lane:
         return self._logits[:count]
 
     def settle(self) -> None:
-        """Wait for whatever is on its way, well or failed."""
+        """Wait for all running work, and ignore its failure."""
         try:
             self._cuda.wait(self.stream)
         except EngineError:
@@ -127,8 +127,8 @@ class _Lane:
         """
         if count in self._graphs:
             return self._graphs[count][0]
-        if count not in self._seen or len(self._graphs) == GRAPHS:
-            self._seen.add(count)
+        if count not in self._sizes or len(self._graphs) == GRAPHS:
+            self._sizes.add(count)
             return None
         context = self._context()
         self._set_shape(context, count)
@@ -189,9 +189,9 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
     if engine is None:
         raise EngineError(f"{artifact.path}: TensorRT {trt.__version__} refuses it; {_rebuild(bundle)}")
     classes = len(bundle.manifest.classes)
-    if (found := int(engine.get_tensor_shape("logits")[-1])) != classes:
+    if (scores := int(engine.get_tensor_shape("logits")[-1])) != classes:
         raise EngineError(
-            f"{artifact.path}: gives {found} logits, the bundle has {classes} classes; {_rebuild(bundle)}"
+            f"{artifact.path}: gives {scores} logits, the bundle has {classes} classes; {_rebuild(bundle)}"
         )
     return TensorRtRunner(engine, cuda, classes)
 
@@ -213,12 +213,12 @@ def fitting_engine(bundle: Bundle, variant: str, here: Fingerprint) -> Artifact:
 
     Raises BundleError when there is none of that builder, EngineError that says how the nearest one differs.
     """
-    engines = [one for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
-    engines = [one for one in engines if one.details.get("builder") == here.builder]
+    engines = [item for item in bundle.manifest.artifacts if (item.role, item.variant) == ("engine", variant)]
+    engines = [engine for engine in engines if engine.details.get("builder") == here.builder]
     if not engines:
-        raise BundleError(f"{bundle.path}: no {variant} {here.builder} engine in it; {_rebuild(bundle)}")
-    found = [(differences(Fingerprint.from_details(one.details), here), one) for one in engines]
-    problems, nearest = min(found, key=lambda pair: len(pair[0]))
+        raise BundleError(f"{bundle.path}: holds no {variant} {here.builder} engine; {_rebuild(bundle)}")
+    pairs = [(mismatches(Fingerprint.from_details(engine.details), here), engine) for engine in engines]
+    problems, nearest = min(pairs, key=lambda pair: len(pair[0]))
     if problems:
         raise EngineError(f"{nearest.path}: {'; '.join(problems)}; {_rebuild(bundle)}")
     return nearest

@@ -161,10 +161,14 @@ async def photo_bytes(body: bytes, content_type: str) -> bytes:
     if not parser.is_complete:
         raise Refusal("multipart form: it ends before its closing boundary")
     if [name for name, _ in parts] != [FIELD]:
-        names = ", ".join(repr(name[:40]) for name, _ in parts[:4])
+        names = ", ".join(repr(_utf8(name)[:40]) for name, _ in parts[:4])
         raise Refusal(f"multipart form: {len(parts)} fields ({names}); expected one, {FIELD!r}, a photo")
     value = parts[0][1]
     return value.encode("latin-1") if isinstance(value, str) else await value.read()
+
+
+def _utf8(name: str) -> str:
+    return name.encode("latin-1").decode("utf-8", "backslashreplace")
 
 
 class _FormParser(MultiPartParser):

@@ -23,7 +23,7 @@ from vegrt.infer.outputs.files import OutputOptions
 from vegrt.infer.outputs.photos import PhotoOutputs
 from vegrt.infer.outputs.rows import RowFormat
 from vegrt.infer.predict import Request, run
-from vegrt.infer.ray.job import _ours, _output, output_location, run_ray
+from vegrt.infer.ray.job import _output, output_location, run_ray, vegrt_error_of
 from vegrt.infer.ray.worker import _item, names_of
 from vegrt.infer.sources.open import SourceOptions, open_sources
 
@@ -58,7 +58,7 @@ def test_only_a_folder_of_parquet_files_is_replaced_and_only_if_that_is_said(tmp
     assert [path.name for path in out.iterdir()] == ["2.parquet"]
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     (out / "photo.jpg").touch()
-    refused("no folder of Parquet files only", lambda: output_location(Request(("x",), output=to)))
+    refused("not a folder of Parquet files only", lambda: output_location(Request(("x",), output=to)))
 
 
 BROKEN = DataError("broken: for a reason")
@@ -105,15 +105,15 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
     requests = {
         r"add -o NAME\.parquet": Request((mixed,)),
         r"not .*out\.csv": Request((mixed,), output=OutputOptions(tmp_path / "out.csv")),
-        "--resume: not with": Request((mixed,), output=OutputOptions(to.out, resume=True)),
-        "--print: not with": Request((mixed,), output=OutputOptions(to.out, printed=True)),
-        "--overwrite: only of a folder here": Request(
+        "--resume: not supported with": Request((mixed,), output=OutputOptions(to.out, resume=True)),
+        "--print: not supported with": Request((mixed,), output=OutputOptions(to.out, printed=True)),
+        "--overwrite: only for a local folder": Request(
             (mixed,), output=OutputOptions(Path("s3://b/x.parquet"), overwrite=True)
         ),
-        "--sort-into: not with": Request(
+        "--sort-into: not supported with": Request(
             (mixed,), output=to, photo_outputs=PhotoOutputs(sort_into=tmp_path / "sorted")
         ),
-        "--follow: not with": Request((mixed,), output=to, reading=SourceOptions(follow=True)),
+        "--follow: not supported with": Request((mixed,), output=to, reading=SourceOptions(follow=True)),
         "no such file": Request((mixed / "none",), output=to),
         "camera:0: never ends": Request((mixed, "camera:0"), output=to),
         "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), output=to),
@@ -166,5 +166,5 @@ def test_a_workers_error_is_told_as_it_was() -> None:
 
     ours, outer = DataError("fp32.onnx: damaged"), RuntimeError("outer")
     outer.__cause__ = ours
-    assert _ours(Wrapped(outer)) is ours
-    assert _ours(Wrapped(RuntimeError("x"))).args == ("ray: the job failed (wrapped)",)
+    assert vegrt_error_of(Wrapped(outer)) is ours
+    assert vegrt_error_of(Wrapped(RuntimeError("x"))).args == ("ray: the job failed (wrapped)",)
