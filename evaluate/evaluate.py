@@ -22,7 +22,7 @@ from vegrt.evaluate.resampling import RESAMPLES, Resamples
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row, candidates, is_installed, nothing_runs
-from vegrt.infer.runtimes.metadata import metadata_conflicts
+from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.results.convert import fields_of
@@ -72,7 +72,7 @@ def evaluate(
     if split.classes != bundle.manifest.classes:
         trained = ", ".join(bundle.manifest.classes)
         raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
-    if contradictions := metadata_conflicts(bundle).differences:
+    if contradictions := metadata_conflicts(bundle).conflicts:
         raise BundleError(f"{bundle.path}: {contradictions[0]}; restore manifest.json or export again")
     collected = collect_logits(bundle, split, chosen)
     warn_unreadable(collected.errors, len(split))
@@ -142,7 +142,7 @@ def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Col
     """Return what every candidate says of all readable photos of a split, which are decoded once."""
     if not chosen:
         raise nothing_runs(bundle)
-    runners = {candidate: open_candidate(bundle, candidate) for candidate in chosen}
+    runners: dict[Candidate, Runner] = {candidate: open_candidate(bundle, candidate) for candidate in chosen}
     parts: dict[Candidate, list[NDArray[np.float32]]] = {candidate: [] for candidate in chosen}
     kept: list[int] = []
     errors: list[str] = []

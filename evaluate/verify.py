@@ -19,7 +19,7 @@ from vegrt.evaluate.coverage import answering, not_run
 from vegrt.evaluate.diagnose import explain_difference, explained
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
 from vegrt.infer.runtimes.logits import cosines
-from vegrt.infer.runtimes.metadata import metadata_conflicts
+from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
 from vegrt.results.golden import read_golden
@@ -137,8 +137,8 @@ def _stated(bundle: Bundle) -> Check:
         stated = metadata_conflicts(bundle)
     except (BundleError, ModelError) as error:
         return Check(subject, "FAIL", str(error))
-    if stated.differences:
-        return Check(subject, "FAIL", "; ".join(stated.differences))
+    if stated.conflicts:
+        return Check(subject, "FAIL", "; ".join(map(str, stated.conflicts)))
     total, silent = len(bundle.variants()), stated.silent
     if len(silent) == total:
         return Check(subject, "not run", f"none of {total} models says what it was made for")

@@ -1,4 +1,4 @@
-"""Logits to answers: the class, how sure the model is, and the runners-up."""
+"""Turn logits into predictions: the class, its probability, and the next best classes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of one photo.
+    """The model's prediction for one photo.
 
-    label, probability (0 to 1), index: of the likeliest class. top: the likeliest classes, best first, itself included.
+    label, probability (0 to 1), index: of the most probable class. top: the most probable classes, best first.
     """
 
     label: str
@@ -43,11 +43,11 @@ class Prediction:
 
 
 def predictions(logits: NDArray[np.float32], classes: Sequence[str], top_k: int) -> list[Prediction]:
-    """Return one Prediction per row of (N, K) logits. Of equal logits the class of the lower index comes first."""
+    """Return one Prediction per row of (N, K) logits. Among equal logits the lower index comes first."""
     probabilities = softmax(logits)
-    order = top_classes(logits, top_k)
+    best_classes = top_classes(logits, top_k)
     answers = []
-    for row, best in zip(probabilities, order.tolist(), strict=True):
-        top = tuple(Score(classes[index], float(row[index]), index) for index in best)
+    for row, indices in zip(probabilities, best_classes.tolist(), strict=True):
+        top = tuple(Score(classes[index], float(row[index]), index) for index in indices)
         answers.append(Prediction(top[0].label, top[0].probability, top[0].index, top))
     return answers

@@ -1,6 +1,6 @@
-"""The Python API: `load` a bundle, ask the Model what is in photos.
+"""The Python API: `load` a bundle and classify photos with the Model.
 
-Photos become pixels by the contract, as everywhere; what the answers mean is in docs/python-api.md.
+Photos become pixels by the contract, as everywhere. docs/python-api.md describes the answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vegrt.infer.runtimes.runner import Device, Runner, RuntimeName
 __all__ = ["Model", "Prediction", "Score", "load"]
 
 OnError: TypeAlias = Literal["raise", "return"]
-_One: TypeAlias = "str | Path | bytes | Image.Image"
+_SinglePhoto: TypeAlias = "str | Path | bytes | Image.Image"
 
 BATCH = 16
 TOP_K = 5
@@ -47,14 +47,14 @@ def load(
 ) -> Model:
     """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
 
-    public_key: file with the ed25519 key (PEM) whose signature the bundle must have; results that it does not cover do not count.
+    public_key: file with the ed25519 key (PEM) whose signature the bundle must have; results outside the signature are ignored.
     variant, runtime, device: None for the fastest that passed the gate and loads here. threads: 0 for all cores that this process
-    may use. batch: how many photos the runner gets at once. objective: `latency` for the fastest with one photo, `throughput` for
-    the most photos per second. Raises VegrtError when nothing of it runs here.
+    may use. batch: photos per call of the runner. objective: `latency` for the shortest time of one photo, `throughput` for the
+    most photos per second. Raises VegrtError when no variant runs here.
     """
     bundle = open_signed(Path(path), None if public_key is None else Path(public_key))
-    opened = open_runner(bundle, variant, runtime, device, threads=threads, objective=objective)
-    return Model(opened.bundle, opened.candidate, opened.runner, reason=opened.reason, batch=batch)
+    loaded = open_runner(bundle, variant, runtime, device, threads=threads, objective=objective)
+    return Model(loaded.bundle, loaded.candidate, loaded.runner, reason=loaded.reason, batch=batch)
 
 
 class Model:
@@ -91,16 +91,16 @@ class Model:
 
     @property
     def runtime(self) -> RuntimeName:
-        """Return the runtime that runs it."""
+        """Return the name of the runtime."""
         return self._runner.runtime
 
     @property
     def device(self) -> str:
-        """Return where it runs: cpu or cuda."""
+        """Return the device: cpu or cuda."""
         return self._runner.device
 
     @overload
-    def predict(self, images: _One, *, top_k: int = ..., on_error: OnError = ...) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(self, images: _SinglePhoto, *, top_k: int = ..., on_error: OnError = ...) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload  # type checkers know no array's rank: three dimensions give a Prediction, four a list
     def predict(self, images: NDArray[np.uint8], *, top_k: int = ..., on_error: OnError = ...) -> Any: ...
     @overload
@@ -112,12 +112,12 @@ class Model:
         self, images: Iterable[Photo], *, top_k: int = ..., on_error: Literal["return"]
     ) -> list[Prediction | DataError]: ...
     def predict(self, images: Any, *, top_k: int = TOP_K, on_error: OnError = "raise") -> Any:
-        """Return what the model says of one photo (a Prediction) or of many (a list in their order).
+        """Return the prediction of one photo (a Prediction) or of many (a list in their order).
 
         One photo: a path, the bytes of an image file, a PIL image, or (H, W, 3) uint8 RGB of any size, which is resized and
-        cropped by the contract. Many: any iterable of those, or (N, S, S, 3) uint8 RGB that is prepared already, S = size.
-        top_k: how many classes `top` holds. on_error: of many, whether a photo that cannot be read raises its DataError, or
-        takes its place in the list. Of one photo, it is always raised.
+        cropped by the contract. Many: any iterable of those, or (N, S, S, 3) uint8 RGB, already prepared, S = size.
+        top_k: number of classes in `top`. on_error: with many photos, whether the DataError of an unreadable photo is raised,
+        or returned in its place in the list. With one photo, it is always raised.
         """
         if isinstance(images, np.ndarray) and images.ndim == 4:
             return list(self._answer_batch(prepared(images, self.size), top_k))
@@ -138,7 +138,7 @@ class Model:
     def predict_iter(
         self, images: Iterable[Photo], *, top_k: int = TOP_K, on_error: OnError = "raise"
     ) -> Iterator[Any]:
-        """Yield what `predict` returns of many photos, in their order and in bounded memory: two batches are read ahead.
+        """Yield the predictions of many photos, in their order and in bounded memory: two batches are read ahead.
 
         `images` may be endless, and is iterated in the caller's thread.
         """

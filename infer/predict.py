@@ -1,50 +1,45 @@
-"""What `vegrt infer` does on one machine: from sources through the pipeline and a runner to lines and files."""
+"""What `vegrt infer` does on one machine: sources -> decode -> answer -> write -> print, in one loop."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import open_signed
-from vegrt.errors import DataError, VegrtError
+from vegrt.errors import DataError
 from vegrt.files.text import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded, stream
-from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
-from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_line, as_record, rank
-from vegrt.infer.runtimes.candidates import Candidate, artifact_of
-from vegrt.infer.runtimes.embeddings import EmbeddingRunner, open_embedding_runner
+from vegrt.infer.outputs.photos import PhotoOutputs
+from vegrt.infer.outputs.printed import Sink, Write, json_sink, line_sink, no_sink
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat, answer_rows, error_rows
+from vegrt.infer.runtimes.candidates import artifact_of
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
-from vegrt.infer.runtimes.open import open_candidate, open_runner
-from vegrt.infer.runtimes.runner import Device, Runner
+from vegrt.infer.runtimes.open import LoadedModel, open_runner
+from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting
 
 log = logging.getLogger(__name__)
 
 BATCH = 16
-Batches = Generator[list[AnswerRow], None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `vegrt infer` was asked for; None and 0 leave the choice to us.
+    """The arguments of `vegrt infer`; None and 0 leave the choice to the program.
 
-    sources: as `vegrt.infer.sources.open` reads them. batch: images that the runner gets at once; 0: the fastest is found first.
-    public_key: whose signature the bundle must have.
+    sources: as `vegrt.infer.sources.open` reads them. batch: images per call of the runner; 0: the fastest size is measured
+    first. public_key: file with the key whose signature the bundle must have.
     """
 
     sources: tuple[str | Path, ...]
@@ -54,188 +49,147 @@ class Request:
     threads: int = 0
     batch: int = BATCH
     reading: SourceOptions = field(default_factory=SourceOptions)
-    wanted: RowFormat = field(default_factory=RowFormat)
-    to: OutputOptions = field(default_factory=OutputOptions)
-    extras: PhotoOutputs = field(default_factory=PhotoOutputs)
+    row_format: RowFormat = field(default_factory=RowFormat)
+    output: OutputOptions = field(default_factory=OutputOptions)
+    photo_outputs: PhotoOutputs = field(default_factory=PhotoOutputs)
     objective: Objective = DEFAULT
     public_key: Path | None = None
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What has been done so far. total: rows, of which `errors` say why an image is unreadable; first: one of those."""
+def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> None:
+    """Classify all images of the request's sources; write its output files and print through `write`.
 
-    total: int = 0
-    errors: int = 0
-    first: str = ""
-
-    def add(self, rows: Sequence[AnswerRow]) -> None:
-        failed = [row.error for row in rows if row.error]
-        self.first = self.first or (failed[0] if failed else "")
-        self.total += len(rows)
-        self.errors += len(failed)
-
-
-def run(model: Path, request: Request, *, as_json: bool) -> Iterator[str]:
-    """Yield the text that `vegrt infer` prints, a batch at a time: a line per image, or the parts of one JSON object.
-
-    Where the rows go to a file and are not to be printed, that is nothing, or one JSON object that sums up.
-    Writes what request.to and request.extras name. The bundle, variant and runtime chosen are logged. Raises DataError when not
-    one image was readable. A KeyboardInterrupt is raised with how to go on, but ends an endless source in good order.
+    Printed is a line per image, or one JSON object; with an output file nothing, or a JSON object that sums up, unless the rows
+    are to be printed too. The chosen variant and runtime are logged. Raises DataError when no image was readable. Ctrl-C raises
+    KeyboardInterrupt with the way to resume; it ends an endless source in good order instead.
     """
     items = open_sources(request.sources, request.reading)
-    request.to.check()
-    request.extras.check()
-    bundle = open_signed(model, request.public_key)
-    request.wanted.check(bundle.manifest.classes)
-    opener = open_embedding_runner if request.to.embeddings else open_candidate
-    named = request.variant, request.runtime, request.device
-    opened = open_runner(bundle, *named, threads=request.threads, opener=opener, objective=request.objective)
-    bundle, runner, candidate = opened.bundle, opened.runner, opened.candidate
-    width = runner.width if isinstance(runner, EmbeddingRunner) else 0
-    outputs = open_outputs(request.to, request.wanted, len(bundle.manifest.classes), width)
+    request.output.check()
+    request.photo_outputs.check()
+    model = _load(bundle_path, request)
+    classes = model.bundle.manifest.classes
+    outputs = open_outputs(request.output, request.row_format, len(classes), model.embedding_width)
+    head = {"bundle": str(bundle_path), "variant": model.candidate.variant, "runtime": model.candidate.runtime}
     tally = _Tally()
     try:
-        outputs.begin(_identity(bundle, candidate, request))
-        with _ending(request):
-            batches = _rows(bundle, runner, _missing(items, outputs), request)
-            chosen = {"bundle": str(model), "variant": candidate.variant, "runtime": candidate.runtime}
-            text = _written(batches, outputs, tally)
-            if request.to.prints:
-                yield from _printed(text, request.wanted, chosen if as_json else None)
-            else:
-                deque(text, maxlen=0)
+        outputs.begin(_identity(model, request))
+        missing = (item for item in items if item is None or not outputs.holds(item.name))
+        with (
+            _stopping(request),
+            _sink(request, write, head if as_json else None) as print_rows,
+            closing(_decoded(missing, model, request)) as batches,
+            counting("Inferring") as advance,
+        ):
+            for batch in batches:
+                rows = _answered(batch, model.runner, classes, request.row_format)
+                request.photo_outputs.make(batch, rows, request.row_format)
+                outputs.append(rows)
+                print_rows(rows)
+                tally.add(rows)
+                advance(len(rows))
         outputs.finish()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(outputs.going_on()) from None
+        raise KeyboardInterrupt(outputs.how_to_resume()) from None
     finally:
         outputs.close()
-    if as_json and not request.to.prints:
-        yield json_text({**chosen, **_summary(request.to, tally, outputs)}) + "\n"
-    _conclude(request.to, tally, outputs)
+    if as_json and not request.output.prints:
+        write(json_text({**head, **_summary(request.output, tally, outputs)}) + "\n")
+    _conclude(request.output, tally, outputs)
 
 
 def predict(
     bundle: Bundle,
-    runner: Runner,
+    runner: BundleRunner,
     items: Iterator[Item | None],
-    wanted: RowFormat,
+    row_format: RowFormat,
     *,
     batch: int = BATCH,
     threads: int = 0,
 ) -> Iterator[list[AnswerRow]]:
-    """Yield a row per item, in order, a batch at a time; an unreadable image is its error and does not stop the others.
+    """Yield a row per item, in order, a batch at a time; an unreadable image gives its error and does not stop the others.
 
-    threads: how many decode; 0 for one per core.
+    threads: number of decode threads; 0 for one per core.
     """
-    return (rows for _, rows in _answered(bundle, runner, items, wanted, batch, threads, keep=False))
+    with closing(stream(items, bundle.manifest.contract, batch, threads=threads)) as batches:
+        for decoded in batches:
+            yield _answered(decoded, runner, bundle.manifest.classes, row_format)
 
 
-def _answered(
-    bundle: Bundle,
-    runner: Runner,
-    items: Iterator[Item | None],
-    wanted: RowFormat,
-    batch: int,
-    threads: int,
-    *,
-    keep: bool,
-) -> Iterator[tuple[Decoded, list[AnswerRow]]]:
-    classes = bundle.manifest.classes
-    nothing = np.empty((0, len(classes)), np.float32)
-    with closing(stream(items, bundle.manifest.contract, batch, threads=threads, keep=keep)) as parts:
-        for part in parts:
-            embeddings: NDArray[np.float32] | None = None
-            if not part.readable:
-                logits = nothing
-            elif isinstance(runner, EmbeddingRunner):
-                logits, embeddings = runner.answers(part.images)
-            else:
-                logits = runner.logits(part.images)
-            yield part, rank(part, logits, classes, wanted, embeddings)
+def _load(bundle_path: Path, request: Request) -> LoadedModel:
+    bundle = open_signed(bundle_path, request.public_key)
+    request.row_format.check(bundle.manifest.classes)
+    return open_runner(
+        bundle,
+        request.variant,
+        request.runtime,
+        request.device,
+        threads=request.threads,
+        embeddings=bool(request.output.embeddings),
+        objective=request.objective,
+    )
 
 
-def _rows(bundle: Bundle, runner: Runner, items: Iterator[Item | None], request: Request) -> Batches:
-    batch = request.batch or find_batch(runner, bundle.manifest.contract.size)
+def _sink(request: Request, write: Write, head: dict[str, Any] | None) -> AbstractContextManager[Sink]:
+    """Return where rows are printed. head: members of the JSON object before the rows; None for lines."""
+    if not request.output.prints:
+        return no_sink()
+    return line_sink(write, request.row_format) if head is None else json_sink(write, request.row_format, head)
+
+
+def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request) -> Generator[Decoded, None, None]:
+    contract = model.bundle.manifest.contract
+    batch = request.batch or find_batch(model.runner, contract.size)
     threads = reading_threads(request.sources, request.threads)
-    extras = request.extras
-    for part, rows in _answered(bundle, runner, items, request.wanted, batch, threads, keep=extras.any):
-        extras.make(part, rows, request.wanted)
-        yield rows
+    return stream(items, contract, batch, threads=threads, keep=request.photo_outputs.any)
 
 
-def _written(batches: Batches, outputs: OutputFiles, tally: _Tally) -> Batches:
-    """Append each batch to the outputs, then yield it."""
-    with closing(batches), counting("Inferring") as advance:
-        for rows in batches:
-            outputs.append(rows)
-            tally.add(rows)
-            advance(len(rows))
-            yield rows
+def _answered(batch: Decoded, runner: BundleRunner, classes: Sequence[str], row_format: RowFormat) -> list[AnswerRow]:
+    if not batch.readable:
+        return error_rows(batch)
+    return answer_rows(batch, runner.answers(batch.images), classes, row_format)
 
 
-def _printed(batches: Batches, wanted: RowFormat, chosen: dict[str, Any] | None) -> Iterator[str]:
-    """Yield each batch as text: lines, or parts of an object that begins with `chosen`."""
-    between = end = ""
-    if chosen is not None:
-        yield json_text(chosen)[:-1] + ', "predictions": ['
-        end = "]}\n"
-    try:
-        with closing(batches):
-            for rows in batches:
-                if chosen is None:
-                    yield "".join(as_line(row, wanted) + "\n" for row in rows)
-                else:
-                    yield between + ", ".join(json_text(as_record(row, wanted)) for row in rows)
-                    between = ", "
-    except (VegrtError, KeyboardInterrupt):  # what was printed stays one whole object
-        yield end
-        raise
-    yield end
+@dataclass(slots=True)
+class _Tally:
+    """Counts of this run. total: rows; errors: rows of unreadable images; first_error: the first of their reasons."""
+
+    total: int = 0
+    errors: int = 0
+    first_error: str = ""
+
+    def add(self, rows: Sequence[AnswerRow]) -> None:
+        reasons = [row.error for row in rows if row.error]
+        self.first_error = self.first_error or (reasons[0] if reasons else "")
+        self.total += len(rows)
+        self.errors += len(reasons)
 
 
-def _missing(items: Iterator[Item | None], outputs: OutputFiles) -> Iterator[Item | None]:
-    """Return the items that the outputs do not hold yet."""
-    return (item for item in items if item is None or not outputs.holds(item.name))
-
-
-def _summary(to: OutputOptions, tally: _Tally, outputs: OutputFiles) -> dict[str, Any]:
-    """Return as JSON values what was written. images: answered now. rows: in the file, those of earlier runs too."""
+def _identity(model: LoadedModel, request: Request) -> dict[str, Any]:
+    """Return what must be equal for a run to resume the files of another run."""
+    row_format = request.row_format
     return {
-        "out": str(to.out),
-        "embeddings": to.embeddings or None,
-        "images": tally.total,
-        "errors": tally.errors,
-        "rows": outputs.rows,
-    }
-
-
-def _identity(bundle: Bundle, candidate: Candidate, request: Request) -> dict[str, Any]:
-    """Return what must be the same for a run to go on with another one's files."""
-    wanted = request.wanted
-    return {
-        "model": bundle.manifest.name,
-        "artifact_sha256": artifact_of(bundle, candidate).sha256,
-        "variant": candidate.variant,
-        "runtime": candidate.runtime,
-        "top_k": wanted.top_k,
-        "scores": wanted.scores,
-        "min_probability": wanted.min_probability,
-        "embeddings": request.to.embeddings,
+        "model": model.bundle.manifest.name,
+        "artifact_sha256": artifact_of(model.bundle, model.candidate).sha256,
+        "variant": model.candidate.variant,
+        "runtime": model.candidate.runtime,
+        "top_k": row_format.top_k,
+        "scores": row_format.scores,
+        "min_probability": row_format.min_probability,
+        "embeddings": request.output.embeddings,
         "every": request.reading.every,
     }
 
 
 @contextmanager
-def _ending(request: Request) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end an endless source, so that all is written; in any case end what waits for more."""
+def _stopping(request: Request) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end an endless source so that all rows are written; at the end, stop every waiting source."""
     stop = request.reading.stop
     endless = is_endless(request.sources, request.reading) and threading.current_thread() is threading.main_thread()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if endless else {}
 
     def end(number: int, _: object) -> None:
         stop.set()
-        signal.signal(number, previous[signal.Signals(number)])  # the second time it kills
+        signal.signal(number, previous[signal.Signals(number)])  # a second signal kills
 
     for number in previous:
         signal.signal(number, end)
@@ -247,12 +201,30 @@ def _ending(request: Request) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _conclude(to: OutputOptions, tally: _Tally, outputs: OutputFiles) -> None:
-    if to.out and tally.total:
-        log.info("%s: %d rows written, %d of them errors; it holds %d", to.out, tally.total, tally.errors, outputs.rows)
+def _summary(output: OutputOptions, tally: _Tally, outputs: OutputFiles) -> dict[str, Any]:
+    """Return what was written as JSON values. images: of this run. rows: in the file, those of earlier runs included."""
+    return {
+        "out": str(output.out),
+        "embeddings": output.embeddings or None,
+        "images": tally.total,
+        "errors": tally.errors,
+        "rows": outputs.rows,
+    }
+
+
+def _conclude(output: OutputOptions, tally: _Tally, outputs: OutputFiles) -> None:
+    """Log what was written and how much was unreadable. Raises DataError when nothing was readable."""
+    if output.out and tally.total:
+        log.info(
+            "%s: %d rows written, %d of them errors; %d rows in total",
+            output.out,
+            tally.total,
+            tally.errors,
+            outputs.rows,
+        )
     if tally.errors and tally.errors == tally.total and not len(outputs.done):
-        raise DataError(tally.first if tally.total == 1 else f"none of {tally.total} images is readable")
+        raise DataError(tally.first_error if tally.total == 1 else f"none of {tally.total} images is readable")
     if tally.errors:
-        log.warning("%d of %d images are unreadable; each has its own line", tally.errors, tally.total)
+        log.warning("%d of %d images are unreadable; each has an error in its own line", tally.errors, tally.total)
     if not tally.total:
         log.info("nothing new")

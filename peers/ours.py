@@ -16,10 +16,10 @@ from vegrt.infer.decode.item import Item  # noqa: E402
 from vegrt.infer.outputs.files import OutputOptions, open_outputs  # noqa: E402
 from vegrt.infer.outputs.rows import RowFormat  # noqa: E402
 from vegrt.infer.predict import predict  # noqa: E402
-from vegrt.infer.runtimes.open import Opened, open_runner  # noqa: E402
+from vegrt.infer.runtimes.open import LoadedModel, open_runner  # noqa: E402
 
 
-def files_to_csv(job: Job, opened: Opened) -> None:
+def files_to_csv(job: Job, opened: LoadedModel) -> None:
     """Classify the photos into the CSV, as `vegrt infer` does once it has loaded the model."""
     bundle, wanted = opened.bundle, RowFormat()
     outputs = open_outputs(OutputOptions(job.out, overwrite=True), wanted, len(bundle.manifest.classes), 0)

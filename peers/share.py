@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from ours import files_to_csv
 from peer import Job, read_job
 
-from vegrt.infer.runtimes.open import Opened, open_runner
+from vegrt.infer.runtimes.open import LoadedModel, open_runner
 from vegrt.photo.preprocess import load_image
 
 
-def from_memory(job: Job, opened: Opened, images: NDArray[np.uint8]) -> None:
+def from_memory(job: Job, opened: LoadedModel, images: NDArray[np.uint8]) -> None:
     """Run the decoded photos, batch by batch."""
     for start in range(0, len(images), job.batch):
         opened.runner.logits(images[start : start + job.batch])

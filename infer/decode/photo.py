@@ -1,4 +1,4 @@
-"""What a caller may hand over as a photo, and how it becomes pixels of the contract."""
+"""The kinds of photo that the Python API takes, and how they become pixels by the contract."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Photo: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 
 
 def to_pixels(photo: Photo, contract: Contract) -> NDArray[np.uint8]:
-    """Return one photo as (S, S, 3) uint8 RGB by the contract. Raises DataError for what is no readable photo.
+    """Return one photo as (S, S, 3) uint8 RGB by the contract. Raises DataError if it is not readable.
 
-    A path or bytes are decoded as `vegrt infer` does it. A PIL image and an array are taken as decoded: the same steps follow.
+    A path or bytes are decoded as in `vegrt infer`. A PIL image and an array count as decoded; the same steps follow.
     """
     if isinstance(photo, str | Path | bytes):
         return load_image(Path(photo) if isinstance(photo, str) else photo, contract)
@@ -31,7 +31,7 @@ def to_pixels(photo: Photo, contract: Contract) -> NDArray[np.uint8]:
 
 
 def prepared(images: NDArray[Any], size: int) -> NDArray[np.uint8]:
-    """Return `images` if it is (N, S, S, 3) uint8 with S = size, which is what a runner takes. Raises DataError if not."""
+    """Return `images` if it is (N, S, S, 3) uint8 with S = size, as a runner needs it. Raises DataError otherwise."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
         raise DataError(f"images: {_described(images)}; a prepared batch is uint8 (N, {size}, {size}, 3) RGB")
     return images
@@ -44,7 +44,7 @@ def _photo_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _whole(image: Image.Image, contract: Contract) -> Image.Image:
-    """Return a PIL image upright and RGB; it may still be half read from its file, so that this can fail as decoding does."""
+    """Return a PIL image upright and RGB. Its file may not be read completely yet, so this can fail like decoding."""
     with readable("image"):
         return upright_rgb(image, contract.icc)
 

@@ -28,7 +28,7 @@ from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, load_image, prepare
 
 BUFFERS = 3  # one at the runner, one ready, one being filled
-_LEAVE_S = 2.0  # how long threads that wait for a network or a pipe are waited for at the end, all together
+_LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Batch:
     """Consecutive photos of a list.
 
     indices: positions of the readable ones in the list. images: (N, H, W, 3) uint8 RGB, N = len(indices).
-    errors: position and reason of each unreadable one among them.
+    errors: position and reason of each unreadable one.
     """
 
     indices: list[int]
@@ -48,8 +48,8 @@ class Batch:
 class Decoded:
     """Consecutive items of a source.
 
-    items: all of them, in order. readable: positions, among them, of the N that are photos. images: (N, H, W, 3) uint8 RGB; they
-    belong to the pipeline and hold other photos once the next batch is asked for. errors: position -> why it is no photo.
+    items: all of them, in order. readable: positions, among them, of the N that are photos. images: (N, H, W, 3) uint8 RGB; the
+    pipeline owns and overwrites them when the next batch is requested. errors: position -> reason why it is unreadable.
     """
 
     items: list[Item]
@@ -71,12 +71,12 @@ def batches(paths: Sequence[Path], contract: Contract, batch_size: int) -> Itera
 def stream(
     items: Iterable[Item | None], contract: Contract, batch_size: int, *, threads: int = 0, keep: bool = False
 ) -> Generator[Decoded, None, None]:
-    """Yield all items in order, `batch_size` at a time, in buffers that are used again (see Decoded).
+    """Yield all items in order, `batch_size` at a time, in reused buffers (see Decoded).
 
-    items: taken one by one, by the decode threads, as buffers become free; a None among them says that no more is to be had
-    for now, and what is there is yielded as a short batch. What `items` raises is raised after the batches before it.
-    threads: how many decode; 0 for one per core that we may use. keep: whether items keep what was fetched or unpacked for them,
-    for who needs the photo itself again; else only paths stay.
+    items: taken one by one, by the decode threads, as buffers become free; None among them means: nothing
+    more for now, so that a short batch is yielded. An exception of `items` is raised after the batches before it. threads: number
+    of decode threads; 0 for one per core that this process may use. keep: whether items keep fetched or unpacked content for
+    later use; otherwise only paths are kept.
     """
     ring = _Ring(iter(items), contract, batch_size, keep)
     count = threads or available_cores()
@@ -102,7 +102,7 @@ def _pixels(name: str, content: Path | bytes | NDArray[np.uint8], contract: Cont
 
 @dataclass(slots=True)
 class _Slot:
-    """A buffer of rows (B, H, W, 3) and what is in them. pending: rows that are still being decoded."""
+    """A buffer of rows (B, H, W, 3) and its items. pending: rows that are still being decoded."""
 
     buffer: NDArray[np.uint8]
     items: list[Item] = field(default_factory=list)
@@ -119,7 +119,7 @@ class _Slot:
 
 
 class _Ring:
-    """The slots, and who may touch which: a thread the row that it claimed, the consumer a slot that is closed and done."""
+    """The slots. A thread writes only the row that it claimed; the consumer reads only a slot that is closed and decoded."""
 
     def __init__(self, items: Iterator[Item | None], contract: Contract, batch_size: int, keep: bool) -> None:
         self._items, self._contract, self._batch_size, self._keep = items, contract, batch_size, keep
@@ -132,7 +132,7 @@ class _Ring:
         self._failure: BaseException | None = None
 
     def take(self) -> _Slot | None:
-        """Return the next slot, all its rows decoded; None after the last. Raises what the source raised."""
+        """Return the next decoded slot; None after the last. Raises the source's exception."""
         with self._changed:
             self._changed.wait_for(self._is_ready)
             slot = self._filled.popleft() if self._filled else None
@@ -164,13 +164,15 @@ class _Ring:
                 if not isinstance(content, Path):
                     slot.items[row] = Item(item.name, content if self._keep else b"")
             except DataError as error:
-                reason = str(error).encode("utf-8", "backslashreplace").decode()  # it names the file, in whatever bytes
-            except BaseException as error:  # ours, and not the photo's: for the thread that consumes
+                reason = (
+                    str(error).encode("utf-8", "backslashreplace").decode()
+                )  # it may name a file in bytes that are not UTF-8
+            except BaseException as error:  # a fault of the program: raised in the consumer's thread
                 failure = error
-            self._done(slot, row, reason, failure)
+            self._finish_row(slot, row, reason, failure)
 
     def _claim(self) -> tuple[_Slot, int] | None:
-        """Return a slot and the row of it to fill with its item; None when there is nothing left to do."""
+        """Return a slot and the row to fill with its item; None when nothing is left."""
         with self._claiming:
             while (slot := self._open_slot()) is not None:
                 try:
@@ -207,7 +209,7 @@ class _Ring:
                 self._filled[-1].closed = True
             self._changed.notify_all()
 
-    def _done(self, slot: _Slot, row: int, reason: str | None, failure: BaseException | None) -> None:
+    def _finish_row(self, slot: _Slot, row: int, reason: str | None, failure: BaseException | None) -> None:
         with self._changed:
             slot.pending -= 1
             slot.failure = slot.failure or failure

@@ -1,1 +1,1 @@
-"""What this machine can do: runtimes, GPUs, and a forecast of what will be fast."""
+"""The capabilities of this machine: runtimes, GPUs, and a forecast of the fast variants."""

@@ -1,4 +1,4 @@
-"""What this machine can do: processor, GPU, runtimes, which variants will be fast on it and why, what to install.
+"""Examine this machine: processor, GPU, runtimes, which variants will be fast and why, and what to install.
 
 A forecast from instruction sets and installed packages; `vegrt bench` measures. Runs in a base install.
 """
@@ -31,7 +31,7 @@ _RUNTIMES = {
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One library that runs models. version: empty when it is not installed. note: what to know about it, or empty."""
+    """One library that runs models. version: empty if it is not installed. note: a remark, or empty."""
 
     name: str
     version: str
@@ -40,7 +40,7 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A command that would make this machine more useful."""
+    """A command that gives this machine another capability or speed."""
 
     command: str
     reason: str
@@ -48,7 +48,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Everything that doctor says."""
+    """The result of `vegrt doctor`."""
 
     python: str
     machine: Machine
@@ -63,7 +63,7 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Return the diagnosis of this machine. Of the runtimes only onnxruntime is imported, to list its providers."""
+    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers."""
     machine, gpu = examine_machine(), probe_gpus()
     runtimes = tuple(_runtime(name, distributions) for name, distributions in _RUNTIMES.items())
     versions = {runtime.name: runtime.version for runtime in runtimes}
@@ -74,19 +74,19 @@ def examine() -> Diagnosis:
 def advise(machine: Machine, gpu: GpuProbe, versions: Mapping[str, str]) -> tuple[Advice, ...]:
     """Return what to install. versions: of each runtime by import name, empty when it is missing."""
     x86, jetson = "avx2" in machine.cpu.features, "Jetson" in machine.board
-    found = []
+    advice = []
     if not versions["onnxruntime"]:
-        found.append(Advice(_pip("cpu"), "ONNX Runtime, which runs every variant on any CPU"))
+        advice.append(Advice(_pip("cpu"), "ONNX Runtime, which runs every variant on any CPU"))
     if x86 and not versions["openvino"]:
-        found.append(Advice(_pip("openvino"), "OpenVINO, the fastest CPU runtime in our measurements on x86"))
+        advice.append(Advice(_pip("openvino"), "OpenVINO, the fastest CPU runtime in our measurements on x86"))
     if (gpu.gpus or jetson) and not versions["tensorrt"]:
         apt = "sudo apt-get install python3-libnvinfer"
-        found.append(Advice(apt if jetson else _pip("tensorrt"), "TensorRT, for engines on this GPU"))
+        advice.append(Advice(apt if jetson else _pip("tensorrt"), "TensorRT, for engines on this GPU"))
     if gpu.driver and not gpu.gpus:
-        found.append(Advice("nvidia-smi", f"the driver is loaded but no GPU can be used: {gpu.problem}"))
+        advice.append(Advice("nvidia-smi", f"the driver is loaded but no GPU can be used: {gpu.problem}"))
     if not versions["torch"]:
-        found.append(Advice(_pip("export"), "PyTorch, only to train and export; inference does without"))
-    return tuple(found)
+        advice.append(Advice(_pip("export"), "PyTorch, needed only to train and export"))
+    return tuple(advice)
 
 
 def render(diagnosis: Diagnosis) -> Table:
@@ -130,11 +130,11 @@ def _variant_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     missing = {runtime.name for runtime in diagnosis.runtimes if not runtime.version}
     return [
         (
-            each.variant,
-            f"{each.speed}, with {each.runtime}{' (missing)' if each.runtime in missing else ''}",
-            each.reason,
+            verdict.variant,
+            f"{verdict.speed}, with {verdict.runtime}{' (missing)' if verdict.runtime in missing else ''}",
+            verdict.reason,
         )
-        for each in diagnosis.variants
+        for verdict in diagnosis.variants
     ]
 
 
@@ -143,7 +143,7 @@ def _pip(extra: str) -> str:
 
 
 def _runtime(name: str, distributions: tuple[str, ...]) -> Runtime:
-    versions = {each: version for each in distributions if (version := _version(each))}
+    versions = {name: version for name in distributions if (version := _version(name))}
     note = _providers() if name == "onnxruntime" and versions else ""
     if len(versions) > 1:
         note = f"{' and '.join(versions)} are both installed and overwrite each other: uninstall all but one. {note}"
@@ -163,4 +163,4 @@ def _providers() -> str:
     except (ImportError, AttributeError) as error:  # a broken install: two distributions, a missing system library
         return f"does not load: {error}"
     short = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
-    return f"lists {short}; a listed provider may still not work and fall back to CPU in silence"
+    return f"lists {short}; a listed provider may still fail and silently fall back to the CPU"

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs can be used, asked in ways that cannot crash the process.
+"""Find the NVIDIA GPUs that can be used, in ways that cannot crash the process.
 
 No TensorRT Runtime is constructed here: without a working CUDA driver it returns an object, and the process segfaults
 at exit (tensorrt-lean 10.16). `cudaGetDeviceCount` answers with an error code instead.
@@ -22,7 +22,7 @@ _BUS_ID_CHARACTERS = 20  # CUDA asks for at least 13
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU. compute_capability: as "8.7", or empty where unknown. memory_mib: 0 where unknown."""
+    """One GPU. compute_capability: such as "8.7"; empty if unknown. memory_mib: 0 if unknown."""
 
     name: str
     compute_capability: str
@@ -36,7 +36,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuProbe:
-    """What was found. driver: its version, or empty. problem: why there is no GPU, empty when there is one."""
+    """The usable GPUs. driver: its version, or empty. problem: the reason why there is no GPU; empty if there is one."""
 
     gpus: tuple[Gpu, ...]
     driver: str

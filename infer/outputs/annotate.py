@@ -1,4 +1,4 @@
-"""Copies of photos with what the model says drawn on them."""
+"""Draw the model's answer on a photo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vegrt.files.text import printable
 from vegrt.infer.decode.item import Item
-from vegrt.infer.outputs.placing import file_name, write_unique
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.photo.preprocess import decode
 
@@ -23,17 +22,17 @@ _FORMATS = {
     ".tiff": "TIFF",
     ".png": "PNG",
 }
-_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # that libjpeg and libwebp write, in pixels
-_QUALITY = 95  # of JPEG and WebP; the other formats lose nothing and ignore it
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # of libjpeg and libwebp, in pixels
+_QUALITY = 95  # of JPEG and WebP; the other formats are lossless and ignore it
 _BAND = (0, 0, 0)
 _TEXT = (255, 255, 255)
 
 
-def annotate(folder: Path, item: Item, row: AnswerRow, wanted: RowFormat) -> Path:
-    """Write a copy of the whole photo, upright, with label and score on it; return where it is.
+def annotated(item: Item, name: str, row: AnswerRow, row_format: RowFormat) -> tuple[str, bytes]:
+    """Return file name and bytes of a copy of the whole photo, upright, with label and score drawn on it.
 
-    It has the photo's name, and .png added to that for formats that we do not write, or that hold no photo of this size.
-    Raises DataError, OSError, and whatever an encoder does.
+    name: the photo's file name; .png is added for formats that vegrt does not write, or that cannot hold a photo of this size.
+    Raises DataError, OSError, and the errors of an encoder.
     """
     content = item.content
     if isinstance(content, np.ndarray):
@@ -41,23 +40,20 @@ def annotate(folder: Path, item: Item, row: AnswerRow, wanted: RowFormat) -> Pat
     elif isinstance(content, (bytes, Path)):
         image = decode(content, name=item.name)
     else:
-        raise AssertionError("what is annotated was read before")
-    name = file_name(item)
-    known = _FORMATS.get(PurePosixPath(name).suffix.lower(), "")
-    if max(image.size) > _LONGEST_SIDE.get(known, max(image.size)):
-        known = ""
-    draw_label(image, caption(row, wanted))
-    encoded = io.BytesIO()  # not into the file: there an encoder hides which error was the system's
-    image.save(encoded, known or "PNG", quality=_QUALITY)
-    return write_unique(
-        folder, name if known else f"{name}.png", item.name, lambda file: file.write_bytes(encoded.getbuffer())
-    )
+        raise AssertionError("an annotated photo was read before")
+    file_format = _FORMATS.get(PurePosixPath(name).suffix.lower(), "")
+    if max(image.size) > _LONGEST_SIDE.get(file_format, max(image.size)):
+        file_format = ""
+    draw_label(image, caption(row, row_format))
+    encoded = io.BytesIO()  # in memory: an encoder that writes the file hides errors of the system
+    image.save(encoded, file_format or "PNG", quality=_QUALITY)
+    return name if file_format else f"{name}.png", encoded.getvalue()
 
 
-def caption(row: AnswerRow, wanted: RowFormat) -> str:
-    """Return what is drawn, on one line: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`."""
+def caption(row: AnswerRow, row_format: RowFormat) -> str:
+    """Return the text to draw, one line: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`."""
     best, score = row.ranked[0]
-    text = f"{best} {score:.1%}".replace("%", " %") if wanted.score == "probability" else f"{best} {score:.2f}"
+    text = f"{best} {score:.1%}".replace("%", " %") if row_format.score == "probability" else f"{best} {score:.2f}"
     return printable(text if row.label == best else f"{row.label} ({text})")
 
 

@@ -1,13 +1,13 @@
-"""What a run notes beside its output, so that only the same goes on with it, and a lock, so that one at a time writes it.
+"""The note beside an output, so that only the same run resumes it, and a lock, so that one process at a time writes it.
 
-The note, OUT.run.json, holds what must be the same (bundle, variant, options) and which files are the answers of that:
+The note, OUT.run.json, holds the settings that must be equal (bundle, variant, options) and which files hold this run's answers:
 
-    begun     none yet: what lies there is of somebody else and was to be replaced
+    begun     none yet: existing files belong to another run and are to be replaced
     growing   those in OUT.part
     complete  those in OUT.part if it is there, else those in OUT
 
-It is replaced by renames, before the files change what they hold: at whatever moment a process is killed, what a note says is
-true. Where no note is to stay, it becomes the lock by one rename, and goes with that: until the end somebody can read it.
+It is replaced by renames before the files change, so that a note is true whenever a process is killed. If no note is to remain,
+it becomes the lock by one rename and is removed with the lock: until the end it can be read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Noted:
     identity: Mapping[str, Any]
 
     def differences(self, identity: Mapping[str, Any]) -> str:
-        """Return in words what is not the same; empty where all is."""
+        """Return in words which settings differ; empty if none does."""
         keys = [key for key in {**self.identity, **identity} if self.identity.get(key) != identity.get(key)]
         return "; ".join(f"{key}: {self.identity.get(key)}, now {identity.get(key)}" for key in keys)
 
@@ -52,7 +52,7 @@ class RunNote:
         self._new = out.with_name(f"{out.name}.run.json.new")  # a killed process may leave it; the next one takes it
 
     def read(self) -> Noted | None:
-        """Return what was noted; None where there is no note, or something that is none."""
+        """Return the note; None if there is no valid one."""
         try:
             file = self.path if self.path.exists() else self._last
             values = json.loads(file.read_text(encoding="utf-8"))

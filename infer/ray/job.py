@@ -1,7 +1,7 @@
 """`vegrt infer --engine ray`: the same pipeline on many machines, as a Ray Data job whose actors hold one runner each.
 
-Photos and bundle must have the same paths on every machine, or the photos be URLs. The answer is a folder of Parquet files, as
-Ray, Spark and Dask write them: read in the order of their names, its rows are in the order of the sources.
+Bundle and photos must have the same paths on every machine, or the photos are URLs. The output is a folder of Parquet files, as
+Ray, Spark and Dask write them: in the order of the file names, its rows are in the order of the sources.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from vegrt.terminal.interrupts import keeping_sigterm
 
 log = logging.getLogger(__name__)
 
-_CORES_EACH = 4  # of a worker, unless their number is given: on more cores one photo at a time is computed no faster
-_ROWS_PER_FILE = 2048  # at most; also what is done again when a machine is lost
-_FOR_WRITING = 0.1  # of a worker's cores: its actor leaves so much to the task that writes its answers
-_STORE_BYTES = 256 << 20  # of a Ray that we start: it holds names and answers, no pixels
+_CORES_EACH = 4  # cores per worker, unless --workers is given: more cores do not make a single photo faster
+_ROWS_PER_FILE = 2048  # at most; also the work that is repeated when a machine is lost
+_FOR_WRITING = 0.1  # share of a worker's cores that its actor leaves to the task that writes its answers
+_STORE_BYTES = 256 << 20  # of a Ray that is started here: it holds names and answers, no pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a job did. errors: rows of images that cannot be read."""
+    """The result of a job. errors: rows of unreadable images."""
 
     out: str
     images: int
@@ -64,14 +64,14 @@ class Summary:
 
 
 def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
-    """Infer on the Ray that RAY_ADDRESS names or that is connected already, else on one started here for the job.
+    """Classify images on the Ray that is connected or that RAY_ADDRESS names, else on one started here for the job.
 
-    request.to.out: a folder that is made, or replaced where that is allowed, NAME.parquet, here; or at a URL. request.threads: of
-    each worker; 0: its share of the cores. workers: 0 is one per GPU, or one per four cores of the cluster.
-    Raises VegrtError for what a job cannot do, DataError when not one image was readable.
+    request.output.out: the folder NAME.parquet to make, or to replace with --overwrite, here or at a URL. request.threads: of
+    each worker; 0: its share of the cores. workers: 0 for one per GPU, or one per four cores of the cluster.
+    Raises VegrtError for options that a job does not support, DataError when no image was readable.
     """
     require("pyarrow", "ray")
-    out = _place(request)
+    out = output_location(request)
     names = names_of(item for item in open_sources(request.sources, request.reading) if item is not None)
     started = time.monotonic()
     with _connected() as ray, _output(out) as folder:
@@ -82,7 +82,7 @@ def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
                 folder, ray_remote_args={"num_cpus": _FOR_WRITING * share}
             )
         except Exception as error:
-            raise _ours(error) from error
+            raise vegrt_error_of(error) from error
     summary = _summarize(out, job, count, time.monotonic() - started)
     log.info("%s", summary)
     if summary.errors == summary.images:
@@ -94,9 +94,9 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     """Return the job, each worker's share of the cores, and how many workers there are."""
     cores, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
     bundle = open_signed(model, request.public_key)
-    request.wanted.check(bundle.manifest.classes)
+    request.row_format.check(bundle.manifest.classes)
     device: Device = request.device or ("cuda" if gpus else "cpu")
-    if device == "cuda":  # the machine that starts the job need not have a GPU: what it can't load the workers may
+    if device == "cuda":  # the machine that starts the job may have no GPU; the workers load the model
         choice = choose(bundle, request.variant, request.runtime, device, objective=request.objective)
         candidate, count = choice.candidate, workers or max(1, gpus)
     else:
@@ -105,7 +105,7 @@ def _plan(model: Path, request: Request, workers: int, resources: dict[str, floa
     share = cores / count
     threads = request.threads or max(1, int(share))
     place, batch = model.absolute(), request.batch or BATCH
-    return RayJob(place, bundle.sha256(), candidate, device, threads, batch, request.wanted), share, count
+    return RayJob(place, bundle.sha256(), candidate, device, threads, batch, request.row_format), share, count
 
 
 def _infer(ray: Any, names: Any, job: RayJob, share: float, workers: int) -> Any:
@@ -149,53 +149,53 @@ def _connected() -> Iterator[Any]:
         yield ray
 
 
-def _place(request: Request) -> str:
-    """Return where the answers go. Raises VegrtError for whatever a job cannot do."""
-    out = request.to.out
+def output_location(request: Request) -> str:
+    """Return the folder or URL of the answers. Raises VegrtError for options that a job does not support."""
+    out = request.output.out
     if out is None or out.suffix != ".parquet":
         raise VegrtError(f"--engine ray: writes a folder of Parquet files, not {out or 'nothing'}; add -o NAME.parquet")
     refused = {
-        "--resume": request.to.resume,
-        "--print": request.to.printed,
-        "--embeddings": bool(request.to.embeddings),
-        "--annotate and --sort-into": request.extras.any,
+        "--resume": request.output.resume,
+        "--print": request.output.printed,
+        "--embeddings": bool(request.output.embeddings),
+        "--annotate and --sort-into": request.photo_outputs.any,
         "--follow": request.reading.follow,
     }
     for option, given in refused.items():
         if given:
-            raise VegrtError(f"{option}: not with --engine ray; leave one of them out")
+            raise VegrtError(f"{option}: not supported with --engine ray; leave one of them out")
     for word in request.sources:
         if is_endless([word], request.reading):
             raise VegrtError(
-                f"{word}: never ends, and --engine ray shares out what is there at its start; leave one out"
+                f"{word}: never ends, but --engine ray distributes the files that exist at its start; leave one out"
             )
         if is_packed(word):
             raise unshareable(str(word))
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/+", str(out))
     if not scheme:
-        _check_replaceable(out, overwrite=request.to.overwrite)
+        _check_replaceable(out, overwrite=request.output.overwrite)
         return str(out)
-    if request.to.overwrite:
-        raise VegrtError(f"--overwrite: only of a folder here, not of {out}; delete that, or choose another place")
+    if request.output.overwrite:
+        raise VegrtError(f"--overwrite: only for a local folder, not for {out}; delete that, or choose another place")
     slashes = "///" if scheme[1] == "file" else "//"  # Path made one of them
     return f"{scheme[1]}:{slashes}{str(out)[scheme.end() :]}"
 
 
 def _check_replaceable(out: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError for something at `out` that is not to be replaced, or that is no folder of Parquet files."""
+    """Raise VegrtError for an existing `out` without --overwrite, or that is not a folder of Parquet files."""
     if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
         raise VegrtError(f"{out}: exists; add --overwrite to replace it")
     if out.is_symlink() or not out.is_dir() or any(path.suffix != ".parquet" for path in out.iterdir()):
         raise VegrtError(
-            f"{out}: no folder of Parquet files only, so it is not replaced; choose another place, or delete it"
+            f"{out}: not a folder of Parquet files only, so it is not replaced; choose another place, or delete it"
         )
 
 
 @contextmanager
 def _output(out: str) -> Iterator[str]:
-    """Yield where to write: a folder that takes the place of `out` when all is there; a URL itself, which must be empty."""
+    """Yield where to write: a folder that replaces `out` once complete, or the URL itself, which must be empty."""
     if not is_url(out):
         with _replacing(Path(out)) as folder:
             yield str(folder.absolute())
@@ -204,11 +204,11 @@ def _output(out: str) -> Iterator[str]:
 
     try:
         system, path = fs.FileSystem.from_uri(out)
-        there = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        existing = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
     except (OSError, ValueError) as error:
         raise VegrtError(f"{out}: cannot be written ({error}); choose another place") from error
-    if there:
-        raise VegrtError(f"{out}: holds something already; choose another place, or delete it")
+    if existing:
+        raise VegrtError(f"{out}: is not empty; choose another place, or delete it")
     yield out
 
 
@@ -219,15 +219,17 @@ def _replacing(target: Path) -> Iterator[Path]:
         with creating(target) as folder:
             yield folder
         return
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    with creating(beside) as folder:
+    replacement = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with creating(replacement) as folder:
         yield folder
-    old = beside.with_name(f"{beside.name}.old")
+    old = replacement.with_name(f"{replacement.name}.old")
     try:
         target.replace(old)
-        beside.replace(target)
+        replacement.replace(target)
     except OSError as error:
-        raise VegrtError(f"{target}: cannot be replaced ({error.strerror}); the answers are in {beside}") from error
+        raise VegrtError(
+            f"{target}: cannot be replaced ({error.strerror}); the answers are in {replacement}"
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -242,12 +244,12 @@ def _summarize(out: str, job: RayJob, workers: int, seconds: float) -> Summary:
     )
 
 
-def _ours(error: BaseException) -> VegrtError:
-    """Return the VegrtError that a worker raised, or one of what Ray says."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, VegrtError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    words = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return VegrtError(f"ray: the job failed ({words[-1] if words else type(error).__name__})")
+def vegrt_error_of(error: BaseException) -> VegrtError:
+    """Return the VegrtError that a worker raised, or one with the last line of Ray's message."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, VegrtError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return VegrtError(f"ray: the job failed ({lines[-1] if lines else type(error).__name__})")

@@ -1,4 +1,4 @@
-"""What a Ray Data worker does: a table of names in, a table of answers out, through the pipeline of one machine."""
+"""A Ray Data worker: takes a table of names and returns a table of answers, through the pipeline of one machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import BundleError, DataError, VegrtError
 from vegrt.infer.decode.item import Item
+from vegrt.infer.outputs.codecs import schema_of
 from vegrt.infer.outputs.rows import RowFormat, as_cells
-from vegrt.infer.outputs.tables import schema_of
 from vegrt.infer.predict import predict
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.open import open_candidate
@@ -22,9 +22,9 @@ from vegrt.infer.sources.remote import open_remote
 
 @dataclass(frozen=True, slots=True)
 class RayJob:
-    """What every worker is told. threads: of the runner, and as many decode.
+    """The job of every worker. threads: of the runner, and the number of decode threads.
 
-    bundle: a path that every machine has; sha256: of its manifest, for the same bundle must lie there.
+    bundle: a path that exists on every machine. sha256: of its manifest, to check that every machine has the same bundle.
     """
 
     bundle: Path
@@ -33,7 +33,7 @@ class RayJob:
     device: Device
     threads: int
     batch: int
-    wanted: RowFormat
+    row_format: RowFormat
 
 
 class Worker:
@@ -44,10 +44,10 @@ class Worker:
         self._bundle = open_bundle(job.bundle)
         if self._bundle.sha256() != job.sha256:
             raise BundleError(
-                f"{job.bundle}: another bundle than where the job was started; copy that one to every machine"
+                f"{job.bundle}: not the bundle that the job was started with; copy that one to every machine"
             )
         self._runner = open_candidate(self._bundle, job.candidate, device=job.device, threads=job.threads)
-        self._schema = schema_of(job.wanted, len(self._bundle.manifest.classes))
+        self._schema = schema_of(job.row_format, len(self._bundle.manifest.classes))
 
     def __call__(self, names: Any) -> Any:
         """Return the rows, a pyarrow.Table, of a table of names."""
@@ -55,8 +55,8 @@ class Worker:
 
         job, classes = self._job, len(self._bundle.manifest.classes)
         items = (_item(*values) for values in zip(*(column.to_pylist() for column in names.columns), strict=True))
-        rows = predict(self._bundle, self._runner, items, job.wanted, batch=job.batch, threads=job.threads)
-        cells = (as_cells(row, job.wanted, classes) for part in rows for row in part)
+        rows = predict(self._bundle, self._runner, items, job.row_format, batch=job.batch, threads=job.threads)
+        cells = (as_cells(row, job.row_format, classes) for part in rows for row in part)
         records = [dict(zip(self._schema.names, values, strict=True)) for values in cells]
         return pyarrow.Table.from_pylist(records, schema=self._schema)
 
@@ -67,14 +67,16 @@ def is_url(place: str) -> bool:
 
 
 def unshareable(name: str) -> VegrtError:
-    """Return what is said of an image that has no path or URL of its own."""
-    return VegrtError(f"{name}: --engine ray shares out files and URLs; unpack archives, cut videos into frames")
+    """Return the error for an image without a path or URL of its own."""
+    return VegrtError(
+        f"{name}: --engine ray distributes files and URLs only; unpack archives, split videos into frames"
+    )
 
 
 def names_of(items: Iterable[Item]) -> Any:
-    """Return a pyarrow.Table of what workers find the items by: name, absolute path as bytes or none for a URL, error.
+    """Return a pyarrow.Table from which workers find the items: name, absolute path as bytes or null for a URL, error.
 
-    Raises VegrtError at the first item that is not to be shared out; no more are taken then.
+    Raises VegrtError at the first item that cannot be distributed, and takes no more.
     """
     import pyarrow
 

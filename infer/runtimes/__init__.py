@@ -1,1 +1,1 @@
-"""A model file, loaded and callable: one module per runtime, and the choice among them."""
+"""Model files, loaded and callable: one module per runtime, and the choice among them."""

@@ -1,4 +1,4 @@
-"""What could run a bundle here: its variants, each with the runtimes that take it."""
+"""The candidates of a bundle on this machine: its variants, each with the runtimes that can run it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vegrt.results.common import CandidateRow
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch", "onnxruntime-tensorrt")
 ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
-ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # and nowhere else
+ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # only there
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
 _PACKAGES = {"openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
@@ -30,7 +30,7 @@ class Candidate:
 
     @property
     def device(self) -> Device:
-        """Return where evaluate and bench run it."""
+        """Return the device on which evaluate and bench run it."""
         return "cuda" if self.runtime in ON_GPU else "cpu"
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Candidate:
 
 
 def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu") -> list[Candidate]:
-    """Return what can run here on `device`, the fp32 reference first; only of `runtime` when one is named.
+    """Return the candidates for `device` on this machine, the fp32 reference first; only those of `runtime` if it is named.
 
     fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. On a CPU it runs on ONNX Runtime
     only, to prove its accuracy. TensorRT is offered on a GPU or when named; when named, with fp32 on ONNX Runtime as its
@@ -53,8 +53,8 @@ def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu
         return reference + [Candidate(variant, named) for variant in _variants_for(bundle, named)]
     offered: tuple[RuntimeName, ...] = ("onnxruntime", "tensorrt") if device == "cuda" else ON_CPU
     runtimes = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
-    found = [Candidate(variant, name) for name in runtimes for variant in _variants_for(bundle, name)]
-    return found if runtime else [one for one in found if (one.variant, one.runtime) != ("fp16", "openvino")]
+    offers = [Candidate(variant, name) for name in runtimes for variant in _variants_for(bundle, name)]
+    return offers if runtime else [offer for offer in offers if (offer.variant, offer.runtime) != ("fp16", "openvino")]
 
 
 def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
@@ -62,7 +62,8 @@ def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
     if candidate.runtime == "torch":
         return bundle.artifact("weights")
     if candidate.runtime == "tensorrt":
-        engines = [one for one in bundle.manifest.artifacts if _is_engine(one) and one.variant == candidate.variant]
+        built = [artifact for artifact in bundle.manifest.artifacts if _is_engine(artifact)]
+        engines = [artifact for artifact in built if artifact.variant == candidate.variant]
         return engines[0] if engines else bundle.artifact("engine", candidate.variant)
     return bundle.artifact("model", candidate.variant)
 
@@ -81,47 +82,47 @@ def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
 
 
 def is_float16(bundle: Bundle, variant: str) -> bool:
-    """Return whether what is not 8-bit in a variant is float16. Bundles made before it was noted have int8 and fp16 so."""
-    noted = bundle.artifact("model", variant).details.get("float")
-    return noted == "float16" if noted else variant in ("fp16", "int8")
+    """Return whether the parts of a variant that are not 8-bit are float16. Old bundles do not state it: int8 and fp16 are."""
+    stated = bundle.artifact("model", variant).details.get("float")
+    return stated == "float16" if stated else variant in ("fp16", "int8")
 
 
 def find_runtime(name: str) -> RuntimeName:
-    """Return the runtime of that name, installed. Raises VegrtError for an unknown, MissingExtraError for a missing one."""
-    for known in RUNTIMES:
-        if known == name:
-            if not is_installed(known):
+    """Return the installed runtime of that name. Raises VegrtError for an unknown, MissingExtraError for a missing one."""
+    for runtime in RUNTIMES:
+        if runtime == name:
+            if not is_installed(runtime):
                 raise MissingExtraError(f"{name}: not installed; pip install 'vegrt[{_EXTRAS.get(name, name)}]'")
-            return known
+            return runtime
     raise VegrtError(f"runtime {name!r}: unknown; expected one of {', '.join(RUNTIMES)}")
 
 
 def is_installed(runtime: RuntimeName) -> bool:
-    """Return whether the runtime's package is there, without importing it."""
+    """Return whether the runtime's package is installed, without importing it."""
     return find_spec(_PACKAGES.get(runtime, "onnxruntime")) is not None
 
 
 def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> VegrtError:
-    """Return the error that says why nothing runs here: not exported, no such variant, no runtime, or not on that runtime."""
+    """Return the error for a bundle without candidates: not exported, no such variant, no runtime, or not on that runtime."""
     if not bundle.variants():
         return VegrtError(f"{bundle.path}: holds no ONNX model yet; make it: vegrt export {bundle.path} --data DATA")
     if variant and variant not in bundle.variants():
         bundle.artifact("model", variant)  # raises, with the command that makes it
     if runtime or any(is_installed(name) for name in ON_CPU):
-        found = ", ".join(bundle.variants())
+        variants = ", ".join(bundle.variants())
         return VegrtError(
-            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {found}"
+            f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {variants}"
         )
     return MissingExtraError(f"{NO_RUNTIME}; {INSTALL_ONE}, or one of: gpu, openvino, tensorrt")
 
 
 def _variants_for(bundle: Bundle, runtime: RuntimeName) -> list[str]:
     if runtime == "tensorrt":
-        return list(dict.fromkeys(one.variant for one in bundle.manifest.artifacts if _is_engine(one)))
-    have = bundle.variants()
+        return list(dict.fromkeys(artifact.variant for artifact in bundle.manifest.artifacts if _is_engine(artifact)))
+    variants = bundle.variants()
     if runtime == "onnxruntime-tensorrt":
-        return [variant for variant in have if variant in _FOR_TENSORRT]
-    return [one for one in have if runtime != "onnxruntime" or one not in _UNKNOWN_TO_ONNX_RUNTIME]
+        return [variant for variant in variants if variant in _FOR_TENSORRT]
+    return [variant for variant in variants if runtime != "onnxruntime" or variant not in _UNKNOWN_TO_ONNX_RUNTIME]
 
 
 def _is_engine(artifact: Artifact) -> bool:

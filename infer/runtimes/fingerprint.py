@@ -1,4 +1,4 @@
-"""What a TensorRT engine was built for, and what is there now: compared in words, without TensorRT or a GPU."""
+"""Compare the TensorRT and GPU that an engine was built for with those of this machine; needs neither of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ AMPERE = 80  # hardware-compatible engines run on this compute capability and la
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What decides whether an engine can be opened.
+    """The facts that decide whether an engine can be opened.
 
-    builder: tensorrt or tensorrt_rtx. version: its. target: sm87, or sm80plus. device: the GPU's name, empty for none.
+    builder: tensorrt or tensorrt_rtx. version: of the builder. target: sm87, or sm80plus. device: the GPU's name, or empty.
     version_compatible, hardware_compatible: how the engine was built; they widen what it fits.
     """
 
@@ -39,19 +39,19 @@ class Fingerprint:
         return f"{device}, {self.builder} {self.version}"
 
 
-def differences(built: Fingerprint, here: Fingerprint) -> list[str]:
-    """Return why an engine does not fit, each as `what it was built for, what is here`; empty when it fits.
+def mismatches(built: Fingerprint, here: Fingerprint) -> list[str]:
+    """Return the reasons why an engine does not fit this machine; empty if it fits.
 
-    The same compute capability under another name fits: TensorRT itself only warns then.
+    The same compute capability under another name fits: TensorRT only warns then.
     """
-    found = []
+    reasons = []
     if built.builder != here.builder:
-        found.append(f"built by {built.builder}, this is {here.builder}")
+        reasons.append(f"built by {built.builder}, this is {here.builder}")
     elif built.version != here.version and not (built.version_compatible and _major(built) == _major(here)):
-        found.append(f"built by {built.builder} {built.version}, this is {here.version}")
+        reasons.append(f"built by {built.builder} {built.version}, this is {here.version}")
     if built.target != here.target and not _covers(built, here):
-        found.append(f"built for {_target(built)}, this is {_target(here)}")
-    return found
+        reasons.append(f"built for {_target(built)}, this is {_target(here)}")
+    return reasons
 
 
 def _covers(built: Fingerprint, here: Fingerprint) -> bool:
@@ -60,9 +60,10 @@ def _covers(built: Fingerprint, here: Fingerprint) -> bool:
     return ampere_on and number.isdigit() and int(number) >= AMPERE
 
 
-def _major(one: Fingerprint) -> str:
-    return one.version.partition(".")[0]
+def _major(fingerprint: Fingerprint) -> str:
+    return fingerprint.version.partition(".")[0]
 
 
-def _target(one: Fingerprint) -> str:
-    return f"{one.device} ({one.target.upper()})" if one.device else one.target.upper()
+def _target(fingerprint: Fingerprint) -> str:
+    target = fingerprint.target.upper()
+    return f"{fingerprint.device} ({target})" if fingerprint.device else target

@@ -1,4 +1,4 @@
-"""How a pile of images passes through two buffers in turn, so that one is copied while the other is computed."""
+"""Run a batch through several buffers in turn, so that one is copied while another is computed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def in_turn(
 ) -> None:
     """Call begin(lane, part) and later finish(lane, part) for every part of `count` images.
 
-    Lanes take turns. A lane is finished before it begins anew, and only then, so that up to `lanes` parts are on their way.
-    Parts finish in order. When a call fails, the parts that are on their way are not finished.
+    Lanes take turns. A lane is finished just before it begins again, so that up to `lanes` parts are in progress. Parts
+    finish in order. When a call fails, the parts in progress are not finished.
     """
     running: deque[tuple[int, slice]] = deque()
     for number, part in enumerate(parts(count, largest)):

@@ -1,4 +1,4 @@
-"""What (N, K) logits say: probabilities, the likeliest classes, and how far one runner's are from another's."""
+"""Logits (N, K) to probabilities and best classes, and the distance between two models' logits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def top_classes(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far a model's logits are from the reference's over the same images.
+    """The distance of a model's logits from the reference's over the same images.
 
     max_abs_logit: of the reference, to judge the error by. worst: index of the image that is furthest off, first by top-1, then
     by cosine; -1 without images. flipped: indices of the images with another top-1. widest_flip: the largest distance, in

@@ -1,7 +1,7 @@
 """ONNX Runtime: an ONNX model as a runner, and a float model with its inner tensors exposed for calibration.
 
-The provider asked for runs every node of the model, or opening it is an error: ONNX Runtime itself would go on with the CPU in
-silence. What concerns GPUs has not yet run on hardware: see README, What has not been run.
+The provider asked for runs every node of the model, or opening it is an error: ONNX Runtime itself would silently fall back to
+the CPU. The GPU parts have not yet run on hardware: see README, What has not been run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vegrt.errors import MissingExtraError, ModelError, VegrtError, require
 from vegrt.infer.runtimes.lanes import parts
-from vegrt.infer.runtimes.runner import RuntimeName, checked_logits, reason_of
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, reason_of
 from vegrt.machine import available_cores
 
 # This pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32). With float32 scales it is
@@ -56,17 +56,23 @@ class TensorRtProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a session is of. subject: what messages call it. classes: how many scores it has to give; 0 where nobody knows."""
+class ExpectedOutputs:
+    """What a session must give.
+
+    subject: the model's name in messages. classes: number of scores per image; 0 if unknown. embedding: name of the second
+    output, the penultimate layer; empty without embeddings.
+    """
 
     subject: str = "model"
     classes: int = 0
+    embedding: str = ""
 
 
 class OnnxRuntimeRunner:
     """One ONNX model in ONNX Runtime. On a GPU it is not thread-safe: the input's buffer there is kept from call to call.
 
-    largest: batch that the session takes at once; 0 for any. bound: whether inputs are copied to `device` by us.
+    largest: largest batch of the session; 0 for any. bound: whether the runner copies inputs to `device` itself; only without
+    embeddings.
     """
 
     def __init__(
@@ -77,41 +83,50 @@ class OnnxRuntimeRunner:
         runtime: RuntimeName = "onnxruntime",
         largest: int = 0,
         bound: bool = False,
-        expected: ModelFacts | None = None,
+        expected: ExpectedOutputs | None = None,
     ) -> None:
         self.runtime: RuntimeName = runtime
         self.device = device
         self._session = session
         self._largest = largest
-        self._expected = expected or ModelFacts()
+        self._expected = expected or ExpectedOutputs()
         self._call = self._run_bound if bound else self._run
-        self._given: Any = None
+        self._input: Any = None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
+        return self.answers(images).logits
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return logits, and embeddings where the runner was opened for them. Raises ModelError when it cannot run."""
         if not self._largest or len(images) <= self._largest:
             return self._call(images)
-        return np.concatenate([self._call(images[part]) for part in parts(len(images), self._largest)])
+        return Answers(np.concatenate([self._call(images[part]).logits for part in parts(len(images), self._largest)]))
 
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found = run_model(self._session, ["logits"], images, self._expected.subject)[0]
-        return checked_logits(found, len(images), self._expected.classes, self._expected.subject)
+    def _run(self, images: NDArray[np.uint8]) -> Answers:
+        names = ["logits", self._expected.embedding] if self._expected.embedding else ["logits"]
+        logits, *others = run_model(self._session, names, images, self._expected.subject)
+        embeddings = checked_embeddings(others[0], len(images)) if others else None
+        return Answers(self._checked(logits, len(images)), embeddings)
 
-    def _run_bound(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _checked(self, output: Any, images: int) -> NDArray[np.float32]:
+        return checked_logits(output, images, self._expected.classes, self._expected.subject)
+
+    def _run_bound(self, images: NDArray[np.uint8]) -> Answers:
         """Copy to the device, run there, copy back: nothing else is copied, and the input's buffer stays where it is."""
         images = np.ascontiguousarray(images)
-        if self._given is None or tuple(self._given.shape()) != images.shape:
+        if self._input is None or tuple(self._input.shape()) != images.shape:
             value = require("onnxruntime", "gpu").OrtValue
-            self._given = value.ortvalue_from_shape_and_type(list(images.shape), np.uint8, self.device, 0)
+            self._input = value.ortvalue_from_shape_and_type(list(images.shape), np.uint8, self.device, 0)
         subject = self._expected.subject
         with _mapped(subject, images):
-            self._given.update_inplace(images)
+            self._input.update_inplace(images)
             binding = self._session.io_binding()
-            binding.bind_ortvalue_input("images", self._given)
+            binding.bind_ortvalue_input("images", self._input)
             binding.bind_output("logits", self.device)
             self._session.run_with_iobinding(binding)
-            found = binding.copy_outputs_to_cpu()[0]
-        return checked_logits(found, len(images), self._expected.classes, subject)
+            output = binding.copy_outputs_to_cpu()[0]
+        return Answers(self._checked(output, len(images)))
 
 
 def open_onnxruntime(
@@ -122,32 +137,35 @@ def open_onnxruntime(
     threads: int = 0,
     tensorrt: TensorRtProvider | None = None,
     classes: int = 0,
+    subject: str = "",
+    embedding: str = "",
 ) -> OnnxRuntimeRunner:
     """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda), or by the TensorRT provider.
 
-    float16: whether the model's scales are float16. threads: 0 for all cores allowed to us. classes: how many scores it has to
-    give; 0 where nobody knows. Raises VegrtError when the provider asked for is not what the session really uses, ModelError for
-    a model of other inputs and outputs.
+    float16: whether the model's scales are float16. threads: 0 for all cores that this process may use. classes: number of
+    scores per image that the model must give; 0 if unknown. subject: the model's name in messages; empty for its path.
+    embedding: name of the model's second output; empty without embeddings. Raises VegrtError when the session uses another
+    provider than the one asked for, ModelError for a model of other inputs and outputs.
     """
     session = open_session(model, float16=float16, device=device, threads=threads, tensorrt=tensorrt)
-    wanted = _TENSORRT if tensorrt else _PROVIDERS[device]
-    if (used := session.get_providers()[0]) != wanted:
-        raise VegrtError(f"onnxruntime: {wanted} was asked for, {used} would run; check the driver: vegrt doctor")
-    expected = ModelFacts(str(model) if isinstance(model, Path) else "model", classes)
+    provider = _TENSORRT if tensorrt else _PROVIDERS[device]
+    if (used := session.get_providers()[0]) != provider:
+        raise VegrtError(f"onnxruntime: {provider} was asked for, {used} would run; check the driver: vegrt doctor")
+    expected = ExpectedOutputs(subject or (str(model) if isinstance(model, Path) else "model"), classes, embedding)
     _check_interface(session, expected)
     if tensorrt:
         return OnnxRuntimeRunner(
             session, "cuda", runtime="onnxruntime-tensorrt", largest=tensorrt.largest, bound=True, expected=expected
         )
-    return OnnxRuntimeRunner(session, device, bound=device != "cpu", expected=expected)
+    return OnnxRuntimeRunner(session, device, bound=device != "cpu" and not embedding, expected=expected)
 
 
-def _check_interface(session: Any, expected: ModelFacts) -> None:
-    """Raise ModelError when what a session declares is no classifier of uint8 images; what it leaves open a run will show."""
+def _check_interface(session: Any, expected: ExpectedOutputs) -> None:
+    """Raise ModelError unless a session declares itself a classifier of uint8 images. Open sizes are checked when it runs."""
     try:
-        taken, given = session.get_inputs(), {value.name: value for value in session.get_outputs()}
-        names = [", ".join(value.name for value in taken), ", ".join(given)]
-        logits = given.get("logits")
+        inputs, outputs = session.get_inputs(), {value.name: value for value in session.get_outputs()}
+        names = [", ".join(value.name for value in inputs), ", ".join(outputs)]
+        logits = outputs.get("logits")
         shape, kind = (list(logits.shape), logits.type) if logits else ([], "")
     except Exception as error:  # names that are not UTF-8, for one
         raise ModelError(
@@ -160,17 +178,17 @@ def _check_interface(session: Any, expected: ModelFacts) -> None:
         len(shape) != 2 or (expected.classes and isinstance(columns, int) and columns != expected.classes)
     )
     if wrong or kind not in _FLOATS:
-        wanted = f"tensor(float) (N, {expected.classes or 'K'})"
+        shapes = f"tensor(float) (N, {expected.classes or 'K'})"
         raise ModelError(
-            f"{expected.subject}: logits are {kind} {shape}; expected {wanted}, one score a class; export it again"
+            f"{expected.subject}: logits are {kind} {shape}; expected {shapes}, one score per class; export it again"
         )
 
 
 def run_model(session: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[Any]:
     """Return the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever ONNX Runtime reports."""
     with _mapped(subject, images):
-        found: list[Any] = session.run(list(outputs), {"images": images})
-    return found
+        results: list[Any] = session.run(list(outputs), {"images": images})
+    return results
 
 
 @contextmanager

@@ -1,16 +1,18 @@
-"""A bundle's variant, loaded: one candidate that is known, or the best that works here."""
+"""Load a candidate of a bundle: a given one, or the best that works on this machine."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.signature import open_again
-from vegrt.errors import BundleError, VegrtError
+from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate as Candidate
 from vegrt.infer.runtimes.candidates import artifact_of as artifact_of
 from vegrt.infer.runtimes.candidates import candidates as candidates
@@ -20,25 +22,30 @@ from vegrt.infer.runtimes.choice import Choice as Choice
 from vegrt.infer.runtimes.choice import choose as choose
 from vegrt.infer.runtimes.choice import rank_choices
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime import TensorRtProvider, open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
-from vegrt.infer.runtimes.runner import Device, Runner
+from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
 
 log = logging.getLogger(__name__)
 
-Opener = Callable[..., Runner]
 _TRIES = 20  # of loading a bundle that another process changes
+_WITH_EMBEDDINGS = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A runner that is ready, what it runs, and why that was picked, in words for the user."""
+class LoadedModel:
+    """A runner that is ready, the candidate that it runs, and the reason why that was chosen, in words for the user.
+
+    embedding_width: numbers per embedding; 0 without embeddings.
+    """
 
     bundle: Bundle
-    runner: Runner
+    runner: BundleRunner
     candidate: Candidate
     reason: str
+    embedding_width: int = 0
 
     def __str__(self) -> str:
         where = "" if self.runner.device == "cpu" else f" with {self.runner.device}"
@@ -52,66 +59,102 @@ def open_runner(
     device: Device | None = None,
     *,
     threads: int = 0,
-    opener: Opener | None = None,
+    embeddings: bool = False,
     objective: Objective = DEFAULT,
-) -> Opened:
-    """Return the fastest runner that passed the gate and loads here, and why; what is named stays as named. Logs the same.
+) -> LoadedModel:
+    """Return the fastest candidate that passed the gate and loads here; variant, runtime and device are kept where named.
 
-    What cannot be loaded is said in a warning, and the next best that fits the names is taken. device: None is the GPU where
-    CUDA answers and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU, 0 for all cores allowed to us.
-    objective: what fastest means. opener: what loads a candidate, with the arguments of `open_candidate`, which is the default.
-    A bundle that is changed meanwhile is opened again. Raises BundleError for one that cannot be opened, and the first choice's
+    Logs the choice. A candidate that cannot be loaded costs a warning, and the next best is tried. device: None for the GPU if
+    CUDA works and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU; 0 for all cores that this
+    process may use. embeddings: whether the runner must give embeddings. objective: what fastest means. A bundle that another
+    process changes meanwhile is opened again. Raises BundleError for a bundle that cannot be opened, and the first choice's
     VegrtError when nothing can be loaded.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+    current = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     for _ in range(_TRIES):
         try:
-            choices = rank_choices(opened, variant, runtime, device, objective=objective)
-            found = _open_first(opened, choices, threads, opener or open_candidate)
+            choices = rank_choices(current, variant, runtime, device, objective=objective)
+            loaded = _open_first(current, choices, threads, embeddings)
         except VegrtError:
-            if opened.is_current():
+            if current.is_current():
                 raise
         else:
-            if opened.is_current():
-                log.info("%s", found)
-                return found
-        opened = open_again(opened)  # another process changed it while it was loaded
-    raise BundleError(f"{opened.path}: changed each time it was loaded; wait until no other process changes it")
+            if current.is_current():
+                log.info("%s", loaded)
+                return loaded
+        current = open_again(current)  # another process changed it while it was loaded
+    raise BundleError(f"{current.path}: changed each time it was loaded; wait until no other process changes it")
 
 
-def _open_first(opened: Bundle, choices: Sequence[Choice], threads: int, opener: Opener) -> Opened:
+def _open_first(bundle: Bundle, choices: Sequence[Choice], threads: int, embeddings: bool) -> LoadedModel:
     """Return the first choice that loads here. Raises the VegrtError of the very first when none does."""
     first: VegrtError | None = None
     for choice in choices:
         try:
-            runner = opener(opened, choice.candidate, device=choice.device, threads=threads)
+            runner = open_candidate(
+                bundle, choice.candidate, device=choice.device, threads=threads, embeddings=embeddings
+            )
+            width = _embedding_width(runner, bundle.manifest.contract.size) if embeddings else 0
         except VegrtError as error:
-            log.warning("%s on %s cannot be loaded here, looking further (%s)", choice.candidate, choice.device, error)
+            log.warning(
+                "%s on %s cannot be loaded here; the next best is tried (%s)", choice.candidate, choice.device, error
+            )
             first = first or error
             continue
         reason = choice.reason if first is None else f"the first choice cannot be loaded; {choice.reason}"
-        return Opened(opened, runner, choice.candidate, reason)
+        return LoadedModel(bundle, runner, choice.candidate, reason, width)
     assert first is not None, "rank_choices returns at least one choice"
     raise first
 
 
-def open_candidate(bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0) -> Runner:
-    """Return the candidate loaded. Raises VegrtError when its runtime or artifact is missing."""
+def _embedding_width(runner: BundleRunner, size: int) -> int:
+    embeddings = runner.answers(np.zeros((1, size, size, 3), np.uint8)).embeddings
+    return 0 if embeddings is None else embeddings.shape[1]
+
+
+def open_candidate(
+    bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0, embeddings: bool = False
+) -> BundleRunner:
+    """Return the candidate loaded, for embeddings too if asked.
+
+    Raises VegrtError when its runtime or artifact is missing, or cannot give embeddings.
+    """
+    if embeddings and candidate.runtime not in _WITH_EMBEDDINGS:
+        raise VegrtError(f"embeddings: {candidate.runtime} does not give them; add --runtime onnxruntime or openvino")
     if candidate.runtime == "torch":
         if candidate.variant != "fp32":
-            raise VegrtError(f"torch: runs the checkpoint, which is fp32; {candidate.variant} was asked for")
+            raise VegrtError(f"torch: runs the checkpoint, which is fp32; not {candidate.variant}; leave --variant out")
         return TorchRunner(bundle, device=device, threads=threads)
     if candidate.runtime == "tensorrt":
         from vegrt.infer.runtimes.tensorrt import open_tensorrt
 
         return open_tensorrt(bundle, candidate.variant)
     file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
+    embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
         in_float = needs_float(candidate.variant)
-        return open_openvino(file, device=device, threads=threads, in_float=in_float, classes=classes)
+        return open_openvino(
+            file, device=device, threads=threads, in_float=in_float, classes=classes, embedding=embedding
+        )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)
-    return open_onnxruntime(file, float16=float16, device=device, threads=threads, tensorrt=provider, classes=classes)
+    return open_onnxruntime(
+        with_output(file.read_bytes(), embedding) if embedding else file,
+        float16=float16,
+        device=device,
+        threads=threads,
+        tensorrt=provider,
+        classes=classes,
+        subject=str(file),
+        embedding=embedding,
+    )
+
+
+def _penultimate(file: Path) -> str:
+    try:
+        return penultimate(file.read_bytes())
+    except ModelError as error:
+        raise ModelError(f"{file}: {str(error).removeprefix('model: ')}") from error
 
 
 def _tensorrt_provider(bundle: Bundle, candidate: Candidate) -> TensorRtProvider:

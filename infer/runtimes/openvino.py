@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the same ONNX files, often the fastest where there is no GPU."""
+"""OpenVINO on the CPU: runs the same ONNX files, often fastest without a GPU."""
 
 from __future__ import annotations
 
@@ -12,49 +12,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, require
-from vegrt.infer.runtimes.runner import RuntimeName, checked_logits, reason_of
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, reason_of
 from vegrt.machine import available_cores, examine_machine
 
 
 class OpenVinoRunner:
-    """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read where they lie."""
+    """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read without a copy.
+
+    embedding: name of the compiled model's second output, the penultimate layer; empty without embeddings.
+    """
 
     runtime: RuntimeName = "openvino"
     device = "cpu"
 
-    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0) -> None:
-        self._compiled, self._subject, self._classes = compiled, subject, classes
+    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0, embedding: str = "") -> None:
+        self._compiled, self._subject, self._classes, self._embedding = compiled, subject, classes, embedding
         self._request = open_request(compiled, subject)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
-        (found,) = run_request(self._request, ["logits"], images, self._subject)
-        return checked_logits(found, len(images), self._classes, self._subject)
+        return self.answers(images).logits
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return logits, and embeddings where the runner was opened for them. Raises ModelError when it cannot run."""
+        names = ["logits", self._embedding] if self._embedding else ["logits"]
+        logits, *others = run_request(self._request, names, images, self._subject)
+        embeddings = checked_embeddings(others[0], len(images)) if others else None
+        return Answers(checked_logits(logits, len(images), self._classes, self._subject), embeddings)
 
 
 def open_openvino(
-    model: Path | bytes, *, device: str = "cpu", threads: int = 0, in_float: bool = False, classes: int = 0
+    model: Path | bytes,
+    *,
+    device: str = "cpu",
+    threads: int = 0,
+    in_float: bool = False,
+    classes: int = 0,
+    embedding: str = "",
 ) -> OpenVinoRunner:
     """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load.
 
-    classes: how many scores it has to give; 0 where nobody knows.
+    classes: number of scores per image that the model must give; 0 if unknown. embedding: name of the tensor to give too.
     """
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    compiled, subject = compile_model(model, threads=threads, in_float=in_float), f"{model!s:.200}"
+    outputs, subject = [embedding] if embedding else [], f"{model!s:.200}"
+    compiled = compile_model(model, threads=threads, outputs=outputs, in_float=in_float)
     with _mapped(subject, "read its inputs and outputs"):
-        names = [{name for one in ports for name in one.get_names()} for ports in (compiled.inputs, compiled.outputs)]
-        shapes = [str(one.get_partial_shape()) for one in compiled.outputs if "logits" in one.get_names()]
-        ranks = [one.get_partial_shape().rank for one in compiled.outputs if "logits" in one.get_names()]
+        names = [{name for port in ports for name in port.get_names()} for ports in (compiled.inputs, compiled.outputs)]
+        shapes = [str(port.get_partial_shape()) for port in compiled.outputs if "logits" in port.get_names()]
+        ranks = [port.get_partial_shape().rank for port in compiled.outputs if "logits" in port.get_names()]
     if len(compiled.inputs) != 1 or "images" not in names[0] or not shapes:
         raise ModelError(
             f"{subject}: takes {_listed(names[0])} and gives {_listed(names[1])}; expected images and logits"
         )
     if ranks[0].is_static and ranks[0].get_length() != 2:
         raise ModelError(
-            f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score a class; export it again"
+            f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score per class; export it again"
         )
-    return OpenVinoRunner(compiled, subject=subject, classes=classes)
+    return OpenVinoRunner(compiled, subject=subject, classes=classes, embedding=embedding)
 
 
 def open_request(compiled: Any, subject: str) -> Any:
@@ -66,8 +82,8 @@ def open_request(compiled: Any, subject: str) -> Any:
 def run_request(request: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[NDArray[Any]]:
     """Return copies of the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever OpenVINO reports."""
     with _mapped(subject, f"run it on images of shape {images.shape}"):
-        found = request.infer({"images": images}, share_inputs=True)
-        return [np.array(found[name]) for name in outputs]  # copies: the request reuses its output buffers
+        results = request.infer({"images": images}, share_inputs=True)
+        return [np.array(results[name]) for name in outputs]  # copies: the request reuses its output buffers
 
 
 @contextmanager
@@ -93,7 +109,7 @@ def needs_float(variant: str) -> bool:
 def compile_model(model: Path | bytes, *, threads: int = 0, outputs: Sequence[str] = (), in_float: bool = False) -> Any:
     """Return an openvino.CompiledModel. Raises ModelError.
 
-    threads: 0 for all cores allowed to us. outputs: names of inner tensors that it shall give too.
+    threads: 0 for all cores that this process may use. outputs: names of inner tensors to give too.
     in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
     """
     settings = {

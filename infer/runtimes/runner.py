@@ -1,7 +1,8 @@
-"""The one Protocol of the program: an artifact, loaded and callable."""
+"""The interface of all runners: an artifact, loaded and callable."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -27,24 +28,53 @@ class Runner(Protocol):
         ...
 
 
-def checked_logits(found: Any, images: int, classes: int, subject: str) -> NDArray[np.float32]:
-    """Return what a runtime answered as (N, K) float32 logits, N = images. classes: K; 0 where nobody knows it.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model answers for N images. logits: (N, K) float32. embeddings: (N, D) float32, the penultimate layer, or None.
 
-    Raises ModelError for another type, rank, number of rows or of columns. Whether the numbers are finite is the caller's to ask:
-    one photo's overflow costs that photo only.
+    Both arrays belong to the caller: the next call does not overwrite them.
     """
-    is_array = isinstance(found, np.ndarray)
-    if is_array and found.dtype.kind == "f" and found.ndim == 2 and found.shape == (images, classes or found.shape[1]):
-        result: NDArray[np.float32] = found.astype(np.float32, copy=False)
+
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32] | None = None
+
+
+class BundleRunner(Runner, Protocol):
+    """A runner of one of a bundle's artifacts; it gives embeddings too where it was opened for them."""
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return logits, and embeddings where the runner was opened for them, for (N, H, W, 3) uint8 RGB images."""
+        ...
+
+
+def checked_logits(output: Any, images: int, classes: int, subject: str) -> NDArray[np.float32]:
+    """Return a runtime's output as (N, K) float32 logits, N = images. classes: K; 0 if unknown.
+
+    Raises ModelError for another type, rank, number of rows or of columns. The caller checks whether the numbers are finite: an
+    overflow in one photo must not fail the others.
+    """
+    is_array = isinstance(output, np.ndarray)
+    if (
+        is_array
+        and output.dtype.kind == "f"
+        and output.ndim == 2
+        and output.shape == (images, classes or output.shape[1])
+    ):
+        result: NDArray[np.float32] = output.astype(np.float32, copy=False)
         return result
-    kind = f"{found.dtype} {found.shape}" if is_array else type(found).__name__
-    wanted = f"float32 ({images}, {classes or 'K'})"
+    kind = f"{output.dtype} {output.shape}" if is_array else type(output).__name__
+    expected = f"float32 ({images}, {classes or 'K'})"
     raise ModelError(
-        f"{subject}: gives {kind} for {images} image(s); expected {wanted}, one score a class; export it again"
+        f"{subject}: gives {kind} for {images} image(s); expected {expected}, one score per class; export it again"
     )
 
 
+def checked_embeddings(output: NDArray[Any], images: int) -> NDArray[np.float32]:
+    """Return a runtime's output of the penultimate layer as (N, D) float32, N = images."""
+    return output.astype(np.float32).reshape(images, -1)
+
+
 def reason_of(error: Exception, line: int = 0) -> str:
-    """Return one line of what a runtime's exception says, by default the first."""
+    """Return one line of a runtime's exception, by default the first."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     return f"{lines[line]:.300}" if lines else type(error).__name__

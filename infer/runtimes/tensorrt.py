@@ -19,9 +19,9 @@ from vegrt.bundle.manifest import Artifact
 from vegrt.errors import BundleError, EngineError, require
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.cuda import Cuda
-from vegrt.infer.runtimes.fingerprint import Fingerprint, differences
+from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
 from vegrt.infer.runtimes.lanes import in_turn
-from vegrt.infer.runtimes.runner import RuntimeName
+from vegrt.infer.runtimes.runner import Answers, RuntimeName
 
 LANES = 2
 GRAPHS = 4  # per lane: each keeps an execution context, whose scratch memory is as large as the network needs
@@ -41,6 +41,10 @@ class TensorRtRunner:
         self._release = weakref.finalize(self, _release, cuda, self._lanes)  # also when a lane below cannot be made
         for _ in range(LANES):
             self._lanes.append(_Lane(engine, cuda, self._shape, num_classes))
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return logits; an engine gives no embeddings."""
+        return Answers(self.logits(images))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images; any N, in parts of the largest batch.
@@ -67,7 +71,7 @@ class TensorRtRunner:
         return result
 
     def close(self) -> None:
-        """Free the GPU memory. May be called again; the runner is of no use afterwards."""
+        """Free the GPU memory. May be called again; the runner cannot be used afterwards."""
         self._release()
 
 
@@ -83,7 +87,7 @@ class _Lane:
         self._input = cuda.device_buffer(self._images.nbytes)
         self._output = cuda.device_buffer(self._logits.nbytes)
         self._any_size = self._context()
-        self._seen: set[int] = set()
+        self._sizes: set[int] = set()
         self._graphs: dict[
             int, tuple[Any, Any]
         ] = {}  # batch size -> graph, None where there can be none, and its context
@@ -105,7 +109,7 @@ class _Lane:
         return self._logits[:count]
 
     def settle(self) -> None:
-        """Wait for whatever is on its way, well or failed."""
+        """Wait for all running work, and ignore its failure."""
         try:
             self._cuda.wait(self.stream)
         except EngineError:
@@ -124,8 +128,8 @@ class _Lane:
         """
         if count in self._graphs:
             return self._graphs[count][0]
-        if count not in self._seen or len(self._graphs) == GRAPHS:
-            self._seen.add(count)
+        if count not in self._sizes or len(self._graphs) == GRAPHS:
+            self._sizes.add(count)
             return None
         context = self._context()
         self._set_shape(context, count)
@@ -186,9 +190,9 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
     if engine is None:
         raise EngineError(f"{artifact.path}: TensorRT {trt.__version__} refuses it; {_rebuild(bundle)}")
     classes = len(bundle.manifest.classes)
-    if (found := int(engine.get_tensor_shape("logits")[-1])) != classes:
+    if (scores := int(engine.get_tensor_shape("logits")[-1])) != classes:
         raise EngineError(
-            f"{artifact.path}: gives {found} logits, the bundle has {classes} classes; {_rebuild(bundle)}"
+            f"{artifact.path}: gives {scores} logits, the bundle has {classes} classes; {_rebuild(bundle)}"
         )
     return TensorRtRunner(engine, cuda, classes)
 
@@ -210,12 +214,12 @@ def fitting_engine(bundle: Bundle, variant: str, here: Fingerprint) -> Artifact:
 
     Raises BundleError when there is none of that builder, EngineError that says how the nearest one differs.
     """
-    engines = [one for one in bundle.manifest.artifacts if (one.role, one.variant) == ("engine", variant)]
-    engines = [one for one in engines if one.details.get("builder") == here.builder]
+    engines = [item for item in bundle.manifest.artifacts if (item.role, item.variant) == ("engine", variant)]
+    engines = [engine for engine in engines if engine.details.get("builder") == here.builder]
     if not engines:
-        raise BundleError(f"{bundle.path}: no {variant} {here.builder} engine in it; {_rebuild(bundle)}")
-    found = [(differences(Fingerprint.from_details(one.details), here), one) for one in engines]
-    problems, nearest = min(found, key=lambda pair: len(pair[0]))
+        raise BundleError(f"{bundle.path}: holds no {variant} {here.builder} engine; {_rebuild(bundle)}")
+    pairs = [(mismatches(Fingerprint.from_details(engine.details), here), engine) for engine in engines]
+    problems, nearest = min(pairs, key=lambda pair: len(pair[0]))
     if problems:
         raise EngineError(f"{nearest.path}: {'; '.join(problems)}; {_rebuild(bundle)}")
     return nearest

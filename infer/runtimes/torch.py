@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError, require
-from vegrt.infer.runtimes.runner import RuntimeName, reason_of
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, reason_of
 from vegrt.machine import available_cores
 
 
@@ -27,6 +27,10 @@ class TorchRunner:
         self.device = device
         self._torch = torch
         self._network = WithPreprocessing(load_network(bundle), bundle.manifest.contract).eval().to(device)
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return logits; the checkpoint gives no embeddings."""
+        return Answers(self.logits(images))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images."""

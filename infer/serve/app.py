@@ -1,4 +1,4 @@
-"""The HTTP routes: Open Inference Protocol v2, one convenient POST of a photo, metrics and the web page."""
+"""The HTTP routes: Open Inference Protocol v2, a POST of one photo, metrics and the web page."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from vegrt.infer.answers import predictions
 from vegrt.infer.api import TOP_K, Model
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
-from vegrt.infer.serve.body import Bodies
+from vegrt.infer.serve.body import Bodies, photo_bytes, photo_pixels
 from vegrt.infer.serve.metrics import Counted, Metrics
 from vegrt.infer.serve.openapi import document
 from vegrt.infer.serve.origins import Guarded, Hosts
 from vegrt.infer.serve.page import page_and_policy
 from vegrt.infer.serve.refusal import Overloaded, Refusal
 from vegrt.infer.serve.settings import ServerSettings
-from vegrt.infer.serve.upload import photo_pixels
 from vegrt.machine import usable_cores
 from vegrt.version import __version__
 
 Route = Callable[..., Awaitable[Response]]
-_LONG_JSON = 65_536  # bytes; parsing more than this would hold up the other requests
+_LONG_JSON = 65_536  # bytes; longer JSON is parsed in a thread, so that other requests do not wait
 
 
 class Service:
-    """A model behind a batcher, with the threads that decode for it. close() ends both after what they hold is answered."""
+    """A model behind a batcher, with its decode threads. close() ends both after the accepted requests are answered."""
 
     def __init__(self, model: Model, settings: ServerSettings) -> None:
         self.model, self.settings = model, settings
@@ -57,7 +56,7 @@ class Service:
         self._pool = ThreadPoolExecutor(max(2, int(usable_cores())), thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Answer what waits, then end the threads."""
+        """Answer the waiting requests, then end the threads."""
         self.batcher.close()
         self._pool.shutdown()
 
@@ -71,7 +70,8 @@ class Service:
             with self.batcher.admit() as seat:
                 kind = request.headers.get("content-type", "")
                 contract = model.bundle.manifest.contract
-                pixels = await self._in_thread(photo_pixels, body, kind, contract, settings.max_pixels)
+                photo = await photo_bytes(body, kind)
+                pixels = await self._in_thread(photo_pixels, photo, contract, settings.max_pixels)
                 logits = await self._logits(seat, pixels)
         (answer,) = predictions(logits, model.classes, top_k)
         facts = {"bundle": model.bundle.manifest.name, "variant": model.variant}
@@ -86,23 +86,23 @@ class Service:
         self.batcher.check_room()
         async with self.bodies.read(request) as body:
             with self.batcher.admit() as seat:
-                asked = await self._parsed(body, header)
-                logits = await self._logits(seat, asked.images)
-        content, json_length = protocol.render_infer(asked, logits, self.name, self.model.classes)
+                parsed = await self._parsed(body, header)
+                logits = await self._logits(seat, parsed.images)
+        content, json_length = protocol.render_infer(parsed, logits, self.name, self.model.classes)
         if json_length is None:
             return Response(content, media_type="application/json")
         headers = {"Inference-Header-Content-Length": str(json_length)}
         return Response(content, headers=headers, media_type="application/octet-stream")
 
     async def _parsed(self, body: bytes, header: str | None) -> protocol.InferRequest:
-        """Return the request in a body, read in a thread where its JSON is long."""
+        """Return the request in a body, parsed in a thread if its JSON is long."""
         if (header is not None and len(header) < 6) or len(body) <= _LONG_JSON:
             return protocol.parse_infer(body, header, self.model.size)
         parsed: protocol.InferRequest = await self._in_thread(protocol.parse_infer, body, header, self.model.size)
         return parsed
 
-    async def _in_thread(self, function: Any, *words: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *words)
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     async def _logits(self, seat: Seat, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
@@ -153,7 +153,7 @@ def _add_model(app: FastAPI, service: Service) -> None:
     model = service.model
     metadata = protocol.model_metadata(service.name, model.runtime, model.size, len(model.classes))
 
-    async def describe(request: Request) -> Response:
+    async def metadata_of_model(request: Request) -> Response:
         _check_model(service, request)
         return _json(metadata)
 
@@ -167,14 +167,14 @@ def _add_model(app: FastAPI, service: Service) -> None:
         return await service.infer(request)
 
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-        _get(app, path)(describe)
+        _get(app, path)(metadata_of_model)
         _get(app, f"{path}/ready")(ready)
         app.post(f"{path}/infer")(infer)
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
     page, policy = page_and_policy(service.model)
-    described = document(service.name, service.model.size, service.model.classes)
+    description = document(service.name, service.model.size, service.model.classes)
     headers = {
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
@@ -192,7 +192,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
 
     @_get(app, "/openapi.json")
     async def openapi() -> Response:
-        return _json(described)
+        return _json(description)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -226,7 +226,7 @@ def _check_model(service: Service, request: Request) -> None:
 
 
 def _parameters(request: Request, known: Collection[str]) -> dict[str, str]:
-    """Return the query's parameters. Raises Refusal for one that is unknown or there twice: none is left out without a word."""
+    """Return the query's parameters. Raises Refusal for one that is unknown or given twice: none is silently ignored."""
     given = request.query_params.multi_items()
     for number, (name, _) in enumerate(given):
         if name not in known:

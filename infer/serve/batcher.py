@@ -1,8 +1,8 @@
-"""Requests to batches: one thread feeds the runner, each request gets exactly the rows of its own images.
+"""Batch requests: one thread feeds the runner, and each request gets exactly the rows of its own images.
 
-Knows asyncio and the runner, nothing of HTTP. Three numbers govern it, all counted in images: `inside` (admitted and not yet
-answered, at most `queue`), `coming` (admitted, still being decoded), and those that wait for the runner. An incomplete batch
-waits only while images are coming, so that a single client never waits. A request whose body is on its way is not in here yet.
+It knows asyncio and the runner, not HTTP. It counts three numbers of images: `inside` (admitted and not yet answered, at most
+`queue`), `coming` (admitted, still being decoded), and `waiting` (for the runner). An incomplete batch waits only while images
+are coming, so that a single client never waits. A request is admitted once its body has arrived.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """One request's place inside: its images, and whether they are still to come."""
+    """One request's place inside: its images, and whether they are still being decoded."""
 
     images: int = 1
     coming: bool = True
@@ -37,7 +37,7 @@ class Seat:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One request's images (N, S, S, 3) and the future that its (N, K) logits go to. taken, done: rows given and answered."""
+    """One request's images (N, S, S, 3) and the future that its (N, K) logits go to. taken: rows in a batch already."""
 
     images: Pixels
     future: asyncio.Future[Logits]
@@ -58,7 +58,7 @@ class _Part:
 class Batcher:
     """A bounded queue in front of a runner.
 
-    run: from (N, S, S, 3) uint8 to (N, K) float32, called by one thread only. on_batch: told the size of each batch.
+    run: from (N, S, S, 3) uint8 to (N, K) float32, called by one thread only. on_batch: called with the size of each batch.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Batcher:
         self._max_batch, self._max_delay_s = max_batch, max_delay_s
         self._queue = queue
         self._jobs: deque[_Job] = deque()
-        self._wakened = threading.Condition()
+        self._changed = threading.Condition()
         self._inside = self._coming = self._waiting = 0
         self._closing = False
         self._buffer: Pixels | None = None
@@ -93,51 +93,53 @@ class Batcher:
 
     @property
     def ready(self) -> bool:
-        """Return whether requests are taken."""
+        """Return whether requests are accepted."""
         return self._thread.is_alive() and not self._closing
 
     @contextmanager
     def admit(self) -> Iterator[Seat]:
-        """Hold a place for one image while it is decoded, computed and answered. Raises Overloaded when all are taken."""
+        """Hold a place for one image while it is decoded, computed and answered. Raises Overloaded when the queue is full."""
         seat = Seat(images=0)
-        with self._wakened:
+        with self._changed:
             self._claim(seat, 1)
             self._coming += 1
         try:
             yield seat
         finally:
-            with self._wakened:
+            with self._changed:
                 self._inside -= seat.images
                 self._arrived(seat)
 
     def check_room(self) -> None:
-        """Raise Overloaded when there is no place now, so that nobody sends a body for nothing."""
-        with self._wakened:
+        """Raise Overloaded when the queue is full now, before a client sends its body in vain."""
+        with self._changed:
             self._check(1)
 
     async def logits(self, seat: Seat, images: Pixels) -> Logits:
-        """Return the (N, K) logits of a request's (N, S, S, 3) images. Raises TooLarge, Overloaded, or what the runner raised."""
+        """Return the (N, K) logits of a request's (N, S, S, 3) images. Raises TooLarge, Overloaded, or the runner's exception."""
         if len(images) > self._queue:
             raise TooLarge(f"{len(images)} images in one request; at most {self._queue}")
         job = _Job(images, asyncio.get_running_loop().create_future())
-        with self._wakened:
+        with self._changed:
             self._claim(seat, len(images) - seat.images)
             self._jobs.append(job)
             self._waiting += len(images)
             self._arrived(seat)
-            if len(self._jobs) == 1 or self._waiting >= self._max_batch:  # else the thread sleeps on for the rest
-                self._wakened.notify()
+            if (
+                len(self._jobs) == 1 or self._waiting >= self._max_batch
+            ):  # otherwise the thread keeps waiting for a full batch
+                self._changed.notify()
         return await job.future
 
     def close(self) -> None:
-        """Finish what waits, then end the thread. Later requests are refused."""
-        with self._wakened:
+        """Answer waiting requests, then end the thread. Later requests are refused."""
+        with self._changed:
             self._closing = True
-            self._wakened.notify()
+            self._changed.notify()
         self._thread.join()
 
     def _claim(self, seat: Seat, images: int) -> None:
-        """Admit so many images more, under the lock."""
+        """Admit so many more images, under the lock."""
         self._check(images)
         self._inside += images
         seat.images += images
@@ -149,12 +151,12 @@ class Batcher:
             raise Overloaded(f"the queue is full ({self._inside} of {self._queue} images); try again soon")
 
     def _arrived(self, seat: Seat) -> None:
-        """Note, under the lock, that a request will bring no more images: when none will, nobody waits for them."""
+        """Note, under the lock, that a request brings no more images; when no request does, the batch is complete."""
         if seat.coming:
             seat.coming = False
             self._coming -= 1
             if not self._coming:
-                self._wakened.notify()
+                self._changed.notify()
 
     def _work(self) -> None:
         while parts := self._next_parts():
@@ -167,15 +169,15 @@ class Batcher:
 
     def _next_parts(self) -> list[_Part]:
         """Wait for images and return which rows of which jobs are the next batch; none when closed and empty."""
-        with self._wakened:
+        with self._changed:
             while True:
                 while not self._jobs and not self._closing:
-                    self._wakened.wait()
+                    self._changed.wait()
                 deadline = time.monotonic() + self._max_delay_s
                 while self._waiting < self._max_batch and self._coming and not self._closing:
                     if (remaining := deadline - time.monotonic()) <= 0:
                         break
-                    self._wakened.wait(remaining)
+                    self._changed.wait(remaining)
                 if (parts := self._take()) or self._closing:
                     return parts
 
@@ -228,7 +230,7 @@ def _deliver(parts: list[_Part], rows: Logits | None) -> None:
     for loop, jobs in complete.items():
         try:
             loop.call_soon_threadsafe(_resolve, jobs)
-        except RuntimeError:  # the loop was closed: nobody is left to answer
+        except RuntimeError:  # the loop was closed: no client is left
             log.warning("%d answers came after the service had ended", len(jobs))
 
 

@@ -1,27 +1,39 @@
-"""The bodies of requests, read with a limit on bytes, time and rate whatever their headers claim.
+"""The bodies of requests: read within limits on bytes, time and rate, and the photo in them as pixels.
 
-Nothing here takes a place in the queue: a body that is still on its way costs its own bytes and no other request's turn. When
-all bodies together hold as much as they may, the slowest that is unfinished gives way.
+A body that is still arriving takes no place in the queue. When all bodies together reach their memory limit, the slowest
+unfinished one is dropped. Which bytes are a photo is not decided here: `load_image` reads the formats that `vegrt infer` reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from asyncio import sleep
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 from anyio import CancelScope, current_time
+from numpy.typing import NDArray
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from vegrt.infer.serve.refusal import GaveWay, Overloaded, Refusal, TooLarge, TooSlow
+from vegrt.errors import DataError, TooManyPixelsError
+from vegrt.infer.serve.refusal import GaveWay, NotAPhoto, Overloaded, Refusal, TooLarge, TooSlow
 from vegrt.infer.serve.settings import ServerSettings
+from vegrt.photo.preprocess import Contract, load_image
 
-_YOUNG_S = 1.0  # the rate of a body says nothing before
+FIELD = "file"
+_MOST_PARTS = 16  # of a form; more are refused unread
+_SLICE_BYTES = 1 << 16  # of a form that is parsed before other requests get their turn
+_YOUNG_S = 1.0  # the rate of a younger body is not judged
 
 
 @dataclass(slots=True, eq=False)
 class _Body:
-    """A body on its way. started: anyio's clock. size: bytes that are held for it. gave_way: whether they were taken from it."""
+    """A body that is arriving. started: anyio's clock. size: bytes held for it. gave_way: whether it was dropped."""
 
     started: float
     scope: CancelScope = field(default_factory=CancelScope)
@@ -39,7 +51,7 @@ class Bodies:
 
     @property
     def reading(self) -> int:
-        """Return how many are on their way."""
+        """Return how many bodies are arriving."""
         return len(self._reading)
 
     @asynccontextmanager
@@ -73,7 +85,7 @@ class Bodies:
         raise self._cancelled(body)
 
     def _deadline(self, body: _Body) -> float:
-        """Return until when, on anyio's clock, the next bytes must be there."""
+        """Return the time, on anyio's clock, by which the next bytes must arrive."""
         settings = self._settings
         at_rate = settings.header_timeout_s + body.size / settings.min_rate
         return body.started + min(settings.body_timeout_s, at_rate)
@@ -90,10 +102,12 @@ class Bodies:
 
     def _make_room(self, wanting: _Body) -> None:
         now = current_time()
-        others = [body for body in self._reading if body is not wanting and body.size and now - body.started > _YOUNG_S]
-        if not others:
+        candidates = [
+            body for body in self._reading if body is not wanting and body.size and now - body.started > _YOUNG_S
+        ]
+        if not candidates:
             raise Overloaded("too many large bodies at once; try again soon")
-        slowest = min(others, key=lambda body: body.size / (now - body.started))
+        slowest = min(candidates, key=lambda body: body.size / (now - body.started))
         self._held_bytes -= slowest.size
         slowest.size, slowest.gave_way = 0, True
         slowest.scope.cancel()
@@ -101,11 +115,11 @@ class Bodies:
 
     def _cancelled(self, body: _Body) -> Refusal:
         if body.gave_way:
-            return GaveWay("body: too slow while others wait for its memory; try again soon")
+            return GaveWay("body: too slow while other requests need its memory; try again soon")
         settings, seconds = self._settings, current_time() - body.started
         if seconds >= settings.body_timeout_s:
             return TooSlow(f"body: not complete after {settings.body_timeout_s:g} s")
-        return TooSlow(f"body: {body.size} bytes in {seconds:.1f} s; at least {settings.min_rate} bytes/s are expected")
+        return TooSlow(f"body: {body.size} bytes in {seconds:.1f} s; at least {settings.min_rate} bytes/s expected")
 
 
 def _check_head(request: Request, max_bytes: int) -> None:
@@ -114,3 +128,70 @@ def _check_head(request: Request, max_bytes: int) -> None:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and (len(declared) > 18 or int(declared) > max_bytes):
         raise TooLarge(f"body: {declared[:20]} bytes; at most {max_bytes}")
+
+
+def photo_pixels(photo: bytes, contract: Contract, max_pixels: int) -> NDArray[np.uint8]:
+    """Return an encoded photo as (1, S, S, 3) uint8 RGB, decoded by the contract.
+
+    Raises TooLarge for too many pixels, NotAPhoto for bytes that cannot be decoded.
+    """
+    if not photo:
+        raise NotAPhoto("image: the body is empty; expected the bytes of a photo")
+    try:
+        return load_image(photo, contract, max_pixels=max_pixels)[None]
+    except TooManyPixelsError as error:
+        raise TooLarge(" ".join(str(error).split())) from error
+    except DataError as error:
+        raise NotAPhoto(" ".join(str(error).split())) from error
+
+
+async def photo_bytes(body: bytes, content_type: str) -> bytes:
+    """Return the photo in a whole body: the body itself, or the one file of a multipart form. Raises Refusal 400."""
+    media_type, options = parse_options_header(content_type)
+    if media_type != b"multipart/form-data":
+        return body
+    parser = _FormParser(body, options.get(b"boundary", b"").decode("latin-1"))
+    try:
+        form = await parser.parse()
+    except (MultiPartException, FormParserError) as error:
+        if parser.is_read:
+            raise Refusal("multipart form: it ends before its closing boundary") from error
+        raise Refusal(f"multipart form: malformed ({str(error)[:120]})") from error
+    parts = form.multi_items()
+    if not parser.is_complete:
+        raise Refusal("multipart form: it ends before its closing boundary")
+    if [name for name, _ in parts] != [FIELD]:
+        names = ", ".join(repr(_utf8(name)[:40]) for name, _ in parts[:4])
+        raise Refusal(f"multipart form: {len(parts)} fields ({names}); expected one, {FIELD!r}, a photo")
+    value = parts[0][1]
+    return value.encode("latin-1") if isinstance(value, str) else await value.read()
+
+
+def _utf8(name: str) -> str:
+    return name.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's parser over a body that is in memory, within the service's own limits.
+
+    is_read: whether all bytes were parsed. is_complete: whether the closing boundary came.
+    """
+
+    spool_max_size = max_file_size = 1 << 62  # no file on disk: the size of the body is limited already
+
+    def __init__(self, body: bytes, boundary: str) -> None:
+        # Latin-1 maps every byte to one character, so that a part without a file name keeps its bytes.
+        headers = Headers({"content-type": f'multipart/form-data; boundary="{boundary}"; charset=latin-1'})
+        limits = {"max_files": _MOST_PARTS, "max_fields": _MOST_PARTS}
+        super().__init__(headers, self._slices(body), **limits, max_part_size=len(body))
+        self.is_read = self.is_complete = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.is_complete = True
+
+    async def _slices(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(body), _SLICE_BYTES):
+            yield body[start : start + _SLICE_BYTES]
+            await sleep(0)
+        self.is_read = True

@@ -1,7 +1,7 @@
-"""One connection: uvicorn's HTTP/1.1 protocol, and how long it has been waiting for its client.
+"""One connection: uvicorn's HTTP/1.1 protocol, with the time that it has been waiting for its client.
 
-uvicorn has a timeout for idle connections only, and each byte of a header turns it off. Here a connection says whether it is
-overdue; `listening` looks at all of them and closes those.
+uvicorn has a timeout for idle connections only, and each byte of a header cancels it. Here a connection knows whether it is
+overdue; `listening` checks all connections and closes the overdue ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vegrt.infer.serve.settings import ServerSettings
 
 
 class Stage(IntEnum):
-    """What a connection waits for: a request's first byte, the rest of its header, of its body, or us."""
+    """What a connection waits for: a request's first byte, the rest of its header, of its body, or the answer."""
 
     IDLE = 0
     HEADER = 1
@@ -25,7 +25,7 @@ class Stage(IntEnum):
 
 
 class Connection(H11Protocol):
-    """A connection that knows since when it has been waiting. Times are the event loop's, in seconds."""
+    """A connection that knows since when it has been waiting. Times are of the event loop, in seconds."""
 
     since = 0.0
     _idle = False
@@ -40,7 +40,7 @@ class Connection(H11Protocol):
         return Stage.BODY if self.cycle.more_body else Stage.ANSWER
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin to wait for a header: who connects has something to ask."""
+        """Begin to wait for a header."""
         assert isinstance(transport, Transport)
         self.since = self.loop.time()
         super().connection_made(transport)
@@ -57,7 +57,7 @@ class Connection(H11Protocol):
         super().on_response_complete()
 
     def is_overdue(self, now: float, settings: ServerSettings) -> bool:
-        """Return whether its client has had its time. Called again and again: it notes what the client has taken since."""
+        """Return whether the client exceeded its time limit. Called repeatedly: it records how much the client has received."""
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0 or unsent != self._unsent_bytes:
             self._unsent_bytes, self._unsent_since = unsent, now
@@ -68,14 +68,14 @@ class Connection(H11Protocol):
         return self.stage is Stage.IDLE and now - self.since > settings.idle_timeout_s
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, as every error is answered, and close."""
+        """Answer a request that is not HTTP with an error in JSON, and close."""
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             self.transport.write(plain_refusal("400 Bad Request", msg))
         self.transport.close()
 
 
 def plain_refusal(status: str, reason: str) -> bytes:
-    """Return a whole HTTP answer that is an error, for a connection that is closed with it."""
+    """Return a complete HTTP error response for a connection that closes with it."""
     content = json.dumps({"error": reason}).encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
     return head.encode() + b"\r\n" + content

@@ -1,7 +1,7 @@
-"""The sockets of a service: at most so many connections, none of which waits for ever, and no storm at the limit of open files.
+"""The sockets of a service: a limited number of connections, none of which waits forever, even at the limit of open files.
 
-Accepted here and not by asyncio, whose accept loop tries as often as its backlog and logs each time once no descriptor is left
-(CPython issue 151615).
+Connections are accepted here and not by asyncio, whose accept loop retries as often as its backlog and logs every failure once
+no file descriptor is left (CPython issue 151615).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from vegrt.infer.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-_SPARE_FILES = 16  # for whatever else opens a file meanwhile
-_OPEN_FILES = 64  # of a process whose open files cannot be counted
-_PAUSE_S = 0.2  # after a connection that could not be accepted
-_LOOK_S = 1.0  # at most, between two looks for overdue connections
+_SPARE_FILES = 16  # kept free for other files
+_OPEN_FILES = 64  # assumed where open files cannot be counted
+_PAUSE_S = 0.2  # pause after a failed accept
+_LOOK_S = 1.0  # longest pause between two checks for overdue connections
 _LOG_EVERY_S = 60.0
 
 
 class Server(uvicorn.Server):
-    """uvicorn that accepts within limits and closes connections whose clients have had their time."""
+    """uvicorn that accepts within limits and closes connections whose clients exceed their time limits."""
 
     def __init__(self, config: uvicorn.Config, settings: ServerSettings) -> None:
         super().__init__(config)
@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
         self._watching = asyncio.create_task(self._watch())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, wait for what is being answered, end."""
+        """Accept no more, wait for running answers, end."""
         for task in self._accepting:
             task.cancel()
         await super().shutdown(sockets)
@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
 
     @property
     def _connections(self) -> list[Connection]:
-        return [each for each in self.server_state.connections if isinstance(each, Connection)]
+        return [item for item in self.server_state.connections if isinstance(item, Connection)]
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -62,18 +62,18 @@ class Server(uvicorn.Server):
             try:
                 client, _ = await loop.sock_accept(listener)
             except OSError as error:  # of the process or the machine: no more files, no memory
-                self._complain(f"a connection cannot be accepted ({error.strerror}); for more open files: ulimit -n")
+                self._warn(f"a connection cannot be accepted ({error.strerror}); for more open files: ulimit -n")
                 self._close_longest_waiting()
                 await asyncio.sleep(_PAUSE_S)
                 continue
             if len(self.server_state.connections) >= self._limit:
-                self._complain(f"{self._limit} connections, which is the limit: who waits longest gives way")
+                self._warn(f"{self._limit} connections, which is the limit: the longest waiting one is closed")
                 if not self._close_longest_waiting():
                     _refuse(client)
                     continue
             try:
                 await loop.connect_accepted_socket(self._connection, client)
-            except OSError:  # it has gone again
+            except OSError:  # the client is gone
                 client.close()
 
     def _connection(self) -> Connection:
@@ -81,53 +81,53 @@ class Server(uvicorn.Server):
 
     def _close_longest_waiting(self) -> bool:
         """Close a connection that waits for its client, one without a request first. Return whether there was one."""
-        waiting = [each for each in self._connections if each.stage is not Stage.ANSWER]
+        waiting = [connection for connection in self._connections if connection.stage is not Stage.ANSWER]
         if not waiting:
             return False
-        min(waiting, key=lambda each: (each.stage is Stage.BODY, each.since)).transport.abort()
+        min(waiting, key=lambda connection: (connection.stage is Stage.BODY, connection.since)).transport.abort()
         return True
 
     async def _watch(self) -> None:
-        """Close overdue connections. Those that uvicorn has closed stay until their last byte was taken, so they count too."""
+        """Close overdue connections, including those that uvicorn closed but whose last bytes are not sent yet."""
         settings, loop = self._settings, asyncio.get_running_loop()
         pause_s = min(_LOOK_S, settings.header_timeout_s / 4, settings.idle_timeout_s / 4)
         while True:
             await asyncio.sleep(pause_s)
-            for each in self._connections:
-                if each.is_overdue(loop.time(), settings):
-                    each.transport.abort()
+            for connection in self._connections:
+                if connection.is_overdue(loop.time(), settings):
+                    connection.transport.abort()
 
-    def _complain(self, message: str) -> None:
-        """Log a warning, at most one a minute."""
+    def _warn(self, message: str) -> None:
+        """Log a warning, at most one per minute."""
         now = asyncio.get_running_loop().time()
         if now >= self._log_next:
             self._log_next = now + _LOG_EVERY_S
             log.warning(message)
 
 
-def most_connections(wanted: int) -> int:
-    """Return how many connections may be open at once: so many, or fewer where the limit of open files is lower."""
+def most_connections(limit: int) -> int:
+    """Return how many connections may be open at once: `limit`, or fewer if the limit of open files is lower."""
     try:
         import resource
     except ImportError:  # Windows
-        return wanted
+        return limit
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed == resource.RLIM_INFINITY:
-        return wanted
+        return limit
     try:
         others = len(os.listdir("/dev/fd"))  # noqa: PTH208 (a count, no paths)
     except OSError:
         others = _OPEN_FILES
     most = max(1, allowed - others - _SPARE_FILES)
-    if most < wanted:
+    if most < limit:
         log.warning(
-            "at most %d connections at once, not %d: %d open files are allowed; see ulimit -n", most, wanted, allowed
+            "at most %d connections at once, not %d: %d open files are allowed; see ulimit -n", most, limit, allowed
         )
-    return min(wanted, most)
+    return min(limit, most)
 
 
 def _refuse(client: socket.socket) -> None:
-    """Tell a client that there is no room, if it can be told at once."""
+    """Send an error to a client if that is possible at once, and close its connection."""
     with client, contextlib.suppress(OSError):
         client.send(plain_refusal("503 Service Unavailable", "too many connections; try again soon"))
         client.shutdown(socket.SHUT_WR)

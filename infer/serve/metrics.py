@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics, and the ASGI layer that counts requests."""
+"""Prometheus metrics at /metrics, and the ASGI layer that counts requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The counters of one service, in a registry of their own."""
+    """The metrics of one service, in their own registry."""
 
     def __init__(
         self, *, inside: Callable[[], float], waiting: Callable[[], float], reading: Callable[[], float]
@@ -44,7 +44,7 @@ class Metrics:
             Gauge(name, text, registry=self.registry).set_function(value)
 
     def count_batch(self, size: int) -> None:
-        """Note a batch of so many images."""
+        """Count a batch of so many images."""
         self.batch.observe(size)
         self.images.inc(size)
 
@@ -56,7 +56,7 @@ class Metrics:
 class Counted:
     """An ASGI app whose HTTP requests are counted and timed.
 
-    endpoints: which path counts as what; any other path is `other`, so that callers cannot make up labels.
+    endpoints: path -> label; any other path is `other`, so that clients cannot create labels.
     """
 
     def __init__(self, app: App, metrics: Metrics, endpoints: dict[str, str]) -> None:
@@ -68,14 +68,14 @@ class Counted:
             return await self._app(scope, receive, send)
         status, started = 500, time.perf_counter()
 
-        async def noting(message: MutableMapping[str, Any]) -> None:
+        async def send_counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_counted)
         finally:
             endpoint = self._endpoints.get(scope["path"], "other")
             self._metrics.requests.labels(endpoint, str(status)).inc()

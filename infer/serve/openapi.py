@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of a service, as its clients see it: bodies, answers and errors."""
+"""The OpenAPI 3.1 document of a service: bodies, answers and errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _JSON, _BYTES = "application/json", "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}
 _ERRORS = {
     "400": "The request is malformed, or a parameter is unknown.",
-    "403": "A web page from elsewhere asks.",
+    "403": "The request comes from a web page of another origin.",
     "404": "No such model.",
     "408": "The body did not arrive in time.",
-    "413": "More bytes, pixels or images than the service takes.",
-    "415": "A compressed body.",
+    "413": "More bytes, pixels or images than the service accepts.",
+    "415": "The body is compressed.",
     "422": "Not a photo, or a damaged one.",
     "500": "The runner failed; the service's log says why.",
-    "503": "No room now; come back after Retry-After seconds.",
+    "503": "The service is full; try again after Retry-After seconds.",
     "504": "The runner did not answer in time.",
 }
 
@@ -28,15 +28,17 @@ def document(name: str, size: int, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return the document. name: the model's in URLs. size: side S of a prepared image, in pixels."""
     model = f"/v2/models/{name}"
     paths: dict[str, Any] = {
-        "/": {"get": _operation("A page to try it.", {"200": _answer("The page.", "text/html", {"type": "string"})})},
+        "/": {
+            "get": _operation("A web page for photos.", {"200": _answer("The page.", "text/html", {"type": "string"})})
+        },
         "/v1/predict": {"post": _predict(classes)},
         "/v2": _get("The server.", "Server"),
         "/v2/health/live": _get("Whether the process answers.", "Live"),
-        "/v2/health/ready": _get("Whether requests are taken.", "Ready", "503"),
+        "/v2/health/ready": _get("Whether requests are accepted.", "Ready", "503"),
     }
     for path in (model, f"{model}/versions/{VERSION}"):
         paths[path] = _get("The model's inputs and outputs.", "Model", "400")
-        paths[f"{path}/ready"] = _get("Whether the model takes requests.", "ModelReady", "400", "503")
+        paths[f"{path}/ready"] = _get("Whether the model accepts requests.", "ModelReady", "400", "503")
         paths[f"{path}/infer"] = {"post": _infer()}
     metrics = _operation("Prometheus metrics.", {"200": _answer("The metrics.", "text/plain", {"type": "string"})})
     paths["/metrics"] = {"get": metrics}
@@ -53,7 +55,7 @@ def _predict(classes: tuple[str, ...]) -> dict[str, Any]:
     top_k = {
         "name": "top_k",
         "in": "query",
-        "description": "How many of the likeliest classes are told.",
+        "description": "Number of most probable classes to return.",
         "schema": {"type": "integer", "minimum": 1, "default": TOP_K},
         "example": min(2, len(classes)),
     }
@@ -65,10 +67,8 @@ def _predict(classes: tuple[str, ...]) -> dict[str, Any]:
     }
     content = {"image/*": {"schema": _BINARY}, _BYTES: {"schema": _BINARY}, "multipart/form-data": {"schema": form}}
     body = {"description": "A photo: its bytes, or a form with one file.", "required": True, "content": content}
-    answers = {"200": _answer("What is in the photo.", _JSON, _ref("Prediction"))} | _errors(
-        *(_ERRORS.keys() - {"404"})
-    )
-    return _operation("What is in a photo.", answers) | {"parameters": [top_k], "requestBody": body}
+    answers = {"200": _answer("The prediction.", _JSON, _ref("Prediction"))} | _errors(*(_ERRORS.keys() - {"404"}))
+    return _operation("Classify a photo.", answers) | {"parameters": [top_k], "requestBody": body}
 
 
 def _infer() -> dict[str, Any]:
@@ -137,15 +137,15 @@ def _schemas(name: str, size: int, classes: int) -> dict[str, Any]:
         shape={"type": "array", "minItems": 4, "maxItems": 4} | shape,
     )
     tensor["properties"] |= {"data": pixels, "parameters": parameters}
-    wanted = _object(name={"const": OUTPUT})
-    wanted["properties"]["parameters"] = parameters
-    asked = _object(inputs=_list(tensor) | {"minItems": 1, "maxItems": 1})
-    asked["properties"] |= {"id": text, "outputs": _list(wanted) | {"maxItems": 1}, "parameters": parameters}
+    requested = _object(name={"const": OUTPUT})
+    requested["properties"]["parameters"] = parameters
+    request = _object(inputs=_list(tensor) | {"minItems": 1, "maxItems": 1})
+    request["properties"] |= {"id": text, "outputs": _list(requested) | {"maxItems": 1}, "parameters": parameters}
     output = _object(name={"const": OUTPUT}, datatype={"enum": ["FP32", "BYTES"]}, shape=_list({"type": "integer"}))
     output["properties"] |= {"data": {"type": "array"}, "parameters": parameters}
-    given = _object(model_name={"const": name}, model_version={"const": VERSION}, outputs=_list(output))
-    given["properties"]["id"] = text
-    described = _object(name=text, datatype=text, shape=_list({"type": "integer"}))
+    response = _object(model_name={"const": name}, model_version={"const": VERSION}, outputs=_list(output))
+    response["properties"]["id"] = text
+    tensor_metadata = _object(name=text, datatype=text, shape=_list({"type": "integer"}))
     return {
         "Error": _object(error=text | {"description": "One line: what was found, what was expected."}),
         "Prediction": _object(
@@ -158,10 +158,10 @@ def _schemas(name: str, size: int, classes: int) -> dict[str, Any]:
             name={"const": name},
             versions=_list({"const": VERSION}),
             platform=text,
-            inputs=_list(described),
-            outputs=_list(described),
+            inputs=_list(tensor_metadata),
+            outputs=_list(tensor_metadata),
         ),
         "ModelReady": _object(name={"const": name}, ready=flag),
-        "InferRequest": asked,
-        "InferResponse": given,
+        "InferRequest": request,
+        "InferResponse": response,
     }

@@ -1,8 +1,7 @@
-"""Which web pages may use a service: its own, under a name that is this machine's.
+"""Decide which web pages may use a service: its own page, under a name of this machine.
 
-A browser says which page a request comes from (Origin); it sends the header with every POST. A page from elsewhere is refused,
-and so is one of this origin whose Host is a foreign name: its owner may have made that name point here (DNS rebinding).
-Programs that are no browsers send no Origin and are not asked.
+A browser sends the page's Origin with every POST. A page of another origin is refused, and so is one of this origin whose Host
+is a foreign name: its owner may have pointed that name here (DNS rebinding). Other programs send no Origin and are not checked.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from vegrt.infer.serve.metrics import App, Receive, Scope, Send
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The names that are this service's. named: of its own. given: by --allowed-host, also where a proxy rewrites Host.
+    """The names of this service. named: its own. given: by --allowed-host, valid also where a proxy rewrites Host.
 
-    any_address: whether every IP address is one, as for a service that listens on all; an address cannot be made to point here.
+    any_address: whether every IP address is a name, as for a service that listens on all; addresses cannot be rebound.
     """
 
     named: frozenset[str]
@@ -29,7 +28,7 @@ class Hosts:
 
     @classmethod
     def of(cls, host: str, allowed: Iterable[str]) -> Hosts:
-        """Return the names of a service that listens on `host`, with those that were given."""
+        """Return the names of a service that listens on `host`, and the allowed ones."""
         address = _address(host)
         local = host == "localhost" or (address is not None and address.is_loopback)
         return cls(frozenset({host.lower()}), frozenset(name.lower() for name in allowed), any_address=not local)
@@ -57,7 +56,7 @@ class Hosts:
 
 
 class Guarded:
-    """An ASGI app that answers browsers only when they show a page of its own."""
+    """An ASGI app that answers browsers only for its own pages."""
 
     def __init__(self, app: App, hosts: Hosts) -> None:
         self._app, self._hosts = app, hosts
@@ -76,7 +75,7 @@ class Guarded:
 
 
 def _name(netloc: str) -> str:
-    """Return the name in `name:port`, in lower case, without the brackets of IPv6; empty for what is none."""
+    """Return the name in `name:port`, in lower case, without the brackets of IPv6; empty if invalid."""
     try:
         return urlsplit(f"//{netloc}").hostname or ""
     except ValueError:

@@ -1,12 +1,12 @@
-"""What a request is told when it is not answered. No other module decides on status codes."""
+"""The errors of refused requests, with their HTTP status."""
 
 from __future__ import annotations
 
 
 class Refusal(Exception):
-    """A request that is refused: `status` is the HTTP status, the message is for whoever sent it.
+    """A request that is refused: `status` is the HTTP status, the message is for the client.
 
-    closes: whether the connection ends with the answer, because more of a body that nobody wants would follow.
+    closes: whether the connection ends with the answer, because the rest of an unwanted body would follow.
     """
 
     status = 400
@@ -25,7 +25,7 @@ class TooSlow(Refusal):
 
 
 class TooLarge(Refusal):
-    """More bytes or pixels than the service takes."""
+    """More bytes or pixels than the service accepts."""
 
     status = 413
 
@@ -37,13 +37,13 @@ class NotAPhoto(Refusal):
 
 
 class Overloaded(Refusal):
-    """The queue is full: come back in `retry_after_s` seconds."""
+    """The queue is full: try again in `retry_after_s` seconds."""
 
     status = 503
     retry_after_s = 1
 
 
 class GaveWay(Overloaded):
-    """A body that arrived so slowly that another one got its memory."""
+    """A body that arrived so slowly that its memory was given to another one."""
 
     closes = True

@@ -1,4 +1,4 @@
-"""The process: a socket, a warm runner, the server, and an end on SIGTERM that answers what was asked before."""
+"""The process of a service: a socket, a warm runner, the server, and a graceful end on SIGTERM."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 def serve(model: Model, host: str, port: int, settings: ServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT; then take no more, answer what is inside, and return.
+    """Serve until SIGTERM or SIGINT; then accept no more requests, answer the accepted ones, and return.
 
-    port: 0 for any free one; the address is logged when requests are taken. Raises VegrtError when it cannot be listened on.
+    port: 0 for any free one; the address is logged. Raises VegrtError when it cannot be listened on.
     """
     listener = listen(host, port)
     with listener:
         warm_up(model, settings.max_batch)
         server = make_server(Service(model, settings), host)
         if listener.getsockname()[0] not in _LOOPBACK:
-            log.warning("anyone who reaches %s can use this service: it has no authentication", host)
+            log.warning("anyone who can reach %s can use this service: it has no authentication", host)
         log.info("serving on %s; Ctrl-C ends it", url_of(listener))
         if threading.current_thread() is threading.main_thread():
             # uvicorn raises the signal again when it has ended; the handler that it finds then must not end us in its way
@@ -44,11 +44,11 @@ def serve(model: Model, host: str, port: int, settings: ServerSettings) -> None:
         server.run(sockets=[listener])
     if not server.started:
         raise VegrtError(f"{host} port {port}: the server did not start; the reason is above")
-    log.info("ended; every request that was taken has been answered")
+    log.info("ended; every accepted request has been answered")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket. Raises VegrtError that says why there is none."""
+    """Return a listening TCP socket. Raises VegrtError when it cannot listen."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
@@ -59,13 +59,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return where a browser finds it."""
+    """Return the URL of the listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def warm_up(model: Model, max_batch: int) -> None:
-    """Run the smallest and the largest batch once, so that the first request does not pay for it."""
+    """Run the smallest and the largest batch once, so that the first request is not slower."""
     for count in {1, max_batch}:
         model.logits(np.zeros((count, model.size, model.size, 3), np.uint8))
 
@@ -73,7 +73,7 @@ def warm_up(model: Model, max_batch: int) -> None:
 def make_server(service: Service, host: str = "127.0.0.1") -> Server:
     """Return the server of a service, for `run(sockets=[...])`; should_exit = True ends it gracefully.
 
-    host: what is listened on; browsers may call it so.
+    host: the address that the service listens on, one of its names for browsers.
     """
     settings = service.settings
     config = uvicorn.Config(

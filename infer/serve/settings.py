@@ -1,4 +1,4 @@
-"""The limits of a service: what it takes, how long it waits, how much it holds."""
+"""The limits of a service: sizes, waiting times and memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vegrt.errors import VegrtError
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How a service batches and what it refuses.
+    """The limits of batching and of requests.
 
-    max_batch: images that the runner gets at once. max_delay_ms: how long an image waits for others that are being decoded.
-    queue: images that may be inside at once, from a body that has arrived whole to its answer; more are refused with 503.
+    max_batch: largest batch, in images. max_delay_ms: longest wait for a batch to fill.
+    queue: images in the service at once, from a complete body to its answer; more are refused with 503.
     max_bytes: of one request's body. max_pixels: of one photo, before it is decoded.
-    max_connections: at once; fewer where the limit of open files is lower. At the limit, who waits longest gives way.
+    max_connections: at once; fewer where the limit of open files is lower. At the limit, the longest waiting one is closed.
     header_timeout_s: for a request's header to arrive. idle_timeout_s: for the next request of a connection, and for a client
-    that takes no byte of its answer. body_timeout_s: for a whole body to arrive. min_rate: bytes per second of a body, on
+    that receives no byte of its answer. body_timeout_s: for a whole body to arrive. min_rate: bytes per second of a body, on
     average, after a head start of header_timeout_s. answer_timeout_s: for the runner's answer once a body is there.
     allowed_hosts: names, besides those of this machine, under which browsers may use the service.
     """

@@ -1,1 +1,1 @@
-"""Whatever a user names, as one lazy stream of photos."""
+"""The sources that a user names, as one lazy stream of photos."""

@@ -1,6 +1,6 @@
 """Images in .zip and .tar archives, read one after the other and never unpacked to disk.
 
-Read as input of an enemy: links are refused, no member takes more than MAX_BYTES of memory, and damage ends the archive, not
+Archives are untrusted: links are refused, no member takes more than MAX_BYTES of memory, and damage ends the archive but not
 the run.
 """
 
@@ -23,7 +23,7 @@ from vegrt.infer.decode.item import Content, Item
 
 MAX_BYTES = 1 << 27  # of one encoded image
 _LINK = 0o12  # of the Unix file types, in a zip's external attributes
-# What a damaged archive raises while it is opened and read; zipfile and tarfile promise the first two only.
+# Exceptions of a damaged archive while it is opened and read; zipfile and tarfile document the first two only.
 _DAMAGE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
     *(ValueError, LookupError, RuntimeError, NotImplementedError),
@@ -31,14 +31,14 @@ _DAMAGE: tuple[type[Exception], ...] = (
 
 
 def open_archive(path: Path) -> Iterator[Item]:
-    """Return the images in an archive, as `archive.zip!/inner/name.jpg`, in its order. Raises DataError if none is in it.
+    """Return the images in an archive, as `archive.zip!/inner/name.jpg`, in its order. Raises DataError if it holds none.
 
     A member that is a link, encrypted or too large is one item, its error; so is the rest of a damaged archive.
     """
     items = _guarded(path, _zip_items if path.name.lower().endswith(".zip") else _tar_items)
     first = next(items, None)
     if first is None:
-        raise DataError(f"{printable(path)}: no images in it")
+        raise DataError(f"{printable(path)}: holds no images; expected image files in the archive")
     return chain((first,), items)
 
 
@@ -63,7 +63,7 @@ def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) ->
         return DataError(f"{name}: a link; refused")
     if entry.flag_bits & 1:
         return DataError(f"{name}: encrypted; refused")
-    if entry.file_size > MAX_BYTES:  # as its header says; what is read is bounded all the same
+    if entry.file_size > MAX_BYTES:  # as its header says; reading is bounded too
         return _too_large(name)
     try:
         with archive.open(entry) as content:
@@ -76,7 +76,7 @@ def _tar_items(path: Path) -> Iterator[Item]:
     with tarfile.open(path, "r:*") as archive:
         archive.fileobj = cast("IO[bytes]", _Limited(cast("IO[bytes]", archive.fileobj)))
         while (entry := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every header
+            archive.members.clear()  # type: ignore[attr-defined]  # else tarfile keeps every header in memory
             name = _inside(path, entry.name)
             if not is_photo_path(entry.name) or entry.isdir():
                 continue
@@ -87,12 +87,12 @@ def _tar_content(archive: tarfile.TarFile, entry: tarfile.TarInfo, name: str) ->
     if entry.isreg() and entry.size > MAX_BYTES:
         return _too_large(name)
     content = archive.extractfile(entry) if entry.isreg() else None
-    return _bounded(content, name) if content else DataError(f"{name}: no plain file; refused")
+    return _bounded(content, name) if content else DataError(f"{name}: not a regular file; refused")
 
 
 def _bounded(content: IO[bytes], name: str) -> bytes | DataError:
-    found = content.read(MAX_BYTES + 1)
-    return found if len(found) <= MAX_BYTES else _too_large(name)
+    read = content.read(MAX_BYTES + 1)
+    return read if len(read) <= MAX_BYTES else _too_large(name)
 
 
 def _too_large(name: str) -> DataError:
@@ -108,7 +108,7 @@ class _Limited:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_BYTES + 1:
-            raise EOFError(f"a part of {size:,} bytes was asked for")
+            raise EOFError(f"a header claims {size:,} bytes")
         return self._file.read(size)
 
 

@@ -1,6 +1,6 @@
-"""HTTP answers that end: whatever a server sends, and however slowly, one photo takes a bounded time.
+"""HTTP responses with a deadline: one photo takes a bounded time, however slowly a server sends.
 
-Python's own client has a timeout for each read only, which a byte now and then renews for ever.
+Python's own client has a timeout per read only, which a slow server renews with every byte.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from functools import cache
 from typing import Any
 
 TIMEOUT_S = 30.0  # for a connection, and for each read
-HEAD_START_S = 30.0  # for one photo with its redirects and further attempts, whatever its size
-MIN_RATE = 16_384  # bytes per second beyond
+HEAD_START_S = 30.0  # for one photo of any size, redirects and retries included
+MIN_RATE = 16_384  # bytes per second after that
 
 
 class Deadline:
-    """When a photo must be there: later by what has been received. Counts from when it is made."""
+    """The time by which a photo must have arrived. It starts when made, and every received byte extends it."""
 
     def __init__(self) -> None:
         self._start, self._received = time.monotonic(), 0
 
     def __str__(self) -> str:
-        """Return what came, and in how long."""
+        """Return how much was received in which time."""
         return f"{self._received} bytes in {time.monotonic() - self._start:.0f} s"
 
     @property
     def left_s(self) -> float:
-        """Return the seconds that are left; negative when it is over."""
+        """Return the remaining seconds; negative after the deadline."""
         return self._start + HEAD_START_S + self._received / MIN_RATE - time.monotonic()
 
     @property
@@ -39,17 +39,17 @@ class Deadline:
         return self.left_s <= 0
 
     def add(self, count: int) -> None:
-        """Note that so many bytes more were received."""
+        """Count so many more received bytes."""
         self._received += count
 
 
 def opener(deadline: Deadline) -> urllib.request.OpenerDirector:
-    """Return what opens http and https URLs; everything that is read from its answers, headers included, ends by `deadline`."""
+    """Return an opener for http and https URLs whose responses, headers included, must be read by `deadline`."""
     return urllib.request.build_opener(_Http(deadline), _Https(deadline))
 
 
 class _Timed:
-    """The part of both handlers: connections whose answers are read through `_Reader`."""
+    """The shared part of both handlers: responses are read through `_Reader`."""
 
     def __init__(self, deadline: Deadline, **words: Any) -> None:
         super().__init__(**words)
@@ -59,9 +59,9 @@ class _Timed:
         deadline = self._deadline
 
         def response(sock: Any, *details: Any, **more: Any) -> http.client.HTTPResponse:
-            made = http.client.HTTPResponse(sock, *details, **more)
-            made.fp = io.BufferedReader(_Reader(sock, made.fp, deadline))
-            return made
+            result = http.client.HTTPResponse(sock, *details, **more)
+            result.fp = io.BufferedReader(_Reader(sock, result.fp, deadline))
+            return result
 
         def connect(*place: Any, **more: Any) -> Any:
             connection = http_class(*place, **more)
@@ -105,5 +105,5 @@ class _Reader(io.RawIOBase):
 
 @cache
 def _context() -> ssl.SSLContext:
-    """Return what https is checked with, loaded once: the system's certificates take longer than a photo."""
+    """Return the TLS context, loaded once: reading the system's certificates takes longer than a photo."""
     return ssl.create_default_context()

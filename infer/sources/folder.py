@@ -17,32 +17,32 @@ log = logging.getLogger(__name__)
 
 
 def open_folder(folder: Path) -> Iterator[Item]:
-    """Return the images below a folder, as `vegrt.dataset.walk` finds them. Raises DataError if none is there.
+    """Return the images below a folder, as `vegrt.dataset.walk` finds them. Raises DataError if there are none.
 
-    A folder in it that cannot be read is one item, its error. What was passed over is counted and logged at the end.
+    A subfolder that cannot be read is one item, its error. Skipped files are counted and logged at the end.
     """
     left_out = LeftOut()
-    items = images(folder, left_out)
+    items = folder_items(folder, left_out)
     first = next(items, None)
     if first is None:
-        seen = f" (left out: {left_out})" if str(left_out) else ""
-        raise DataError(f"{printable(folder)}: no images in it{seen}; expected {', '.join(sorted(SUFFIXES))} files")
-    return chain((first,), items, _said(folder, left_out))
+        skipped = f" (left out: {left_out})" if str(left_out) else ""
+        raise DataError(f"{printable(folder)}: no images in it{skipped}; expected {', '.join(sorted(SUFFIXES))} files")
+    return chain((first,), items, _log_left_out(folder, left_out))
 
 
-def images(folder: Path, left_out: LeftOut) -> Iterator[Item]:
+def folder_items(folder: Path, left_out: LeftOut) -> Iterator[Item]:
     """Yield the images below a folder as `open_folder` does, and nothing when there are none.
 
-    Whoever names a folder wants an answer, or a reason, for all that is named like a photo in it: links that lead nowhere too.
+    Every file that is named like a photo becomes an item, a broken link too, so that it gets a row with an answer or an error.
     """
-    for found in walk(folder, left_out):
-        name = found.name
-        closed = found.kind == "closed"
-        yield Item(name, DataError(f"{name}: folder cannot be read ({found.reason})") if closed else Path(found.path))
+    for entry in walk(folder, left_out):
+        name = entry.name
+        closed = entry.kind == "closed"
+        yield Item(name, DataError(f"{name}: folder cannot be read ({entry.reason})") if closed else Path(entry.path))
 
 
-def _said(folder: Path, left_out: LeftOut) -> Iterator[Item]:
-    """Say what was left out, once the items before this have been taken; yield nothing."""
+def _log_left_out(folder: Path, left_out: LeftOut) -> Iterator[Item]:
+    """Log which files were left out once the items before this have been taken; yield nothing."""
     if str(left_out):
         log.info("%s: left out: %s", printable(folder), left_out)
     yield from ()

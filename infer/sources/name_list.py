@@ -1,4 +1,4 @@
-"""Lists of names, one per line or NUL-terminated, from a file or from stdin: as long as they like, read as they come."""
+"""Lists of names, one per line or NUL-terminated, from a file or stdin; of any length, read as they arrive."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from threading import Event
 
 from vegrt.errors import DataError
 
-LONGEST_NAME_BYTES = 1 << 16  # 16 times Linux's longest path; what is longer is no list
+LONGEST_NAME_BYTES = 1 << 16  # 16 times Linux's longest path; a longer name means that the file is not a list
 _BLOCK = 1 << 16
-_IDLE_S = 0.2  # stdin that is silent for so long gets its answers, and is asked again
+_IDLE_S = 0.2  # after so long without input, the names so far are answered
 
 
 def read_list(file: Path, *, null: bool = False) -> Iterator[str]:
-    """Yield the names in a file. Raises DataError when it cannot be read or is no list."""
+    """Yield the names in a file. Raises DataError when it cannot be read or is not a list."""
     try:
         with file.open("rb") as opened:
             blocks = iter(lambda: opened.read(_BLOCK), b"")
@@ -28,9 +28,9 @@ def read_list(file: Path, *, null: bool = False) -> Iterator[str]:
 
 
 def read_stdin(*, null: bool = False, stop: Event) -> Iterator[str | None]:
-    """Yield the names on stdin; None whenever none came for a moment. Ends early when `stop` is set.
+    """Yield the names on stdin; None whenever none arrived for a moment. Ends early when `stop` is set.
 
-    Raises DataError, at once, where stdin is closed.
+    Raises DataError, immediately, if stdin is closed.
     """
     if sys.stdin is None:
         raise DataError("stdin: closed; expected names of images on it, one per line")
@@ -38,7 +38,7 @@ def read_stdin(*, null: bool = False, stop: Event) -> Iterator[str | None]:
 
 
 def split_names(subject: str, blocks: Iterator[bytes | None], *, null: bool) -> Iterator[str | None]:
-    """Yield the names in blocks of bytes that are cut anywhere; empty lines are none. None is passed on.
+    """Yield the names in blocks of bytes that are cut anywhere, without empty lines. None is passed on.
 
     Raises DataError for a name of more than LONGEST_NAME_BYTES.
     """
@@ -49,7 +49,7 @@ def split_names(subject: str, blocks: Iterator[bytes | None], *, null: bool) -> 
             yield None
             continue
         *whole, rest = (rest + block).split(end)
-        yield from (name for one in whole if (name := _name(one, null)))
+        yield from (name for line in whole if (name := _name(line, null)))
         if len(rest) > LONGEST_NAME_BYTES:
             kind = "NUL-terminated" if null else "one per line"
             raise DataError(f"{subject}: a name of more than {LONGEST_NAME_BYTES:,} bytes; expected paths, {kind}")
@@ -62,10 +62,10 @@ def _name(content: bytes, null: bool) -> str:
 
 
 def _stdin_blocks(stop: Event) -> Iterator[bytes | None]:
-    """Yield what stdin holds. Read below Python's own buffer: a thread that waits in it would crash the interpreter's end."""
+    """Yield the bytes of stdin, read below Python's buffer: a thread waiting in it would crash the interpreter at exit."""
     try:
         descriptor = sys.stdin.fileno()
-    except (io.UnsupportedOperation, ValueError):  # no real file, as under a test runner
+    except (io.UnsupportedOperation, ValueError):  # not a real file, as under a test runner
         yield sys.stdin.buffer.read()
         return
     idle = False

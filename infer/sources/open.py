@@ -33,8 +33,8 @@ _WAITING_THREADS = 16  # a fetch waits far longer than it computes
 class SourceOptions:
     """How sources are read.
 
-    every: of a video every so many frames. null: names in lists end with NUL and not with a new line. follow: watch folders until
-    `stop` is set. stop: also ends what waits for more, such as stdin and cameras.
+    every: take every Nth frame of a video. null: names in lists end with NUL instead of a new line. follow: watch folders until
+    `stop` is set. stop: also ends waiting sources, such as stdin and cameras.
     """
 
     every: int = 1
@@ -44,32 +44,32 @@ class SourceOptions:
 
 
 def open_sources(words: Sequence[str | Path], reading: SourceOptions) -> Iterator[Item | None]:
-    """Return the items of all sources, in order; None among them says that no more is to be had for now.
+    """Return the items of all sources, in order; None among them means: nothing more for now.
 
     Raises DataError for a source that does not exist and for a folder or archive without images, MissingExtraError.
     """
     if not reading.follow:
         return chain.from_iterable([_open(os.fspath(word), reading) for word in words])
     folders = [Path(word) for word in words]
-    if others := [folder for folder in folders if not _is_folder(folder)]:
-        raise DataError(f"{others[0]}: no folder; --follow watches folders")
+    if wrong := [folder for folder in folders if not _is_folder(folder)]:
+        raise DataError(f"{wrong[0]}: not a folder; --follow watches folders only")
     from vegrt.infer.sources.watch import watch
 
     return watch(folders, reading.stop)
 
 
 def is_endless(words: Sequence[str | Path], reading: SourceOptions) -> bool:
-    """Return whether only the user ends it: a watched folder or a camera."""
+    """Return whether only the user ends the sources: a watched folder or a camera."""
     return reading.follow or any(str(word).startswith(_CAMERA) for word in words)
 
 
 def is_packed(word: str | Path) -> bool:
-    """Return whether it is one file with many images in it: an archive or a video."""
+    """Return whether a source is one file with many images in it: an archive or a video."""
     return Path(word).is_file() and os.fspath(word).lower().endswith((*_ARCHIVES, *_VIDEOS))
 
 
 def reading_threads(words: Sequence[str | Path], threads: int) -> int:
-    """Return how many threads shall read and decode; 0 for the usual number. More where they mostly wait for a network."""
+    """Return the number of threads that read and decode; 0 for the usual number. More if they mostly wait for a network."""
     return max(threads, _WAITING_THREADS) if any(_fetches(os.fspath(word)) for word in words) else threads
 
 
@@ -92,7 +92,7 @@ def _open(word: str, reading: SourceOptions) -> Iterator[Item | None]:
 
 
 def _open_one(word: str, reading: SourceOptions) -> Iterator[Item | None]:
-    """Return the items of what may stand in a list too: a file of any kind, a folder, a URL."""
+    """Return the items of a source that a list may name too: a file of any kind, a folder, a URL."""
     path = Path(word)
     if _is_remote(word):
         from vegrt.infer.sources.remote import open_remote
@@ -108,11 +108,11 @@ def _open_one(word: str, reading: SourceOptions) -> Iterator[Item | None]:
         from vegrt.infer.sources.video import open_video
 
         return open_video(path, reading.every)
-    return iter((Item(as_utf8(path), path),))  # whatever its suffix: if it is no image, its own line will say so
+    return iter((Item(as_utf8(path), path),))  # of any suffix: a file that is not an image gets an error row
 
 
 def _open_listed(name: str | None, reading: SourceOptions) -> Iterator[Item | None]:
-    """Return the items of one line of a list. A line that makes no sense is one item, its error."""
+    """Return the items of one line of a list. An invalid line is one item, its error."""
     if name is None:
         return iter((None,))
     try:
@@ -122,10 +122,10 @@ def _open_listed(name: str | None, reading: SourceOptions) -> Iterator[Item | No
 
 
 def _open_glob(word: str, reading: SourceOptions) -> Iterator[Item | None]:
-    found = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    if not found:
+    paths = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    if not paths:
         raise DataError(f"{word}: matches nothing; expected a pattern such as 'images/**/*.jpg'")
-    files = (path for path in found if not ("**" in word and _is_folder(Path(path))))  # it matches what is in them too
+    files = (path for path in paths if not ("**" in word and _is_folder(Path(path))))  # ** matches their content too
     return chain.from_iterable(_open_listed(path, reading) for path in files)
 
 

@@ -23,13 +23,13 @@ from vegrt.version import __version__
 
 _HTTP = ("http://", "https://")
 _WAITS_S = (0.5, 2.0)  # before the second and the third attempt
-_PASSING = frozenset({429, 500, 502, 503, 504})  # answers after which it is worth to ask again
+_TEMPORARY = frozenset({429, 500, 502, 503, 504})  # statuses after which a retry may succeed
 
 
 def open_remote(url: str) -> Iterator[Item]:
-    """Return what a URL names: one image over http; elsewhere a file, all images below a folder, or those of a glob.
+    """Return the images of a URL: one over http; elsewhere a file, all images below a folder, or the matches of a glob.
 
-    Raises DataError when it cannot be listed or nothing is there, MissingExtraError without fsspec.
+    Raises DataError when it cannot be listed or holds no images, MissingExtraError without fsspec.
     """
     if url.startswith(_HTTP):
         return iter((Item(url, partial(_download, url)),))
@@ -40,22 +40,22 @@ def open_remote(url: str) -> Iterator[Item]:
         first = next(items, None)
     except ImportError as error:
         raise DataError(f"{url}: fsspec needs one more package ({error})") from error
-    except Exception as error:  # every file system of fsspec has exceptions of its own
-        raise DataError(f"{url}: cannot be listed ({_words(error)})") from error
+    except Exception as error:  # every file system of fsspec has its own exceptions
+        raise DataError(f"{url}: cannot be listed ({_message(error)})") from error
     if first is None:
-        raise DataError(f"{url}: no images there")
+        raise DataError(f"{url}: no images there; expected image files")
     return chain((first,), items)
 
 
 def _listed(system: Any, path: str) -> Iterator[Item]:
     if "*" in path:
-        found = system.glob(path)
+        paths = system.glob(path)
     elif system.isdir(path):
-        found = [name for name in system.find(path) if is_photo_path(name.removeprefix(path))]
+        paths = [name for name in system.find(path) if is_photo_path(name.removeprefix(path))]
     else:
-        system.info(path)  # raises when there is no such thing
-        found = [path]
-    for name in sorted(found):
+        system.info(path)  # raises when it does not exist
+        paths = [path]
+    for name in sorted(paths):
         url = system.unstrip_protocol(name)
         yield Item(url, partial(_fetch, system, name, url))
 
@@ -67,7 +67,7 @@ def _fetch(system: Any, path: str, url: str) -> bytes:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{url}: cannot be fetched ({_words(error)})") from error
+        raise DataError(f"{url}: cannot be fetched ({_message(error)})") from error
 
 
 def _download(url: str) -> bytes:
@@ -77,15 +77,15 @@ def _download(url: str) -> bytes:
             return _checked(_get(url, deadline), url)
         except urllib.error.HTTPError as error:
             error.close()
-            if wait_s is None or error.code not in _PASSING:
+            if wait_s is None or error.code not in _TEMPORARY:
                 raise DataError(f"{url}: cannot be fetched ({error.code} {error.reason})") from error
         except (OSError, http.client.HTTPException) as error:
             if deadline.is_over:
                 raise DataError(f"{url}: cannot be fetched (too slow: {deadline})") from error
             if wait_s is None:
-                raise DataError(f"{url}: cannot be fetched ({_words(error)})") from error
+                raise DataError(f"{url}: cannot be fetched ({_message(error)})") from error
         except ValueError as error:
-            raise DataError(f"{url}: no URL that can be fetched ({_words(error)})") from error
+            raise DataError(f"{url}: not a URL that can be fetched ({_message(error)})") from error
         time.sleep(wait_s)
     raise AssertionError("the last attempt returns or raises")
 
@@ -94,7 +94,7 @@ def _get(url: str, deadline: Deadline) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": f"vegrt/{__version__}"})
     with opener(deadline).open(request, timeout=max(0.1, min(TIMEOUT_S, deadline.left_s))) as answer:
         body: bytes = answer.read(MAX_BYTES + 1)
-        if answer.length and len(body) <= MAX_BYTES:  # what is left of the length that the server stated
+        if answer.length and len(body) <= MAX_BYTES:  # bytes missing from the stated length
             raise http.client.IncompleteRead(body, answer.length)
         return body
 
@@ -105,5 +105,5 @@ def _checked(body: bytes, url: str) -> bytes:
     return body
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Frames of video files and cameras, through PyAV. Cameras have not been tried: there was none where this was written."""
+"""Frames of video files and cameras, through PyAV. Cameras have not been tested: none was available."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vegrt.photo.formats import MAX_PIXELS
 
 
 def open_video(path: Path, every: int = 1) -> Iterator[Item]:
-    """Return every so many frames of a video, the first included, as `clip.mp4#120`: 120 frames were before it.
+    """Return every Nth frame of a video, from the first, as `clip.mp4#120` with the number of frames before it.
 
-    Frames are turned as the file says. A damaged file is one item, its error, after the frames before the damage.
+    Frames are rotated as the file says. A damaged file is one item, its error, after the frames before the damage.
     Raises MissingExtraError without PyAV.
     """
     return _frames(require("av", "video"), as_utf8(path), str(path), every, Event())
 
 
 def open_camera(word: str, number: str, every: int, stop: Event) -> Iterator[Item]:
-    """Return every so many frames of the camera /dev/video<number> until `stop` is set. Raises DataError if it is not there."""
+    """Return every Nth frame of the camera /dev/video<number> until `stop` is set. Raises DataError if there is none."""
     av = require("av", "video")
     if not number.isdigit() or not Path(f"/dev/video{number}").exists():
-        raise DataError(f"{word}: no such camera; expected a number N for which /dev/videoN is there, as in camera:0")
+        raise DataError(f"{word}: no such camera; expected camera:N for a /dev/videoN that exists, such as camera:0")
     return _frames(av, word, f"/dev/video{number}", every, stop, format="v4l2")
 
 
@@ -36,7 +36,7 @@ def _frames(av: Any, name: str, file: str, every: int, stop: Event, **options: s
     try:
         with av.open(file, **options) as container:
             if not container.streams.video:
-                yield Item(name, DataError(f"{name}: no video in it"))
+                yield Item(name, DataError(f"{name}: holds no video"))
                 return
             video = container.streams.video[0]
             video.thread_type = "AUTO"
@@ -53,7 +53,7 @@ def _frames(av: Any, name: str, file: str, every: int, stop: Event, **options: s
 
 
 def _upright(frame: Any) -> Any:
-    """Return the frame as (H, W, 3) uint8 RGB, turned as the camera was held."""
+    """Return the frame as (H, W, 3) uint8 RGB, rotated upright."""
     pixels = frame.to_ndarray(format="rgb24")
-    quarters = round(getattr(frame, "rotation", 0) / 90) % 4  # counterclockwise; PyAV has it since 14
+    quarters = round(getattr(frame, "rotation", 0) / 90) % 4  # counterclockwise; in PyAV since version 14
     return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels

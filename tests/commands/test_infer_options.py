@@ -18,7 +18,7 @@ PHOTO = "test/Beet/000.jpg"
 
 
 def infer(bundle: Bundle, *words: object, stdin: bytes | None = None) -> Result:
-    command = ["infer", *map(str, words), "--model", str(bundle.path), "--variant", "fp32", "--runtime", "onnxruntime"]
+    command = ["infer", *map(str, words), "--bundle", str(bundle.path), "--variant", "fp32", "--runtime", "onnxruntime"]
     return CliRunner().invoke(app, command, input=stdin)
 
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_written_is_said_before_the_bundle_is_opened(photos: Path
         ("--annotate", "file"),
     ):
         result = CliRunner().invoke(
-            app, ["infer", str(photos / PHOTO), "--model", "none", option, str(tmp_path / value)]
+            app, ["infer", str(photos / PHOTO), "--bundle", "none", option, str(tmp_path / value)]
         )
         assert result.exit_code == 1
         assert "cannot be written" in result.stderr
@@ -121,7 +121,7 @@ def test_with_a_file_nothing_is_printed_unless_it_is_asked_for(
     words = [photos / "test/Beet", tmp_path / "bad.jpg", "-o", out]
     silent = infer(bundle, *words)
     assert (silent.exit_code, silent.stdout) == (0, "")
-    assert f"{out}: 21 rows written, 1 of them errors; it holds 21" in caplog.text
+    assert f"{out}: 21 rows written, 1 of them errors; 21 rows in total" in caplog.text
     before = out.read_bytes()
     refused = infer(bundle, *words)
     assert (refused.exit_code, refused.stdout) == (1, "")

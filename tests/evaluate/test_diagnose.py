@@ -25,7 +25,7 @@ from vegrt.evaluate.diagnose import no_better_than_chance, permuted_classes
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.verify import verify
 from vegrt.infer.runtimes.candidates import Candidate
-from vegrt.infer.runtimes.metadata import read_metadata
+from vegrt.infer.runtimes.onnx_file import read_metadata
 from vegrt.photo.preprocess import Contract
 from vegrt.results.evaluation import ColoursSwapped
 from vegrt.results.wording import cause_words

@@ -16,7 +16,7 @@ from vegrt.bundle.change import changing
 from vegrt.cli import app
 from vegrt.errors import BundleError
 from vegrt.evaluate.verify import conclusion, cure_of, models_run, verify
-from vegrt.infer.runtimes.metadata import _differences
+from vegrt.infer.runtimes.onnx_file import model_conflicts
 
 
 def call(*words: object) -> Result:
@@ -112,9 +112,9 @@ def test_models_made_before_contracts_said_icc_fit_manifests_that_ignore_profile
     older = replace(bundle, manifest=replace(bundle.manifest, contract=replace(contract, icc="ignore")))
     silent = {key: value for key, value in contract.to_dict().items() if key != "icc"}
     for said in (silent, silent | {"icc": "ignore"}):
-        assert not list(_differences(older, "x.onnx", {"vegrt.contract": json.dumps(said)}))
-        (found,) = _differences(bundle, "x.onnx", {"vegrt.contract": json.dumps(said)})
-        assert found == "contract differs: icc srgb in the manifest, ignore in x.onnx"
+        assert not list(model_conflicts(older, "x.onnx", {"vegrt.contract": json.dumps(said)}))
+        (found,) = model_conflicts(bundle, "x.onnx", {"vegrt.contract": json.dumps(said)})
+        assert str(found) == "contract differs: icc srgb in the manifest, ignore in x.onnx"
 
 
 def test_swapped_channels_are_noticed_although_the_hashes_fit(copied: Bundle) -> None:

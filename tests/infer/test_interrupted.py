@@ -20,7 +20,7 @@ RUNTIME = ["--variant", "fp32", "--runtime", "onnxruntime"]
 
 
 def start(bundle: Bundle, *words: object, **how: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", MAIN, "infer", *map(str, words), "--model", str(bundle.path), *RUNTIME]
+    command = [sys.executable, "-c", MAIN, "infer", *map(str, words), "--bundle", str(bundle.path), *RUNTIME]
     pipes: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, **(pipes | how))  # type: ignore[call-overload,no-any-return]
 
@@ -59,7 +59,7 @@ def test_killed_at_work_the_output_is_whole_and_the_rest_follows(bundle: Bundle,
     with part.open("ab") as torn:
         torn.write(b'/photos/"torn')
     differs = start(bundle, tmp_path / "list.txt", "-o", out, "--top-k", 3, "--resume").communicate()[1].decode()
-    assert "out.csv.part: begun by something else (top_k: 2, now 3; embeddings: " in differs
+    assert "out.csv.part: written with different settings (top_k: 2, now 3; embeddings: " in differs
     resumed = start(bundle, tmp_path / "list.txt", *words, "--resume")
     printed, errors = resumed.communicate()
     assert resumed.returncode == 0, errors

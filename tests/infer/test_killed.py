@@ -15,10 +15,9 @@ import pytest
 
 from vegrt.errors import VegrtError
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
-from vegrt.infer.outputs.growing import GrowingFile
+from vegrt.infer.outputs.part_file import Codec, PartFile
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.infer.outputs.run_note import OutputLock
-from vegrt.infer.outputs.vectors import VectorFile
 
 MINE = {"variant": "int8"}
 OTHERS = {"variant": "fp16"}
@@ -71,20 +70,21 @@ def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fold
         before[0], last[0] = now, event
         _changing.append(look)
 
-    write, appended = GrowingFile._write, VectorFile.appended
+    write, update_head = PartFile.write, PartFile.update_head
 
-    def torn_write(self: GrowingFile, content: bytes) -> None:
+    def torn_write(self: PartFile[Codec], content: bytes) -> None:
         for piece in (content[: len(content) // 2], content[len(content) // 2 :]):
             write(self, piece)
             look("write")
 
-    def late(self: VectorFile) -> None:
-        look("write")
-        appended(self)
+    def late(self: PartFile[Codec]) -> None:
+        if self.codec.counts_in_head:
+            look("write")
+        update_head(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GrowingFile, "_write", torn_write)
-        patch.setattr(VectorFile, "appended", late)
+        patch.setattr(PartFile, "write", torn_write)
+        patch.setattr(PartFile, "update_head", late)
         _changing.append(look)
         try:
             yield found
@@ -201,7 +201,7 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
             assert rows_in(to) == expected(ROWS, to), state
             continue
         # before it has noted that it may, and after all is done
-        assert any(words in said for words in ("begun by something else", "of ours beside it"))
+        assert any(words in said for words in ("written with different settings", "run.json is missing"))
         answers = [name for name in state if name in (f"x{kind[0]}", f"e{kind[1]}")]
         assert all(contents(folder)[name] == state[name] for name in answers)
         assert rows_in(to) in (expected(STALE, to), expected(ROWS, to))

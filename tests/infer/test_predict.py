@@ -20,8 +20,10 @@ from vegrt.photo.preprocess import load_image
 
 
 def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool = False, **more: object) -> list[str]:
-    request = Request(sources, to=OutputOptions(out, printed=True), **more)  # type: ignore[arg-type]
-    return "".join(run(bundle.path, request, as_json=as_json)).splitlines()
+    request = Request(sources, output=OutputOptions(out, printed=True), **more)  # type: ignore[arg-type]
+    printed: list[str] = []
+    run(bundle.path, request, printed.append, as_json=as_json)
+    return "".join(printed).splitlines()
 
 
 def test_one_line_per_image_and_the_same_answers_as_evaluation(bundle: Bundle, photos: Path, test_split: Split) -> None:

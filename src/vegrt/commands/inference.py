@@ -1,8 +1,8 @@
-"""vegrt infer and doctor: what needs no training and no export."""
+"""vegrt infer and doctor: commands that need no training and no export."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,12 +26,18 @@ MODELS = Path("models")
 
 def infer(
     sources: options.SourceArgument,
-    model: Annotated[Path | None, typer.Option(help="Bundle; default: the only one under models/.")] = None,
-    variant: Annotated[str | None, typer.Option(help="fp32, fp16, int8 or int8-cpu.")] = None,
+    bundle: options.BundleOption = None,
+    model: options.FormerBundleOption = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16, int8 or int8-cpu; default: the fastest that passed the gate."),
+    ] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
     objective: ObjectiveOption = ObjectiveName.latency,
-    threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of the runtime; 0: all cores that this process may use.")
+    ] = 0,
     batch: options.BatchSizeOption = "16",
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
@@ -46,27 +52,27 @@ def infer(
     follow: options.FollowOption = False,
     every: options.EveryOption = 1,
     null: options.NullOption = False,
-    engine: options.EngineOption = options.Engine.local,
+    engine: options.EngineOption = options.InferEngine.local,
     workers: options.WorkersOption = 0,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="With --runtime tensorrt: build engines that do not fit this GPU anew.")
+        bool, typer.Option("--rebuild", help="With --runtime tensorrt: rebuild engines that do not fit this GPU.")
     ] = False,
     public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is in each image.
+    """Classify images.
 
-    One line per image: path, class, probability; with --out they go there. Without --variant: the fastest that passed the gate.
+    Prints one line per image: path, class, probability. With --out, the rows are written to that file instead.
     """
-    from vegrt.infer.outputs.extras import PhotoOutputs
     from vegrt.infer.outputs.files import IN_TABLE, OutputOptions
+    from vegrt.infer.outputs.photos import PhotoOutputs
     from vegrt.infer.outputs.rows import RowFormat
     from vegrt.infer.predict import Request, run
     from vegrt.infer.sources.open import SourceOptions
 
-    model = model or _only_bundle()
+    path = _bundle_path(bundle, model)
     if rebuild:
-        _rebuild(model, variant, runtime, public_key)
+        _rebuild(path, variant, runtime, public_key)
     request = Request(
         tuple(sources),
         variant,
@@ -81,18 +87,18 @@ def infer(
         objective.value,
         public_key,
     )
-    if engine is options.Engine.ray:
+    if engine is options.InferEngine.ray:
         from vegrt.infer.ray.job import run_ray
 
-        summary = run_ray(model, request, workers=workers)
+        summary = run_ray(path, request, workers=workers)
         return show(summary.to_dict(), True) if as_json else None
-    _print(run(model, request, as_json=as_json), to_the_end=out is not None)
+    run(path, request, _writer(finishes=out is not None), as_json=as_json)
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what will be fast here and why.
+    """Show which variants will be fast on this machine, and why.
 
-    CPU features, runtimes, GPU and driver, and what to install.
+    Lists CPU features, runtimes, GPU and driver, and packages worth installing.
     """
     from vegrt.infer.machine.doctor import examine, render
 
@@ -100,12 +106,12 @@ def doctor(as_json: JsonOption = False) -> None:
     show(diagnosis.to_dict(), True) if as_json else show(render(diagnosis), False)
 
 
-def _rebuild(model: Path, variant: str | None, runtime: str | None, public_key: Path | None) -> None:
+def _rebuild(path: Path, variant: str | None, runtime: str | None, public_key: Path | None) -> None:
     from vegrt.errors import require
 
     if public_key is not None:
         raise VegrtError(
-            "--rebuild: changes the bundle, whose signature is then void; leave --public-key out, then sign it"
+            "--rebuild: changes the bundle and voids its signature; leave --public-key out, then sign the bundle again"
         )
     if runtime != "tensorrt":
         raise VegrtError(
@@ -118,17 +124,29 @@ def _rebuild(model: Path, variant: str | None, runtime: str | None, public_key: 
     require("onnx_ir", "export")
     from vegrt.export.engines.rebuild import rebuild_engines
 
-    rebuild_engines(model, (variant,) if variant else None, here)
+    rebuild_engines(path, (variant,) if variant else None, here)
 
 
-def _print(parts: Iterator[str], *, to_the_end: bool) -> None:
-    """Write text to stdout as it comes, a batch at a time. to_the_end: a reader that leaves ends the printing, not the work."""
-    for part in parts:
+def _writer(*, finishes: bool) -> Callable[[str], None]:
+    """Return a function that writes text to stdout. finishes: continue without printing when the reader of stdout is gone."""
+
+    def write(text: str) -> None:
         try:
-            typer.echo(part, nl=False)
+            typer.echo(text, nl=False)
         except ReaderLeft:
-            if not to_the_end:
+            if not finishes:
                 raise
+
+    return write
+
+
+def _bundle_path(bundle: Path | None, model: Path | None) -> Path:
+    """Return the bundle that is named by --bundle, by its former name --model, or the only one under models/."""
+    if model is not None:
+        typer.echo("--model is deprecated; use --bundle", err=True)
+        if bundle is not None:
+            raise VegrtError("--bundle and --model: both name the bundle; leave --model out")
+    return bundle or model or _only_bundle()
 
 
 def _batch_size(text: str) -> int:
@@ -143,8 +161,8 @@ def _batch_size(text: str) -> int:
 def _only_bundle() -> Path:
     from vegrt.bundle.bundle import find_bundles
 
-    found = find_bundles(MODELS)
-    if len(found) == 1:
-        return found[0]
-    have = f"{len(found)} bundles ({', '.join(map(str, found))})" if found else "no bundle"
-    raise VegrtError(f"{MODELS}/: {have} in it; name one: vegrt infer --model BUNDLE SOURCE...")
+    bundles = find_bundles(MODELS)
+    if len(bundles) == 1:
+        return bundles[0]
+    content = f"{len(bundles)} bundles ({', '.join(map(str, bundles))})" if bundles else "no bundle"
+    raise VegrtError(f"{MODELS}/: holds {content}; name one: vegrt infer IMAGES... --bundle BUNDLE")

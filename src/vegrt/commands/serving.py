@@ -21,38 +21,51 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 for all: there is no authentication.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, which is logged.")] = 8000,
-    variant: Annotated[str | None, typer.Option(help="Default: the fastest that passed the gate.")] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port, which is logged.")
+    ] = 8000,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant to run; default: the fastest that passed the gate.")
+    ] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
     objective: ObjectiveOption = ObjectiveName.latency,
-    threads: Annotated[int, typer.Option(min=0, help="0: all cores that this process may use.")] = 0,
-    max_batch: Annotated[int, typer.Option(min=1, help="Images that the runner gets at once.")] = 16,
-    max_delay_ms: Annotated[
-        float, typer.Option(min=0, help="What an image waits for others being decoded, in ms.")
-    ] = 5.0,
-    queue: Annotated[int, typer.Option(min=1, help="Images inside at once; more are refused with 503.")] = 128,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body, in bytes.")] = 16 * 2**20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of one photo, before it is decoded.")] = 34_000_000,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of the runtime; 0: all cores that this process may use.")
+    ] = 0,
+    max_batch: Annotated[int, typer.Option(min=1, help="Largest batch, in images.")] = 16,
+    max_delay_ms: Annotated[float, typer.Option(min=0, help="Longest wait in ms for a batch to fill.")] = 5.0,
+    queue: Annotated[
+        int, typer.Option(min=1, help="Most images in the service at once; more are refused with 503.")
+    ] = 128,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest request body, in bytes.")] = 16 * 2**20,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest photo, in pixels, checked before decoding.")
+    ] = 34_000_000,
     max_connections: Annotated[
-        int, typer.Option(min=1, help="At once; fewer where the limit of open files is lower.")
+        int, typer.Option(min=1, help="Most connections at once; fewer if the limit of open files is lower.")
     ] = 800,
-    header_timeout_s: Annotated[float, typer.Option(help="For a request's header to arrive, in seconds.")] = 10.0,
-    idle_timeout_s: Annotated[float, typer.Option(help="For a connection's next request, in seconds.")] = 30.0,
-    body_timeout_s: Annotated[float, typer.Option(help="For a whole body to arrive, in seconds.")] = 30.0,
+    header_timeout_s: Annotated[float, typer.Option(help="Longest time in s for a request's header to arrive.")] = 10.0,
+    idle_timeout_s: Annotated[
+        float, typer.Option(help="Longest time in s between two requests of a connection.")
+    ] = 30.0,
+    body_timeout_s: Annotated[float, typer.Option(help="Longest time in s for a whole body to arrive.")] = 30.0,
     min_rate: Annotated[
-        int, typer.Option(min=1, help="Of a body, in bytes per second, after a head start of --header-timeout-s.")
+        int,
+        typer.Option(
+            min=1, help="Lowest rate of a body in bytes/s, on average, after the first --header-timeout-s seconds."
+        ),
     ] = 4096,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(help="Name under which browsers may use it, besides this machine's own; may be repeated."),
+        typer.Option(help="Host name that browsers may use, besides this machine's own; may be repeated."),
     ] = None,
     public_key: PublicKeyOption = None,
 ) -> None:
     """Serve a bundle over HTTP.
 
-    A web page at /, photos at /v1/predict, the Open Inference Protocol at /v2, Prometheus metrics at /metrics. Requests are
-    batched. SIGTERM or Ctrl-C: what was taken is answered first. See docs/serving.md.
+    Web page at /, photos at /v1/predict, Open Inference Protocol at /v2, Prometheus metrics at /metrics. Requests are batched.
+    On SIGTERM or Ctrl-C, accepted requests are answered before the service ends. See docs/serving.md.
     """
     from vegrt.errors import require
 

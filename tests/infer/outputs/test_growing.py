@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vegrt.errors import VegrtError
+from vegrt.infer.outputs.codecs import embedding_file, table_file
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
-from vegrt.infer.outputs.growing import GrowingFile, check_writable
+from vegrt.infer.outputs.part_file import Codec, PartFile, check_writable
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
-from vegrt.infer.outputs.tables import EmbeddingTable, table_file
-from vegrt.infer.outputs.vectors import VectorFile
 
 ODD = 'a "quoted",\nname\r\nof \u2028 l\xedn\xebs.jpg'
 ROWS = [
@@ -26,22 +25,25 @@ ROWS = [
     AnswerRow("2.jpg", error='2.jpg: no "image",\nreally'),
     AnswerRow("3.jpg", "Beet", (("Beet", 0.5), ("Kale", 0.5)), "", np.full(3, -2, np.float32)),
 ]
-WANTED = RowFormat(top_k=2, min_probability=0.1, embedding=True)
+ROW_FORMAT = RowFormat(top_k=2, min_probability=0.1, embedding=True)
 IDENTITY = {"variant": "int8", "top_k": 2}
 
 
-def make(suffix: str, out: Path) -> GrowingFile:
-    if suffix == ".npy":
-        return VectorFile(out, 3)
-    return EmbeddingTable(out) if suffix == ".pq" else table_file(out, WANTED, 2)
+def make(kind: str, folder: Path, stem: str = "x") -> PartFile[Codec]:
+    """Return a file of one kind. kind: its suffix, after `embeddings` for embeddings in a file of their own."""
+    suffix = kind.removeprefix("embeddings")
+    out = folder / f"{stem}{suffix}"
+    if kind.startswith("embeddings"):
+        return embedding_file(out, 3)
+    return table_file(out, ROW_FORMAT, 2)
 
 
-KINDS = (".csv", ".jsonl", ".parquet", ".npy", ".pq")
+KINDS = (".csv", ".jsonl", ".parquet", "embeddings.npy", "embeddings.parquet")
 
 
-def whole(suffix: str, out: Path) -> tuple[bytes, bytes]:
+def whole(kind: str, folder: Path, stem: str = "x") -> tuple[bytes, bytes]:
     """Return the bytes of the complete file and those of its part before that."""
-    file = make(suffix, out)
+    file = make(kind, folder, stem)
     file.start()
     for row in ROWS:
         file.append([row])
@@ -49,15 +51,15 @@ def whole(suffix: str, out: Path) -> tuple[bytes, bytes]:
     file.finish()
     file.close()
     assert not file.part.exists()
-    return out.read_bytes(), part
+    return file.out.read_bytes(), part
 
 
-@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_torn_anywhere_it_goes_on_to_the_same_file(suffix: str, data: st.DataObject, tmp_path: Path) -> None:
-    complete, part = whole(suffix, tmp_path / f"whole{suffix}")
-    file = make(suffix, tmp_path / f"torn{suffix}")
+def test_torn_anywhere_it_goes_on_to_the_same_file(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+    complete, part = whole(kind, tmp_path, "whole")
+    file = make(kind, tmp_path, "torn")
     file.out.unlink(missing_ok=True)
     file.part.write_bytes(part[: data.draw(st.integers(0, len(part)), label="cut")])
     kept = file.resume()
@@ -66,29 +68,29 @@ def test_torn_anywhere_it_goes_on_to_the_same_file(suffix: str, data: st.DataObj
     for row in ROWS[kept:]:
         file.append([row])
     file.finish()
-    if suffix in (".parquet", ".pq"):
-        tables = [pyarrow.parquet.read_table(tmp_path / f"{name}{suffix}") for name in ("torn", "whole")]
+    if kind.endswith(".parquet"):
+        tables = [pyarrow.parquet.read_table(tmp_path / f"{name}.parquet") for name in ("torn", "whole")]
         assert tables[0].equals(tables[1])
     else:
         assert file.out.read_bytes() == complete
 
 
-@pytest.mark.parametrize("suffix", KINDS)
-def test_a_complete_file_can_be_gone_on_with(suffix: str, tmp_path: Path) -> None:
-    whole(suffix, tmp_path / f"x{suffix}")
-    file = make(suffix, tmp_path / f"x{suffix}")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_complete_file_can_be_gone_on_with(kind: str, tmp_path: Path) -> None:
+    whole(kind, tmp_path)
+    file = make(kind, tmp_path)
     assert file.resume() == len(ROWS)
     file.keep(len(ROWS))
     assert file.out.exists()
     file.append(ROWS[:1])
     file.finish()
-    again = make(suffix, tmp_path / f"x{suffix}")
+    again = make(kind, tmp_path)
     assert again.resume() == len(ROWS) + 1
     again.close()
 
 
 def test_an_unfinished_array_can_be_loaded(tmp_path: Path) -> None:
-    file = make(".npy", tmp_path / "x.npy")
+    file = make("embeddings.npy", tmp_path)
     file.start()
     file.append(ROWS[:3])
     with file.part.open("ab") as torn:
@@ -101,18 +103,18 @@ def test_an_unfinished_array_can_be_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "content", "message"),
+    ("kind", "content", "message"),
     [
         (".csv", "path,label\n", "its columns are path, label"),
-        (".csv", "HEAD0.jpg,Beet\n", "row 1 is none of ours"),
-        (".jsonl", '{"path": "0.jpg"}\n[]\n', "row 2 is none of ours"),
-        (".jsonl", "text\n", "row 1 is none of ours"),
-        (".npy", "\x93NUMPY\x01\x00".ljust(200), "no array of ours"),
+        (".csv", "HEAD0.jpg,Beet\n", "row 1 was not written by vegrt"),
+        (".jsonl", '{"path": "0.jpg"}\n[]\n', "row 2 was not written by vegrt"),
+        (".jsonl", "text\n", "row 1 was not written by vegrt"),
+        ("embeddings.npy", "\x93NUMPY\x01\x00".ljust(200), "not an array written by vegrt"),
     ],
 )
-def test_a_strange_part_is_refused(suffix: str, content: str, message: str, tmp_path: Path) -> None:
-    file = make(suffix, tmp_path / f"x{suffix}")
-    file.part.write_bytes(content.replace("HEAD", file.head().decode("latin-1")).encode("latin-1"))
+def test_a_strange_part_is_refused(kind: str, content: str, message: str, tmp_path: Path) -> None:
+    file = make(kind, tmp_path)
+    file.part.write_bytes(content.replace("HEAD", file.codec.head(0).decode("latin-1")).encode("latin-1"))
     with pytest.raises(VegrtError, match=message):
         file.resume()
     file.close()
@@ -120,7 +122,7 @@ def test_a_strange_part_is_refused(suffix: str, content: str, message: str, tmp_
 
 
 def test_a_full_disk_keeps_the_whole_batches(tmp_path: Path, file_size_limit: Callable[[int], None]) -> None:
-    file = make(".csv", tmp_path / "x.csv")
+    file = make(".csv", tmp_path)
     file.start()
     file.append(ROWS)
     size = file.part.stat().st_size
@@ -129,7 +131,7 @@ def test_a_full_disk_keeps_the_whole_batches(tmp_path: Path, file_size_limit: Ca
         file.append(ROWS)
     file.close()
     assert file.part.stat().st_size == size
-    again = make(".csv", tmp_path / "x.csv")
+    again = make(".csv", tmp_path)
     assert again.resume() == 4
     again.close()
 
@@ -137,7 +139,7 @@ def test_a_full_disk_keeps_the_whole_batches(tmp_path: Path, file_size_limit: Ca
 def test_a_full_disk_before_the_first_row_leaves_nothing(
     tmp_path: Path, file_size_limit: Callable[[int], None]
 ) -> None:
-    file = make(".csv", tmp_path / "x.csv")
+    file = make(".csv", tmp_path)
     file_size_limit(5)
     with pytest.raises(VegrtError, match="nothing was left half-written"):
         file.start()
@@ -148,7 +150,7 @@ def test_a_full_disk_before_the_first_row_leaves_nothing(
 def test_a_full_disk_at_the_turn_to_parquet_keeps_the_part(
     tmp_path: Path, file_size_limit: Callable[[int], None]
 ) -> None:
-    file = make(".parquet", tmp_path / "x.parquet")
+    file = make(".parquet", tmp_path)
     file.start()
     file.append(ROWS)
     file_size_limit(100)
@@ -185,7 +187,7 @@ def test_a_note_says_what_began_it_and_only_that_goes_on(tmp_path: Path) -> None
     first.append(ROWS[:2])
     first.close()
     assert left(tmp_path) == {"x.csv.part", "x.csv.run.json"}
-    with pytest.raises(VegrtError, match=r"x\.csv\.part: begun by something else \(variant: int8, now fp32\)"):
+    with pytest.raises(VegrtError, match=r"x\.csv\.part: written with different settings \(variant: int8, now fp32\)"):
         begun(out, resume=True, identity=IDENTITY | {"variant": "fp32"})
     second = begun(out, resume=True)
     assert [row.path in second.done for row in ROWS] == [True, True, False, False]
@@ -203,7 +205,7 @@ def test_a_run_that_ended_leaves_no_note_and_is_not_gone_on_with(tmp_path: Path)
     whole_run.finish()
     whole_run.close()
     assert left(tmp_path) == {"x.csv"}
-    with pytest.raises(VegrtError, match=r"no x\.csv\.run\.json of ours beside it, so nobody knows"):
+    with pytest.raises(VegrtError, match=r"cannot resume: x\.csv\.run\.json is missing"):
         begun(tmp_path / "x.csv", resume=True)
 
 
@@ -232,7 +234,7 @@ def test_beginning_anew_drops_what_was_there_only_if_that_is_said(tmp_path: Path
     old.append(ROWS)
     old.close()
     with pytest.raises(
-        VegrtError, match=r"x\.csv\.part: holds the rows of a run that did not end; add --overwrite .*--resume"
+        VegrtError, match=r"x\.csv\.part: holds the rows of an unfinished run; add --overwrite .*--resume"
     ):
         begun(out, resume=False)
     new = begun(out, resume=False, identity={"variant": "fp16"}, overwrite=True)

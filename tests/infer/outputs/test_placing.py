@@ -16,11 +16,9 @@ from PIL import Image
 from vegrt.errors import VegrtError
 from vegrt.infer.decode.item import Content, Item
 from vegrt.infer.decode.pipeline import Decoded
-from vegrt.infer.outputs.annotate import annotate, caption
-from vegrt.infer.outputs.extras import PhotoOutputs
-from vegrt.infer.outputs.placing import file_name
+from vegrt.infer.outputs.annotate import caption
+from vegrt.infer.outputs.photos import PhotoOutputs, annotate, class_folder, file_name, sort_into
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
-from vegrt.infer.outputs.sort import folder_name, sort_into
 from vegrt.photo.preprocess import decode
 
 ROW = AnswerRow("x.jpg", "Beet", (("Beet", 0.973),))
@@ -84,7 +82,7 @@ def test_a_link_is_followed_to_the_photo(tmp_path: Path) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_a_class_name_is_one_folder(label: str) -> None:
-    name = folder_name(label)
+    name = class_folder(label)
     assert name not in ("", ".", "..")
     assert not {"/", "\0"} & set(name)
     assert Path("out", name).parent == Path("out")

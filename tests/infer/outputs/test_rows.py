@@ -5,15 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vegrt.errors import VegrtError
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded
-from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_cells, as_line, as_record, column_names, rank
-from vegrt.infer.outputs.tables import table_file
+from vegrt.infer.outputs.codecs import table_file
+from vegrt.infer.outputs.rows import AnswerRow, RowFormat, answer_rows, as_cells, as_line, as_record, column_names
+from vegrt.infer.runtimes.runner import Answers
 
 CLASSES = ("Beet", "Cress", "Kale")
 LOGITS = np.array([[0.0, 2.0, 1.0], [0.1, 0.0, 0.0]], np.float32)
+
+
+def rank(
+    batch: Decoded, logits: NDArray[np.float32], classes: tuple[str, ...], row_format: RowFormat
+) -> list[AnswerRow]:
+    return answer_rows(batch, Answers(logits), classes, row_format)
 
 
 def part(count: int, errors: dict[int, str]) -> Decoded:
@@ -88,11 +96,11 @@ def test_no_cell_of_a_csv_is_a_formula_and_every_path_is_still_the_files(tmp_pat
         assert Path(path) == Path(row.path)
         assert label.removeprefix("'") == row.label
         assert error.removeprefix("'") == row.error
-    assert list(table.names()) == [table.stored(row.path) for row in rows]  # so that resuming knows them again
+    assert list(table.codec.names(table.part)) == [table.codec.stored(row.path) for row in rows]
     assert cells[-1][0] == "dir/=1.jpg"
     exact = table_file(tmp_path / "x.jsonl", wanted, 2)
     exact.start()
     exact.append(rows)
-    assert list(exact.names()) == [row.path for row in rows]
+    assert list(exact.codec.names(exact.part)) == [row.path for row in rows]
     table.close()
     exact.close()

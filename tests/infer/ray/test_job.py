@@ -19,11 +19,11 @@ import pytest
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.infer.decode.item import Item
-from vegrt.infer.outputs.extras import PhotoOutputs
 from vegrt.infer.outputs.files import OutputOptions
+from vegrt.infer.outputs.photos import PhotoOutputs
 from vegrt.infer.outputs.rows import RowFormat
 from vegrt.infer.predict import Request, run
-from vegrt.infer.ray.job import _ours, _output, _place, run_ray
+from vegrt.infer.ray.job import _output, output_location, run_ray, vegrt_error_of
 from vegrt.infer.ray.worker import _item, names_of
 from vegrt.infer.sources.open import SourceOptions, open_sources
 
@@ -48,15 +48,17 @@ def test_only_a_folder_of_parquet_files_is_replaced_and_only_if_that_is_said(tmp
     to = OutputOptions(out, overwrite=True)
     with _output(str(out)) as folder:
         Path(folder, "1.parquet").write_text("old")
-    refused(r"out\.parquet: exists; add --overwrite", lambda: _place(Request(("x",), to=OutputOptions(out))))
-    assert _place(Request(("x",), to=to)) == str(out)
+    refused(
+        r"out\.parquet: exists; add --overwrite", lambda: output_location(Request(("x",), output=OutputOptions(out)))
+    )
+    assert output_location(Request(("x",), output=to)) == str(out)
     with _output(str(out)) as folder:
         Path(folder, "2.parquet").write_text("new")
         assert [path.name for path in out.iterdir()] == ["1.parquet"]
     assert [path.name for path in out.iterdir()] == ["2.parquet"]
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     (out / "photo.jpg").touch()
-    refused("no folder of Parquet files only", lambda: _place(Request(("x",), to=to)))
+    refused("not a folder of Parquet files only", lambda: output_location(Request(("x",), output=to)))
 
 
 BROKEN = DataError("broken: for a reason")
@@ -67,7 +69,7 @@ def test_a_job_of_two_workers_gives_the_rows_of_one_machine_in_order(
     bundle: Bundle, mixed: Path, tmp_path: Path
 ) -> None:
     """As a process of its own, warnings being errors: Ray stays in a process that had it, and must leave none behind."""
-    words = ["infer", str(mixed), f"file://{mixed}/00.jpg", "--model", str(bundle.path), "--runtime", "onnxruntime"]
+    words = ["infer", str(mixed), f"file://{mixed}/00.jpg", "--bundle", str(bundle.path), "--runtime", "onnxruntime"]
     words += ["--top-k", "2", "--threads", "1", "--variant", "fp32"]
     ray = [*words, "--engine", "ray", "--workers", "2", "--json", "-o", f"file://{tmp_path}/ray.parquet"]
     done = subprocess.run([sys.executable, "-c", WARNS, *ray], capture_output=True, text=True, timeout=300)
@@ -78,8 +80,10 @@ def test_a_job_of_two_workers_gives_the_rows_of_one_machine_in_order(
     assert (summary["images"], summary["errors"], summary["workers"]) == (56, 3, 2)
     sources = (str(mixed), f"file://{mixed}/00.jpg")
     local = tmp_path / "local.parquet"
-    request = Request(sources, "fp32", "onnxruntime", threads=1, wanted=RowFormat(top_k=2), to=OutputOptions(local))
-    list(run(bundle.path, request, as_json=False))
+    request = Request(
+        sources, "fp32", "onnxruntime", threads=1, row_format=RowFormat(top_k=2), output=OutputOptions(local)
+    )
+    run(bundle.path, request, print, as_json=False)
     want, got = (pyarrow.parquet.read_table(path) for path in (local, tmp_path / "ray.parquet"))
     assert got.schema.names == want.schema.names
     assert got.schema.types == want.schema.types
@@ -100,23 +104,25 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
     to = OutputOptions(tmp_path / "out.parquet")
     requests = {
         r"add -o NAME\.parquet": Request((mixed,)),
-        r"not .*out\.csv": Request((mixed,), to=OutputOptions(tmp_path / "out.csv")),
-        "--resume: not with": Request((mixed,), to=OutputOptions(to.out, resume=True)),
-        "--print: not with": Request((mixed,), to=OutputOptions(to.out, printed=True)),
-        "--overwrite: only of a folder here": Request(
-            (mixed,), to=OutputOptions(Path("s3://b/x.parquet"), overwrite=True)
+        r"not .*out\.csv": Request((mixed,), output=OutputOptions(tmp_path / "out.csv")),
+        "--resume: not supported with": Request((mixed,), output=OutputOptions(to.out, resume=True)),
+        "--print: not supported with": Request((mixed,), output=OutputOptions(to.out, printed=True)),
+        "--overwrite: only for a local folder": Request(
+            (mixed,), output=OutputOptions(Path("s3://b/x.parquet"), overwrite=True)
         ),
-        "--sort-into: not with": Request((mixed,), to=to, extras=PhotoOutputs(sort_into=tmp_path / "sorted")),
-        "--follow: not with": Request((mixed,), to=to, reading=SourceOptions(follow=True)),
-        "no such file": Request((mixed / "none",), to=to),
-        "camera:0: never ends": Request((mixed, "camera:0"), to=to),
-        "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), to=to),
+        "--sort-into: not supported with": Request(
+            (mixed,), output=to, photo_outputs=PhotoOutputs(sort_into=tmp_path / "sorted")
+        ),
+        "--follow: not supported with": Request((mixed,), output=to, reading=SourceOptions(follow=True)),
+        "no such file": Request((mixed / "none",), output=to),
+        "camera:0: never ends": Request((mixed, "camera:0"), output=to),
+        "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), output=to),
     }
     for match, request in requests.items():
         refused(match, partial(run_ray, bundle.path, request))
     for name in ("photos.zip", "photos.tar.gz", "clip.mp4"):
         (tmp_path / name).write_bytes(b"nothing that could be opened")
-        refused(f"{name}: .*unpack archives", partial(run_ray, bundle.path, Request((tmp_path / name,), to=to)))
+        refused(f"{name}: .*unpack archives", partial(run_ray, bundle.path, Request((tmp_path / name,), output=to)))
     assert "ray" not in sys.modules
     assert not (tmp_path / "out.parquet").exists()
 
@@ -131,7 +137,7 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
     ],
 )
 def test_a_url_survives_being_a_path(given: str, place: str) -> None:
-    assert _place(Request(("x",), to=OutputOptions(Path(given)))) == place
+    assert output_location(Request(("x",), output=OutputOptions(Path(given)))) == place
 
 
 def test_workers_find_what_the_job_named(mixed: Path) -> None:
@@ -160,5 +166,5 @@ def test_a_workers_error_is_told_as_it_was() -> None:
 
     ours, outer = DataError("fp32.onnx: damaged"), RuntimeError("outer")
     outer.__cause__ = ours
-    assert _ours(Wrapped(outer)) is ours
-    assert _ours(Wrapped(RuntimeError("x"))).args == ("ray: the job failed (wrapped)",)
+    assert vegrt_error_of(Wrapped(outer)) is ours
+    assert vegrt_error_of(Wrapped(RuntimeError("x"))).args == ("ray: the job failed (wrapped)",)

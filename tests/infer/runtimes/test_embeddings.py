@@ -11,8 +11,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate
-from vegrt.infer.runtimes.embeddings import open_embedding_runner
-from vegrt.infer.runtimes.onnx_bytes import penultimate, read_nodes, with_output
+from vegrt.infer.runtimes.onnx_file import penultimate, read_nodes, with_output
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
 
@@ -28,9 +27,11 @@ from vegrt.photo.preprocess import load_image
 def test_the_classifier_of_the_embedding_is_the_answer(bundle: Bundle, test_split: Split, candidate: Candidate) -> None:
     variant = candidate.variant
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:9]])
-    runner = open_embedding_runner(bundle, candidate)
-    logits, embeddings = runner.answers(images)
-    assert (runner.width, embeddings.shape, embeddings.dtype) == (512, (9, 512), np.dtype(np.float32))
+    runner = open_candidate(bundle, candidate, embeddings=True)
+    answers = runner.answers(images)
+    logits, embeddings = answers.logits, answers.embeddings
+    assert embeddings is not None
+    assert (embeddings.shape, embeddings.dtype) == ((9, 512), np.dtype(np.float32))
     model = onnx.load(bundle.file("model", variant))
     weights = {one.name: numpy_helper.to_array(one).astype(np.float32) for one in model.graph.initializer}
     again = embeddings @ weights["fc.weight"].T + weights["fc.bias"]
@@ -46,7 +47,7 @@ def test_the_classifier_of_the_embedding_is_the_answer(bundle: Bundle, test_spli
 
 def test_runtimes_without_embeddings_say_so(bundle: Bundle) -> None:
     with pytest.raises(VegrtError, match="torch does not give them"):
-        open_embedding_runner(bundle, Candidate("fp32", "torch"))
+        open_candidate(bundle, Candidate("fp32", "torch"), embeddings=True)
 
 
 def build(*nodes: onnx.NodeProto) -> bytes:

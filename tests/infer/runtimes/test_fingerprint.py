@@ -11,7 +11,7 @@ import pytest
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.errors import BundleError, EngineError
-from vegrt.infer.runtimes.fingerprint import Fingerprint, differences
+from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
 from vegrt.infer.runtimes.tensorrt import fitting_engine
 
 ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin")
@@ -28,18 +28,18 @@ ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin")
     ],
 )
 def test_a_difference_is_named_from_what_was_built_to_what_is_here(change: dict[str, str], expected: list[str]) -> None:
-    assert differences(ORIN, replace(ORIN, **change)) == expected  # type: ignore[arg-type]  # all of these are texts
+    assert mismatches(ORIN, replace(ORIN, **change)) == expected  # type: ignore[arg-type]  # all of these are texts
 
 
 def test_compatible_engines_fit_more() -> None:
     newer, other = replace(ORIN, version="10.13.0"), replace(ORIN, target="sm120", device="RTX 5090")
-    assert differences(replace(ORIN, version_compatible=True), newer) == []
-    assert differences(replace(ORIN, version_compatible=True), replace(ORIN, version="11.4.0"))
-    assert differences(replace(ORIN, hardware_compatible=True), other) == []
-    assert differences(replace(ORIN, hardware_compatible=True), replace(ORIN, target="sm75"))
+    assert mismatches(replace(ORIN, version_compatible=True), newer) == []
+    assert mismatches(replace(ORIN, version_compatible=True), replace(ORIN, version="11.4.0"))
+    assert mismatches(replace(ORIN, hardware_compatible=True), other) == []
+    assert mismatches(replace(ORIN, hardware_compatible=True), replace(ORIN, target="sm75"))
     ahead = Fingerprint("tensorrt_rtx", "1.7", "sm80plus")
-    assert differences(ahead, Fingerprint("tensorrt_rtx", "1.7", "sm89")) == []
-    assert differences(ahead, Fingerprint("tensorrt_rtx", "1.7", "sm75"))
+    assert mismatches(ahead, Fingerprint("tensorrt_rtx", "1.7", "sm89")) == []
+    assert mismatches(ahead, Fingerprint("tensorrt_rtx", "1.7", "sm75"))
 
 
 def test_the_manifest_keeps_the_fingerprint(bundle: Bundle) -> None:

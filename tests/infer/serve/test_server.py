@@ -83,7 +83,7 @@ def test_a_signal_ends_it_after_everything_inside_is_answered(
             assert answer["probability"] == pytest.approx(want.probability, abs=1e-5)
         output, errors = service.communicate(timeout=60)
     assert (service.returncode, output) == (0, "")
-    assert errors.splitlines()[-1] == "vegrt: ended; every request that was taken has been answered"
+    assert errors.splitlines()[-1] == "vegrt: ended; every accepted request has been answered"
     assert "Traceback" not in errors
 
 

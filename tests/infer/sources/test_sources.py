@@ -192,7 +192,7 @@ def test_tar_members_come_from_memory_and_links_are_refused(kind: str, tree: Pat
         long,
     ]
     assert [found[0].content, found[-1].content] == [b"one", b"two"]
-    assert all("no plain file; refused" in str(item.content) for item in found[1:-1])
+    assert all("not a regular file; refused" in str(item.content) for item in found[1:-1])
     assert set(tree.rglob("*")) == before
 
 
@@ -450,5 +450,5 @@ def test_a_watched_folder_gives_what_has_settled(tmp_path: Path, caplog: pytest.
 
 
 def test_only_folders_are_watched(tree: Path) -> None:
-    with pytest.raises(DataError, match=r"b\.jpg: no folder; --follow watches folders"):
+    with pytest.raises(DataError, match=r"b\.jpg: not a folder; --follow watches folders"):
         open_sources([tree, "b.jpg"], SourceOptions(follow=True))

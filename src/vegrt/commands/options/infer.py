@@ -1,4 +1,4 @@
-"""Options of `vegrt infer`: how images are read, and what becomes of the answers."""
+"""Options of `vegrt infer`: how images are read, and where answers are written."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import typer
 
 
 class Scores(str, Enum):
-    """What --scores takes."""
+    """The values of --scores."""
 
     probabilities = "probabilities"
     logits = "logits"
 
 
-class Engine(str, Enum):
-    """What --engine takes."""
+class InferEngine(str, Enum):
+    """The values of --engine."""
 
     local = "local"
     ray = "ray"
@@ -26,43 +26,71 @@ class Engine(str, Enum):
 SourceArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="SOURCE...",
+        metavar="IMAGES...",
         help="Images, folders, 'patterns/**/*.jpg', lists (.txt, or - for stdin), .zip and .tar, URLs, videos, camera:0.",
     ),
 ]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Write .csv, .jsonl or .parquet; nothing is printed then.")
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", metavar="BUNDLE", help="Bundle folder; default: the only one under models/."),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
-PrintOption = Annotated[bool, typer.Option("--print", help="With --out: print the rows too.")]
+FormerBundleOption = Annotated[Path | None, typer.Option("--model", metavar="BUNDLE", hidden=True)]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write rows to a .csv, .jsonl or .parquet file instead of printing them."),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+PrintOption = Annotated[bool, typer.Option("--print", help="With --out: also print the rows.")]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Skip what --out holds already, of an interrupted or an earlier run.")
+    bool, typer.Option("--resume", help="Resume the interrupted or earlier run in --out: skip images that it holds.")
 ]
 BatchSizeOption = Annotated[
-    str, typer.Option("--batch", metavar="N|auto", help="Images at a time; auto: try for two seconds which is fastest.")
+    str,
+    typer.Option(
+        "--batch",
+        metavar="N|auto",
+        help="Images per call of the runtime; auto: measure for two seconds which size is fastest.",
+    ),
 ]
-TopKOption = Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="The K best classes of each image.")]
-ScoresOption = Annotated[Scores, typer.Option("--scores", help="What stands beside a class.")]
+TopKOption = Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="Write the K best classes of each image.")]
+ScoresOption = Annotated[Scores, typer.Option("--scores", help="Score shown for each class.")]
 MinProbabilityOption = Annotated[
-    float, typer.Option("--min-probability", min=0, max=1, metavar="P", help="Below it the label is `unsure`.")
+    float,
+    typer.Option(
+        "--min-probability", min=0, max=1, metavar="P", help="Label an image `unsure` below this probability; 0: never."
+    ),
 ]
 EmbeddingsOption = Annotated[
     str,
-    typer.Option("--embeddings", metavar="FILE|column", help="The penultimate layer: .npy, .parquet, or in --out."),
+    typer.Option(
+        "--embeddings",
+        metavar="FILE|column",
+        help="Write embeddings (penultimate layer) to a .npy or .parquet file, or to a column of --out.",
+    ),
 ]
 AnnotateOption = Annotated[
-    Path | None, typer.Option("--annotate", metavar="DIR", help="Copies with the answer drawn on them.")
+    Path | None,
+    typer.Option("--annotate", metavar="DIR", help="Write copies with the answer drawn on them to DIR."),
 ]
 SortIntoOption = Annotated[
-    Path | None, typer.Option("--sort-into", metavar="DIR", help="A folder per class, with hard links or copies.")
+    Path | None,
+    typer.Option(
+        "--sort-into", metavar="DIR", help="Sort images into one folder per class in DIR (hard links or copies)."
+    ),
 ]
 FollowOption = Annotated[bool, typer.Option("--follow", help="Watch folders for new images until Ctrl-C.")]
-EveryOption = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Of a video every Nth frame.")]
-NullOption = Annotated[bool, typer.Option("--null", "-0", help="Names in lists end with NUL, as from find -print0.")]
+EveryOption = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Take every Nth frame of a video.")]
+NullOption = Annotated[
+    bool, typer.Option("--null", "-0", help="Names in lists end with NUL, as find -print0 writes them.")
+]
 EngineOption = Annotated[
-    Engine,
-    typer.Option("--engine", help="ray: a Ray Data job (RAY_ADDRESS, or started here); -o is a folder of Parquet."),
+    InferEngine,
+    typer.Option(
+        "--engine",
+        help="local, or ray: a Ray Data job (at RAY_ADDRESS, or started here); --out is a folder of Parquet files.",
+    ),
 ]
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=0, metavar="N", help="With --engine ray; 0: one per GPU or per four cores.")
+    int,
+    typer.Option("--workers", min=0, metavar="N", help="Workers of --engine ray; 0: one per GPU, or per four cores."),
 ]
