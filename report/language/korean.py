@@ -1,6 +1,6 @@
-"""The Korean of a report, by its English. Names of commands, classes, files and options stay as they are.
+"""The Korean texts of a report by their English. Names of commands, classes, files and options are not translated.
 
-Places in braces are those of the English text. Particles that depend on the sound of a filled-in word are avoided.
+Places in braces are those of the English text. Particles that depend on the sound of an inserted word are avoided.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _VERDICT: dict[str, str] = {
     "{reason}. {flips} of {images} test photos changed their answer.": (
         "{reason}. 테스트 사진 {images}장 중 {flips}장에서 답이 바뀌었습니다."
     ),
-    "{name}: {reason}": "{name}: {reason}",
+    "{name}: {text}": "{name}: {text}",
     "drop {drop} points, {confidence} interval {low} to {high}": (
         "정확도 하락 {drop}%p, {confidence} 신뢰 구간 {low} ~ {high}"
     ),
