@@ -49,7 +49,7 @@ def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
     to_ship = chosen if outcome == "PASS" and not is_slower else reference
     checkpoint = next((row for row in rows if row.runtime == "torch" and row.verdict != "REFERENCE"), None)
     statements = (
-        Statement(translate("Ship:"), _advice(facts, outcome, to_ship, is_slower=is_slower)),
+        Statement(translate("File to ship:"), _advice(facts, outcome, to_ship, is_slower=is_slower)),
         Statement(translate("Accuracy:"), _of_candidate(chosen, to_ship, _accuracy(facts, chosen))),
         Statement(translate("Speed:"), _of_candidate(chosen, to_ship, speed_sentence(facts, chosen, reference, rows))),
         Statement(translate("Size:"), _of_candidate(chosen, to_ship, _size(chosen, reference))),

@@ -71,7 +71,7 @@ def test_an_open_verdict_ends_with_how_to_decide_it(facts: Facts, gate: Gate, ex
 
 def test_the_verdict_says_first_which_file_to_ship(facts: Facts, make: Make) -> None:
     passed = conclude(facts, summary_rows(facts)).statements
-    assert [statement.topic for statement in passed[:4]] == ["Ship:", "Accuracy:", "Speed:", "Size:"]
+    assert [statement.topic for statement in passed[:4]] == ["File to ship:", "Accuracy:", "Speed:", "Size:"]
     assert passed[0].text == "int8.onnx (int8 on ONNX Runtime)."
     failing = load_facts(make(name="failing", speed_ms=SPEED, noise={"int8": 3.0}, provenance=False))
     failed = conclude(failing, summary_rows(failing)).statements
