@@ -163,8 +163,8 @@ def _extra_drops(robustness: Robustness) -> list[Text]:
     return [
         Text(
             translate(
-                "{key}: the drop on corrupted photos is {extra} points larger than on clean ones, {confidence} interval {low} "
-                "to {high}.",
+                "{key}: drop on corrupted photos minus drop on clean photos: {extra} points, {confidence} interval {low} to "
+                "{high}.",
                 key=extra.candidate,
                 extra=signed_points(extra.extra_drop.value),
                 confidence=f"{robustness.confidence:.0%}",

@@ -172,8 +172,8 @@ def _origin_text(result: Result) -> str:
 
 
 def _tournament_cells(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
-    mark = translate("chosen") if chosen.get(entry["encoding"]) == entry["method"] else ""
-    return entry["method"], entry["encoding"], f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", mark
+    choice = translate("chosen") if chosen.get(entry["encoding"]) == entry["method"] else ""
+    return entry["method"], entry["encoding"], f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", choice
 
 
 def _hash_and_size(artifact: Artifact, digits: int = _HASH_DIGITS) -> tuple[str, str]:

@@ -41,21 +41,21 @@ def noise_warning(noise: Noise | None) -> str:
     return translate("{reasons}. Repeat vegrt bench on a quiet machine.", reasons="; ".join(reasons))
 
 
-def speed_up(facts: Facts, row: SummaryRow, other: SummaryRow) -> Ratio | None:
-    """Return how many times as fast as `other` a candidate is for the objective; None where one of them was not measured.
+def speed_up(facts: Facts, row: SummaryRow, baseline: SummaryRow) -> Ratio | None:
+    """Return how many times as fast as `baseline` a candidate is for the objective; None where one of them was not measured.
 
     The interval is that of the timings, paired where they come from the same rounds; without timings, it is the value alone.
     """
     timings = {candidate.key: objective_timing(candidate.batches, facts.objective) for candidate in facts.measured()}
-    own, base = timings.get(row.key), timings.get(other.key)
-    cost, other_cost = row.cost_ms(facts.objective), other.cost_ms(facts.objective)
-    if own is None or base is None or cost is None or other_cost is None:
+    own, base = timings.get(row.key), timings.get(baseline.key)
+    cost, base_cost = row.cost_ms(facts.objective), baseline.cost_ms(facts.objective)
+    if own is None or base is None or cost is None or base_cost is None:
         return None
     if not (own.samples_ms and base.samples_ms):
-        return Ratio(other_cost / cost, other_cost / cost, other_cost / cost, paired=False)
-    times, other_times = to_array(own.samples_ms) / own.batch, to_array(base.samples_ms) / base.batch
-    paired = facts.bench is not None and facts.bench.scenario == "interleaved" and len(times) == len(other_times)
-    return ratio_of_times(times, other_times, paired=paired)
+        return Ratio(base_cost / cost, base_cost / cost, base_cost / cost, paired=False)
+    times, base_times = to_array(own.samples_ms) / own.batch, to_array(base.samples_ms) / base.batch
+    paired = facts.bench is not None and facts.bench.scenario == "interleaved" and len(times) == len(base_times)
+    return ratio_of_times(times, base_times, paired=paired)
 
 
 def _figure_sentence(facts: Facts, chosen: SummaryRow, ratios: Sequence[str]) -> str:
@@ -74,17 +74,17 @@ def _figure_sentence(facts: Facts, chosen: SummaryRow, ratios: Sequence[str]) ->
     return translate("{figure}, {first}.", figure=figure, first=ratios[0]) if ratios else f"{figure}."
 
 
-def _ratio_text(facts: Facts, chosen: SummaryRow, row: SummaryRow, other: str) -> str:
+def _ratio_text(facts: Facts, chosen: SummaryRow, baseline: SummaryRow, name: str) -> str:
     """Return a ratio with its interval; one whose interval includes 1 is no difference."""
-    ratio = speed_up(facts, chosen, row)
+    ratio = speed_up(facts, chosen, baseline)
     if ratio is None:
         return ""
     digits = 1 if ratio.low >= 1 else 2
     interval = translate("{low} to {high}", low=f"{ratio.low:.{digits}f}", high=f"{ratio.high:.{digits}f}")
     if ratio.value >= _CLEAR and ratio.low > 1:
-        text = translate("{ratio}× as fast as {other}", ratio=f"{ratio.value:.1f}", other=other)
+        text = translate("{ratio}× as fast as {other}", ratio=f"{ratio.value:.1f}", other=name)
     elif ratio.value <= 1 / _CLEAR and ratio.high < 1:
-        text = translate("slower ({ratio}× the speed) than {other}", ratio=f"{ratio.value:.2f}", other=other)
+        text = translate("slower ({ratio}× the speed) than {other}", ratio=f"{ratio.value:.2f}", other=name)
     else:
-        text = translate("no faster than {other}", other=other)
+        text = translate("no faster than {other}", other=name)
     return f"{text} ({interval})" if ratio.high > ratio.low else text

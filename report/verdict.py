@@ -49,10 +49,10 @@ def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
     to_ship = chosen if outcome == "PASS" and not is_slower else reference
     checkpoint = next((row for row in rows if row.runtime == "torch" and row.verdict != "REFERENCE"), None)
     statements = (
-        Statement(translate("Ship:"), _advice(facts, outcome, to_ship, is_slower=is_slower)),
-        Statement(translate("Accuracy:"), _accuracy(facts, chosen)),
-        Statement(translate("Speed:"), speed_sentence(facts, chosen, reference, rows)),
-        Statement(translate("Size:"), _size(chosen, reference)),
+        Statement(translate("File to ship:"), _advice(facts, outcome, to_ship, is_slower=is_slower)),
+        Statement(translate("Accuracy:"), _of_candidate(chosen, to_ship, _accuracy(facts, chosen))),
+        Statement(translate("Speed:"), _of_candidate(chosen, to_ship, speed_sentence(facts, chosen, reference, rows))),
+        Statement(translate("Size:"), _of_candidate(chosen, to_ship, _size(chosen, reference))),
         Statement(translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None)),
         Statement(translate("Other candidates:"), _others(chosen, candidates)),
         Statement(translate("Export:"), _checkpoint(facts, checkpoint)),
@@ -95,12 +95,17 @@ def _advice(facts: Facts, outcome: Outcome, to_ship: SummaryRow, *, is_slower: b
     return translate("{name}: it is the fastest.", name=name) if is_slower else f"{name}."
 
 
+def _of_candidate(chosen: SummaryRow, to_ship: SummaryRow, text: str) -> str:
+    """Return the text with the candidate's name where it is not the one to ship."""
+    if not text or chosen is to_ship:
+        return text
+    return translate("{name}: {text}", name=candidate_name(chosen), text=text)
+
+
 def _accuracy(facts: Facts, chosen: SummaryRow) -> str:
     assert facts.evaluation is not None
     assert chosen.verdict is not None
     reason = f"{gate_reason(facts.evaluation, chosen)} ({verdict_words(chosen.verdict)})"
-    if chosen.verdict != "PASS":
-        reason = translate("{name}: {reason}", name=candidate_name(chosen), reason=reason)
     return translate(
         "{reason}. {flips} of {images} test photos changed their answer.",
         reason=reason,

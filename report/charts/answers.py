@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import altair as alt
 
-from vegrt.report.charts.theme import ALERT, BLUE, INK, SERIES, chart_of, finish, integer_axis, series_colour, tooltips
+from vegrt.report.charts.theme import (
+    ALERT,
+    BLUE,
+    INK,
+    SERIES,
+    chart_of,
+    finish,
+    integer_axis,
+    series_colour,
+    series_legend,
+    tooltips,
+)
 from vegrt.report.html.blocks import Spec
 from vegrt.report.language.language import translate
 from vegrt.results.analysis import RobustnessRow
@@ -140,6 +151,8 @@ def robustness_spec(
     y = alt.Y("top1:Q", title=y_title, scale=scale)
     shapes = alt.Scale(domain=list(candidates), range=["circle", "triangle-up", "square", "diamond"])
     marks = base.mark_point(filled=True, size=50, opacity=1).encode(
-        y=y, shape=alt.Shape("candidate:N", scale=shapes, legend=SERIES), tooltip=tooltips(data, titles)
+        y=y,
+        shape=alt.Shape("candidate:N", scale=shapes, legend=series_legend(candidates)),
+        tooltip=tooltips(data, titles),
     )
     return finish(band, base.mark_line(strokeWidth=1.6).encode(y=y), marks, height=190, title=title)

@@ -20,6 +20,7 @@ HUES = ("#3d8bd4", "#dc7a1f", "#5f9e1a", "#c2549d", "#2fa39b", "#8f7be0", "#b387
 BLUE, ORANGE = HUES[:2]
 ALERT = "#d9482b"
 INK = "currentColor"
+_LEGEND_LETTERS = 36  # of three names that fit side by side
 _SHAPES = {"fp32": "circle", "fp16": "square", "int8": "triangle-up", "int8-cpu": "diamond", "bf16": "cross"}
 _CONFIG = {
     "background": "transparent",
@@ -39,7 +40,7 @@ _CONFIG = {
     },
 }
 SERIES = alt.Legend(orient="top", title=None, columns=3)  # as many as fit on a phone
-FOUR_SERIES = alt.Legend(orient="top", title=None, columns=2)
+TWO_COLUMNS = alt.Legend(orient="top", title=None, columns=2)
 MARKERS = alt.Legend(orient="top", title=None, columns=4, symbolFillColor=INK, symbolStrokeColor=INK)
 
 
@@ -82,8 +83,13 @@ def variant_shape(present: set[str]) -> alt.Shape:
 def series_colour(field: str, names: Sequence[str]) -> alt.Color:
     """Return one colour for each name, in their order."""
     hues = [HUES[number % len(HUES)] for number in range(len(names))]
-    legend = SERIES if len(names) <= 3 else FOUR_SERIES
-    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(names), range=hues), sort=list(names), legend=legend)
+    scale = alt.Scale(domain=list(names), range=hues)
+    return alt.Color(f"{field}:N", scale=scale, sort=list(names), legend=series_legend(names))
+
+
+def series_legend(names: Sequence[str]) -> alt.Legend:
+    """Return a legend with as many columns as fit into a narrow panel: three short names, or two."""
+    return SERIES if len(names) <= 3 and sum(map(len, names)) <= _LEGEND_LETTERS else TWO_COLUMNS
 
 
 def scale_of(look: Mapping[str, str], present: set[str]) -> alt.Scale:

@@ -12,7 +12,7 @@ from vegrt.report.html.blocks import Spec
 from vegrt.report.language.language import mark, translate
 from vegrt.train.history.records import PHASES
 
-PHASE_WORDS = {"head": mark("head only"), "all": mark("all layers")}
+PHASE_WORDS = {"head": mark("head alone"), "all": mark("all layers")}
 _WIDE = 20  # ratio of the largest to the smallest loss from which the axis is logarithmic
 
 

@@ -1,6 +1,6 @@
-"""The Korean of a report, by its English. Names of commands, classes, files and options stay as they are.
+"""The Korean texts of a report by their English. Names of commands, classes, files and options are not translated.
 
-Places in braces are those of the English text. Particles that depend on the sound of a filled-in word are avoided.
+Places in braces are those of the English text. Particles that depend on the sound of an inserted word are avoided.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _VERDICT: dict[str, str] = {
     "FAIL": "실패",
     "INCONCLUSIVE": "판단 보류",
     "UNKNOWN": "미확인",
-    "Ship:": "배포할 파일:",
+    "File to ship:": "배포할 파일:",
     "Accuracy:": "정확도:",
     "Speed:": "속도:",
     "Size:": "크기:",
@@ -38,7 +38,7 @@ _VERDICT: dict[str, str] = {
     "{reason}. {flips} of {images} test photos changed their answer.": (
         "{reason}. 테스트 사진 {images}장 중 {flips}장에서 답이 바뀌었습니다."
     ),
-    "{name}: {reason}": "{name}: {reason}",
+    "{name}: {text}": "{name}: {text}",
     "drop {drop} points, {confidence} interval {low} to {high}": (
         "정확도 하락 {drop}%p, {confidence} 신뢰 구간 {low} ~ {high}"
     ),
@@ -204,9 +204,9 @@ _SECTIONS: dict[str, str] = {
     "photo.": (
         "테스트 사진 {images}장을 다섯 단계로 손상시켰습니다. 각 후보를 똑같이 손상된 사진에서 fp32와 비교합니다."
     ),
-    "{key}: the drop on corrupted photos is {extra} points larger than on clean ones, {confidence} interval {low} to "
-    "{high}.": (
-        "{key}: 원본 사진보다 손상된 사진에서 정확도가 {extra}%p 더 하락함, {confidence} 신뢰 구간 {low} ~ {high}."
+    "{key}: drop on corrupted photos minus drop on clean photos: {extra} points, {confidence} interval {low} to {high}.": (
+        "{key}: 손상된 사진의 정확도 하락에서 원본 사진의 정확도 하락을 뺀 값 {extra}%p, {confidence} 신뢰 구간 {low} ~ "
+        "{high}."
     ),
     "Strongest level of each corruption": "손상 종류별 가장 강한 단계",
     "corruption": "손상",

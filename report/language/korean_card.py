@@ -1,4 +1,4 @@
-"""The Korean of the model card."""
+"""The Korean texts of the model card."""
 
 from __future__ import annotations
 

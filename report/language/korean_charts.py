@@ -1,4 +1,4 @@
-"""The Korean of charts: their titles, axes, legends, labels and captions."""
+"""The Korean texts of the charts: titles, axes, legends, labels and captions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHARTS: dict[str, str] = {
     "class": "클래스",
     "change": "변화",
     "epoch": "에포크",
-    "head only": "분류기만",
+    "head alone": "분류기만",
     "all layers": "전체 층",
     "layer": "층",
     "activations": "활성값",

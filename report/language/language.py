@@ -1,6 +1,6 @@
-"""The language that a report is written in. English is the key: a text without a translation stays English.
+"""The language of a report. English texts are the keys of a catalogue; a text without a translation stays English.
 
-`translate` is called with literals, or with texts that `mark` marked elsewhere, so that a test can compare them with a catalogue.
+`translate` is called with literals, or with texts that `mark` marks elsewhere, so that a test can find all keys in the code.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _language: ContextVar[Language] = ContextVar("language", default="en")
 
 
 def translate(text: str, /, **values: object) -> str:
-    """Return a text in the present language, with `values` at its {places}."""
-    found = _catalogue().get(text, text)
-    return found.format(**values) if values else found
+    """Return a text in the current language, with `values` in its {places}."""
+    translated = _catalogue().get(text, text)
+    return translated.format(**values) if values else translated
 
 
 def mark(text: str) -> str:
-    """Return the text as it is. Marks a constant that `translate` is given later."""
+    """Return the text unchanged. Marks a constant that is passed to `translate` later."""
     return text
 
 
 def present_language() -> Language:
-    """Return the language of `translate` as its ISO 639 code, for an HTML `lang` attribute."""
+    """Return the current language as its ISO 639 code, for an HTML `lang` attribute."""
     return _language.get()
 
 
 @contextmanager
 def using_language(language: Language) -> Iterator[None]:
-    """Let `translate` use this language inside the block."""
+    """Make `translate` use this language inside the block."""
     token = _language.set(language)
     try:
         yield

@@ -1,4 +1,4 @@
-"""vegrt runs as scripts rely on it."""
+"""vegrt runs: answers, error lines and exit codes that scripts rely on."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_list_is_newest_first(db: Path) -> None:
     lines = call("--runs", db).stdout
     assert lines.index("cd34") < lines.index("ab12")
     assert "87.50" in lines
-    assert "[x]" in lines  # a name in brackets is no markup
+    assert "[x]" in lines  # brackets in a name are not markup
 
 
 def test_show_explains(db: Path, tmp_path: Path) -> None:
@@ -78,12 +78,12 @@ def test_show_explains(db: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_options_may_stand_before_the_subcommand(db: Path) -> None:
+def test_options_are_accepted_before_the_subcommand(db: Path) -> None:
     result = call("--runs", db, "--json", "show", "ab12")
     assert json.loads(result.stdout)["id"] == "ab12"
 
 
-def test_compare_shows_what_differs(db: Path) -> None:
+def test_compare_shows_the_differing_settings(db: Path) -> None:
     value = answer("compare", "ab", "last", "--runs", db)
     assert value["run"] == ["ab12", "cd34"]
     assert value["lr"] == [1e-4, 1e-3]

@@ -51,7 +51,7 @@ _BENCH = ("peak_rss_mib", "copies", "end_to_end", "stages_ms")
 
 @dataclass
 class Case:
-    """What a test wants to differ. noise: standard deviation added to the logits of a variant, or of a key."""
+    """The properties of a bundle that a test can choose. noise: standard deviation added to the logits of a variant or key."""
 
     noise: Mapping[str, float] = field(default_factory=dict)
     speed_ms: Mapping[str, float] = field(default_factory=lambda: SPEED_MS)
@@ -59,7 +59,7 @@ class Case:
     measured: bool = True
     provenance: bool = True
     audited: bool = False
-    older: bool = False  # result files without what later versions added
+    older: bool = False  # result files without the fields that later versions added
 
 
 @pytest.fixture(scope="session")
@@ -148,15 +148,15 @@ def candidate_of(key: str) -> Candidate:
 
 
 def evaluation(bundle: Bundle, split: Split, chosen: list[Candidate], case: Case) -> Evaluation:
-    """Return what `evaluate` returns, by its own function, so that the schema cannot drift."""
+    """Return an evaluation made by vegrt's own function, so that it always has the current format."""
     labels = np.array([photo.label for photo in split.photos])
-    logits = {one: noisy(labels, len(split.classes), one, case) for one in chosen}
+    logits = {candidate: noisy(labels, len(split.classes), candidate, case) for candidate in chosen}
     leaked = [split.relative(split.photos[index]) for index in range(0, len(split), 5)] if case.audited else None
     return evaluate.judged(bundle, split, [*range(len(split))], logits, margin=MARGIN, leaked=leaked)
 
 
 def noisy(labels: NDArray[np.int_], classes: int, candidate: Candidate, case: Case) -> NDArray[np.float32]:
-    """Return logits that are right about 98 times in 100, and those of a candidate near them."""
+    """Return logits of about 98 % accuracy, with the candidate's noise added."""
     base = np.random.default_rng(1).normal(0, 1.3, (len(labels), classes))
     base[np.arange(len(labels)), labels] += 4.9
     noise = {**NOISE, **case.noise}
@@ -169,13 +169,13 @@ def noisy(labels: NDArray[np.int_], classes: int, candidate: Candidate, case: Ca
 def benchmark(bundle: Bundle, chosen: list[Candidate], case: Case) -> Bench:
     random = np.random.default_rng(3)
 
-    def row(one: Candidate) -> BenchCandidate:
-        first = case.speed_ms[str(one)] / 1e3
+    def row(candidate: Candidate) -> BenchCandidate:
+        first = case.speed_ms[str(candidate)] / 1e3
         seconds = {batch: list(first * batch**0.88 * random.lognormal(0, 0.06, 60)) for batch in (1, 16)}
         timings = tuple(summarize(batch, samples) for batch, samples in seconds.items())
-        return BenchCandidate(**fields_of(candidate_row(bundle, one)), load_s=0.4, batches=timings)
+        return BenchCandidate(**fields_of(candidate_row(bundle, candidate)), load_s=0.4, batches=timings)
 
-    rows = tuple(row(one) for one in chosen)
+    rows = tuple(map(row, chosen))
     return Bench(**header_fields(bundle, Bench.KIND), rounds=60, warm_up=3, candidates=rows)
 
 
@@ -231,7 +231,7 @@ def provenance(split: Split) -> dict[str, Any]:
 
 
 def rewrite(bundle: Bundle, name: str, change: Any) -> None:
-    """Apply `change` to the content of a result file, if it is there."""
+    """Apply `change` to the content of a result file, if it exists."""
     file = bundle.path / f"results/{name}.json"
     if file.is_file():
         result = json.loads(file.read_text(encoding="utf-8"))
@@ -240,7 +240,7 @@ def rewrite(bundle: Bundle, name: str, change: Any) -> None:
 
 
 def make_newer(bundle: Bundle) -> None:
-    """Add what newer results say, where it is absent, and a robustness result."""
+    """Add the fields of newer results where they are missing, and a robustness result."""
     rewrite(bundle, "evaluate-test", _newer_evaluation)
     rewrite(bundle, "bench", _newer_bench)
     if (evaluation := load_result(bundle, Evaluation, "evaluate-test")) is not None:
@@ -249,7 +249,7 @@ def make_newer(bundle: Bundle) -> None:
 
 
 def make_older(bundle: Bundle) -> None:
-    """Take away what older results do not say."""
+    """Remove the fields that older results do not have."""
     rewrite(bundle, "evaluate-test", _older_evaluation)
     rewrite(bundle, "bench", _older_bench)
     (bundle.path / "results/robustness-test.json").unlink(missing_ok=True)
@@ -260,19 +260,19 @@ def _newer_evaluation(result: dict[str, Any]) -> None:
     labels = np.array(predictions["labels"])
     reference = np.array(predictions["candidates"][rows[0]["key"]]["top1"])
     for row in rows:
-        said = predictions["candidates"][row["key"]]
-        said.setdefault("margin", [round(max(0.0, 2 * value - 1), 6) for value in said["probability"]])
-        top1, sure = np.array(said["top1"]), np.array(said["probability"])
+        answers = predictions["candidates"][row["key"]]
+        answers.setdefault("margin", [round(max(0.0, 2 * value - 1), 6) for value in answers["probability"]])
+        top1, probability = np.array(answers["top1"]), np.array(answers["probability"])
         for name in ("nll", "ece"):
             row[name] = row[name] if isinstance(row[name], dict) else _around(row[name])
-        row.setdefault("brier", _around(float(np.mean((1 - sure) ** 2))))
+        row.setdefault("brier", _around(float(np.mean((1 - probability) ** 2))))
         row.setdefault("margin_mean", _around(0.9))
-        row.setdefault("reliability", _bins(sure, top1 == labels))
+        row.setdefault("reliability", _bins(probability, top1 == labels))
         classes = range(len(result["classes"]))
-        row.setdefault("classes", [_class(labels == one, top1 == one) for one in classes])
+        row.setdefault("classes", [_class(labels == label, top1 == label) for label in classes])
         row["paired"].setdefault("kl", _around(0.002))
         row["paired"].setdefault("detectable_drop", 0.0042)
-        changes = [_change(labels == one, reference == labels, top1 == labels) for one in classes]
+        changes = [_change(labels == label, reference == labels, top1 == labels) for label in classes]
         row["paired"].setdefault("classes", changes)
 
 
@@ -284,13 +284,15 @@ def _newer_bench(result: dict[str, Any]) -> None:
                 point.setdefault(low, point[name] * 0.96)
                 point.setdefault(high, point[name] * 1.05)
         stages = {"decode": 0.4, "prepare": 0.1, "post": 0.05}
-        added = [stages | {"batch": one["batch"], "run": one["p50_ms"] / one["batch"]} for one in row["batches"]]
+        added = [
+            stages | {"batch": point["batch"], "run": point["p50_ms"] / point["batch"]} for point in row["batches"]
+        ]
         more = {"peak_rss_mib": 300.0, "copies": row["batches"], "end_to_end": row["batches"], "stages_ms": added}
         row.update({name: value for name, value in more.items() if name not in row})
 
 
 def _robustness(evaluation: dict[str, Any]) -> dict[str, Any]:
-    kept = [evaluation["candidates"][0], *evaluation["candidates"][2:4]]
+    chosen = [evaluation["candidates"][0], *evaluation["candidates"][2:4]]
     cells: list[tuple[str, int, int | None]] = [("clean", 0, None)]
     cells += [(name, level, value) for name, values in CORRUPTIONS.items() for level, value in enumerate(values, 1)]
     rows = [
@@ -298,18 +300,18 @@ def _robustness(evaluation: dict[str, Any]) -> dict[str, Any]:
         | {"top1": asdict(wilson(890 - 9 * level, 900)), "drop": asdict(tango(level, 1, 900))}
         | {"newly_wrong": level, "newly_right": 1}
         for name, level, value in cells
-        for row in kept
+        for row in chosen
     ]
-    summary = [{"candidate": row["key"], "extra_drop": _around(0.003)} for row in kept[1:]]
+    summary = [{"candidate": row["key"], "extra_drop": _around(0.003)} for row in chosen[1:]]
     named = [
-        {name: row[name] for name in ("key", "variant", "runtime", "artifact_sha256", "size_bytes")} for row in kept
+        {name: row[name] for name in ("key", "variant", "runtime", "artifact_sha256", "size_bytes")} for row in chosen
     ]
     return {"images": 900, "confidence": 0.95, "candidates": named, "rows": rows, "summary": summary}
 
 
 def _older_evaluation(result: dict[str, Any]) -> None:
-    for said in result["predictions"]["candidates"].values():
-        said.pop("margin", None)
+    for answers in result["predictions"]["candidates"].values():
+        answers.pop("margin", None)
     for row in result["candidates"]:
         for name in _ROW:
             row.pop(name, None)
@@ -333,8 +335,8 @@ def _around(value: float) -> dict[str, float]:
     return {"value": value, "low": value * 0.9, "high": value * 1.1}
 
 
-def _class(true: Any, said: Any) -> dict[str, Any]:
-    hits, support, answers = int((true & said).sum()), int(true.sum()), int(said.sum())
+def _class(truth: Any, answered: Any) -> dict[str, Any]:
+    hits, support, answers = int((truth & answered).sum()), int(truth.sum()), int(answered.sum())
     return {
         "support": support,
         "precision": asdict(wilson(hits, answers)) if answers else None,
@@ -350,13 +352,15 @@ def _change(true: Any, before: Any, now: Any) -> dict[str, Any]:
     return {"newly_wrong": wrong, "newly_right": right, "drop": drop, "p": p, "p_holm": min(1.0, 6 * p)}
 
 
-def _bins(sure: Any, right: Any) -> list[dict[str, Any]]:
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
-    found = []
-    for one in range(BINS):
-        inside = place == one
+def _bins(probability: Any, right: Any) -> list[dict[str, Any]]:
+    place = np.minimum((probability * BINS).astype(int), BINS - 1)
+    bins = []
+    for number in range(BINS):
+        inside = place == number
         some = bool(inside.any())
-        figures = {"confidence": float(sure[inside].mean()), "accuracy": float(right[inside].mean())} if some else {}
-        empty: dict[str, Any] = {"low": one / BINS, "high": (one + 1) / BINS, "count": int(inside.sum())}
-        found.append(empty | {"confidence": None, "accuracy": None} | figures)
-    return found
+        figures = (
+            {"confidence": float(probability[inside].mean()), "accuracy": float(right[inside].mean())} if some else {}
+        )
+        empty: dict[str, Any] = {"low": number / BINS, "high": (number + 1) / BINS, "count": int(inside.sum())}
+        bins.append(empty | {"confidence": None, "accuracy": None} | figures)
+    return bins

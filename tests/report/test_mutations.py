@@ -1,4 +1,4 @@
-"""Seeded mutations of what a bundle says of itself, through everything that reads it: one line or an answer, never a traceback.
+"""Seeded mutations of a bundle's files, through everything that reads them: one error line or an answer, never a traceback.
 
 The mutations are those of tests/slow/mutate_json.py, which does the same through all commands and files.
 """
@@ -57,8 +57,8 @@ def short(usual: Bundle, tmp_path: Path) -> Path:
     file = tmp_path / "short/results/evaluate-test.json"
     body = json.loads(file.read_text(encoding="utf-8"))
     body["candidates"] = body["candidates"][:3]
-    said = body["predictions"]
-    for columns in (said, *said["candidates"].values()):
+    predictions = body["predictions"]
+    for columns in (predictions, *predictions["candidates"].values()):
         columns |= {name: values[::75] for name, values in columns.items() if isinstance(values, list)}
     file.write_text(json.dumps(body), encoding="utf-8")
     file = tmp_path / "short/results/bench.json"
@@ -73,7 +73,7 @@ def short(usual: Bundle, tmp_path: Path) -> Path:
 
 
 def read_all(path: Path, out: Path, name: str, *, drawn: bool) -> None:
-    """Read a bundle in every way that needs no model and concerns that file. Raises VegrtError for what is refused."""
+    """Read a bundle in every way that needs no model and uses that file. Raises VegrtError for a refused file."""
     bundle = open_bundle(path, verify=False)
     reads: list[Callable[[], object]] = [
         lambda: rank_choices(bundle),
@@ -139,7 +139,7 @@ def test_no_mutation_ends_in_a_traceback(mutations: ModuleType, short: Path, tmp
         (lambda body: body.update(schema_version=True), "schema version True"),
     ],
 )
-def test_what_the_lists_of_an_evaluation_owe_each_other(
+def test_an_evaluation_with_inconsistent_lists_is_refused(
     make: Any, change: Any, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle = make()
@@ -149,15 +149,15 @@ def test_what_the_lists_of_an_evaluation_owe_each_other(
     file.write_text(json.dumps(body), encoding="utf-8")
     caplog.clear()
     assert load_result(bundle, Evaluation, "evaluate-test") is None
-    (said,) = caplog.messages
-    assert "evaluate-test.json: unreadable result (" in said
+    (warning,) = caplog.messages
+    assert "evaluate-test.json: unreadable result (" in warning
     caplog.clear()
     with pytest.raises(VegrtError, match=message):
         read_result(file, Evaluation)
-    assert rank_choices(bundle)[0].candidate.variant == "fp32"  # what cannot be read does not steer
+    assert rank_choices(bundle)[0].candidate.variant == "fp32"  # an unreadable result is not used
 
 
-def test_control_characters_in_a_chart_are_drawn_as_what_they_are_not(usual: Bundle) -> None:
+def test_control_characters_in_a_chart_are_replaced(usual: Bundle) -> None:
     chart = bundle_charts(load_facts(usual), None)["throughput"]
     (panel,) = chart.panels
     hostile = json.loads(json.dumps(panel).replace("fp32", "fp\\u001b[31m32\\u0000\\ud800"))

@@ -1,4 +1,4 @@
-"""One number decides: what the report's sentence quotes, its table shows, and `infer` picks by."""
+"""One number decides: the report's sentence quotes it, its table shows it, and `infer` chooses by it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROW = st.tuples(TIME_MS, TIME_MS, st.sampled_from(["PASS", "PASS", "INCONCLUSIVE
 
 @pytest.fixture
 def random_table(make: Make) -> Callable[[list[tuple[float, float, str]], Objective], Facts]:
-    """A function that gives the bundle's results these times (of one photo, of 16) and verdicts; the first is the reference."""
+    """A function that sets the results' times (of one photo, of 16) and verdicts; the first row is the reference."""
     bundle = make(speed_ms=dict.fromkeys(KEYS, 10.0), provenance=False)
     results = bundle.path / "results"
     evaluation, bench = (json.loads((results / f"{name}.json").read_text()) for name in ("evaluate-test", "bench"))
@@ -51,7 +51,7 @@ def random_table(make: Make) -> Callable[[list[tuple[float, float, str]], Object
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @given(values=st.lists(ROW, min_size=len(KEYS), max_size=len(KEYS)))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_row_of_the_table_is_faster_than_the_one_that_is_quoted(
+def test_no_row_of_the_table_is_faster_than_the_quoted_one(
     random_table: Callable[..., Facts], objective: Objective, values: list[tuple[float, float, str]]
 ) -> None:
     facts = random_table(values, objective)
@@ -63,17 +63,17 @@ def test_no_row_of_the_table_is_faster_than_the_one_that_is_quoted(
     quoted = " ".join(map(str, conclusion.statements))
     shown = {row.key: row.cells()[7 if objective == "latency" else 9] for row in compared}
     if objective == "latency":
-        assert f"Speed: {shown[conclusion.chosen.key]} ms per photo" in quoted
+        assert f" {shown[conclusion.chosen.key]} ms per photo" in quoted
         assert not [row for row in passed if (row.p50_ms or 0) < (conclusion.chosen.p50_ms or 0)]
     else:
-        assert f"Speed: {shown[conclusion.chosen.key]} photos per second" in quoted
+        assert f" {shown[conclusion.chosen.key]} photos per second" in quoted
         assert not [row for row in passed if (row.images_per_s or 0) > (conclusion.chosen.images_per_s or 0)]
-    picked = str(choose(facts.bundle, objective=objective).candidate)
-    assert picked == conclusion.to_ship.key
+    choice = str(choose(facts.bundle, objective=objective).candidate)
+    assert choice == conclusion.to_ship.key
     assert (conclusion.outcome == "PASS") == bool(passed)
     if passed and conclusion.to_ship.verdict == "REFERENCE":
         assert "but is no faster" in conclusion.headline
-        assert "Ship: fp32.onnx (fp32 on ONNX Runtime): it is the fastest." in quoted
+        assert "File to ship: fp32.onnx (fp32 on ONNX Runtime): it is the fastest." in quoted
     commands = card_markdown(facts, Claims())
     flags = f"--variant {conclusion.to_ship.variant} --runtime {conclusion.to_ship.runtime}"
     assert (flags in commands) == bool(passed)
@@ -97,7 +97,7 @@ def test_the_two_objectives_pick_two_candidates(random_table: Callable[..., Fact
             )
 
 
-def test_a_ratio_comes_with_its_interval_and_is_nothing_where_that_holds_one(make: Make) -> None:
+def test_a_ratio_has_its_interval_and_is_no_difference_where_that_includes_1(make: Make) -> None:
     facts = load_facts(make(provenance=False))
     reference, *_, chosen = compared = summary_rows(facts)
     ratio = speed_up(facts, chosen, reference)
@@ -126,9 +126,9 @@ def test_rounds_that_were_interleaved_are_paired(make: Make) -> None:
     facts = load_facts(make(provenance=False))
     assert facts.bench is not None
     reference, *_, chosen = summary_rows(facts)
-    assert [one.paired for one in [speed_up(facts, chosen, reference)] if one] == [False]
+    assert [ratio.paired for ratio in [speed_up(facts, chosen, reference)] if ratio] == [False]
     facts = replace(facts, bench=replace(facts.bench, scenario="interleaved"))
-    assert [one.paired for one in [speed_up(facts, chosen, reference)] if one] == [True]
+    assert [ratio.paired for ratio in [speed_up(facts, chosen, reference)] if ratio] == [True]
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_rounds_that_were_interleaved_are_paired(make: Make) -> None:
         ({"busy": True, "wide": False, "others_share": None}, "Noisy times: the load average was 1.5 on 2 cores"),
     ],
 )
-def test_noise_is_said(make: Make, noise: dict[str, Any], words: str | None) -> None:
-    known = {"load_average": 1.5, "installed_cores": 2, "others_share": 0.4, "interval_share": 0.22}
+def test_noise_is_reported(make: Make, noise: dict[str, Any], words: str | None) -> None:
+    quiet = {"load_average": 1.5, "installed_cores": 2, "others_share": 0.4, "interval_share": 0.22}
     facts = load_facts(make(provenance=False))
     assert facts.bench is not None
-    bench = replace(facts.bench, noise=Noise(**(known | noise)))
+    bench = replace(facts.bench, noise=Noise(**(quiet | noise)))
     facts = replace(facts, bench=bench)
     text = " ".join(map(str, conclude(facts, summary_rows(facts)).statements))
     assert (words or "Repeat") in text if words else "Repeat" not in text

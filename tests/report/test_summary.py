@@ -117,13 +117,13 @@ def test_a_slower_variant_is_not_called_faster(make: Make) -> None:
             FAILING,
             "FAIL",
             "No candidate keeps the accuracy of fp32",
-            "Ship: fp32.onnx (fp32 on ONNX Runtime), or calibrate again.",
+            "File to ship: fp32.onnx (fp32 on ONNX Runtime), or calibrate again.",
         ),
         (
             UNSURE,
             "INCONCLUSIVE",
             "No candidate is proven to keep the accuracy of fp32",
-            "Ship: fp32.onnx (fp32 on ONNX Runtime), until the verdict is decided.",
+            "File to ship: fp32.onnx (fp32 on ONNX Runtime), until the verdict is decided.",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a report writes beside the page: Markdown and pictures; and reports on several bundles, devices, and an audit."""
+"""The Markdown and pictures of a report; reports on several bundles and devices, and with an audit."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_every_table_of_the_markdown_is_whole(written: Path) -> None:
     text = (written / "report.md").read_text(encoding="utf-8")
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.M)
     assert len(tables) > 10
-    for found in tables:
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in found.splitlines()}) == 1
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,8 +143,8 @@ def test_another_devices_rows_of_other_artifacts_are_left_out(make: Make, tmp_pa
     content = json.loads(elsewhere.read_text())
     content["candidates"][0]["artifact_sha256"] = "0" * 64
     elsewhere.write_text(json.dumps(content))
-    (found,) = load_facts(bundle, benches=[elsewhere]).other_benches
-    assert [row.key for row in found.candidates] == ["int8/onnxruntime"]
+    (bench,) = load_facts(bundle, benches=[elsewhere]).other_benches
+    assert [row.key for row in bench.candidates] == ["int8/onnxruntime"]
     content["candidates"][1]["artifact_sha256"] = "1" * 64
     elsewhere.write_text(json.dumps(content))
     with pytest.raises(VegrtError, match="measured none of the artifacts of"):
@@ -154,7 +154,7 @@ def test_another_devices_rows_of_other_artifacts_are_left_out(make: Make, tmp_pa
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"schema": "vegrt-evaluate", "schema_version": 1, "candidates": []}']
 )
-def test_what_is_no_benchmark_is_refused(make: Make, tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_benchmark_is_refused(make: Make, tmp_path: Path, content: str) -> None:
     (tmp_path / "bench.json").write_text(content)
     with pytest.raises(VegrtError, match=r"bench\.json: not a benchmark"):
         write_report(
@@ -170,8 +170,8 @@ def test_an_audit_of_these_photos_is_summed_up_and_another_is_not_used(make: Mak
     assert "| leaked test photos | 2 of 900 |" in text
     assert "| near duplicates | 2 pairs, 1 of them across splits |" in text
     assert "| Bean | 150 | 7 |" in text
-    other = replace(audit, fingerprints={"test": "0" * 64})
-    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(audits=[other]))
+    foreign = replace(audit, fingerprints={"test": "0" * 64})
+    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(audits=[foreign]))
     assert "No audit of these photos is available" in (tmp_path / "out.md").read_text(encoding="utf-8")
 
 
@@ -189,8 +189,8 @@ def test_korean_has_no_english_left(make: Make, tmp_path: Path, data: Path) -> N
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert '<html lang="ko">' in text
     elements = re.findall(r"<(h1|h2|h3|p|figcaption|caption|a|th)\b[^>]*>(.*?)</\1>", text, re.S)
-    told = {re.sub(r"<[^>]+>", " ", content).strip() for name, content in elements if name != "th"}
-    english = {words for words in told if re.search("[a-z]{3}", words) and not re.search("[가-힣]", words)}
+    texts = {re.sub(r"<[^>]+>", " ", content).strip() for name, content in elements if name != "th"}
+    english = {words for words in texts if re.search("[a-z]{3}", words) and not re.search("[가-힣]", words)}
     assert english == set()
     labels = re.findall(r'class="(?:plot|scroll|contents)" (?:role="\w+" )?aria-label="([^"]+)"', text)
     assert len(labels) > 20

@@ -1,4 +1,4 @@
-"""The model card: its header as the Hugging Face Hub reads it, and what it says."""
+"""The model card: its header as the Hugging Face Hub reads it, and its text."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def header_of(text: str) -> Any:
 
 
 def test_the_hub_reads_the_header(text: str, usual: Bundle) -> None:
-    found = header_of(text)
-    assert (found.license, found.library_name, found.pipeline_tag) == ("apache-2.0", "onnx", "image-classification")
-    assert (found.datasets, found.metrics, found.model_name) == (["someone/vegetables"], ["accuracy"], "resnet18")
-    assert {"onnx", "int8", "tensorrt", "resnet18"} <= set(found.tags)
-    found.validate = None
-    results = {result.metric_name: result for result in found.eval_results}
+    header = header_of(text)
+    assert (header.license, header.library_name, header.pipeline_tag) == ("apache-2.0", "onnx", "image-classification")
+    assert (header.datasets, header.metrics, header.model_name) == (["someone/vegetables"], ["accuracy"], "resnet18")
+    assert {"onnx", "int8", "tensorrt", "resnet18"} <= set(header.tags)
+    header.validate = None
+    results = {result.metric_name: result for result in header.eval_results}
     evaluation = load_result(usual, Evaluation, "evaluate-test")
     assert evaluation is not None
     first = evaluation.candidates[0]
@@ -46,29 +46,29 @@ def test_the_hub_reads_the_header(text: str, usual: Bundle) -> None:
 
 
 def test_leaked_photos_make_a_result_of_their_own(make: Make) -> None:
-    found = header_of(card_markdown(load_facts(make(audited=True)), Claims()))
-    assert {result.dataset_name for result in found.eval_results} == {
+    header = header_of(card_markdown(load_facts(make(audited=True)), Claims()))
+    assert {result.dataset_name for result in header.eval_results} == {
         "test photos",
         "test photos without near duplicates of train",
     }
 
 
-def test_nothing_is_claimed_that_nobody_said(make: Make) -> None:
+def test_unknown_facts_are_not_claimed(make: Make) -> None:
     text = card_markdown(load_facts(make(evaluated=False)), Claims())
-    found = header_of(text)
-    assert found.license == "unknown"
-    assert (found.datasets, found.eval_results) == (None, None)
+    header = header_of(text)
+    assert header.license == "unknown"
+    assert (header.datasets, header.eval_results) == (None, None)
     assert "Nothing has been evaluated yet" in text
     assert "PASS means" not in text
 
 
 def test_names_stay_names_in_the_header(make: Make, hostile: Path) -> None:
     text = card_markdown(load_facts(make(name='a: "b"\n---\nc', photos=hostile)), Claims("x: y", "- [z]"))
-    found = header_of(text)
-    assert (found.model_name, found.license, found.datasets) == ('a: "b"\n---\nc', "x: y", ["- [z]"])
+    header = header_of(text)
+    assert (header.model_name, header.license, header.datasets) == ('a: "b"\n---\nc', "x: y", ["- [z]"])
 
 
-def test_says_what_a_reader_has_to_know(text: str, usual: Bundle) -> None:
+def test_has_all_sections(text: str, usual: Bundle) -> None:
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert titles == [
         f"## {title}"

@@ -1,4 +1,4 @@
-"""What a chart shows: whole numbers on an axis of photos, every candidate, names that nothing crosses."""
+"""Charts: whole numbers on an axis of photos, every candidate, names that no mark crosses."""
 
 from __future__ import annotations
 

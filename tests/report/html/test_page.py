@@ -35,7 +35,7 @@ RESOURCES = {"src", "href", "srcset", "poster", "data", "action", "xlink:href", 
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: elements, attributes, and the text outside scripts and styles."""
+    """The page as a browser parses it: elements, attributes, and the text outside scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -69,10 +69,10 @@ def text(page: Path) -> str:
 
 
 def test_loads_nothing_and_is_small(text: str) -> None:
-    seen = Page(text)
-    foreign = [value for name, value in seen.attributes if name in RESOURCES and not value.startswith(("data:", "#"))]
+    parsed = Page(text)
+    foreign = [value for name, value in parsed.attributes if name in RESOURCES and not value.startswith(("data:", "#"))]
     assert foreign == []
-    assert not {"link", "iframe", "object", "embed", "base", "form"} & set(seen.tags)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & set(parsed.tags)
     assert not re.search(r"@import|url\(", read_asset("style.css"))
     assert len(text.encode()) < 5e6
 
@@ -99,7 +99,7 @@ def test_says_the_verdict_before_anything_else(text: str, usual: Bundle) -> None
     assert words.index("PASS") < words.index(headline) < words.index("Accuracy, size and speed")
 
 
-def test_says_where_the_numbers_come_from(text: str, usual: Bundle) -> None:
+def test_shows_the_origin_of_the_numbers(text: str, usual: Bundle) -> None:
     words = Page(text).text
     for expected in ("mse signed 99.70% 0.003 chosen", "convolutions 20, matched 20, wanted Int8", usual.sha256()[:12]):
         assert expected in words
@@ -119,22 +119,22 @@ def test_charts_are_drawn_without_scripts_and_described(text: str) -> None:
     assert text.count("window.vegaEmbed") == 1
 
 
-def test_can_be_read_by_keyboard_and_by_ear(text: str) -> None:
-    seen = Page(text)
-    named = {value for name, value in seen.attributes if name == "id"}
-    links = [value for name, value in seen.attributes if name == "href" and value.startswith("#")]
+def test_can_be_used_by_keyboard_and_screen_reader(text: str) -> None:
+    parsed = Page(text)
+    named = {value for name, value in parsed.attributes if name == "id"}
+    links = [value for name, value in parsed.attributes if name == "href" and value.startswith("#")]
     assert links[0] == "#content"
     assert text.index('href="#content"') < text.index("<h1")
     assert {link[1:] for link in links} <= named
     assert len(links) == 1 + text.count("<section"), "every section is in the contents"
-    levels = [int(tag[1]) for tag in seen.tags if re.fullmatch(r"h\d", tag)]
+    levels = [int(tag[1]) for tag in parsed.tags if re.fullmatch(r"h\d", tag)]
     assert levels[:3] == [1, 2, 3]
     assert max(later - earlier for earlier, later in pairwise(levels)) == 1
-    assert seen.tags.count("table") == seen.tags.count("caption") > 10
+    assert parsed.tags.count("table") == parsed.tags.count("caption") > 10
     assert all('tabindex="0"' in box for box in re.findall(r'<div class="scroll"[^>]*>', text))
 
 
-def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) -> None:
+def test_each_class_has_a_test_with_holms_correction(text: str, usual: Bundle) -> None:
     result = load_result(usual, Evaluation, "evaluate-test")
     assert result is not None
     chosen = conclude(load_facts(usual), summarize(usual)).chosen
@@ -150,7 +150,7 @@ def test_each_class_is_judged_with_holms_correction(text: str, usual: Bundle) ->
         assert f"{change.newly_wrong} {change.newly_right} {change.p:.3f} {change.p_holm:.3f}" in words
 
 
-def test_older_results_lack_only_what_they_do_not_know(make: Make, tmp_path: Path) -> None:
+def test_older_results_lack_only_the_newer_fields(make: Make, tmp_path: Path) -> None:
     bundle = make(older=True)
     assert len(bundle_charts(load_facts(bundle), None)) == 8  # no stages, no reliability, no robustness
     write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"))
@@ -173,7 +173,7 @@ def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> No
     assert all(f"<small>{path}</small>" in gallery for path in flipped)
 
 
-def test_gallery_says_why_there_is_no_photo_and_how_many_more(make: Make, data: Path, tmp_path: Path) -> None:
+def test_gallery_explains_missing_photos_and_counts_the_rest(make: Make, data: Path, tmp_path: Path) -> None:
     facts = load_facts(make(noise={"int8": 3.0}))
     flips = facts.flips()
     without_data = gallery_of(facts, None)
@@ -212,11 +212,11 @@ def test_names_cannot_become_markup(make: Make, hostile: Path, tmp_path: Path) -
     bundle = make(name='a<b>&"c', photos=hostile, noise={"int8": 3.0})
     write_report([bundle], ReportFiles(tmp_path / "out.html"), sources=Sources(hostile))
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
-    seen = Page(text)
+    parsed = Page(text)
     assert HOSTILE.lower() not in text.lower()
-    assert HOSTILE in seen.text
-    assert 'a<b>&"c: ' in seen.text
-    assert seen.tags.count("script") == 11 + 2  # the charts' specifications, Vega, the start
+    assert HOSTILE in parsed.text
+    assert 'a<b>&"c: ' in parsed.text
+    assert parsed.tags.count("script") == 11 + 2  # the charts' specifications, Vega, the start
     specifications = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
     assert any(HOSTILE in str(json.loads(specification)) for specification in specifications)
 
@@ -242,11 +242,11 @@ def test_the_flags_in_how_to_reproduce_make_the_same_recipe(choices: dict[str, A
     assert make_recipe(**given) == recipe
 
 
-def test_of_a_weights_file_how_to_reproduce_shows_the_name_alone() -> None:
+def test_how_to_reproduce_shows_only_the_name_of_a_weights_file() -> None:
     assert recipe_flags(make_recipe(weights="/home/me/a b.pth").to_dict())[-2:] == ["--weights", "'a b.pth'"]
 
 
-def test_of_quantization_aware_training_the_bundle_settles_the_network() -> None:
+def test_how_to_reproduce_names_the_bundle_of_quantization_aware_training() -> None:
     qat = {"qat": "models/a", "qat_sha256": "00", "epochs_head": 0, "epochs": 2, "lr": 2e-5, "weight_decay": 0.0}
     recipe = Recipe(backbone="vgg16", weights="models/a/w.safetensors", label_smoothing=0.0, augment="light", **qat)  # type: ignore[arg-type]
     assert recipe_flags(recipe.to_dict()) == ["--qat", "a"]
@@ -284,7 +284,7 @@ def test_without_evaluation_no_accuracy_is_claimed(make: Make, tmp_path: Path) -
     ]
 
 
-def test_failure_leaves_the_former_report(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_leaves_the_previous_report(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, out = make(evaluated=False, provenance=False), tmp_path / "out" / "report.html"
     out.parent.mkdir()
     out.write_text("former")

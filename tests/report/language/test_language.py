@@ -1,4 +1,4 @@
-"""Every text that a report can say has its Korean, with the same places, and no translation is left over."""
+"""Every text of a report has a Korean translation with the same places, and no translation is unused."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ HANGUL = re.compile("[가-힣]")
 SAME_IN_BOTH = {"ms", "{key}: ECE {ece}"}
 
 
-def spoken() -> dict[str, str]:
-    """The literals given to `translate` and `mark`, with the file of each."""
-    found: dict[str, str] = {}
+def translatable() -> dict[str, str]:
+    """The literals passed to `translate` and `mark`, with the file of each."""
+    texts: dict[str, str] = {}
     for file in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             named = (
                 isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("translate", "mark")
             )
             if named and isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant):
-                found[str(node.args[0].value)] = file.name
-    return found
+                texts[str(node.args[0].value)] = file.name
+    return texts
 
 
 def places(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
-def test_every_text_has_its_korean_and_no_korean_is_left_over() -> None:
-    texts = spoken()
+def test_every_text_has_a_translation_and_no_translation_is_unused() -> None:
+    texts = translatable()
     assert len(texts) > 200
     assert {text: file for text, file in texts.items() if text not in KOREAN} == {}
     assert sorted(set(KOREAN) - set(texts)) == []

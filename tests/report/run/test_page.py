@@ -1,4 +1,4 @@
-"""The page and the pictures of one run, from a history that was really written."""
+"""The page and the pictures of one run, from a real history file."""
 
 from __future__ import annotations
 
