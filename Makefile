@@ -88,7 +88,7 @@ export: need-data $(READY)
 	$(VEGRT) export $(BUNDLE) --data $(DATA) $(REPLACE)
 
 infer: need-images $(READY)
-	$(VEGRT) infer --model $(BUNDLE) $(IMAGES)
+	$(VEGRT) infer --bundle $(BUNDLE) $(IMAGES)
 
 report: need-data $(READY)
 	$(VEGRT) evaluate $(BUNDLE) --data $(DATA) $(EVALUATED)

@@ -25,7 +25,7 @@ HEAVY = ("torch", "torchvision", "onnx", "openvino", "onnxruntime", "scipy", "pa
 
 def command(python: Path, given: argparse.Namespace, *flags: str) -> list[str]:
     """Return the words that infer one photo."""
-    options = ["--model", str(given.bundle), *(["--variant", given.variant] if given.variant else [])]
+    options = ["--bundle", str(given.bundle), *(["--variant", given.variant] if given.variant else [])]
     return [str(python), *flags, "-m", "vegrt.cli", "--quiet", "infer", str(given.photo), *options]
 
 

@@ -33,7 +33,7 @@ def files_to_csv(job: Job, opened: LoadedModel) -> None:
 
 def by_process(job: Job) -> None:
     """Run the command with the photos' names on its stdin."""
-    words = ["infer", "-", "--null", "--model", str(job.bundle), "--variant", job.variant, "--batch", str(job.batch)]
+    words = ["infer", "-", "--null", "--bundle", str(job.bundle), "--variant", job.variant, "--batch", str(job.batch)]
     names = b"".join(bytes(path) + b"\0" for path in job.photos)
     command = [sys.executable, "-m", "vegrt.cli", "--quiet", *words, "--out", str(job.out), "--overwrite"]
     subprocess.run(command, input=names, stdout=subprocess.DEVNULL, check=True)

@@ -72,7 +72,7 @@ def main() -> None:
         (links := Path(folder, "links")).mkdir()
         link(sorted(given.photos.rglob("*.jpg")), given.soak, links)
         options = [
-            "--model",
+            "--bundle",
             str(given.bundle),
             "--variant",
             given.variant,

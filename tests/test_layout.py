@@ -75,7 +75,7 @@ def test_inference_never_imports_torch(bundle_path: str, photo: str) -> None:
         "import sys; from vegrt.cli import app; app(sys.argv[1:], standalone_mode=False);"
         "print('TORCH' if 'torch' in sys.modules or 'onnx' in sys.modules else 'LEAN')"
     )
-    words = ["infer", photo, "--model", bundle_path]
+    words = ["infer", photo, "--bundle", bundle_path]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "LEAN", done.stderr
 

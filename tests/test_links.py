@@ -110,7 +110,7 @@ def test_the_bundle_itself_may_be_reached_by_a_link(received: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["infer PHOTO --model B", "verify B", "report B", "bundle pack B OUT.zip", "export B --data .", "compare B"],
+    ["infer PHOTO --bundle B", "verify B", "report B", "bundle pack B OUT.zip", "export B --data .", "compare B"],
 )
 def test_every_command_says_it_in_one_line(received: Path, command: str) -> None:
     (received / "results/bench.json").unlink()

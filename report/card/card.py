@@ -118,7 +118,7 @@ def _run_commands(facts: Facts, conclusion: Conclusion) -> str:
     extra = _EXTRAS.get(to_ship.runtime, "cpu") if to_ship else "cpu"
     flags = f" --variant {to_ship.variant} --runtime {to_ship.runtime}" if to_ship else ""
     path = _card_path(facts)
-    return f"pip install 'vegrt[{extra}]'\nvegrt verify {path}\nvegrt infer images/ --model {path}{flags}"
+    return f"pip install 'vegrt[{extra}]'\nvegrt verify {path}\nvegrt infer images/ --bundle {path}{flags}"
 
 
 def _evaluation_section(facts: Facts, rows: Sequence[SummaryRow], conclusion: Conclusion) -> Section:

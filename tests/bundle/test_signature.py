@@ -246,7 +246,7 @@ def test_infer_serve_load_report_and_verify_ask_before_anything_runs(judged: Pat
     key, photo = judged.parent / "key.pub", judged.parent / "x.jpg"
     photo.touch()
     commands = (
-        ("infer", photo, "--model", judged),
+        ("infer", photo, "--bundle", judged),
         ("serve", judged, "--port", 0),
         ("report", judged),
         ("verify", judged),
@@ -262,7 +262,7 @@ def test_infer_serve_load_report_and_verify_ask_before_anything_runs(judged: Pat
     with pytest.raises(BundleError, match=r"fp32\.onnx: damaged"):
         load(judged, public_key=key)
     assert "leave --public-key out" in failure(
-        "infer", photo, "--model", judged, "--public-key", key, "--runtime", "tensorrt", "--rebuild"
+        "infer", photo, "--bundle", judged, "--public-key", key, "--runtime", "tensorrt", "--rebuild"
     )
 
 

@@ -52,7 +52,7 @@ def test_the_whole_job(
     assert "report: " in shown.stdout
     assert "int8-cpu" in shown.stdout
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-    answered = call("infer", photos / "test/Beet", "--model", path, "-o", tmp_path / "out.csv", "--print")
+    answered = call("infer", photos / "test/Beet", "--bundle", path, "-o", tmp_path / "out.csv", "--print")
     assert len(answered.stdout.splitlines()) == 20
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
     verified = json.loads(call("verify", path, "--json").stdout)
@@ -204,7 +204,7 @@ def test_bad_input_is_one_line_and_exit_1(
     (copied / "fp32.onnx").write_bytes(content)
     for command in (["verify"], ["bench"], ["evaluate", "--data", photos], ["export", "--data", photos]):
         assert "fp32.onnx: damaged" in failure(*command, copied)
-    assert "fp32.onnx: damaged" in failure("infer", photos / "test", "--model", copied)
+    assert "fp32.onnx: damaged" in failure("infer", photos / "test", "--bundle", copied)
     manifest = json.loads((copied / MANIFEST).read_text())
     (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 2}))
     assert "bundle format 2" in failure("verify", copied)
@@ -237,7 +237,7 @@ def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> 
 
 
 def test_a_reader_that_leaves_early_is_no_error(bundle: Bundle, photos: Path) -> None:
-    command = [sys.executable, "-m", "vegrt.cli", "infer", str(photos), "--model", str(bundle.path)]
+    command = [sys.executable, "-m", "vegrt.cli", "infer", str(photos), "--bundle", str(bundle.path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -249,7 +249,7 @@ def test_a_reader_that_leaves_early_is_no_error(bundle: Bundle, photos: Path) ->
 def test_an_unwritable_output_is_one_line(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "a file, not a folder"
     blocked.touch()
-    result = call("infer", photos / "test/Beet", "--model", bundle.path, "-o", blocked / "x.csv")
+    result = call("infer", photos / "test/Beet", "--bundle", bundle.path, "-o", blocked / "x.csv")
     assert result.exit_code == 1
     assert "x.csv: cannot be written" in result.stderr
     assert "cannot be written" in failure("train", "--data", photos, "--weights", "none", "--out", blocked / "m")

@@ -34,7 +34,7 @@ def test_a_builder_level_beyond_five_is_wrong_usage(trained: Bundle, photos: Pat
 
 
 def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:
-    done = CliRunner().invoke(app, ["infer", str(photos), "--model", str(trained.path), "--rebuild"])
+    done = CliRunner().invoke(app, ["infer", str(photos), "--bundle", str(trained.path), "--rebuild"])
     assert done.exit_code == 1
     assert "--rebuild: builds TensorRT engines, the runtime is not named; add --runtime tensorrt" in done.stderr
 

@@ -157,3 +157,15 @@ def test_embeddings_in_rows_of_the_output(bundle: Bundle, photos: Path, tmp_path
     assert got.shape == (21, 512)
     assert np.isnan(got[0]).all()
     assert np.isfinite(got[1:]).all()
+
+
+def test_the_former_name_of_bundle_works_and_names_the_new_one(
+    bundle: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["infer", str(photos / PHOTO), "--variant", "fp32", "--runtime", "onnxruntime"]
+    former = CliRunner().invoke(app, [*words, "--model", str(bundle.path)])
+    assert caplog.messages[0] == "--model is now called --bundle; --model will be removed in the next version"
+    assert former.stdout == infer(bundle, photos / PHOTO).stdout
+    assert "--model" not in CliRunner().invoke(app, ["infer", "--help"]).stdout
+    both = CliRunner().invoke(app, [*words, "--model", str(bundle.path), "--bundle", str(bundle.path)])
+    assert both.exit_code == 1

@@ -149,8 +149,9 @@ def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, ca
     before = body
     old_flag = CliRunner().invoke(app, ["evaluate", *words, "--robustness", "--robustness-images", "3"])
     assert old_flag.exit_code == 0
-    assert [record.getMessage() for record in caplog.records if "deprecated" in record.getMessage()] == [
-        f"evaluate --robustness: deprecated, use: vegrt robustness {copied.path} --data {photos}"
+    assert [record.getMessage() for record in caplog.records if "is now called" in record.getMessage()] == [
+        "vegrt evaluate --robustness is now called vegrt robustness; "
+        "vegrt evaluate --robustness will be removed in the next version"
     ]
     after = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (after["rows"], after["summary"]) == (before["rows"], before["summary"])

@@ -31,7 +31,7 @@ BLOWS = 8  # of a round, at most: then it may end
 
 
 def command(bundle: Path, source: Path, out: Path, embeddings: str, resume: bool = True) -> list[str]:
-    words = [*("infer", str(source), "--model", str(bundle), "--variant", "fp32", "--runtime", "onnxruntime")]
+    words = [*("infer", str(source), "--bundle", str(bundle), "--variant", "fp32", "--runtime", "onnxruntime")]
     words += [*("--batch", "2", "--threads", "1", "-o", str(out))]
     more = [*(["--embeddings", str(out.with_name(f"e.{embeddings}"))] if embeddings else []), *["--resume"] * resume]
     return [sys.executable, "-m", "vegrt.cli", "--quiet", *words, *more]

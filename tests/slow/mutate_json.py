@@ -192,7 +192,7 @@ def arguments(work: Path, name: str) -> list[str]:
     photo, out = str(work / "data/test/Beet/000.png"), str(work / "out")
     imported = ["export", out, "--from-onnx", str(work / "model.onnx"), "--data", data, "--no-engine"]
     found = {
-        "infer": ["infer", "--model", bundle, photo, "--json"],
+        "infer": ["infer", "--bundle", bundle, photo, "--json"],
         "verify": ["verify", bundle],
         "signature": ["verify", bundle, "--public-key", str(work / "key.pub")],
         "report": ["report", bundle, "-o", f"{out}/r.html"],

@@ -130,17 +130,17 @@ def test_a_narrow_encoding_is_no_traceback() -> None:
 
 
 def test_infer_with_closed_streams(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-    words = ["infer", photos / "test/Beet", "--model", bundle.path, "--runtime", "onnxruntime"]
+    words = ["infer", photos / "test/Beet", "--bundle", bundle.path, "--runtime", "onnxruntime"]
     assert shell("<&- >&- 2>&-", *words, "-o", tmp_path / "x.csv").returncode == 0
     assert (tmp_path / "x.csv").read_text().count("\n") == 21
-    closed = shell("<&-", "infer", "-", "--model", bundle.path)
+    closed = shell("<&-", "infer", "-", "--bundle", bundle.path)
     assert (closed.returncode, one_line(closed.stderr)[:22]) == (1, "vegrt: stdin: closed; ")
     nowhere = shell(">&-", *words)
     assert (nowhere.returncode, one_line(nowhere.stderr)[:23]) == (1, "vegrt: stdout: closed, ")
 
 
 def test_a_reader_that_leaves_does_not_end_the_work_for_the_file(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-    words = ["infer", photos / "test", "--model", bundle.path, "--runtime", "onnxruntime", "--batch", 2]
+    words = ["infer", photos / "test", "--bundle", bundle.path, "--runtime", "onnxruntime", "--batch", 2]
     done = shell("| true", *words, "--print", "-o", tmp_path / "x.csv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "x.csv").read_text().count("\n") == 61
@@ -154,7 +154,7 @@ def test_no_name_commands_the_terminal(bundle: Bundle, photos: Path, tmp_path: P
     escaped = ESCAPED.replace(r"\x00", "")
     (folder / f"{name}.jpg").write_bytes((photos / "test/Beet/000.jpg").read_bytes())
     (folder / f"{name}-bad.jpg").write_text("text")
-    words = ["infer", folder, "--model", bundle.path, "--runtime", "onnxruntime"]
+    words = ["infer", folder, "--bundle", bundle.path, "--runtime", "onnxruntime"]
     shown = COLOUR.sub("", on_a_terminal(*words, "--annotate", tmp_path / "seen"))
     assert f"{escaped}.jpg\t" in shown
     assert f"{escaped}-bad.jpg\terror\t" in shown

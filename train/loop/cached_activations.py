@@ -49,7 +49,7 @@ class CachedActivations(Samples):
 def cache_activations(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
     """Return both sets as activations of the learner's frozen stages, which it then skips.
 
-    As many versions as the recipe's `views` or as fit into KEPT_BYTES. Where there is no room for an augmented one, or the
+    As many versions as the recipe's `views` or as fit into the memory limit. Where there is no room for an augmented one, or the
     network cannot be split, both are returned unchanged. Every process caches all of them.
     """
     recipe = learner.recipe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +11,20 @@ import typer
 from vegrt.commands.options.audits import AuditOption, by_audit
 from vegrt.commands.options.gate import InconclusiveOption, MarginOption, exit_code, parse_margin
 from vegrt.commands.options.recorded import recorded
-from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, PublicKeyOption, RuntimeOption, show
+from vegrt.commands.options.shared import (
+    BundleArgument,
+    DataOption,
+    JsonOption,
+    PublicKeyOption,
+    RuntimeOption,
+    show,
+    warn_renamed,
+)
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
     from vegrt.bundle.bundle import Bundle
     from vegrt.dataset.photos import Split
-
-log = logging.getLogger(__name__)
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 OverwriteResultOption = Annotated[
@@ -56,7 +61,7 @@ def evaluate(
     or validation.
     """
     if robustness_flag:
-        log.warning("evaluate --robustness: deprecated, use: vegrt robustness %s --data %s", bundle, data)
+        warn_renamed("vegrt evaluate --robustness", "vegrt robustness")
         robustness(ctx, bundle, data, split, runtime, robustness_images, name, overwrite, as_json)
         return
     margin_points = parse_margin(margin)  # before anything is read

@@ -17,6 +17,7 @@ from vegrt.commands.options.shared import (
     PublicKeyOption,
     RuntimeOption,
     show,
+    warn_renamed,
 )
 from vegrt.errors import VegrtError
 from vegrt.terminal.streams import ReaderLeft
@@ -143,7 +144,7 @@ def _writer(*, finishes: bool) -> Callable[[str], None]:
 def _bundle_path(bundle: Path | None, model: Path | None) -> Path:
     """Return the bundle that is named by --bundle, by its former name --model, or the only one under models/."""
     if model is not None:
-        typer.echo("--model is deprecated; use --bundle", err=True)
+        warn_renamed("--model", "--bundle")
         if bundle is not None:
             raise VegrtError("--bundle and --model: both name the bundle; leave --model out")
     return bundle or model or _only_bundle()

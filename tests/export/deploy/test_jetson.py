@@ -51,7 +51,7 @@ def test_the_program_classifies_images(folder: Path, photos: Path, bundle: Bundl
     answered = run(folder, "classify.py", "fp16.onnx", *images)
     lines = [line.split("\t") for line in answered.stdout.splitlines()]
     predicted = CliRunner().invoke(
-        app, ["infer", *map(str, images), "--model", str(bundle.path), "--variant", "fp16", "--json"]
+        app, ["infer", *map(str, images), "--bundle", str(bundle.path), "--variant", "fp16", "--json"]
     )
     wanted = {row["path"]: row["label"] for row in json.loads(predicted.stdout)["predictions"]}
     assert [name for _, name, _ in lines] == [wanted[str(image)] for image in images]

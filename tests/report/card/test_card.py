@@ -85,7 +85,7 @@ def test_has_all_sections(text: str, usual: Bundle) -> None:
         )
     ]
     assert all(artifact.sha256 in text for artifact in usual.manifest.artifacts)
-    assert "vegrt infer images/ --model models/resnet18 --variant int8-cpu --runtime openvino" in text
+    assert "vegrt infer images/ --bundle models/resnet18 --variant int8-cpu --runtime openvino" in text
     assert str(usual.path) not in text, "the bundle's own path is private"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vegrt.calibration.settings import CalibrationSettings
-
-log = logging.getLogger(__name__)
+    from vegrt.commands.options.shared import warn_renamed
+from vegrt.calibration.settings import CalibrationSettings
 
 
 class FloatType(str, Enum):
@@ -75,6 +73,6 @@ def renamed_rest(ctx: typer.Context, float_type: FloatType, rest: FloatType | No
     """Return the value of --float-type, or of its former name --rest, which is logged and recorded as --float-type."""
     if rest is None:
         return float_type
-    log.warning("--rest is now called --float-type; --rest will be removed in the next version")
+    warn_renamed("--rest", "--float-type")
     ctx.params |= {"float_type": rest, "rest": None}
     return rest

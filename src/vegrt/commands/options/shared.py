@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from enum import Enum
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer
 
 from vegrt.files.text import json_text
 from vegrt.terminal.streams import unescaped
+
+log = logging.getLogger(__name__)
 
 
 class Device(str, Enum):
@@ -34,7 +37,7 @@ class ObjectiveName(str, Enum):
 
 ObjectiveOption = Annotated[
     ObjectiveName,
-    typer.Option("--objective", help="What fastest means: the time of one photo, or images/s at the best batch."),
+    typer.Option("--objective", help="Choose by single-photo latency, or by images/s at the best batch size."),
 ]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
 DataOption = Annotated[
@@ -43,21 +46,28 @@ DataOption = Annotated[
 PublicKeyOption = Annotated[
     Path | None,
     typer.Option(
-        "--public-key", help="Require a signature by this ed25519 key (PEM); results it does not cover do not count."
+        "--public-key",
+        help="Require a signature by this Ed25519 key (PEM file); ignore results that it does not cover.",
     ),
 ]
-OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
+OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 OverwriteModelsOption = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace models although evaluations, benchmarks or engines become void by it."),
+    typer.Option("--overwrite", help="Replace models even if this invalidates evaluations, benchmarks or engines."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 RuntimeOption = Annotated[
     str | None,
     typer.Option(
-        "--runtime", help="onnxruntime, onnxruntime-tensorrt, openvino, tensorrt or torch; default: the best here."
+        "--runtime",
+        help="onnxruntime, onnxruntime-tensorrt, openvino, tensorrt or torch; default: the best one on this machine.",
     ),
 ]
+
+
+def warn_renamed(former: str, name: str) -> None:
+    """Log one line for a spelling that works for one more version."""
+    log.warning("%s is now called %s; %s will be removed in the next version", former, name, former)
 
 
 def show(value: Any, as_json: bool) -> None:
