@@ -29,7 +29,7 @@ import logging, sys, time
 from pathlib import Path
 from vegrt.infer.api import Model, load
 from vegrt.infer.serve.server import serve
-from vegrt.infer.serve.settings import Settings
+from vegrt.infer.serve.settings import ServerSettings
 logging.basicConfig(format="vegrt: %(message)s", level=logging.INFO)
 path, gate = Path(sys.argv[1]), Path(sys.argv[2])
 model = load(path, variant="fp32", runtime="onnxruntime")
@@ -40,7 +40,7 @@ class Held:
         while self.calls > 2 and not gate.exists():  # two calls warm up
             time.sleep(0.01)
         return model.logits(images)
-serve(Model(model.bundle, model.candidate, Held()), "127.0.0.1", 0, Settings(max_batch=2))
+serve(Model(model.bundle, model.candidate, Held()), "127.0.0.1", 0, ServerSettings(max_batch=2))
 """
 
 
