@@ -16,7 +16,7 @@ from anyio import CancelScope, current_time
 from numpy.typing import NDArray
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers
+from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -157,6 +157,14 @@ async def photo_bytes(body: bytes, content_type: str) -> bytes:
         if parser.is_read:
             raise Refusal("multipart form: it ends before its closing boundary") from error
         raise Refusal(f"multipart form: malformed ({str(error)[:120]})") from error
+    try:
+        return await _only_file(form, parser)
+    finally:
+        await form.close()
+
+
+async def _only_file(form: FormData, parser: _FormParser) -> bytes:
+    """Return the bytes of a form's one part. Raises Refusal for an incomplete form, or one of other parts."""
     parts = form.multi_items()
     if not parser.is_complete:
         raise Refusal("multipart form: it ends before its closing boundary")

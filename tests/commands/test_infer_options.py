@@ -135,7 +135,7 @@ def test_with_a_file_nothing_is_printed_unless_it_is_asked_for(
         **{"bundle": str(bundle.path), "variant": "fp32", "runtime": "onnxruntime", "out": str(out)},
         **{"embeddings": None, "images": 21, "errors": 1, "rows": 21},
     }
-    assert "one goes on with what the other replaces" in infer(bundle, *words, "--overwrite", "--resume").stderr
+    assert "one continues the file that the other replaces" in infer(bundle, *words, "--overwrite", "--resume").stderr
     (tmp_path / "e.npy").touch()
     assert "e.npy: exists" in infer(bundle, photos / PHOTO, "--embeddings", tmp_path / "e.npy").stderr
 

@@ -64,7 +64,7 @@ def test_killed_at_work_the_output_is_whole_and_the_rest_follows(bundle: Bundle,
     printed, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
     assert printed.count(b"\n") == len(paths) - 20
-    assert b"20 rows are there already" in errors
+    assert b"20 rows exist already" in errors
     rows = table(out)
     assert [row["path"] for row in rows] == [str(path) for path in paths]
     assert all(float(row["probability"]) >= float(row["probability_2"]) for row in rows)
@@ -86,7 +86,7 @@ def test_ctrl_c_says_how_to_go_on(bundle: Bundle, photos: Path, tmp_path: Path) 
     errors = process.stderr.read().decode() if process.stderr else ""
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("vegrt: interrupted; 20 rows are in ")
-    assert errors.splitlines()[-1].endswith("out.jsonl.part; to go on, repeat the command with --resume")
+    assert errors.splitlines()[-1].endswith("out.jsonl.part; to resume, repeat the command with --resume")
     process.communicate()
 
 

@@ -228,7 +228,7 @@ def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
     to = destination(tmp_path, (".csv", ""), resume=True)
     (tmp_path / "x.csv.run.json").write_text(text, encoding="latin-1")
     (tmp_path / "x.csv").write_text("path,label,probability,error\n")
-    with pytest.raises(VegrtError, match=r"no x\.csv\.run\.json of ours beside it"):
+    with pytest.raises(VegrtError, match=r"cannot resume: x\.csv\.run\.json is missing"):
         run(to, MINE, ROWS)
 
 

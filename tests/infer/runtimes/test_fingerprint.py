@@ -59,7 +59,7 @@ def test_an_engine_of_another_version_is_one_line_with_its_cure(bundle: Bundle) 
         f"built by tensorrt_rtx {found.version}, this is 9.9; built for SM80PLUS, this is SM75; build it: vegrt" in line
     )
     assert "\n" not in line
-    with pytest.raises(BundleError, match="no fp16 tensorrt engine in it"):
+    with pytest.raises(BundleError, match="holds no fp16 tensorrt engine"):
         fitting_engine(bundle, "fp16", ORIN)
 
 
