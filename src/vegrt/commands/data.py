@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vegrt.commands.options.shared import JsonOption, OverwriteFileOption, show
-from vegrt.errors import DataError
+from vegrt.errors import DataError, require
 
 app = typer.Typer(no_args_is_help=True, help="Make, fetch, audit and split data folders.")
 
@@ -57,6 +57,7 @@ def data_audit(
     from vegrt.train.data.audit import audit
     from vegrt.train.data.audit_file import summary_lines
 
+    require("jinja2", "report")  # before the photos are read: they may take minutes
     result = audit(data)
     write_audit(result, data, out)
     show(result.to_dict(), True) if as_json else typer.echo(
