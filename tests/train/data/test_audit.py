@@ -178,7 +178,7 @@ def test_leaked_names_are_given_for_the_audited_test_split_only(data: Path, tmp_
     assert leaked_test_photos(file, test, {}) == both < {test.relative(photo) for photo in test.photos}
     with pytest.raises(DataError, match="test split"):
         leaked_test_photos(file, read_split(data, "train"), seen)
-    with pytest.raises(DataError, match="its train photos are not those of the training"):
+    with pytest.raises(DataError, match="its train photos are not those that the model was trained with"):
         leaked_test_photos(file, test, seen | {"train": "of more photos"})
     Image.fromarray(scene(9)).save(data / "test/Bean/new.png")
     with pytest.raises(DataError, match="made for other photos"):
