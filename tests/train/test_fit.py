@@ -254,7 +254,7 @@ def test_bad_data_is_refused_before_anything_is_written(
     [
         ({"backbone": "resnet19"}, "backbone 'resnet19': unknown; expected one of resnet18"),
         ({"weights": "absent.pth"}, "no such file"),
-        ({"weights": "imagenet", "freeze_until": "layer7"}, "no stage of resnet18: conv1, layer1"),
+        ({"weights": "imagenet", "freeze_until": "layer7"}, "no such stage of resnet18; expected one of conv1, layer1"),
     ],
 )
 def test_bad_recipes_are_refused_before_anything_is_written(

@@ -113,7 +113,10 @@ def test_half_a_training_is_resumed_or_discarded_on_request_only(
             r"unfinished training \(run ab12, 0 of 5 epochs\); resume it with --resume, discard it with --overwrite",
         ),
         (evaluated.path, r"unfinished training \(run ab12"),
-        (damaged, "unfinished training that cannot be read"),
+        (
+            damaged,
+            "damaged unfinished training, which cannot be resumed; discard it with --overwrite, or choose another --out",
+        ),
     ):
         before = content(out)
         with pytest.raises(VegrtError, match=said):

@@ -115,5 +115,5 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
     again = audit(tmp_path / "split.csv")
     assert (again.counts, again.clusters) == (counts, found.clusters)
     (tmp_path / "data/test/Bean/0.png").unlink()
-    with pytest.raises(DataError, match="new_split for other photos"):
+    with pytest.raises(DataError, match="made for other photos"):
         write_split(tmp_path / "data", found, tmp_path / "split.csv")

@@ -107,5 +107,5 @@ def test_every_parameter_belongs_to_one_stage(name: str) -> None:
     assert sorted(map(id, found)) == sorted(map(id, network.parameters()))
     for stage in stage_names(BACKBONES[name]):
         check_stage(BACKBONES[name], stage)
-    with pytest.raises(ModelError, match="freeze_until 'layer9': no stage of"):
+    with pytest.raises(ModelError, match="freeze_until 'layer9': no such stage of"):
         check_stage(BACKBONES[name], "layer9")
