@@ -37,7 +37,7 @@ from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import stage_names
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.tune.study import open_study, searched_entries, suggest
-from vegrt.train.tune.trials import ENOUGH, TrialRow, Tuned, importance, trial_rows
+from vegrt.train.tune.trials import MIN_TRIALS, TrialRow, Tuned, importance, trial_rows
 from vegrt.train.tune.tune import tune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -196,7 +196,7 @@ def test_a_study_about_something_else_is_refused(tuned: Tuned, colours: Path, re
     ):
         tune(data, folder, replace(recipe, backbone="resnet50", workers=3), trials=9)
     shutil.copytree(folder, tmp_path / "study", ignore=shutil.ignore_patterns("best"))
-    with pytest.raises(VegrtError, match="best bundle is gone; put it back"):
+    with pytest.raises(VegrtError, match="best bundle of the study is missing; restore it"):
         tune(colours, tmp_path / "study", recipe, trials=9)
 
 
@@ -222,7 +222,7 @@ def test_diverged_trials_keep_their_reason_and_the_study_goes_on(colours: Path, 
     weights = build_network("mobilenet_v2", 3).state_dict()
     torch.save(weights | {"classifier.1.bias": torch.tensor([3e38, -3e38, 0])}, file)  # the loss is infinite
     diverging = replace(recipe, weights=str(file), epochs_head=0)
-    with pytest.raises(ModelError, match="no trial of 2 came to its end"):
+    with pytest.raises(ModelError, match="all 2 trials diverged"):
         tune(colours, tmp_path / "study", diverging, trials=2)
     with open_study(tmp_path / "study", diverging, read_splits(colours)) as study:
         found = trial_rows(study)
@@ -268,7 +268,7 @@ def test_every_suggestion_is_a_recipe(backbone: str) -> None:
 def test_importance_is_given_once_there_are_enough_trials() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for number in range(ENOUGH):
+    for number in range(MIN_TRIALS):
         assert (number == 0) or importance(study) == {}
         trial = study.ask()
         rate, _ = trial.suggest_float("lr", 1e-4, 1e-2, log=True), trial.suggest_categorical("augment", ["a", "b"])
@@ -293,6 +293,6 @@ def test_places_that_cannot_hold_a_study_are_refused(colours: Path, recipe: Reci
     with pytest.raises(VegrtError, match="cannot be written"):
         tune(colours, tmp_path / "file/study", recipe, trials=1)
     (tmp_path / "study.db").write_text("this is no database, but long enough to be read as one" * 20)
-    with pytest.raises(VegrtError, match=r"study.db: study cannot be used \(.*\); move it away") as caught:
+    with pytest.raises(VegrtError, match=r"study.db: the study cannot be used \(.*\); move it away") as caught:
         tune(colours, tmp_path, recipe, trials=1)
     assert "\n" not in str(caught.value)
