@@ -30,7 +30,7 @@ from vegrt.terminal.progress import track
 from vegrt.train.recipe import Augment
 
 PIXEL_CACHE_BYTES = 3 << 29  # 1.5 GiB for training and validation photos together
-MARGIN = 8 / 7  # training photos are kept this much larger than the input, so that crops stay sharp
+MARGIN = 8 / 7  # training photos are stored larger than the input by this factor, so that crops stay sharp
 
 Pixels = NDArray[np.uint8]
 

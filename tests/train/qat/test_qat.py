@@ -177,7 +177,7 @@ def test_flags_that_do_not_go_with_it(
 def test_bundles_that_cannot_be_trained_on(bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     assert "no fp32 model in it" in refusal(trained.path, photos, new)
-    assert "is the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)
+    assert "is also the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)
     without = without_roles(bundle, tmp_path / "uncalibrated", "calibration")
     assert "no calibration in it" in refusal(without, photos, new)
     foreign = without_roles(bundle, tmp_path / "foreign", "weights")

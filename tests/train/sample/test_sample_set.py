@@ -122,7 +122,7 @@ def test_damaged_set_is_refused(tiny: Path, tmp_path: Path) -> None:
 
 def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"holds notes\.txt and no sample\.json"):
+    with pytest.raises(DataError, match=r"holds notes\.txt but no sample\.json"):
         write_sample_set(tmp_path, TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -163,7 +163,7 @@ def test_a_finished_study_is_shown_again(tuned: Tuned, colours: Path, recipe: Re
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
     best, following = (line.partition(": vegrt ") for line in shown.stdout.splitlines()[-2:])
-    assert (best[0], following[0]) == (f"best: {tuned.best}, made again by", "next")
+    assert (best[0], following[0]) == (f"best: {tuned.best}; train it again", "next")
     for _, _, command_line in (best, following):  # as printed they are whole: nothing is missing, nothing unknown
         parsed(command_line)
     assert f"--recipe {tuned.recipe}" in best[2]
