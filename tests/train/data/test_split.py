@@ -95,8 +95,8 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
                 photo = Image.fromarray(pixels).resize((40, 40), Image.Resampling.NEAREST)
                 photo.save(tmp_path / "data" / split / label / f"{index}.png")
     (tmp_path / "data/test/Bean/bad.png").write_text("no image")
-    found = audit(tmp_path / "data")
-    new_split = write_split(tmp_path / "data", found, tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25), seed=3)
+    audited = audit(tmp_path / "data")
+    new_split = write_split(tmp_path / "data", audited, tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25), seed=3)
     counts = new_split.counts
     assert counts == {split: {"Bean": n, "Leek": n} for split, n in {"train": 6, "validation": 3, "test": 3}.items()}
     with (tmp_path / "split.csv").open(newline="") as file:
@@ -113,7 +113,7 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
     )
     assert not NewSplit(counts, 8, {"train": 0, "validation": 0}).warning()
     again = audit(tmp_path / "split.csv")
-    assert (again.counts, again.clusters) == (counts, found.clusters)
+    assert (again.counts, again.clusters) == (counts, audited.clusters)
     (tmp_path / "data/test/Bean/0.png").unlink()
     with pytest.raises(DataError, match="made for other photos"):
-        write_split(tmp_path / "data", found, tmp_path / "split.csv")
+        write_split(tmp_path / "data", audited, tmp_path / "split.csv")

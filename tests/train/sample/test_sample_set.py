@@ -50,8 +50,8 @@ def test_images_are_jpeg_rgb_224_with_content(tiny: Path) -> None:
 
 
 def test_no_two_images_are_the_same(tiny: Path) -> None:
-    found = hashes(tiny)
-    assert len(set(found.values())) == len(found) == 15 * 4
+    digests = hashes(tiny)
+    assert len(set(digests.values())) == len(digests) == 15 * 4
 
 
 def test_same_bytes_whatever_the_sizes_and_processes(tiny: Path, tmp_path: Path) -> None:

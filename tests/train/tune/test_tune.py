@@ -225,11 +225,11 @@ def test_diverged_trials_keep_their_reason_and_the_study_goes_on(colours: Path, 
     with pytest.raises(ModelError, match="all 2 trials diverged"):
         tune(colours, tmp_path / "study", diverging, trials=2)
     with open_study(tmp_path / "study", diverging, read_splits(colours)) as study:
-        found = trial_rows(study)
-    assert [(row.number, row.state, row.epochs, row.validation_loss) for row in found] == [
+        rows = trial_rows(study)
+    assert [(row.number, row.state, row.epochs, row.validation_loss) for row in rows] == [
         (number, "diverged", 0, None) for number in range(2)
     ]
-    assert {row.reason.partition(" (")[0] for row in found} == {"loss or gradient is not finite at step 1 of epoch 1"}
+    assert {row.reason.partition(" (")[0] for row in rows} == {"loss or gradient is not finite at step 1 of epoch 1"}
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -261,8 +261,8 @@ def test_every_suggestion_is_a_recipe(backbone: str) -> None:
     for _ in range(30):
         values = suggest(study.ask(), recipe)
         replace(recipe, **values)
-    found = {trial.params["freeze_until"] for trial in study.trials}
-    assert found == {"", *stage_names(find_backbone(backbone))}
+    suggested = {trial.params["freeze_until"] for trial in study.trials}
+    assert suggested == {"", *stage_names(find_backbone(backbone))}
 
 
 def test_importance_is_given_once_there_are_enough_trials() -> None:
@@ -273,9 +273,9 @@ def test_importance_is_given_once_there_are_enough_trials() -> None:
         trial = study.ask()
         rate, _ = trial.suggest_float("lr", 1e-4, 1e-2, log=True), trial.suggest_categorical("augment", ["a", "b"])
         study.tell(trial, rate)
-    found = importance(study)
-    assert list(found) == ["lr", "augment"]
-    assert sum(found.values()) == pytest.approx(1)
+    shares = importance(study)
+    assert list(shares) == ["lr", "augment"]
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_one_study_has_one_process(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
