@@ -1,4 +1,4 @@
-"""Trains a network and writes its bundle: first the head on frozen features, then all layers; resumable at any moment."""
+"""Trains a network and writes its bundle: first the head on frozen features, then all layers. Resumable at any time."""
 
 from __future__ import annotations
 
@@ -52,20 +52,21 @@ def train(
 ) -> Bundle:
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
 
-    The bundle appears when the training is finished; until then its state is kept in OUT/.train, and OUT is held against
-    other processes. resume: go on from that state, to the same weights as without the interruption.
-    overwrite: discard an unfinished training in OUT; in the end replace the bundle there, its models and its results.
-    runs_db: SQLite file that gets every epoch as it happens.
+    The bundle appears when the training is finished. Until then OUT/.train holds its state, and OUT is locked.
+    resume: continue from that state; the weights will be the same as without the interruption.
+    overwrite: discard an unfinished training in OUT; at the end replace the bundle in OUT with its models and results.
+    runs_db: SQLite file that records every epoch when it is finished.
     on_epoch: called with every finished epoch, before it is saved; it may raise StopTraining to end the training.
-    tensorboard: folder that gets every epoch's scalars, in a folder named by the run's id.
-    Raises VegrtError where OUT holds what neither of these covers, or where another process is at work in it.
+    tensorboard: folder for the scalars of every epoch, in a subfolder with the id of the run.
+    Raises VegrtError when OUT holds a bundle or an unfinished training and neither `resume` nor `overwrite` applies, or when
+    another process uses OUT.
     """
     splits = read_data(data, recipe)
     checkpoints = Checkpoints(out)
     processes = join_process_group(recipe.batch_size)
     with _locked(out, processes):
         saved = resumable_progress(checkpoints, resume=resume, overwrite=overwrite)
-        processes.wait()  # until all have read the state that the first one is about to replace
+        processes.wait()  # all processes must read the state before the first one replaces it
         facts = data_facts(splits)
         if saved is not None:
             check_unchanged(out, saved, recipe, facts)
@@ -86,7 +87,7 @@ def saved_recipe(out: Path) -> Recipe | None:
 
 @contextmanager
 def _locked(out: Path, processes: ProcessGroup) -> Iterator[None]:
-    """Lock OUT, in the first process only. A new folder that stays empty is removed."""
+    """Lock OUT, in the first process only. Removes a new folder that stays empty."""
     if not processes.is_first:
         yield
         return
@@ -100,7 +101,7 @@ def _locked(out: Path, processes: ProcessGroup) -> Iterator[None]:
             yield
     finally:
         if is_new:
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # raised when it is not empty
                 out.rmdir()
 
 

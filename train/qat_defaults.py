@@ -1,4 +1,4 @@
-"""Quantization-aware training's part of a recipe: its defaults, and the entries that its bundle determines. Imports no torch."""
+"""The recipe of quantization-aware training: its defaults, and the entries that the bundle determines. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTLED = ("backbone", "head", "size", "weights")  # determined by the bundle; f
 DEFAULTS: dict[str, Any] = {
     "epochs_head": 0,
     "epochs": 2,
-    "lr": 2e-5,  # a tenth of fine-tuning's: the network is trained already, only the rounding is new
+    "lr": 2e-5,  # a tenth of fine-tuning's: the network is already trained and only adapts to rounding
     "weight_decay": 0.0,
     "label_smoothing": 0.0,
     "augment": "light",
@@ -23,16 +23,16 @@ DEFAULTS: dict[str, Any] = {
 
 
 def open_source(path: Path) -> Bundle:
-    """Return the bundle at `path`. Raises BundleError for one without checkpoint, exported graph or calibration."""
+    """Return the bundle at `path`. Raises BundleError when it has no checkpoint, exported graph or calibration."""
     from vegrt.bundle.bundle import open_bundle
 
     bundle = open_bundle(path)
     if bundle.has("source"):
-        raise BundleError(f"{path}: no checkpoint, it was made from an ONNX file; expected a bundle of vegrt train")
+        raise BundleError(f"{path}: no checkpoint, it was made from an ONNX file; use a bundle of vegrt train")
     bundle.artifact("model", "fp32")
     bundle.artifact("calibration")
     if not all(bundle.manifest.model.get(name) for name in ("backbone", "head")):
-        raise BundleError(f"{path}: its manifest names no backbone and head; train the bundle again")
+        raise BundleError(f"{path}: its manifest has no backbone or head; train the bundle again")
     return bundle
 
 
@@ -50,16 +50,18 @@ def settled_values(path: str) -> dict[str, Any]:
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's given values with those that its `qat` bundle determines. Raises VegrtError where they differ."""
+    """Return the values of a recipe with those that its `qat` bundle determines. Raises VegrtError when they differ."""
     settled = settled_values(values["qat"])
     for name, value in settled.items():
         if values.get(name, value) != value:
-            raise VegrtError(f"recipe: {name} is {values[name]!r}, {values['qat']} has {value!r}; omit {name}")
+            raise VegrtError(
+                f"recipe: {name} is {values[name]!r}, expected {value!r} as in {values['qat']}; omit {name}"
+            )
     return {**DEFAULTS, **values, **settled}
 
 
 def check_classes(path: Path, classes: tuple[str, ...]) -> None:
-    """Raise DataError unless the data's classes are those of the bundle."""
+    """Raise DataError unless the data has the classes of the bundle."""
     from vegrt.bundle.bundle import open_bundle
 
     if (expected := open_bundle(path, verify=False).manifest.classes) != classes:

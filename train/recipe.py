@@ -1,7 +1,7 @@
-"""The recipe: every choice of a training run, from defaults, a TOML file and flags. Imports no torch.
+"""The recipe: all settings of a training run, from defaults, a TOML file and flags. Imports no torch.
 
-Help text, unit, range and choices of an entry are metadata of its field. The flags of `vegrt train` and `vegrt tune`, their help,
-the check of a TOML file and the check of values all read them there.
+Help text, unit, range and choices of an entry are metadata of its field. The flags of `vegrt train` and `vegrt tune`, their help
+and the checks of TOML files and values use that metadata.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _MAX_INTEGER = 2**63  # some larger integers have no float
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a recipe entry beside its type and default.
+    """A recipe entry, without its type and default.
 
-    help: one sentence without a full stop. bounds: smallest and largest number, both allowed; unit: of that number.
+    help: one sentence without a full stop. bounds: smallest and largest allowed number. unit: of that number.
     choices: the allowed texts; empty for any text. has_flag: whether the user sets it.
     """
 
@@ -38,14 +38,14 @@ class Entry:
     has_flag: bool = True
 
     def check(self, name: str, value: Any) -> None:
-        """Raise VegrtError for a value of the right type that is out of range or none of the choices."""
+        """Raise VegrtError for a value that is out of range or not among the choices. Its type must be right."""
         if self.choices and value not in self.choices:
             raise VegrtError(f"recipe: {name} is {value!r}; expected one of {', '.join(self.choices)}")
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
             raise VegrtError(f"recipe: {name} is {value!s:.40}; expected {self.range_text()}")
 
     def range_text(self) -> str:
-        """Return the allowed range with its unit; nothing for an entry that is no number."""
+        """Return the allowed range with its unit; an empty text when the entry is not a number."""
         return f"{self.bounds[0]} to {self.bounds[1]} {self.unit}".strip() if self.bounds else ""
 
 
@@ -62,10 +62,10 @@ def _entry(
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one network is trained. The defaults fine-tune pretrained weights; `make_recipe` has those of other cases.
+    """The settings of a training. The defaults fine-tune pretrained weights; `make_recipe` has the defaults for other cases.
 
-    Training has two phases. First only the head learns, on features of the frozen backbone that are computed once. Then all
-    layers learn that are not frozen.
+    Training has two phases. The first trains only the head, on features of the frozen backbone that are computed once. The second
+    trains all layers that are not frozen.
     """
 
     backbone: str = field(
@@ -119,14 +119,16 @@ class Recipe:
     patience: int = field(
         default=5,
         metadata=_entry(
-            "Stop after so many epochs without a lower validation loss; 0 never stops", (0, 10_000), "epochs"
+            "Number of epochs without a lower validation loss after which training stops; 0 never stops",
+            (0, 10_000),
+            "epochs",
         ),
     )
     freeze_until: str = field(default="", metadata=_entry("Last stage whose weights stay frozen, such as layer2"))
     views: int = field(
         default=4,
         metadata=_entry(
-            "Versions of each photo whose activations behind the frozen stages are cached, the first one without augmentation; "
+            "Versions of each photo whose activations after the frozen stages are cached, the first one without augmentation; "
             "0 computes activations at every step",
             (0, 1000),
             "versions",
@@ -152,9 +154,11 @@ class Recipe:
     qat: str = field(default="", metadata=_entry("Exported bundle to fine-tune with quantization-aware training"))
     qat_encoding: QatEncoding = field(
         default="int8",
-        metadata=_entry("Model whose rounding --qat learns: int8 or int8-cpu", choices=get_args(QatEncoding)),
+        metadata=_entry("8-bit model whose rounding --qat simulates: int8 or int8-cpu", choices=get_args(QatEncoding)),
     )
-    qat_sha256: str = field(default="", metadata=_entry("Identity of the bundle in qat, filled in", has_flag=False))
+    qat_sha256: str = field(
+        default="", metadata=_entry("SHA-256 of the bundle in qat, filled in by vegrt", has_flag=False)
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -172,8 +176,8 @@ class Recipe:
         return asdict(self)
 
     def to_toml(self) -> str:
-        """Return the recipe as the text of a file that `make_recipe` takes."""
-        # JSON's strings, numbers and booleans are TOML's, once nothing but control characters is escaped
+        """Return the recipe as the text of a TOML file for `make_recipe`."""
+        # JSON strings, numbers and booleans are valid TOML if only control characters are escaped
         lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(self).items()]
         return "".join(lines).replace("\x7f", "\\u007F")
 
@@ -189,8 +193,8 @@ _LR_FACTORS = {"vgg16": 3e-5 / 2e-4}
 def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     """Return the defaults, overridden by the TOML `file`, overridden by `flags`; a flag of None was not given.
 
-    With `qat` the bundle determines the network, and other defaults apply (few epochs at a low rate); the bundle is opened.
-    With weights `none` other defaults apply too: no head phase, more epochs, a higher rate. vgg16 has lower rates.
+    With `qat`, opens the bundle, which determines the network; the defaults are few epochs and a low learning rate.
+    With weights `none`, the defaults are no head phase, more epochs and a higher learning rate. vgg16 has a lower one.
     Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
     """
     given = read_toml(file, "recipe") if file is not None else {}
@@ -204,13 +208,13 @@ def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
 
 
 def flag_help(name: str) -> str:
-    """Return the help of an entry's flag: what it sets, the allowed range with its unit, and the default."""
+    """Return the help of the flag of an entry: what it sets, the allowed range with its unit, and the default."""
     range_text, default = ENTRIES[name].range_text(), getattr(Recipe(), name)
     special = [f"{_FROM_SCRATCH[name]} with --weights {SCRATCH}"] if name in _FROM_SCRATCH else []
     special += [f"{qat_defaults.DEFAULTS[name]} with --qat"] if name in qat_defaults.DEFAULTS else []
     special += [f"{default * factor:g} with {backbone}" for backbone, factor in _LR_FACTORS.items() if name == "lr"]
-    shown = "off" if default is False else default if default != "" else "none"
-    facts = [*([range_text] if range_text else []), f"default: {', '.join([str(shown), *special])}"]
+    default_text = "off" if default is False else default if default != "" else "none"
+    facts = [*([range_text] if range_text else []), f"default: {', '.join([str(default_text), *special])}"]
     return f"{ENTRIES[name].help} ({'; '.join(facts)})."
 
 
@@ -227,7 +231,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(kind: type[Any], name: str, value: Any) -> Any:
-    """Return a value of the entry's type, an integer as a float where that is meant. Raises VegrtError for other types."""
+    """Return a value in the type of the entry; converts integers to float. Raises VegrtError for other types."""
     if kind is float and type(value) is int and abs(value) < _MAX_INTEGER:
         return float(value)
     if type(value) is not kind:
@@ -238,5 +242,5 @@ def _converted(kind: type[Any], name: str, value: Any) -> Any:
 
 
 def _is_text(value: str) -> bool:
-    """Return whether a text can be a file's name and be stored as UTF-8: it has no NUL and no half of a surrogate pair."""
+    """Return whether a text can be a file name and be stored as UTF-8: it has no NUL and no lone surrogate."""
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)

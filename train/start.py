@@ -1,4 +1,4 @@
-"""Builds a training loop that is ready to run from data, recipe and saved state. Bad input is refused here."""
+"""Prepares a training loop from data, recipe and saved state. Rejects invalid input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Splits = Mapping[SplitName, Split]
 
 
 def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
-    """Return the splits. Raises every error that can be found without decoding a photo."""
+    """Return the splits. Raises VegrtError for all problems that can be detected without decoding photos."""
     check_stage(find_backbone(recipe.backbone), recipe.freeze_until)
     contract_of(recipe.backbone, recipe.size)
     splits = read_splits(data)
@@ -47,17 +47,17 @@ def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
 
 
 def data_facts(splits: Splits) -> dict[str, SplitFacts]:
-    """Return counts and fingerprint of every split."""
+    """Return the counts and the fingerprint of every split."""
     return {name: SplitFacts(len(split), split.counts(), split.fingerprint()) for name, split in splits.items()}
 
 
 def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, SplitFacts]) -> None:
-    """Raise VegrtError, which lists the differences, unless recipe and photos are those of the run's start."""
+    """Raise VegrtError, which lists the differences, if recipe or photos differ from those at the start of the run."""
     differences = list_changes(saved.recipe, recipe.to_dict())
-    for name, now in facts.items():
-        then = saved.data[name]
-        if then.fingerprint != now.fingerprint:
-            counts = [f"photos of {name}/{change}" for change in list_changes(then.counts, now.counts)]
+    for name, current in facts.items():
+        earlier = saved.data[name]
+        if earlier.fingerprint != current.fingerprint:
+            counts = [f"photos of {name}/{change}" for change in list_changes(earlier.counts, current.counts)]
             differences += counts or [f"contents of photos in {name}"]
     if differences:
         text = "; ".join(differences)
@@ -75,7 +75,7 @@ def open_loop(
     resumed: bool,
     on_epoch: EpochCallback,
 ) -> Loop:
-    """Return the loop at its start, or where it was interrupted. Saves its state, so the run can be resumed from here on."""
+    """Return the loop at its start or where it was interrupted. Saves its state, so that the run can be resumed."""
     contract = contract_of(recipe.backbone, recipe.size)
     training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), PIXEL_CACHE_BYTES)
     remaining_bytes = PIXEL_CACHE_BYTES - training.cached_bytes()
@@ -106,18 +106,20 @@ def _learner(
     recipe: Recipe, training: DecodedPhotos, num_classes: int, processes: ProcessGroup, *, resumed: bool
 ) -> Learner:
     torch.manual_seed(recipe.seed)
-    weights = SCRATCH if resumed else recipe.weights  # a resumed run restores its own; the file may be gone
+    weights = (
+        SCRATCH if resumed else recipe.weights
+    )  # a resumed run restores its own weights; the file may no longer exist
     network = initial_network(recipe.backbone, num_classes, head=recipe.head, weights=weights)
     class_weights = _class_weights(training) if recipe.class_weights else None
     prepared = processes.prepare(network, recipe.backbone)
     if recipe.qat:
-        from vegrt.train.qat.learner import QatLearner  # needs the extra `export`, plain training does not
+        from vegrt.train.qat.learner import QatLearner  # needs the extra `export`, which other training does not need
 
         return QatLearner(prepared, recipe, processes.device, class_weights, processes)
     return Learner(prepared, recipe, processes.device, class_weights, processes)
 
 
 def _class_weights(photos: DecodedPhotos) -> Tensor:
-    """Return weights (K,) by inverse frequency, whose mean over the photos is 1."""
+    """Return class weights (K,) by inverse frequency; their mean over all photos is 1."""
     counts = torch.bincount(photos.labels())
     return len(photos) / (len(counts) * counts)

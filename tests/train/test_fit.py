@@ -163,12 +163,14 @@ def test_divergence_keeps_the_best_epoch_and_resume_takes_no_other_recipe_or_dat
 ) -> None:
     data, out = shutil.copytree(colours, tmp_path / "data"), tmp_path / "out"
     diverging = replace(tiny_recipe, epochs_head=0, epochs=12, lr=1.0, weight_decay=10.0, clip_norm=0.0, ema=0.0)
-    with pytest.raises(ModelError, match=r"not finite at .* epoch \d .*; epoch \d is kept in .*best.safetensors; "):
+    with pytest.raises(
+        ModelError, match=r"not finite at .* epoch \d .*; the weights of epoch \d are in .*best.safetensors; "
+    ):
         train(data, out, diverging)
     assert find_bundles(tmp_path) == []
     assert all(value.isfinite().all() for value in load_file(Checkpoints(out).best).values())
     poison_state(out)
-    with pytest.raises(ModelError, match=r"not finite at step 1 of epoch \d \(lr .*; epoch \d is kept in"):
+    with pytest.raises(ModelError, match=r"not finite at step 1 of epoch \d \(lr .*; the weights of epoch \d are in"):
         train(data, out, diverging, resume=True)
 
     with pytest.raises(
@@ -254,7 +256,7 @@ def test_bad_data_is_refused_before_anything_is_written(
     [
         ({"backbone": "resnet19"}, "backbone 'resnet19': unknown; expected one of resnet18"),
         ({"weights": "absent.pth"}, "no such file"),
-        ({"weights": "imagenet", "freeze_until": "layer7"}, "no stage of resnet18: conv1, layer1"),
+        ({"weights": "imagenet", "freeze_until": "layer7"}, "no such stage of resnet18; expected one of conv1, layer1"),
     ],
 )
 def test_bad_recipes_are_refused_before_anything_is_written(

@@ -97,26 +97,29 @@ def test_old_results_and_the_old_model_leave_in_one_change(
         assert [file.name for file in (evaluated.path / "results").iterdir()] == ["notes.txt"]
 
 
-def test_half_a_training_is_resumed_or_discarded_on_request_only(
+def test_an_unfinished_training_is_resumed_or_discarded_only_on_request(
     evaluated: Bundle, colours: Path, brief: Recipe, tmp_path: Path
 ) -> None:
     half, checkpoints = tmp_path / "half", Checkpoints(tmp_path / "half")
     facts = {name: SplitFacts(0, {}, "ab") for name in ("train", "validation", "test")}
     checkpoints.start()
     checkpoints.save_last({}, TrainingProgress("ab12", replace(brief, epochs=4).to_dict(), facts))
-    shutil.copytree(checkpoints.folder, evaluated.path / ".train")  # of an overwriting that was interrupted
+    shutil.copytree(checkpoints.folder, evaluated.path / ".train")  # left by an interrupted training with --overwrite
     damaged = Path(shutil.copytree(half, tmp_path / "damaged"))
     Checkpoints(damaged).last.write_bytes(b"damaged")
-    for out, said in (
+    for out, message in (
         (
             half,
             r"unfinished training \(run ab12, 0 of 5 epochs\); resume it with --resume, discard it with --overwrite",
         ),
         (evaluated.path, r"unfinished training \(run ab12"),
-        (damaged, "unfinished training that cannot be read"),
+        (
+            damaged,
+            "damaged unfinished training, which cannot be resumed; discard it with --overwrite, or choose another --out",
+        ),
     ):
         before = content(out)
-        with pytest.raises(VegrtError, match=said):
+        with pytest.raises(VegrtError, match=message):
             train(colours, out, brief)
         assert content(out) == before
     assert train(colours, damaged, brief, overwrite=True).manifest.training["recipe"] == brief.to_dict()
@@ -156,7 +159,7 @@ def test_sigterm_to_the_whole_group_is_ctrl_c(colours: Path, brief: Recipe, tmp_
     *_, saved, last = errors.splitlines()
     assert last == "vegrt: interrupted; to continue, repeat the command with --resume"
     assert "Traceback" not in errors
-    assert "24 photos of 3 classes, 12 to validate; 5000 epochs of 3 steps of 8 photos" in errors
+    assert "24 photos of 3 classes, 12 for validation; 5000 epochs of 3 steps of 8 photos" in errors
     progress = Checkpoints(out).load_progress()
     assert progress is not None
     assert f"interrupted in epoch {len(progress.epochs) + 1} after step {progress.sums.steps}, saved in" in saved

@@ -1,17 +1,17 @@
-"""audit.json: what an audit found, written and read back. Format vegrt-audit, version 1.
+"""The file audit.json: results of an audit, written and read. Format vegrt-audit, version 1.
 
 Photos are named by their path below DATA, with slashes.
 
-    fingerprints          split -> SHA-256 over its photos' names and contents; empty where one cannot be opened
-    thresholds            what "near" means: see vegrt.train.data.near_duplicates
+    fingerprints          split -> SHA-256 over the names and contents of its photos; empty when a photo cannot be opened
+    thresholds            limits for near pairs: see vegrt.train.data.near_duplicates
     counts                split -> class -> files
     unreadable            photo -> reason
     usual_size_px         [width, height] of most photos
-    odd_sizes_px          photo -> [width, height], where they differ from the usual
-    exact_duplicates      groups of photos with equal bytes; only the first of a group stands in near_pairs
+    odd_sizes_px          photo -> [width, height], for photos of another size
+    exact_duplicates      groups of photos with equal bytes; near_pairs lists only the first of a group
     near_pairs            left, right, rms (of 255), mirrored, cross_split; closest first
     clusters              groups of photos that near pairs and exact duplicates connect
-    leaked_test_images    split -> test photos, named below their split, of which it holds a near or exact copy
+    leaked_test_images    split -> test photos (paths below test/) with a near or exact duplicate in that split
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vegrt.train.data.near_duplicates import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHAR
 
 FORMAT = "vegrt-audit"
 FORMAT_VERSION = 1
-MAX_BYTES = 1 << 30  # where everything looks alike, of 500,000 pairs
+MAX_BYTES = 1 << 30  # enough for 500,000 pairs, the most that an audit lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What an audit found. The fields are those of audit.json, described above."""
+    """The results of an audit. The fields are those of audit.json, described above."""
 
     fingerprints: dict[str, str]
     counts: dict[str, dict[str, Count]]
@@ -58,8 +58,8 @@ class Audit:
     leaked_test_images: dict[str, list[str]]
 
     def __post_init__(self) -> None:
-        wanted = (("fingerprints", SPLITS), ("counts", SPLITS), ("leaked_test_images", SPLITS[:2]))
-        for name, splits in wanted:
+        required = (("fingerprints", SPLITS), ("counts", SPLITS), ("leaked_test_images", SPLITS[:2]))
+        for name, splits in required:
             if missing := [split for split in splits if split not in getattr(self, name)]:
                 raise FormatError("is missing", f"{name}.{missing[0]}")
 
@@ -69,7 +69,7 @@ class Audit:
         return {"format": FORMAT, "format_version": FORMAT_VERSION, "thresholds": thresholds, **asdict(self)}
 
     def check(self, split: Split, path: Path | None = None) -> None:
-        """Raise DataError unless `split` holds the photos that were audited. path: of audit.json, for the message."""
+        """Raise DataError unless `split` has the photos that were audited. path: the audit.json to name in the message."""
         if self.fingerprints[split.name] != split.fingerprint():
             raise DataError(
                 f"{path or 'audit'}: made for other photos than those in {split.root}; run: vegrt data audit DATA"
@@ -91,25 +91,25 @@ class ReportedAudit:
 
 
 def summary_lines(audit: Audit) -> list[str]:
-    """Return what was found, one line per kind, for people."""
+    """Return the results as text, one line per kind."""
     photos = ", ".join(f"{name} {sum(counts.values())}" for name, counts in audit.counts.items())
     across = sum(pair.cross_split for pair in audit.near_pairs)
     test = sum(audit.counts["test"].values())
     leaked = {name for names in audit.leaked_test_images.values() for name in names}
-    unknown = f"; {len(audit.unreadable)} unreadable photos were not compared" if audit.unreadable else ""
+    not_compared = f"; {len(audit.unreadable)} unreadable photos were not compared" if audit.unreadable else ""
     return [
         f"photos: {photos}",
-        f"unreadable: {len(audit.unreadable)}, of another size than {audit.usual_size_px}: {len(audit.odd_sizes_px)}",
+        f"unreadable: {len(audit.unreadable)}, size other than {audit.usual_size_px}: {len(audit.odd_sizes_px)}",
         f"exact duplicates: {len(audit.exact_duplicates)} groups",
         f"near duplicates: {len(audit.near_pairs)} pairs in {len(audit.clusters)} scenes, {across} pairs across splits",
-        f"leaked: {len(leaked)} of {test} test photos have a near duplicate in train or validation{unknown}",
+        f"leaked: {len(leaked)} of {test} test photos have a near duplicate in train or validation{not_compared}",
     ]
 
 
 def read_audit_file(path: Path) -> Audit:
     """Return the audit in an audit.json. Raises DataError when it is missing, damaged or of another format."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file; make it: vegrt data audit DATA")
+        raise DataError(f"{path}: no such file; create it: vegrt data audit DATA")
     try:
         return build(Audit, _read_values(path))
     except (OSError, FormatError) as error:
@@ -117,11 +117,11 @@ def read_audit_file(path: Path) -> Audit:
 
 
 def read_reported_audit(path: Path) -> ReportedAudit:
-    """Return what a report shows of an audit.json. Raises DataError when it is missing, damaged or of another format."""
+    """Return the part of an audit.json that a report shows. Raises DataError when it is missing, damaged or of another format."""
     try:
         return build(ReportedAudit, _read_values(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); make it: vegrt data audit DATA") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); create it: vegrt data audit DATA") from error
     except FormatError as error:
         raise DataError(f"{path}: damaged audit ({error}); run: vegrt data audit DATA") from error
 
@@ -129,33 +129,35 @@ def read_reported_audit(path: Path) -> ReportedAudit:
 def _read_values(path: Path) -> dict[str, Any]:
     """Return the JSON object in an audit.json. Raises FormatError for another format or version, or OSError."""
     value = read_json(path, limit_bytes=MAX_BYTES)
-    known = (value.get("format"), value.get("format_version")) if isinstance(value, dict) else ("no object", "")
-    if known != (FORMAT, FORMAT_VERSION):
-        raise FormatError(f"is {known[0]!s:.40} {known[1]!s:.20}, expected {FORMAT} {FORMAT_VERSION}")
+    file_format = (value.get("format"), value.get("format_version")) if isinstance(value, dict) else ("no object", "")
+    if file_format != (FORMAT, FORMAT_VERSION):
+        raise FormatError(f"is {file_format[0]!s:.40} {file_format[1]!s:.20}, expected {FORMAT} {FORMAT_VERSION}")
     return dict(value)
 
 
 def leaked_test_photos(path: Path, split: Split, trained_on: Mapping[str, str]) -> set[str]:
-    """Return the names, as `Split.relative` gives them, of the test photos that leaked from train or validation.
+    """Return the names, as in `Split.relative`, of the test photos with duplicates in train or validation.
 
-    Validation counts: its photos chose the epoch and the int8 ranges. trained_on: the fingerprints of these two splits
-    when the model was trained.
-    Raises DataError when `split` is not the test split, or when any of the three is not what was audited.
+    Validation counts, because its photos determined the best epoch and the int8 ranges. trained_on: fingerprints of these
+    two splits when the model was trained.
+    Raises DataError when `split` is not the test split, or when one of the three splits differs from the audited one.
     """
     if split.name != "test":
-        raise DataError(f"{path}: names leaked photos of the test split; {split.name} was asked for")
+        raise DataError(f"{path}: lists leaked photos of the test split only, not of {split.name}; use the test split")
     audit = read_audit_file(path)
     audit.check(split, path)
     for name, fingerprint in trained_on.items():
         if audit.fingerprints[name] != fingerprint:
-            raise DataError(f"{path}: its {name} photos are not those of the training; run: vegrt data audit DATA")
-    return {name for other in ("train", "validation") for name in audit.leaked_test_images[other]}
+            raise DataError(
+                f"{path}: its {name} photos are not those that the model was trained with; run: vegrt data audit DATA"
+            )
+    return {name for source in ("train", "validation") for name in audit.leaked_test_images[source]}
 
 
 def near_test_photos(path: Path, data: Path, classes: Sequence[str]) -> set[str]:
-    """Return the names, as `Split.relative` gives them, of the validation photos that show the scene of a test photo.
+    """Return the names, as in `Split.relative`, of the validation photos that show the scene of a test photo.
 
-    Raises DataError when either split of `data` is not what was audited.
+    Raises DataError when one of these splits of `data` differs from the audited one.
     """
     audit, base = read_audit_file(path), base_folder(data)
     validation, test = read_split(data, "validation", classes), read_split(data, "test", classes)
@@ -165,9 +167,9 @@ def near_test_photos(path: Path, data: Path, classes: Sequence[str]) -> set[str]
     def name(photo: Photo) -> str:
         return as_utf8(photo.path.relative_to(base))
 
-    copies = {one: group for group in audit.exact_duplicates for one in group}
+    copies = {photo: group for group in audit.exact_duplicates for photo in group}
     tested, near = {name(photo) for photo in test.photos}, set[str]()
     for pair in audit.near_pairs:
-        left, right = (set(copies.get(one, [one])) for one in (pair.left, pair.right))
+        left, right = (set(copies.get(photo, [photo])) for photo in (pair.left, pair.right))
         near |= (right if left & tested else set()) | (left if right & tested else set())
     return {validation.relative(photo) for photo in validation.photos if name(photo) in near}

@@ -1,4 +1,4 @@
-"""The public Vegetable Image Dataset, from Kaggle into a data folder: downloaded once, placed whole, counted."""
+"""Downloads the public Vegetable Image Dataset from Kaggle into a data folder and verifies its counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Counts = dict[SplitName, dict[str, int]]  # photos by split and class
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCounts:
-    """What a complete data folder holds. per_class: photos of each class in each split."""
+    """The content of a complete data folder. per_class: photos of each class in each split."""
 
     classes: int
     per_class: Mapping[SplitName, int]
@@ -37,8 +37,8 @@ VEGETABLES = ExpectedCounts(15, {"train": 1000, "validation": 200, "test": 200})
 def fetch(out: Path) -> Counts:
     """Return the counts of the data set at `out`, downloading it if that folder is missing or empty.
 
-    An interrupted download goes on where it stopped. A folder filled by hand is verified; split folders one level down,
-    as in Kaggle's archive, are moved up. Raises VegrtError that says what to do when there is no network.
+    An interrupted download continues where it stopped. A folder filled by hand is verified; split folders one level down,
+    as in Kaggle's archive, are moved up. Raises VegrtError, with instructions, when there is no network.
     """
     if out.is_dir() and any(out.iterdir()):
         return move_splits_up(out, VEGETABLES)
@@ -64,7 +64,7 @@ def move_splits_up(out: Path, expected: ExpectedCounts) -> Counts:
 def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
     """Put the split folders found anywhere below `downloaded` at `out`, and return their counts.
 
-    By hard link where the file system allows it, else by copy. `out` appears whole and verified, or not at all.
+    Makes hard links where the file system allows it, else copies. `out` appears complete and verified, or not at all.
     """
     source = _splits_below(downloaded)
     counts = verify_counts(source, expected)
@@ -78,7 +78,7 @@ def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts
         temporary.chmod(0o755)  # mkdtemp made it private
         temporary.replace(out)
     except OSError as error:
-        raise VegrtError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
+        raise VegrtError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -86,10 +86,10 @@ def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts
 
 
 def verify_counts(data: Path, expected: ExpectedCounts) -> Counts:
-    """Return the counts of a data folder. Raises DataError where they are not those expected."""
+    """Return the counts of a data folder. Raises DataError when they differ from the expected ones."""
     counts: Counts = {name: split.counts() for name, split in read_splits(data).items()}
-    if len(found := counts["train"]) != expected.classes:
-        raise DataError(f"{data}: {len(found)} classes, expected {expected.classes}; {_remedy(data)}")
+    if (classes_count := len(counts["train"])) != expected.classes:
+        raise DataError(f"{data}: {classes_count} classes, expected {expected.classes}; {_remedy(data)}")
     for name, classes in counts.items():
         for label, count in classes.items():
             if count != (expected_count := expected.per_class[name]):
@@ -102,10 +102,10 @@ def _download(out: Path) -> Path:
     try:
         _check_network()
         return Path(kagglehub.dataset_download(HANDLE))
-    except Exception as error:  # kagglehub raises its own, those of requests, and plain ones: no common base
+    except Exception as error:  # kagglehub's, requests' and built-in exceptions have no common base
         cause = (str(getattr(error, "reason", error)) or type(error).__name__).splitlines()[0]
         raise VegrtError(
-            f"{HANDLE}: download failed ({cause}); run the command again to resume, or without a network: "
+            f"{HANDLE}: download failed ({cause}); run the command again to resume, or, without a network, "
             f"download {PAGE} elsewhere, unzip it into {out}, then: vegrt data fetch {out}"
         ) from error
 
@@ -113,28 +113,28 @@ def _download(out: Path) -> Path:
 def _check_network() -> None:
     """Raise OSError within seconds when Kaggle does not answer: kagglehub 1.0 sets no timeout on its first request."""
     try:
-        opener = urllib.request.build_opener()  # of the proxies that are set now; urlopen keeps those of its first call
+        opener = urllib.request.build_opener()  # uses the current proxy settings; urlopen keeps those of its first call
         opener.open(PAGE, timeout=_ANSWER_TIMEOUT_S).close()
     except urllib.error.HTTPError as error:
-        error.close()  # any status is an answer
+        error.close()  # any HTTP status shows that the server answers
 
 
 def _splits_below(folder: Path) -> Path:
-    """Return the folder that holds train/, validation/ and test/: `folder` or the nearest below it."""
+    """Return the folder with train/, validation/ and test/ in it: `folder`, or the nearest one below it."""
     candidates = [folder, *sorted(path.parent for path in folder.rglob("train"))]
     for candidate in sorted(candidates, key=lambda path: len(path.parts)):
         if all((candidate / split).is_dir() for split in SPLITS):
             return candidate
-    raise DataError(f"{folder}: no train/, validation/ and test/ below it; {_remedy(folder)}")
+    raise DataError(f"{folder}: has no train/, validation/ and test/ below it; {_remedy(folder)}")
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without links
+    except OSError:  # the target is on another file system, or its file system has no links
         shutil.copyfile(source, target)
 
 
 def _remedy(data: Path) -> str:
-    return f"if it is a broken download, delete {data} and fetch again; else fetch into another folder"
+    return f"if the download is incomplete, delete {data} and fetch again; otherwise fetch into another folder"

@@ -1,8 +1,8 @@
-"""Photos to batches of uint8 (N, H, W, 3). What a batch holds is a function of seed, epoch and step alone.
+"""Turns photos into batches of uint8 (N, H, W, 3). Seed, epoch and step alone determine the content of a batch.
 
 Photos are decoded once and kept in memory as uint8 when they fit; otherwise they are decoded every epoch.
-Augmentation works on Pillow images: at 64x64 it took 0.5 ms a photo there and 0.7 ms on tensors, beside a training step
-of 14 ms a photo (ResNet18, 2 cores). That is why it needs no other process on a CPU.
+Augmentation works on Pillow images. At 64x64 it took 0.5 ms per photo, compared with 0.7 ms on tensors and 14 ms for the
+training step (ResNet18, 2 cores). Therefore a CPU needs no separate processes for it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from vegrt.terminal.progress import track
 from vegrt.train.recipe import Augment
 
 PIXEL_CACHE_BYTES = 3 << 29  # 1.5 GiB for training and validation photos together
-MARGIN = 8 / 7  # training photos are kept this much larger than the input, so that crops stay sharp
+MARGIN = 8 / 7  # training photos are stored larger than the input by this factor, so that crops stay sharp
 
 Pixels = NDArray[np.uint8]
 
 
 class Draw(NamedTuple):
-    """One photo's turn in an epoch. seed: of the random choices of its augmentation."""
+    """One use of a photo in an epoch. photo: its index. seed: of its augmentation."""
 
     photo: int
     seed: int = 0
@@ -44,7 +44,10 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecodedPhotos:
-    """The readable photos of a split. cache: their pixels, or none where they are too many; read: gets them anew."""
+    """The readable photos of a split.
+
+    unreadable: number of photos left out. read: decodes a photo. cache: pixels of all photos; empty when they exceed the budget.
+    """
 
     photos: tuple[Photo, ...]
     unreadable: int
@@ -72,7 +75,7 @@ def decode_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: in
 
     Unreadable photos are logged, counted and left out. Raises DataError when that leaves a class without photos.
     """
-    kept: list[Photo] = []
+    readable: list[Photo] = []
     cache: list[Pixels] = []
     errors: list[str] = []
     used_bytes = 0
@@ -82,24 +85,26 @@ def decode_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: in
             if isinstance(pixels, DataError):
                 errors.append(str(pixels))
                 continue
-            kept.append(photo)
+            readable.append(photo)
             used_bytes += pixels.nbytes
             if used_bytes <= budget_bytes:
                 cache.append(pixels)
     warn_unreadable(errors, len(split))
-    if empty := set(split.classes) - {split.classes[photo.label] for photo in kept}:
-        raise DataError(f"{split.root}: no readable photo of {', '.join(sorted(empty))}; replace the damaged files")
-    return DecodedPhotos(tuple(kept), len(errors), read, tuple(cache) if used_bytes <= budget_bytes else ())
+    if empty := set(split.classes) - {split.classes[photo.label] for photo in readable}:
+        raise DataError(
+            f"{split.root}: no readable photo of class {', '.join(sorted(empty))}; replace the damaged files"
+        )
+    return DecodedPhotos(tuple(readable), len(errors), read, tuple(cache) if used_bytes <= budget_bytes else ())
 
 
 def read_uncropped(path: Path, contract: Contract) -> Pixels:
     """Return a training photo: whole, shorter side at most MARGIN times the input size, never enlarged.
 
-    Raises DataError for what is no readable photo, or one that the contract cannot take.
+    Raises DataError for an unreadable photo, or one that inference would reject.
     """
     limit = round(contract.size * MARGIN)
     image = decode(path, shorter_side=limit, icc=contract.icc)
-    resized(image.size, contract)  # what cannot be judged shall not be trained on
+    resized(image.size, contract)  # raises for photos that inference rejects: do not train on them
     if (scale := limit / min(image.size)) < 1:
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         image = image.resize(size, Image.Resampling.BILINEAR)
@@ -107,7 +112,7 @@ def read_uncropped(path: Path, contract: Contract) -> Pixels:
 
 
 class InputTransform:
-    """The last step to (H, W, 3) uint8 of the input size: augmentation for training, the contract for judging."""
+    """Converts a photo to (H, W, 3) uint8 of the input size: by augmentation, or as inference does for augment="none"."""
 
     def __init__(self, contract: Contract, augment: Augment) -> None:
         self.contract = contract
@@ -117,7 +122,7 @@ class InputTransform:
         self.transform = None if augment == "none" else v2.Compose([crop, v2.RandomHorizontalFlip(), *extra])
 
     def __call__(self, pixels: Pixels, seed: int) -> Tensor:
-        """Return the pixels as a tensor. Seeds torch's global generator, where v2 takes its randomness from."""
+        """Return the pixels as a tensor. Seeds torch's global generator, which v2 draws from."""
         image = Image.fromarray(pixels)
         if self.transform is None:
             return torch.from_numpy(prepare(image, self.contract).copy())
@@ -126,7 +131,7 @@ class InputTransform:
 
 
 class Samples(Dataset[tuple[Tensor, int]]):
-    """Photos as (pixels, label), by Draw."""
+    """Photos as (pixels, label), indexed by Draw."""
 
     def __init__(self, photos: DecodedPhotos, finish: InputTransform) -> None:
         self.photos = photos
@@ -141,14 +146,14 @@ class Samples(Dataset[tuple[Tensor, int]]):
 
     @property
     def in_memory(self) -> bool:
-        """Whether nothing has to be read from disk."""
+        """Whether all pixels are in memory, so that nothing is read from disk."""
         return bool(self.photos.cache)
 
 
 def epoch_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> list[list[Draw]]:
     """Return the shuffled batches of an epoch: a function of the arguments only.
 
-    All but the last, smaller one are full; it is dropped, because batch normalisation cannot use a batch of one.
+    A smaller last batch is dropped, because batch normalisation cannot use a batch of one.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(count, generator=generator).tolist()
@@ -159,19 +164,19 @@ def epoch_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> list
 
 
 def ordered_batches(count: int, batch_size: int) -> list[list[Draw]]:
-    """Return all photos in their own order."""
+    """Return batches of all photos, in their own order."""
     return [[Draw(index) for index in range(low, min(low + batch_size, count))] for low in range(0, count, batch_size)]
 
 
 def make_data_loader(samples: Samples, batches: Sequence[list[Draw]], workers: int) -> DataLoader[Any]:
     """Return an iterable of (images uint8 (N, H, W, 3), labels int64 (N,)), in the order of `batches`.
 
-    workers: -1 is none where pixels are in memory and no GPU waits for them, else up to eight. They are forked, so that
-    they share the pixels instead of copying them.
+    workers: number of processes; -1 uses none when the pixels are in memory and there is no GPU, else up to 8. They are
+    forked, so they share the pixels instead of copying them.
     """
     if workers < 0:
-        idle_device = not torch.cuda.is_available() and samples.in_memory
-        workers = 0 if idle_device else min(8, available_cores())
+        workers_are_useless = samples.in_memory and not torch.cuda.is_available()
+        workers = 0 if workers_are_useless else min(8, available_cores())
     context = "fork" if workers else None
     return _Loader(
         samples,
@@ -183,7 +188,7 @@ def make_data_loader(samples: Samples, batches: Sequence[list[Draw]], workers: i
 
 
 class _Loader(DataLoader[Any]):
-    """Starts its workers with Ctrl-C and SIGTERM held, so that none ends by them before it leaves them to its parent."""
+    """Starts its workers with Ctrl-C and SIGTERM blocked: a worker must not end before it has left them to the parent."""
 
     def __iter__(self) -> Any:
         with holding_interrupts():

@@ -1,4 +1,4 @@
-"""A leak-free split as a CSV manifest: photos of one scene stay together, classes keep their shares."""
+"""Makes a split without leaks and writes it as a CSV file: a scene stays in one split, each class keeps its shares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vegrt.files.csv_cells import csv_text, path_cell
 from vegrt.files.text import as_utf8, printable
 from vegrt.train.data.audit_file import Audit
 
-Fractions = tuple[float, float, float]  # of train, validation, test
+Fractions = tuple[float, float, float]  # train, validation, test
 DEFAULT_FRACTIONS: Fractions = (0.7, 0.15, 0.15)
 
 
@@ -25,8 +25,8 @@ DEFAULT_FRACTIONS: Fractions = (0.7, 0.15, 0.15)
 class NewSplit:
     """A split that was written.
 
-    counts: photos by split and class. tested: photos of the old test split. moved: those of them that the new one trains or
-    validates on, by split.
+    counts: photos by split and class. tested: readable photos of the old test split. moved: photos of the old test split that
+    are now in train or validation, by split.
     """
 
     counts: dict[SplitName, dict[str, int]]
@@ -39,17 +39,17 @@ class NewSplit:
             return ""
         where = ", ".join(f"{count:,} to {name}" for name, count in self.moved.items() if count)
         return (
-            f"{total:,} of the {self.tested:,} test photos of the given split moved ({where}): "
-            "accuracy on the new test split is not comparable with what was published on the old one"
+            f"{total:,} of the {self.tested:,} test photos of the old split moved ({where}): "
+            "accuracies on the new test split cannot be compared with those on the old one"
         )
 
 
 def write_split(
     data: Path, audit: Audit, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
 ) -> NewSplit:
-    """Write path,class,split of every readable photo as `vegrt.dataset.listing` describes; return the new split.
+    """Write path, class and split of every readable photo, in the format of `vegrt.dataset.listing`; return the new split.
 
-    Raises DataError when `audit` is not of this data, or where a class has too few scenes for three splits.
+    Raises DataError when `audit` belongs to other data, or when a class has too few scenes for three splits.
     """
     splits, base = read_splits(data), base_folder(data)
     for split in splits.values():
@@ -59,25 +59,26 @@ def write_split(
         for split in splits.values()
         for photo in split.photos
     }
-    if unnameable := [name for name in classes if as_utf8(name) != name]:
+    if not_utf8 := [name for name in classes if as_utf8(name) != name]:
         raise DataError(
-            f"{data}: {len(unnameable)} file name(s) that are not UTF-8, such as {printable(unnameable[0])}"
+            f"{data}: {len(not_utf8)} file name(s) are not UTF-8, such as {printable(not_utf8[0])}; rename them"
         )
-    named = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
-    if strange := [name for name in named if name not in classes]:
+    audited = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
+    if missing := [name for name in audited if name not in classes]:
         raise DataError(
-            f"{data}: the audit names {printable(Path(strange[0]))}, which does not exist; run: vegrt data audit DATA"
+            f"{data}: the audit lists {printable(Path(missing[0]))}, which does not exist; run: vegrt data audit DATA"
         )
     for name in audit.unreadable:
         del classes[name]
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
     rows = [(path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)]
     write_text(out_csv, csv_text([COLUMNS, *rows]))
-    found = Counter((assigned[name], label) for name, label in classes.items())
-    counts = {split: {label: found[split, label] for label in splits["train"].classes} for split in SPLITS}
+    photos = Counter((assigned[name], label) for name, label in classes.items())
+    counts = {split: {label: photos[split, label] for label in splits["train"].classes} for split in SPLITS}
     tested = [photo.path.relative_to(base).as_posix() for photo in splits["test"].photos]
-    now = Counter(assigned[name] for name in tested if name in assigned)
-    return NewSplit(counts, now.total(), {"train": now["train"], "validation": now["validation"]})
+    new_splits = Counter(assigned[name] for name in tested if name in assigned)
+    moved: dict[SplitName, int] = {"train": new_splits["train"], "validation": new_splits["validation"]}
+    return NewSplit(counts, new_splits.total(), moved)
 
 
 def assign_splits(
@@ -87,12 +88,12 @@ def assign_splits(
     fractions: Fractions = DEFAULT_FRACTIONS,
     seed: int = 0,
 ) -> dict[str, SplitName]:
-    """Return the split of each photo in `classes` (photo -> class). Photos of one cluster get the same.
+    """Return the split of each photo in `classes` (photo -> class). All photos of a cluster get the same split.
 
-    Large clusters choose first, each at random among the splits with room for all of it, in proportion to the room; so
-    each split gets its share of large scenes, and the single photos that come last fill it up to the target. What fits
-    nowhere goes to the split that is least full.
-    Raises DataError when a class is left without photos in some split.
+    Clusters are assigned from the largest to the smallest. Each gets a random one of the splits that have room for all of
+    it, with a probability in proportion to the room. So each split gets its share of large scenes, and single photos, which
+    come last, fill it up to its target. A cluster that fits into no split goes to the least full one.
+    Raises DataError when a split gets no photos of a class.
     """
     _check_fractions(fractions)
     targets = _targets(classes, fractions)
@@ -100,21 +101,21 @@ def assign_splits(
     random = np.random.default_rng(seed)
     assigned: dict[str, SplitName] = {}
     for cluster in _shuffled(classes, clusters, random):
-        need = Counter(classes[name] for name in cluster)
-        fits = [all(room[split, label] >= count for label, count in need.items()) for split in SPLITS]
-        left = [min(room[split, label] for label in need) for split in SPLITS]
-        share = [min(room[split, label] / targets[split, label] for label in need) for split in SPLITS]
-        weights = np.where(fits, left, 0)
-        choice = random.choice(3, p=weights / weights.sum()) if any(fits) else int(np.argmax(share))
+        sizes = Counter(classes[name] for name in cluster)
+        fits = [all(room[split, label] >= size for label, size in sizes.items()) for split in SPLITS]
+        free = [min(room[split, label] for label in sizes) for split in SPLITS]
+        free_shares = [min(room[split, label] / targets[split, label] for label in sizes) for split in SPLITS]
+        weights = np.where(fits, free, 0)
+        choice = random.choice(3, p=weights / weights.sum()) if any(fits) else int(np.argmax(free_shares))
         assigned |= dict.fromkeys(cluster, SPLITS[choice])
-        for label, count in need.items():
-            room[SPLITS[choice], label] -= count
-    _check(classes, assigned)
+        for label, size in sizes.items():
+            room[SPLITS[choice], label] -= size
+    _check_complete(classes, assigned)
     return assigned
 
 
 def read_fractions(text: str) -> Fractions:
-    """Return three shares written as `0.7,0.15,0.15`. Raises DataError for anything else."""
+    """Return the three shares in a text such as `0.7,0.15,0.15`. Raises DataError for anything else."""
     try:
         train, validation, test = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -129,7 +130,7 @@ def _check_fractions(fractions: Fractions) -> None:
 
 
 def _targets(classes: Mapping[str, str], fractions: Fractions) -> dict[tuple[SplitName, str], int]:
-    """Return how many photos of each class a split should get, at least one."""
+    """Return the number of photos that each split should get of each class: at least one."""
     targets: dict[tuple[SplitName, str], int] = {}
     for label, count in Counter(classes.values()).items():
         small = [max(1, round(count * fraction)) for fraction in fractions[1:]]
@@ -140,15 +141,17 @@ def _targets(classes: Mapping[str, str], fractions: Fractions) -> dict[tuple[Spl
 def _shuffled(
     classes: Mapping[str, str], clusters: Sequence[Sequence[str]], random: np.random.Generator
 ) -> list[list[str]]:
-    """Return all clusters, photos outside any as clusters of one: largest first, those of a size in random order."""
-    inside = {name for cluster in clusters for name in cluster}
-    every = [sorted(cluster) for cluster in clusters] + [[name] for name in sorted(classes) if name not in inside]
-    order = random.permutation(len(every))
-    return sorted((every[index] for index in order), key=len, reverse=True)
+    """Return the clusters, largest first, equal sizes in random order. A photo outside all clusters is a cluster of one."""
+    clustered = {name for cluster in clusters for name in cluster}
+    groups = [sorted(cluster) for cluster in clusters] + [[name] for name in sorted(classes) if name not in clustered]
+    order = random.permutation(len(groups))
+    return sorted((groups[index] for index in order), key=len, reverse=True)
 
 
-def _check(classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> None:
-    found = {(assigned[name], label) for name, label in classes.items()}
+def _check_complete(classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> None:
+    assigned_classes = {(assigned[name], label) for name, label in classes.items()}
     for label in sorted(set(classes.values())):
-        if missing := [split for split in SPLITS if (split, label) not in found]:
-            raise DataError(f"class {label}: too few scenes to split, none is left for {', '.join(missing)}")
+        if missing := [split for split in SPLITS if (split, label) not in assigned_classes]:
+            raise DataError(
+                f"class {label}: too few scenes for three splits, none in {', '.join(missing)}; add photos of other scenes"
+            )

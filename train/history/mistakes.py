@@ -22,10 +22,10 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the best epoch answered; empty before the first epoch. It is the schema of the history's column `explanation`.
+    """The answers of the best epoch; empty before the first epoch. Schema of the column `explanation` in the history.
 
-    confusion: photos by class (rows) and answer (columns). hardest: the photos of the highest loss, worst first, whether answered
-    correctly or not. mistakes: wrongly answered photos, worst first; None in runs of older versions.
+    confusion: number of photos by class (rows) and answer (columns). hardest: photos with the highest loss, worst first, correct
+    ones included. mistakes: wrongly answered photos, worst first; None in runs of older versions.
     """
 
     classes: tuple[str, ...] = ()
@@ -36,14 +36,14 @@ class Explanation:
     def __post_init__(self) -> None:
         size = len(self.classes)
         if self.confusion and {len(self.confusion), *map(len, self.confusion)} != {size}:
-            raise FormatError(f"is not of {size} rows and columns, one for each class", "confusion")
+            raise FormatError(f"does not have {size} rows and columns, one for each class", "confusion")
         if any(photos < 0 for row in self.confusion for photos in row):
-            raise FormatError("has less than 0 images", "confusion")
+            raise FormatError("has a negative number of photos", "confusion")
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """A class that was mistaken for another one. photos: how many times. share: of the class's photos, in [0, 1].
+    """A class that was mistaken for another one. photos: number of its photos. share: of all photos of the class, in [0, 1].
 
     examples: those of them that the history stores, the highest loss first.
     """

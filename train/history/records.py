@@ -1,4 +1,4 @@
-"""The records of a training run, as plain values that JSON stores exactly."""
+"""The records of a training run: plain values that JSON stores exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vegrt.dataset.photos import SPLITS
 from vegrt.errors import FormatError
 from vegrt.schema import build
 
-REST = "rest"  # names the parameters outside all stages, which some of timm's models have
+REST = "rest"  # name of the parameters outside all stages; some models of timm have them
 Phase = Literal["head", "all"]
 PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # display names, in the order of training
 
@@ -20,8 +20,8 @@ PHASES: dict[Phase, str] = {"head": "head alone", "all": "all layers"}  # displa
 class EpochRecord:
     """One finished epoch.
 
-    Both losses are plain cross-entropy and comparable; the training loss is measured on augmented photos.
-    lr: learning rate of the last step. gradient_norms: per stage, before clipping, mean over the steps.
+    Both losses are cross-entropy without smoothing or weights; the training loss is measured on augmented photos.
+    lr: learning rate of the last step. gradient_norms: mean over the steps, by stage, before clipping.
     """
 
     epoch: int
@@ -74,7 +74,7 @@ class EpochSums:
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """The photos of a split at the start of a run, to detect changes. counts: photos by class."""
+    """Facts on the photos of a split at the start of a run, to detect changes. counts: photos by class."""
 
     photos: int
     counts: dict[str, int]

@@ -1,7 +1,7 @@
-"""Activations of frozen stages, computed once for a few versions of each photo and read back in every epoch.
+"""Caches the activations of frozen stages for a few versions of each photo, instead of computing them in every epoch.
 
-Behind layer3 of ResNet50 an epoch then costs a fifth of what it did, at the price of variety: version 0 is the photo as
-inference sees it, the others are augmented, and an epoch draws one of them.
+With ResNet50 frozen until layer3, an epoch takes a fifth of the time, but sees less variety: version 0 is the photo without
+augmentation, the others are augmented, and each epoch draws one of them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BATCH = 64
 
 
 class CachedActivations(Samples):
-    """Activations as (float32, label), by Draw. versions: per version, one tensor for each photo, float16 or float32."""
+    """Activations as (float32, label), indexed by Draw. versions: for each version a float16 or float32 tensor per photo."""
 
     def __init__(self, samples: Samples, versions: Sequence[Sequence[Tensor]]) -> None:
         super().__init__(samples.photos, samples.finish)
         self.versions = versions
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
-        """Return the version that the draw's seed names; 0 is the photo without augmentation."""
+        """Return the version that the seed of the draw selects; 0 is the photo without augmentation."""
         activations = self.versions[draw.seed % len(self.versions)][draw.photo]
         return activations.to(torch.float32), self.photos.photos[draw.photo].label
 
@@ -42,32 +42,32 @@ class CachedActivations(Samples):
 
     @property
     def in_memory(self) -> bool:
-        """Always: nothing has to be decoded."""
+        """Always true: nothing has to be decoded."""
         return True
 
 
 def cache_activations(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
     """Return both sets as activations of the learner's frozen stages, which it then skips.
 
-    As many versions as the recipe's `views` or as fit into the memory limit. Where there is no room for an augmented one, or the
-    network cannot be split, both are returned unchanged. Every process caches all of them.
+    Caches the recipe's number of `views`, or as many as fit into ACTIVATION_CACHE_BYTES. Returns both sets unchanged when no
+    augmented version fits, or when the network cannot be split. Every process caches all photos.
     """
     recipe = learner.recipe
     requested = 1 if recipe.augment == "none" else recipe.views
     try:
         prefix = learner.frozen_part()
     except ModelError as error:
-        log.warning("%s; its frozen stages are computed at every step", error)
+        log.warning("%s; computing its frozen stages at every step", error)
         return train, validation
     plain = train.plain()
     size_bytes = _activations(prefix, plain, [[Draw(0)]], learner.device, recipe.workers, "")[0].nbytes
     views = min(requested, (ACTIVATION_CACHE_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
     if views < min(2, requested):
-        log.warning("activations behind %s do not fit into memory; computing them at every step", recipe.freeze_until)
+        log.warning("activations after %s do not fit into memory; computing them at every step", recipe.freeze_until)
         return train, validation
     if views < requested:
         log.warning("only %d of %d versions of each photo fit into memory", views, requested)
-    log.info("caching %d version(s) of each photo behind %s", views, recipe.freeze_until)
+    log.info("caching activations after %s for %d version(s) of each photo", recipe.freeze_until, views)
     versions = []
     for view in range(views):
         samples = train if view else plain
@@ -80,7 +80,7 @@ def cache_activations(learner: Learner, train: Samples, validation: Samples) -> 
 
 
 def _batches(count: int, seed: int, view: int) -> list[list[Draw]]:
-    """Return all photos in their own order, each with a seed of its own for this view."""
+    """Return batches of all photos in their own order; each photo has its own seed for this view."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + view)
     seeds = torch.randint(2**62, (count,), generator=generator).tolist()
     return [[Draw(draw.photo, seeds[draw.photo]) for draw in batch] for batch in ordered_batches(count, BATCH)]
@@ -88,13 +88,13 @@ def _batches(count: int, seed: int, view: int) -> list[list[Draw]]:
 
 @torch.no_grad()
 def _activations(
-    prefix: nn.Module, samples: Samples, batches: list[list[Draw]], device: torch.device, workers: int, what: str
+    prefix: nn.Module, samples: Samples, batches: list[list[Draw]], device: torch.device, workers: int, description: str
 ) -> list[Tensor]:
-    """Return one tensor for each photo, on the CPU: float16 where its values allow it."""
+    """Return one tensor for each photo, on the CPU: float16, or float32 where float16 would overflow."""
     prefix.eval()
     activations: list[Tensor] = []
-    loaded = make_data_loader(samples, batches, workers)
-    for images, _ in track(loaded, f"frozen stages, {what}", len(batches)) if what else loaded:
+    loader = make_data_loader(samples, batches, workers)
+    for images, _ in track(loader, f"frozen stages, {description}", len(batches)) if description else loader:
         with precision(device):
             values = prefix(images.to(device)).float().cpu()
         half = values.to(torch.float16)

@@ -1,6 +1,6 @@
 """The state of an unfinished run in OUT/.train: `last.safetensors` to resume from, `best.safetensors` to use.
 
-All of the resume state is one file (the progress is JSON in its metadata), so that it is replaced in one rename.
+The resume state is a single file (with the progress as JSON in its metadata), so one rename replaces it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Where a run into the bundle `out` keeps its state."""
+    """The files with the state of the unfinished training of the bundle `out`."""
 
     out: Path
 
     @property
     def folder(self) -> Path:
-        """The folder of the state, inside the bundle: removed when the training is finished."""
+        """The folder of the state, inside the bundle; removed when the training is finished."""
         return self.out / ".train"
 
     @property
@@ -50,7 +50,7 @@ class Checkpoints:
         return self.folder / "last.safetensors"
 
     def start(self) -> None:
-        """Make an empty folder; an earlier run's state is deleted. Raises BundleError when it cannot be written."""
+        """Create an empty folder; delete the state of an earlier run. Raises BundleError when it cannot be written."""
         if self.last.is_file():
             log.warning("%s: discarding the unfinished training in it", self.out)
         self.remove()
@@ -93,7 +93,7 @@ class Checkpoints:
 def resumable_progress(checkpoints: Checkpoints, *, resume: bool, overwrite: bool) -> TrainingProgress | None:
     """Return the progress of the unfinished run to resume; None for a new run.
 
-    Raises VegrtError, which describes it, when OUT holds a training that would be lost without --overwrite.
+    Raises VegrtError, which describes the training in OUT, when a new run would replace it and `overwrite` is false.
     """
     out = checkpoints.out
     if resume:
@@ -106,30 +106,30 @@ def resumable_progress(checkpoints: Checkpoints, *, resume: bool, overwrite: boo
             log.warning("%s: no training to resume; starting a new one", out)
         return saved
     if not overwrite and checkpoints.last.is_file():
-        raise VegrtError(
-            f"{out}: holds {_unfinished(checkpoints)}; "
-            "resume it with --resume, discard it with --overwrite, or choose another --out"
-        )
+        raise VegrtError(f"{out}: holds {_describe_unfinished(checkpoints)}, or choose another --out")
     check_no_bundle(out, overwrite=overwrite)
     return None
 
 
-def _unfinished(checkpoints: Checkpoints) -> str:
+def _describe_unfinished(checkpoints: Checkpoints) -> str:
+    """Return a description of the unfinished training, and the options that work for it."""
     try:
         saved = checkpoints.load_progress()
     except VegrtError:
-        return "an unfinished training that cannot be read"
+        return "a damaged unfinished training, which cannot be resumed; discard it with --overwrite"
     if saved is None:
-        return "an unfinished training"
-    epochs = saved.recipe.get("epochs_head", 0) + saved.recipe.get("epochs", 0)
-    return f"an unfinished training (run {saved.run}, {len(saved.epochs)} of {epochs} epochs)"
+        details = ""
+    else:
+        epochs = saved.recipe.get("epochs_head", 0) + saved.recipe.get("epochs", 0)
+        details = f" (run {saved.run}, {len(saved.epochs)} of {epochs} epochs)"
+    return f"an unfinished training{details}; resume it with --resume, discard it with --overwrite"
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     with replacing(path) as temporary:
         try:
             save_file(dict(tensors), temporary, dict(metadata or {}) | {"format": "pt"})
-        except SafetensorError as error:  # a full disk, for one
+        except SafetensorError as error:  # such as a full disk
             raise VegrtError(f"{path}: cannot be written ({error}); the previous file is unchanged") from error
 
 

@@ -1,4 +1,4 @@
-"""The first phase: only the head learns, on features that the frozen backbone computes once."""
+"""The first phase: trains only the head, on features that the frozen backbone computes once."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Features = tuple[Tensor, Tensor]  # float32 (N, F), int64 (N,)
 def compute_features(
     model: nn.Module, head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> Features:
-    """Return the input of the head, a part of the model, for each photo, and the labels, on the device."""
+    """Return the input of the head for each photo, and the labels, on the device. head: a part of the model."""
     inputs_of_head: list[Tensor] = []
     labels: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: inputs_of_head.append(inputs[0].float()))
     try:
         model.eval()
         with precision(device):
-            for images, truth in batches:
+            for images, batch_labels in batches:
                 model(images.to(device))
-                labels.append(truth.to(device))
+                labels.append(batch_labels.to(device))
     finally:
         hook.remove()
     return torch.cat(inputs_of_head), torch.cat(labels)
@@ -43,7 +43,7 @@ def compute_features(
 def train_head(
     head: nn.Module, recipe: Recipe, train: Features, validation: Features, class_weights: Tensor | None
 ) -> Iterator[tuple[EpochRecord, ValidationResult]]:
-    """Train the head in place, yielding every epoch; at the end it has the weights of its best one."""
+    """Train the head in place and yield every epoch; at the end it has the weights of the best epoch."""
     optimizer = make_optimizer(head, recipe.lr_head, recipe.weight_decay)
     best_loss, best_weights = math.inf, head.state_dict()
     for epoch in range(1, recipe.epochs_head + 1):
@@ -71,8 +71,8 @@ def _epoch(
     sums = EpochSums()
     batches = epoch_batches(len(train[1]), recipe.batch_size, seed=recipe.seed, epoch=epoch)
     for index, batch in enumerate(batches, start=(epoch - 1) * len(batches)):
-        chosen = torch.tensor([draw.photo for draw in batch], device=train[1].device)
-        logits, labels = head(train[0][chosen]), train[1][chosen]
+        indices = torch.tensor([draw.photo for draw in batch], device=train[1].device)
+        logits, labels = head(train[0][indices]), train[1][indices]
         loss = cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The network under training with its optimizer and averaged copy: one training step, and the state to resume from."""
+"""Trains a network step by step: holds the network, its optimizer, its averaged copy and the state to resume from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Step:
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Return the rate of a step in [0, steps): a linear rise over the share `warmup`, then half a cosine to zero."""
+    """Return the learning rate of a step in [0, steps): a linear rise in the share `warmup`, then half a cosine to zero."""
     rising = math.ceil(warmup * steps)
     if step < rising:
         return peak * (step + 1) / rising
@@ -59,10 +59,10 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 class Learner:
-    """Trains all of a network but its frozen stages. Owns the network, which it moves to the device.
+    """Trains a network except for its frozen stages. Owns the network and moves it to the device.
 
-    model: what steps run on, to logits (N, K) from uint8 (N, H, W, 3), or from activations after `skip_frozen`.
-    evaluation_model: the same with averaged weights where the recipe has them; validation runs it.
+    model: used in training; returns logits (N, K) for uint8 (N, H, W, 3), or for activations after `skip_frozen`.
+    evaluation_model: used in validation; the same with averaged weights, if the recipe has them.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Learner:
         self.model = self._compiled(WithPreprocessing(self.network, self.contract).to(device))
 
     def step(self, images: Tensor, labels: Tensor, *, lr: float, seed: int) -> Step:
-        """Take one step. Weights stay unchanged when loss or gradient are not finite.
+        """Take one step. Leaves the weights unchanged when the loss or a gradient is not finite.
 
-        seed: of the network's own random choices (dropout).
+        seed: of the randomness in the network (dropout).
         """
         torch.manual_seed(seed)
         set_training(self.model, self.frozen)
@@ -108,17 +108,17 @@ class Learner:
         return step
 
     def connect(self) -> None:
-        """Average the gradients with the other processes from now on."""
+        """Average the gradients with those of the other processes from now on."""
         self.model = self.processes.connect(self.model)
         if self.averaged is not None:
             self.processes.align(self.averaged)
 
     def frozen_part(self) -> nn.Module:
-        """Return the frozen stages, from uint8 (N, H, W, 3) to the input of the model after `skip_frozen`."""
+        """Return the frozen stages: from uint8 (N, H, W, 3) to the activations that the model takes after `skip_frozen`."""
         return WithPreprocessing(self._split(self.network)[0], self.contract).to(self.device)
 
     def skip_frozen(self) -> None:
-        """Take the frozen part's output in place of images from now on."""
+        """Take activations of the frozen stages instead of images from now on."""
         self.model = self._compiled(self._split(self.network)[1])
         self.evaluation_model = self._split(self.network if self.averaged is None else self.averaged)[1]
 
@@ -128,11 +128,11 @@ class Learner:
             self.averaged.load_state_dict(self.network.state_dict())
 
     def evaluated_weights(self) -> dict[str, Tensor]:
-        """Return the weights that evaluation uses, contiguous, on the CPU: a checkpoint."""
+        """Return the weights of the evaluation model, contiguous, on the CPU."""
         return _stored(self.network if self.averaged is None else self.averaged)
 
     def state(self) -> dict[str, Tensor]:
-        """Return all tensors that a later `restore` needs, contiguous, on the CPU."""
+        """Return all tensors that `restore` needs, contiguous, on the CPU."""
         tensors = {f"network.{name}": tensor for name, tensor in _stored(self.network).items()}
         if self.averaged is not None:
             tensors |= {f"averaged.{name}": tensor for name, tensor in _stored(self.averaged).items()}
@@ -142,7 +142,7 @@ class Learner:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back a `state`. The optimizer's tensors get their parameter's memory layout: fused AdamW assumes it."""
+        """Restore a `state`. The optimizer's tensors get the memory layout of their parameter: fused AdamW assumes it."""
         self.network.load_state_dict(_under("network.", tensors))
         if self.averaged is not None:
             self.averaged.load_state_dict(_under("averaged.", tensors))
@@ -157,7 +157,7 @@ class Learner:
         """Return the value that a step minimises."""
         smoothing = self.recipe.label_smoothing
         objective = cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
-        if self.class_weights is not None and self.processes.size > 1:  # the divisor is that of the whole batch
+        if self.class_weights is not None and self.processes.size > 1:  # divide by the weights of the whole batch
             divisor = self.class_weights[labels].sum()
             objective = objective * divisor / self.processes.mean(divisor)
         return objective
@@ -188,7 +188,7 @@ class Learner:
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Return the module with its matrices in NHWC memory layout, which convolutions on CPUs and GPUs prefer."""
+    """Return the module with its weights in NHWC memory layout, which is faster for convolutions on CPUs and GPUs."""
     return module.to(memory_format=torch.channels_last)
 
 

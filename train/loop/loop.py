@@ -1,4 +1,4 @@
-"""The second phase: epochs over the whole network, each validated, recorded and saved before the next begins."""
+"""The second phase: trains the whole network, and validates, records and saves every epoch before the next one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StopTraining(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Everything that the epochs need. train: augmented photos; validation: as inference will see them.
+    """The parts of a training. train: augmented photos. validation: photos as in inference.
 
     on_epoch: called with every finished epoch; it may raise StopTraining to end the training.
     """
@@ -56,29 +56,29 @@ class Loop:
     def run(self) -> None:
         """Train until the recipe's last epoch, or until patience ends the training.
 
-        Raises DivergedError for a loss or gradient that is not finite, and keeps the best checkpoint. Ctrl-C, or
-        SIGTERM where it means the same, saves after the current step and raises KeyboardInterrupt; a second one does not
-        wait.
+        Raises DivergedError for a loss or gradient that is not finite; the best checkpoint stays. After Ctrl-C, or SIGTERM
+        where it is handled like Ctrl-C, saves after the current step and raises KeyboardInterrupt; a second one interrupts at
+        once.
         """
         with noting_interrupts() as interrupted:
             while not self._finished():
                 self._epoch(interrupted)
 
     def outlook(self) -> str:
-        """Return one line with the amount of work, and where it continues."""
-        recipe, done = self.recipe, self.progress
+        """Return one line with the number of photos, epochs and steps, and the position where the training continues."""
+        recipe, progress = self.recipe, self.progress
         steps = len(epoch_batches(len(self.train.photos), recipe.batch_size, seed=0, epoch=1))
         head = f"{recipe.epochs_head} epochs of the head, then " if recipe.epochs_head else ""
-        started = bool(done.epochs or done.sums.steps)
-        position = f"; continuing in epoch {len(done.epochs) + 1} after step {done.sums.steps}"
+        started = bool(progress.epochs or progress.sums.steps)
+        position = f"; continuing in epoch {len(progress.epochs) + 1} after step {progress.sums.steps}"
         return (
             f"{recipe.backbone}: {len(self.train.photos)} photos of {len(self.classes)} classes, "
-            f"{len(self.validation.photos)} to validate; {head}{recipe.epochs} epochs of {steps} steps of "
+            f"{len(self.validation.photos)} for validation; {head}{recipe.epochs} epochs of {steps} steps of "
             f"{recipe.batch_size} photos{position if started else ''}"
         )
 
     def add(self, record: EpochRecord) -> bool:
-        """Record a finished epoch, with the first process's numbers. Return whether it is the best so far."""
+        """Record a finished epoch with the numbers of the first process. Return whether it is the best so far."""
         record = self.processes.gather([record])[0]
         self.recorder.epoch(record)
         log.info(
@@ -95,7 +95,7 @@ class Loop:
         return better
 
     def save(self, *, best: ValidationResult | None) -> None:
-        """Save the resume state and, before it, the weights and mistakes of this epoch where it is the best.
+        """Save the resume state; before it, the weights and mistakes of this epoch if it is the best.
 
         Only the first process writes.
         """
@@ -128,15 +128,15 @@ class Loop:
         batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
         shares = [self.processes.share(batch) for batch in batches[sums.steps :]]
         remaining = make_data_loader(self.train, shares, self.recipe.workers)
-        clock = time.perf_counter()
+        last_time = time.perf_counter()
         for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
             rate = self._rate(epoch, sums.steps, len(batches))
             step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed + self.processes.rank)
             if not step.is_finite():
                 raise self._diverged(f"step {sums.steps + 1} of epoch {epoch}", rate)
             sums.add(len(labels) * self.processes.size, step.loss, step.correct, step.gradient_norms)
-            clock, before = time.perf_counter(), clock
-            sums.seconds += clock - before
+            last_time, previous_time = time.perf_counter(), last_time
+            sums.seconds += last_time - previous_time
             if self.processes.any(interrupted.noted):
                 self._interrupt(epoch)
         result = self.validate()
@@ -147,12 +147,14 @@ class Loop:
         self.save(best=result if better else None)
 
     def _rate(self, epoch: int, step: int, steps: int) -> float:
-        done = (epoch - self.recipe.epochs_head - 1) * steps + step
-        return learning_rate(done, self.recipe.epochs * steps, self.recipe.lr, self.recipe.warmup)
+        steps_before = (epoch - self.recipe.epochs_head - 1) * steps + step
+        return learning_rate(steps_before, self.recipe.epochs * steps, self.recipe.lr, self.recipe.warmup)
 
     def _diverged(self, moment: str, rate: float) -> DivergedError:
         best = self.progress.best_epoch
-        outcome = f"epoch {best} is kept in {self.checkpoints.best}" if best else "no epoch was finished before"
+        outcome = (
+            f"the weights of epoch {best} are in {self.checkpoints.best}" if best else "no epoch was finished before it"
+        )
         return DivergedError(
             f"loss or gradient is not finite at {moment} (lr {rate:.2g}); {outcome}; train with a lower lr"
         )
@@ -165,7 +167,7 @@ class Loop:
             self.progress.sums.steps,
             self.checkpoints.folder,
         )
-        self.processes.wait()  # torchrun would stop the process that still writes as soon as another one ends
+        self.processes.wait()  # torchrun stops all processes when one ends, even the one that is writing
         raise KeyboardInterrupt
 
     def _explanation(self, result: ValidationResult) -> Explanation:

@@ -1,8 +1,8 @@
-"""Training processes that act as one: `torchrun ... -m vegrt.cli train` starts them, accelerate connects them.
+"""Training in several processes: `torchrun ... -m vegrt.cli train` starts them, accelerate connects them.
 
-Each process takes its share of every batch, and gradients are averaged, so N processes take the steps that one process
-would take on the same batches. Only the first one writes: bundle, checkpoints and history. On several machines all must
-see the same data and the same OUT.
+Each process takes its share of every batch, and gradients are averaged, so N processes take the same steps as a single one.
+Only the first process writes the bundle, the checkpoints and the history. On several machines, all processes need the same
+data and the same OUT.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def share(self, batch: Sequence[T]) -> list[T]:
-        """Return this process's part of a batch. A remainder is left out, because unequal parts would have unequal weights."""
+        """Return this process's part of a batch. Drops a remainder, because unequal parts would have unequal weights."""
         return list(batch[self.rank : len(batch) // self.size * self.size : self.size])
 
     def portion(self, items: Sequence[T]) -> list[T]:
@@ -46,10 +46,10 @@ class ProcessGroup:
         return list(items[self.rank * count : (self.rank + 1) * count])
 
     def prepare(self, network: nn.Module, backbone: str) -> nn.Module:
-        """Return the network with batch norms that use the whole batch on GPUs; on CPUs each process uses its share."""
+        """Return the network; on GPUs its batch norms use the whole batch, on CPUs the share of each process."""
         if self.size > 1 and self.device.type == "cuda":
             convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
-            if backbone.startswith(TIMM):  # torch's converter loses the activations that timm's batch norms hold
+            if backbone.startswith(TIMM):  # torch's converter loses the activations inside timm's batch norms
                 convert = require("timm.layers", "timm").convert_sync_batchnorm
             converted: nn.Module = convert(network)
             return converted
@@ -98,7 +98,7 @@ class ProcessGroup:
 
 
 def join_process_group(batch_size: int) -> ProcessGroup:
-    """Return the processes that torchrun started, or this one alone. Silences all but the first.
+    """Return the processes that torchrun started, or this process alone. Only the first one logs warnings.
 
     Raises VegrtError when the batch does not divide among the processes.
     """

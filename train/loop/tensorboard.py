@@ -1,4 +1,4 @@
-"""The epochs as TensorBoard scalars, on request: FOLDER/<run id>, next to other runs."""
+"""Writes the epochs as TensorBoard scalars to FOLDER/<run id>, next to other runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vegrt.train.loop.loop import EpochCallback
 def tensorboard_callback(
     folder: Path | None, progress: TrainingProgress, on_epoch: EpochCallback
 ) -> Iterator[EpochCallback]:
-    """Yield an `on_epoch` that also writes every epoch to `folder`; `on_epoch` itself where `folder` is None.
+    """Yield a callback that also writes every epoch to `folder`; `on_epoch` itself when `folder` is None.
 
-    The epochs that `progress` has already are written again and take the place of those that an interrupted run left.
-    Raises MissingExtraError without the `tensorboard` extra, VegrtError for a folder that cannot be written.
+    Writes the epochs of `progress` again; they replace those of an interrupted run.
+    Raises MissingExtraError without the `tensorboard` extra, VegrtError when the folder cannot be written.
     """
     if folder is None:
         yield on_epoch
@@ -36,20 +36,20 @@ def tensorboard_callback(
             writer.add_scalar(tag, value, record.epoch)
         writer.flush()
 
-    def both(record: EpochRecord) -> None:
+    def write_and_call(record: EpochRecord) -> None:
         write(record)
         on_epoch(record)
 
     try:
         for record in progress.epochs:
             write(record)
-        yield both
+        yield write_and_call
     finally:
         writer.close()
 
 
 def epoch_scalars(record: EpochRecord) -> dict[str, float]:
-    """Return an epoch's numbers by tag; TensorBoard draws those with the same first part side by side."""
+    """Return the numbers of an epoch by tag. TensorBoard shows tags with the same first part side by side."""
     measured = {
         f"{measure}/{split}": getattr(record, f"{split}_{measure}")
         for measure in ("loss", "accuracy")

@@ -14,7 +14,7 @@ from vegrt.train.loop.device import precision
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """The answers of a network, photo by photo.
+    """The answers of a network for each photo.
 
     losses: cross-entropy, float32 (N,). answers, labels: classes, int64 (N,).
     """
@@ -34,7 +34,7 @@ class ValidationResult:
         return (self.answers == self.labels).double().mean().item()
 
     def confusion(self, num_classes: int) -> list[list[int]]:
-        """Return counts, (K, K): row the label, column the answer."""
+        """Return the number of photos by label (row) and answer (column), (K, K)."""
         pairs = torch.bincount(self.labels * num_classes + self.answers, minlength=num_classes**2)
         rows: list[list[int]] = pairs.view(num_classes, num_classes).tolist()
         return rows
@@ -46,7 +46,7 @@ class ValidationResult:
 
 
 def evaluate_logits(logits: Tensor, labels: Tensor) -> ValidationResult:
-    """Return the result of float32 logits (N, K)."""
+    """Return the result for float32 logits (N, K) and labels (N,)."""
     logits, labels = logits.cpu(), labels.cpu()
     return ValidationResult(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
 

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: torchvision, a local file, or chance."""
+"""Initial weights of a network: from torchvision, from a local file, or random."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ StateDict = dict[str, Tensor]
 
 
 def initial_network(backbone: str, num_classes: int, *, head: Head, weights: str) -> nn.Module:
-    """Return the network with a fresh head; its backbone's weights are those that `weights` names.
+    """Return the network with the initial weights that `weights` names.
 
-    weights: `imagenet`, `none`, or a .safetensors or .pth file. Raises ModelError when they are absent or do not fit.
+    weights: `imagenet`, `none` (random), or a .safetensors or .pth file. A head without fitting weights is random.
+    Raises ModelError when the weights are missing or do not fit.
     """
     if weights == "imagenet":
         try:
             return build_network(backbone, num_classes, head=head, imagenet=True)
         except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the download's checksum differs
             raise ModelError(
-                f"imagenet weights of {backbone}: no download ({error}); give a file: --weights FILE"
+                f"imagenet weights of {backbone}: download failed ({error}); use a file instead: --weights FILE"
             ) from error
     network = build_network(backbone, num_classes, head=head)
     if weights != "none":
@@ -39,25 +40,27 @@ def initial_network(backbone: str, num_classes: int, *, head: Head, weights: str
 
 
 def load_weights(network: nn.Module, backbone: str, file: Path) -> None:
-    """Copy the file's weights into the network, cast to its types.
+    """Copy the weights of the file into the network, cast to its types.
 
-    The head is taken when it fits as a whole; otherwise it stays as it is (other classes, or a file without one).
-    Raises ModelError that names the missing and the unexpected tensors.
+    Copies the head only if all of it fits; otherwise the head is left unchanged (other classes, or a file without a head).
+    Raises ModelError, which names the missing and the unexpected tensors.
     """
-    found = read_weights(file)
-    own = network.state_dict()
+    weights = read_weights(file)
+    state = network.state_dict()
     prefix = find_backbone(backbone).head + "."
-    head = {name for name in own if name.startswith(prefix)}
-    fits = all(name in found and found[name].shape == own[name].shape for name in head)
-    if not fits:
-        found = {name: tensor for name, tensor in found.items() if not name.startswith(prefix)}
-        log.info("%s: no head for these classes in it; the head starts from random weights", file)
-    _check(own.keys() - (set() if fits else head), own, found, f"{file}: does not fit {backbone}")
-    network.load_state_dict(found, strict=False)
+    head = {name for name in state if name.startswith(prefix)}
+    head_fits = all(name in weights and weights[name].shape == state[name].shape for name in head)
+    if not head_fits:
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+        log.info("%s: has no head for these classes; the head starts from random weights", file)
+    _check_names_and_shapes(
+        state.keys() - (set() if head_fits else head), state, weights, f"{file}: does not fit {backbone}"
+    )
+    network.load_state_dict(weights, strict=False)
 
 
 def read_weights(file: Path) -> StateDict:
-    """Return the tensors of a .safetensors or .pth file. Nothing in the file is executed."""
+    """Return the tensors of a .safetensors or .pth file. Executes no code from the file."""
     if not file.is_file():
         raise ModelError(f"weights {str(file)!r}: no such file; expected imagenet, none, or a .safetensors or .pth")
     return _read_safetensors(file) if file.suffix == ".safetensors" else _read_pth(file)
@@ -79,7 +82,7 @@ def _read_pth(file: Path) -> StateDict:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise ModelError(f"{file}: not a file of plain tensors, as torch.save(state_dict) writes ({reason})") from error
-    for wrapper in ("state_dict", "model"):  # where other training scripts put it
+    for wrapper in ("state_dict", "model"):  # where other training scripts store the state_dict
         if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
             value = value[wrapper]
     if not isinstance(value, Mapping) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
@@ -87,19 +90,22 @@ def _read_pth(file: Path) -> StateDict:
     return {str(name).removeprefix("module."): tensor for name, tensor in value.items()}
 
 
-def _check(wanted: set[str], own: Mapping[str, Tensor], found: Mapping[str, Tensor], subject: str) -> None:
-    counters = {name for name in own if name.endswith("num_batches_tracked")}  # absent from old checkpoints, unused
-    differing = sorted(name for name in wanted & found.keys() if found[name].shape != own[name].shape)
+def _check_names_and_shapes(
+    required: set[str], state: Mapping[str, Tensor], weights: Mapping[str, Tensor], subject: str
+) -> None:
+    """Raise ModelError unless `weights` has all required tensors of `state` in their shapes, and no others."""
+    counters = {name for name in state if name.endswith("num_batches_tracked")}  # unused; old checkpoints lack them
+    differing = sorted(name for name in required & weights.keys() if weights[name].shape != state[name].shape)
     problems = (
-        ("missing", sorted(wanted - found.keys() - counters)),
-        ("unexpected", sorted(found.keys() - own.keys())),
+        ("missing", sorted(required - weights.keys() - counters)),
+        ("unexpected", sorted(weights.keys() - state.keys())),
         ("of another shape", differing),
     )
-    words = [f"{kind}: {_some(names)}" for kind, names in problems if names]
-    if words:
-        raise ModelError(f"{subject}; {'; '.join(words)}; expected the architecture's own names")
+    descriptions = [f"{kind}: {_shortened(names)}" for kind, names in problems if names]
+    if descriptions:
+        raise ModelError(f"{subject}; {'; '.join(descriptions)}; expected the tensor names and shapes of the network")
 
 
-def _some(names: list[str]) -> str:
+def _shortened(names: list[str]) -> str:
     rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + rest

@@ -1,4 +1,4 @@
-"""Quantization-aware training: a Learner whose network rounds as the bundle's 8-bit model does."""
+"""Quantization-aware training: a Learner whose network rounds as the 8-bit model of a bundle does."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from vegrt.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-_TOLERANCE = 1e-3  # of the largest logit, between the graph without rounding and the network
+_TOLERANCE = 1e-3  # largest difference between network and graph without rounding, relative to the largest logit
 
 
 class QatLearner(Learner):
-    """Trains the network of a bundle with the rounding of its encoding, on the labels and on the float network's answers."""
+    """Trains the network of a bundle with the rounding of its encoding, on labels and on the outputs of the float network."""
 
     def __init__(
         self,
@@ -57,41 +57,43 @@ class QatLearner(Learner):
             )
 
     def _objective(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss on the labels plus KL(teacher || student): training has to undo the effect of rounding."""
+        """Return the loss on the labels plus KL(teacher || student). The teacher is the float network, without rounding."""
         with torch.no_grad(), precision(self.device):
-            taught = self.teacher(images).float()
-        distance = kl_div(log_softmax(logits, 1), log_softmax(taught, 1), reduction="batchmean", log_target=True)
-        return super()._objective(images, logits, labels) + distance
+            teacher_logits = self.teacher(images).float()
+        divergence = kl_div(
+            log_softmax(logits, 1), log_softmax(teacher_logits, 1), reduction="batchmean", log_target=True
+        )
+        return super()._objective(images, logits, labels) + divergence
 
 
 def encoding_of(variant: str) -> Encoding:
-    """Return the encoding of int8 or int8-cpu."""
+    """Return the encoding of a variant, int8 or int8-cpu."""
     return next(encoding for encoding, name in VARIANTS.items() if name == variant)
 
 
 def quantized_network(network: nn.Module, bundle: Bundle, calibration: Calibration, encoding: Encoding) -> GraphNetwork:
-    """Return the network as the bundle's 8-bit graph of that encoding rounds it; it shares the network's parameters.
+    """Return the network with the rounding of the bundle's 8-bit graph in that encoding; it shares the network's parameters.
 
-    Raises ModelError when the bundle's float graph is not this network, whatever its weights.
+    Raises ModelError when the bundle's float graph does not compute the same as this network.
     """
     contract, file = bundle.manifest.contract, bundle.file("model", "fp32")
     levels = WEIGHT_LEVELS[encoding]
-    _check_same(GraphNetwork(network, ir.load(file), contract.size, levels), contract, file)
+    _check_equivalent(GraphNetwork(network, ir.load(file), contract.size, levels), contract, file)
     quantized = ir.load(file)
     calibration.quantize(quantized, encoding)
     return GraphNetwork(network, quantized, contract.size, levels)
 
 
 @torch.no_grad()
-def _check_same(graph: GraphNetwork, contract: Contract, file: Path) -> None:
-    """Raise ModelError unless a graph without rounding does what its network does."""
+def _check_equivalent(graph: GraphNetwork, contract: Contract, file: Path) -> None:
+    """Raise ModelError unless a graph without rounding returns the logits of its network."""
     device = next(graph.parameters()).device
     graph = graph.to(device)
     images = torch.randint(0, 256, (2, contract.size, contract.size, 3), dtype=torch.uint8, device=device)
     training = graph.network.training
-    wanted = WithPreprocessing(graph.network, contract).to(device).eval()(images)
-    found = graph(images)
+    expected = WithPreprocessing(graph.network, contract).to(device).eval()(images)
+    logits = graph(images)
     graph.network.train(training)
-    if not torch.allclose(found, wanted, rtol=0, atol=_TOLERANCE * max(1.0, float(wanted.abs().max()))):
-        worst = float((found - wanted).abs().max())
+    if not torch.allclose(logits, expected, rtol=0, atol=_TOLERANCE * max(1.0, float(expected.abs().max()))):
+        worst = float((logits - expected).abs().max())
         raise ModelError(f"{file}: logits differ from the checkpoint's network by {worst:.2g}; export the bundle again")

@@ -1,4 +1,4 @@
-"""What the ONNX operators of an exported classifier do, in torch. Knows nothing of weights that learn, nor of 8 bits."""
+"""The ONNX operators of an exported classifier as torch functions. Trainable weights and 8 bits are not handled here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FLOAT = int(ir.DataType.FLOAT)
 
 
 def operator(node: ir.Node) -> Operator:
-    """Return what a node does with its inputs; None stands for one that is left out. Raises ModelError for an unknown one."""
+    """Return a node as a function of its inputs, None for an omitted one. Raises ModelError for an unknown operator."""
     if node.op_type not in _OPERATORS:
-        known = ", ".join(sorted(_OPERATORS))
+        supported = ", ".join(sorted(_OPERATORS))
         raise ModelError(
-            f"{node.name}: operator {node.op_type}, quantization-aware training knows Conv, Gemm, {known}; "
+            f"{node.name}: operator {node.op_type} in quantization-aware training, expected Conv, Gemm, {supported}; "
             "keep layers in float instead: vegrt calibrate BUNDLE --max-drop POINTS"
         )
     return _OPERATORS[node.op_type](node)
@@ -29,18 +29,18 @@ def operator(node: ir.Node) -> Operator:
 
 def convolution(node: ir.Node) -> Operator:
     """Return a Conv as a function of input, weight and bias."""
-    spread, padding = _padding(node, 0.0)
+    pad, padding = _padding(node, 0.0)
     stride, dilation = _pair(node, "strides"), _pair(node, "dilations")
     groups = node.attributes.get_int("group", 1)
 
     def run(data: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return functional.conv2d(spread(data), weight, bias, stride, padding, dilation, groups)
+        return functional.conv2d(pad(data), weight, bias, stride, padding, dilation, groups)
 
     return run
 
 
 def _padding(node: ir.Node, value: float) -> tuple[Operator, tuple[int, int]]:
-    """Return what pads the input beforehand, and what torch pads itself: it takes equal pads on opposite sides only."""
+    """Return a function that pads the input, and the padding for torch, which takes only equal pads on opposite sides."""
     top, left, bottom, right = node.attributes.get_ints("pads", (0, 0, 0, 0)) or (0, 0, 0, 0)
     if (top, left) == (bottom, right):
         return _same, (top, left)
@@ -57,7 +57,7 @@ def _same(data: Tensor) -> Tensor:
 
 
 def _max_pool(node: ir.Node) -> Operator:
-    spread, padding = _padding(node, float("-inf"))
+    pad, padding = _padding(node, float("-inf"))
     pool = partial(
         functional.max_pool2d,
         kernel_size=_pair(node, "kernel_shape"),
@@ -66,11 +66,11 @@ def _max_pool(node: ir.Node) -> Operator:
         dilation=_pair(node, "dilations"),
         ceil_mode=bool(node.attributes.get_int("ceil_mode", 0)),
     )
-    return lambda data: pool(spread(data))
+    return lambda data: pool(pad(data))
 
 
 def _average_pool(node: ir.Node) -> Operator:
-    spread, padding = _padding(node, 0.0)
+    pad, padding = _padding(node, 0.0)
     pool = partial(
         functional.avg_pool2d,
         kernel_size=_pair(node, "kernel_shape"),
@@ -79,12 +79,12 @@ def _average_pool(node: ir.Node) -> Operator:
         ceil_mode=bool(node.attributes.get_int("ceil_mode", 0)),
         count_include_pad=bool(node.attributes.get_int("count_include_pad", 0)),
     )
-    return lambda data: pool(spread(data))
+    return lambda data: pool(pad(data))
 
 
 def _cast(node: ir.Node) -> Operator:
     if node.attributes.get_int("to") != _FLOAT:
-        raise ModelError(f"{node.name}: casts to another type than float32; export the bundle again")
+        raise ModelError(f"{node.name}: casts to a type other than float32; export the bundle again")
     return Tensor.float
 
 
@@ -122,7 +122,9 @@ _OPERATORS: dict[str, Callable[[ir.Node], Operator]] = {
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
-    "DequantizeLinear": lambda node: lambda data, *parameters: data,  # its QuantizeLinear gave real values
+    "DequantizeLinear": lambda node: (
+        lambda data, *parameters: data
+    ),  # fake quantization has already returned real values
     "Flatten": _flatten,
     "GlobalAveragePool": _global_average_pool,
     "HardSigmoid": _hard_sigmoid,

@@ -1,7 +1,7 @@
-"""The embedded sample set: fifteen vegetables drawn in code, so that every command runs without a download.
+"""Writes the embedded sample set: fifteen vegetables drawn in code, so that every command can be tried without a download.
 
-This module lays out and writes a set; `scene` and `vegetables` draw the pictures.
-Only numpy and Pillow are imported, because every drawing process pays for the imports.
+The modules `scene` and `vegetables` draw the pictures.
+Imports only numpy and Pillow, because every drawing process has to import this module.
 
 The set is hard enough that networks make mistakes. Measured on the default set with the difficulty in `scene`: ResNet18 from
 random weights at 64 x 64, 8 epochs of `vegrt train --lr 2e-3 --augment light`: 93.5 % of the test images correct (seed 0).
@@ -57,7 +57,7 @@ class _Job:
 
 
 def draw_picture(label: str, seed: int) -> Image.Image:
-    """Return one 224 x 224 RGB picture of a class: the same one for the same seed.
+    """Return a 224 x 224 RGB picture of a class. Equal seeds give equal pictures.
 
     Raises DataError for a label outside CLASSES.
     """
@@ -72,19 +72,19 @@ def draw_picture(label: str, seed: int) -> Image.Image:
 def write_sample_set(out: Path, sizes: SampleSizes = SampleSizes(), seed: int = 0) -> int:
     """Write OUT/{train,validation,test}/<Class>/NNNN.jpg and OUT/sample.json; return the number of images.
 
-    The folder appears whole or not at all. A folder that already holds exactly this set is left unchanged. An image depends on
-    the seed, its split, class and number only, not on the sizes.
-    A script that calls this needs the usual `if __name__ == "__main__"`: the drawing processes import it.
+    The folder appears complete or not at all. Leaves a folder unchanged that already holds this set. An image depends only on
+    the seed, its split, its class and its number, not on the sizes.
+    A script that calls this function needs `if __name__ == "__main__"`, because the drawing processes import it.
     Raises DataError for sizes below one, and for a folder that has other content or cannot be written.
     """
     if min(sizes.train, sizes.validation, sizes.test) < 1:
-        raise DataError(f"{out}: sizes are {asdict(sizes)}; every split needs at least 1 image per class")
+        raise DataError(f"{out}: sizes are {asdict(sizes)}; expected at least 1 image per class in every split")
     record = _record(sizes, seed)
     total = len(CLASSES) * (sizes.train + sizes.validation + sizes.test)
     if out.exists() and _is_filled(out):
-        _require_same_set(out, record)
+        _check_same_set(out, record)
         return total
-    with _appearing(out) as folder:
+    with _new_folder(out) as folder:
         jobs = _jobs(folder, sizes, seed)
         for parent in {job.path.parent for job in jobs}:
             parent.mkdir(parents=True)
@@ -118,7 +118,7 @@ def _draw_all(jobs: Sequence[_Job]) -> None:
         for job in track(jobs, "drawing the sample set", total=len(jobs)):
             _draw_file(job)
         return
-    # spawn: the caller may hold threads (torch, a server), and forking those can deadlock
+    # spawn: the caller may have threads (torch, a server), and forking a process with threads can deadlock
     pool = ProcessPoolExecutor(
         available_cores(), mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts
     )
@@ -135,13 +135,13 @@ def _draw_file(job: _Job) -> None:
 
 
 def _leave_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which stops the pool and removes the folder."""
+    """Ignore Ctrl-C: the parent process handles it, stops the pool and removes the folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out`; on success it becomes `out`, on failure it is removed."""
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to `out`; on success rename it to `out`, on failure remove it."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
@@ -149,7 +149,9 @@ def _appearing(out: Path) -> Iterator[Path]:
         raise DataError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
     try:
         yield folder
-        folder.chmod((folder / SPLITS[0]).stat().st_mode)  # mkdtemp makes a folder that only its user can read
+        folder.chmod(
+            (folder / SPLITS[0]).stat().st_mode
+        )  # mkdtemp creates a folder that only the current user can read
         folder.replace(out)
     except OSError as error:
         raise unwritten(out, folder, error) from error
@@ -163,13 +165,13 @@ def _is_filled(out: Path) -> bool:
     return next(out.iterdir(), None) is not None
 
 
-def _require_same_set(out: Path, record: dict[str, Any]) -> None:
+def _check_same_set(out: Path, record: dict[str, Any]) -> None:
     try:
         stored = read_json(out / RECORD)
     except (OSError, FormatError):
         names = ", ".join(sorted(entry.name for entry in out.iterdir())[:4])
         raise DataError(
-            f"{out}: holds {names} and no {RECORD}; expected an empty or new folder; choose another folder"
+            f"{out}: holds {names} but no {RECORD}; expected an empty or new folder; choose another folder"
         ) from None
     if stored != record:
         raise DataError(

@@ -1,6 +1,6 @@
-"""The scene around the sample set's vegetables: background, arrangement, and camera.
+"""The scenes of the sample set: background, arrangement of the vegetables, and camera effects.
 
-The constants under "Difficulty" decide how many mistakes a small network makes; `vegrt.train.sample.sample_set` states the
+The constants under "Difficulty" determine how many mistakes a small network makes; `vegrt.train.sample.sample_set` gives the
 accuracy that was measured with them.
 """
 
@@ -33,23 +33,23 @@ from vegrt.train.sample.shapes import (
 from vegrt.train.sample.vegetables import PAINTERS, UPRIGHT
 
 # Difficulty.
-COUNT_SHARES = (0.8, 0.14, 0.06)  # of pictures with one, two and three vegetables of the class
+COUNT_SHARES = (0.8, 0.14, 0.06)  # share of pictures with one, two and three vegetables of the class
 REACH_PX = ((84, 112), (58, 76), (50, 66))  # half-length of each vegetable in pixels, by the number of vegetables
 OFF_CENTRE_PX = 10  # standard deviation of a vegetable's position, in pixels
-DISTRACTOR_SHARE = 0.08  # of pictures with a smaller vegetable of another class at the margin
-OCCLUDER_SHARE = 0.1  # of pictures with a leaf or a twig in front
+DISTRACTOR_SHARE = 0.08  # share of pictures with a smaller vegetable of another class at the margin
+OCCLUDER_SHARE = 0.1  # share of pictures with a leaf or a twig in front
 BLUR_SHARE, BLUR_PX = 0.2, (0.5, 1.2)
-NOISE = (0.0, 0.03)  # standard deviation of the sensor's noise, of 1
+NOISE = (0.0, 0.03)  # range of the standard deviation of the sensor noise; pixels are in [0, 1]
 EXPOSURE = (0.85, 1.15)
-WARMTH = 0.08  # largest gain of red against blue, and the reverse
-TILT = 0.3  # standard deviation of an upright vegetable's lean, in radians
+WARMTH = 0.08  # largest relative gain of red or of blue
+TILT = 0.3  # standard deviation of the angle between an upright vegetable and the vertical, in radians
 
 WHOLE = (slice(0, SIZE), slice(0, SIZE))
 Ground = Callable[[Canvas, np.random.Generator], None]
 
 
 def new_canvas(rng: np.random.Generator) -> Canvas:
-    """Return a canvas with a ground on it, lit from above left, right or ahead."""
+    """Return a canvas with a background, lit from the upper left, the upper right or above."""
     turn, height = rng.uniform(-2.8, -0.3), rng.uniform(0.5, 0.85)
     flat = math.sqrt(1 - height * height)
     light = (flat * math.cos(turn), flat * math.sin(turn), height)
@@ -84,7 +84,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
     side = np.linspace(-1, 1, SIZE, dtype=np.float32) ** 2
     falloff = 1 - rng.uniform(0, 0.15) * (side[:, None] + side)
     exposed = canvas.pixels * colour_of(gain) * falloff
-    exposed *= 1.25 - 0.25 * exposed  # a film-like shoulder instead of hard clipping
+    exposed *= 1.25 - 0.25 * exposed  # compresses highlights, as film does, instead of clipping them
     exposed += rng.uniform(*NOISE) * canvas.noise("grain", WHOLE)
     planes = (np.clip(exposed, 0, 1) * 255).astype(np.uint8)
     picture = Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
@@ -94,7 +94,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator) -> Image.Image:
 
 
 def _defocused(picture: Image.Image, blur_px: float) -> Image.Image:
-    """Return a blurred picture, made by scaling down and up: a third of a Gaussian filter's time."""
+    """Return a blurred picture. Scales it down and up, in a third of the time of a Gaussian filter."""
     small = int(SIZE / (1 + blur_px))
     return picture.resize((small, small), Image.Resampling.BILINEAR).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
@@ -106,11 +106,11 @@ def _place(canvas: Canvas, label: str, pose: Pose, rng: np.random.Generator) -> 
 
 
 def _distractor(canvas: Canvas, label: str, rng: np.random.Generator) -> None:
-    others = [name for name in PAINTERS if name != label]
+    labels = [name for name in PAINTERS if name != label]
     turn = rng.uniform(0, 2 * math.pi)
     x, y = SIZE / 2 + 112 * math.cos(turn), SIZE / 2 + 112 * math.sin(turn)
     pose = Pose(x, y, rng.uniform(34, 52), rng.uniform(0, 2 * math.pi))
-    _place(canvas, others[int(rng.integers(len(others)))], pose, rng)
+    _place(canvas, labels[int(rng.integers(len(labels)))], pose, rng)
 
 
 def _occluder(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -1,11 +1,10 @@
 """Drawing primitives of the sample set: lit bodies, leaves and florets.
 
-A body is a curved spine with a half-width along it, round in cross-section, so its outline, normals and surface
-coordinates have closed formulas: edges and shadows are anti-aliased by distance, without supersampling.
+A body has a curved spine, a half-width along it and a round cross-section. Its outline, normals and surface coordinates
+therefore have closed formulas, so edges and shadows are anti-aliased by distance, without supersampling.
 
-u runs along the spine from -1 (stem) to 1 (blossom end); v runs across it, -1 and 1 are the outline.
-Arrays are float32: (H, W) for fields, (3, H, W) for colours in [0, 1] (planes: numpy is
-slow on a last axis of 3).
+u runs along the spine from -1 (stem) to 1 (blossom end); v runs across it, from -1 to 1 between the outlines.
+Arrays are float32: (H, W) for fields, (3, H, W) for colours in [0, 1], because numpy is slow on a last axis of length 3.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ Colour = tuple[float, float, float]
 SIZE = 224  # pixels, height and width of a picture
 STEM_GREEN: Colour = (0.42, 0.56, 0.22)
 WOODY: Colour = (0.52, 0.47, 0.26)
-AMBIENT = 0.38  # share of the light that reaches a surface facing away from the lamp
+AMBIENT = 0.38  # share of the light on a surface that faces away from the lamp
 NOISE_SIZE = 512  # a power of two: coordinates wrap with a mask
 NOISE_GRAIN_PX = {"broad": 40, "middle": 12, "fine": 4, "grain": 1}
 GOLDEN_ANGLE = 2.399963  # radians; successive turns by it cover a disc evenly
 OUTLINE_SAMPLES = 512
-OUTLINE_END = 1.25  # outlines are tabulated for u in [-1.25, 1.25], so that soft edges may leave the body
-SHADOWLESS_PX = 22  # bodies shorter than this lie on another body; their shadow would be invisible
+OUTLINE_END = 1.25  # outlines are tabulated for u in [-1.25, 1.25], because soft edges extend beyond the body
+SHADOWLESS_PX = 22  # shorter bodies lie on another body; their shadow would be invisible
 SHADOW_STEP = 2  # shadows are soft: every second pixel is enough
 OUTLINE_U = np.linspace(-OUTLINE_END, OUTLINE_END, OUTLINE_SAMPLES, dtype=np.float32)
 SPINE_CENTRE = 1 / 3  # mean of u * u: a bent body stays centred on its pose
@@ -41,7 +40,7 @@ OUTLINE_FALL = 4.0  # slope of the half-width beyond the ends, which gives the d
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a body lies.
+    """Position, size and direction of a body.
 
     x, y: its centre, in pixels. reach: its half-length, in pixels. angle: of the stem-to-blossom axis, in radians.
     """
@@ -70,7 +69,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A body's half-width and its slope along u (tables), in units of the half-length, and the bend of the spine."""
+    """The shape of a body. widths: half-width along u. slopes: its derivative. bend: of the spine. In units of half-length."""
 
     widths: Field
     slopes: Field
@@ -86,7 +85,7 @@ class Shape:
 class Surface:
     """The part of the canvas that a body covers, seen from the body.
 
-    facing: cosine between the normal and the light. depth: the normal's part towards the viewer. alpha: coverage.
+    facing: cosine between the normal and the light. depth: component of the normal towards the viewer. alpha: coverage.
     """
 
     window: tuple[slice, slice]

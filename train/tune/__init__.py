@@ -1,1 +1,1 @@
-"""Recipes found by trials."""
+"""The search for a better recipe by trials."""

@@ -1,4 +1,4 @@
-"""The one file that knows Optuna's storage: a study in OUT/study.db, what it searches, and which trial is next."""
+"""The Optuna study in OUT/study.db: its storage, its search space and its next trial."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from vegrt.train.loop.freeze import stage_names
 from vegrt.train.recipe import ENTRIES, SCRATCH, Augment, Recipe, list_changes
 from vegrt.train.start import Splits, data_facts
 
-SPREAD = 10.0  # a rate is searched from a tenth of the recipe's to ten times it
+SPREAD = 10.0  # a rate is searched from a tenth of the recipe's value to ten times that value
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @contextmanager
 def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Study]:
-    """Yield the study of `out`, a new one with the recipe's own values as its first trial, or the one begun there.
+    """Yield the study in `out`, or a new one whose first trial has the values of the recipe.
 
-    Raises VegrtError when it cannot be read or written, when another process works on it, and, listing what differs,
-    when the one begun there was about another recipe or other photos: its trials would not compare.
+    Raises VegrtError when the study cannot be read or written, or when another process uses it. Also raises it, with a list
+    of the differences, when the study has another recipe or other photos: its trials would not be comparable.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it has to tell, we tell
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # vegrt logs the trials itself
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,26 +41,26 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
             storage=storage,
             study_name="vegrt",
             direction="minimize",
-            # The head's epochs cost little, and a slow start of the head says little about the whole network.
+            # Epochs of the head are short, and a slow start of the head does not predict the whole network.
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=recipe.epochs_head + 1),
             load_if_exists=True,
         )
-        now = _setting(recipe, splits)
+        setting = _setting(recipe, splits)
         try:
-            before, begun = study.user_attrs.get("setting", now), bool(study.trials)
-        except (ValueError, KeyError, TypeError) as error:  # JSON in it that Optuna cannot read
+            saved_setting, has_trials = study.user_attrs.get("setting", setting), bool(study.trials)
+        except (ValueError, KeyError, TypeError) as error:  # Optuna cannot read its JSON
             raise VegrtError(
                 f"{out / 'study.db'}: damaged ({error!r:.120}); move it away or use another --out"
             ) from error
-        if not isinstance(before, Mapping):
-            raise VegrtError(f"{out / 'study.db'}: damaged (no setting in it); move it away or use another --out")
-        if differences := list_changes(before, now):
+        if not isinstance(saved_setting, Mapping):
+            raise VegrtError(f"{out / 'study.db'}: damaged (it has no setting); move it away or use another --out")
+        if differences := list_changes(saved_setting, setting):
             raise VegrtError(
                 f"{out}: cannot continue, changed since the start: {'; '.join(differences)}; "
                 "undo the changes or use another --out"
             )
-        study.set_user_attr("setting", now)
-        if not begun:
+        study.set_user_attr("setting", setting)
+        if not has_trials:
             study.enqueue_trial({name: getattr(recipe, name) for name in searched_entries(recipe)})
         yield study
 
@@ -68,7 +68,7 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
 def next_trial(study: optuna.Study, seed: int) -> Trial:
     """Return the trial that was interrupted, or a new one.
 
-    Its sampler is seeded by its number, so that an interruption between trials does not change what comes after.
+    Seeds the sampler by the number of the trial, so that an interruption between trials does not change later trials.
     """
     interrupted = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     number = interrupted[0].number if interrupted else len(ended(study))
@@ -82,19 +82,19 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def searched_entries(recipe: Recipe) -> tuple[str, ...]:
-    """Return the recipe's keys that are searched: those that change its result.
+    """Return the names of the recipe entries that are searched: those that change the result.
 
-    A weight decay of 0 stays: it is a decision, and no logarithmic range starts there.
+    A weight decay of 0 is not searched: it is the user's choice, and a logarithmic range cannot start at 0.
     """
     head = ("lr_head",) if recipe.epochs_head else ()
-    whole = ("lr", "augment") if recipe.epochs else ()  # the head alone sees features of photos as they are
+    whole = ("lr", "augment") if recipe.epochs else ()  # the head alone is trained without augmentation
     decay = ("weight_decay",) if recipe.weight_decay else ()
     stages = ("freeze_until",) if recipe.epochs and recipe.weights != SCRATCH else ()
     return head + whole + decay + stages
 
 
 def suggest(trial: Trial, recipe: Recipe) -> dict[str, Any]:
-    """Return the trial's value of every searched key; asked again, the same ones."""
+    """Return the value of every searched entry for the trial; repeated calls return the same values."""
     choices = {
         "augment": get_args(Augment),
         "freeze_until": ("", *stage_names(find_backbone(recipe.backbone))),
@@ -104,27 +104,27 @@ def suggest(trial: Trial, recipe: Recipe) -> dict[str, Any]:
         if name in choices:
             values[name] = trial.suggest_categorical(name, choices[name])
             continue
-        bounds, middle = ENTRIES[name].bounds, getattr(recipe, name)
+        bounds, centre = ENTRIES[name].bounds, getattr(recipe, name)
         if bounds is None:
             raise AssertionError(f"{name}: every searched number has a range")
         low, high = bounds
-        values[name] = trial.suggest_float(name, max(low, middle / SPREAD), min(high, middle * SPREAD), log=True)
+        values[name] = trial.suggest_float(name, max(low, centre / SPREAD), min(high, centre * SPREAD), log=True)
     return values
 
 
 @contextmanager
 def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
-    url = URL.create("sqlite", database=str(db)).render_as_string()  # a folder's name may have any character
+    url = URL.create("sqlite", database=str(db)).render_as_string()  # escapes special characters in the path
     try:
         storage = optuna.storages.RDBStorage(url)
-    except (SQLAlchemyError, RuntimeError) as error:  # RuntimeError: of another Optuna's schema
+    except (SQLAlchemyError, RuntimeError) as error:  # RuntimeError: the schema of another Optuna version
         cause = str(error).splitlines()[0]
-        raise VegrtError(f"{db}: study cannot be used ({cause}); move it away or use another --out") from error
+        raise VegrtError(f"{db}: the study cannot be used ({cause}); move it away or use another --out") from error
     try:
         yield storage
     except optuna.exceptions.StorageInternalError as error:
         raise VegrtError(
-            f"{db}: cannot be written ({error}); free some space or make it writable, then repeat"
+            f"{db}: cannot be written ({error}); free some space or make it writable, then repeat the command"
         ) from error
     finally:
         storage.remove_session()
@@ -132,7 +132,7 @@ def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
 
 
 def _setting(recipe: Recipe, splits: Splits) -> Mapping[str, Any]:
-    """Return what all trials have in common, flat, as JSON values."""
+    """Return what all trials share, the recipe and the photos, as a flat dict of JSON values."""
     facts = data_facts(splits)
     counts = {f"photos of {name}/{label}": n for name, fact in facts.items() for label, n in fact.counts.items()}
     return recipe.to_dict() | counts | {f"contents of {name}": fact.fingerprint[:12] for name, fact in facts.items()}

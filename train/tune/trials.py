@@ -1,4 +1,4 @@
-"""What a study found, for people and for scripts."""
+"""The results of a study, as text and as JSON values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vegrt.train.tune.study import ended
 if TYPE_CHECKING:
     from rich.table import Table
 
-ENOUGH = 20  # complete trials: with fewer, importance is computed from one or two of them
+MIN_TRIALS = 20  # complete trials for an importance; with fewer, it depends on only one or two of them
 State = Literal["complete", "pruned", "diverged"]
 
 
@@ -24,7 +24,7 @@ State = Literal["complete", "pruned", "diverged"]
 class TrialRow:
     """One trial. Loss and accuracy: of its best epoch, on the validation split; None when it finished no epoch.
 
-    reason: what went wrong with a diverged trial.
+    reason: why a diverged trial failed.
     """
 
     number: int
@@ -39,9 +39,9 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The trials, best first; how much each searched key matters (sum 1, empty with too few trials); the best bundle.
+    """The result of tuning. trials: best first. importance: of each searched entry, sum 1; empty with too few trials.
 
-    recipe: the TOML file that makes this bundle again.
+    best: the best bundle. recipe: the TOML file to train that bundle again.
     """
 
     trials: tuple[TrialRow, ...]
@@ -55,20 +55,19 @@ class Tuned:
 
 
 def trial_rows(study: optuna.Study) -> tuple[TrialRow, ...]:
-    """Return the trials that ended, best first: complete ones, then those that were stopped."""
-    found = [_row(trial) for trial in ended(study)]
-    return tuple(sorted(found, key=_rank))
+    """Return the trials that ended, best first: complete trials before pruned and diverged ones."""
+    return tuple(sorted(map(_row, ended(study)), key=_rank))
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
-    """Return each key's share in being among the best tenth (PED-ANOVA), largest first; empty with too few trials."""
-    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < ENOUGH:
+    """Return the importance of each entry for being in the best tenth (PED-ANOVA), largest first; empty with too few trials."""
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS:
         return {}
     return optuna.importance.get_param_importances(study)
 
 
 def trials_table(trials: Sequence[TrialRow]) -> Table:
-    """Return the trials as a table for people."""
+    """Return the trials as a table for the terminal."""
     from rich.table import Table
 
     table = Table(title="trials, best first")
@@ -84,7 +83,7 @@ def trials_table(trials: Sequence[TrialRow]) -> Table:
 
 
 def value_text(value: Any) -> str:
-    """Return a searched value for people."""
+    """Return a searched value as text."""
     return f"{value:.2g}" if isinstance(value, float) else value or "-"
 
 

@@ -1,4 +1,4 @@
-"""A better recipe by trials. Whatever has happened is in OUT, so that the same command goes on after any interruption."""
+"""Searches a better recipe by trials. All state is in OUT, so the same command continues after any interruption."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ log = logging.getLogger(__name__)
 def tune(
     data: Path, out: Path, recipe: Recipe, *, trials: int, overwrite: bool = False, runs_db: Path | None = None
 ) -> Tuned:
-    """Train until the study in `out` has `trials` trials that ended; return them with the best one's bundle.
+    """Train until `trials` trials of the study in `out` have ended; return all trials and the bundle of the best one.
 
-    The first trial is `recipe` itself, so the result is never worse. A trial counts by the validation loss of its best
-    epoch: accuracy moves in steps of one photo and is the same for many trials, the loss still tells them apart and is
-    what chooses the epoch. DATA/test is not looked at.
+    The first trial has the values of `recipe`, so the result is never worse. Trials are ranked by the validation loss of
+    their best epoch: accuracy changes in steps of one photo and is equal for many trials, while the loss still differs and
+    also selects the epoch. DATA/test is not read.
 
-    Writes OUT/study.db, the bundle OUT/best and OUT/best.toml, the recipe that makes it again. Only the trial that runs
-    has files in OUT/trials: weights are deleted as soon as better ones are recorded.
-    overwrite: a better trial may replace OUT/best although it was exported or evaluated.
-    Raises VegrtError for a study about something else, where OUT/best may not be replaced, and when every trial diverged.
+    Writes OUT/study.db, the bundle OUT/best, and OUT/best.toml, the recipe to train that bundle again. Only the running trial
+    has files in OUT/trials; other weights are deleted.
+    overwrite: a better trial may replace OUT/best even if that was exported or evaluated.
+    Raises VegrtError when the study has another recipe or other photos, when OUT/best may not be replaced, or when every
+    trial diverged.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise VegrtError("tune: started under torchrun; start it as one process: vegrt tune ...")
@@ -54,32 +55,32 @@ def tune(
             _check_replaceable(out / "best", overwrite=overwrite)
         try:
             while len(ended(study)) < trials:
-                _run(study, data, out, recipe, runs_db)
+                _run_trial(study, data, out, recipe, runs_db)
         except KeyboardInterrupt as error:
             note = f"after {len(ended(study))} of {trials} trials; to continue, repeat the command"
             raise KeyboardInterrupt(note) from error
-        _sweep(study, out)
+        _delete_ended_trials(study, out)
         if _lowest(study) == math.inf:
-            raise ModelError(f"{out}: no trial of {trials} came to its end; start in another --out with a lower lr")
+            raise ModelError(f"{out}: all {trials} trials diverged; start in another --out with a lower lr")
         return Tuned(trial_rows(study), importance(study), out / "best", out / "best.toml")
 
 
-def _run(study: optuna.Study, data: Path, out: Path, recipe: Recipe, runs_db: Path | None) -> None:
-    """Run one trial to its end. Killed anywhere in here, it is run again from where it was."""
+def _run_trial(study: optuna.Study, data: Path, out: Path, recipe: Recipe, runs_db: Path | None) -> None:
+    """Run one trial to its end. After a kill, the next call resumes it."""
     trial = next_trial(study, recipe.seed)
-    _sweep(study, out)
+    _delete_ended_trials(study, out)
     values = suggest(trial, recipe)
     log.info("trial %d: %s", trial.number, ", ".join(f"{name} {value_text(value)}" for name, value in values.items()))
     try:
-        bundle = _train(data, out / "trials" / str(trial.number), replace(recipe, **values), trial, runs_db)
+        bundle = _train_trial(data, out / "trials" / str(trial.number), replace(recipe, **values), trial, runs_db)
     except StopTraining:
         study.tell(trial, state=TrialState.PRUNED)
-        log.info("trial %d: stopped, worse than half of the others were in that epoch", trial.number)
+        log.info("trial %d: pruned, its loss is above the median of other trials in that epoch", trial.number)
         return
     except DivergedError as error:
-        reason = str(error).partition(";")[0]  # what follows is about files that are not kept here
+        reason = str(error).partition(";")[0]  # the rest names files that tuning deletes
         trial.set_user_attr("reason", reason)
-        study.tell(trial, state=TrialState.PRUNED)  # not FAIL, of which the sampler would learn nothing
+        study.tell(trial, state=TrialState.PRUNED)  # not FAIL, which the sampler ignores
         log.warning("trial %d: %s", trial.number, reason)
         return
     summary = bundle.manifest.training
@@ -91,15 +92,15 @@ def _run(study: optuna.Study, data: Path, out: Path, recipe: Recipe, runs_db: Pa
     log.info("trial %d: validation loss %.4f, lowest %.4f", trial.number, summary["validation_loss"], _lowest(study))
 
 
-def _train(data: Path, folder: Path, recipe: Recipe, trial: Trial, runs_db: Path | None) -> Bundle:
-    if (folder / MANIFEST).is_file():  # killed between its last epoch and its entry in the study
+def _train_trial(data: Path, folder: Path, recipe: Recipe, trial: Trial, runs_db: Path | None) -> Bundle:
+    if (folder / MANIFEST).is_file():  # vegrt was killed after the last epoch, before the study recorded it
         return open_bundle(folder)
     resume = Checkpoints(folder).last.is_file()
     return train(data, folder, recipe, resume=resume, runs_db=runs_db, on_epoch=partial(_report_epoch, trial))
 
 
 def _report_epoch(trial: Trial, record: EpochRecord) -> None:
-    """Report an epoch and raise Stopped where it is not worth going on. One repeated after a kill counts once."""
+    """Report an epoch; raise StopTraining to prune the trial. An epoch that is repeated after a kill counts once."""
     recorded = trial.study.get_trials(deepcopy=False)[trial.number]
     if record.epoch not in recorded.intermediate_values:
         if record.validation_loss < min(recorded.intermediate_values.values(), default=math.inf):
@@ -111,7 +112,7 @@ def _report_epoch(trial: Trial, record: EpochRecord) -> None:
 
 
 def _publish(bundle: Bundle, out: Path) -> None:
-    """Make OUT/best a copy of the bundle. What was exported from the one before is dropped with it."""
+    """Replace OUT/best by a copy of the bundle, without the models and results of the previous one."""
     best = out / "best"
     with changing(best) as staging:
         shutil.copyfile(bundle.file("weights"), staging.file("weights.safetensors"))
@@ -125,8 +126,8 @@ def _lowest(study: optuna.Study) -> float:
     return min((trial.value for trial in complete if trial.value is not None), default=math.inf)
 
 
-def _sweep(study: optuna.Study, out: Path) -> None:
-    """Delete the files of all trials but the running one."""
+def _delete_ended_trials(study: optuna.Study, out: Path) -> None:
+    """Delete the files of all trials except the running one."""
     running = {str(trial.number) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
     for folder in (out / "trials").glob("*"):
         if folder.name not in running:
@@ -135,14 +136,14 @@ def _sweep(study: optuna.Study, out: Path) -> None:
 
 def _check_best(study: optuna.Study, out: Path) -> None:
     if _lowest(study) < math.inf and not (out / "best" / MANIFEST).is_file():
-        raise VegrtError(f"{out / 'best'}: the study's best bundle is gone; put it back or use another --out")
+        raise VegrtError(f"{out / 'best'}: the best bundle of the study is missing; restore it or use another --out")
 
 
 def _check_replaceable(best: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError when a better trial would take along what was exported from the best one so far."""
+    """Raise VegrtError when a better trial would delete models or results of the best bundle so far."""
     if overwrite or not (best / MANIFEST).is_file():
         return
     if open_bundle(best, verify=False).variants() or any(measurements(best)):
         raise VegrtError(
-            f"{best}: holds {describe_bundle(best)}, which a better trial would replace; copy it, then go on with --overwrite"
+            f"{best}: holds {describe_bundle(best)}, which a better trial would replace; copy it, then continue with --overwrite"
         )

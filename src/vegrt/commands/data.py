@@ -51,7 +51,7 @@ def data_audit(
 ) -> None:
     """Find duplicates and leaks between splits.
 
-    Counts photos and lists unreadable, odd-sized, duplicate and near-duplicate ones. Writes audit.json and audit.html.
+    Counts the photos and lists unreadable, odd-sized, duplicate and near-duplicate photos. Writes audit.json and audit.html.
     """
     from vegrt.report.run.audit_page import write_audit
     from vegrt.train.data.audit import audit
@@ -68,7 +68,7 @@ def data_audit(
 @app.command("split")
 def data_split(
     data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write, for --data of other commands.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; use it as --data of other commands.")],
     fractions: Annotated[str, typer.Option(help="Shares of train, validation and test, with sum 1.")] = "0.7,0.15,0.15",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     overwrite: OverwriteFileOption = False,
@@ -76,7 +76,7 @@ def data_split(
 ) -> None:
     """Make a split without leaks.
 
-    Photos of one scene stay in one split, and every class keeps its shares. Writes a list; copies no photo.
+    Photos of one scene stay in one split, and every class keeps its shares. Writes a CSV file and copies no photos.
     """
     from vegrt.bundle.overwriting import check_no_file
     from vegrt.train.data.audit import audit

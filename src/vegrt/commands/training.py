@@ -23,17 +23,20 @@ def train(
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Replace the bundle at --out with its models and results, or discard an unfinished one."
+            "--overwrite",
+            help="Replace the bundle in --out with its models and results, or discard the unfinished training in it.",
         ),
     ] = False,
     runs: RunsOption = Path("runs.db"),
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard scalars of every epoch.")] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for the TensorBoard scalars of every epoch (default: none).")
+    ] = None,
     **flags: Any,
 ) -> None:
     """Train on DATA and write a bundle.
 
-    Trains on DATA/train and chooses the epoch by DATA/validation; DATA/test is not read. A bundle or an unfinished training
-    at --out is left unchanged without --resume or --overwrite. Ctrl-C and SIGTERM save the state that --resume needs.
+    Trains on DATA/train and selects the epoch by DATA/validation; DATA/test is not read. Without --resume or --overwrite, a
+    bundle or an unfinished training in --out is left unchanged. Ctrl-C and SIGTERM save the state that --resume needs.
     """
     from vegrt.errors import require
 
@@ -45,10 +48,10 @@ def train(
 
     is_given = recipe is not None or any(value is not None for value in flags.values())
     saved = saved_recipe(out) if resume and not is_given else None
-    chosen = saved or make_recipe(recipe, **flags)
+    settings = saved or make_recipe(recipe, **flags)
     try:
         bundle = run_training(
-            data, out, chosen, resume=resume, overwrite=overwrite, runs_db=runs, tensorboard=tensorboard
+            data, out, settings, resume=resume, overwrite=overwrite, runs_db=runs, tensorboard=tensorboard
         )
     except KeyboardInterrupt as error:
         note = "to continue, repeat the command with --resume" if saved_recipe(out) else ""
@@ -61,7 +64,7 @@ def train(
 
 
 def _check_qat(flags: Mapping[str, Any], out: Path) -> None:
-    """Raise VegrtError for flags that do not go with --qat."""
+    """Raise VegrtError for flags that cannot be combined with --qat."""
     from vegrt.errors import VegrtError, require
     from vegrt.train.qat_defaults import SETTLED
 
@@ -72,4 +75,4 @@ def _check_qat(flags: Mapping[str, Any], out: Path) -> None:
     if given := [f"--{name}" for name in SETTLED if flags[name] is not None]:
         raise VegrtError(f"--qat {qat}: the bundle already determines {', '.join(given)}; omit it")
     if Path(qat).resolve() == out.resolve():
-        raise VegrtError(f"--out {out}: is the bundle of --qat, which would be replaced; choose another --out")
+        raise VegrtError(f"--out {out}: is also the bundle of --qat, which would be replaced; choose another --out")

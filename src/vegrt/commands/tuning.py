@@ -23,7 +23,8 @@ def tune(
     ],
     recipe: RecipeOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let a better trial replace OUT/best even if it was exported.")
+        bool,
+        typer.Option("--overwrite", help="Let a better trial replace OUT/best, even if that has models or results."),
     ] = False,
     runs: RunsOption = Path("runs.db"),
     as_json: JsonOption = False,
@@ -49,7 +50,7 @@ def tune(
     show(trials_table(result.trials), False)
     if result.importance:
         typer.echo("importance: " + ", ".join(f"{name} {share:.0%}" for name, share in result.importance.items()))
-    again = result.best.with_name("again")
-    words = ["vegrt", "train", "--data", str(data), "--recipe", str(result.recipe), "--out", str(again)]
-    typer.echo(f"best: {result.best}, made again by: {shlex.join(words)}")
+    new_out = result.best.with_name("again")
+    words = ["vegrt", "train", "--data", str(data), "--recipe", str(result.recipe), "--out", str(new_out)]
+    typer.echo(f"best: {result.best}; train it again: {shlex.join(words)}")
     typer.echo(f"next: {shlex.join(['vegrt', 'export', str(result.best), '--data', str(data)])}")

@@ -99,8 +99,8 @@ def test_page_says_the_verdicts_first_and_shows_what_they_rest_on(make: Make, tm
     ]
     places = [words.index(part) for part in [*order, "Photos with the highest loss", "All recorded epochs", "Recipe"]]
     assert places == sorted(places)
-    assert "Vanishing gradients: conv1 gets hardly any" in words
-    assert "Training all layers paid" in words
+    assert "Vanishing gradients: hardly any reach conv1" in words
+    assert "Training all layers lowered the validation loss" in words
     assert "Bean Radish 3 30.0%" in words
     assert len(re.findall(r'<figure class="chart">', text)) == 4
 
@@ -128,7 +128,7 @@ def test_photos_that_are_gone_are_named(make: Make, tmp_path: Path) -> None:
     ("epochs", "status", "expected"),
     [
         ([], "failed", "NO EPOCH"),
-        (epochs_of("all", [(0.5, 0.4)]), "running", "one epoch: too short to tell overfitting"),
+        (epochs_of("all", [(0.5, 0.4)]), "running", "one epoch is too short to detect overfitting"),
         (epochs_of("head", [(0.5, 0.4), (0.4, 0.3)]), "finished", "No gradients to compare"),
     ],
     ids=["no epoch", "one epoch", "head alone"],

@@ -42,7 +42,9 @@ def main(data: Path) -> None:
     for name, budget_bytes, workers in (("disk", 1000, 0), ("workers", MEMORY_BYTES, 2)):
         again = batches_of(photos(budget_bytes), workers)
         pairs = zip(reference, again, strict=True)
-        same = all(torch.equal(one, other) for left, right in pairs for one, other in zip(left, right, strict=True))
+        same = all(
+            torch.equal(first, second) for left, right in pairs for first, second in zip(left, right, strict=True)
+        )
         sys.stdout.write(f"{name} {'equal' if same else 'DIFFERS'}\n")
 
 

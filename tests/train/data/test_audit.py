@@ -1,4 +1,4 @@
-"""The audit on small data sets whose scenes are known, and its search against a brute-force oracle."""
+"""The audit on small data sets with constructed scenes, and its search against a brute-force oracle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vegrt.train.data.audit_file import leaked_test_photos, read_audit_file
 from vegrt.train.data.near_duplicates import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE, clusters_of, near_pairs
 
 Pixels = NDArray[np.uint8]
-Found = dict[tuple[int, int], bool]  # pair -> mirrored
+NearPairs = dict[tuple[int, int], bool]  # pair -> mirrored
 
 
 def scene(seed: int, *, shift: int = 0, side: int = 96) -> Pixels:
@@ -36,23 +36,23 @@ def thumbnails(*photos: Pixels) -> Pixels:
     return np.stack([np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BOX)) for photo in photos])
 
 
-def search(photos: Pixels) -> Found:
+def search(photos: Pixels) -> NearPairs:
     return {(pair.left, pair.right): pair.mirrored for pair in near_pairs(photos)}
 
 
-def by_brute_force(photos: Pixels) -> Found:
-    """Return what the docstring of vegrt.train.data.near_duplicates says, pair by pair, in float64."""
-    found: Found = {}
+def by_brute_force(photos: Pixels) -> NearPairs:
+    """Return the near pairs by the rules of vegrt.train.data.near_duplicates, pair by pair, in float64."""
+    pairs: NearPairs = {}
     for left in range(len(photos)):
         for right in range(left + 1, len(photos)):
             for mirrored, limit in ((True, MAX_MIRRORED_RMS), (False, MAX_RMS)):
-                one, two = (photos[index].astype(np.float64) for index in (left, right))
-                two = two[:, ::-1] if mirrored else two
-                unlike = (one - one.mean((0, 1))) - (two - two.mean((0, 1)))
-                contrast = sum(((each - each.mean((0, 1))) ** 2).mean() for each in (one, two))
-                if np.sqrt(((one - two) ** 2).mean()) <= limit and (unlike**2).mean() <= MAX_SHARE * contrast:
-                    found[left, right] = mirrored
-    return found
+                first, second = (photos[index].astype(np.float64) for index in (left, right))
+                second = second[:, ::-1] if mirrored else second
+                difference = (first - first.mean((0, 1))) - (second - second.mean((0, 1)))
+                contrast = sum(((photo - photo.mean((0, 1))) ** 2).mean() for photo in (first, second))
+                if np.sqrt(((first - second) ** 2).mean()) <= limit and (difference**2).mean() <= MAX_SHARE * contrast:
+                    pairs[left, right] = mirrored
+    return pairs
 
 
 @settings(max_examples=30, deadline=None)
@@ -88,11 +88,11 @@ def test_a_mirrored_copy_is_found_as_such() -> None:
     assert search(thumbnails(scene(1), scene(1)[:, ::-1])) == {(0, 1): True}
 
 
-def test_things_moved_on_a_dim_table_are_another_scene_though_their_distance_is_small() -> None:
+def test_objects_that_moved_on_a_dark_table_are_another_scene() -> None:
     table = np.full((2, 96, 96, 3), 60, np.uint8)
     table[0, 10:40, 10:40] = table[1, 50:80, 50:80] = 110
-    one, two = thumbnails(*table).astype(np.float64)
-    assert np.sqrt(((one - two) ** 2).mean()) < MAX_RMS
+    first, second = thumbnails(*table).astype(np.float64)
+    assert np.sqrt(((first - second) ** 2).mean()) < MAX_RMS
     assert search(thumbnails(*table)) == {}
 
 
@@ -124,20 +124,20 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_audit_of_a_known_tree(data: Path) -> None:
-    found = audit(data)
-    assert found.counts["train"] == {"Bean": 4, "Leek & <i>": 1}
-    assert list(found.unreadable) == ["train/Bean/not an image.jpg"]
-    assert found.usual_size_px == [96, 96]
-    assert found.odd_sizes_px == {"test/Leek & <i>/odd.jpg": [400, 400]}
-    assert found.exact_duplicates == [["train/Bean/a.png", "train/Bean/copy of a.png"]]
-    mirrored, burst = found.near_pairs
+    result = audit(data)
+    assert result.counts["train"] == {"Bean": 4, "Leek & <i>": 1}
+    assert list(result.unreadable) == ["train/Bean/not an image.jpg"]
+    assert result.usual_size_px == [96, 96]
+    assert result.odd_sizes_px == {"test/Leek & <i>/odd.jpg": [400, 400]}
+    assert result.exact_duplicates == [["train/Bean/a.png", "train/Bean/copy of a.png"]]
+    mirrored, burst = result.near_pairs
     assert (burst.left, burst.right) == ("train/Bean/a.png", "test/Bean/burst of train a.png")
     assert (burst.cross_split, burst.mirrored, mirrored.mirrored) == (True, False, True)
-    assert found.clusters == [
+    assert result.clusters == [
         ["test/Bean/burst of train a.png", "train/Bean/a.png", "train/Bean/copy of a.png"],
         ["test/Leek & <i>/mirror of validation a.png", "validation/Leek & <i>/a.png"],
     ]
-    assert found.leaked_test_images == {
+    assert result.leaked_test_images == {
         "train": ["Bean/burst of train a.png"],
         "validation": ["Leek & <i>/mirror of validation a.png"],
     }
@@ -158,11 +158,11 @@ def test_photos_are_named_by_their_real_folder(data: Path) -> None:
 
 def test_the_file_reads_back_equal_and_the_page_is_self_contained(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "new/out"
-    found = audit(data)
-    write_audit(found, data, out)
-    assert read_audit_file(out / "audit.json") == found
+    result = audit(data)
+    write_audit(result, data, out)
+    assert read_audit_file(out / "audit.json") == result
     page = (out / "audit.html").read_text(encoding="utf-8")
-    assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 2 * len(found.near_pairs)
+    assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 2 * len(result.near_pairs)
     assert "http" not in page
     assert "Leek &amp; &lt;i&gt;" in page
     assert "<i>" not in page
@@ -173,16 +173,16 @@ def test_leaked_names_are_given_for_the_audited_test_split_only(data: Path, tmp_
     file = tmp_path / "audit.json"
     test = read_split(data, "test")
     both = {"Bean/burst of train a.png", "Leek & <i>/mirror of validation a.png"}
-    seen = {name: read_split(data, name).fingerprint() for name in ("train", "validation")}
-    assert leaked_test_photos(file, test, seen) == both
+    trained_on = {name: read_split(data, name).fingerprint() for name in ("train", "validation")}
+    assert leaked_test_photos(file, test, trained_on) == both
     assert leaked_test_photos(file, test, {}) == both < {test.relative(photo) for photo in test.photos}
     with pytest.raises(DataError, match="test split"):
-        leaked_test_photos(file, read_split(data, "train"), seen)
-    with pytest.raises(DataError, match="its train photos are not those of the training"):
-        leaked_test_photos(file, test, seen | {"train": "of more photos"})
+        leaked_test_photos(file, read_split(data, "train"), trained_on)
+    with pytest.raises(DataError, match="its train photos are not those that the model was trained with"):
+        leaked_test_photos(file, test, trained_on | {"train": "of more photos"})
     Image.fromarray(scene(9)).save(data / "test/Bean/new.png")
     with pytest.raises(DataError, match="made for other photos"):
-        leaked_test_photos(file, test, seen)
+        leaked_test_photos(file, test, trained_on)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,6 @@ def test_a_photo_that_is_gone_when_it_is_read_is_listed(data: Path, monkeypatch:
     splits = read_splits(data)
     (data / "train/Bean/b.png").unlink()
     monkeypatch.setattr(audit_module, "read_splits", lambda _: splits)
-    found = audit(data)
-    assert "no such file" in found.unreadable["train/Bean/b.png"]
-    assert found.fingerprints["train"] == splits["train"].fingerprint()
+    result = audit(data)
+    assert "no such file" in result.unreadable["train/Bean/b.png"]
+    assert result.fingerprints["train"] == splits["train"].fingerprint()

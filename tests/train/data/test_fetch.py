@@ -54,7 +54,7 @@ def test_photos_are_copied_where_links_are_refused(tmp_path: Path, monkeypatch: 
 def test_an_incomplete_download_is_refused_and_nothing_is_placed(tmp_path: Path) -> None:
     source = fill(tmp_path / "cache")
     (source / "Vegetable Images/test/Leek/0001.jpg").unlink()
-    with pytest.raises(DataError, match=r"test/Leek: 1 photos, expected 2; if it is a broken download, delete"):
+    with pytest.raises(DataError, match=r"test/Leek: 1 photos, expected 2; if the download is incomplete, delete"):
         link_splits(source, tmp_path / "data", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 

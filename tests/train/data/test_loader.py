@@ -99,5 +99,5 @@ def test_refuses_a_class_without_a_readable_photo(tmp_path: Path, colours: Path)
     data = shutil.copytree(colours, tmp_path / "data")
     for path in (data / "train" / "Cress").iterdir():
         path.write_text("not a photo")
-    with pytest.raises(DataError, match="no readable photo of Cress"):
+    with pytest.raises(DataError, match="no readable photo of class Cress"):
         photos_of(data)

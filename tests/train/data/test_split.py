@@ -95,9 +95,9 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
                 photo = Image.fromarray(pixels).resize((40, 40), Image.Resampling.NEAREST)
                 photo.save(tmp_path / "data" / split / label / f"{index}.png")
     (tmp_path / "data/test/Bean/bad.png").write_text("no image")
-    found = audit(tmp_path / "data")
-    made = write_split(tmp_path / "data", found, tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25), seed=3)
-    counts = made.counts
+    audited = audit(tmp_path / "data")
+    new_split = write_split(tmp_path / "data", audited, tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25), seed=3)
+    counts = new_split.counts
     assert counts == {split: {"Bean": n, "Leek": n} for split, n in {"train": 6, "validation": 3, "test": 3}.items()}
     with (tmp_path / "split.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -107,13 +107,13 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
     assert {name: split.counts() for name, split in splits.items()} == counts
     tested = {row["path"]: row["split"] for row in rows if row["path"].startswith("data/test/")}
     moved = Counter(tested.values())
-    assert (made.tested, made.moved) == (8, {"train": moved["train"], "validation": moved["validation"]})
-    assert made.warning().startswith(
-        f"{8 - moved['test']} of the 8 test photos of the given split moved ({moved['train']} to train"
+    assert (new_split.tested, new_split.moved) == (8, {"train": moved["train"], "validation": moved["validation"]})
+    assert new_split.warning().startswith(
+        f"{8 - moved['test']} of the 8 test photos of the old split moved ({moved['train']} to train"
     )
     assert not NewSplit(counts, 8, {"train": 0, "validation": 0}).warning()
     again = audit(tmp_path / "split.csv")
-    assert (again.counts, again.clusters) == (counts, found.clusters)
+    assert (again.counts, again.clusters) == (counts, audited.clusters)
     (tmp_path / "data/test/Bean/0.png").unlink()
     with pytest.raises(DataError, match="made for other photos"):
-        write_split(tmp_path / "data", found, tmp_path / "split.csv")
+        write_split(tmp_path / "data", audited, tmp_path / "split.csv")

@@ -1,4 +1,4 @@
-"""Each verdict appears for the series that deserves it, and for no other."""
+"""Each finding appears for its kind of loss curve, and for no other."""
 
 from __future__ import annotations
 
@@ -40,50 +40,50 @@ def verdicts(epochs: list[EpochRecord], *, augmented: bool = True) -> dict[str, 
         ([0.9, 0.5, 0.4, 0.399], None, "level", False),
         ([0.010, 0.004, 0.002, 0.005], None, "level", False),  # tripled, and still next to nothing
         ([0.9, 0.5, 0.4], None, "still-falling", False),
-        ([0.9, 0.5, 1.2, 0.3], None, "still-falling", False),  # a spike that healed is no turn
+        ([0.9, 0.5, 1.2, 0.3], None, "still-falling", False),  # a temporary spike is not a rise
         ([0.9], None, "too-short", False),
     ],
 )
 def test_fit(validation: list[float], train: list[float] | None, expected: str, concern: bool) -> None:
-    found = explain(series(validation, train), augmented=True)
-    assert [one.key for one in found if one.key in FIT] == [expected]
-    assert found[0].key == expected
-    assert found[0].concern is concern
+    findings = explain(series(validation, train), augmented=True)
+    assert [finding.key for finding in findings if finding.key in FIT] == [expected]
+    assert findings[0].key == expected
+    assert findings[0].concern is concern
 
 
-def test_overfitting_names_the_turn_and_what_it_cost() -> None:
+def test_overfitting_names_its_start_and_the_change_of_accuracy() -> None:
     epochs = series([0.9, 0.5, 0.4, 0.45, 0.6])
-    found = verdicts(epochs)["overfitting"]
-    assert found.headline == "overfitting after epoch 3"
-    assert "lowest in epoch 3 (0.400) and 0.600 in the last one, 5" in found.text
-    assert "training loss went from 0.167 to 0.100" in found.text
-    assert "not wrong more often" in found.text
+    finding = verdicts(epochs)["overfitting"]
+    assert finding.headline == "overfitting after epoch 3"
+    assert "lowest in epoch 3 (0.400) and 0.600 in the last epoch, 5" in finding.text
+    assert "training loss went from 0.167 to 0.100" in finding.text
+    assert "did not make more of them" in finding.text
     worse = verdicts([*epochs[:-1], replace(epochs[-1], validation_accuracy=0.7)])["overfitting"]
     assert "accuracy fell from 88.0% to 70.0%" in worse.text
 
 
-def test_a_lower_loss_of_the_other_phase_is_no_turn() -> None:
+def test_a_lower_loss_in_the_first_phase_is_not_overfitting() -> None:
     epochs = [*series([0.5, 0.1], phase="head"), *series([0.4, 0.3, 0.2], start=3)]
-    found = verdicts(epochs)
-    assert "still-falling" in found
-    assert found["all-layers"].concern
-    assert "Epoch 2, of the head alone, was kept" in found["all-layers"].text
-    assert "epoch 5, the best" in found["gap"].text
+    findings = verdicts(epochs)
+    assert "still-falling" in findings
+    assert findings["all-layers"].concern
+    assert "weights are from epoch 2, of the head alone" in findings["all-layers"].text
+    assert "epoch 5, the best" in findings["gap"].text
 
 
-def test_all_layers_paid() -> None:
-    found = verdicts([*series([0.5, 0.4], phase="head"), *series([0.3, 0.2], start=3)])["all-layers"]
-    assert not found.concern
-    assert "0.400 (88.0% right) with the head alone, 0.200 (88.0%) with all layers" in found.text
+def test_all_layers_lowered_the_loss() -> None:
+    finding = verdicts([*series([0.5, 0.4], phase="head"), *series([0.3, 0.2], start=3)])["all-layers"]
+    assert not finding.concern
+    assert "0.400 (88.0% correct) with the head alone, 0.200 (88.0%) with all layers" in finding.text
     assert "all-layers" not in verdicts(series([0.3, 0.2]))
 
 
 def test_gap_at_the_best_and_at_the_last_epoch() -> None:
     epochs = series([0.9, 0.4, 0.6], [0.9, 0.5, 0.1])
-    found = verdicts(epochs)["gap"]
-    assert "-0.100 in epoch 2, the best, and +0.500 in the last, 3" in found.text
-    assert "on augmented photos" in found.text
-    assert not found.concern
+    finding = verdicts(epochs)["gap"]
+    assert "-0.100 in epoch 2, the best, and +0.500 in the last epoch, 3" in finding.text
+    assert "on augmented photos" in finding.text
+    assert not finding.concern
     assert "augmented" not in verdicts(epochs, augmented=False)["gap"].text
     assert "augmented" not in verdicts(series([0.9, 0.8], phase="head"))["gap"].text
     assert verdicts([replace(record, train_accuracy=0.99) for record in epochs])["gap"].concern
@@ -93,7 +93,7 @@ def test_gap_at_the_best_and_at_the_last_epoch() -> None:
 @pytest.mark.parametrize(
     ("first", "headline", "concern"),
     [
-        (0.001, "vanishing gradients: conv1", True),
+        (0.001, "vanishing gradients: hardly any reach conv1", True),
         (0.05, "weak gradients in conv1", False),
         (0.5, "gradients reach the first stage", False),
         (500.0, "exploding gradients", True),
@@ -101,22 +101,24 @@ def test_gap_at_the_best_and_at_the_last_epoch() -> None:
 )
 def test_gradients(first: float, headline: str, concern: bool) -> None:
     head = series([0.9], phase="head")
-    found = verdicts([*head, *series([0.5, 0.4], start=2, norms={"conv1": first, "layer1": 0.1, "head": 1.0})])
-    assert found["gradients"].headline.startswith(headline)
-    assert found["gradients"].concern is concern
-    assert f"relative to head: {first:.2g} (median of 2 epochs" in found["gradients"].text
+    findings = verdicts([*head, *series([0.5, 0.4], start=2, norms={"conv1": first, "layer1": 0.1, "head": 1.0})])
+    assert findings["gradients"].headline.startswith(headline)
+    assert findings["gradients"].concern is concern
+    assert f"relative to head: {first:.2g} (median of 2 epochs" in findings["gradients"].text
 
 
 def test_gradients_say_how_they_changed() -> None:
-    epochs = [series([0.5], start=one, norms={"layer3": norm, "head": 1.0})[0] for one, norm in ((1, 0.2), (2, 0.8))]
+    epochs = [
+        series([0.5], start=epoch, norms={"layer3": norm, "head": 1.0})[0] for epoch, norm in ((1, 0.2), (2, 0.8))
+    ]
     assert "0.5 (median of 2 epochs; 0.2 in the first, 0.8 in the last)" in verdicts(epochs)["gradients"].text
 
 
 @pytest.mark.parametrize("norms", [{}, {"head": 1.0}, {"layer4": 1.0, "head": 0.0}])
-def test_without_two_stages_no_gradient_is_judged(norms: dict[str, float]) -> None:
-    found = verdicts(series([0.5, 0.4], norms=norms))
-    assert "no-gradients" in found
-    assert "gradients" not in found
+def test_without_two_stages_no_gradients_are_compared(norms: dict[str, float]) -> None:
+    findings = verdicts(series([0.5, 0.4], norms=norms))
+    assert "no-gradients" in findings
+    assert "gradients" not in findings
 
 
 @pytest.mark.parametrize(
@@ -133,10 +135,10 @@ def test_without_two_stages_no_gradient_is_judged(norms: dict[str, float]) -> No
 def test_no_better_than_guessing(loss: float, accuracy: float, classes: int, guesses: bool) -> None:
     norms = {"conv1": 0.5, "head": 1.0}
     epochs = [replace(record, validation_accuracy=accuracy) for record in series([loss + 0.1, loss], norms=norms)]
-    found = explain(epochs, augmented=True, classes=classes)
-    assert ([one.key for one in found] == ["guessing", "gradients"]) is guesses
-    assert (found[0].key == "guessing") is guesses
+    findings = explain(epochs, augmented=True, classes=classes)
+    assert ([finding.key for finding in findings] == ["guessing", "gradients"]) is guesses
+    assert (findings[0].key == "guessing") is guesses
 
 
-def test_nothing_is_said_of_no_epochs() -> None:
+def test_no_epochs_give_no_findings() -> None:
     assert explain([], augmented=True) == []

@@ -34,7 +34,7 @@ def test_the_two_parts_are_the_network(name: str) -> None:
             frozen, learning = ({id(parameter) for parameter in part.parameters()} for part in (first, rest))
             assert not learning & frozen
             assert learning | frozen == everything
-    assert activations.ndim == 2  # behind the last stage: pooled
+    assert activations.ndim == 2  # after the last stage: pooled
     if any(isinstance(module, torch.nn.Dropout) for module in rest.modules()):
         rest.train()
         ones = torch.ones_like(activations)
@@ -54,7 +54,7 @@ def test_reading_cached_activations_is_the_same_training(
 ) -> None:
     plain = replace(frozen_recipe, augment="none", views=1)
     first = train(colours, tmp_path / "kept", plain)
-    assert "caching 1 version(s) of each photo behind layer3" in caplog.text
+    assert "caching activations after layer3 for 1 version(s) of each photo" in caplog.text
     other = train(colours, tmp_path / "computed", replace(plain, views=0))
     for ours, theirs in zip(first.manifest.training["epochs"], other.manifest.training["epochs"], strict=True):
         tolerance = 1e-3 if ours["phase"] == "head" else 0.1  # float16 rounding, which training amplifies

@@ -103,9 +103,9 @@ def test_restored_learner_goes_on_bit_for_bit(tiny_recipe: Recipe) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_parameter_belongs_to_one_stage(name: str) -> None:
     network = build_network(name, 3)
-    found = [parameter for group in parameters_by_stage(network, BACKBONES[name]).values() for parameter in group]
-    assert sorted(map(id, found)) == sorted(map(id, network.parameters()))
+    parameters = [parameter for group in parameters_by_stage(network, BACKBONES[name]).values() for parameter in group]
+    assert sorted(map(id, parameters)) == sorted(map(id, network.parameters()))
     for stage in stage_names(BACKBONES[name]):
         check_stage(BACKBONES[name], stage)
-    with pytest.raises(ModelError, match="freeze_until 'layer9': no stage of"):
+    with pytest.raises(ModelError, match="freeze_until 'layer9': no such stage of"):
         check_stage(BACKBONES[name], "layer9")

@@ -34,10 +34,10 @@ def test_two_processes_are_one(colours: Path, tmp_path: Path) -> None:
     started = [start(options, colours, tmp_path / name, weights) for name, options in (("one", []), ("two", TORCHRUN))]
     outputs = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs
-    one, two = (json.loads(out) for out, _ in outputs)
-    assert one.keys() == two.keys() >= {"losses", "epochs"}
-    for name in one:
-        assert two[name] == pytest.approx(one[name], rel=2e-4, abs=2e-5), name
+    single, pair = (json.loads(out) for out, _ in outputs)
+    assert single.keys() == pair.keys() >= {"losses", "epochs"}
+    for name in single:
+        assert pair[name] == pytest.approx(single[name], rel=2e-4, abs=2e-5), name
     assert len(find_bundles(tmp_path)) == 2
 
 

@@ -32,18 +32,18 @@ def record(epoch: int, loss: float) -> EpochRecord:
 
 
 def test_a_training_writes_every_epoch_below_its_run(colours: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
-    seen: list[EpochRecord] = []
+    records: list[EpochRecord] = []
     board, db = tmp_path / "board", tmp_path / "runs.db"
-    train(colours, tmp_path / "out", tiny_recipe, runs_db=db, on_epoch=seen.append, tensorboard=board)
+    train(colours, tmp_path / "out", tiny_recipe, runs_db=db, on_epoch=records.append, tensorboard=board)
     (run,) = list_runs(db)
     assert [path.name for path in board.iterdir()] == [run.id]
-    found = read_back(board / run.id)
-    assert list(run.epochs) == seen
+    scalars = read_back(board / run.id)
+    assert list(run.epochs) == records
     for tag, name in (("loss/validation", "validation_loss"), ("accuracy/train", "train_accuracy"), ("lr", "lr")):
-        assert [epoch for epoch, _ in found[tag]] == [1, 2, 3, 4, 5]
-        assert [value for _, value in found[tag]] == pytest.approx([getattr(one, name) for one in run.epochs])
-    assert [epoch for epoch, _ in found["gradient_norm/layer4"]] == [3, 4, 5]  # the head phase has none
-    assert "images_per_s" in found
+        assert [epoch for epoch, _ in scalars[tag]] == [1, 2, 3, 4, 5]
+        assert [value for _, value in scalars[tag]] == pytest.approx([getattr(epoch, name) for epoch in run.epochs])
+    assert [epoch for epoch, _ in scalars["gradient_norm/layer4"]] == [3, 4, 5]  # the head phase has none
+    assert "images_per_s" in scalars
 
 
 def test_a_resumed_run_is_whole_and_has_no_epoch_twice(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_missing_extra_names_the_pip_command(tmp_path: Path, monkeypatch: pyte
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    seen: list[EpochRecord] = []
-    with tensorboard_callback(None, TrainingProgress("a", {}, {}), seen.append) as watch:
+    records: list[EpochRecord] = []
+    with tensorboard_callback(None, TrainingProgress("a", {}, {}), records.append) as watch:
         watch(record(1, 1.0))
-    assert seen == [record(1, 1.0)]
+    assert records == [record(1, 1.0)]
     assert list(tmp_path.iterdir()) == []

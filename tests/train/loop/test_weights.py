@@ -50,7 +50,7 @@ def test_mismatch_names_the_tensors(tmp_path: Path, source: nn.Module) -> None:
     save_file(state, file)
     network = build_network("resnet18", 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    words = r"missing: conv1.weight; unexpected: stem.weight; of another shape: layer1.0.bn1.bias; expected the architecture"
+    words = r"missing: conv1.weight; unexpected: stem.weight; of another shape: layer1.0.bn1.bias; expected the tensor names"
     with pytest.raises(ModelError, match=words):
         load_weights(network, "resnet18", file)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -37,11 +37,11 @@ def steps(processes: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
     images = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 3, (3, 8), generator=generator)
     mine = torch.tensor(processes.share(range(8)))
-    seen = [learner.step(images[number][mine], labels[number][mine], lr=1e-3, seed=0) for number in range(3)]
+    results = [learner.step(images[number][mine], labels[number][mine], lr=1e-3, seed=0) for number in range(3)]
     return {
-        "losses": [step.loss for step in seen],
-        "correct": [step.correct for step in seen],
-        "norms": [norm for step in seen for norm in step.gradient_norms.values()],
+        "losses": [step.loss for step in results],
+        "correct": [step.correct for step in results],
+        "norms": [norm for step in results for norm in step.gradient_norms.values()],
         "weights": [parameter.detach().double().norm().item() for parameter in learner.network.parameters()],
     }
 
@@ -52,11 +52,11 @@ def main(data: Path, out: Path, weights: Path) -> None:
     recipe = Recipe(backbone="vgg16", weights="none", size=32, batch_size=8, epochs_head=0, augment="none")
     frozen = replace(recipe, backbone="resnet18", weights=str(weights), freeze_until="layer4", views=0, epochs=2)
     processes = join_process_group(recipe.batch_size)
-    found = steps(processes, recipe)
+    numbers = steps(processes, recipe)
     epochs = train(data, out, frozen).manifest.training["epochs"]
     if processes.is_first:
-        found["epochs"] = [epoch[key] for epoch in epochs for key in ("train_loss", "validation_loss")]
-        sys.stdout.write(json.dumps(found))
+        numbers["epochs"] = [epoch[key] for epoch in epochs for key in ("train_loss", "validation_loss")]
+        sys.stdout.write(json.dumps(numbers))
 
 
 if __name__ == "__main__":

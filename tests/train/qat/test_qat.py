@@ -44,8 +44,8 @@ def pixels(data: Path, bundle: Bundle) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def answers(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = network.eval()(torch.from_numpy(images)).numpy()
-    return found
+    logits: NDArray[np.float32] = network.eval()(torch.from_numpy(images)).numpy()
+    return logits
 
 
 @pytest.mark.parametrize("encoding", ["signed", "unsigned"])
@@ -53,27 +53,27 @@ def answers(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32
 def test_before_any_step_it_answers_as_the_exported_model(
     bundle: Bundle, photos: Path, encoding: Encoding, rounded: tuple[str, ...], share: float
 ) -> None:
-    """Beside ONNX Runtime without its fusions, which add up in another order. Rounding is discontinuous: what falls on the
-    other side of a step in one layer is multiplied in the next ones, so all layers together may differ more than two.
+    """Compares with ONNX Runtime without fusions, which sum in another order. Rounding is discontinuous: a value that rounds
+    differently in one layer changes the next ones, so all layers together may differ more than two.
     """
     graph = ir.load(bundle.file("model", "fp32"))
-    kept = tuple(name for name in quantizable_layers(graph, encoding) if rounded and name not in rounded)
-    calibration = replace(read_calibration(bundle.file("calibration")), float_layers={encoding: kept})
+    float_layers = tuple(name for name in quantizable_layers(graph, encoding) if rounded and name not in rounded)
+    calibration = replace(read_calibration(bundle.file("calibration")), float_layers={encoding: float_layers})
     calibration.quantize(graph, encoding)
     images = pixels(photos, bundle)
-    wanted = unfused(serialize(graph), images)
-    found = answers(quantized_network(load_network(bundle), bundle, calibration, encoding), images)
+    expected = unfused(serialize(graph), images)
+    logits = answers(quantized_network(load_network(bundle), bundle, calibration, encoding), images)
     unrounded = answers(WithPreprocessing(load_network(bundle), bundle.manifest.contract), images)
-    assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
-    assert np.abs(found - wanted).mean() < share * np.abs(unrounded - wanted).mean()
+    assert (logits.argmax(1) == expected.argmax(1)).mean() >= 0.95
+    assert np.abs(logits - expected).mean() < share * np.abs(unrounded - expected).mean()
 
 
 def unfused(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
-    return found
+    logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
+    return logits
 
 
 @pytest.mark.parametrize("levels", sorted(set(WEIGHT_LEVELS.values())))
@@ -81,8 +81,8 @@ def test_weights_round_as_encoded(levels: int) -> None:
     weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
     weight[2] = 0
     stored, scales = quantize_weights(weight.numpy(), 0, levels)
-    wanted = stored.astype(np.float32) * scales.reshape(-1, 1, 1, 1)
-    np.testing.assert_allclose(fake_quantized(weight, levels).numpy(), wanted, rtol=1e-6)
+    expected = stored.astype(np.float32) * scales.reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(fake_quantized(weight, levels).numpy(), expected, rtol=1e-6)
 
 
 def test_gradients_pass_rounding_and_stop_at_a_range(bundle: Bundle) -> None:
@@ -91,7 +91,7 @@ def test_gradients_pass_rounding_and_stop_at_a_range(bundle: Bundle) -> None:
     statistics = {name: tensor.clone() for name, tensor in network.named_buffers()}
     graph = quantized_network(network, bundle, calibration, "signed").train()
     graph(torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)).square().sum().backward()
-    assert [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()] == []
+    assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
     assert all(torch.equal(tensor, statistics[name]) for name, tensor in network.named_buffers())
 
 
@@ -113,8 +113,8 @@ def test_the_graph_without_rounding_is_the_network(backbone: str, tmp_path: Path
     bundle = Bundle(tmp_path, replace(manifest, artifacts=(Artifact(file.name, "weights", "", "", 0),)))
     graph = GraphNetwork(network, export_fp32(bundle), 32, 127)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    wanted = answers(WithPreprocessing(network, manifest.contract), images)
-    np.testing.assert_allclose(answers(graph, images), wanted, atol=1e-3 * np.abs(wanted).max())
+    expected = answers(WithPreprocessing(network, manifest.contract), images)
+    np.testing.assert_allclose(answers(graph, images), expected, atol=1e-3 * np.abs(expected).max())
     assert {backbone} <= BACKBONES.keys()
 
 
@@ -124,13 +124,13 @@ def _manifest(backbone: str) -> Manifest:
 
 
 def coarse(bundle: Bundle, factor: float) -> None:
-    """Make the calibrated ranges `factor` times as wide, so that rounding does harm."""
-    found = json.loads(bundle.file("calibration").read_text())
-    for tensor in found["tensors"].values():
+    """Make the calibrated ranges `factor` times as wide, so that rounding lowers the accuracy."""
+    content = json.loads(bundle.file("calibration").read_text())
+    for tensor in content["tensors"].values():
         for encoding in ("signed", "unsigned"):
             tensor[encoding] = {name: [factor * end for end in span] for name, span in tensor[encoding].items()}
     with changing(bundle.path) as staging:
-        staging.file("calibration.json").write_text(json.dumps(found))
+        staging.file("calibration.json").write_text(json.dumps(content))
         staging.add("calibration.json", "calibration")
         staging.finish(bundle.manifest)
 
@@ -144,19 +144,20 @@ def test_training_repairs_what_rounding_broke(copied: Bundle, photos: Path, tmp_
     copied = open_bundle(copied.path)
     calibration = read_calibration(copied.file("calibration"))
     recipe = make_recipe(qat=str(copied.path), epochs=4, batch_size=12, lr=3e-4, augment="none")
-    made = train(photos, tmp_path / "new", recipe, runs_db=tmp_path / "runs.db")
+    new_bundle = train(photos, tmp_path / "new", recipe, runs_db=tmp_path / "runs.db")
 
     images, labels = pixels(photos, copied), [photo.label for photo in read_split(photos, "validation").photos]
     before = loss_of(quantized_network(load_network(copied), copied, calibration, "signed"), images, labels)
-    trained = quantized_network(load_network(made), copied, calibration, "signed")  # other weights, the same graph
+    # other weights, the same graph
+    trained = quantized_network(load_network(new_bundle), copied, calibration, "signed")
     after = loss_of(trained, images, labels)
     assert after < 0.8 * before
-    summary = made.manifest.training
-    assert summary["validation_loss"] == pytest.approx(after, rel=0.02)  # judged as it rounds, best epoch kept
+    summary = new_bundle.manifest.training
+    assert summary["validation_loss"] == pytest.approx(after, rel=0.02)  # of the rounded network, in the best epoch
     assert summary["recipe"]["qat_sha256"] == copied.sha256()
-    assert made.artifact("weights").sha256 != copied.artifact("weights").sha256
+    assert new_bundle.artifact("weights").sha256 != copied.artifact("weights").sha256
     assert [run.status for run in list_runs(tmp_path / "runs.db")] == ["finished"]
-    assert sorted(file.name for file in made.path.iterdir()) == ["manifest.json", "weights.safetensors"]
+    assert sorted(file.name for file in new_bundle.path.iterdir()) == ["manifest.json", "weights.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_flags_that_do_not_go_with_it(
 def test_bundles_that_cannot_be_trained_on(bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     assert "no fp32 model in it" in refusal(trained.path, photos, new)
-    assert "is the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)
+    assert "is also the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)
     without = without_roles(bundle, tmp_path / "uncalibrated", "calibration")
     assert "no calibration in it" in refusal(without, photos, new)
     foreign = without_roles(bundle, tmp_path / "foreign", "weights")
@@ -195,13 +196,17 @@ def test_other_classes_are_refused(bundle: Bundle, photos: Path, tmp_path: Path)
 
 
 def without_roles(bundle: Bundle, path: Path, role: str) -> Path:
-    """Return a bundle with the float graph and what else is of use, but for a role."""
+    """Return a copy of the bundle without the files of a role; it keeps only float graphs."""
     path.mkdir()
     content = json.loads((bundle.path / "manifest.json").read_text())
-    wanted = [one for one in content["artifacts"] if one["role"] in {"weights", "model", "calibration"} - {role}]
-    content["artifacts"] = [one for one in wanted if one["variant"] in ("", "fp32")]
-    for one in content["artifacts"]:
-        shutil.copyfile(bundle.path / one["path"], path / one["path"])
+    artifacts = [
+        artifact
+        for artifact in content["artifacts"]
+        if artifact["role"] in {"weights", "model", "calibration"} - {role}
+    ]
+    content["artifacts"] = [artifact for artifact in artifacts if artifact["variant"] in ("", "fp32")]
+    for artifact in content["artifacts"]:
+        shutil.copyfile(bundle.path / artifact["path"], path / artifact["path"])
     (path / "manifest.json").write_text(json.dumps(content))
     return path
 

@@ -50,8 +50,8 @@ def test_images_are_jpeg_rgb_224_with_content(tiny: Path) -> None:
 
 
 def test_no_two_images_are_the_same(tiny: Path) -> None:
-    found = hashes(tiny)
-    assert len(set(found.values())) == len(found) == 15 * 4
+    digests = hashes(tiny)
+    assert len(set(digests.values())) == len(digests) == 15 * 4
 
 
 def test_same_bytes_whatever_the_sizes_and_processes(tiny: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_damaged_set_is_refused(tiny: Path, tmp_path: Path) -> None:
 
 def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"holds notes\.txt and no sample\.json"):
+    with pytest.raises(DataError, match=r"holds notes\.txt but no sample\.json"):
         write_sample_set(tmp_path, TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

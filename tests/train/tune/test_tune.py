@@ -37,7 +37,7 @@ from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import stage_names
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.tune.study import open_study, searched_entries, suggest
-from vegrt.train.tune.trials import ENOUGH, TrialRow, Tuned, importance, trial_rows
+from vegrt.train.tune.trials import MIN_TRIALS, TrialRow, Tuned, importance, trial_rows
 from vegrt.train.tune.tune import tune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -163,7 +163,7 @@ def test_a_finished_study_is_shown_again(tuned: Tuned, colours: Path, recipe: Re
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
     best, following = (line.partition(": vegrt ") for line in shown.stdout.splitlines()[-2:])
-    assert (best[0], following[0]) == (f"best: {tuned.best}, made again by", "next")
+    assert (best[0], following[0]) == (f"best: {tuned.best}; train it again", "next")
     for _, _, command_line in (best, following):  # as printed they are whole: nothing is missing, nothing unknown
         parsed(command_line)
     assert f"--recipe {tuned.recipe}" in best[2]
@@ -196,7 +196,7 @@ def test_a_study_about_something_else_is_refused(tuned: Tuned, colours: Path, re
     ):
         tune(data, folder, replace(recipe, backbone="resnet50", workers=3), trials=9)
     shutil.copytree(folder, tmp_path / "study", ignore=shutil.ignore_patterns("best"))
-    with pytest.raises(VegrtError, match="best bundle is gone; put it back"):
+    with pytest.raises(VegrtError, match="best bundle of the study is missing; restore it"):
         tune(colours, tmp_path / "study", recipe, trials=9)
 
 
@@ -222,14 +222,14 @@ def test_diverged_trials_keep_their_reason_and_the_study_goes_on(colours: Path, 
     weights = build_network("mobilenet_v2", 3).state_dict()
     torch.save(weights | {"classifier.1.bias": torch.tensor([3e38, -3e38, 0])}, file)  # the loss is infinite
     diverging = replace(recipe, weights=str(file), epochs_head=0)
-    with pytest.raises(ModelError, match="no trial of 2 came to its end"):
+    with pytest.raises(ModelError, match="all 2 trials diverged"):
         tune(colours, tmp_path / "study", diverging, trials=2)
     with open_study(tmp_path / "study", diverging, read_splits(colours)) as study:
-        found = trial_rows(study)
-    assert [(row.number, row.state, row.epochs, row.validation_loss) for row in found] == [
+        rows = trial_rows(study)
+    assert [(row.number, row.state, row.epochs, row.validation_loss) for row in rows] == [
         (number, "diverged", 0, None) for number in range(2)
     ]
-    assert {row.reason.partition(" (")[0] for row in found} == {"loss or gradient is not finite at step 1 of epoch 1"}
+    assert {row.reason.partition(" (")[0] for row in rows} == {"loss or gradient is not finite at step 1 of epoch 1"}
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -261,21 +261,21 @@ def test_every_suggestion_is_a_recipe(backbone: str) -> None:
     for _ in range(30):
         values = suggest(study.ask(), recipe)
         replace(recipe, **values)
-    found = {trial.params["freeze_until"] for trial in study.trials}
-    assert found == {"", *stage_names(find_backbone(backbone))}
+    suggested = {trial.params["freeze_until"] for trial in study.trials}
+    assert suggested == {"", *stage_names(find_backbone(backbone))}
 
 
 def test_importance_is_given_once_there_are_enough_trials() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for number in range(ENOUGH):
+    for number in range(MIN_TRIALS):
         assert (number == 0) or importance(study) == {}
         trial = study.ask()
         rate, _ = trial.suggest_float("lr", 1e-4, 1e-2, log=True), trial.suggest_categorical("augment", ["a", "b"])
         study.tell(trial, rate)
-    found = importance(study)
-    assert list(found) == ["lr", "augment"]
-    assert sum(found.values()) == pytest.approx(1)
+    shares = importance(study)
+    assert list(shares) == ["lr", "augment"]
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_one_study_has_one_process(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -293,6 +293,6 @@ def test_places_that_cannot_hold_a_study_are_refused(colours: Path, recipe: Reci
     with pytest.raises(VegrtError, match="cannot be written"):
         tune(colours, tmp_path / "file/study", recipe, trials=1)
     (tmp_path / "study.db").write_text("this is no database, but long enough to be read as one" * 20)
-    with pytest.raises(VegrtError, match=r"study.db: study cannot be used \(.*\); move it away") as caught:
+    with pytest.raises(VegrtError, match=r"study.db: the study cannot be used \(.*\); move it away") as caught:
         tune(colours, tmp_path, recipe, trials=1)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The options that set a recipe entry, generated from the fields of the recipe for `vegrt train` and `vegrt tune`."""
+"""Options for recipe entries, generated from the fields of the recipe, for `vegrt train` and `vegrt tune`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 def recipe_options(names: Collection[str] = FLAGS) -> Callable[[_Command], _Command]:
-    """Return a decorator that gives a command an option for each of these recipe entries.
+    """Return a decorator that adds an option for each of these recipe entries to a command.
 
     The command gets them as keyword arguments; an option that was not given is None.
     """
