@@ -44,9 +44,9 @@ class Budget:
         return max(0.0, self.total_s - self.spent_s)
 
 
-def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, wanted: bool) -> float:
+def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, enabled: bool) -> float:
     """Return the seconds to reserve for measuring the memory of all candidates."""
-    needed_s = sum(_PROCESS_S + 2 * candidate.load_s for candidate in opened.values()) if wanted else 0.0
+    needed_s = sum(_PROCESS_S + 2 * candidate.load_s for candidate in opened.values()) if enabled else 0.0
     return min(needed_s, _MEMORY_SHARE * budget.left_s)
 
 

@@ -55,9 +55,9 @@ class GpuWatch:
 
 
 @contextmanager
-def watch_gpu(wanted: bool) -> Iterator[GpuWatch | None]:
-    """Watch CUDA's first GPU while the block runs. Yields None if not `wanted`, without a GPU, or without nvidia-ml-py."""
-    nvml = _nvml() if wanted else None
+def watch_gpu(enabled: bool) -> Iterator[GpuWatch | None]:
+    """Watch CUDA's first GPU while the block runs. Yields None if not `enabled`, without a GPU, or without nvidia-ml-py."""
+    nvml = _nvml() if enabled else None
     if nvml is None:
         yield None
         return
