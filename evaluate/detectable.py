@@ -1,8 +1,8 @@
-"""The smallest accuracy drop that a test split of some size can be expected to notice.
+"""The smallest accuracy drop that a test split of a given size can detect.
 
-Power of the exact McNemar test before the discordant pairs are counted: their number is binomial, and given it so is the number
-of newly right ones (S. W. Duffy, Biometrics 40 (1984) 1005-1015). With many discordant pairs R. J. Connor's normal approximation
-(Biometrics 43 (1987) 207-211) is used; it promises a drop about 1 % smaller there.
+Unconditional power of the exact McNemar test: the number of discordant pairs is binomial, and given that number, the number of
+newly right ones is binomial too (S. W. Duffy, Biometrics 40 (1984) 1005-1015). With many discordant pairs, R. J. Connor's normal
+approximation (Biometrics 43 (1987) 207-211) is used; there it gives a detectable drop about 1 % smaller.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ from numpy.typing import NDArray
 
 POWER = 0.8
 SIGNIFICANCE = 0.05
-_MANY = 400  # expected discordant pairs from which the normal approximation serves
-_REACH = (
-    8.0  # standard deviations of the number of discordant pairs that are summed over: what is beyond is below 1e-14
-)
+_MANY = 400  # expected discordant pairs above which the normal approximation is used
+_REACH = 8.0  # standard deviations of the number of discordant pairs to sum over; the rest is below 1e-14
 
 
 def detectable_drop(newly_wrong: int, newly_right: int, total: int) -> float | None:
-    """Return the smallest true drop, a proportion, that `total` images show with 80 % power at the two-sided 5 % level.
+    """Return the smallest true drop, a proportion, that `total` images detect with 80 % power at the two-sided 5 % level.
 
-    The rate of discordant pairs is taken as seen, or as the drop itself where that is larger: no drop exceeds it. None when
-    even a model that is always wrong would not be noticed.
+    The assumed rate of discordant pairs is the observed one, or the drop itself if that is larger, because no drop exceeds this
+    rate. Returns None if not even a model that is always wrong would be detected.
     """
-    seen = (newly_wrong + newly_right) / total
+    discordance = (newly_wrong + newly_right) / total
     low, high = 0.0, 1.0
-    if mcnemar_power(high, seen, total) < POWER:
+    if mcnemar_power(high, discordance, total) < POWER:
         return None
     while high - low > 1e-4 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if mcnemar_power(middle, seen, total) >= POWER else (middle, high)
+        low, high = (low, middle) if mcnemar_power(middle, discordance, total) >= POWER else (middle, high)
     return high
 
 
 def mcnemar_power(drop: float, discordance: float, total: int) -> float:
-    """Return how probably the exact two-sided McNemar test finds a drop at the 5 % level, as a loss.
+    """Return the probability that the exact two-sided McNemar test detects the drop, as a loss, at the 5 % level.
 
-    drop: true one, a proportion, above 0. discordance: probability that a pair is discordant; the drop where that is larger.
+    drop: true drop, a proportion above 0. discordance: probability that a pair is discordant; if the drop is larger, the drop
+    is used.
     """
     rate = max(discordance, drop)
     if total * rate > _MANY:
@@ -49,13 +48,13 @@ def mcnemar_power(drop: float, discordance: float, total: int) -> float:
     counts = np.arange(max(0, int(mean - reach)), min(total, int(mean + reach)) + 1)  # of discordant pairs
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
     critical = _critical(counts, factorials)
-    found = _binomial_cdf(critical, counts, (rate - drop) / (2 * rate), factorials)
+    rejected = _binomial_cdf(critical, counts, (rate - drop) / (2 * rate), factorials)
     weights = _binomial(counts, np.full_like(counts, total), rate, factorials)
-    return min(1.0, float(weights @ found))
+    return min(1.0, float(weights @ rejected))
 
 
 def connor_power(drop: float, discordance: float, total: int) -> float:
-    """Return the same by Connor's formula, for discordance > drop^2."""
+    """Return the same probability by Connor's formula, for discordance > drop^2."""
     normal = NormalDist()
     shortfall = drop * sqrt(total) - normal.inv_cdf(1 - SIGNIFICANCE / 2) * sqrt(discordance)
     spread = sqrt(max(discordance - drop * drop, 1e-12))
@@ -63,7 +62,7 @@ def connor_power(drop: float, discordance: float, total: int) -> float:
 
 
 def _critical(counts: NDArray[np.int_], factorials: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Return, per number of discordant pairs, the most newly right ones at which the test still rejects; -1 for never."""
+    """Return, for each number of discordant pairs, the largest number of newly right ones that the test rejects; -1 if none."""
     last = int(counts[-1])
     lowest = np.arange(last // 2 + 1)
     tails = np.cumsum(_binomial(lowest[None, :], counts[:, None], 0.5, factorials), axis=1)  # (D, k)
@@ -93,4 +92,4 @@ def _binomial(
 
 
 def _log(chance: float) -> float:
-    return log(chance) if chance > 0 else -1e300  # 0 times it is 0, and exp of it is 0: minus infinity would give NaN
+    return log(chance) if chance > 0 else -1e300  # not minus infinity: 0 times it must be 0, not NaN

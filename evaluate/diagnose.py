@@ -1,8 +1,8 @@
-"""Why an answer is wrong: classes in another order, shuffled labels, or colours in another order.
+"""Diagnosis of wrong answers: permuted classes, shuffled labels, or swapped colour channels.
 
-The gate compares candidates with each other, so it cannot see what makes all of them wrong alike. Every cause has a trace of its
-own: a permutation leaves the confusion matrix intact but for the order of its columns; shuffled labels leave a model that is
-sure of itself and right by chance; swapped colours are cured by swapping them back.
+The gate compares candidates with each other, so it misses an error that all of them share. Each cause has its own symptom:
+permuted classes permute the columns of the confusion matrix; with shuffled labels the model is confident but right only by
+chance; with swapped colours the accuracy recovers when red and blue are swapped back.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-TRIED = 64  # photos that are looked at with other colours
-_FAR = 0.1  # how far below the validation accuracy is more than other photos
-_PLAIN = 0.9  # the accuracy below which a model of unknown accuracy is looked at
-_SURE = 0.01  # the p-value of a cure by swapped colours
-_ERROR_LEFT = 0.1  # of the golden cosine's distance from 1 where a cure fits
-_SUBSTANTIAL = 0.6
-_ENOUGH = 32  # photos below which chance and a weak model look alike too often
+TRIED = 64  # photos to classify with red and blue swapped
+_LARGE_GAP = 0.1  # a gap to the validation accuracy that other photos alone do not explain
+_GOOD_ACCURACY = 0.9  # below this, a model without a validation accuracy is diagnosed
+_SIGNIFICANCE = 0.01  # p-value at which swapped colours count as the cause
+_ERROR_LEFT = 0.1  # largest share of the cosine's distance from 1 that may remain after the true correction
+_SUBSTANTIAL_KAPPA = 0.6
+_MIN_PHOTOS = 32  # with fewer photos, chance and a weak model are too often indistinguishable
 
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisSubject:
-    """What is diagnosed: a bundle's reference over a split. kept: positions of the photos that the answers are of."""
+    """The reference's answers on a split of photos. kept: positions in the split of the photos that were answered."""
 
     bundle: Bundle
     split: Split
@@ -55,7 +55,7 @@ class DiagnosisSubject:
 
 
 def explained(explain: Callable[[], T]) -> T | None:
-    """Return an explanation, or None where finding it fails: the error that it would explain is reported in any case."""
+    """Return the explanation, or None if computing it fails; the error to explain is reported in any case."""
     try:
         return explain()
     except Exception:  # runtimes' exceptions share no base class, and none of them is the error to report
@@ -64,63 +64,65 @@ def explained(explain: Callable[[], T]) -> T | None:
 
 
 def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
-    """Raise when the reference's answers say that labels or pixels are not what the model was trained on.
+    """Raise an error if the reference's answers show that labels or pixels differ from the training.
 
-    runner: the reference. Raises DataError for permuted or shuffled labels, ModelError for a model that wants BGR. Accuracy far
+    runner: the reference. Raises DataError for permuted or shuffled labels, ModelError for a model that expects BGR. Accuracy far
     below the validation accuracy without such a cause is logged.
     """
     bundle, answers = subject.bundle, subject.answers
-    moved = moves_words(permuted_classes(answers.confusion()), bundle.manifest.classes)
-    known = bundle.manifest.training.get("validation_accuracy")
-    best = wilson(int(answers.right.sum()), len(answers.labels)).high
-    chance = _says_nothing(subject)
-    if not moved and not chance and best >= (_PLAIN if known is None else known - _FAR):
+    moves = moves_words(permuted_classes(answers.confusion()), bundle.manifest.classes)
+    validation_accuracy = bundle.manifest.training.get("validation_accuracy")
+    upper_accuracy = wilson(int(answers.right.sum()), len(answers.labels)).high
+    by_chance = _is_uninformative(subject)
+    least_accuracy = _GOOD_ACCURACY if validation_accuracy is None else validation_accuracy - _LARGE_GAP
+    if not moves and not by_chance and upper_accuracy >= least_accuracy:
         return
     if swapped := explained(lambda: swapped_colours(subject, runner)):
-        cure = colours_words(swapped)
-        doubt = f", unless the labels are permuted ({moved}); this tells: vegrt verify {bundle.path}" if moved else ""
-        raise ModelError(f"{bundle.path}: {cure}; it looks like a model for BGR input: export it for RGB{doubt}")
-    if moved:
+        evidence = colours_words(swapped)
+        doubt = f", unless the labels are permuted ({moves}); to find out: vegrt verify {bundle.path}" if moves else ""
+        raise ModelError(f"{bundle.path}: {evidence}; it looks like a model for BGR input: export it for RGB{doubt}")
+    if moves:
         raise DataError(
-            f"{subject.split.root}: labels look permuted: {moved}; the class order in manifest.json, or what the folders are "
-            f"called, is not that of the training; put it right (vegrt verify {bundle.path} compares the models' own order)"
+            f"{subject.split.root}: labels look permuted: {moves}; the class order in manifest.json or the folder names differ "
+            f"from the training; correct them (vegrt verify {bundle.path} compares the order in the models)"
         )
-    if known is not None and best < known - _FAR:
-        _judge_low_accuracy(subject, known)
-    if chance:
+    if validation_accuracy is not None and upper_accuracy < least_accuracy:
+        _judge_low_accuracy(subject, validation_accuracy)
+    if by_chance:
         raise ModelError(
-            f"{bundle.path}: {chance_words(answers)}; no candidate can be judged by it: are classes, mean and std those of the "
-            f"training, and are these such photos as it was trained on? Untrained on purpose: vegrt export --untrained"
+            f"{bundle.path}: {chance_words(answers)}, so no candidate can be compared with it; check that classes, mean and std "
+            f"are those of the training, and that the photos are of the same kind; untrained on purpose: vegrt export --untrained"
         )
 
 
 def chance_words(answers: Answers) -> str:
-    """Return, in words, that the answers are no better than chance."""
+    """Return a sentence with the share of right answers and the share expected by chance."""
     right, total = int(answers.right.sum()), len(answers.labels)
     chance = _chance(answers.confusion())
     return f"the reference is right on {right} of {total} photos ({right / total:.1%}), no better than chance ({chance:.1%})"
 
 
-def _says_nothing(subject: DiagnosisSubject) -> bool:
-    """Return whether enough photos show that the reference is no better than chance, and it was not exported as such."""
-    known = [one.details for one in subject.bundle.manifest.artifacts if (one.role, one.variant) == ("model", "fp32")]
-    if len(subject.answers.labels) < _ENOUGH or any(details.get("untrained") for details in known):
+def _is_uninformative(subject: DiagnosisSubject) -> bool:
+    """Return whether at least 32 photos show that the reference is no better than chance, and it is not marked untrained."""
+    artifacts = subject.bundle.manifest.artifacts
+    models = [artifact for artifact in artifacts if (artifact.role, artifact.variant) == ("model", "fp32")]
+    if len(subject.answers.labels) < _MIN_PHOTOS or any(model.details.get("untrained") for model in models):
         return False
     return no_better_than_chance(subject.answers.confusion())
 
 
 def find_causes(subject: DiagnosisSubject, answers: Answers, runner: Runner) -> tuple[Cause, ...]:
-    """Return what may explain that a candidate failed the gate; any of them may be the cause. Empty if unknown."""
+    """Return the possible causes of a candidate's failed gate; empty if none is known."""
     swapped = swapped_colours(replace(subject, answers=answers), runner)
     moves = tuple(ClassMove(*move) for move in permuted_classes(answers.confusion()).items())
     return (*([swapped] if swapped else []), *([ClassesPermuted(moves)] if moves else []))
 
 
 def permuted_classes(confusion: NDArray[np.int_]) -> dict[int, int]:
-    """Return the truth and the answer of each class in a permutation of the labels; empty without one.
+    """Return truth to answer for the classes in a permutation of the labels; empty if there is none.
 
-    confusion: (K, K), rows are the truth. Classes are moved when most of each one's photos are answered as another, no two as the
-    same one, and all of them together more than half beyond chance.
+    confusion: (K, K), rows are the truth. Classes count as permuted if most photos of each are answered as another class, each as
+    a different one, and the share of all these answers is significantly above one half.
     """
     support, answer = confusion.sum(axis=1), confusion.argmax(axis=1)
     rows = np.arange(len(confusion))
@@ -135,66 +137,67 @@ def permuted_classes(confusion: NDArray[np.int_]) -> dict[int, int]:
 
 
 def no_better_than_chance(confusion: NDArray[np.int_]) -> bool:
-    """Return whether answers and labels look independent: the agreement that their totals alone give lies in the interval."""
+    """Return whether the accuracy is not significantly above the agreement expected from the row and column totals alone."""
     return wilson(int(confusion.trace()), int(confusion.sum())).low <= _chance(confusion)
 
 
 def has_learned(confusion: NDArray[np.int_]) -> bool:
-    """Return whether answers and labels agree substantially: Cohen's kappa from 0.6 on (Landis and Koch, Biometrics 33, 1977)."""
+    """Return whether answers and labels agree substantially: Cohen's kappa >= 0.6 (Landis and Koch, Biometrics 33, 1977)."""
     right, chance = confusion.trace() / confusion.sum(), _chance(confusion)
-    return bool(right - chance >= _SUBSTANTIAL * (1 - chance) > 0)
+    return bool(right - chance >= _SUBSTANTIAL_KAPPA * (1 - chance) > 0)
 
 
 def _chance(confusion: NDArray[np.int_]) -> float:
-    """Return the share of right answers that the totals of rows and columns alone give."""
+    """Return the share of right answers expected from the row and column totals alone."""
     return float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / int(confusion.sum()) ** 2
 
 
 def swapped_colours(subject: DiagnosisSubject, runner: Runner) -> ColoursSwapped | None:
-    """Return how many more photos are right with red and blue swapped; None unless they are significantly more.
+    """Return the accuracy before and after swapping red and blue; None unless the swap improves it significantly.
 
-    At most TRIED photos, evenly spread over the split, are decoded and run once more.
+    Decodes at most TRIED photos, evenly spread over the split, and runs them once more.
     """
-    spread = np.unique(np.linspace(0, len(subject.kept) - 1, TRIED).round().astype(int))
-    paths = [subject.split.photos[subject.kept[index]].path for index in spread]
-    found = [batch.images for batch in batches(paths, subject.bundle.manifest.contract, 16)]
-    top1 = runner.logits(np.ascontiguousarray(np.concatenate(found)[..., ::-1])).argmax(axis=1)
-    labels, before = subject.answers.labels[spread], subject.answers.right[spread]
-    after = top1 == labels
-    won, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    if won <= lost or mcnemar(won, lost) > _SURE:
+    sampled = np.unique(np.linspace(0, len(subject.kept) - 1, TRIED).round().astype(int))
+    paths = [subject.split.photos[subject.kept[index]].path for index in sampled]
+    images = np.concatenate([batch.images for batch in batches(paths, subject.bundle.manifest.contract, 16)])
+    top1 = runner.logits(np.ascontiguousarray(images[..., ::-1])).argmax(axis=1)
+    labels, right = subject.answers.labels[sampled], subject.answers.right[sampled]
+    right_swapped = top1 == labels
+    newly_right, newly_wrong = int((right_swapped & ~right).sum()), int((right & ~right_swapped).sum())
+    if newly_right <= newly_wrong or mcnemar(newly_right, newly_wrong) > _SIGNIFICANCE:
         return None
-    return ColoursSwapped(len(spread), float(before.mean()), float(after.mean()))
+    return ColoursSwapped(len(sampled), float(right.mean()), float(right_swapped.mean()))
 
 
 def explain_difference(
-    want: NDArray[np.float32], runner: Runner, images: NDArray[np.uint8], names: Sequence[str]
+    expected: NDArray[np.float32], runner: Runner, images: NDArray[np.uint8], names: Sequence[str]
 ) -> str:
-    """Return, in words, why a runner's logits for (N, H, W, 3) images are not the (N, K) wanted ones; empty if unknown."""
-    got = runner.logits(images)
-    distance = 1 - float(cosines(want, got).min())
+    """Return why a runner's logits for (N, H, W, 3) images differ from the (N, K) expected ones; empty if unknown."""
+    logits = runner.logits(images)
+    distance = 1 - float(cosines(expected, logits).min())
     swapped = runner.logits(np.ascontiguousarray(images[..., ::-1]))
-    if 1 - float(cosines(want, swapped).min()) < _ERROR_LEFT * distance:
-        return "they fit when red and blue are swapped: it looks like BGR input"
-    order = _column_order(want, got)
-    if order is not None and 1 - float(cosines(want, got[:, order]).min()) < _ERROR_LEFT * distance:
-        moved = {truth: int(answer) for truth, answer in enumerate(order) if truth != answer}
-        return f"they fit in another class order: {moves_words(moved, names)}"
+    if 1 - float(cosines(expected, swapped).min()) < _ERROR_LEFT * distance:
+        return "they match when red and blue are swapped: it looks like BGR input"
+    order = _column_order(expected, logits)
+    if order is not None and 1 - float(cosines(expected, logits[:, order]).min()) < _ERROR_LEFT * distance:
+        moves = {truth: int(answer) for truth, answer in enumerate(order) if truth != answer}
+        return f"they match in another class order: {moves_words(moves, names)}"
     return ""
 
 
-def _column_order(want: NDArray[np.float32], got: NDArray[np.float32]) -> NDArray[np.intp] | None:
-    """Return which column of `got` is nearest to each of `want`, if that is a permutation."""
-    nearest = np.abs(want.T[:, None, :] - got.T[None, :, :]).sum(axis=2).argmin(axis=1)
+def _column_order(expected: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.intp] | None:
+    """Return, for each column of `expected`, the nearest column of `logits`; None if that is no permutation."""
+    nearest = np.abs(expected.T[:, None, :] - logits.T[None, :, :]).sum(axis=2).argmin(axis=1)
     return nearest if len(set(nearest.tolist())) == len(nearest) else None
 
 
-def _judge_low_accuracy(subject: DiagnosisSubject, known: float) -> None:
+def _judge_low_accuracy(subject: DiagnosisSubject, validation_accuracy: float) -> None:
+    """Raise DataError if the labels look shuffled; otherwise log a warning."""
     confidence = float(subject.answers.probabilities.max(axis=1).mean())
-    seen = f"top-1 {subject.accuracy:.1%} here, {known:.1%} on validation photos"
-    if no_better_than_chance(subject.answers.confusion()) and confidence > known / 2:
+    accuracies = f"top-1 {subject.accuracy:.1%} here, {validation_accuracy:.1%} on validation photos"
+    if no_better_than_chance(subject.answers.confusion()) and confidence > validation_accuracy / 2:
         raise DataError(
-            f"{subject.split.root}: labels look shuffled: {seen}, no better than chance, though the model is sure of itself "
-            f"(mean probability {confidence:.2f}); compare the photos with their folders; or is the model damaged: vegrt verify"
+            f"{subject.split.root}: labels look shuffled: {accuracies}, no better than chance, though the model is confident "
+            f"(mean probability {confidence:.2f}); compare the photos with their folders, and check the model: vegrt verify"
         )
-    log.warning("%s: %s; other photos than it was trained on, or wrong labels?", subject.split.root, seen)
+    log.warning("%s: %s; check for wrong labels and for photos of another kind", subject.split.root, accuracies)

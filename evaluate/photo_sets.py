@@ -1,6 +1,6 @@
-"""Which photos a result is of: the name of the set, and the refusals that keep one set's result from replacing another's.
+"""Names of photo sets: each result belongs to one set, and a result is not replaced by one of other photos.
 
-`test` is the bundle's own test split, the one that steers `vegrt infer`; other photos have a name of their own.
+`test` is the bundle's own test split, whose result decides what `vegrt infer` runs; other photos get a name of their own.
 """
 
 from __future__ import annotations
@@ -15,54 +15,55 @@ from vegrt.errors import DataError, VegrtError
 from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result
 
-PARTIAL = "-only-"  # before the runtime in the name of a result that is not of all of them
+PARTIAL = "-only-"  # stands before the runtime in the name of a result of one runtime
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def find_name(bundle: Bundle, split: Split, kind: str, *, name: str | None, partial: str = "", overwrite: bool) -> str:
-    """Return what results of these photos are called: `name`, or the split's where they are the bundle's own photos of it.
+    """Return the set name for results of these photos: `name`, or the split's name if they are the bundle's own photos.
 
-    kind: evaluate or robustness. partial: the ending of a result that is not of all runtimes.
-    Raises VegrtError for a name that is none, DataError where that name belongs to other photos, unless they may be replaced.
+    kind: evaluate or robustness. partial: suffix of the file name of a result of one runtime; else empty.
+    Raises VegrtError for an invalid name, DataError if the name belongs to other photos and `overwrite` is not set.
     """
-    found, called = split.fingerprint(), split.name if name is None else check_name(name)
-    files = [bundle.path / "results" / f"{one}.json" for one in (f"{kind}-{called}{partial}", f"evaluate-{called}")]
-    owners = {str(file): known for file in files if (known := _fingerprint_in(file))}
+    fingerprint, set_name = split.fingerprint(), split.name if name is None else check_set_name(name)
+    stems = (f"{kind}-{set_name}{partial}", f"evaluate-{set_name}")
+    files = [bundle.path / "results" / f"{stem}.json" for stem in stems]
+    owners = {str(file): stored for file in files if (stored := _stored_fingerprint(file))}
     if not owners and name is None and (own := bundle.manifest.data.get(split.name, {}).get("fingerprint")):
         owners = {f"{bundle.path}, {split.name} photos of its training": str(own)}
-    subject, known = next(iter(owners.items()), ("", found))
-    if overwrite or found == known:
-        return called
+    owner, expected = next(iter(owners.items()), ("", fingerprint))
+    if overwrite or fingerprint == expected:
+        return set_name
     raise DataError(
-        f"{split.root}: other photos ({found[:12]}…) than those of {subject} ({known[:12]}…); keep this result under another "
-        f"name, such as --name field, or replace that one with --overwrite"
+        f"{split.root}: other photos ({fingerprint[:12]}…) than those of {owner} ({expected[:12]}…); save this result under "
+        f"another name, such as --name field, or replace the old one with --overwrite"
     )
 
 
-def check_name(name: str) -> str:
-    """Return the name of a set of photos. Raises VegrtError unless it is a plain one that nothing else has."""
+def check_set_name(name: str) -> str:
+    """Return the name of a photo set. Raises VegrtError if it has a wrong form or is reserved."""
     if not _NAME.fullmatch(name):
         raise VegrtError(f"--name {name!r}: expected up to 64 small letters, digits and hyphens, such as field")
     if name in SPLITS:
-        raise VegrtError(f"--name {name}: the bundle's own split is called so; choose another, or omit --name")
+        raise VegrtError(f"--name {name}: is the name of a split of the bundle; choose another, or omit --name")
     if PARTIAL in f"-{name}-":
         raise VegrtError(f"--name {name}: -only- marks results of one runtime; choose another")
     return name
 
 
 def other_sets(bundle: Bundle) -> dict[str, Evaluation]:
-    """Return the current evaluations on other photos than the bundle's own test split, by name, in order."""
+    """Return the current evaluations on photos other than the bundle's test split, by set name, sorted."""
     files = sorted((bundle.path / "results").glob("evaluate-*.json"))
     names = [file.stem.removeprefix("evaluate-") for file in files if PARTIAL not in file.stem]
-    found = {name: load_result(bundle, Evaluation, f"evaluate-{name}") for name in names if name != "test"}
-    return {name: result for name, result in found.items() if result is not None}
+    results = {name: load_result(bundle, Evaluation, f"evaluate-{name}") for name in names if name != "test"}
+    return {name: result for name, result in results.items() if result is not None}
 
 
-def _fingerprint_in(file: Path) -> str | None:
-    """Return whose photos the result in a file is of; None where there is none that says so."""
+def _stored_fingerprint(file: Path) -> str | None:
+    """Return the data fingerprint in a result file; None if the file is missing, unreadable, or has none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    known = found.get("data_fingerprint") if isinstance(found, dict) else None
-    return known if isinstance(known, str) else None
+    fingerprint = content.get("data_fingerprint") if isinstance(content, dict) else None
+    return fingerprint if isinstance(fingerprint, str) else None

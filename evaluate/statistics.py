@@ -1,10 +1,10 @@
-"""Paired statistics of two classifiers on the same images, and the gate built on them.
+"""Paired statistics of two classifiers on the same images, and the gate's decision rule.
 
 Wilson: E. B. Wilson, JASA 22 (1927). Tango: T. Tango, Statistics in Medicine 17 (1998) 891-908, the score interval for the
-difference of paired proportions; unlike Wald's it keeps its coverage when discordant pairs are few or none. Holm: S. Holm,
-Scandinavian Journal of Statistics 6 (1979) 65-70. Loader: C. Loader, Fast and accurate computation of binomial probabilities
-(2000), as in R's dbinom. All of it is arithmetic of the standard library: what an edge box installs has
-no SciPy, with which the tests compare it.
+difference of paired proportions; unlike Wald's interval it keeps its coverage when discordant pairs are few or none. Holm: S.
+Holm, Scandinavian Journal of Statistics 6 (1979) 65-70. Loader: C. Loader, Fast and accurate computation of binomial
+probabilities (2000), as in R's dbinom. The module uses the standard library only, because edge devices do not install SciPy; the
+tests compare it with SciPy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import NormalDist
 from vegrt.results.common import Interval, Verdict
 
 CONFIDENCE = 0.95
-_FURTHEST = 100  # times the images there are: beyond, advice to take more of them is none
+_MOST_IMAGES = 100  # times the present number: above this, advice to collect more images is useless
 
 
 def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:
@@ -31,7 +31,7 @@ def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Interv
 def tango(newly_wrong: float, newly_right: float, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Return Tango's score interval of the accuracy drop (newly_wrong - newly_right) / total; total >= 1.
 
-    The counts may be expected ones, not whole.
+    The counts may be expected values and need not be whole numbers.
     """
     z = _z(confidence)
     drop = (newly_wrong - newly_right) / total
@@ -45,7 +45,7 @@ def tango(newly_wrong: float, newly_right: float, total: int, confidence: float 
 def mcnemar(newly_wrong: int, newly_right: int) -> float:
     """Return the two-sided p-value of the exact McNemar test: a binomial test of the discordant pairs against 1/2.
 
-    As exact as a float, for any number of pairs: the tail is its largest term times a sum of ratios of neighbours.
+    Exact to float precision for any number of pairs: the tail is its largest term times a sum of ratios of adjacent terms.
     """
     discordant, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
     ratio, total = 1.0, 1.0
@@ -58,9 +58,9 @@ def mcnemar(newly_wrong: int, newly_right: int) -> float:
 
 
 def verdict_of(drop: Interval, margin: float) -> Verdict:
-    """Return the gate's decision for a drop and a margin, both as proportions: a non-inferiority test.
+    """Return the gate's decision by a non-inferiority test; drop and margin are proportions.
 
-    PASS when the whole interval is below the margin, FAIL when it is all above, INCONCLUSIVE when the margin lies within.
+    PASS if the whole interval is below the margin, FAIL if all of it is above, INCONCLUSIVE if the interval contains the margin.
     """
     if drop.high < margin:
         return "PASS"
@@ -68,32 +68,32 @@ def verdict_of(drop: Interval, margin: float) -> Verdict:
 
 
 def images_to_decide(newly_wrong: int, newly_right: int, total: int, margin: float) -> int | None:
-    """Return the fewest images that would let the gate decide if the rates seen stayed; None beyond 100 times `total`."""
+    """Return the smallest number of images that decides the gate at the observed rates; None if above 100 times `total`."""
 
-    def decided(images: int) -> bool:
+    def is_decided(images: int) -> bool:
         drop = tango(newly_wrong * images / total, newly_right * images / total, images)
         return verdict_of(drop, margin) != "INCONCLUSIVE"
 
-    low, high = total, _FURTHEST * total
-    if not decided(high):
+    low, high = total, _MOST_IMAGES * total
+    if not is_decided(high):
         return None
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if decided(middle) else (middle + 1, high)
+        low, high = (low, middle) if is_decided(middle) else (middle + 1, high)
     return low
 
 
 def decidable_margin(images: int) -> float:
-    """Return the least margin, in points and whole tenths, that so many images pass when not one answer changed; images >= 1.
+    """Return the smallest margin that this number of images can pass, in points, rounded up to tenths; images >= 1.
 
-    A smaller one no result of so many images can pass: the interval of no change at all already reaches beyond it.
+    It is the upper end of the interval when no answer changes. No result with this number of images can pass a smaller margin.
     """
-    least = 100 * tango(0, 0, images).high
-    return (floor(10 * least) + 1) / 10
+    upper_end = 100 * tango(0, 0, images).high
+    return (floor(10 * upper_end) + 1) / 10
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values in the order given: rejecting those below a level keeps the family's error below it."""
+    """Return Holm's adjusted p-values in the given order; rejecting those below a level controls the family-wise error rate."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -102,7 +102,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _log_half_binomial(successes: int, trials: int) -> float:
-    """Return the log of a binomial probability at chance 1/2, by Loader's expansion: log-gamma alone would lose digits."""
+    """Return the log of a binomial probability with p = 1/2, by Loader's expansion; log-gamma would lose digits."""
     failures = trials - successes
     if successes == 0 or failures == 0:
         return -trials * log(2)
@@ -112,7 +112,7 @@ def _log_half_binomial(successes: int, trials: int) -> float:
 
 
 def _stirling_error(n: int) -> float:
-    """Return log n! less Stirling's formula for it; n >= 1."""
+    """Return the error of Stirling's formula for log n!; n >= 1."""
     if n < 16:
         return log(factorial(n)) - 0.5 * log(2 * pi * n) - n * log(n) + n
     square = n * n
@@ -120,7 +120,7 @@ def _stirling_error(n: int) -> float:
 
 
 def _deviance(x: float, mean: float) -> float:
-    """Return x log(x / mean) + mean - x without cancellation where they are close: as a series in their relative distance."""
+    """Return x log(x / mean) + mean - x; if x is close to mean, by a series in the relative distance, without cancellation."""
     if abs(x - mean) >= 0.1 * (x + mean):
         return x * log(x / mean) + mean - x
     part = (x - mean) / (x + mean)
@@ -134,9 +134,10 @@ def _deviance(x: float, mean: float) -> float:
 
 
 def _tango_score(b: float, c: float, n: int, delta: float) -> float:
-    """Return Tango's score statistic, which falls as delta rises; standard normal when the true difference is delta.
+    """Return Tango's score statistic: decreasing in delta, standard normal if the true difference is delta.
 
-    q, the probability of newly_right under the constraint, is the larger root of 2 n q^2 + B q + C = 0 (his equation 4).
+    b: newly wrong. c: newly right. n: images. q, the probability of newly_right under the constraint, is the larger root of
+    2 n q^2 + B q + C = 0 (Tango's equation 4).
     """
     linear = -b - c + (2 * n - b + c) * delta
     constant = -c * delta * (1 - delta)
@@ -147,7 +148,7 @@ def _tango_score(b: float, c: float, n: int, delta: float) -> float:
 
 
 def _solve(score: Callable[[float], float], target: float, low: float, high: float) -> float:
-    """Return where a falling function crosses `target`, by bisection to double precision."""
+    """Return the argument at which a decreasing function equals `target`, by bisection to double precision."""
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if score(middle) > target else (low, middle)

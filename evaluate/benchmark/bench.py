@@ -1,4 +1,4 @@
-"""Benchmark: every candidate alone, with copies, and from JPEG to label, in interleaved rounds so that drift hits all alike."""
+"""Benchmark of all candidates: alone, with copies, and from JPEG to label. Interleaved rounds spread drift over all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.inputs import gather_inputs
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.power import watch_gpu
-from vegrt.evaluate.benchmark.rounds import Laps, interleave
+from vegrt.evaluate.benchmark.rounds import RoundTimings, interleave
 from vegrt.evaluate.benchmark.setup import WARM_UP, Conditions, OpenedCandidate, check_request, open_all
 from vegrt.evaluate.benchmark.statistics import plan_rounds, summarize
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
@@ -39,8 +39,8 @@ def bench(
     """Return the benchmark of the chosen candidates.
 
     Each round runs every case once, in a new random order (`interleave`); a case is a candidate, a batch size and a
-    measure. rounds: their largest number. budget_s: seconds for everything, including loading, warming up and memory. To keep
-    to it, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
+    measure. rounds: their maximum number. budget_s: seconds for everything, including loading, warm-up and memory. To keep
+    to the budget, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
     """
     check_request(bundle, chosen, batch_sizes)
     if rounds < 1:
@@ -49,18 +49,18 @@ def bench(
     conditions, largest = conditions or Conditions(), max(batch_sizes)
     inputs = gather_inputs(bundle, conditions.data, largest)
     opened = open_all(bundle, chosen, inputs, conditions, largest)
-    reserved_s = reserve_for_memory(opened, budget, wanted=conditions.memory)
+    reserved_s = reserve_for_memory(opened, budget, enabled=conditions.memory)
     meter = start_meter()
-    with watch_gpu(any(one.runner.device == "cuda" for one in opened.values())) as gpu:
-        costs, laps = time_all(opened, batch_sizes, inputs.decode_s, budget, reserved_s, rounds)
+    with watch_gpu(any(candidate.runner.device == "cuda" for candidate in opened.values())) as gpu:
+        costs, timings = time_all(opened, batch_sizes, inputs.decode_s, budget, reserved_s, rounds)
     others_share = meter.others_share()
-    rows = [_row(bundle, candidate, opened[candidate], laps) for candidate in chosen]
+    rows = [_row(bundle, candidate, opened[candidate], timings) for candidate in chosen]
     peaks = measure_memory(bundle, opened, conditions, largest, budget, costs)
     rows = [replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)]
     return Bench(
         **header_fields(bundle, Bench.KIND),
         scenario="interleaved",
-        rounds=len(next(iter(laps.values()))),
+        rounds=len(next(iter(timings.values()))),
         warm_up=WARM_UP,
         budget_s=budget.total_s,
         elapsed_s=budget.spent_s,
@@ -81,46 +81,48 @@ def time_all(
     budget: Budget,
     reserved_s: float,
     rounds: int,
-) -> tuple[dict[Case, float], Laps]:
-    """Return the estimated seconds and the timings of each case. reserved_s: part of the budget that is kept for later steps."""
+) -> tuple[dict[Case, float], RoundTimings]:
+    """Return the estimated seconds and the timings of each case. reserved_s: part of the budget to leave for later steps."""
     costs = estimate_costs(opened, batch_sizes, decode_s, budget, reserved_s)
     time_s = max(0.0, budget.left_s - reserved_s)
     counts = plan_rounds(costs, time_s, rounds)
-    laps: Laps = {}
-    made = interleave(opened, counts, time_s, laps, clock=budget.clock)
-    for _ in track(made, "Benchmarking", sum(counts.values())):
+    timings: RoundTimings = {}
+    steps = interleave(opened, counts, time_s, timings, clock=budget.clock)
+    for _ in track(steps, "Benchmarking", sum(counts.values())):
         pass
-    return costs, laps
+    return costs, timings
 
 
-def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, laps: Laps) -> BenchCandidate:
-    """Return a candidate's times of all measures, and the stages at batch 1 and at the batch size that is fastest alone."""
-    alone, copies, whole = (_timings(laps, candidate, measure) for measure in MEASURES)
+def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, timings: RoundTimings) -> BenchCandidate:
+    """Return a candidate's times for all measures, and the stages at batch 1 and at the batch size that is fastest alone."""
+    alone, copies, end_to_end = (_summaries(timings, candidate, measure) for measure in MEASURES)
     fastest = max(alone, key=lambda timing: timing.images_per_s).batch
-    own = replace(candidate_row(bundle, candidate), device=opened.runner.device)
+    row = replace(candidate_row(bundle, candidate), device=opened.runner.device)
     return BenchCandidate(
-        **fields_of(own),
+        **fields_of(row),
         load_s=opened.load_s,
         batches=alone,
         copies=copies,
-        end_to_end=whole,
+        end_to_end=end_to_end,
         stages_ms=tuple(
-            _stages(batch, laps[Case(candidate, batch, "end_to_end")])
+            _stages(batch, timings[Case(candidate, batch, "end_to_end")])
             for batch in dict.fromkeys((1, fastest))
             if batch in [timing.batch for timing in alone]
         ),
     )
 
 
-def _timings(laps: Laps, candidate: Candidate, measure: Measure) -> tuple[Timing, ...]:
+def _summaries(timings: RoundTimings, candidate: Candidate, measure: Measure) -> tuple[Timing, ...]:
     return tuple(
-        summarize(case.batch, [lap.total_s if lap else None for lap in timings])
-        for case, timings in laps.items()
+        summarize(case.batch, [timing.total_s if timing else None for timing in rounds])
+        for case, rounds in timings.items()
         if (case.candidate, case.measure) == (candidate, measure)
     )
 
 
-def _stages(batch: int, laps: list[CaseTiming | None]) -> Stages:
-    """Return the median milliseconds per image of each stage; medians, so they need not add up to the whole's."""
-    seconds = np.array([(lap.decode_s, lap.prepare_s, lap.run_s, lap.post_s) for lap in laps if lap])
+def _stages(batch: int, timings: list[CaseTiming | None]) -> Stages:
+    """Return the median milliseconds per image of each stage; the medians need not add up to the median of the total."""
+    seconds = np.array(
+        [(timing.decode_s, timing.prepare_s, timing.run_s, timing.post_s) for timing in timings if timing]
+    )
     return Stages(batch, *(np.median(seconds, axis=0) * 1e3 / batch).tolist())

@@ -15,15 +15,15 @@ from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.benchmark import MEASURES, Measure, Skipped
 from vegrt.terminal.progress import track
 
-SETTLE_S = 0.04  # between two candidates
-_PROCESS_S = 2.0  # of a process that measures memory, before it loads its model; until one was measured
-_FOR_MEMORY = 1 / 3  # of what is left once all is loaded, at most
+SETTLE_S = 0.04  # pause between two candidates
+_PROCESS_S = 2.0  # assumed start time of a process that measures memory, until the first one is timed
+_MEMORY_SHARE = 1 / 3  # largest share of the time left after loading that is reserved for memory measurements
 _LEAST_TIMEOUT_S = 20.0
 
 
 @dataclass(slots=True)
 class Budget:
-    """Seconds for a whole benchmark, starting now. skipped: cases and memory measurements that did not fit."""
+    """Time budget in seconds of a whole benchmark, from now on. skipped: cases and memory measurements that did not fit."""
 
     total_s: float
     clock: Callable[[], float] = time.perf_counter
@@ -35,19 +35,19 @@ class Budget:
 
     @property
     def spent_s(self) -> float:
-        """Return the seconds since the beginning."""
+        """Return the seconds since the start."""
         return self.clock() - self._start
 
     @property
     def left_s(self) -> float:
-        """Return the seconds until the end, 0 after it."""
+        """Return the seconds left, 0 if the budget is spent."""
         return max(0.0, self.total_s - self.spent_s)
 
 
-def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, wanted: bool) -> float:
-    """Return the seconds to keep for measuring the memory of all."""
-    needed = sum(_PROCESS_S + 2 * one.load_s for one in opened.values()) if wanted else 0.0
-    return min(needed, _FOR_MEMORY * budget.left_s)
+def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, enabled: bool) -> float:
+    """Return the seconds to reserve for measuring the memory of all candidates."""
+    needed_s = sum(_PROCESS_S + 2 * candidate.load_s for candidate in opened.values()) if enabled else 0.0
+    return min(needed_s, _MEMORY_SHARE * budget.left_s)
 
 
 def estimate_costs(
@@ -57,33 +57,34 @@ def estimate_costs(
     budget: Budget,
     reserved_s: float,
 ) -> dict[Case, float]:
-    """Warm every runner up; return the estimated seconds of one timing of each case.
+    """Warm up every runner; return the estimated seconds of one timing of each case.
 
-    The smallest batch size is timed in any case; a larger one where its MIN_ROUNDS still fit beside those of the smaller ones,
-    by the time that the candidate took for the one before. Cases that do not fit are added to `budget.skipped`.
+    The smallest batch size is always timed. A larger one is timed if its MIN_ROUNDS fit into the budget after those of the
+    smaller sizes, estimated from the candidate's time for the next smaller size. Others are added to `budget.skipped`.
     """
     costs: dict[Case, float] = {}
-    known: dict[Candidate, tuple[int, float]] = {}
+    warmed_up: dict[Candidate, tuple[int, float]] = {}  # last batch size and its seconds
     smallest, *_ = sizes = sorted(set(batch_sizes))
     for batch in sizes:
-        for candidate, one in opened.items():
-            before, run_s = known.get(candidate, (batch, 0.0))
-            expected = _of_pair(run_s * batch / before, batch * decode_s)
-            promised = MIN_ROUNDS * sum(costs.values())
-            warming = min(WARM_UP * run_s, max(run_s, LONG_S)) * batch / before
-            fits = promised + warming + MIN_ROUNDS * sum(expected.values()) <= budget.left_s - reserved_s
-            if batch > smallest and not (fits and candidate in known):
-                known.pop(candidate, None)
+        for candidate, runner in ((candidate, entry.runner) for candidate, entry in opened.items()):
+            previous_batch, run_s = warmed_up.get(candidate, (batch, 0.0))
+            expected = _estimate_measures(run_s * batch / previous_batch, batch * decode_s)
+            planned_s = MIN_ROUNDS * sum(costs.values())
+            warm_up_s = min(WARM_UP * run_s, max(run_s, LONG_S)) * batch / previous_batch
+            fits = planned_s + warm_up_s + MIN_ROUNDS * sum(expected.values()) <= budget.left_s - reserved_s
+            if batch > smallest and not (fits and candidate in warmed_up):
+                warmed_up.pop(candidate, None)
                 budget.skipped.append(Skipped(str(candidate), batch, "times"))
                 continue
-            known[candidate] = batch, warm_up_runner(one.runner, batch)
-            laps = _of_pair(known[candidate][1], batch * decode_s)
-            costs |= {Case(candidate, batch, measure): laps[measure] for measure in MEASURES}
+            run_s = warm_up_runner(runner, batch)
+            warmed_up[candidate] = batch, run_s
+            seconds = _estimate_measures(run_s, batch * decode_s)
+            costs |= {Case(candidate, batch, measure): seconds[measure] for measure in MEASURES}
     return costs
 
 
-def _of_pair(run_s: float, decode_s: float) -> dict[Measure, float]:
-    """Return the seconds of one timing of each measure, with its share of the pause at the start of a candidate's turn."""
+def _estimate_measures(run_s: float, decode_s: float) -> dict[Measure, float]:
+    """Return the seconds of one timing of each measure, including its share of the pause before a candidate's turn."""
     pause = (SETTLE_S + run_s) / len(MEASURES)
     return {measure: run_s + pause + (decode_s if measure == "end_to_end" else 0.0) for measure in MEASURES}
 
@@ -96,29 +97,31 @@ def measure_memory(
     budget: Budget,
     costs: Mapping[Case, float],
 ) -> dict[Candidate, float | None]:
-    """Return each candidate's peak memory in MiB, None if it is unknown, not wanted, or beyond the budget.
+    """Return each candidate's peak memory in MiB; None if it is unknown, not requested, or does not fit into the budget.
 
-    costs: seconds of one timing, where they are known. Empties `opened`: memory is scarce.
+    costs: seconds of one timing by case, as far as measured. Empties `opened` to free memory.
     """
-    expected = {one: opened[one].load_s + 2 * _run_s(one, largest_batch, costs) for one in opened}
+    expected_s = {
+        candidate: opened[candidate].load_s + 2 * _run_s(candidate, largest_batch, costs) for candidate in opened
+    }
     opened.clear()
-    found: dict[Candidate, float | None] = dict.fromkeys(expected)
-    start_s = _PROCESS_S
-    for one, work_s in track(list(expected.items()), "Measuring memory") if conditions.memory else ():
-        if start_s + work_s > budget.left_s:
-            budget.skipped.append(Skipped(str(one), largest_batch, "memory"))
+    peaks: dict[Candidate, float | None] = dict.fromkeys(expected_s)
+    process_s = _PROCESS_S
+    for candidate, work_s in track(list(expected_s.items()), "Measuring memory") if conditions.memory else ():
+        if process_s + work_s > budget.left_s:
+            budget.skipped.append(Skipped(str(candidate), largest_batch, "memory"))
             continue
-        began_s, device = budget.spent_s, device_of(one, conditions)
+        began_s, device = budget.spent_s, device_of(candidate, conditions)
         timeout_s = min(TIMEOUT_S, max(_LEAST_TIMEOUT_S, budget.left_s))
-        found[one] = peak_rss_mib(
-            bundle, one, device=device, threads=conditions.threads, batch=largest_batch, timeout_s=timeout_s
+        peaks[candidate] = peak_rss_mib(
+            bundle, candidate, device=device, threads=conditions.threads, batch=largest_batch, timeout_s=timeout_s
         )
-        start_s = max(0.1, budget.spent_s - began_s - work_s)
-    return found
+        process_s = max(0.1, budget.spent_s - began_s - work_s)
+    return peaks
 
 
 def _run_s(candidate: Candidate, batch: int, costs: Mapping[Case, float]) -> float:
-    """Return about how long the candidate takes for a batch, from the largest that was timed; 0 where none was."""
+    """Return the candidate's estimated seconds for a batch, from the largest batch size timed; 0 if none was timed."""
     timed = [
         (case.batch, cost) for case, cost in costs.items() if (case.candidate, case.measure) == (candidate, "batches")
     ]

@@ -1,4 +1,4 @@
-"""The three things that are timed: the runner alone, the runner with copies in and out, and JPEG to label."""
+"""The three measures of a benchmark: the runner alone, the runner with copies in and out, and JPEG to label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vegrt.results.benchmark import Measure
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one timing is of."""
+    """A candidate, a batch size and a measure to time."""
 
     candidate: Candidate
     batch: int
@@ -27,7 +27,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseTiming:
-    """Seconds that a batch took, by stage. prepare: resize, crop and copying into the batch. post: see `TimedRunner.copies`."""
+    """Seconds of one batch by stage. prepare: resize, crop and copying into the batch. post: see `TimedRunner.copies`."""
 
     decode_s: float
     prepare_s: float
@@ -36,12 +36,12 @@ class CaseTiming:
 
     @property
     def total_s(self) -> float:
-        """Return the seconds from first to last stage."""
+        """Return the seconds of all stages together."""
         return self.decode_s + self.prepare_s + self.run_s + self.post_s
 
 
 class TimedRunner:
-    """A runner with the buffers that its batches pass through, made once. One thread."""
+    """A runner with buffers for its batches, allocated once. For use by one thread."""
 
     def __init__(self, runner: Runner, inputs: Inputs, num_classes: int, largest_batch: int) -> None:
         self.device = runner.device
@@ -51,27 +51,27 @@ class TimedRunner:
         self._labels = np.empty(largest_batch, np.intp)
 
     def time(self, measure: Measure, batch: int, turn: int) -> CaseTiming:
-        """Run one batch and return what it took. turn: which images of the pool; the same turn, the same images."""
+        """Run one batch and return its timing. turn: selects the images of the pool; the same turn selects the same images."""
         if measure == "batches":
             return self.alone(batch)
         return self.copies(batch, turn) if measure == "copies" else self.end_to_end(batch, turn)
 
     def answers(self, batch: int) -> NDArray[np.intp]:
-        """Return the top-1 of the last `batch` images that came with copies; a view."""
+        """Return the top-1 of the last batch that was timed with copies or from JPEG; a view of `batch` labels."""
         return self._labels[:batch]
 
     def alone(self, batch: int) -> CaseTiming:
-        """Time `logits` of a batch that lies ready in memory."""
+        """Time `logits` of a batch that is ready in memory."""
         images = self._inputs.pixels[:batch]
         start = time.perf_counter()
         self._runner.logits(images)
         return CaseTiming(0.0, 0.0, time.perf_counter() - start, 0.0)
 
     def copies(self, batch: int, turn: int) -> CaseTiming:
-        """Time separate decoded images in memory to labels.
+        """Time a batch from separate decoded images in memory to labels.
 
-        prepare: copying each image into the batch buffer. post: softmax, and copying probabilities and top-1 to where the
-        caller has them.
+        prepare: copying each image into the batch buffer. post: softmax, and copying probabilities and top-1 to the caller's
+        buffers.
         """
         pool = self._inputs.pixels
         start = time.perf_counter()
@@ -81,7 +81,7 @@ class TimedRunner:
         return self._finish(batch, 0.0, prepared - start)
 
     def end_to_end(self, batch: int, turn: int) -> CaseTiming:
-        """Time encoded photos to labels, one step after the other in one thread: nothing overlaps."""
+        """Time a batch from encoded photos to labels, step by step in one thread, without overlap."""
         photos, contract = self._inputs.photos, self._inputs.contract
         decode_s = prepare_s = 0.0
         for row in range(batch):

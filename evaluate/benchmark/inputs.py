@@ -1,4 +1,4 @@
-"""What a benchmark runs on: pixels for the runner alone, encoded photos for the way from JPEG to label."""
+"""Inputs of a benchmark: pixels for the runner alone, encoded photos for the path from JPEG to label."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vegrt.dataset.photos import read_split, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.photo.preprocess import Contract, load_image
 
-POOL = 128  # photos at most: enough that sizes vary, few enough to hold decoded in memory
+POOL = 128  # largest number of photos: enough for various sizes, few enough to hold decoded in memory
 RANDOM = "random pixels"
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Images to time on.
+    """Images to time the candidates on.
 
-    pixels: (P, H, W, 3) uint8, P at least the largest batch. photos: encoded, files or bytes. decode_s: seconds that decoding
-    and preparing one photo takes, about. source, photos_source: where pixels and photos come from, in words.
+    pixels: (P, H, W, 3) uint8, P at least the largest batch. photos: encoded, files or bytes. decode_s: mean seconds to decode
+    and prepare one photo. source, photos_source: origin of pixels and photos, as text.
     """
 
     contract: Contract
@@ -37,39 +37,39 @@ class Inputs:
 
 
 def gather_inputs(bundle: Bundle, data: Path | None, largest_batch: int) -> Inputs:
-    """Return the inputs: photos of DATA's test split, or without data random pixels and the bundle's golden photos.
+    """Return the inputs: photos of the test split in `data`; without data, random pixels and the bundle's golden photos.
 
-    The time of a convolution does not depend on the pixels; the time of decoding a JPEG does. A bundle without golden photos gets
-    its random pixels as JPEGs in memory, which decode slower than photos do. Every photo is decoded once, so files are in the
-    page cache before anything is timed. Raises DataError when no photo is readable.
+    The time of a convolution does not depend on the pixels, but the time to decode a JPEG does. If the bundle has no golden
+    photos, the random pixels are encoded as JPEGs in memory, which decode more slowly than photos. Every photo is decoded once
+    here, so files are in the page cache before the timing. Raises DataError when no photo is readable.
     """
     contract = bundle.manifest.contract
     if data is not None:
-        chosen: list[Path | bytes] = [*_spread(data)]
-        readable, images, seconds = _decode(chosen, contract)
+        sampled: list[Path | bytes] = [*_sample_photos(data)]
+        readable, images, decode_s = _decode(sampled, contract)
         if not images:
-            raise DataError(f"{data}: none of {len(chosen)} test photos is readable; nothing to time")
+            raise DataError(f"{data}: none of {len(sampled)} test photos is readable; nothing to time")
         pixels = np.stack([images[index % len(images)] for index in range(max(len(images), largest_batch))])
-        return Inputs(contract, pixels, readable, seconds, str(data), str(data))
+        return Inputs(contract, pixels, readable, decode_s, str(data), str(data))
     shape = (largest_batch, contract.size, contract.size, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    golden, _, seconds = _decode(_golden(bundle), contract)
+    golden, _, decode_s = _decode(_golden_photos(bundle), contract)
     if golden:
-        return Inputs(contract, pixels, golden, seconds, RANDOM, "golden photos of the bundle")
-    noise, _, seconds = _decode([_encode(image) for image in pixels], contract)
-    return Inputs(contract, pixels, noise, seconds, RANDOM, "random pixels as JPEG of quality 90, in memory")
+        return Inputs(contract, pixels, golden, decode_s, RANDOM, "golden photos of the bundle")
+    encoded, _, decode_s = _decode([_encode(image) for image in pixels], contract)
+    return Inputs(contract, pixels, encoded, decode_s, RANDOM, "random pixels as JPEG of quality 90, in memory")
 
 
-def _spread(data: Path) -> list[Path]:
+def _sample_photos(data: Path) -> list[Path]:
     """Return at most POOL photos of the test split, evenly spread over its classes."""
     photos = read_split(data, "test").photos
-    picks = np.linspace(0, len(photos) - 1, min(POOL, len(photos))).astype(int)
-    return [photos[index].path for index in picks]
+    indices = np.linspace(0, len(photos) - 1, min(POOL, len(photos))).astype(int)
+    return [photos[index].path for index in indices]
 
 
-def _golden(bundle: Bundle) -> list[Path | bytes]:
-    names = [one.path for one in bundle.manifest.artifacts if one.role == "golden"]
-    return [bundle.path_of(name) for name in names if not name.endswith(".json")]
+def _golden_photos(bundle: Bundle) -> list[Path | bytes]:
+    paths = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
+    return [bundle.path_of(path) for path in paths if not path.endswith(".json")]
 
 
 def _encode(image: NDArray[np.uint8]) -> bytes:
@@ -81,7 +81,7 @@ def _encode(image: NDArray[np.uint8]) -> bytes:
 def _decode(
     photos: list[Path | bytes], contract: Contract
 ) -> tuple[tuple[Path | bytes, ...], list[NDArray[np.uint8]], float]:
-    """Return the readable ones, what they decode to, and the seconds that one takes."""
+    """Return the readable photos, their decoded images, and the mean seconds per photo."""
     readable, images, errors = [], [], []
     start = time.perf_counter()
     for photo in photos:

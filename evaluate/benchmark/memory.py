@@ -1,6 +1,6 @@
-"""Peak memory of a candidate, measured in a process of its own so that candidates do not add up.
+"""Peak memory of a candidate, measured in a separate process so that the candidates' memory does not add up.
 
-That process is `python -m vegrt.evaluate.benchmark.memory BUNDLE VARIANT RUNTIME DEVICE THREADS BATCH`; it prints its peak
+The process is `python -m vegrt.evaluate.benchmark.memory BUNDLE VARIANT RUNTIME DEVICE THREADS BATCH`; it prints its peak
 in KiB.
 """
 
@@ -26,13 +26,13 @@ def peak_rss_mib(
 ) -> float | None:
     """Return the peak resident memory in MiB of a process that loads a candidate and runs two batches.
 
-    The interpreter and the runtime's libraries are in it; memory of a GPU is not. None, with a warning, where that fails.
+    Includes the interpreter and the runtime's libraries, but not GPU memory. Returns None, with a warning, on failure.
     """
-    words = [str(bundle.path), candidate.variant, candidate.runtime, device, str(threads), str(batch)]
-    command = [sys.executable, "-m", "vegrt.evaluate.benchmark.memory", *words]
+    arguments = [str(bundle.path), candidate.variant, candidate.runtime, device, str(threads), str(batch)]
+    command = [sys.executable, "-m", "vegrt.evaluate.benchmark.memory", *arguments]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s)
-        return int(answer.stdout) / 1024
+        process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s)
+        return int(process.stdout) / 1024
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or [f"exit {error.returncode}"]
         log.warning("%s: peak memory not measured (%s)", candidate, reason[0])
@@ -42,9 +42,9 @@ def peak_rss_mib(
 
 
 def parse_peak_kib(status: str) -> int:
-    """Return VmHWM of a /proc/<pid>/status. Raises ValueError when it is not there.
+    """Return VmHWM in KiB from the text of /proc/<pid>/status. Raises ValueError when it is missing.
 
-    Not getrusage: on Linux its ru_maxrss outlives exec, so a child would inherit the peak of the process that started it.
+    Not getrusage: on Linux, ru_maxrss survives exec, so a child would inherit the peak of its parent process.
     """
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
@@ -68,4 +68,4 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, threads: str,
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])  # type: ignore[arg-type]  # our own caller gives a Device
+    _main(*sys.argv[1:])  # type: ignore[arg-type]  # the only caller passes a Device

@@ -1,4 +1,4 @@
-"""How quiet a machine was while it was timed: its load, what other programs took of the cores, and how wide the intervals are."""
+"""Noise of a benchmark: the machine's load, the share of CPU time that other programs used, and the width of the intervals."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pathlib import Path
 from vegrt.machine import affinity, installed_cores
 from vegrt.results.benchmark import BenchCandidate, Noise
 
-OTHERS = 0.1  # share of the cores' time that other programs may take
-LOAD = 0.5  # per core; judged only where the former cannot be read, because what ended a minute ago is still in it
-INTERVAL = 0.1  # width of a median's interval, as a share of the median
+OTHERS = 0.1  # largest share of the cores' time that other programs may use
+LOAD = 0.5  # largest load per core; used only if OTHERS cannot be checked, because the load includes the last minute's programs
+INTERVAL = 0.1  # largest width of a median's interval, as a share of the median
 _STAT = Path("/proc/stat")
-_IDLE = (3, 4)  # idle and iowait among the columns of /proc/stat (proc_stat(5))
-_GUESTS = 8  # columns from here on are counted in the first ones already
+_IDLE = (3, 4)  # columns idle and iowait of /proc/stat (proc_stat(5))
+_GUESTS = 8  # first of the guest columns, which are already included in the first two
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseMeter:
-    """The machine's state when the timing began.
+    """The machine's state at the start of the timing.
 
-    busy_s: seconds that all programs have used of the cores that this process may use; None: unknown.
+    busy_s: seconds that all programs have used the cores of this process, since the machine started; None: unknown.
+    own_s: CPU seconds of this process.
     """
 
     load_average: float | None
@@ -33,13 +34,13 @@ class NoiseMeter:
     own_s: float
 
     def others_share(self) -> float | None:
-        """Return the share of our cores' time that other programs took since the start; None where it cannot be read."""
+        """Return the share of this process's cores that other programs used since the start; None if it cannot be read."""
         cores, wall_s = affinity(), time.perf_counter() - self.began_s
         busy_s = _busy_s(cores)
         if busy_s is None or self.busy_s is None or wall_s <= 0:
             return None
-        spent, own = busy_s - self.busy_s, time.process_time() - self.own_s
-        return min(1.0, max(0.0, spent - own) / (wall_s * len(cores)))
+        used_s, own_s = busy_s - self.busy_s, time.process_time() - self.own_s
+        return min(1.0, max(0.0, used_s - own_s) / (wall_s * len(cores)))
 
 
 def start_meter() -> NoiseMeter:
@@ -49,7 +50,7 @@ def start_meter() -> NoiseMeter:
 
 
 def measure_noise(load_average: float | None, others: float | None, candidates: Sequence[BenchCandidate]) -> Noise:
-    """Return how quiet the machine was. candidates: the intervals of their `batches` count."""
+    """Return the noise of a benchmark. others: share of other programs. candidates: the intervals of `batches` are used."""
     cores = installed_cores()
     timings = [timing for row in candidates for timing in row.batches]
     widths = [
@@ -63,7 +64,7 @@ def measure_noise(load_average: float | None, others: float | None, candidates: 
 
 
 def _busy_s(cores: set[int]) -> float | None:
-    """Return the seconds that these cores have not been idle since the machine started."""
+    """Return the seconds that these cores have been busy since the machine started; None if they cannot be read."""
     try:
         lines = _STAT.read_text(encoding="ascii").splitlines()
         ticks = os.sysconf("SC_CLK_TCK")

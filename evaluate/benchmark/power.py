@@ -1,6 +1,6 @@
 """Power, clock, temperature and memory of an NVIDIA GPU during a benchmark, read through NVML. Not yet run on hardware.
 
-The names are checked against nvidia-ml-py in the tests. What a GPU does not report (a Jetson lacks most) is left out.
+The tests check the names against nvidia-ml-py. Quantities that a GPU does not report (a Jetson lacks most) are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PERIOD_S = 0.05
 
 
 class GpuWatch:
-    """Samples one GPU in a thread of its own between `start` and `stop`."""
+    """Samples one GPU in a separate thread between `start` and `stop`."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml, self._handle = nvml, handle
@@ -33,16 +33,16 @@ class GpuWatch:
         self._thread = threading.Thread(target=self._sample, name="nvml", daemon=True)
 
     def start(self) -> None:
-        """Begin to sample."""
+        """Start sampling."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End sampling; returns when the last sample is taken."""
+        """Stop sampling; return after the last sample."""
         self._done.set()
         self._thread.join()
 
     def summary(self) -> Gpu:
-        """Return name and driver, and the mean and the maximum of each quantity's samples; None where there are none."""
+        """Return name, driver, and mean and maximum of each quantity; None for a quantity without samples."""
         readings = {name: GpuReading(sum(values) / len(values), max(values)) for name, values in self._samples.items()}
         return Gpu(self._name, self._driver, *(readings.get(name) for name in QUANTITIES))
 
@@ -55,9 +55,9 @@ class GpuWatch:
 
 
 @contextmanager
-def watch_gpu(wanted: bool) -> Iterator[GpuWatch | None]:
-    """Watch CUDA's first GPU while the block runs. Yields None if not wanted, without a GPU, or without nvidia-ml-py."""
-    nvml = _nvml() if wanted else None
+def watch_gpu(enabled: bool) -> Iterator[GpuWatch | None]:
+    """Watch CUDA's first GPU while the block runs. Yields None if not `enabled`, without a GPU, or without nvidia-ml-py."""
+    nvml = _nvml() if enabled else None
     if nvml is None:
         yield None
         return
@@ -73,33 +73,33 @@ def watch_gpu(wanted: bool) -> Iterator[GpuWatch | None]:
 
 
 def read_gpu(nvml: Any, handle: Any) -> dict[str, float]:
-    """Return what the GPU reports now: power_w, clock_mhz (multiprocessors), temperature_c, memory_mib (used by everybody)."""
+    """Return the GPU's present power_w, clock_mhz (multiprocessors), temperature_c, memory_mib (used by all processes)."""
     readings: dict[str, Callable[[], float]] = {
         "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
         "clock_mhz": lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
         "temperature_c": lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
         "memory_mib": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20,
     }
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, read in readings.items():
         try:
-            found[name] = read()
-        except nvml.NVMLError:  # NotSupported, mostly
+            values[name] = read()
+        except nvml.NVMLError:  # mostly NotSupported
             continue
-    return found
+    return values
 
 
 def _nvml() -> Any | None:
-    """Return the initialised module, or None."""
+    """Return the initialised module; None, with a warning, if it is missing or fails."""
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:
-        log.warning("no power or clocks of the GPU: pip install nvidia-ml-py")
+        log.warning("GPU power and clocks are not measured: pip install nvidia-ml-py")
         return None
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        log.warning("no power or clocks of the GPU: NVML answers %s", error)
+        log.warning("GPU power and clocks are not measured: NVML reports %s", error)
         return None
     return nvml
 
@@ -108,14 +108,14 @@ def _watch(nvml: Any) -> GpuWatch | None:
     try:
         watch = GpuWatch(nvml, _handle(nvml))
     except nvml.NVMLError as error:
-        log.warning("no power or clocks of the GPU: NVML answers %s", error)
+        log.warning("GPU power and clocks are not measured: NVML reports %s", error)
         return None
     watch.start()
     return watch
 
 
 def _handle(nvml: Any) -> Any:
-    """Return the handle of CUDA's first device, whose number need not be NVML's first."""
+    """Return the handle of CUDA's first device, which need not be NVML's first."""
     if bus_id := first_bus_id():
         return nvml.nvmlDeviceGetHandleByPciBusId(bus_id)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()

@@ -1,8 +1,8 @@
-"""MLPerf-style scenarios, not compliant: one image after the other (SingleStream), and a large set in one go (Offline).
+"""MLPerf-style scenarios, not compliant: one image at a time (SingleStream), and a large set at once (Offline).
 
-What is taken from the MLPerf inference rules (github.com/mlcommons: inference_policies, and inference's mlperf.conf): the metric,
-queries drawn with replacement from a pool, and minima of time and count, here scaled down. What is missing: LoadGen, the
-reference models and data, the accuracy run, the early-stopping penalty, the audit.
+Taken from the MLPerf inference rules (github.com/mlcommons: inference_policies, and mlperf.conf in inference): the metric,
+queries drawn with replacement from a pool, and minimum duration and count, scaled down here. Missing: LoadGen, the reference
+models and data, the accuracy run, the early-stopping penalty, the audit.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.setup import (
     WARM_UP,
     Conditions,
+    OpenedCandidate,
     check_request,
     open_all,
     wait_idle,
@@ -77,10 +78,10 @@ def bench_scenario(
     duration_s: float = DURATION_S,
     conditions: Conditions | None = None,
 ) -> Bench:
-    """Return the benchmark of one scenario; candidates run one after the other, each alone.
+    """Return the benchmark of one scenario; candidates run one after another, never at the same time.
 
-    batch_sizes: of Offline, which takes the fastest of them; SingleStream runs single images. A query is an image in memory,
-    and ends with its label (the measure `copies`); decoding is not timed, as in MLPerf.
+    batch_sizes: for Offline, which uses the fastest of them; SingleStream runs single images. A query starts with an image in
+    memory and ends with its label (the measure `copies`); decoding is not timed, as in MLPerf.
     """
     batches = (1,) if scenario == "single-stream" else batch_sizes
     check_request(bundle, chosen, batches)
@@ -91,19 +92,11 @@ def bench_scenario(
     inputs = gather_inputs(bundle, conditions.data, max(batches))
     opened = open_all(bundle, chosen, inputs, conditions, max(batches))
     meter = start_meter()
-    run = _single_stream if scenario == "single-stream" else _offline
     rows = []
-    with watch_gpu(any(one.runner.device == "cuda" for one in opened.values())) as gpu:
+    with watch_gpu(any(candidate.runner.device == "cuda" for candidate in opened.values())) as gpu:
         for candidate in track(chosen, _PRESETS[scenario].name):
             wait_idle()
-            runner, load_s = opened[candidate].runner, opened[candidate].load_s
-            alone, copies = run(runner, batches, duration_s)
-            own = replace(candidate_row(bundle, candidate), device=runner.device)
-            rows.append(
-                BenchCandidate(
-                    **fields_of(own), load_s=load_s, batches=(alone,), copies=(copies,), end_to_end=(), stages_ms=()
-                )
-            )
+            rows.append(_run_candidate(bundle, candidate, opened[candidate], scenario, batches, duration_s))
     noise = measure_noise(load_average, meter.others_share(), rows)
     peaks = measure_memory(bundle, opened, conditions, max(batches), budget, {})
     return Bench(
@@ -121,37 +114,56 @@ def bench_scenario(
     )
 
 
-def _single_stream(runner: TimedRunner, _batches: tuple[int, ...], duration_s: float) -> tuple[Timing, Timing]:
-    """Send one image, wait for its label, send the next, until both minima are reached."""
+def _run_candidate(
+    bundle: Bundle,
+    candidate: Candidate,
+    opened: OpenedCandidate,
+    scenario: Scenario,
+    batches: tuple[int, ...],
+    duration_s: float,
+) -> BenchCandidate:
+    if scenario == "single-stream":
+        alone, copies = _run_single_stream(opened.runner, duration_s)
+    else:
+        alone, copies = _run_offline(opened.runner, batches, duration_s)
+    row = replace(candidate_row(bundle, candidate), device=opened.runner.device)
+    return BenchCandidate(
+        **fields_of(row), load_s=opened.load_s, batches=(alone,), copies=(copies,), end_to_end=(), stages_ms=()
+    )
+
+
+def _run_single_stream(runner: TimedRunner, duration_s: float) -> tuple[Timing, Timing]:
+    """Send one image, wait for its label, and send the next, until minimum count and duration are reached."""
     warm_up_runner(runner, 1)
-    laps, _elapsed = _run(runner, 1, lambda done, elapsed_s: done >= MIN_QUERIES and elapsed_s >= duration_s)
-    return _timings(1, laps)
+    timings, _elapsed_s = _run(runner, 1, lambda count, elapsed_s: count >= MIN_QUERIES and elapsed_s >= duration_s)
+    return _both_measures(1, timings)
 
 
-def _offline(runner: TimedRunner, batches: tuple[int, ...], duration_s: float) -> tuple[Timing, Timing]:
-    """Hand over all samples at once, which the runner takes in batches of the size that was fastest while warming up.
+def _run_offline(runner: TimedRunner, batches: tuple[int, ...], duration_s: float) -> tuple[Timing, Timing]:
+    """Submit all samples at once; the runner processes them in batches of the size that was fastest in the warm-up.
 
-    As LoadGen does, the number of samples is fixed beforehand, from the rate that is expected.
+    As in LoadGen, the number of samples is fixed beforehand, from the expected rate.
     """
     rates = {batch: batch / warm_up_runner(runner, batch) for batch in batches}
     best = max(rates, key=lambda batch: rates[batch])
     runs = -(-max(MIN_SAMPLES, int(rates[best] * duration_s)) // best)
-    laps, elapsed_s = _run(runner, best, lambda done, _: done >= runs)
-    alone, copies = _timings(best, laps)
-    low_s, high_s = bootstrap_mean(np.array([lap.total_s for lap in laps]))
+    timings, elapsed_s = _run(runner, best, lambda count, _: count >= runs)
+    alone, copies = _both_measures(best, timings)
+    low_s, high_s = bootstrap_mean(np.array([timing.total_s for timing in timings]))
     rate = best * runs / elapsed_s
     return alone, replace(copies, images_per_s=rate, images_per_s_low=best / high_s, images_per_s_high=best / low_s)
 
 
 def _run(runner: TimedRunner, batch: int, enough: Callable[[int, float], bool]) -> tuple[list[CaseTiming], float]:
-    """Return the laps of queries sent back to back until `enough`(number, seconds), and the seconds that it all took."""
+    """Return the timings of queries sent back to back until `enough`(count, seconds) is true, and the total seconds."""
     random, start = np.random.default_rng(_SEED), time.perf_counter()
-    laps: list[CaseTiming] = []
-    while not enough(len(laps), time.perf_counter() - start):
-        laps.append(runner.copies(batch, int(random.integers(1 << 30))))
-    return laps, time.perf_counter() - start
+    timings: list[CaseTiming] = []
+    while not enough(len(timings), time.perf_counter() - start):
+        timings.append(runner.copies(batch, int(random.integers(1 << 30))))
+    return timings, time.perf_counter() - start
 
 
-def _timings(batch: int, laps: list[CaseTiming]) -> tuple[Timing, Timing]:
-    """Return both measures of the same runs: the runner alone, and with copies."""
-    return summarize(batch, [lap.run_s for lap in laps]), summarize(batch, [lap.total_s for lap in laps])
+def _both_measures(batch: int, timings: list[CaseTiming]) -> tuple[Timing, Timing]:
+    """Return the summaries of the runner alone and with copies, for the same runs."""
+    alone = summarize(batch, [timing.run_s for timing in timings])
+    return alone, summarize(batch, [timing.total_s for timing in timings])

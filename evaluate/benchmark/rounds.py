@@ -1,4 +1,4 @@
-"""Interleaved rounds: the order of the cases, so that drift of the machine affects all candidates alike."""
+"""Interleaved rounds: all candidates are timed in every round, so that drift of the machine affects them equally."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vegrt.evaluate.benchmark.setup import OpenedCandidate, wait_idle
 from vegrt.evaluate.benchmark.statistics import takes_part
 from vegrt.infer.runtimes.candidates import Candidate
 
-Laps = dict[Case, list[CaseTiming | None]]  # one per round; None where the case sat it out
+RoundTimings = dict[Case, list[CaseTiming | None]]  # one entry per round; None: the case skipped the round
 T = TypeVar("T")
 
 
@@ -21,34 +21,34 @@ def interleave(
     opened: Mapping[Candidate, OpenedCandidate],
     counts: Mapping[Case, int],
     budget_s: float,
-    laps: Laps,
+    timings: RoundTimings,
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[None]:
-    """Fill `laps` round by round, yielding after each lap. When the time is over, ends as soon as each case was timed once.
+    """Fill `timings` round by round and yield after each timing. After `budget_s`, stop once every case has one timing.
 
-    counts: how often each case is timed, spread evenly over as many rounds as the largest of them says. In each round the
-    candidates take turns in a new order, and each runs its cases one after the other in a new order: as in real use its own
-    threads are awake, while those of the candidate before have gone to sleep.
+    counts: number of timings per case, spread evenly over the rounds; the largest count is the number of rounds. In each round
+    the candidates run in a new order, and each runs its cases one after another in a new order: as in real use, its own threads
+    are awake, while those of the previous candidate are asleep.
     """
-    shuffle, start, rounds = np.random.default_rng(0), clock(), max(counts.values())
-    made = dict.fromkeys(counts, 0)
-    laps |= {case: [] for case in counts}
+    generator, start, rounds = np.random.default_rng(0), clock(), max(counts.values())
+    timed = dict.fromkeys(counts, 0)
+    timings |= {case: [] for case in counts}
     for turn in range(rounds):
-        for found in laps.values():
-            found.append(None)
-        for candidate in _shuffled(list(opened), shuffle):
-            over = clock() - start > budget_s
+        for case_timings in timings.values():
+            case_timings.append(None)
+        for candidate in _shuffled(list(opened), generator):
+            is_over = clock() - start > budget_s
             cases = [case for case in counts if case.candidate == candidate]
-            taking = [case for case in cases if (not made[case] if over else takes_part(turn, counts[case], rounds))]
-            if taking:
+            due = [case for case in cases if (not timed[case] if is_over else takes_part(turn, counts[case], rounds))]
+            if due:
                 wait_idle()
                 opened[candidate].runner.alone(min(case.batch for case in cases))  # untimed: wakes its threads
-            for case in _shuffled(taking, shuffle):
-                laps[case][turn] = opened[candidate].runner.time(case.measure, case.batch, turn)
-                made[case] += 1
+            for case in _shuffled(due, generator):
+                timings[case][turn] = opened[candidate].runner.time(case.measure, case.batch, turn)
+                timed[case] += 1
                 yield
-        if clock() - start > budget_s and all(made.values()):
+        if clock() - start > budget_s and all(timed.values()):
             return
 
 

@@ -1,4 +1,4 @@
-"""What all benchmarks share: the conditions that they state, and candidates opened and ready to be timed."""
+"""Setup that all benchmarks share: their conditions, and opening and warming up the candidates."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from vegrt.terminal.progress import track
 WARM_UP = 3
 LONG_S = 1.0
 NAP_S, NAPS = 0.01, 50
-LARGEST_BATCH = 4096  # 600 MB of 224x224 images; more is a typing error
+LARGEST_BATCH = 4096  # 600 MB of 224x224 images; a larger size is probably a typing error
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Under which all candidates are timed.
+    """Conditions under which all candidates are timed.
 
-    threads: 0 for all cores allowed to us. device: of the runtimes that know both. data: photos to use, see `gather_inputs`.
-    memory: whether to measure each candidate's peak memory, in a process of its own.
+    threads: 0 for all cores that this process may use. device: for runtimes that support CPU and GPU. data: photos to use, see
+    `gather_inputs`. memory: whether to measure each candidate's peak memory in a separate process.
     """
 
     threads: int = 0
@@ -46,14 +46,14 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class OpenedCandidate:
-    """A candidate ready to be timed. load_s: seconds from files in the page cache to a runner."""
+    """A candidate that is ready to be timed. load_s: seconds from files in the page cache to a runner."""
 
     runner: TimedRunner
     load_s: float
 
 
 def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[int, ...]) -> None:
-    """Raise VegrtError unless there is something to time, at batch sizes that can be meant."""
+    """Raise VegrtError if there is no candidate, or if a batch size is out of range."""
     if not chosen:
         raise nothing_runs(bundle)
     if not batch_sizes or not all(1 <= batch <= LARGEST_BATCH for batch in batch_sizes):
@@ -64,35 +64,36 @@ def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[in
 def open_all(
     bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
 ) -> dict[Candidate, OpenedCandidate]:
-    """Return every candidate opened.
+    """Open every candidate and time its loading.
 
-    A runtime's library is imported before its first candidate is timed; the first one still pays for what it loads lazily.
+    The runtime's library is imported before the timing; its first candidate's time still includes what it loads lazily.
     """
     opened = {}
-    for one in track(chosen, "Loading"):
-        with suppress(ImportError):  # open_candidate says what is missing
-            importlib.import_module(one.runtime)
+    for candidate in track(chosen, "Loading"):
+        with suppress(ImportError):  # open_candidate reports what is missing
+            importlib.import_module(candidate.runtime)
+        device = device_of(candidate, conditions)
         start = time.perf_counter()
-        runner = open_candidate(bundle, one, device=device_of(one, conditions), threads=conditions.threads)
+        runner = open_candidate(bundle, candidate, device=device, threads=conditions.threads)
         load_s = time.perf_counter() - start
-        timed = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)
-        opened[one] = OpenedCandidate(timed, load_s)
+        timed_runner = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)
+        opened[candidate] = OpenedCandidate(timed_runner, load_s)
     return opened
 
 
 def warm_up_runner(runner: TimedRunner, batch: int) -> float:
-    """Run a batch WARM_UP times, but no more once that has taken LONG_S; return the seconds of the fastest."""
-    taken = [runner.alone(batch).run_s]
-    while len(taken) < WARM_UP and sum(taken) < LONG_S:
-        taken.append(runner.alone(batch).run_s)
-    return min(taken)
+    """Run a batch WARM_UP times, or fewer if the runs have taken LONG_S; return the seconds of the fastest run."""
+    runs_s = [runner.alone(batch).run_s]
+    while len(runs_s) < WARM_UP and sum(runs_s) < LONG_S:
+        runs_s.append(runner.alone(batch).run_s)
+    return min(runs_s)
 
 
 def wait_idle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[float], None] = time.sleep) -> None:
-    """Return when the threads of this process have gone to sleep, or after NAPS.
+    """Wait until the threads of this process are asleep, but for NAPS pauses at most.
 
-    Those of ONNX Runtime spin after a run, in the hope of the next: 46 ms of CPU time on two cores (1.32), which whoever is timed
-    next would lack.
+    The threads of ONNX Runtime spin after a run, waiting for the next one: 46 ms of CPU time on two cores (1.32), which would
+    slow down the next candidate.
     """
     for _ in range(NAPS):
         before = cpu_s()
@@ -102,5 +103,5 @@ def wait_idle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[flo
 
 
 def device_of(candidate: Candidate, conditions: Conditions) -> Device:
-    """Return where a candidate is timed."""
+    """Return the device on which a candidate is timed."""
     return "cuda" if candidate.runtime == "tensorrt" else conditions.device

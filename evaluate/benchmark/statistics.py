@@ -18,7 +18,7 @@ from vegrt.results.benchmark import Timing
 
 MIN_ROUNDS = 5  # below this a bootstrap interval of a median says next to nothing
 QUANTILES = (0.5, 0.9, 0.99)
-KEPT_SAMPLES = 1000  # that a result file holds of one case
+STORED_SAMPLES = 1000  # that a result file holds of one case
 _CHUNK = 1 << 20  # numbers resampled at once, so that a long run needs no gigabytes
 
 Samples = Sequence[float | None]  # seconds, one per round; None where the case sat the round out
@@ -137,10 +137,10 @@ def to_array(samples: Samples) -> NDArray[np.float64]:
 
 
 def _thinned(samples: Samples) -> Samples:
-    """Return at most KEPT_SAMPLES, evenly spread; which ones depends on the number alone, so that rounds stay aligned."""
-    if len(samples) <= KEPT_SAMPLES:
+    """Return at most STORED_SAMPLES, evenly spread; which ones depends on the number alone, so that rounds stay aligned."""
+    if len(samples) <= STORED_SAMPLES:
         return samples
-    return [samples[int(index)] for index in np.linspace(0, len(samples) - 1, KEPT_SAMPLES)]
+    return [samples[int(index)] for index in np.linspace(0, len(samples) - 1, STORED_SAMPLES)]
 
 
 def _resampled_quantiles(

@@ -1,4 +1,4 @@
-"""Which candidate is the best here, and why: those that passed the gate, by the bundle's own measurements."""
+"""Choice of the best candidate on this machine, with the reason: those that passed the gate, ranked by the bundle's benchmark."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPEED_ORDER = {"fast": 0, "fair": 1, "slow": 2}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was picked, where it would run, and why, in words for the user."""
+    """A candidate, the device to run it on, and the reason for choosing it, as text for the user."""
 
     candidate: Candidate
     reason: str
@@ -30,9 +30,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What the bundle's results say of a device.
+    """The bundle's results for one device.
 
-    passed: keys. costs: (ms per photo by the objective, bytes) by key. cpu: where that was measured.
+    passed: keys of the candidates that passed the gate. costs: key to (ms per photo for the objective, size in bytes).
+    cpu: model of the processor that ran the benchmark; empty when unknown.
     """
 
     passed: frozenset[str]
@@ -48,9 +49,9 @@ def choose(
     *,
     objective: Objective = DEFAULT,
 ) -> Choice:
-    """Return the fastest candidate that passed the gate, by the bundle's own result files; what is named stays as named.
+    """Return the fastest candidate that passed the gate, by the bundle's result files, among those that match the arguments.
 
-    Without a passed gate the choice is fp32, because nobody has shown that anything else keeps the accuracy.
+    If no candidate passed the gate, return fp32: no other variant has been shown to keep the accuracy.
     """
     return rank_choices(bundle, variant, runtime, device, objective=objective)[0]
 
@@ -63,16 +64,17 @@ def rank_choices(
     *,
     objective: Objective = DEFAULT,
 ) -> list[Choice]:
-    """Return what may run, best first; what follows the first is for the case that it cannot be loaded here.
+    """Return the choices, best first; the later ones are fallbacks for a choice that cannot be loaded on this machine.
 
-    device: None is the GPU, if CUDA answers and a runtime for it is installed, and then the CPU. objective: what is best.
-    Raises VegrtError when nothing can run what was named.
+    device: None is the GPU, if CUDA responds and a runtime for it is installed, followed by the CPU. objective: the ranking.
+    Raises VegrtError when no candidate matches variant and runtime.
     """
-    devices = _devices(runtime, device)
-    found = [choice for one in devices for choice in _rank_on(bundle, variant, runtime, one, objective)]
-    if not found:
+    choices: list[Choice] = []
+    for device_tried in _devices(runtime, device):
+        choices += _rank_on(bundle, variant, runtime, device_tried, objective)
+    if not choices:
         raise nothing_runs(bundle, variant, runtime)
-    return found
+    return choices
 
 
 def _devices(runtime: str | None, device: Device | None) -> tuple[Device, ...]:
@@ -92,20 +94,25 @@ def _uses_cuda(runtime: str | None) -> bool:
 def _rank_on(
     bundle: Bundle, variant: str | None, runtime: str | None, device: Device, objective: Objective
 ) -> list[Choice]:
-    here = [one for one in candidates(bundle, runtime, device) if variant in (None, one.variant)]
-    here = [one for one in here if runtime in (None, one.runtime)]
+    matching = [
+        candidate
+        for candidate in candidates(bundle, runtime, device)
+        if variant in (None, candidate.variant) and runtime in (None, candidate.runtime)
+    ]
     evidence = _read_evidence(bundle, device, objective)
-    allowed = [one for one in here if variant or str(one) in evidence.passed]
-    measured = sorted((one for one in allowed if str(one) in evidence.costs), key=lambda one: _measured(one, evidence))
-    allowed = measured + sorted((one for one in allowed if one not in measured), key=_expected)
-    named = bool(variant), bool(runtime)
-    found = [Choice(one, _reason(one, evidence, objective, *named), device) for one in allowed]
-    unproven = [one for one in here if one.variant == "fp32"] or here
-    reason = "no variant passed the gate here yet; see: vegrt evaluate" if not found else "fp32, which needs no gate"
-    return found + [Choice(one, reason, device) for one in unproven if one not in allowed]
+    allowed = [candidate for candidate in matching if variant or str(candidate) in evidence.passed]
+    measured = [candidate for candidate in allowed if str(candidate) in evidence.costs]
+    unmeasured = [candidate for candidate in allowed if candidate not in measured]
+    ranked = sorted(measured, key=lambda candidate: _measured_order(candidate, evidence))
+    ranked += sorted(unmeasured, key=_expected_order)
+    filtered = bool(variant), bool(runtime)
+    choices = [Choice(candidate, _reason(candidate, evidence, objective, *filtered), device) for candidate in ranked]
+    unproven = [candidate for candidate in matching if candidate.variant == "fp32"] or matching
+    reason = "fp32, which needs no gate" if choices else "no variant passed the gate here yet; see: vegrt evaluate"
+    return choices + [Choice(candidate, reason, device) for candidate in unproven if candidate not in allowed]
 
 
-def _measured(candidate: Candidate, evidence: _Evidence) -> tuple[float, int, str]:
+def _measured_order(candidate: Candidate, evidence: _Evidence) -> tuple[float, int, str]:
     return preference(*evidence.costs[str(candidate)], str(candidate))
 
 
@@ -113,10 +120,10 @@ def _reason(
     candidate: Candidate, evidence: _Evidence, objective: Objective, variant_named: bool, runtime_named: bool
 ) -> str:
     if str(candidate) not in evidence.costs:
-        return "asked for" if variant_named else "passed the gate; not benchmarked here yet, see: vegrt bench"
+        return "requested" if variant_named else "passed the gate; not benchmarked here yet, see: vegrt bench"
     words = "fastest" if objective == "latency" else "most images/s"
     if variant_named or runtime_named:
-        words += " of those asked for"
+        words += " of those requested"
     else:
         words += " that passed the gate" if objective == "latency" else " of those that passed the gate"
     here = examine_machine().cpu.model
@@ -124,24 +131,24 @@ def _reason(
     return f"{words} on {evidence.cpu}; this is {here}, see: vegrt bench" if elsewhere else words
 
 
-def _expected(candidate: Candidate) -> tuple[int, bool, bool]:
-    """Return a sort key for what was not measured: the forecast's order, 8-bit first, on the runtime that suits it.
+def _expected_order(candidate: Candidate) -> tuple[int, bool, bool]:
+    """Return a sort key for a candidate without a benchmark: by forecast speed, then int8 first, then the best runtime first.
 
-    fp32 is wanted for its exactness: ONNX Runtime first, as OpenVINO computes it in bf16 where the processor can.
+    fp32 is chosen for exactness, so ONNX Runtime comes first: OpenVINO computes fp32 in bf16 on processors that support it.
     """
-    verdicts = {one.variant: one for one in forecast(examine_machine().cpu, GpuProbe((), "", ""))}
-    known = verdicts.get(candidate.variant)
-    if known is None:
+    forecasts = {variant.variant: variant for variant in forecast(examine_machine().cpu, GpuProbe((), "", ""))}
+    expected = forecasts.get(candidate.variant)
+    if expected is None:
         return (len(_SPEED_ORDER), True, True)
-    suits = "onnxruntime" if candidate.variant == "fp32" else known.runtime
-    return (_SPEED_ORDER[known.speed], "int8" not in candidate.variant, suits != candidate.runtime)
+    best_runtime = "onnxruntime" if candidate.variant == "fp32" else expected.runtime
+    return (_SPEED_ORDER[expected.speed], "int8" not in candidate.variant, best_runtime != candidate.runtime)
 
 
 def _read_evidence(bundle: Bundle, device: Device, objective: Objective) -> _Evidence:
-    """Return what was found on that device; rows from before the device was noted are of the CPU."""
+    """Return the evidence for a device; rows of old files, which do not name the device, are of the CPU."""
     evaluation, bench = load_result(bundle, Evaluation, "evaluate-test"), load_result(bundle, Bench, "bench")
-    judged = [row for row in (evaluation.candidates if evaluation else ()) if row.device == device]
+    evaluated = [row for row in (evaluation.candidates if evaluation else ()) if row.device == device]
     timed = [row for row in (bench.candidates if bench else ()) if row.device == device]
-    passed = frozenset(row.key for row in judged if row.gate.verdict in ("PASS", "REFERENCE"))
+    passed = frozenset(row.key for row in evaluated if row.gate.verdict in ("PASS", "REFERENCE"))
     costs = {row.key: (cost, row.size_bytes) for row in timed if (cost := cost_ms(row.batches, objective)) is not None}
     return _Evidence(passed, costs, bench.machine.cpu if bench and device == "cpu" else "")

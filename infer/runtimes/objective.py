@@ -1,7 +1,7 @@
-"""What "fastest" means: the time of one photo, or photos per second at the best batch size; for `infer`, `serve` and the report.
+"""Objectives for the choice of the fastest candidate in `infer`, `serve` and the report: latency of one photo, or throughput.
 
-Both look at the network alone (the measure `batches` of a benchmark): the steps before and after it cost the same for all
-candidates and only hide how they differ. Decision 0020.
+Throughput is photos per second at the best batch size. Both objectives use the network alone (the measure `batches` of a
+benchmark): decoding and post-processing cost the same for all candidates and would hide the differences. Decision 0020.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def best_batch(timings: Sequence[Timing]) -> Timing | None:
 
 
 def objective_timing(timings: Sequence[Timing], objective: Objective) -> Timing | None:
-    """Return the timing that decides for the objective."""
+    """Return the timing that the objective compares; None where it was not measured."""
     return single_photo(timings) if objective == "latency" else best_batch(timings)
 
 
@@ -40,5 +40,5 @@ def cost_ms(timings: Sequence[Timing], objective: Objective) -> float | None:
 
 
 def preference(cost: float | None, size_bytes: int, key: str) -> tuple[float, int, str]:
-    """Return the sort key of a candidate, the best first: its cost for the objective, then the smaller file."""
+    """Return a candidate's sort key, best first: by cost for the objective, then by file size, then by key."""
     return (float("inf") if cost is None else cost, size_bytes, key)

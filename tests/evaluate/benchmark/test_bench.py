@@ -151,25 +151,27 @@ def test_candidates_take_turns_and_settle_in_between(
 ) -> None:
     settled: list[int] = []
     counts = {Case(one, batch, "copies"): 6 for one in opened for batch in (1, 2)} | {Case(INT8, 1, "batches"): 3}
-    laps: bench_rounds.Laps = {}
-    monkeypatch.setattr(bench_rounds, "wait_idle", lambda: settled.append(_made(laps)))
-    list(bench_rounds.interleave(opened, counts, 60.0, laps))
-    assert {len(found) for found in laps.values()} == {6}
-    assert [lap is not None for lap in laps[Case(INT8, 1, "batches")]] == [takes_part(turn, 3, 6) for turn in range(6)]
-    assert _made(laps) == 4 * 6 + 3
+    timings: bench_rounds.RoundTimings = {}
+    monkeypatch.setattr(bench_rounds, "wait_idle", lambda: settled.append(_count(timings)))
+    list(bench_rounds.interleave(opened, counts, 60.0, timings))
+    assert {len(rounds) for rounds in timings.values()} == {6}
+    assert [timing is not None for timing in timings[Case(INT8, 1, "batches")]] == [
+        takes_part(turn, 3, 6) for turn in range(6)
+    ]
+    assert _count(timings) == 4 * 6 + 3
     assert len(settled) == 12
-    blocks = np.diff([*settled, _made(laps)])
-    assert set(blocks) == {2, 3}  # laps between two silences: all cases of one candidate, never of two
+    blocks = np.diff([*settled, _count(timings)])
+    assert set(blocks) == {2, 3}  # timings between two waits: all cases of one candidate, never of two
 
 
 def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, OpenedCandidate]) -> None:
     counts = {Case(INT8, 1, "batches"): 30, Case(INT8, 2, "copies"): 2}
     for seconds, made in ((0.0, 32), (1.0, 2)):
-        laps: bench_rounds.Laps = {}
+        timings: bench_rounds.RoundTimings = {}
         ticks = itertools.count(0.0, 1000 * seconds)
-        list(bench_rounds.interleave({INT8: opened[INT8]}, counts, 10.0, laps, clock=ticks.__next__))
-        assert _made(laps) == made
-        assert all(any(found) for found in laps.values())
+        list(bench_rounds.interleave({INT8: opened[INT8]}, counts, 10.0, timings, clock=ticks.__next__))
+        assert _count(timings) == made
+        assert all(any(rounds) for rounds in timings.values())
 
 
 def test_settling_waits_for_silence_but_not_for_ever() -> None:
@@ -242,8 +244,8 @@ def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle, trained: Bund
             bench_scenario(bundle, [FP32], "single-stream", batch_sizes=(1,), duration_s=seconds)
 
 
-def _made(laps: bench_rounds.Laps) -> int:
-    return sum(lap is not None for found in laps.values() for lap in found)
+def _count(timings: bench_rounds.RoundTimings) -> int:
+    return sum(timing is not None for rounds in timings.values() for timing in rounds)
 
 
 def _keys(value: Any) -> Iterator[str]:

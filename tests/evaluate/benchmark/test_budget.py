@@ -39,7 +39,7 @@ class Clock:
 
 @dataclass
 class Slow:
-    """A runner whose batches cost what they are said to. timed: laps by measure and batch size."""
+    """A runner whose batches take fixed times. timed: timings by measure and batch size."""
 
     clock: Clock
     image_s: float
@@ -77,31 +77,31 @@ def test_the_times_keep_to_the_budget_whatever_they_cost(
     clock = Clock()
     monkeypatch.setattr(bench_rounds, "wait_idle", lambda: clock.work(bench_budget.SETTLE_S))
     opened, budget = opened_with(clock, costs_s), Budget(budget_s, clock)
-    _, laps = time_all(opened, sizes, 0.0, budget, 0.0, rounds)
+    _, timings = time_all(opened, sizes, 0.0, budget, 0.0, rounds)
     smallest = [1.1 * cost * min(sizes) for cost in costs_s]
     least_s = sum((3 + len(MEASURES) + 1) * one + bench_budget.SETTLE_S for one in smallest)  # warmed up, timed once
-    round_s = sum((1 + bench_budget.SETTLE_S) + 4 * 1.1 * cost * max(sizes) for cost in costs_s if laps)
+    round_s = sum((1 + bench_budget.SETTLE_S) + 4 * 1.1 * cost * max(sizes) for cost in costs_s if timings)
     assert budget.spent_s <= max(1.2 * budget_s, least_s) + round_s
     for candidate in opened:
         for measure in MEASURES:
-            assert any(laps[Case(candidate, min(sizes), measure)]), "every candidate has its times"
+            assert any(timings[Case(candidate, min(sizes), measure)]), "every candidate has its times"
     every = {(str(one), batch) for one in opened for batch in sizes}
     skipped = {(one.key, one.batch) for one in budget.skipped}
-    assert skipped | {(str(case.candidate), case.batch) for case in laps} == every
-    assert not skipped & {(str(case.candidate), case.batch) for case in laps}
+    assert skipped | {(str(case.candidate), case.batch) for case in timings} == every
+    assert not skipped & {(str(case.candidate), case.batch) for case in timings}
 
 
 def test_dear_batch_sizes_are_skipped_and_cheap_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network of 0.15 s a photo at batch sizes 1, 4 and 16: five laps of three measures at 16 alone are 36 s."""
+    """A network of 0.15 s a photo at batch sizes 1, 4 and 16: five timings of three measures at 16 alone are 36 s."""
     clock = Clock()
     monkeypatch.setattr(bench_rounds, "wait_idle", lambda: clock.work(bench_budget.SETTLE_S))
     opened, budget = opened_with(clock, [0.15, 0.01, 0.15, 0.15]), Budget(60.0, clock)
-    _, laps = time_all(opened, (1, 4, 16), 0.0, budget, 0.0, 30)
+    _, timings = time_all(opened, (1, 4, 16), 0.0, budget, 0.0, 30)
     assert budget.spent_s < 75
-    timed = {(case.candidate, case.batch) for case in laps}
+    timed = {(case.candidate, case.batch) for case in timings}
     assert {(one, 1) for one in opened} | {(KEYS[1], 4), (KEYS[1], 16)} <= timed
     assert (KEYS[0], 16) not in timed
-    assert min(sum(lap is not None for lap in found) for found in laps.values()) >= 5
+    assert min(sum(timing is not None for timing in rounds) for rounds in timings.values()) >= 5
 
 
 def test_memory_is_measured_as_long_as_there_is_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +113,8 @@ def test_memory_is_measured_as_long_as_there_is_time(bundle: Bundle, monkeypatch
 
     monkeypatch.setattr(bench_budget, "peak_rss_mib", measured)
     opened, budget = opened_with(clock, [0.01] * 4), Budget(10.0, clock)
-    assert 0 < reserve_for_memory(opened, budget, wanted=True) <= 10 / 3
-    assert reserve_for_memory(opened, budget, wanted=False) == 0
+    assert 0 < reserve_for_memory(opened, budget, enabled=True) <= 10 / 3
+    assert reserve_for_memory(opened, budget, enabled=False) == 0
     found = measure_memory(bundle, opened, Conditions(), 16, budget, {})
     assert list(found.values()) == [100.0, 100.0, 100.0, None]
     assert budget.spent_s <= 10

@@ -79,4 +79,4 @@ def test_without_a_gpu_there_is_nothing_to_watch(caplog: pytest.LogCaptureFixtur
     assert not caplog.text
     with watch_gpu(True) as watch:
         assert watch is None
-    assert "NVML answers" in caplog.text
+    assert "NVML reports" in caplog.text

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vegrt.evaluate.benchmark.statistics import (
-    KEPT_SAMPLES,
     MIN_ROUNDS,
+    STORED_SAMPLES,
     bootstrap,
     bootstrap_mean,
     plan_rounds,
@@ -97,7 +97,7 @@ def test_a_long_run_is_kept_in_part_and_figured_in_full() -> None:
     timing = summarize(1, seconds)
     assert timing.count == 5000
     assert timing.samples_ms is not None
-    assert len(timing.samples_ms) == KEPT_SAMPLES
+    assert len(timing.samples_ms) == STORED_SAMPLES
     assert timing.p50_ms == pytest.approx(1e3 * float(np.median(seconds)))
     assert np.median([sample for sample in timing.samples_ms if sample]) == pytest.approx(timing.p50_ms, rel=0.05)
 

@@ -136,7 +136,7 @@ def test_an_untrained_checkpoint_is_no_reference_unless_requested(
     code, said = call(*evaluate)
     assert code == 1
     assert "no better than chance" in said
-    assert "no candidate can be judged by it" in said
+    assert "no candidate can be compared with it" in said
     assert call("export", out, "--data", photos, "--no-engine", "--untrained")[0] == 0
     assert open_bundle(out).artifact("model", "fp32").details["untrained"] is True
     assert call("calibrate", out, "--data", photos, "--no-engine")[0] == 0
