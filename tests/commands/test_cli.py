@@ -174,7 +174,7 @@ def test_the_only_bundle_under_models_is_found(
     copy_bundle: Callable[[Bundle, Path], Bundle],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "no bundle in it; name one" in failure("infer", photos / "test")
+    assert "holds no bundle; name one" in failure("infer", photos / "test")
     copy_bundle(bundle, tmp_path / "models/one")
     result = call("infer", photos / "test/Beet/000.jpg")
     assert result.exit_code == 0
