@@ -1,7 +1,7 @@
-"""The vegrt command: exit codes, logging, and which commands there are.
+"""The vegrt command: its commands, exit codes and logging.
 
-Exit codes: 0 done, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL, 4 gate INCONCLUSIVE, 130 interrupted,
-141 whoever read our output left.
+Exit codes: 0 success, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL, 4 gate INCONCLUSIVE, 130 interrupted,
+141 the reader of stdout closed it, as in `vegrt infer ... | head`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vegrt.terminal.streams import ReaderLeft, open_missing_streams
 from vegrt.version import __version__
 
 _GROUPS = ("data", "runs", "bundle", "deploy")
-_HOMES = {  # command: the module of vegrt.commands that has it
+_MODULES = {  # command: its module in vegrt.commands
     "data": "data",
     "runs": "runs",
     "bundle": "bundles",
@@ -44,12 +44,11 @@ _HOMES = {  # command: the module of vegrt.commands that has it
     "doctor": "inference",
 }
 
-
-_UsageError: Any = typer.BadParameter.__mro__[1]  # typer exports no more of them
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's base class, which typer does not export
 
 
 class _Group(TyperGroup):
-    """Turns expected failures into one line and an exit code; anything else keeps its traceback."""
+    """The group of all commands, whose expected failures become one line and an exit code."""
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _ending():
@@ -62,6 +61,7 @@ class _Group(TyperGroup):
 
 @contextmanager
 def _ending() -> Iterator[None]:
+    """Turn expected failures into one line on stderr and an exit code; anything else keeps its traceback."""
     try:
         yield
     except VegrtError as error:
@@ -70,9 +70,9 @@ def _ending() -> Iterator[None]:
     except KeyboardInterrupt as error:
         _say(f"interrupted; {error}" if str(error) else "interrupted")
         raise SystemExit(130) from error
-    except ReaderLeft as error:  # `vegrt infer ... | head`
+    except ReaderLeft as error:
         raise SystemExit(141) from error
-    except _UsageError as error:  # it quotes what was typed, and so a file name that a pattern matched
+    except _UsageError as error:  # its message quotes the arguments, so it may hold any file name
         error.message = printable(error.message)
         raise
 
@@ -82,38 +82,39 @@ def _say(text: str) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """Messages name files, and a file name may hold anything."""
+    """Escapes control characters in messages, because a file name may hold any."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
 
 
-def application(names: Collection[str] = tuple(_HOMES)) -> typer.Typer:
-    """Return the command line with these commands. Fewer start faster: each costs its module and 2 ms (decision 0013)."""
-    made = typer.Typer(
+def application(names: Collection[str] = tuple(_MODULES)) -> typer.Typer:
+    """Return the command line with these commands. Each costs 2 ms and the import of its module (docs/decisions/0013)."""
+    commands = typer.Typer(
         cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
     )
-    made.callback(invoke_without_command=True)(_common)
+    commands.callback(invoke_without_command=True)(_common)
     for name in names:
-        module = import_module(f"vegrt.commands.{_HOMES[name]}")
+        module = import_module(f"vegrt.commands.{_MODULES[name]}")
         if name in _GROUPS:
-            made.add_typer(module.app, name=name)
+            commands.add_typer(module.app, name=name)
         else:
-            made.command(name)(getattr(module, name))
-    return made
+            commands.command(name)(getattr(module, name))
+    return commands
 
 
 def main() -> None:
-    """Run the command line; where its first word is a command, with that one alone. SIGTERM ends it as Ctrl-C does."""
+    """Run the command line; load only the command that is called. SIGTERM ends it as Ctrl-C does."""
     open_missing_streams()
     terminate_as_interrupt()
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    application((first,) if first in _HOMES else tuple(_HOMES))()
+    with _ending():  # Ctrl-C while a command's module is being imported
+        application((first,) if first in _MODULES else tuple(_MODULES))()
 
 
 def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings and errors.")] = False,
 ) -> None:
     """Image classifiers as ONNX, FP16, INT8 and TensorRT files, with evidence that accuracy survived."""
     handler = logging.StreamHandler()
@@ -126,7 +127,7 @@ def _common(
 
 
 def __getattr__(name: str) -> typer.Typer:
-    """Return `app`, the whole command line, made when somebody asks for it (PEP 562)."""
+    """Return `app`, the command line with all commands, built on first use (PEP 562)."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return application()

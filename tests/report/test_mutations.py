@@ -1,6 +1,6 @@
 """Seeded mutations of a bundle's files, through everything that reads them: one error line or an answer, never a traceback.
 
-The mutations are those of tests/slow/mutate_json.py, which does the same through all commands and files.
+The mutations are those of tests/slow/mutations.py; tests/slow/mutate_json.py runs them through all commands and files.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def mutations() -> ModuleType:
-    file = Path(__file__).parents[1] / "slow/mutate_json.py"
-    spec = importlib.util.spec_from_file_location("mutate_json", file)
+    file = Path(__file__).parents[1] / "slow/mutations.py"
+    spec = importlib.util.spec_from_file_location("mutations", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.commands.options.console import SafeConsole
 from vegrt.files.text import as_utf8, json_text, printable, printable_lines
+from vegrt.terminal.streams import ReaderLeft
 
 MAIN = "from vegrt.cli import main; main()"
 HOSTILE = "\x1b]0;pwned\x07\x9b31m\x7f\u202e\u2028\u2069\x00\x85é한"
@@ -79,9 +82,11 @@ def test_names_of_any_bytes() -> None:
     )
 
 
-@pytest.mark.parametrize("words", [["doctor"], ["infer", "--help"]], ids=str)
+@pytest.mark.parametrize(
+    "words", [["doctor"], ["doctor", "--json"], ["infer", "--help"], ["bundle", "--help"], ["--version"]], ids=str
+)
 def test_stdout_in_every_state(words: list[str]) -> None:
-    """Tables and help alike, and JSON is printed as help: a reader that left is 141, a full or closed stdout one line and 1."""
+    """Exit code 141 for a reader that left, 1 and one line for a full or closed stdout: tables, JSON, help and version."""
     left = shell("| true", *words)
     assert left.returncode == 141, left
     assert "Traceback" not in left.stderr
@@ -89,7 +94,7 @@ def test_stdout_in_every_state(words: list[str]) -> None:
     full = shell("> /dev/full", *words)
     assert (full.returncode, one_line(full.stderr)) == (
         1,
-        "vegrt: stdout: writing failed (No space left on device); make room, then repeat it",
+        "vegrt: stdout: writing failed (No space left on device); free some space, then repeat the command",
     )
     closed = shell(">&-", *words)
     assert closed.returncode == 1
@@ -145,6 +150,44 @@ def test_a_reader_that_leaves_does_not_end_the_work_for_the_file(bundle: Bundle,
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "x.csv").read_text().count("\n") == 61
     assert shell("| true", *words).returncode == 141
+
+
+def test_a_progress_bar_on_the_terminal_does_not_change_the_exit_code(bundle: Bundle, photos: Path) -> None:
+    words = ["infer", photos / "test", "--model", bundle.path, "--runtime", "onnxruntime"]
+    ours, theirs = pty.openpty()
+    for options, redirection, code in (([], "| true", 141), (["--json"], "| true", 141), ([], "> /dev/full", 1)):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f'"$@" {redirection}', "bash", sys.executable, "-c", MAIN]
+            + [str(word) for word in (*words, *options)],
+            stderr=theirs,
+            timeout=120,
+        )
+        assert done.returncode == code
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "Inferring" in shown
+    assert "Traceback" not in shown
+
+
+def test_a_table_for_a_reader_that_left_raises_as_all_output_does() -> None:
+    class Left(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(ReaderLeft):  # rich alone would exit with 1
+        SafeConsole(file=Left()).print("x")
+
+
+def test_an_interrupt_while_commands_are_loaded_is_130_and_one_line() -> None:
+    program = """
+import vegrt.cli
+def interrupted(names): raise KeyboardInterrupt
+vegrt.cli.application = interrupted
+vegrt.cli.main()
+"""
+    done = shell("", "doctor", main=program)
+    assert (done.returncode, done.stderr) == (130, "vegrt: interrupted\n")
 
 
 def test_no_name_commands_the_terminal(bundle: Bundle, photos: Path, tmp_path: Path) -> None:

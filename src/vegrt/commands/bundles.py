@@ -1,4 +1,4 @@
-"""vegrt bundle pack, unpack and sign: a bundle on its way to another machine."""
+"""vegrt bundle pack, unpack and sign: move a bundle to another machine."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import typer
 
 from vegrt.commands.options.shared import BundleArgument, JsonOption, OverwriteFileOption, show
 
-app = typer.Typer(no_args_is_help=True, help="Pack a bundle into one file, unpack it, sign it.")
+app = typer.Typer(no_args_is_help=True, help="Pack, unpack and sign bundles.")
 
 
 @app.command()
 def pack(
     bundle: BundleArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .zip or .tar.zst.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Archive to write: .zip or .tar.zst.")],
     overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a bundle as one file.
+    """Pack a bundle into one file.
 
-    What the manifest lists, the results and the signature; the same bundle gives the same bytes.
+    The archive holds the files that the manifest lists, the results and the signature; the same bundle gives the same bytes.
     """
     from vegrt.bundle.overwriting import check_no_file
     from vegrt.bundle.pack import pack as run_pack
@@ -38,13 +38,13 @@ def pack(
 
 @app.command()
 def unpack(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `vegrt bundle pack` wrote.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist or be empty.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive made by `vegrt bundle pack`.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; it must be missing or empty.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Make a bundle of such a file.
+    """Unpack a bundle.
 
-    It appears only after every file in it has the size and SHA-256 of the manifest.
+    The folder appears only after size and SHA-256 of every file match the manifest.
     """
     from vegrt.bundle.pack import unpack as run_unpack
 
@@ -59,12 +59,14 @@ def unpack(
 @app.command()
 def sign(
     bundle: BundleArgument,
-    key: Annotated[Path, typer.Option(help="Ed25519 private key, PEM: openssl genpkey -algorithm ed25519.")],
+    key: Annotated[
+        Path, typer.Option(help="Ed25519 private key (PEM file), made by: openssl genpkey -algorithm ed25519.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a bundle's manifest, which pins every file.
+    """Sign a bundle's manifest, which holds the SHA-256 of every file.
 
-    `vegrt verify BUNDLE --public-key KEY` checks it. Any later change of the bundle needs a new signature.
+    Check the signature with `vegrt verify BUNDLE --public-key KEY`. Sign again after every change of the bundle.
     """
     from vegrt.bundle.signature import sign as run_sign
 

@@ -1,4 +1,4 @@
-"""SIGTERM that means Ctrl-C, so that what a service manager, `kill`, `timeout` or a batch system ends saves and cleans up."""
+"""SIGTERM treated as Ctrl-C, so that a command saves and cleans up when a service manager, `kill` or `timeout` ends it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BOTH = (signal.SIGINT, signal.SIGTERM)
 
 
 def terminate_as_interrupt() -> None:
-    """Have SIGTERM raise KeyboardInterrupt in the main thread, unless whoever started us had it ignored.
+    """Make SIGTERM raise KeyboardInterrupt in the main thread, unless the parent process had it ignored.
 
-    That holds in the background too, where shells have SIGINT ignored. Forked children get the default back: their parent
-    ends them by it.
+    This works in background jobs too, for which shells ignore SIGINT. Forked children get the default handler back: their parent
+    ends them by SIGTERM.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
@@ -26,19 +26,19 @@ def terminate_as_interrupt() -> None:
 
 @dataclass(slots=True)
 class Interrupted:
-    """Whether an interrupt was asked for. Not an Event: its lock is no place for a signal within a signal."""
+    """Whether an interrupt was requested. Not a threading.Event: its lock can deadlock when one signal interrupts another."""
 
     noted: bool = False
 
 
 @contextmanager
 def noting_interrupts() -> Iterator[Interrupted]:
-    """Yield a note that Ctrl-C makes instead of raising; the second Ctrl-C raises as usual.
+    """Yield a flag that the first Ctrl-C sets instead of raising KeyboardInterrupt; the second Ctrl-C raises as usual.
 
-    SIGTERM makes it too where it means Ctrl-C; a caller's own handler stays. Outside the main thread nothing is taken over.
+    SIGTERM sets it too if it is treated as Ctrl-C; a caller's own handler stays. Outside the main thread nothing changes.
     """
     interrupted = Interrupted()
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield interrupted
         return
 
@@ -61,7 +61,7 @@ def noting_interrupts() -> Iterator[Interrupted]:
 
 @contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """Put SIGTERM's handler back after the block: libraries take it for themselves, and end the process by it."""
+    """Restore SIGTERM's handler after the block: some libraries replace it by one that ends the process."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -70,7 +70,7 @@ def keeping_sigterm() -> Iterator[None]:
 
 @contextmanager
 def holding_interrupts() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM wait until the block ends; in a child that it forks, until that calls `leave_interrupts`."""
+    """Delay Ctrl-C and SIGTERM until the block ends; in a child forked inside it, until the child calls `leave_interrupts`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BOTH)
     try:
         yield
@@ -79,13 +79,13 @@ def holding_interrupts() -> Iterator[None]:
 
 
 def leave_interrupts() -> None:
-    """Let the parent alone answer Ctrl-C and SIGTERM, which often reach the whole group: it needs its workers to the end."""
+    """Ignore Ctrl-C and SIGTERM in a worker: they often reach the whole process group, and the parent still needs its workers."""
     for number in _BOTH:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BOTH)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, once: `timeout` and others send the signal twice, and what cleans up is not to be disturbed."""
+    """Raise KeyboardInterrupt, once: `timeout` and others send the signal twice, and the second must not disturb the cleanup."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt

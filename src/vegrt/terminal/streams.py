@@ -1,6 +1,6 @@
-"""Standard streams as commands need them: one that is closed, full or left by its reader ends in one clear way.
+"""Standard streams for commands: a stream that is closed, full or abandoned by its reader ends a command in one defined way.
 
-Text on stdout holds no raw control characters, whatever names are printed; stderr never ends a command.
+Control characters in text on stdout are escaped, whatever names are printed; a failing stderr never ends a command.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from vegrt.errors import VegrtError
 from vegrt.files.text import printable_lines
 
 _STDOUT, _STDERR = 1, 2
-_UNENCODABLE = "vegrt.unencodable"  # how a character is written that the stream's encoding lacks
+_UNENCODABLE = "vegrt.unencodable"  # name of the error handler for characters that the encoding lacks
 
 
 class ReaderLeft(Exception):
-    """Whoever read our stdout is gone. What is printed after this goes nowhere."""
+    """The reader of stdout closed it. Everything that is printed later is discarded."""
 
 
 def open_missing_streams() -> None:
-    """Make the streams of this process as the module says. sys.stdin stays None where it was closed.
+    """Replace sys.stdout and sys.stderr by the streams of this module. sys.stdin stays None if it is closed.
 
-    A closed descriptor is given to /dev/null: else the next file that is opened had its number, and what a native library
-    says on stderr was written into that file.
+    A closed descriptor is connected to /dev/null: otherwise the next opened file would get its number, and messages of native
+    libraries on stderr would be written into that file.
     """
-    codecs.register_error(_UNENCODABLE, _as_json_does)
+    codecs.register_error(_UNENCODABLE, _escape_as_json)
     closed = [descriptor for descriptor in range(3) if not _is_open(descriptor)]
     for descriptor in closed:
         _discard(descriptor)
@@ -43,7 +43,7 @@ def open_missing_streams() -> None:
 
 @contextmanager
 def unescaped(stream: Any) -> Iterator[None]:
-    """Let text through to `stream` as it is, for who escapes names himself and writes colours."""
+    """Stop escaping on `stream` within the block, for code that escapes names itself and writes colours."""
     if not isinstance(stream, _Text):
         yield
         return
@@ -55,17 +55,19 @@ def unescaped(stream: Any) -> Iterator[None]:
 
 
 class _Stdout(io.FileIO):
-    """Descriptor 1. After a failure it takes everything: Python writes what is buffered once more at its end."""
+    """Descriptor 1. After a failure it discards everything, because Python flushes its buffer once more when it exits."""
 
     def __init__(self, *, is_closed: bool) -> None:
         super().__init__(_STDOUT, "wb", closefd=False)
         self._is_closed = is_closed
 
     def write(self, content: Any) -> int:
-        """Write bytes. Raises ReaderLeft, or VegrtError for a stdout that is closed or on a full disk."""
+        """Write bytes. Raises ReaderLeft, and VegrtError for a closed stdout or a full disk."""
         if self._is_closed:
             self._is_closed = False
-            raise VegrtError("stdout: closed, so the answer cannot be printed; leave out >&-, or redirect it to a file")
+            raise VegrtError(
+                "stdout: closed, so the answer cannot be printed; leave out >&-, or redirect stdout to a file"
+            )
         try:
             return super().write(content)
         except BrokenPipeError as error:
@@ -73,11 +75,13 @@ class _Stdout(io.FileIO):
             raise ReaderLeft from error
         except OSError as error:
             _discard(_STDOUT)
-            raise VegrtError(f"stdout: writing failed ({error.strerror}); make room, then repeat it") from error
+            raise VegrtError(
+                f"stdout: writing failed ({error.strerror}); free some space, then repeat the command"
+            ) from error
 
 
 class _Stderr(io.FileIO):
-    """Descriptor 2, of which nothing that goes wrong is told: there is nowhere to tell it."""
+    """Descriptor 2, whose failures are ignored: they cannot be reported anywhere."""
 
     def write(self, content: Any) -> int:
         """Write bytes, if possible."""
@@ -88,7 +92,7 @@ class _Stderr(io.FileIO):
 
 
 class _Text(io.TextIOWrapper):
-    """Text that is escaped line by line as it is written, while `escapes`."""
+    """Text stream that escapes control characters while `escapes` is true."""
 
     escapes = True
 
@@ -96,13 +100,13 @@ class _Text(io.TextIOWrapper):
         super().__init__(io.BufferedWriter(raw), _encoding_of(like), _UNENCODABLE, line_buffering=raw.isatty())
 
     def write(self, text: str) -> int:
-        """Write text; return how long it is."""
+        """Write text; return its length."""
         super().write(printable_lines(text) if self.escapes else text)
         return len(text)
 
 
-def _as_json_does(error: UnicodeError) -> tuple[str, int]:
-    """Escape what cannot be encoded as \\uXXXX, which a JSON parser reads as the character itself."""
+def _escape_as_json(error: UnicodeError) -> tuple[str, int]:
+    """Escape characters that cannot be encoded as \\uXXXX, which a JSON parser reads as the character itself."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
@@ -110,7 +114,7 @@ def _as_json_does(error: UnicodeError) -> tuple[str, int]:
 
 
 def _encoding_of(stream: Any) -> str:
-    """Return a stream's encoding, UTF-8 in place of ASCII: typer writes past a stream that is ASCII."""
+    """Return a stream's encoding, but UTF-8 instead of ASCII: typer bypasses a stream that is ASCII."""
     name = getattr(stream, "encoding", None) or "utf-8"
     return "utf-8" if codecs.lookup(name).name == "ascii" else name
 
@@ -132,10 +136,10 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _discard(descriptor: int) -> None:
-    """Connect a descriptor with /dev/null, for child processes too."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, descriptor)
-    if nowhere == descriptor:
+    """Connect a descriptor to /dev/null, also in child processes."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, descriptor)
+    if null == descriptor:
         os.set_inheritable(descriptor, True)
     else:
-        os.close(nowhere)
+        os.close(null)

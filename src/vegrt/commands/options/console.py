@@ -1,4 +1,4 @@
-"""The console that tables are printed on: names in them may hold anything."""
+"""The console that prints tables: the names in them may hold control characters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from rich.segment import Segment
 from rich.text import Text
 
 from vegrt.files.text import printable_lines
+from vegrt.terminal.streams import ReaderLeft
 
 
 class SafeConsole(Console):
-    """A rich console whose text has its control characters escaped; the colours are rich's own."""
+    """A rich console that escapes control characters in text; rich still writes its own colours."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise ReaderLeft, which ends a command with 141; rich would exit with 1."""
+        raise ReaderLeft
 
     def render_str(self, text: str, **more: Any) -> Text:
-        """Return a cell's text, escaped before it is measured."""
+        """Return a cell's text, escaped before its width is measured."""
         return super().render_str(printable_lines(text), **more)
 
     def render(self, *args: Any, **more: Any) -> Iterable[Segment]:

@@ -1,4 +1,4 @@
-"""What the commands share: arguments, options, and how a result is shown."""
+"""Arguments and options that several commands share, and how a result is printed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ log = logging.getLogger(__name__)
 
 
 class Device(str, Enum):
-    """What --device takes."""
+    """Values of --device."""
 
     cpu = "cpu"
     cuda = "cuda"
 
 
 DeviceOption = Annotated[
-    Device | None, typer.Option("--device", help="cpu or cuda; default: a GPU that works here, else the CPU.")
+    Device | None,
+    typer.Option("--device", help="Device: cpu or cuda (default: a GPU if one works here, else the CPU)."),
 ]
 
 
 class ObjectiveName(str, Enum):
-    """What --objective takes."""
+    """Values of --objective."""
 
     latency = "latency"
     throughput = "throughput"
@@ -37,30 +38,32 @@ class ObjectiveName(str, Enum):
 
 ObjectiveOption = Annotated[
     ObjectiveName,
-    typer.Option("--objective", help="Choose by single-photo latency, or by images/s at the best batch size."),
+    typer.Option(
+        "--objective", help="Choose the fastest by latency (one photo) or throughput (images/s at the best batch size)."
+    ),
 ]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, such as models/resnet18.")]
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, for example models/resnet18.")]
 DataOption = Annotated[
-    Path, typer.Option("--data", help="Folder with train/, validation/ and test/ in it, or a CSV file.")
+    Path, typer.Option("--data", help="Data folder with train/, validation/ and test/, or a CSV file.")
 ]
 PublicKeyOption = Annotated[
     Path | None,
     typer.Option(
         "--public-key",
-        help="Require a signature by this Ed25519 key (PEM file); ignore results that it does not cover.",
+        help="Require a signature by this ed25519 public key (PEM file); ignore results that it does not cover.",
     ),
 ]
 OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 OverwriteModelsOption = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace models even if this invalidates evaluations, benchmarks or engines."),
+    typer.Option("--overwrite", help="Replace models even if evaluations, benchmarks or engines become void."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="onnxruntime, onnxruntime-tensorrt, openvino, tensorrt or torch; default: the best one on this machine.",
+        help="Runtime: onnxruntime, onnxruntime-tensorrt, openvino, tensorrt or torch (default: the fastest here).",
     ),
 ]
 
@@ -71,7 +74,7 @@ def warn_renamed(former: str, name: str) -> None:
 
 
 def show(value: Any, as_json: bool) -> None:
-    """Print one JSON object, or a rich table as wide as its content where stdout is no terminal."""
+    """Print one JSON object or a rich table. If stdout is not a terminal, a table may be 160 columns wide."""
     if as_json:
         typer.echo(json_text(value))
         return
