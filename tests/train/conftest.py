@@ -33,13 +33,13 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
-    """ResNet18 from random weights on 32x32 pixels, with everything that keeps a state."""
+    """ResNet18 from random weights on 32x32 pixels, with all options that have a state."""
     return Recipe(weights="none", size=32, epochs_head=2, epochs=3, batch_size=8, lr=1e-3, ema=0.8, patience=0)
 
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """At 32x32 a second thread brings nothing, and beside other work it waits."""
+    """Use one thread: at 32x32 pixels a second one is no faster, and it waits when the machine is busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Whole trainings on a tiny data set: what comes out, that it is repeatable, and that no interruption shows in it."""
+"""Complete trainings on a tiny data set: their results, their repeatability, and that interruptions do not change them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def validation_loss(bundle: Bundle, data: Path) -> float:
-    """Return the loss of the bundle's weights, by no code of the training stage."""
+    """Return the loss of the weights in the bundle, computed without code of the training stage."""
     contract, split = bundle.manifest.contract, read_split(data, "validation")
     model = WithPreprocessing(load_network(bundle), contract).eval()
     pixels = torch.stack([torch.tensor(load_image(photo.path, contract)) for photo in split.photos])
@@ -82,7 +82,7 @@ def test_bundle_holds_the_best_epoch_and_its_origin(reference: Bundle, colours: 
     assert sorted(path.name for path in reference.path.iterdir()) == ["manifest.json", "weights.safetensors"]
 
 
-def test_history_tells_the_same_story(reference: Bundle) -> None:
+def test_the_history_agrees_with_the_bundle(reference: Bundle) -> None:
     training = reference.manifest.training
     run = load_run(reference.path.parent / "runs.db", training["run"])
     assert run.status == "finished"
@@ -101,7 +101,7 @@ def test_rerun_is_bit_equal(reference: Bundle, colours: Path, tiny_recipe: Recip
 
 
 def saved_epochs(out: Path) -> int:
-    """Return how many finished epochs the resume state holds, -1 without one."""
+    """Return the number of finished epochs in the resume state; -1 without a resume state."""
     progress = Checkpoints(out).load_progress()
     return -1 if progress is None else len(progress.epochs)
 
@@ -158,7 +158,7 @@ def test_ctrl_c_saves_within_the_epoch(
     assert (load_run(db, progress.run).status, len(load_run(db, progress.run).epochs)) == ("finished", 5)
 
 
-def test_divergence_keeps_the_best_epoch_and_resume_takes_no_other_recipe_or_data(
+def test_divergence_keeps_the_best_epoch_and_resume_refuses_another_recipe_or_data(
     colours: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     data, out = shutil.copytree(colours, tmp_path / "data"), tmp_path / "out"
@@ -208,7 +208,7 @@ def test_head_phase_changes_only_the_head(colours: Path, tiny_recipe: Recipe, tm
     assert validation_loss(bundle, colours) == pytest.approx(bundle.manifest.training["validation_loss"], abs=0.01)
 
 
-def test_patience_ends_a_training_that_gets_no_better(colours: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+def test_patience_ends_a_training_that_does_not_improve(colours: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     weights = build_network("resnet18", 3).state_dict()
     large = {name: tensor * 1000 for name, tensor in weights.items() if name.startswith("fc.")}

@@ -1,4 +1,4 @@
-"""What a training finds at OUT: a bundle, half a training, or another process; and how a stopped one leaves it."""
+"""Training into an OUT that has a bundle, an unfinished training or another process; and OUT after a stopped training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def old(colours: Path, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def evaluated(old: Bundle, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]) -> Bundle:
-    """A copy of the bundle with a result of it, its table, one that lost its model long ago, and a file that is not ours."""
+    """A copy of the bundle with a result, its table, a result whose model is missing, and a file not written by vegrt."""
     bundle = copy_bundle(old, tmp_path / "copy")
     for name, sha256 in (("evaluate-test", bundle.artifact("weights").sha256), ("bench", "0" * 64)):
         body = {"candidates": [{"key": "fp32/torch", "artifact_sha256": sha256}]}
@@ -57,7 +57,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_finished_bundle_is_replaced_on_request_only_and_its_results_with_it(
+def test_a_finished_bundle_and_its_results_are_replaced_only_on_request(
     evaluated: Bundle, colours: Path, brief: Recipe
 ) -> None:
     before, anew = content(evaluated.path), replace(brief, seed=1)
@@ -77,7 +77,7 @@ def test_a_finished_bundle_is_replaced_on_request_only_and_its_results_with_it(
     assert set(content(new.path)) == {"manifest.json", "weights.safetensors", "results/notes.txt"}
 
 
-def test_old_results_and_the_old_model_leave_in_one_change(
+def test_old_results_and_the_old_model_are_removed_in_one_change(
     evaluated: Bundle, colours: Path, brief: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -125,7 +125,7 @@ def test_an_unfinished_training_is_resumed_or_discarded_only_on_request(
     assert train(colours, damaged, brief, overwrite=True).manifest.training["recipe"] == brief.to_dict()
 
 
-def test_out_is_held_against_others_and_not_left_behind(colours: Path, brief: Recipe, tmp_path: Path) -> None:
+def test_out_is_locked_and_an_empty_folder_is_removed(colours: Path, brief: Recipe, tmp_path: Path) -> None:
     holder = "import sys; from pathlib import Path; from vegrt.bundle.change import exclusive\n"
     holder += "with exclusive(Path(sys.argv[1]), make=True): print(flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
@@ -141,7 +141,7 @@ def test_out_is_held_against_others_and_not_left_behind(colours: Path, brief: Re
 
 
 def test_sigterm_to_the_whole_group_is_ctrl_c(colours: Path, brief: Recipe, tmp_path: Path) -> None:
-    """As a batch system sends it: to the workers too, twice, and SIGINT is ignored as in the background of a shell."""
+    """As a batch system sends it: twice, also to the workers, with SIGINT ignored as for a background job of a shell."""
     out, db, file = tmp_path / "m", tmp_path / "runs.db", tmp_path / "recipe.toml"
     file.write_text(replace(brief, epochs_head=0, epochs=5000, workers=1).to_toml())
     words = ["train", "--data", colours, "--out", out, "--recipe", file, "--runs", db]
@@ -179,7 +179,7 @@ def wait_for_epoch(out: Path) -> None:
     raise AssertionError("no epoch was finished")
 
 
-def test_the_command_says_what_is_next(colours: Path, brief: Recipe, tmp_path: Path) -> None:
+def test_the_command_prints_the_next_command(colours: Path, brief: Recipe, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from vegrt.cli import app

@@ -1,4 +1,4 @@
-"""The recipe: precedence of flags, file and defaults; what is refused; and that a flag's help tells what is checked."""
+"""The recipe: precedence of flags, file and defaults; rejected values; and that the help of a flag states its checks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> N
         make_recipe(tmp_path / "absent.toml")
 
 
-def test_a_written_recipe_is_read_as_it_was(tmp_path: Path) -> None:
+def test_a_written_recipe_reads_back_equal(tmp_path: Path) -> None:
     recipe = Recipe(weights='a "file"\\é😀\t.pth', lr=1e-9, weight_decay=0.1 + 0.2, class_weights=True)
     file = tmp_path / "recipe.toml"
     file.write_text(recipe.to_toml(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Models of timm take the same way as torchvision's."""
+"""Models of timm are trained and exported like those of torchvision."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_contract_and_stages_come_from_timm() -> None:
     assert sum(map(len, groups.values())) == len(list(network.parameters()))
 
 
-def test_frozen_stages_of_timm_can_be_cut_off() -> None:
+def test_frozen_stages_of_timm_can_be_split_off() -> None:
     backbone = find_backbone("timm:mobilenetv3_small_050")
     network = build_network(backbone.name, 3).eval()
     first, rest = split_at(network, backbone, "blocks.2")
@@ -46,7 +46,7 @@ def test_frozen_stages_of_timm_can_be_cut_off() -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "ghostnet_050"])
-def test_what_cannot_be_cut_is_computed_at_every_step(
+def test_frozen_stages_that_cannot_be_split_off_are_computed_at_every_step(
     name: str, colours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = Recipe(backbone=f"timm:{name}", weights="none", size=224)
@@ -60,7 +60,7 @@ def test_what_cannot_be_cut_is_computed_at_every_step(
     assert "computing its frozen stages at every step" in caplog.text
 
 
-def test_a_position_embedding_is_frozen_with_the_stages_behind_it() -> None:
+def test_a_position_embedding_is_frozen_with_the_stages_after_it() -> None:
     backbone = find_backbone("timm:vit_tiny_patch16_224")
     network = build_network(backbone.name, 3)
     freeze(network, backbone, frozen_modules(network, backbone, "blocks.0"))
@@ -78,18 +78,18 @@ def test_a_position_embedding_is_frozen_with_the_stages_behind_it() -> None:
         ("vit_tiny_patch16_224", 64, "it takes 224 only; add --size 224"),
     ],
 )
-def test_what_timm_would_fail_on_is_said_before(name: str, size: int, message: str) -> None:
+def test_models_that_timm_cannot_build_are_refused_early(name: str, size: int, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         contract_of(f"timm:{name}", size)
 
 
 @pytest.mark.parametrize(("name", "message"), [("resnet19x", "has no such model; it has resnet1"), ("zzz", "none of")])
-def test_unknown_names_are_answered_with_similar_ones(name: str, message: str) -> None:
+def test_an_unknown_name_is_an_error_that_lists_similar_names(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         find_backbone(f"timm:{name}")
 
 
-def test_a_trained_one_becomes_onnx_that_answers_like_torch(colours: Path, tmp_path: Path) -> None:
+def test_the_onnx_model_of_a_trained_timm_model_answers_like_torch(colours: Path, tmp_path: Path) -> None:
     recipe = Recipe(
         backbone="timm:mobilenetv3_small_050", weights="none", size=32, batch_size=8, epochs_head=0, epochs=1
     )

@@ -46,19 +46,7 @@ def open_study(out: Path, recipe: Recipe, splits: Splits) -> Iterator[optuna.Stu
             load_if_exists=True,
         )
         setting = _setting(recipe, splits)
-        try:
-            saved_setting, has_trials = study.user_attrs.get("setting", setting), bool(study.trials)
-        except (ValueError, KeyError, TypeError) as error:  # Optuna cannot read its JSON
-            raise VegrtError(
-                f"{out / 'study.db'}: damaged ({error!r:.120}); move it away or use another --out"
-            ) from error
-        if not isinstance(saved_setting, Mapping):
-            raise VegrtError(f"{out / 'study.db'}: damaged (it has no setting); move it away or use another --out")
-        if differences := list_changes(saved_setting, setting):
-            raise VegrtError(
-                f"{out}: cannot continue, changed since the start: {'; '.join(differences)}; "
-                "undo the changes or use another --out"
-            )
+        has_trials = _check_setting(study, setting, out)
         study.set_user_attr("setting", setting)
         if not has_trials:
             study.enqueue_trial({name: getattr(recipe, name) for name in searched_entries(recipe)})
@@ -129,6 +117,22 @@ def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _check_setting(study: optuna.Study, setting: Mapping[str, Any], out: Path) -> bool:
+    """Return whether the study has trials. Raises VegrtError when it is damaged or has another setting."""
+    try:
+        saved_setting, has_trials = study.user_attrs.get("setting", setting), bool(study.trials)
+    except (ValueError, KeyError, TypeError) as error:  # Optuna cannot read its JSON
+        raise VegrtError(f"{out / 'study.db'}: damaged ({error!r:.120}); move it away or use another --out") from error
+    if not isinstance(saved_setting, Mapping):
+        raise VegrtError(f"{out / 'study.db'}: damaged (it has no setting); move it away or use another --out")
+    if differences := list_changes(saved_setting, setting):
+        raise VegrtError(
+            f"{out}: cannot continue, changed since the start: {'; '.join(differences)}; "
+            "undo the changes or use another --out"
+        )
+    return has_trials
 
 
 def _setting(recipe: Recipe, splits: Splits) -> Mapping[str, Any]:

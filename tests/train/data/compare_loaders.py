@@ -1,4 +1,4 @@
-"""Compare augmented batches from memory with those from disk and from worker processes; run by test_data.py."""
+"""Compare augmented batches from memory with those from disk and from worker processes; run by test_loader.py."""
 
 from __future__ import annotations
 

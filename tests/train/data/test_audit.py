@@ -84,7 +84,7 @@ def test_another_exposure_is_near_up_to_the_limit(step: int, near: bool) -> None
     assert bool(search(np.stack([photo, photo + np.uint8(step)]))) is near
 
 
-def test_a_mirrored_copy_is_found_as_such() -> None:
+def test_a_mirrored_copy_is_near_and_mirrored() -> None:
     assert search(thumbnails(scene(1), scene(1)[:, ::-1])) == {(0, 1): True}
 
 
@@ -96,7 +96,7 @@ def test_objects_that_moved_on_a_dark_table_are_another_scene() -> None:
     assert search(thumbnails(*table)) == {}
 
 
-def test_clusters_connect_through_others_and_keep_singles() -> None:
+def test_clusters_connect_indirectly_and_include_single_items() -> None:
     assert clusters_of([(3, 1), (4, 3), (0, 5)], 7) == [[0, 5], [1, 3, 4], [2], [6]]
 
 
@@ -143,7 +143,7 @@ def test_audit_of_a_known_tree(data: Path) -> None:
     }
 
 
-def test_an_exact_copy_across_splits_leaks_what_is_near_to_either(data: Path) -> None:
+def test_an_exact_copy_across_splits_leaks_photos_near_to_either_copy(data: Path) -> None:
     shutil.copy(data / "test/Bean/burst of train a.png", data / "validation/Bean/copy.png")
     shutil.copy(data / "train/Bean/b.png", data / "test/Bean/copy of b.png")
     leaked = audit(data).leaked_test_images
@@ -203,19 +203,19 @@ def test_a_bad_audit_file_is_refused(tmp_path: Path, text: str | None, message: 
         read_audit_file(file)
 
 
-def test_a_data_set_where_everything_is_alike_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_with_too_many_near_pairs_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_module, "MAX_PAIRS", 1)
     with pytest.raises(DataError, match="more than 1 pairs"):
         audit(data)
 
 
-def test_a_link_that_leads_nowhere_is_no_photo(data: Path) -> None:
+def test_a_broken_link_is_not_a_photo(data: Path) -> None:
     before = audit(data)
     (data / "train/Bean/gone.png").symlink_to("nowhere")
     assert audit(data).to_dict() == before.to_dict()
 
 
-def test_a_photo_that_is_gone_when_it_is_read_is_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_that_disappears_before_it_is_read_is_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = read_splits(data)
     (data / "train/Bean/b.png").unlink()
     monkeypatch.setattr(audit_module, "read_splits", lambda _: splits)

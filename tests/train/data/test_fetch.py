@@ -1,4 +1,4 @@
-"""Placing and verifying a downloaded tree, with generated photos; and what is said when there is no network."""
+"""A downloaded folder is linked and verified, with generated photos; and the error without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTS = {split: {"Bean": count, "Leek": count} for split, count in SMALL.per_cl
 
 
 def fill(root: Path, expected: ExpectedCounts = SMALL) -> Path:
-    """Write a tree as Kaggle's archive holds it below `root`, and return `root`."""
+    """Write folders as in Kaggle's archive below `root`, and return `root`."""
     for split, count in expected.per_class.items():
         for label in ("Bean", "Leek"):
             folder = root / "Vegetable Images" / split / label
@@ -30,7 +30,7 @@ def fill(root: Path, expected: ExpectedCounts = SMALL) -> Path:
     return root
 
 
-def test_splits_are_placed_from_wherever_they_lie_by_hard_link(tmp_path: Path) -> None:
+def test_split_folders_at_any_depth_are_hard_linked(tmp_path: Path) -> None:
     source = fill(tmp_path / "cache/versions/1")
     assert link_splits(source, tmp_path / "new/data", SMALL) == COUNTS
     placed = tmp_path / "new/data/train/Bean/0000.jpg"
@@ -92,7 +92,7 @@ def test_a_folder_with_something_else_is_never_overwritten(tmp_path: Path) -> No
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_line_gives_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("kagglehub", reason="needs the extra fetch", exc_type=ImportError)
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: refused at once, wherever this test runs

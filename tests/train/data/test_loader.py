@@ -45,7 +45,7 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_batches_are_the_same_from_memory_from_disk_and_from_workers(colours: Path) -> None:
-    """In a process of its own: forking one that has loaded TensorRT, OpenVINO and a JavaScript engine may crash it."""
+    """Runs in a separate process: forking a process that has loaded TensorRT, OpenVINO and a JavaScript engine may crash."""
     program = Path(__file__).with_name("compare_loaders.py")
     done = subprocess.run([sys.executable, str(program), str(colours)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["disk", "equal", "workers", "equal"], done.stderr

@@ -80,7 +80,7 @@ def test_too_few_scenes_are_refused(clusters: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.5, 0.5), (1.0, 0.0, 0.0)])
-def test_fractions_that_are_none_are_refused(fractions: tuple[float, float, float]) -> None:
+def test_invalid_fractions_are_refused(fractions: tuple[float, float, float]) -> None:
     with pytest.raises(DataError, match="whose sum is 1"):
         assign_splits({}, [], fractions=fractions)
 

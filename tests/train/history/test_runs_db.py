@@ -1,4 +1,4 @@
-"""The run history: what is recorded, several writers at once, and how runs are named, compared and deleted."""
+"""The run history: its records, simultaneous writers, and how runs are named, compared and deleted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def record_run(db: Path, run: str, *, lr: float = 1e-4, losses: tuple[float, ...
         recorder.epoch(replace(RECORD, epoch=epoch, validation_loss=loss))
 
 
-def test_every_epoch_is_there_as_soon_as_it_ended(tmp_path: Path) -> None:
+def test_every_epoch_is_recorded_as_soon_as_it_ends(tmp_path: Path) -> None:
     db = tmp_path / "deep" / "runs.db"
     record_run(db, "a")
     run = load_run(db, "a")
@@ -68,7 +68,7 @@ def test_a_run_is_named_by_a_unique_prefix_or_as_last(tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     for run in ("abc1", "abd2", "b"):
         record_run(db, run)
-        time.sleep(0.002)  # started is kept in milliseconds
+        time.sleep(0.002)  # `started` has a resolution of milliseconds
     assert [load_run(db, name).id for name in ("abc", "abd2", "last")] == ["abc1", "abd2", "b"]
     with pytest.raises(VegrtError, match="run 'ab' is ambiguous, it matches abd2, abc1; give more of the id"):
         load_run(db, "ab")

@@ -62,7 +62,7 @@ def test_reading_cached_activations_is_the_same_training(
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=tolerance)
 
 
-def test_what_does_not_fit_is_computed_at_every_step(
+def test_activations_that_do_not_fit_are_computed_at_every_step(
     colours: Path,
     frozen_recipe: Recipe,
     tmp_path: Path,
@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_computed_at_every_step(
     assert "do not fit into memory; computing them at every step" in caplog.text
 
 
-def test_an_interruption_does_not_show_in_the_weights(colours: Path, frozen_recipe: Recipe, tmp_path: Path) -> None:
+def test_an_interruption_does_not_change_the_weights(colours: Path, frozen_recipe: Recipe, tmp_path: Path) -> None:
     def pull_the_plug(record: EpochRecord) -> None:
         if record.epoch == 3:
             raise SystemExit

@@ -62,7 +62,7 @@ def test_frozen_stages_keep_weights_and_statistics(tiny_recipe: Recipe) -> None:
     assert list(step.gradient_norms) == ["layer3", "layer4", "head"]
 
 
-def test_average_follows_its_formula_and_is_what_counts(tiny_recipe: Recipe) -> None:
+def test_the_average_follows_its_formula_and_is_evaluated(tiny_recipe: Recipe) -> None:
     learner = learner_of(tiny_recipe)
     start = weights_of(learner)["fc.weight"]
     learner.step(*batch(), lr=1e-2, seed=0)
@@ -88,7 +88,7 @@ def test_class_weights_change_the_objective_and_not_the_reported_loss(tiny_recip
     assert weighted.objective != plain.objective
 
 
-def test_restored_learner_goes_on_bit_for_bit(tiny_recipe: Recipe) -> None:
+def test_a_restored_learner_continues_bit_for_bit(tiny_recipe: Recipe) -> None:
     recipe = replace(tiny_recipe, backbone="mobilenet_v2")  # has dropout
     learner, other = learner_of(recipe), learner_of(replace(recipe, seed=9))
     learner.step(*batch(1), lr=1e-3, seed=1)

@@ -27,7 +27,7 @@ def start(options: list[str], data: Path, out: Path, weights: Path) -> subproces
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def test_two_processes_are_one(colours: Path, tmp_path: Path) -> None:
+def test_two_processes_train_like_one(colours: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
     torch.manual_seed(0)
     save_file(build_network("resnet18", 3).state_dict(), weights)

@@ -1,4 +1,4 @@
-"""What TensorBoard itself reads back from the files."""
+"""TensorBoard reads the recorded scalars back from the files."""
 
 from __future__ import annotations
 

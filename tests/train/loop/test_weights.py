@@ -59,7 +59,7 @@ def test_mismatch_names_the_tensors(tmp_path: Path, source: nn.Module) -> None:
 
 
 class Payload:
-    """What a hostile checkpoint does when it is unpickled."""
+    """Executes code when it is unpickled, as a malicious checkpoint does."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (Path("executed"),)

@@ -1,4 +1,4 @@
-"""Quantization-aware training: the rounding is that of the exported models, and it can be learnt to live with."""
+"""Quantization-aware training: it rounds as the exported models do, and recovers accuracy lost to rounding."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def answers(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32
 
 @pytest.mark.parametrize("encoding", ["signed", "unsigned"])
 @pytest.mark.parametrize(("rounded", "share"), [(("conv1", "layer4.1.conv2"), 0.05), ((), 0.5)], ids=["two", "all"])
-def test_before_any_step_it_answers_as_the_exported_model(
+def test_before_training_it_answers_like_the_exported_model(
     bundle: Bundle, photos: Path, encoding: Encoding, rounded: tuple[str, ...], share: float
 ) -> None:
     """Compares with ONNX Runtime without fusions, which sum in another order. Rounding is discontinuous: a value that rounds
@@ -139,7 +139,7 @@ def loss_of(network: nn.Module, images: NDArray[np.uint8], labels: list[int]) ->
     return float(nn.functional.cross_entropy(torch.from_numpy(answers(network, images)), torch.tensor(labels)))
 
 
-def test_training_repairs_what_rounding_broke(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_training_recovers_the_loss_from_rounding(copied: Bundle, photos: Path, tmp_path: Path) -> None:
     coarse(copied, 24.0)
     copied = open_bundle(copied.path)
     calibration = read_calibration(copied.file("calibration"))
@@ -175,7 +175,9 @@ def test_flags_that_do_not_go_with_it(
     assert message in refusal(bundle.path, photos, tmp_path / "new", *flags)
 
 
-def test_bundles_that_cannot_be_trained_on(bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_bundles_that_cannot_be_fine_tuned_are_refused(
+    bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path
+) -> None:
     new = tmp_path / "new"
     assert "no fp32 model in it" in refusal(trained.path, photos, new)
     assert "is also the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)

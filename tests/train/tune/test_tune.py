@@ -1,4 +1,4 @@
-"""Studies of a few tiny trainings: which trials they make, what they leave on disk, and that no interruption shows."""
+"""Studies of a few tiny trainings: their trials, their files, and that interruptions do not change them."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def words(colours: Path, recipe: Recipe, out: Path) -> list[str]:
 
 
 def parsed(line: str) -> None:
-    """Have the command line parse a command that was printed. Raises click's UsageError."""
+    """Parse a command that was printed, without running it. Raises click's UsageError."""
     name, *rest = shlex.split(line)
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     command.make_context(name, rest)
 
 
-def test_the_first_trial_is_the_recipe_and_the_best_is_kept(tuned: Tuned, recipe: Recipe) -> None:
+def test_the_first_trial_is_the_recipe_and_out_has_the_best_bundle(tuned: Tuned, recipe: Recipe) -> None:
     assert sorted(row.number for row in tuned.trials) == [0, 1, 2]
     (first,) = (row for row in tuned.trials if row.number == 0)
     assert first.values == {name: getattr(recipe, name) for name in ("lr_head", "lr", "augment", "weight_decay")}
@@ -143,7 +143,7 @@ def test_killed_and_interrupted_studies_make_the_same_trials(
     assert [run.status for run in list_runs(db)] == ["finished"] * TRIALS  # gone on with, none begun anew
 
 
-def test_a_trial_that_was_trained_but_not_entered_is_not_trained_again(
+def test_a_trained_trial_that_the_study_did_not_record_is_not_trained_again(
     tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     out, db = tmp_path / "study", tmp_path / "runs.db"
@@ -172,7 +172,7 @@ def test_a_finished_study_is_shown_again(tuned: Tuned, colours: Path, recipe: Re
     assert (body["best"], body["importance"]) == (str(tuned.best), {})
 
 
-def test_a_best_bundle_that_was_exported_is_not_replaced_unasked(
+def test_a_best_bundle_that_was_exported_is_replaced_only_with_overwrite(
     tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     out = shutil.copytree(tuned.best.parent, tmp_path / "study")
@@ -186,7 +186,9 @@ def test_a_best_bundle_that_was_exported_is_not_replaced_unasked(
     assert len(tune(colours, out, recipe, trials=TRIALS + 1, overwrite=True).trials) == TRIALS + 1
 
 
-def test_a_study_about_something_else_is_refused(tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_study_with_another_recipe_or_other_photos_is_refused(
+    tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path
+) -> None:
     data, folder = shutil.copytree(colours, tmp_path / "data"), tuned.best.parent
     (data / "train/Beet/00.jpg").unlink()
     with pytest.raises(
@@ -200,7 +202,7 @@ def test_a_study_about_something_else_is_refused(tuned: Tuned, colours: Path, re
         tune(colours, tmp_path / "study", recipe, trials=9)
 
 
-def test_a_hopeless_trial_is_stopped_early_and_its_weights_are_deleted(
+def test_a_bad_trial_is_pruned_and_its_weights_are_deleted(
     tuned: Tuned, colours: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     out = shutil.copytree(tuned.best.parent, tmp_path / "study")
@@ -217,7 +219,7 @@ def test_a_hopeless_trial_is_stopped_early_and_its_weights_are_deleted(
     assert_same_weights(again.best, tuned.best)
 
 
-def test_diverged_trials_keep_their_reason_and_the_study_goes_on(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_diverged_trials_have_a_reason_and_the_study_continues(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     weights = build_network("mobilenet_v2", 3).state_dict()
     torch.save(weights | {"classifier.1.bias": torch.tensor([3e38, -3e38, 0])}, file)  # the loss is infinite
@@ -233,7 +235,9 @@ def test_diverged_trials_keep_their_reason_and_the_study_goes_on(colours: Path, 
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_recipe_that_cannot_be_trained_is_no_diverged_trial(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_recipe_that_cannot_be_trained_is_an_error_not_a_diverged_trial(
+    colours: Path, recipe: Recipe, tmp_path: Path
+) -> None:
     with pytest.raises(ModelError, match="no such file"):
         tune(colours, tmp_path / "study", replace(recipe, weights="absent.pth"), trials=2)
 
@@ -248,7 +252,7 @@ def test_a_recipe_that_cannot_be_trained_is_no_diverged_trial(colours: Path, rec
         ({"epochs": 0}, {"lr", "augment", "freeze_until"}),
     ],
 )
-def test_only_what_matters_is_searched(change: dict[str, Any], missing: set[str]) -> None:
+def test_only_entries_that_change_the_result_are_searched(change: dict[str, Any], missing: set[str]) -> None:
     everything = {"lr", "lr_head", "weight_decay", "augment", "freeze_until"}
     assert set(searched_entries(replace(Recipe(), **change))) == everything - missing
 
@@ -278,7 +282,7 @@ def test_importance_is_given_once_there_are_enough_trials() -> None:
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_one_study_has_one_process(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_second_process_cannot_use_the_study(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
     out = tmp_path / "a study?#%41"
     with open_study(out, recipe, read_splits(colours)), ThreadPoolExecutor(1) as other:
         second = other.submit(tune, colours, out, recipe, trials=1)  # a thread is as strange to the lock as a process
