@@ -1,4 +1,4 @@
-"""The artifacts of a bundle that were not run here, each with the cause and the cure: a check that did not run has not passed."""
+"""The artifacts of a bundle that were not run here, with cause and cure: a check that was not run has not passed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _ANSWERING = ("model", "engine", "weights")
 
 
 def answering(bundle: Bundle) -> list[Artifact]:
-    """Return the artifacts that can be run: ONNX models, engines, the checkpoint, in this order."""
+    """Return the artifacts that give predictions: ONNX models, engines, and the checkpoint, in this order."""
     return [artifact for role in _ANSWERING for artifact in bundle.manifest.artifacts if artifact.role == role]
 
 
 def not_run(bundle: Bundle, ran: Iterable[Candidate]) -> list[NotRun]:
-    """Return the artifacts that can be run but were not, with the reason. ran: the candidates that were run."""
+    """Return the artifacts that give predictions but were not run, with the reason. ran: the candidates that were run."""
     paths = {artifact_of(bundle, candidate).path for candidate in ran}
     return [_explained(artifact) for artifact in answering(bundle) if artifact.path not in paths]
 

@@ -41,11 +41,11 @@ _MIN_PHOTOS = 32  # with fewer photos, chance and a weak model are too often ind
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisSubject:
-    """The reference's answers on a split of photos. kept: positions in the split of the photos that were answered."""
+    """The reference's answers on a split of photos. readable: positions in the split of the photos that were answered."""
 
     bundle: Bundle
     split: Split
-    kept: Sequence[int]
+    readable: Sequence[int]
     answers: Answers
 
     @property
@@ -157,8 +157,8 @@ def swapped_colours(subject: DiagnosisSubject, runner: Runner) -> ColoursSwapped
 
     Decodes at most TRIED photos, evenly spread over the split, and runs them once more.
     """
-    sampled = np.unique(np.linspace(0, len(subject.kept) - 1, TRIED).round().astype(int))
-    paths = [subject.split.photos[subject.kept[index]].path for index in sampled]
+    sampled = np.unique(np.linspace(0, len(subject.readable) - 1, TRIED).round().astype(int))
+    paths = [subject.split.photos[subject.readable[index]].path for index in sampled]
     images = np.concatenate([batch.images for batch in batches(paths, subject.bundle.manifest.contract, 16)])
     top1 = runner.logits(np.ascontiguousarray(images[..., ::-1])).argmax(axis=1)
     labels, right = subject.answers.labels[sampled], subject.answers.right[sampled]
