@@ -112,7 +112,7 @@ def _conclusion(comparison: Comparison, verdict: Verdict) -> str:
     limit = f"{comparison.limit:g} times the base"
     words = {
         "PASS": f"{cases} stay below {limit}",
-        "FAIL": f"{cases} are slower than {limit} beyond doubt",
+        "FAIL": f"{cases} are significantly slower than {limit}",
         "INCONCLUSIVE": f"{cases} may or may not exceed {limit}; more rounds narrow the interval",
     }
     return f"{verdict}: {words[verdict]}{f'; {missing} cases of the base were not compared' if missing else ''}"

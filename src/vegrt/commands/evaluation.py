@@ -1,4 +1,4 @@
-"""vegrt evaluate, robustness and verify: is an exported bundle still right?"""
+"""vegrt evaluate, robustness and verify: measure and check an exported bundle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,19 @@ log = logging.getLogger(__name__)
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 OverwriteResultOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a result of this name that is of other photos.")
+    bool, typer.Option("--overwrite", help="Replace a result of this name even if it is of other photos.")
+]
+TorchOption = Annotated[bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")]
+EvaluationNameOption = Annotated[
+    str | None,
+    typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
+]
+RobustnessNameOption = Annotated[
+    str | None,
+    typer.Option(help="Name of photos that are not the bundle's own; the result is results/robustness-NAME.json."),
+]
+ImagesOption = Annotated[
+    int, typer.Option(min=1, help="Largest number of photos to corrupt; the same number of each class.")
 ]
 
 
@@ -36,22 +48,17 @@ def evaluate(
     inconclusive: InconclusiveOption = None,
     runtime: RuntimeOption = None,
     audit: AuditOption = None,
-    torch: Annotated[
-        bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")
-    ] = True,
+    torch: TorchOption = True,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
     robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
-    ] = None,
+    name: EvaluationNameOption = None,
     overwrite: OverwriteResultOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy and give the gate's verdict.
 
     Compares every variant and runtime that runs here with fp32 on the same photos. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
-    The result on the bundle's own test split decides what infer chooses and what the report concludes; a result on other photos
+    The result on the bundle's own test split decides what infer runs and what the report concludes; a result on other photos
     needs a --name and decides nothing. With an audit, every figure is also given without the test photos that leaked from train
     or validation.
     """
@@ -59,7 +66,7 @@ def evaluate(
         log.warning("evaluate --robustness: deprecated, use: vegrt robustness %s --data %s", bundle, data)
         robustness(ctx, bundle, data, split, runtime, robustness_images, name, overwrite, as_json)
         return
-    margin_points = parse_margin(margin)  # before anything is read
+    margin_points = parse_margin(margin)  # a wrong margin fails before files are read
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
     from vegrt.evaluate.evaluate import candidates_to_evaluate
@@ -89,19 +96,14 @@ def robustness(
     data: DataOption,
     split: SplitOption = "test",
     runtime: RuntimeOption = None,
-    images: Annotated[
-        int, typer.Option(min=1, help="Number of photos to corrupt, at most; the same number of each class.")
-    ] = 300,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of photos that are not the bundle's own; the result is results/robustness-NAME.json."),
-    ] = None,
+    images: ImagesOption = 300,
+    name: RobustnessNameOption = None,
     overwrite: OverwriteResultOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure int8 against fp32 on corrupted photos.
 
-    JPEG compression, blur, noise, brightness and rotation at five levels each. It decides nothing: the exit code is 0.
+    Applies JPEG compression, blur, noise, brightness and rotation at five levels each. Gives no verdict: the exit code is 0.
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
@@ -157,7 +159,7 @@ def verify(
 
 
 def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
-    """Return the leaked photos by the audit that the user names, or by one of these photos; None without an audit."""
+    """Return the leaked photos from the named audit, or from one found for these photos; None without an audit."""
     from vegrt.train.data.audit_file import leaked_test_photos
 
     splits = bundle.manifest.data
@@ -170,7 +172,7 @@ def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> se
 
 
 def _partial_suffix(runtime: str | None) -> str:
-    """Return the ending of a result's name that keeps a result of one runtime from replacing that of all."""
+    """Return the suffix for the result of one runtime, which does not replace the result of all runtimes."""
     from vegrt.evaluate.photo_sets import PARTIAL
 
     return f"{PARTIAL}{runtime}" if runtime else ""
