@@ -54,7 +54,7 @@ class DiagnosisSubject:
         return float(self.answers.right.mean())
 
 
-def explained(explain: Callable[[], T]) -> T | None:
+def try_explain(explain: Callable[[], T]) -> T | None:
     """Return the explanation, or None if computing it fails; the error to explain is reported in any case."""
     try:
         return explain()
@@ -77,7 +77,7 @@ def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
     least_accuracy = _GOOD_ACCURACY if validation_accuracy is None else validation_accuracy - _LARGE_GAP
     if not moves and not by_chance and upper_accuracy >= least_accuracy:
         return
-    if swapped := explained(lambda: swapped_colours(subject, runner)):
+    if swapped := try_explain(lambda: swapped_colours(subject, runner)):
         evidence = colours_words(swapped)
         doubt = f", unless the labels are permuted ({moves}); to find out: vegrt verify {bundle.path}" if moves else ""
         raise ModelError(f"{bundle.path}: {evidence}; it looks like a model for BGR input: export it for RGB{doubt}")

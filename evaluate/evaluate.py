@@ -14,7 +14,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.coverage import not_run
-from vegrt.evaluate.diagnose import DiagnosisSubject, check_labels, explained, find_causes
+from vegrt.evaluate.diagnose import DiagnosisSubject, check_labels, find_causes, try_explain
 from vegrt.evaluate.figures import Answers, figures_of
 from vegrt.evaluate.paired import Margin, compare_answers, compare_top1, gate
 from vegrt.evaluate.predictions import collect_predictions, write_table
@@ -34,7 +34,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class CollectedLogits:
     """The result of one pass over a split.
 
     runners, logits: by candidate; logits are (N, K). readable: positions in the split of the N readable photos. errors: the
@@ -85,7 +85,7 @@ def evaluate(
     for index, candidate in enumerate(chosen):
         if rows[index].gate.verdict == "FAIL":
             answers, runner = Answers.of(logits[candidate], labels), collected.runners[candidate]
-            causes = explained(partial(find_causes, subject, answers, runner)) or ()
+            causes = try_explain(partial(find_causes, subject, answers, runner)) or ()
             rows[index] = replace(rows[index], gate=replace(rows[index].gate, causes=causes))
     if table is not None:
         write_table(table, names, labels, logits, split.classes)
@@ -148,7 +148,7 @@ def evaluate_logits(
     )
 
 
-def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Collected:
+def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> CollectedLogits:
     """Return every candidate's logits for all readable photos of a split; each photo is decoded once."""
     if not chosen:
         raise nothing_runs(bundle)
@@ -167,7 +167,7 @@ def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Col
                 raise ModelError(f"{bundle.path}: {candidate} gives logits that are not finite; export it again")
             parts[candidate].append(logits)
     collected_logits = {candidate: np.concatenate(rows) for candidate, rows in parts.items() if rows}
-    return Collected(runners, collected_logits, readable, errors)
+    return CollectedLogits(runners, collected_logits, readable, errors)
 
 
 def _figures(

@@ -71,7 +71,7 @@ def evaluate(
     from vegrt.dataset.photos import find_split, read_split
     from vegrt.evaluate.evaluate import candidates_to_evaluate
     from vegrt.evaluate.evaluate import evaluate as run_evaluation
-    from vegrt.evaluate.photo_sets import find_name
+    from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.tables import evaluation_table
     from vegrt.results.common import Command
     from vegrt.results.convert import to_dict
@@ -80,7 +80,7 @@ def evaluate(
 
     opened = open_bundle(bundle)
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
-    set_name = find_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
+    set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
     chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
     evaluation = run_evaluation(opened, photos, chosen, margin=margin_points, leaked=leaked, table=table)
@@ -107,7 +107,7 @@ def robustness(
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
-    from vegrt.evaluate.photo_sets import find_name
+    from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.robustness import robustness_candidates, run_robustness
     from vegrt.evaluate.tables import robustness_table
     from vegrt.infer.runtimes.candidates import candidates
@@ -117,7 +117,7 @@ def robustness(
 
     opened = open_bundle(bundle)
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
-    set_name = find_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
+    set_name = find_set_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
     chosen = robustness_candidates(candidates(opened, runtime), opened)
     result = run_robustness(opened, photos, chosen, images=images)
     result = replace(result, name=set_name, command=Command(**recorded(ctx)))
