@@ -1,8 +1,8 @@
-"""Corrupted photos at five levels: seeded, and the same on every machine with the same Pillow.
+"""Corruptions of photos at five levels: seeded, and identical on every machine with the same Pillow.
 
 Parameters are those of ImageNet-C (D. Hendrycks and T. Dietterich, ICLR 2019, arXiv 1903.12261; their code, make_imagenet_c.py)
-for 224x224 pixels: Gaussian noise, JPEG compression, brightness, and Gaussian blur from its extra set. Rotation is not in it; its
-angles are ours. Everything is applied to the prepared pixels, after the contract's resize and crop: what the model sees.
+for 224x224 pixels: Gaussian noise, JPEG compression, brightness, and Gaussian blur from its extra set. Rotation is not in
+ImageNet-C; its angles are our choice. Corruptions apply to the model's input pixels, after the contract's resize and crop.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def noise(pixels: Pixels, deviation: float, random: np.random.Generator) -> Pixe
 
 
 def brightness(pixels: Pixels, more: float, random: np.random.Generator) -> Pixels:
-    """Return the pixels with a higher V of HSV, hue and saturation kept. more: what V in [0, 1] gains."""
+    """Return the pixels with a higher V of HSV, and the same hue and saturation. more: increase of V in [0, 1]."""
     value = pixels.max(axis=2, keepdims=True).astype(np.float64)
     raised = np.minimum(value + 255 * more, 255.0)
     scaled = pixels * (raised / np.maximum(value, 1.0))
@@ -55,9 +55,9 @@ def brightness(pixels: Pixels, more: float, random: np.random.Generator) -> Pixe
 
 
 def rotate(pixels: Pixels, degrees: float, random: np.random.Generator) -> Pixels:
-    """Return the pixels turned to a side that the generator picks, bilinear; the corners show the photo mirrored at its edge."""
+    """Return the pixels rotated in a random direction, bilinear; the corners are filled with the photo mirrored at its edge."""
     size = len(pixels)
-    pad = min(size - 1, size // 4)  # a square turned by 45 degrees reaches 0.21 of its side beyond itself
+    pad = min(size - 1, size // 4)  # the corners of a square rotated by 45 degrees stand out by 0.21 of its side
     image = Image.fromarray(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="reflect"))
     turned = image.rotate(degrees * random.choice([-1, 1]), Image.Resampling.BILINEAR)
     return np.asarray(turned.crop((pad, pad, pad + size, pad + size)), np.uint8)

@@ -1,4 +1,4 @@
-"""The artifacts of a bundle that were not run here, each with the cause and the cure: a check that did not run has not passed."""
+"""The artifacts of a bundle that were not run here, with cause and cure: a check that was not run has not passed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from vegrt.bundle.manifest import Artifact
 from vegrt.infer.runtimes.candidates import INSTALL_ONE, NO_RUNTIME, ON_CPU, Candidate, artifact_of, is_installed
 from vegrt.results.evaluation import NotRun
 
-_ANSWERING = ("model", "engine", "weights")
+_RUNNABLE_ROLES = ("model", "engine", "weights")
 
 
-def answering(bundle: Bundle) -> list[Artifact]:
-    """Return the artifacts that can be run: ONNX models, engines, the checkpoint, in this order."""
-    return [artifact for role in _ANSWERING for artifact in bundle.manifest.artifacts if artifact.role == role]
+def runnable_artifacts(bundle: Bundle) -> list[Artifact]:
+    """Return the artifacts that give predictions: ONNX models, engines, and the checkpoint, in this order."""
+    return [artifact for role in _RUNNABLE_ROLES for artifact in bundle.manifest.artifacts if artifact.role == role]
 
 
 def not_run(bundle: Bundle, ran: Iterable[Candidate]) -> list[NotRun]:
-    """Return the artifacts that can be run but were not, with the reason. ran: the candidates that were run."""
+    """Return the artifacts that give predictions but were not run, with the reason. ran: the candidates that were run."""
     paths = {artifact_of(bundle, candidate).path for candidate in ran}
-    return [_explained(artifact) for artifact in answering(bundle) if artifact.path not in paths]
+    return [_explained(artifact) for artifact in runnable_artifacts(bundle) if artifact.path not in paths]
 
 
 def _explained(artifact: Artifact) -> NotRun:

@@ -41,11 +41,11 @@ _MIN_PHOTOS = 32  # with fewer photos, chance and a weak model are too often ind
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisSubject:
-    """The reference's answers on a split of photos. kept: positions in the split of the photos that were answered."""
+    """The reference's answers on a split of photos. readable: positions in the split of the photos that were answered."""
 
     bundle: Bundle
     split: Split
-    kept: Sequence[int]
+    readable: Sequence[int]
     answers: Answers
 
     @property
@@ -54,7 +54,7 @@ class DiagnosisSubject:
         return float(self.answers.right.mean())
 
 
-def explained(explain: Callable[[], T]) -> T | None:
+def try_explain(explain: Callable[[], T]) -> T | None:
     """Return the explanation, or None if computing it fails; the error to explain is reported in any case."""
     try:
         return explain()
@@ -77,7 +77,7 @@ def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
     least_accuracy = _GOOD_ACCURACY if validation_accuracy is None else validation_accuracy - _LARGE_GAP
     if not moves and not by_chance and upper_accuracy >= least_accuracy:
         return
-    if swapped := explained(lambda: swapped_colours(subject, runner)):
+    if swapped := try_explain(lambda: swapped_colours(subject, runner)):
         evidence = colours_words(swapped)
         doubt = f", unless the labels are permuted ({moves}); to find out: vegrt verify {bundle.path}" if moves else ""
         raise ModelError(f"{bundle.path}: {evidence}; it looks like a model for BGR input: export it for RGB{doubt}")
@@ -157,8 +157,8 @@ def swapped_colours(subject: DiagnosisSubject, runner: Runner) -> ColoursSwapped
 
     Decodes at most TRIED photos, evenly spread over the split, and runs them once more.
     """
-    sampled = np.unique(np.linspace(0, len(subject.kept) - 1, TRIED).round().astype(int))
-    paths = [subject.split.photos[subject.kept[index]].path for index in sampled]
+    sampled = np.unique(np.linspace(0, len(subject.readable) - 1, TRIED).round().astype(int))
+    paths = [subject.split.photos[subject.readable[index]].path for index in sampled]
     images = np.concatenate([batch.images for batch in batches(paths, subject.bundle.manifest.contract, 16)])
     top1 = runner.logits(np.ascontiguousarray(images[..., ::-1])).argmax(axis=1)
     labels, right = subject.answers.labels[sampled], subject.answers.right[sampled]

@@ -21,7 +21,7 @@ CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 201
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a candidate said of N images. log_probabilities, probabilities: (N, K) float64. top1, labels: (N,)."""
+    """A candidate's answers for N images. log_probabilities, probabilities: (N, K) float64. top1, labels: (N,)."""
 
     log_probabilities: NDArray[np.float64]
     probabilities: NDArray[np.float64]
@@ -30,7 +30,7 @@ class Answers:
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int_]) -> Answers:
-        """Return the answers in (N, K) logits."""
+        """Return the answers that (N, K) logits give."""
         logs = log_softmax(logits)
         return cls(logs, np.exp(logs), logits.argmax(axis=1), labels)
 
@@ -42,7 +42,7 @@ class Answers:
 
     @property
     def margins(self) -> NDArray[np.float64]:
-        """Return the (N,) distances between the highest probability and the second."""
+        """Return the (N,) differences between the highest and the second highest probability."""
         best = np.partition(self.probabilities, -2, axis=1)[:, -2:]
         result: NDArray[np.float64] = best[:, 1] - best[:, 0]
         return result
@@ -83,7 +83,7 @@ def figures_of(answers: Answers, resamples: Resamples) -> AnswerFigures:
 
 
 def brier(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Return the (N,) squared distances to the truth, summed over classes: 0 to 2 (Brier, Monthly Weather Review 78, 1950)."""
+    """Return the (N,) Brier scores, summed over classes: 0 to 2 (Brier, Monthly Weather Review 78, 1950)."""
     distance = probabilities.copy()
     distance[np.arange(len(labels)), labels] -= 1
     result: NDArray[np.float64] = (distance**2).sum(axis=1)
@@ -129,7 +129,10 @@ def _classes(confusion: NDArray[np.int_]) -> tuple[ClassFigures, ...]:
     hits, answered, support = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
     scores = f1_intervals(hits, answered, support, int(confusion.sum()))
     rows = zip(hits.tolist(), answered.tolist(), support.tolist(), scores, strict=True)
-    return tuple(ClassFigures(own, _share(hit, named), _share(hit, own), score) for hit, named, own, score in rows)
+    return tuple(
+        ClassFigures(image_count, _share(hit_count, answer_count), _share(hit_count, image_count), score)
+        for hit_count, answer_count, image_count, score in rows
+    )
 
 
 def _share(hits: int, total: int) -> Interval | None:

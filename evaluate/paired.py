@@ -1,4 +1,4 @@
-"""Two candidates on the same images: what changed, whether it is more than chance, and the gate's verdict on it."""
+"""Paired comparison of two candidates on the same images: changed answers, their significance, and the gate's verdict."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def class_drops(
     tests = [mcnemar(*pair) for pair in zip(wrong.tolist(), right.tolist(), strict=True)]
     rows = zip(wrong.tolist(), right.tolist(), support.tolist(), tests, holm(tests), strict=True)
     return tuple(
-        ClassChange(lost, won, p, corrected, tango(lost, won, own) if own else None)
-        for lost, won, own, p, corrected in rows
+        ClassChange(newly_wrong, newly_right, p, p_holm, tango(newly_wrong, newly_right, images) if images else None)
+        for newly_wrong, newly_right, images, p, p_holm in rows
     )
 
 
 def changed_answers(
     reference: NDArray[np.intp], candidate: NDArray[np.intp], labels: NDArray[np.int_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which of N images became wrong and which became right."""
+    """Return two (N,) masks: images whose answer became wrong, and images whose answer became right."""
     was_right, is_right = reference == labels, candidate == labels
     return was_right & ~is_right, ~was_right & is_right
 
@@ -76,7 +76,7 @@ def changed_answers(
 class Margin:
     """The gate's margin in percentage points.
 
-    decidable: the smallest that this number of photos can decide. auto: whether it was taken for that reason.
+    decidable: the smallest margin that this number of photos can decide. auto: whether the margin was set to it.
     """
 
     points: float

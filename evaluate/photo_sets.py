@@ -19,7 +19,9 @@ PARTIAL = "-only-"  # stands before the runtime in the name of a result of one r
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
-def find_name(bundle: Bundle, split: Split, kind: str, *, name: str | None, partial: str = "", overwrite: bool) -> str:
+def find_set_name(
+    bundle: Bundle, split: Split, kind: str, *, name: str | None, partial: str = "", overwrite: bool
+) -> str:
     """Return the set name for results of these photos: `name`, or the split's name if they are the bundle's own photos.
 
     kind: evaluate or robustness. partial: suffix of the file name of a result of one runtime; else empty.

@@ -26,11 +26,11 @@ def collect_predictions(
     """Return each readable photo's name and label, and every candidate's top-1, its probability and its margin."""
     by_key = {
         str(candidate): CandidateAnswers(
-            tuple(own.top1.tolist()),
-            tuple(own.probabilities.max(axis=1).round(6).tolist()),
-            tuple(own.margins.round(6).tolist()),
+            tuple(candidate_answers.top1.tolist()),
+            tuple(candidate_answers.probabilities.max(axis=1).round(6).tolist()),
+            tuple(candidate_answers.margins.round(6).tolist()),
         )
-        for candidate, own in answers.items()
+        for candidate, candidate_answers in answers.items()
     }
     return Predictions(tuple(names), tuple(labels.tolist()), by_key)
 
@@ -45,10 +45,10 @@ def write_table(
     """Write one row per photo to a Parquet file, with every candidate's (N, K) logits; return False without pyarrow.
 
     Columns: `path`, `label`, and per candidate `<key>/top1`, `/probability`, `/margin`, `/logits`; labels are indices into the
-    classes, which the file's metadata names.
+    list of classes in the file's metadata.
     """
     if find_spec("pyarrow") is None:
-        log.info("no %s: pyarrow is not installed; for a table of every photo: pip install 'vegrt[parquet]'", path.name)
+        log.info("%s is not written: pyarrow is not installed; pip install 'vegrt[parquet]'", path.name)
         return False
     import pyarrow
     import pyarrow.parquet

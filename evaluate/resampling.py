@@ -1,7 +1,7 @@
-"""Percentile bootstrap over images: intervals of figures that have no formula.
+"""Percentile bootstrap over images: intervals for figures without a closed formula.
 
-B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Seeded, so that the same images give the same
-intervals, and the same resamples serve every candidate.
+B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Seeded, so the same images give the same
+intervals, and all candidates use the same resamples.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from vegrt.results.common import Interval
 
 RESAMPLES = 2000
 SEED = 0
-TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # between which percentiles an interval lies
-_ROWS = 250  # of resamples in one multiplication, so that memory is bounded
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # quantiles at the ends of an interval
+_ROWS = 250  # resamples per multiplication, which bounds the memory
 
 
 class Resamples:
-    """How often each of N images is in each of RESAMPLES draws of N with replacement."""
+    """Counts of each of N images in each of RESAMPLES draws of N images with replacement."""
 
     def __init__(self, images: int, resamples: int = RESAMPLES) -> None:
         random = np.random.default_rng(SEED)
@@ -35,7 +35,7 @@ class Resamples:
 
 
 def percentile(value: float, resampled: NDArray[np.float64]) -> Interval:
-    """Return a figure with the percentiles of its (RESAMPLES,) resampled values, widened where they leave it out."""
+    """Return a figure with the percentile interval of its (RESAMPLES,) resampled values, widened to include the figure."""
     low, high = np.quantile(resampled, TAILS)
     return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
@@ -43,19 +43,21 @@ def percentile(value: float, resampled: NDArray[np.float64]) -> Interval:
 def f1_intervals(
     hits: NDArray[np.int_], answered: NDArray[np.int_], support: NDArray[np.int_], images: int
 ) -> list[Interval | None]:
-    """Return the F1 of each of K classes, with its interval; None for a class that no image has and no answer names.
+    """Return the F1 of each of K classes, with its interval; None for a class without images and without answers.
 
-    hits: right answers per class. answered: answers per class. support: images per class. A resample of the images is, for one
-    class, a multinomial draw over four kinds: hit, missed, falsely named, neither; so no image is drawn here.
+    hits: right answers per class. answered: answers per class. support: images per class. For one class, a resample of the images
+    is a multinomial draw of true positives, false negatives, false positives and true negatives, so no images are drawn.
     """
     random = np.random.default_rng(SEED)
-    found: list[Interval | None] = []
-    for hit, named, own in zip(hits.tolist(), answered.tolist(), support.tolist(), strict=True):
-        if not named + own:
-            found.append(None)
+    scores: list[Interval | None] = []
+    for hit_count, answer_count, image_count in zip(hits.tolist(), answered.tolist(), support.tolist(), strict=True):
+        if not answer_count + image_count:
+            scores.append(None)
             continue
-        kinds = np.array([hit, own - hit, named - hit, images - own - named + hit])
-        drawn = random.multinomial(images, kinds / images, size=RESAMPLES)
-        both = 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2]
-        found.append(percentile(2 * hit / (named + own), 2 * drawn[:, 0] / np.maximum(both, 1)))
-    return found
+        missed, false = image_count - hit_count, answer_count - hit_count
+        outcomes = np.array([hit_count, missed, false, images - hit_count - missed - false])
+        drawn = random.multinomial(images, outcomes / images, size=RESAMPLES)
+        denominator = 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2]
+        f1 = 2 * hit_count / (answer_count + image_count)
+        scores.append(percentile(f1, 2 * drawn[:, 0] / np.maximum(denominator, 1)))
+    return scores

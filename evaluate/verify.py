@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
-from vegrt.evaluate.coverage import answering, not_run
-from vegrt.evaluate.diagnose import explain_difference, explained
+from vegrt.evaluate.coverage import not_run, runnable_artifacts
+from vegrt.evaluate.diagnose import explain_difference, try_explain
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
@@ -99,7 +99,7 @@ def _runnable(bundle: Bundle) -> list[Candidate]:
 
 def _without_golden(bundle: Bundle) -> list[Check]:
     cause, cure = "no golden photos in the bundle", f"vegrt export {bundle.path} --data DATA"
-    paths = [artifact.path for artifact in answering(bundle)]
+    paths = [artifact.path for artifact in runnable_artifacts(bundle)]
     models = [Check(path, "not run", "no golden photos to run it on", path) for path in paths]
     return [Check("golden", "not run", cause, cure=cure), *models]
 
@@ -161,5 +161,5 @@ def _check_logits(
     detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {minimum}"
     if cosine >= minimum:
         return Check(str(candidate), "ok", detail, path)
-    cause = explained(lambda: explain_difference(golden, runner, images, bundle.manifest.classes))
+    cause = try_explain(lambda: explain_difference(golden, runner, images, bundle.manifest.classes))
     return Check(str(candidate), "FAIL", f"{detail}; {cause}" if cause else detail, path)

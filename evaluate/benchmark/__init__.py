@@ -1,1 +1,1 @@
-"""How fast each candidate is, measured in interleaved rounds."""
+"""Benchmarks: the speed of each candidate, measured in interleaved rounds, and comparisons of results."""

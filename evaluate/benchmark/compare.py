@@ -1,7 +1,7 @@
-"""Comparison of benchmark results across devices, dates and versions: which case became slower, beyond doubt or not.
+"""Comparison of benchmark results across devices, dates and versions: which cases became slower, with confidence intervals.
 
-A ratio's interval comes from the timings in the files. It covers what varied within each run. Two runs of the same thing on one
-machine differ by more than that when the machine was in another state (other load, temperature or clocks).
+A ratio's interval comes from the timings in the files. It covers the variation within each run. Two runs of the same benchmark on
+one machine can differ by more if the machine's state differs (load, temperature, clocks).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ComparedResult:
-    """Which result is compared. bundle: its name. noise: what disturbed it, as a sentence; empty when quiet or unknown."""
+    """A result in a comparison. bundle: its name. noise: why its times are noisy; empty if they are not, or if unknown."""
 
     path: str
     created: str
@@ -41,7 +41,7 @@ class CircumstanceChange:
 
 @dataclass(frozen=True, slots=True)
 class CaseComparison:
-    """A candidate and batch size in two results. ratio: new / base, with its interval. paired: by round of one run."""
+    """A candidate and batch size in two results. ratio: new / base, with its interval. paired: by rounds of the same run."""
 
     key: str
     base_key: str
@@ -58,7 +58,7 @@ class CaseComparison:
 
 @dataclass(frozen=True, slots=True)
 class PairComparison:
-    """Two results, or one result's candidates with its first."""
+    """The comparison of two results, or of one result's candidates with its first candidate."""
 
     base: ComparedResult
     new: ComparedResult
@@ -70,7 +70,7 @@ class PairComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Every later result against the first. limit, verdict: None without --fail-if-slower."""
+    """The comparison of every later result with the first. limit, verdict: None without --fail-if-slower."""
 
     schema: str = "vegrt-compare"
     schema_version: int = SCHEMA_VERSION
@@ -84,8 +84,8 @@ class Comparison:
 def compare_benches(paths: list[Path], measure: Measure, *, limit: float | None = None) -> Comparison:
     """Return the comparison of every later result with the first, or of one result's candidates with its first candidate.
 
-    paths: result files, or bundles, which stand for their results/bench.json. limit: the largest ratio new / base of medians that
-    passes, such as 1.1; with it every case and the whole get a verdict.
+    paths: result files, or bundles, whose results/bench.json is read. limit: the largest ratio new / base of medians that passes,
+    such as 1.1; with a limit, every case and the comparison get a verdict.
     Raises VegrtError for a file that is no benchmark result, and when two results share no candidate and batch size.
     """
     results = [read_samples(path, measure) for path in paths]
@@ -105,13 +105,13 @@ def _between(base: BenchSamples, new: BenchSamples, limit: float | None) -> Pair
     shared = [case for case in base.cases if case in new.cases]
     if not shared:
         raise VegrtError(
-            f"{new.path}: nothing in common with {base.path}; it holds {new.summary}, the other {base.summary}"
+            f"{new.path}: shares no candidate and batch size with {base.path}; it has {new.summary}, the other {base.summary}"
         )
     return _pair(base, new, [_case(base.cases[case], new.cases[case], limit, paired=False) for case in shared])
 
 
 def _within(result: BenchSamples, limit: float | None) -> PairComparison:
-    """Compare one result's candidates with its first; where the rounds were interleaved, pairs of the same round."""
+    """Compare one result's candidates with its first candidate, paired by round if the rounds were interleaved."""
     reference = next(iter(result.cases))[0]
     cases = [
         _case(result.cases[reference, batch], case, limit, paired=result.interleaved)
@@ -119,7 +119,7 @@ def _within(result: BenchSamples, limit: float | None) -> PairComparison:
         if key != reference and (reference, batch) in result.cases
     ]
     if not cases:
-        raise VegrtError(f"{result.path}: holds {result.summary}, nothing to compare it with; name a second result")
+        raise VegrtError(f"{result.path}: has only {result.summary}, nothing to compare; name a second result")
     return _pair(result, result, cases)
 
 

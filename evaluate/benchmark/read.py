@@ -1,4 +1,4 @@
-"""Benchmark results read for a comparison: the timings of one measure, and the circumstances under which they were made."""
+"""Reading benchmark results for a comparison: the timings of one measure, and the circumstances of the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vegrt.results.wording import noise_sentence
 
 @dataclass(frozen=True, slots=True)
 class CaseSamples:
-    """The timings of one candidate at one batch size. samples_ms: (rounds,), NaN for a round without it."""
+    """The timings of one candidate at one batch size. samples_ms: (rounds,), NaN for rounds that the case skipped."""
 
     key: str
     batch: int
@@ -32,8 +32,8 @@ class CaseSamples:
 class BenchSamples:
     """The timings of one measure in a benchmark result.
 
-    cases: by key and batch size. circumstances: what may differ between two results, as text. noise: what disturbed the timing,
-    as a sentence; empty when the machine was quiet or the file does not say.
+    cases: by key and batch size. circumstances: settings and machine, by name, as text. noise: why the times are noisy, as a
+    sentence; empty if they are not, or if the file does not say.
     """
 
     path: Path
@@ -46,15 +46,15 @@ class BenchSamples:
 
     @property
     def summary(self) -> str:
-        """Return which candidates and batch sizes it holds."""
+        """Return the candidates and batch sizes as text."""
         keys, batches = (list(dict.fromkeys(parts)) for parts in zip(*self.cases, strict=True))
         return f"{', '.join(map(str, keys))} at batch {', '.join(map(str, batches))}"
 
 
 def read_bench(path: Path) -> Bench:
-    """Return the benchmark in a result file, or a bundle's results/bench.json unless artifacts have changed since.
+    """Return the benchmark in a result file, or in a bundle's results/bench.json.
 
-    Raises VegrtError for a missing file and for one that is no benchmark result.
+    Raises VegrtError for a missing file, a file that is no benchmark result, and a bundle whose artifacts have changed since.
     """
     if path.is_dir():
         bench = load_result(open_bundle(path, verify=False), Bench, "bench")
@@ -64,7 +64,7 @@ def read_bench(path: Path) -> Bench:
     try:
         return read_result(path, Bench)
     except OSError as error:
-        raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result of vegrt bench") from error
+        raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result file of vegrt bench") from error
     except FormatError as error:
         raise VegrtError(f"{path}: damaged or of another version ({error}); run vegrt bench again") from error
 
@@ -91,7 +91,7 @@ def _cases(bench: Bench, measure: Measure) -> Iterator[CaseSamples]:
             samples = to_array(timing.samples_ms)
             timed = samples[~np.isnan(samples)]
             if not len(timed) or not ((timed > 1e-9) & (timed < 1e12)).all():
-                raise FormatError("has samples_ms that are no milliseconds", place)
+                raise FormatError("has invalid samples_ms", place)
             yield CaseSamples(row.key, timing.batch, row.artifact_sha256, float(np.median(timed)), samples)
 
 

@@ -1,4 +1,4 @@
-"""Interleaved rounds: all candidates are timed in every round, so that drift of the machine affects them equally."""
+"""Interleaved rounds: candidates take turns in every round, so that drift of the machine affects them equally."""
 
 from __future__ import annotations
 

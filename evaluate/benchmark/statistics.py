@@ -1,7 +1,7 @@
 """Statistics of timings: quantiles with bootstrap intervals, the ratio of two medians, and how many rounds a budget allows.
 
 Intervals are percentile bootstrap, 95 %, seeded (B. Efron, R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13).
-They hold what varied within one run; that a machine is another one tomorrow is not in them.
+They cover the variation within one run, but not the variation between runs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from vegrt.evaluate.resampling import RESAMPLES, TAILS
 from vegrt.results.benchmark import Timing
 
-MIN_ROUNDS = 5  # below this a bootstrap interval of a median says next to nothing
+MIN_ROUNDS = 5  # with fewer, a bootstrap interval of a median is meaningless
 QUANTILES = (0.5, 0.9, 0.99)
-STORED_SAMPLES = 1000  # that a result file holds of one case
-_CHUNK = 1 << 20  # numbers resampled at once, so that a long run needs no gigabytes
+STORED_SAMPLES = 1000  # largest number of timings of one case in a result file
+_CHUNK = 1 << 20  # numbers to resample at once, which bounds the memory for a long run
 
-Samples = Sequence[float | None]  # seconds, one per round; None where the case sat the round out
+Samples = Sequence[float | None]  # seconds, one per round; None: the case skipped the round
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A ratio with its 95 % interval. paired: whether it is of rounds of the same run."""
+    """A ratio with its 95 % interval. paired: whether it compares the same rounds of one run."""
 
     value: float
     low: float
@@ -38,7 +38,7 @@ class Ratio:
 def summarize(batch: int, samples: Samples) -> Timing:
     """Return the timing of a batch size: quantiles in ms with intervals, and images per second.
 
-    A quantile's interval is there when at least one timing is expected beyond it: p90 from 10 timings on, p99 from 100 on.
+    A quantile has an interval if at least one timing is expected above it: p90 from 10 timings on, p99 from 100 on.
     """
     seconds = to_array(samples)
     seconds = seconds[~np.isnan(seconds)]
@@ -89,11 +89,11 @@ def bootstrap_mean(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def ratio_of_times(base: NDArray[np.float64], new: NDArray[np.float64], *, paired: bool) -> Ratio:
-    """Return how much slower `new` is than `base`: timings in any unit, NaN where a round was sat out.
+    """Return the ratio new / base of timings in any unit; NaN: a skipped round.
 
-    Unpaired: the ratio of the medians, each resampled for itself. paired: both come from the same rounds of one run; then it is
-    the median of the rounds' ratios, which knows nothing of the drift that hit both alike. With fewer than MIN_ROUNDS rounds
-    that both took part in they are treated as unpaired.
+    Unpaired: the ratio of the medians, each resampled independently. paired: both come from the same rounds of one run; then it
+    is the median of the rounds' ratios, from which common drift cancels out. With fewer than MIN_ROUNDS common rounds the
+    timings are treated as unpaired.
     """
     ratios = new / base if paired else np.zeros(0)
     ratios = ratios[~np.isnan(ratios)]
@@ -103,41 +103,41 @@ def ratio_of_times(base: NDArray[np.float64], new: NDArray[np.float64], *, paire
     else:
         base, new = base[~np.isnan(base)], new[~np.isnan(new)]
         value = np.median(new) / np.median(base)
-        below, above = (_resampled_quantiles(values, (0.5,), generator) for values in (base, new))
-        drawn = above / below
+        base_medians, new_medians = (_resampled_quantiles(values, (0.5,), generator) for values in (base, new))
+        drawn = new_medians / base_medians
     low, high = np.quantile(drawn, TAILS)
     return Ratio(float(value), float(low), float(high), len(ratios) >= MIN_ROUNDS)
 
 
 def plan_rounds(costs_s: Mapping[T, float], budget_s: float, rounds: int) -> dict[T, int]:
-    """Return how often each case is timed, by the seconds that one timing of it takes.
+    """Return the number of timings of each case. costs_s: seconds of one timing.
 
-    At least MIN_ROUNDS (or `rounds`) each; where the budget does not hold so many, as many as it holds, and once in any case.
-    Of what is left cases get equal shares; what cheap ones leave, dearer ones get. At most `rounds`.
+    Each case gets MIN_ROUNDS timings, or as many as the budget allows, but at least one and at most `rounds`. The rest of the
+    budget is divided equally among the cases; time that cheap cases do not need goes to expensive ones.
     """
     total_s = sum(costs_s.values())
     least = max(1, min(MIN_ROUNDS, rounds, int(min(rounds, budget_s / max(total_s, 1e-9)))))
     counts: dict[T, int] = {}
-    left = max(0.0, budget_s - least * total_s)
-    for done, (case, cost) in enumerate(sorted(costs_s.items(), key=lambda item: item[1])):
-        more = int(min(rounds - least, left / (len(costs_s) - done) / max(cost, 1e-9)))
-        counts[case] = least + more
-        left = max(0.0, left - more * cost)
+    left_s = max(0.0, budget_s - least * total_s)
+    for planned, (case, cost_s) in enumerate(sorted(costs_s.items(), key=lambda item: item[1])):
+        extra = int(min(rounds - least, left_s / (len(costs_s) - planned) / max(cost_s, 1e-9)))
+        counts[case] = least + extra
+        left_s = max(0.0, left_s - extra * cost_s)
     return counts
 
 
 def takes_part(index: int, count: int, rounds: int) -> bool:
-    """Return whether a case that is timed `count` times is in round `index` of `rounds`: spread evenly over the whole run."""
+    """Return whether a case with `count` timings runs in round `index` of `rounds`; the timings are spread evenly."""
     return (index + 1) * count // rounds > index * count // rounds
 
 
 def to_array(samples: Samples) -> NDArray[np.float64]:
-    """Return timings as (n,) float64, NaN where a round was sat out."""
+    """Return timings as (n,) float64; NaN: a skipped round."""
     return np.array([np.nan if sample is None else sample for sample in samples], np.float64)
 
 
 def _thinned(samples: Samples) -> Samples:
-    """Return at most STORED_SAMPLES, evenly spread; which ones depends on the number alone, so that rounds stay aligned."""
+    """Return at most STORED_SAMPLES timings, evenly spread; the choice depends only on their number, so rounds stay aligned."""
     if len(samples) <= STORED_SAMPLES:
         return samples
     return [samples[int(index)] for index in np.linspace(0, len(samples) - 1, STORED_SAMPLES)]
@@ -148,7 +148,7 @@ def _resampled_quantiles(
 ) -> NDArray[np.float64]:
     """Return (RESAMPLES, len(quantiles)): the quantiles of samples drawn from `values` with replacement.
 
-    By sorting the draws' ranks: several times faster than numpy.quantile of so many short rows, and the same.
+    Sorts the draws' ranks, which is several times faster than numpy.quantile on many short rows, with the same result.
     """
     ranked, count = np.sort(values), len(values)
     size, places = max(1, _CHUNK // count), np.array(quantiles) * (count - 1)

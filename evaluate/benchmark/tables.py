@@ -23,13 +23,13 @@ def bench_table(bench: Bench) -> Table:
     for row in bench.candidates:
         memory = f"{row.peak_rss_mib:.0f}" if row.peak_rss_mib else ""
         timings = zip(row.batches, row.timings("copies"), row.timings("end_to_end"), strict=True)
-        for index, (alone, copies, whole) in enumerate(timings):
+        for index, (alone, copies, end_to_end) in enumerate(timings):
             span = f"{alone.p50_ms:.2f} ({alone.p50_low_ms:.2f} to {alone.p50_high_ms:.2f})"
             figures = (
                 f"{alone.p99_ms:.2f}",
                 f"{alone.images_per_s:.1f}",
                 f"{copies.p50_ms:.2f}",
-                f"{whole.p50_ms:.2f}",
+                f"{end_to_end.p50_ms:.2f}",
             )
             name, peak = ("", "") if index else (row.key, memory)
             rows.append((name, str(alone.batch), str(alone.count), span, *figures, peak))
@@ -89,7 +89,7 @@ def _pair_table(pair: PairComparison, measure: Measure, limit: float | None) -> 
     reference = f"{base.path} ({base.created})" if first.base_key == first.key else first.base_key
     paired = "; paired: median of the rounds' ratios" if any(case.paired for case in pair.cases) else ""
     measured = (
-        f"medians, {_MEASURE_NAMES[measure]}; ratio above 1: slower; 95 % interval of what varied within the runs"
+        f"medians, {_MEASURE_NAMES[measure]}; ratio above 1: slower; 95 % interval of the variation within the runs"
     )
     rows = []
     for case in pair.cases:
@@ -112,7 +112,7 @@ def _conclusion(comparison: Comparison, verdict: Verdict) -> str:
     limit = f"{comparison.limit:g} times the base"
     words = {
         "PASS": f"{cases} stay below {limit}",
-        "FAIL": f"{cases} are slower than {limit} beyond doubt",
+        "FAIL": f"{cases} are significantly slower than {limit}",
         "INCONCLUSIVE": f"{cases} may or may not exceed {limit}; more rounds narrow the interval",
     }
     return f"{verdict}: {words[verdict]}{f'; {missing} cases of the base were not compared' if missing else ''}"

@@ -12,7 +12,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
-from vegrt.evaluate.diagnose import explained
+from vegrt.evaluate.diagnose import try_explain
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.export.onnx.divergence import first_divergence
 from vegrt.infer.runtimes.logits import Parity, compare_logits
@@ -97,7 +97,7 @@ def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidenc
     if is_near and parity.min_cosine >= limits.min_cosine and agrees(parity, limits):
         return parity
     agreeing = parity.images - len(parity.flipped)
-    layer = explained(lambda: _diverging_layer(evidence, source, parity.worst, limits.layer))
+    layer = try_explain(lambda: _diverging_layer(evidence, source, parity.worst, limits.layer))
     raise ModelError(
         f"{subject}: cosine {parity.min_cosine:.6f}, largest error {parity.max_abs_error:.3g}, top-1 agreement "
         f"{parity.top1_agreement:.2%} with its reference ({agreeing} of {parity.images} photos); expected at least "

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import (
     chance_words,
-    explained,
     has_learned,
     no_better_than_chance,
     permuted_classes,
+    try_explain,
 )
 from vegrt.evaluate.figures import Answers
 from vegrt.export.onnx.parity import Evidence
@@ -48,7 +48,7 @@ def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = 
     if untrained:
         log.warning("%s: %s; exported as an untrained network", subject, chance_words(answers))
         return logits
-    if cause := explained(lambda: _cause(evidence, reference, answers)):
+    if cause := try_explain(lambda: _cause(evidence, reference, answers)):
         raise ModelError(f"{subject}: {chance_words(answers)}; {cause}; nothing was written")
     advice = _constant_answer(evidence, answers) or _POSSIBLE_CAUSES
     log.warning("%s: %s; %s; for random weights on purpose: --untrained", subject, chance_words(answers), advice)

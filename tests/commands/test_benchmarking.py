@@ -45,7 +45,7 @@ def test_wrong_requests_of_bench(copied: Bundle) -> None:
     assert call("bench", copied.path, "--batch", "1,x").exit_code == 2
     for words, message in (
         (("--batch", "0"), "expected numbers from 1"),
-        (("--variant", "int4"), "--variant int4: nothing runs it here; expected one of fp32"),
+        (("--variant", "int4"), "--variant int4: no runtime here runs it; expected one of fp32"),
         (("--device", "cuda"), "CUDA"),
     ):
         result = call("bench", copied.path, "--no-memory", *words)

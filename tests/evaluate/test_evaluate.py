@@ -15,7 +15,7 @@ from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import DataError
 from vegrt.evaluate import predictions
 from vegrt.evaluate.benchmark.bench import bench
-from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, judged
+from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, evaluate_logits
 from vegrt.evaluate.figures import calibration_error
 from vegrt.evaluate.paired import Margin, compare_top1, gate
 from vegrt.infer.runtimes.candidates import Candidate
@@ -87,7 +87,7 @@ def test_the_conversion_is_judged_from_the_checkpoint_to_the_graph(bundle: Bundl
     labels = np.array([photo.label for photo in test_split.photos])
     right = np.eye(3, dtype=np.float32)[labels]
     wrong = np.where(np.arange(60)[:, None] < 30, np.roll(right, 1, axis=1), right)
-    evaluation = judged(bundle, test_split, [*range(60)], {CHOSEN[0]: wrong, CHOSEN[2]: right}, margin=0.5)
+    evaluation = evaluate_logits(bundle, test_split, [*range(60)], {CHOSEN[0]: wrong, CHOSEN[2]: right}, margin=0.5)
     oracle = evaluation.candidates[1]
     assert oracle.paired.drop.value == -0.5
     assert oracle.gate.verdict == "FAIL"

@@ -17,7 +17,7 @@ from vegrt.evaluate import robustness
 from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rotate
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
-from vegrt.evaluate.robustness import CELLS, Cell, extra_drop, robustness_candidates, run_robustness, sample
+from vegrt.evaluate.robustness import LEVELS, CorruptionLevel, extra_drop, robustness_candidates, run_robustness, sample
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.analysis import Robustness
 from vegrt.results.common import Interval
@@ -39,22 +39,22 @@ def test_every_level_is_further_from_the_photo_than_the_one_before(corruption: C
     before = clean.copy()
     distances = []
     for level in range(1, 6):
-        worse = Cell(corruption, level).apply(clean, "Beet/000.jpg")
-        assert worse.shape == clean.shape
-        assert worse.dtype == np.uint8
-        distances.append(float(np.abs(worse.astype(int) - clean).mean()))
+        corrupted = CorruptionLevel(corruption, level).apply(clean, "Beet/000.jpg")
+        assert corrupted.shape == clean.shape
+        assert corrupted.dtype == np.uint8
+        distances.append(float(np.abs(corrupted.astype(int) - clean).mean()))
     assert distances == sorted(distances)
     assert 0 < distances[0] < distances[-1]
     np.testing.assert_array_equal(clean, before)  # the batch's own pixels are left alone
 
 
-@pytest.mark.parametrize("cell", CELLS[1::5], ids=lambda cell: cell.name)
-def test_a_photo_is_worsened_the_same_way_each_time_and_others_differently(cell: Cell) -> None:
-    first, again = (cell.apply(photo(), "Beet/000.jpg") for _ in range(2))
+@pytest.mark.parametrize("level", LEVELS[1::5], ids=lambda level: level.name)
+def test_a_photo_is_corrupted_the_same_way_each_time_and_others_differently(level: CorruptionLevel) -> None:
+    first, again = (level.apply(photo(), "Beet/000.jpg") for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    if cell.name == "noise":
-        assert (first != cell.apply(photo(), "Beet/001.jpg")).any()
-        assert (first != Cell(cell.corruption, 2).apply(photo(), "Beet/000.jpg")).any()
+    if level.name == "noise":
+        assert (first != level.apply(photo(), "Beet/001.jpg")).any()
+        assert (first != CorruptionLevel(level.corruption, 2).apply(photo(), "Beet/000.jpg")).any()
 
 
 def test_brightness_keeps_the_hue_and_raises_black() -> None:
@@ -76,7 +76,7 @@ def ladder(bundle: Bundle, test_split: Split) -> Robustness:
     return run_robustness(bundle, test_split, [FP32, INT8], images=12)
 
 
-def test_the_ladder_has_a_row_for_every_cell_and_candidate(ladder: Robustness) -> None:
+def test_the_ladder_has_a_row_for_every_level_and_candidate(ladder: Robustness) -> None:
     assert (ladder.images, len(ladder.rows)) == (12, 2 * 26)
     assert [row.key for row in ladder.candidates] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
     names = ["clean", "jpeg", "blur", "noise", "brightness", "rotation"]

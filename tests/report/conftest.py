@@ -152,7 +152,7 @@ def evaluation(bundle: Bundle, split: Split, chosen: list[Candidate], case: Case
     labels = np.array([photo.label for photo in split.photos])
     logits = {candidate: noisy(labels, len(split.classes), candidate, case) for candidate in chosen}
     leaked = [split.relative(split.photos[index]) for index in range(0, len(split), 5)] if case.audited else None
-    return evaluate.judged(bundle, split, [*range(len(split))], logits, margin=MARGIN, leaked=leaked)
+    return evaluate.evaluate_logits(bundle, split, [*range(len(split))], logits, margin=MARGIN, leaked=leaked)
 
 
 def noisy(labels: NDArray[np.int_], classes: int, candidate: Candidate, case: Case) -> NDArray[np.float32]:

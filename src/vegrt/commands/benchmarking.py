@@ -1,4 +1,4 @@
-"""vegrt bench and compare: how fast a bundle is on this machine, and which cases became slower."""
+"""vegrt bench and compare: time a bundle on this machine, and compare benchmarks."""
 
 from __future__ import annotations
 
@@ -22,56 +22,65 @@ if TYPE_CHECKING:
 
 
 class Preset(str, Enum):
-    """What --preset takes."""
+    """Values of --preset."""
 
     single_stream = "single-stream"
     offline = "offline"
 
 
 class MeasureName(str, Enum):
-    """What --measure takes."""
+    """Values of --measure."""
 
     alone = "alone"
     copies = "copies"
     jpeg = "jpeg-to-label"
 
 
+_MEASURES: dict[MeasureName, Measure] = {
+    MeasureName.alone: "batches",
+    MeasureName.copies: "copies",
+    MeasureName.jpeg: "end_to_end",
+}
+
+RoundsOption = Annotated[
+    int, typer.Option(min=1, help="Largest number of interleaved rounds; each gives one timing per case.")
+]
+BudgetOption = Annotated[
+    float, typer.Option(min=0.0, help="Seconds for all but a preset; cases that do not fit are skipped and listed.")
+]
+BatchesOption = Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes to time.")]
+ThreadsOption = Annotated[
+    int, typer.Option(min=0, help="Threads of CPU runtimes; 0: all cores that this process may use.")
+]
+TimingDeviceOption = Annotated[Device, typer.Option(help="Device for ONNX Runtime and PyTorch.")]
+TimingDataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder or CSV file of test photos; default: golden photos, random pixels."),
+]
+VariantsOption = Annotated[list[str] | None, typer.Option(help="Time only this variant; repeatable.")]
+PresetOption = Annotated[
+    Preset | None, typer.Option(help="Run an MLPerf-style scenario (not compliant) instead of rounds.")
+]
+DurationOption = Annotated[
+    float, typer.Option(min=0.0, help="Shortest time for each candidate in a preset, in seconds.")
+]
+MemoryOption = Annotated[bool, typer.Option(help="Measure the peak memory of each candidate in a separate process.")]
+
+
 def bench(
     ctx: typer.Context,
     bundle: BundleArgument,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Largest number of interleaved rounds; each gives one timing per case.")
-    ] = 30,
-    budget_s: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Seconds for all but a preset; cases that do not fit are skipped and listed.",
-        ),
-    ] = 60.0,
-    batch: Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes to time.")] = "1,4,16",
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of CPU runtimes; 0: all cores that this process may use.")
-    ] = 0,
-    device: Annotated[Device, typer.Option(help="Device for ONNX Runtime and PyTorch.")] = Device.cpu,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Folder or CSV file of test photos; default: golden photos, random pixels.",
-        ),
-    ] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="Time only this variant; repeatable.")] = None,
+    rounds: RoundsOption = 30,
+    budget_s: BudgetOption = 60.0,
+    batch: BatchesOption = "1,4,16",
+    threads: ThreadsOption = 0,
+    device: TimingDeviceOption = Device.cpu,
+    data: TimingDataOption = None,
+    variant: VariantsOption = None,
     runtime: RuntimeOption = None,
-    preset: Annotated[
-        Preset | None, typer.Option(help="Run an MLPerf-style scenario (not compliant) instead of rounds.")
-    ] = None,
-    duration_s: Annotated[
-        float, typer.Option(min=0.0, help="Shortest time for each candidate in a preset, in seconds.")
-    ] = 10.0,
-    memory: Annotated[
-        bool, typer.Option(help="Measure the peak memory of each candidate in a separate process.")
-    ] = True,
+    preset: PresetOption = None,
+    duration_s: DurationOption = 10.0,
+    memory: MemoryOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Time every variant and runtime on this machine.
@@ -89,7 +98,7 @@ def bench(
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
-    chosen = _chosen(opened, variant, runtime, device)
+    chosen = _select_candidates(opened, variant, runtime, device)
     sizes = parse_numbers(batch, int, option="--batch", example="1,4,16")
     conditions = Conditions(threads, device.value, data, memory)
     if preset is None:
@@ -120,26 +129,23 @@ def compare(
     """Compare benchmarks with the first one.
 
     Shows ratios of medians with intervals for each candidate and batch size. A single result: compares its candidates with its
-    first one. With --fail-if-slower: exit 0 when no case is slower, 3 when one is slower beyond doubt, 4 when this is undecided.
+    first one. With --fail-if-slower: exit 0 when no case is slower, 3 when one is significantly slower, 4 when undecided.
     """
     from vegrt.evaluate.benchmark.compare import compare_benches
     from vegrt.evaluate.benchmark.tables import comparison_tables
     from vegrt.results.convert import to_dict
 
-    measures: dict[MeasureName, Measure] = {
-        MeasureName.alone: "batches",
-        MeasureName.copies: "copies",
-        MeasureName.jpeg: "end_to_end",
-    }
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise VegrtError(f"--fail-if-slower {fail_if_slower:g}; expected a ratio above 0, such as 1.1")
-    comparison = compare_benches(results, measures[measure], limit=fail_if_slower)
+    comparison = compare_benches(results, _MEASURES[measure], limit=fail_if_slower)
     show(to_dict(comparison) if as_json else comparison_tables(comparison), as_json)
     raise typer.Exit(exit_code(comparison.verdict, inconclusive))
 
 
-def _chosen(bundle: Bundle, variants: list[str] | None, runtime: str | None, device: Device) -> list[Candidate]:
-    """Return the candidates to time. Raises VegrtError for a variant that none of them has."""
+def _select_candidates(
+    bundle: Bundle, variants: list[str] | None, runtime: str | None, device: Device
+) -> list[Candidate]:
+    """Return the candidates to time. Raises VegrtError for a variant that no candidate has."""
     from vegrt.infer.runtimes.candidates import candidates, nothing_runs
 
     runnable = candidates(bundle, runtime, device.value)
@@ -147,12 +153,12 @@ def _chosen(bundle: Bundle, variants: list[str] | None, runtime: str | None, dev
         raise nothing_runs(bundle, runtime=runtime)
     available = dict.fromkeys(candidate.variant for candidate in runnable)
     if unknown := [name for name in variants or () if name not in available]:
-        raise VegrtError(f"--variant {unknown[0]}: nothing runs it here; expected one of {', '.join(available)}")
+        raise VegrtError(f"--variant {unknown[0]}: no runtime here runs it; expected one of {', '.join(available)}")
     return [candidate for candidate in runnable if not variants or candidate.variant in variants]
 
 
 def _result_name(preset: Preset | None, variants: list[str] | None, runtime: str | None, device: Device) -> str:
-    """Return the result's name: neither a result of some candidates nor one of a preset may replace that of all in rounds."""
+    """Return the result's name; results of a preset or of some candidates do not replace the result of all candidates."""
     parts: list[str] = [
         *(variants or ()),
         *([runtime] if runtime else []),

@@ -1,4 +1,4 @@
-"""vegrt evaluate, robustness and verify: is an exported bundle still right?"""
+"""vegrt evaluate, robustness and verify: measure and check an exported bundle."""
 
 from __future__ import annotations
 
@@ -28,7 +28,19 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
 OverwriteResultOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a result of this name that is of other photos.")
+    bool, typer.Option("--overwrite", help="Replace a result of this name even if it is of other photos.")
+]
+TorchOption = Annotated[bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")]
+EvaluationNameOption = Annotated[
+    str | None,
+    typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
+]
+RobustnessNameOption = Annotated[
+    str | None,
+    typer.Option(help="Name of photos that are not the bundle's own; the result is results/robustness-NAME.json."),
+]
+ImagesOption = Annotated[
+    int, typer.Option(min=1, help="Largest number of photos to corrupt; the same number of each class.")
 ]
 
 
@@ -41,22 +53,17 @@ def evaluate(
     inconclusive: InconclusiveOption = None,
     runtime: RuntimeOption = None,
     audit: AuditOption = None,
-    torch: Annotated[
-        bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")
-    ] = True,
+    torch: TorchOption = True,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
     robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
-    ] = None,
+    name: EvaluationNameOption = None,
     overwrite: OverwriteResultOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy and give the gate's verdict.
 
     Compares every variant and runtime that runs here with fp32 on the same photos. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
-    The result on the bundle's own test split decides what infer chooses and what the report concludes; a result on other photos
+    The result on the bundle's own test split decides what infer runs and what the report concludes; a result on other photos
     needs a --name and decides nothing. With an audit, every figure is also given without the test photos that leaked from train
     or validation.
     """
@@ -64,12 +71,12 @@ def evaluate(
         warn_renamed("vegrt evaluate --robustness", "vegrt robustness")
         robustness(ctx, bundle, data, split, runtime, robustness_images, name, overwrite, as_json)
         return
-    margin_points = parse_margin(margin)  # before anything is read
+    margin_points = parse_margin(margin)  # a wrong margin fails before files are read
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
     from vegrt.evaluate.evaluate import candidates_to_evaluate
     from vegrt.evaluate.evaluate import evaluate as run_evaluation
-    from vegrt.evaluate.photo_sets import find_name
+    from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.tables import evaluation_table
     from vegrt.results.common import Command
     from vegrt.results.convert import to_dict
@@ -78,7 +85,7 @@ def evaluate(
 
     opened = open_bundle(bundle)
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
-    set_name = find_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
+    set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
     chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
     evaluation = run_evaluation(opened, photos, chosen, margin=margin_points, leaked=leaked, table=table)
@@ -94,23 +101,18 @@ def robustness(
     data: DataOption,
     split: SplitOption = "test",
     runtime: RuntimeOption = None,
-    images: Annotated[
-        int, typer.Option(min=1, help="Number of photos to corrupt, at most; the same number of each class.")
-    ] = 300,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of photos that are not the bundle's own; the result is results/robustness-NAME.json."),
-    ] = None,
+    images: ImagesOption = 300,
+    name: RobustnessNameOption = None,
     overwrite: OverwriteResultOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure int8 against fp32 on corrupted photos.
 
-    JPEG compression, blur, noise, brightness and rotation at five levels each. It decides nothing: the exit code is 0.
+    Applies JPEG compression, blur, noise, brightness and rotation at five levels each. Gives no verdict: the exit code is 0.
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
-    from vegrt.evaluate.photo_sets import find_name
+    from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.robustness import robustness_candidates, run_robustness
     from vegrt.evaluate.tables import robustness_table
     from vegrt.infer.runtimes.candidates import candidates
@@ -120,7 +122,7 @@ def robustness(
 
     opened = open_bundle(bundle)
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
-    set_name = find_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
+    set_name = find_set_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
     chosen = robustness_candidates(candidates(opened, runtime), opened)
     result = run_robustness(opened, photos, chosen, images=images)
     result = replace(result, name=set_name, command=Command(**recorded(ctx)))
@@ -162,7 +164,7 @@ def verify(
 
 
 def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
-    """Return the leaked photos by the audit that the user names, or by one of these photos; None without an audit."""
+    """Return the leaked photos from the named audit, or from one found for these photos; None without an audit."""
     from vegrt.train.data.audit_file import leaked_test_photos
 
     splits = bundle.manifest.data
@@ -175,7 +177,7 @@ def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> se
 
 
 def _partial_suffix(runtime: str | None) -> str:
-    """Return the ending of a result's name that keeps a result of one runtime from replacing that of all."""
+    """Return the suffix for the result of one runtime, which does not replace the result of all runtimes."""
     from vegrt.evaluate.photo_sets import PARTIAL
 
     return f"{PARTIAL}{runtime}" if runtime else ""

@@ -1,4 +1,4 @@
-"""Robustness, Sensitivity and Curve: the results that analyse and decide nothing (docs/results-format.md)."""
+"""Robustness, Sensitivity and Curve: results for analysis, which decide nothing (docs/results-format.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RobustnessRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraDrop:
-    """How much more a candidate loses on corrupted photos than on clean ones; the drops are means over all levels."""
+    """The extra drop of a candidate on corrupted photos over clean ones; corrupted drops are means over all levels."""
 
     candidate: Label
     clean_drop: Annotated[Interval | None, OMITTED] = None
@@ -48,7 +48,7 @@ class CorruptionLevels:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Result):
-    """What corrupted photos cost each int8 candidate."""
+    """The drop of each int8 candidate on corrupted photos."""
 
     KIND: ClassVar[str] = "robustness"
 
@@ -68,7 +68,7 @@ class Robustness(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """What one layer alone costs in 8 bits. kl: in nats."""
+    """The effect of quantizing one layer alone to 8 bits. kl: in nats."""
 
     layer: str
     encoding: Label
@@ -80,7 +80,7 @@ class LayerCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity(Result):
-    """Each layer alone in 8 bits. images: the held-out photos that judged."""
+    """The effect of each layer alone in 8 bits. images: number of held-out photos."""
 
     KIND: ClassVar[str] = "sensitivity"
 
@@ -91,7 +91,7 @@ class Sensitivity(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """The winning method's model with ranges from the first `images` photos, and what it answers on the held-out ones."""
+    """The winning method's model with ranges from the first `images` photos, measured on the held-out photos."""
 
     images: Count
     encoding: Label
@@ -105,7 +105,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve(Result):
-    """Models with ranges from fewer photos. images: the held-out photos that judged."""
+    """Models with ranges from fewer photos. images: number of held-out photos."""
 
     KIND: ClassVar[str] = "curve"
 

@@ -17,7 +17,7 @@ MEASURES: tuple[Measure, ...] = ("batches", "copies", "end_to_end")
 class Timing:
     """The times of one measure at one batch size, as quantiles with intervals.
 
-    samples_ms: None for a round without the case. Intervals of p90 and p99 need 10 and 100 timings. Old files have fewer fields.
+    samples_ms: None for a skipped round. Intervals of p90 and p99 need 10 and 100 timings. Old files have fewer fields.
     """
 
     batch: Size
@@ -66,7 +66,7 @@ class BenchCandidate(CandidateRow):
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """A quantity that was sampled while the GPU ran."""
+    """Mean and maximum of a quantity sampled while the GPU ran."""
 
     mean: Figure
     max: Figure
@@ -86,7 +86,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How quiet the machine was. others_share: share of the cores' time that other programs took. None: unknown.
+    """Noise during a benchmark. others_share: share of the cores' time that other programs used. None: unknown.
 
     interval_share: width of a median's interval as a share of the median. busy, wide: whether these are too large.
     """
@@ -106,7 +106,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What did not fit into the time budget. what: times of a batch size, or the peak memory."""
+    """A measurement that did not fit into the time budget. what: times of a batch size, or the peak memory."""
 
     key: Label
     batch: Size
@@ -115,7 +115,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """An MLPerf-style scenario, with its own minima and those of MLPerf. metric: the place of the figure that counts."""
+    """An MLPerf-style scenario, with its own minima and those of MLPerf. metric: path of its metric in a candidate."""
 
     statement: str
     compliant: bool

@@ -1,4 +1,4 @@
-"""What all result files have in common (docs/results-format.md): the header, candidate rows, figures with intervals."""
+"""Parts that all result files share (docs/results-format.md): header, candidate rows, figures with intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vegrt.schema import Label, Rule, between
 
 Verdict = Literal["REFERENCE", "PASS", "FAIL", "INCONCLUSIVE"]
 
-OMITTED = Rule(lambda value: value is not None, "a value, or no such key")  # None is written as no key, never as null
+OMITTED = Rule(lambda value: value is not None, "a value, or no such key")  # for None the key is omitted, never null
 Figure = Annotated[float, between(-1e12, 1e12)]
 Milliseconds = Annotated[float, between(1e-9, 1e12)]
 Rate = Annotated[float, between(1e-9, 1e18)]
@@ -39,7 +39,7 @@ Drop = Annotated[Interval, _within(-1, 1, "a value, low and high from -1 to 1")]
 
 @dataclass(frozen=True, slots=True)
 class BundleName:
-    """Which bundle was measured. sha256: of its manifest."""
+    """The bundle that was measured. sha256: of its manifest."""
 
     name: str
     sha256: str
@@ -47,7 +47,7 @@ class BundleName:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it was measured. cores: those that the process could use; missing in old files."""
+    """The machine that measured. cores: number of cores that the process could use; missing in old files."""
 
     cpu: Label
     cores: Annotated[Figure | None, OMITTED] = None
@@ -56,7 +56,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The command that made a result. options: those that differ from their default, by flag."""
+    """The command that wrote a result. options: those that differ from their default, by flag."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What every result file begins with. command: None where no command made it."""
+    """The header of every result file. command: None for a result from Python."""
 
     schema: Label
     schema_version: int
@@ -77,7 +77,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactRow:
-    """An artifact that a result speaks of. key: its variant, or variant/runtime."""
+    """An artifact that a result describes. key: its variant, or variant/runtime."""
 
     artifact_sha256: str
     key: Label = ""
@@ -85,7 +85,7 @@ class ArtifactRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateRow:
-    """A candidate that was run, and the artifact that it ran. Old files do not name the device: it was the CPU."""
+    """A candidate and its artifact. Old files do not name the device; it was the CPU."""
 
     key: Label
     variant: Label
@@ -96,12 +96,12 @@ class CandidateRow:
 
 
 def check_unique(keys: Sequence[str]) -> None:
-    """Raise FormatError when two candidates have one key."""
+    """Raise FormatError when two candidates have the same key."""
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise FormatError(f"has {repeated[0]} twice", "candidates")
 
 
 def check_length(column: Sequence[Any], count: int, place: str, expected: str) -> None:
-    """Raise FormatError unless a list has `count` entries."""
+    """Raise FormatError if the number of entries in a list is not `count`."""
     if len(column) != count:
         raise FormatError(f"has {len(column)} entries; expected {count}, {expected}", place)

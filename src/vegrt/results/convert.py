@@ -1,4 +1,4 @@
-"""Results to JSON values and back: `to_dict` and `from_dict`. Files of version 1 are brought to version 2 when they are read."""
+"""Conversion of results to JSON values and back: `to_dict` and `from_dict`. Files of version 1 are converted to version 2."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PLAIN = {str, int, float, bool, type(None)}
 
 
 def to_dict(result: Any) -> dict[str, Any]:
-    """Return a result, or a dataclass in one, as JSON values."""
+    """Return a result, or a dataclass inside a result, as JSON values."""
     values: dict[str, Any] = _json(result)
     return values
 
 
 def from_dict(kind: type[R], value: Any) -> R:
-    """Return JSON values as a result. Raises FormatError for another schema or version, and for the first wrong value."""
+    """Return JSON values as a result. Raises FormatError for another schema or version, and for the first invalid value."""
     schema = f"vegrt-{kind.KIND}"
     if not isinstance(value, dict) or value.get("schema") != schema:
         content = value.get("schema", "no schema") if isinstance(value, dict) else "no object"
@@ -40,7 +40,7 @@ def from_dict(kind: type[R], value: Any) -> R:
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """Return a dataclass's fields by name, to build one that has more of them."""
+    """Return a dataclass's fields by name, to build a dataclass with additional fields."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
@@ -58,7 +58,7 @@ def _json(value: Any) -> Any:
 
 @cache
 def _omitted(kind: type) -> frozenset[str]:
-    """Return the names of the fields that are left out where they are None."""
+    """Return the names of the fields that are omitted if they are None."""
     hints = get_type_hints(kind, include_extras=True)
     return frozenset(name for name, hint in hints.items() if OMITTED in get_args(hint)[1:])
 
@@ -82,5 +82,5 @@ def _gate(gate: Any) -> Any:
 
 
 def _changed(value: Any, key: str, change: Callable[[Any], Any]) -> Any:
-    """Return an object with one value changed; anything else as it is: `build` names what is wrong with it."""
+    """Return an object with one value changed; return any other value unchanged, so that `build` reports it."""
     return value | {key: change(value[key])} if isinstance(value, dict) and key in value else value

@@ -1,4 +1,4 @@
-"""Evaluation: the content of results/evaluate-*.json (docs/results-format.md), with the rules that its lists obey together."""
+"""Evaluation: the content of results/evaluate-*.json (docs/results-format.md), with the checks across its lists."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """What changed in one class against the reference. p: exact McNemar test; p_holm: corrected over all classes."""
+    """The changes in one class against the reference. p: exact McNemar test; p_holm: corrected over all classes."""
 
     newly_wrong: Count
     newly_right: Count
@@ -85,7 +85,7 @@ class ClassMove:
 
 @dataclass(frozen=True, slots=True)
 class ColoursSwapped:
-    """A cause: with red and blue swapped more photos are right. right, right_swapped: shares of so many photos."""
+    """A cause: swapped red and blue. right, right_swapped: shares of the photos that are right without and with a swap."""
 
     photos: Size
     right: Share
@@ -95,7 +95,7 @@ class ColoursSwapped:
 
 @dataclass(frozen=True, slots=True)
 class ClassesPermuted:
-    """A cause: the answers are in another class order."""
+    """A cause: the answers have another class order."""
 
     moves: Annotated[tuple[ClassMove, ...], NOT_EMPTY]
     kind: Literal["classes-permuted"] = "classes-permuted"
@@ -103,7 +103,7 @@ class ClassesPermuted:
 
 @dataclass(frozen=True, slots=True)
 class TextCause:
-    """The reason for a verdict as a sentence: files of version 1 hold nothing else."""
+    """The reason for a verdict as a sentence; the only cause in files of version 1."""
 
     text: str
     kind: Literal["text"] = "text"
@@ -116,8 +116,8 @@ Cause = ColoursSwapped | ClassesPermuted | TextCause
 class Gate:
     """The gate's verdict.
 
-    causes: what may explain a FAIL, any of them. images_to_decide: of an INCONCLUSIVE; None: no number of images would.
-    judged_drop: the drop that was compared with the margin, where it is not that of `paired`.
+    causes: possible causes of a FAIL. images_to_decide: images needed to decide an INCONCLUSIVE; None: more would hardly decide.
+    judged_drop: the drop that was compared with the margin, if it is not that of `paired`.
     """
 
     verdict: Verdict
@@ -149,7 +149,7 @@ class Figures(AnswerFigures):
     gate: Gate
 
     def check_classes(self, count: int, place: str) -> None:
-        """Raise FormatError unless every list is of so many classes. place: of these figures, with a dot behind it."""
+        """Raise FormatError if a list does not have `count` classes. place: path of these figures, ending in a dot."""
         columns: dict[str, Sequence[object] | None] = {"classes": self.classes, "paired.classes": self.paired.classes}
         for name, rows in columns.items():
             if rows:
@@ -165,7 +165,7 @@ class Figures(AnswerFigures):
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateResult(Figures, CandidateRow):
-    """A candidate's figures, and the same without the leaked photos; None without an audit."""
+    """A candidate's figures. without_leaks: the same without the leaked photos; None without an audit."""
 
     without_leaks: Annotated[Figures | None, OMITTED] = None
 
@@ -186,14 +186,14 @@ class CandidateAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Every photo's name, label and answers, in one order. candidates: by key."""
+    """The name, label and answers of every photo, in the same order. candidates: by key."""
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
     candidates: dict[str, CandidateAnswers]
 
     def check(self, classes: int, keys: Sequence[str]) -> None:
-        """Raise FormatError unless all columns have one length, all labels are classes, and every candidate is there."""
+        """Raise FormatError if columns differ in length, a label is no class, or a candidate is missing."""
         if missing := [key for key in keys if key not in self.candidates]:
             raise FormatError("is missing", f"predictions.candidates.{missing[0]}")
         columns: dict[str, Sequence[float] | None] = {"labels": self.labels}

@@ -1,6 +1,6 @@
 """Result files in a bundle's results/ folder: how they are written and read (docs/results-format.md).
 
-A result holds the SHA-256 of every artifact that it speaks of. Once such an artifact has changed, the result is stale and is
+A result holds the SHA-256 of every artifact that it measured. Once such an artifact has changed, the result is stale and is
 not loaded.
 """
 
@@ -23,9 +23,11 @@ log = logging.getLogger(__name__)
 def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
     """Write results/<name>.json and return its path.
 
-    Raises BundleError when an artifact that was measured has been replaced meanwhile: the figures may be of either.
+    Raises BundleError when a measured artifact was replaced during the measurement: the figures may be of the old or the new one.
     """
-    if not bundle.is_current() and not _hashes(result) <= _held(open_bundle(bundle.path, verify=False)):
+    if not bundle.is_current() and not _measured_hashes(result) <= _artifact_hashes(
+        open_bundle(bundle.path, verify=False)
+    ):
         raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
     path = bundle.path / "results" / f"{name}.json"
     write_json(path, to_dict(result))
@@ -33,10 +35,10 @@ def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
 
 
 def load_result(bundle: Bundle, kind: type[R], name: str) -> R | None:
-    """Return results/<name>.json, or None when it is missing or an artifact has changed since it was made.
+    """Return results/<name>.json, or None when it is missing or an artifact has changed since the measurement.
 
-    For a bundle that was opened with a public key: None also when the signature does not cover this very file. A file that is no
-    result of this kind is ignored like a stale one, with a warning.
+    For a bundle that was opened with a public key: None also when the signature does not cover this version of the file. A file
+    that is no result of this kind is ignored like a stale one, with a warning.
     """
     path = bundle.path / "results" / f"{name}.json"
     try:
@@ -49,8 +51,8 @@ def load_result(bundle: Bundle, kind: type[R], name: str) -> R | None:
     except (OSError, FormatError) as error:
         log.warning("%s: unreadable result (%s); ignored, run it again", path, error)
         return None
-    if not _hashes(result) <= _held(bundle):
-        log.warning("%s: made with other artifacts than the bundle holds now; ignored, run it again", path)
+    if not _measured_hashes(result) <= _artifact_hashes(bundle):
+        log.warning("%s: measured on artifacts that have changed since; ignored, run it again", path)
         return None
     return result
 
@@ -66,21 +68,21 @@ def parse_result(content: bytes, kind: type[R]) -> R:
 
 
 def _trusted(bundle: Bundle, path: Path) -> bytes | None:
-    """Return a result file's bytes; None when it is a link, or when the signature that the user requires does not cover it."""
+    """Return a result file's bytes; None, with a warning, if it is a link or if the required signature does not cover it."""
     if path.exists() and not is_regular(path):
-        log.warning("%s: no regular file; ignored", path)
+        log.warning("%s: not a regular file; ignored", path)
         return None
     content, signed = read_bytes(path), bundle.signed
     if signed is None or signed.results.get(f"results/{path.name}") == hashlib.sha256(content).hexdigest():
         return content
-    since = "made or changed after it" if signed.version > 1 else "it is of format 1"
-    log.warning("%s: not covered by the signature of key %s (%s); ignored", path, signed.fingerprint, since)
+    reason = "written or changed after signing" if signed.version > 1 else "the signature has format 1"
+    log.warning("%s: not covered by the signature of key %s (%s); ignored", path, signed.fingerprint, reason)
     return None
 
 
-def _hashes(result: AnyResult) -> set[str]:
+def _measured_hashes(result: AnyResult) -> set[str]:
     return {row.artifact_sha256 for row in result.candidates}
 
 
-def _held(bundle: Bundle) -> set[str]:
+def _artifact_hashes(bundle: Bundle) -> set[str]:
     return {artifact.sha256 for artifact in bundle.manifest.artifacts}

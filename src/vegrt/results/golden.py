@@ -1,4 +1,4 @@
-"""The schema of golden/golden.json: a few photos with what the machine that made the bundle saw in them."""
+"""The schema of golden/golden.json: a few photos with their pixel hashes and fp32 logits on the exporting machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vegrt.schema import NOT_EMPTY, Sha256, build, read_json
 
 @dataclass(frozen=True, slots=True)
 class GoldenPhoto:
-    """A photo. file: its path in the bundle. pixels_sha256: of its uint8 pixels. logits: of fp32, one a class."""
+    """A photo. file: its path in the bundle. pixels_sha256: of its uint8 pixels. logits: of fp32, one per class."""
 
     file: str
     pixels_sha256: Sha256
@@ -28,12 +28,12 @@ class GoldenFile:
 
 
 def read_golden(bundle: Bundle) -> tuple[GoldenPhoto, ...]:
-    """Return a bundle's golden photos. Raises FormatError where a photo is no artifact or lacks a logit, or OSError."""
-    found = build(GoldenFile, read_json(bundle.listed_file("golden/golden.json"))).images
-    listed = {one.path for one in bundle.manifest.artifacts}
-    for index, photo in enumerate(found):
+    """Return a bundle's golden photos. Raises OSError, and FormatError if a photo is no artifact or logits are missing."""
+    photos = build(GoldenFile, read_json(bundle.listed_file("golden/golden.json"))).images
+    listed = {artifact.path for artifact in bundle.manifest.artifacts}
+    for index, photo in enumerate(photos):
         if photo.file not in listed:
             raise FormatError(f"is {photo.file[:80]!a}, which the manifest does not list", f"images[{index}].file")
         if len(photo.logits) != (classes := len(bundle.manifest.classes)):
             raise FormatError(f"has {len(photo.logits)} entries; expected {classes}", f"images[{index}].logits")
-    return found
+    return photos

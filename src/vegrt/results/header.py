@@ -1,4 +1,4 @@
-"""The header of result files: when, on which machine, with which versions and of which bundle a result was made."""
+"""The header of result files: time, machine, package versions and bundle of a measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "t
 
 
 def header_fields(bundle: Bundle, kind: str) -> dict[str, Any]:
-    """Return the fields of `Result` for a result of this kind, made now on this machine."""
+    """Return the fields of `Result` for a result of this kind, measured now on this machine."""
     return {
         "schema": f"vegrt-{kind}",
         "schema_version": SCHEMA_VERSION,

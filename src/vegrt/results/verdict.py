@@ -1,4 +1,4 @@
-"""Several verdicts as one."""
+"""The combined verdict of several candidates or cases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vegrt.results.common import Verdict
 
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return FAIL if any is, else INCONCLUSIVE if any is or if nothing was judged, else PASS."""
+    """Return FAIL if any verdict is FAIL, else INCONCLUSIVE if any is or if only references were run, else PASS."""
     judged = set(verdicts) - {"REFERENCE"}
     if "FAIL" in judged:
         return "FAIL"

@@ -1,4 +1,4 @@
-"""Results in words: one function for each sentence, for commands and reports. Result files hold the facts only."""
+"""Sentences about results, for commands and reports; result files hold the facts only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMED_MOVES = 4
 
 
 def gate_sentence(evaluation: Evaluation, figures: Figures) -> str:
-    """Return why the gate gave its verdict on a candidate."""
+    """Return the reason for the gate's verdict on a candidate."""
     gate = figures.gate
     if gate.verdict == "REFERENCE":
         return "what the others are compared with"
@@ -58,7 +58,7 @@ def _advice(evaluation: Evaluation, images_to_decide: int | None) -> str:
 
 
 def cause_words(cause: Cause, classes: Sequence[str]) -> str:
-    """Return what may explain a FAIL."""
+    """Return the description of a possible cause of a FAIL."""
     if isinstance(cause, ColoursSwapped):
         return f"{colours_words(cause)}: it looks like BGR input"
     if isinstance(cause, ClassesPermuted):
@@ -68,13 +68,13 @@ def cause_words(cause: Cause, classes: Sequence[str]) -> str:
 
 
 def colours_words(cause: ColoursSwapped) -> str:
-    """Return how many more photos are right with red and blue swapped."""
+    """Return the shares of right answers before and after swapping red and blue."""
     right = f"{cause.right:.0%} of {cause.photos} photos are right as they are"
     return f"{right}, {cause.right_swapped:.0%} with red and blue swapped"
 
 
 def moves_words(moves: Mapping[int, int], classes: Sequence[str]) -> str:
-    """Return a permutation of classes; empty for none. moves: from each class to the class that it is answered as."""
+    """Return the description of permuted classes; empty if there are none. moves: true class to predicted class, as indices."""
     named = [f"{classes[truth]} is answered as {classes[answer]}" for truth, answer in moves.items()]
     more = len(named) - _NAMED_MOVES
     return ", ".join(named[:_NAMED_MOVES]) + (f" and {more} more" if more > 0 else "")
@@ -93,7 +93,7 @@ def extra_drop_sentence(extra: ExtraDrop, confidence: float) -> str:
 
 
 def noise_sentence(noise: Noise | None) -> str:
-    """Return what made a benchmark noisy; empty when the machine was quiet or the file does not say."""
+    """Return why a benchmark is noisy; empty if it is not, or if the file does not contain it."""
     if noise is None or not noise.is_noisy:
         return ""
     reasons = []
@@ -107,7 +107,7 @@ def noise_sentence(noise: Noise | None) -> str:
 
 
 def skipped_sentence(bench: Bench) -> str:
-    """Return what did not fit into the time budget; empty when everything did."""
+    """Return the cases and memory measurements that did not fit into the time budget; empty if all did."""
     if not bench.skipped:
         return ""
     keys = {row.key for row in bench.candidates}

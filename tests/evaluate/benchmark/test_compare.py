@@ -202,14 +202,15 @@ def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) ->
 
 def test_results_with_nothing_in_common_say_what_they_hold(make: Make) -> None:
     with pytest.raises(
-        VegrtError, match=r"nothing in common with .*a\.json; it holds .* at batch 64, the other .* 1, 16"
+        VegrtError,
+        match=r"shares no candidate and batch size with .*a\.json; it has .* at batch 64, the other .* 1, 16",
     ):
         compare_benches([make("a.json"), make("b.json", batches=(64,))], "batches")
 
     def single(body: dict[str, Any]) -> None:
         del body["candidates"][1]
 
-    with pytest.raises(VegrtError, match="nothing to compare it with; name a second result"):
+    with pytest.raises(VegrtError, match="nothing to compare; name a second result"):
         compare_benches([make("a.json", change=single)], "batches")
 
 

@@ -17,7 +17,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
-from vegrt.evaluate.diagnose import explained
+from vegrt.evaluate.diagnose import try_explain
 from vegrt.export.onnx.divergence import first_divergence, layer_outputs
 from vegrt.export.onnx.parity import FP16, FP32, Evidence, Limits, agrees, binomial_tail, check_parity, load_evidence
 from vegrt.infer.runtimes.logits import Parity, measure_parity
@@ -200,5 +200,5 @@ def test_an_explanation_that_fails_hides_nothing(evidence: Evidence) -> None:
             ModelError, match=r"fp32\.onnx: cosine .* \(30 of 60 photos\); .*\.jpg; nothing was written$"
         ):
             check_parity("fp32.onnx", parity, FP32, given, b"no graph")
-    assert explained(lambda: str(1 / 0)) is None
-    assert explained(lambda: "because") == "because"
+    assert try_explain(lambda: str(1 / 0)) is None
+    assert try_explain(lambda: "because") == "because"

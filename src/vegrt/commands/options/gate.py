@@ -1,4 +1,4 @@
-"""Options and exit codes of commands that give a verdict: 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+"""Options and exit codes of commands with a verdict: 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AUTO = "auto"
 
 
 class Inconclusive(str, Enum):
-    """What --inconclusive takes."""
+    """Values of --inconclusive."""
 
     passed = "pass"
     failed = "fail"
@@ -38,7 +38,7 @@ MarginOption = Annotated[
 
 
 def exit_code(verdict: Verdict | None, inconclusive: Inconclusive | None) -> int:
-    """Return the exit code of a verdict; 0 without one. The verdict in the output stays INCONCLUSIVE."""
+    """Return the exit code for a verdict; 0 without a verdict. inconclusive: how INCONCLUSIVE exits."""
     if verdict == "INCONCLUSIVE" and inconclusive is not None:
         return 0 if inconclusive is Inconclusive.passed else _EXIT_CODES["FAIL"]
     return _EXIT_CODES.get(verdict or "", 0)
