@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vegrt.commands.options.shared import warn_renamed
+
 if TYPE_CHECKING:
-    from vegrt.commands.options.shared import warn_renamed
-from vegrt.calibration.settings import CalibrationSettings
+    from vegrt.calibration.settings import CalibrationSettings
 
 
 class FloatType(str, Enum):
