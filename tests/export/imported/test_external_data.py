@@ -185,7 +185,7 @@ def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> Non
     import_onnx(folder / "out", *given(folder))
     shutil.copy(folder / "model.onnx.data", folder / "out")
     (folder / "out" / SOURCE).write_bytes(proto.SerializeToString())
-    with pytest.raises(BundleError, match="reads another file, which no line of the manifest covers"):
+    with pytest.raises(BundleError, match="reads another file, which the manifest does not cover"):
         load_imported(open_bundle(folder / "out", verify=False))
 
 
