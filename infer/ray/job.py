@@ -74,7 +74,7 @@ def run_ray(model: Path, request: Request, *, workers: int = 0) -> Summary:
     out = output_location(request)
     names = names_of(item for item in open_sources(request.sources, request.reading) if item is not None)
     started = time.monotonic()
-    with _connected() as ray, _output(out) as folder:
+    with _connected() as ray, output_folder(out) as folder:
         resources = ray.cluster_resources()
         job, share, count = _plan(model, request, workers, resources)
         try:
@@ -194,7 +194,7 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _output(out: str) -> Iterator[str]:
+def output_folder(out: str) -> Iterator[str]:
     """Yield where to write: a folder that replaces `out` once complete, or the URL itself, which must be empty."""
     if not is_url(out):
         with _replacing(Path(out)) as folder:

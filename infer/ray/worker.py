@@ -54,7 +54,7 @@ class Worker:
         import pyarrow
 
         job, classes = self._job, len(self._bundle.manifest.classes)
-        items = (_item(*values) for values in zip(*(column.to_pylist() for column in names.columns), strict=True))
+        items = (item_of(*values) for values in zip(*(column.to_pylist() for column in names.columns), strict=True))
         rows = predict(self._bundle, self._runner, items, job.row_format, batch=job.batch, threads=job.threads)
         cells = (as_cells(row, job.row_format, classes) for part in rows for row in part)
         records = [dict(zip(self._schema.names, values, strict=True)) for values in cells]
@@ -95,7 +95,8 @@ def names_of(items: Iterable[Item]) -> Any:
     return pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(kinds))
 
 
-def _item(name: str, path: bytes | None, error: str) -> Item:
+def item_of(name: str, path: bytes | None, error: str) -> Item:
+    """Return the item of one row of `names_of`; one that cannot be read holds its error."""
     if error:
         return Item(name, DataError(error))
     if path is not None:

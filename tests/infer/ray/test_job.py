@@ -23,8 +23,8 @@ from vegrt.infer.outputs.files import OutputOptions
 from vegrt.infer.outputs.photos import PhotoOutputs
 from vegrt.infer.outputs.rows import RowFormat
 from vegrt.infer.predict import Request, run
-from vegrt.infer.ray.job import _output, output_location, run_ray, vegrt_error_of
-from vegrt.infer.ray.worker import _item, names_of
+from vegrt.infer.ray.job import output_folder, output_location, run_ray, vegrt_error_of
+from vegrt.infer.ray.worker import item_of, names_of
 from vegrt.infer.sources.open import SourceOptions, open_sources
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'vegrt[ray]'")
@@ -46,13 +46,13 @@ def mixed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_a_folder_of_parquet_files_is_replaced_and_only_if_that_is_said(tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     to = OutputOptions(out, overwrite=True)
-    with _output(str(out)) as folder:
+    with output_folder(str(out)) as folder:
         Path(folder, "1.parquet").write_text("old")
     refused(
         r"out\.parquet: exists; add --overwrite", lambda: output_location(Request(("x",), output=OutputOptions(out)))
     )
     assert output_location(Request(("x",), output=to)) == str(out)
-    with _output(str(out)) as folder:
+    with output_folder(str(out)) as folder:
         Path(folder, "2.parquet").write_text("new")
         assert [path.name for path in out.iterdir()] == ["1.parquet"]
     assert [path.name for path in out.iterdir()] == ["2.parquet"]
@@ -143,18 +143,18 @@ def test_a_url_survives_being_a_path(given: str, place: str) -> None:
 def test_workers_find_what_the_job_named(mixed: Path) -> None:
     items = [item for item in open_sources([mixed, f"file://{mixed}/00.jpg"], SourceOptions()) if item is not None]
     table = names_of([*items, Item("broken", BROKEN)])
-    rows = [_item(*row.values()) for row in table.to_pylist()]
+    rows = [item_of(*row.values()) for row in table.to_pylist()]
     assert [row.name for row in rows] == [item.name for item in [*items, Item("broken", BROKEN)]]
     assert [row.content for row in rows[:-2]] == [item.content for item in items[:-1]]
     assert callable(rows[-2].content)
     assert rows[-2].content() == (mixed / "00.jpg").read_bytes()
     assert str(rows[-1].content) == "broken: for a reason"
-    assert "cannot be listed" in str(_item("file:///none/there.jpg", None, "").content)
+    assert "cannot be listed" in str(item_of("file:///none/there.jpg", None, "").content)
 
 
-def test_no_more_is_taken_after_what_cannot_be_shared_out(mixed: Path) -> None:
+def test_no_more_is_taken_after_what_cannot_be_distributed(mixed: Path) -> None:
     left = iter([Item("a", mixed / "00.jpg"), Item("x.zip!/a.jpg", b"bytes"), Item("x.zip!/b.jpg", b"more")])
-    refused(r"x\.zip!/a\.jpg: --engine ray shares out", partial(names_of, left))
+    refused(r"x\.zip!/a\.jpg: --engine ray distributes", partial(names_of, left))
     assert next(left).name == "x.zip!/b.jpg"
 
 
