@@ -13,14 +13,8 @@ import numpy as np
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
-from vegrt.infer.runtimes.candidates import Candidate as Candidate
-from vegrt.infer.runtimes.candidates import artifact_of as artifact_of
-from vegrt.infer.runtimes.candidates import candidates as candidates
-from vegrt.infer.runtimes.candidates import find_runtime as find_runtime
-from vegrt.infer.runtimes.candidates import is_float16 as is_float16
-from vegrt.infer.runtimes.choice import Choice as Choice
-from vegrt.infer.runtimes.choice import choose as choose
-from vegrt.infer.runtimes.choice import rank_choices
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
+from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime import TensorRtProvider, open_onnxruntime

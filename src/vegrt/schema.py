@@ -51,7 +51,6 @@ NOT_EMPTY = Rule(len, "something in it")
 Count = Annotated[int, Rule(lambda number: number >= 0, "0 or more")]
 Positive = Annotated[float, Rule(lambda number: number > 0, "more than 0")]
 Share = Annotated[float, between(0, 1)]
-Difference = Annotated[float, between(-1, 1)]
 Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
 Label = Annotated[str, matching(r"[^\x00-\x1f\x7f-\x9f]{0,500}", "at most 500 characters, none of them for control")]
 

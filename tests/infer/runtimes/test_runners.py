@@ -308,7 +308,8 @@ import numpy as np
 from pathlib import Path
 from typing import Any
 from vegrt.bundle.bundle import open_bundle
-from vegrt.infer.runtimes.open import Candidate, open_candidate
+from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.open import open_candidate
 bundle = open_bundle(Path(sys.argv[1]), verify=False)
 size = bundle.manifest.contract.size
 for runtime in ("onnxruntime", "openvino"):
