@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo
+from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo, timing_cost_ms
 from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
 from vegrt.report.language.language import mark, translate
@@ -91,9 +91,7 @@ class SummaryRow:
 
     def cost_ms(self, objective: Objective) -> float | None:
         """Return milliseconds per photo for the objective; None where it was not measured."""
-        if objective == "latency":
-            return self.p50_ms
-        return None if self.images_per_s is None else 1e3 / self.images_per_s
+        return timing_cost_ms(self.single if objective == "latency" else self.best, objective)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, units in the keys."""

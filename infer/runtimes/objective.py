@@ -33,7 +33,11 @@ def objective_timing(timings: Sequence[Timing], objective: Objective) -> Timing 
 
 def cost_ms(timings: Sequence[Timing], objective: Objective) -> float | None:
     """Return the median milliseconds per photo for the objective; None where it was not measured."""
-    timing = objective_timing(timings, objective)
+    return timing_cost_ms(objective_timing(timings, objective), objective)
+
+
+def timing_cost_ms(timing: Timing | None, objective: Objective) -> float | None:
+    """Return the median milliseconds per photo of the timing that the objective compares; None for None."""
     if timing is None:
         return None
     return timing.p50_ms if objective == "latency" else 1e3 / timing.images_per_s
