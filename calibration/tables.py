@@ -9,6 +9,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.analysis import Analyses
 from vegrt.calibration.settings import VARIANTS
 from vegrt.calibration.work import share_percent
+from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,16 +28,16 @@ def analysis_tables(analyses: Analyses) -> Iterator[Table]:
     if sensitivity := analyses.sensitivity:
         heads = ("layer", "encoding", "KL, nats", "SQNR, dB", "flips")
         ordered = sorted(sensitivity.rows, key=lambda row: -row.kl)
-        costs = [(row.layer, row.encoding, _figure(row.kl), f"{row.sqnr_db:.1f}", row.flips) for row in ordered]
+        costs = [(row.layer, row.encoding, _figure(row.kl), f"{row.sqnr_db:.1f}", str(row.flips)) for row in ordered]
         title = f"Each layer alone in 8 bits, {sensitivity.images} held-out photos, most sensitive first"
-        yield _table(title, heads, costs)
+        yield make_table(title, heads, costs)
     if curve := analyses.curve:
         heads = ("photos observed", "encoding", "agreement", "KL, nats", "flips")
         points = [
-            (point.images, point.encoding, f"{point.agreement:.2%}", _figure(point.kl), point.flips)
+            (str(point.images), point.encoding, f"{point.agreement:.2%}", _figure(point.kl), str(point.flips))
             for point in curve.rows
         ]
-        yield _table(f"Ranges from fewer photos, scored on {curve.images} held-out photos", heads, points)
+        yield make_table(f"Ranges from fewer photos, scored on {curve.images} held-out photos", heads, points)
 
 
 def _tournament(entry: dict[str, Any]) -> Table:
@@ -49,7 +50,7 @@ def _tournament(entry: dict[str, Any]) -> Table:
     ]
     heads = ("encoding", "method", "agreement with fp32", "accuracy", "KL, nats", "")
     title = f"Ranges from {entry['images']} photos, scored on {entry['judged_images']} held-out photos"
-    return _table(title, heads, lines)
+    return make_table(title, heads, lines)
 
 
 def _mixed_precision(entry: dict[str, Any]) -> Table:
@@ -67,19 +68,8 @@ def _mixed_precision(entry: dict[str, Any]) -> Table:
         "weight layers in 8 bits",
         f"cost on {entry['budget']['images']} held-out photos",
     )
-    return _table("Mixed precision", heads, lines)
+    return make_table("Mixed precision", heads, lines)
 
 
 def _figure(value: float) -> str:
     return f"{value:.3g}"
-
-
-def _table(title: str, heads: tuple[str, ...], lines: list[tuple[Any, ...]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title)
-    for head in heads:
-        table.add_column(head)
-    for line in lines:
-        table.add_row(*map(str, line))
-    return table
