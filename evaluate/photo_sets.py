@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import SPLITS, Split
-from vegrt.errors import DataError, VegrtError
+from vegrt.errors import DataError, FormatError, VegrtError
 from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result
+from vegrt.schema import read_json
 
 PARTIAL = "-only-"  # stands before the runtime in the name of a result of one runtime
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -64,8 +64,8 @@ def other_sets(bundle: Bundle) -> dict[str, Evaluation]:
 def _stored_fingerprint(file: Path) -> str | None:
     """Return the data fingerprint in a result file; None if the file is missing, unreadable, or has none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(file)
+    except (OSError, FormatError):
         return None
     fingerprint = content.get("data_fingerprint") if isinstance(content, dict) else None
     return fingerprint if isinstance(fingerprint, str) else None
