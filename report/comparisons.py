@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vegrt.evaluate.photo_sets import other_sets
+from vegrt.infer.runtimes.objective import single_photo
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import (
     Badge,
@@ -199,7 +200,7 @@ def _memory_table(facts: Facts) -> Table | None:
 
 
 def _end_to_end_cell(row: BenchCandidate) -> str:
-    single = next((timing for timing in row.end_to_end or () if timing.batch == 1), None)
+    single = single_photo(row.end_to_end or ())
     return f"{single.p50_ms:.2f}" if single else NONE
 
 
