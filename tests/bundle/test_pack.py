@@ -163,9 +163,7 @@ def test_what_is_no_plain_file_is_refused(small: Path, tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_fills_the_disk(small: Path, suffix: str, tmp_path: Path) -> None:
     """Zeros that pack to nothing, declared as themselves, as one huge artifact of the manifest, and as a result."""
     members, zeros = members_of(small), bytes(1 << 24)
-    refused(
-        write(tmp_path, suffix, [*members[:2], ("weights.safetensors", zeros)]), "has 16777216 bytes, but"
-    )
+    refused(write(tmp_path, suffix, [*members[:2], ("weights.safetensors", zeros)]), "has 16777216 bytes, but")
     manifest = json.loads(members[0][1])
     manifest["artifacts"][0]["size_bytes"] = 1 << 60
     bomb = [(MANIFEST, json.dumps(manifest).encode()), *members[1:]]

@@ -15,15 +15,13 @@ _MEASURED = ("evaluate", "robustness", "bench")
 def check_no_file(file: Path, *, overwrite: bool) -> None:
     """Raise VegrtError if the file exists, unless overwriting is allowed."""
     if not overwrite and (file.exists() or file.is_symlink()):
-        raise VegrtError(f"{file}: already exists; choose another name, or add --overwrite to replace it")
+        raise VegrtError(f"{file}: exists; choose another name, or replace it with --overwrite")
 
 
 def check_no_bundle(path: Path, *, overwrite: bool) -> None:
     """Raise a VegrtError that describes the bundle if `path` holds a finished one, unless overwriting is allowed."""
     if not overwrite and (path / MANIFEST).exists():
-        raise VegrtError(
-            f"{path}: already holds {describe_bundle(path)}; choose another --out, or add --overwrite to replace it"
-        )
+        raise VegrtError(f"{path}: holds {describe_bundle(path)}; choose another --out, or replace it with --overwrite")
 
 
 def check_nothing_invalidated(path: Path, subject: str, *, overwrite: bool) -> None:
@@ -38,7 +36,7 @@ def check_nothing_invalidated(path: Path, subject: str, *, overwrite: bool) -> N
     if bundle.variants() and (invalidated := [*_engines(bundle), *_searched(bundle), *measurements(path)]):
         raise VegrtError(
             f"{path}: replacing {subject} would invalidate {', '.join(invalidated)}; "
-            f"work on a copy of the folder, or add --overwrite to replace them"
+            f"work on a copy of the folder, or replace them with --overwrite"
         )
 
 
