@@ -31,7 +31,7 @@ from vegrt.evaluate.benchmark.setup import (
     wait_idle,
     warm_up_runner,
 )
-from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize
+from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize_times
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate, Preset, Timing
 from vegrt.results.convert import fields_of
@@ -165,5 +165,5 @@ def _run(runner: TimedRunner, batch: int, enough: Callable[[int, float], bool]) 
 
 def _both_measures(batch: int, timings: list[CaseTiming]) -> tuple[Timing, Timing]:
     """Return the summaries of the runner alone and with copies, for the same runs."""
-    alone = summarize(batch, [timing.run_s for timing in timings])
-    return alone, summarize(batch, [timing.total_s for timing in timings])
+    alone = summarize_times(batch, [timing.run_s for timing in timings])
+    return alone, summarize_times(batch, [timing.total_s for timing in timings])

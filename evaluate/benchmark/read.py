@@ -66,7 +66,7 @@ def read_bench(path: Path) -> Bench:
     except OSError as error:
         raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result file of vegrt bench") from error
     except FormatError as error:
-        raise VegrtError(f"{path}: damaged or of another version ({error}); run vegrt bench again") from error
+        raise VegrtError(f"{path}: not a benchmark result ({error}); run vegrt bench again") from error
 
 
 def read_samples(path: Path, measure: Measure) -> BenchSamples:
