@@ -43,11 +43,9 @@ Scenario = Literal["single-stream", "offline"]
 DURATION_S = 10.0  # a 60th of MLPerf's 600
 MIN_QUERIES = 128  # an 8th of MLPerf's 1,024, SingleStream
 MIN_SAMPLES = 384  # a 64th of MLPerf's 24,576, Offline
-STATEMENT = "MLPerf-style, not compliant: scaled down, without LoadGen, not reviewed"
 _SEED = 1
 _PRESETS: dict[Scenario, Preset] = {
     "single-stream": Preset(
-        statement=STATEMENT,
         compliant=False,
         name="SingleStream",
         metric="copies[0].p90_ms",
@@ -57,7 +55,6 @@ _PRESETS: dict[Scenario, Preset] = {
         mlperf_min_duration_s=600,
     ),
     "offline": Preset(
-        statement=STATEMENT,
         compliant=False,
         name="Offline",
         metric="copies[0].images_per_s",

@@ -117,7 +117,6 @@ class Skipped:
 class Preset:
     """An MLPerf-style scenario, with its own minima and those of MLPerf. metric: path of its metric in a candidate."""
 
-    statement: str
     compliant: bool
     name: Label
     metric: Label

@@ -185,7 +185,7 @@ def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) ->
         def replaced(body: dict[str, Any], samples: Any = samples) -> None:
             body["candidates"][0]["batches"][0]["samples_ms"] = samples
 
-        refused(replaced, r"benchmark result \(.*samples_ms")
+        refused(replaced, r"benchmark result \(")
     with pytest.raises(VegrtError, match="has no timings of copies"):
         read_samples(make("good.json"), "copies")
     for content, message in (

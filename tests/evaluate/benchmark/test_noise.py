@@ -94,6 +94,6 @@ def test_a_comparison_says_which_result_was_noisy(bundle: Bundle, tmp_path: Path
         (tmp_path / f"{name}.json").write_text(json.dumps(to_dict(result)))
     words = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]
     shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
-    assert shown["pairs"][0]["base"]["noise"] == ""
-    assert shown["pairs"][0]["new"]["noise"].startswith("noisy: half of the intervals")
+    assert shown["schema_version"] == 2
+    assert (shown["pairs"][0]["base"]["noise"]["wide"], shown["pairs"][0]["new"]["noise"]["wide"]) == (False, True)
     assert "b.json: noisy" in "".join(CliRunner().invoke(app, words).stdout.split("\n"))
