@@ -13,7 +13,7 @@ import onnx_ir as ir
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import Staging, changing, exclusive
 from vegrt.bundle.manifest import Artifact
-from vegrt.calibration.graph import Fp32Graph, copy_graph, load_fp32, serialize
+from vegrt.calibration.graph.onnx_graph import Fp32Graph, copy_graph, load_fp32, serialize
 from vegrt.calibration.manifest import calibration_entry
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.resume import finish_progress

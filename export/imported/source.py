@@ -17,7 +17,7 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.manifest import Manifest
-from vegrt.calibration.graph import serialize
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.resume import finish_progress
 from vegrt.dataset.classes import classes_fault
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError

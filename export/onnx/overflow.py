@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.graph import expose_tensors
+from vegrt.calibration.graph.onnx_graph import expose_tensors
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime import read_tensors
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vegrt.backbones import build_network, contract_of, find_backbone
-from vegrt.calibration.graph import serialize
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
 from vegrt.export.onnx.model import export_fp32
 from vegrt.infer.runtimes.onnxruntime import open_onnxruntime

@@ -22,8 +22,8 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.graph import serialize
-from vegrt.calibration.placement import quantizable_nodes
+from vegrt.calibration.graph.onnx_graph import serialize
+from vegrt.calibration.graph.placement import quantizable_nodes
 from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.export.imported.convert import convert_imported

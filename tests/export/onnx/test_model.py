@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.graph import copy_graph, serialize
-from vegrt.calibration.placement import plan_quantization
+from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
+from vegrt.calibration.graph.placement import plan_quantization
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vegrt.calibration.check import check_placement
-from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.graph import copy_graph, serialize
-from vegrt.calibration.placement import plan_quantization
+from vegrt.calibration.graph.check import check_placement
+from vegrt.calibration.graph.encode import Range, insert_qdq
+from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
+from vegrt.calibration.graph.placement import plan_quantization
 from vegrt.errors import ModelError
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.engines.engines import audit_model, check_audit

@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
+from vegrt.calibration.graph.placement import Encoding
+from vegrt.calibration.graph.quantize import Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
-from vegrt.calibration.placement import Encoding
-from vegrt.calibration.quantize import Ranges, quantize_graph
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 from vegrt.files.hashing import sha256_of_json
