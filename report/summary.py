@@ -16,6 +16,7 @@ from vegrt.results.benchmark import Bench, Timing
 from vegrt.results.common import CandidateRow, Interval, Verdict
 from vegrt.results.evaluation import Figures, Gate
 from vegrt.results.wording import gate_sentence
+from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -178,19 +179,8 @@ def summary_row(
 
 def summary_table(rows: Iterable[SummaryRow]) -> Table:
     """Return the rows as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if number >= TEXT_COLUMNS else "left", no_wrap=number < TEXT_COLUMNS)
-    colours = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
-    for row in rows:
-        cells = [*row.cells()]
-        if colour := colours.get(row.verdict or ""):
-            cells = [f"[{colour}]{cell}[/]" if isinstance(cell, Badge) else cell for cell in cells]
-        table.add_row(*cells)
-    return table
+    styles = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+    return make_table("", HEADINGS, [row.cells() for row in rows], text=HEADINGS[:TEXT_COLUMNS], styles=styles)
 
 
 def signed_points(proportion: float) -> str:
