@@ -177,6 +177,7 @@ def _side(path: Path, state: commit.State, *, in_commit: bool) -> Bundle:
 
 
 def check_files(bundle: Bundle) -> None:
+    """Raise BundleError unless every artifact has the size and SHA-256 that the manifest lists."""
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing releases the interpreter lock
         list(pool.map(partial(check_artifact, bundle), bundle.manifest.artifacts))
 

@@ -30,7 +30,7 @@ from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import read_imported
 from vegrt.export.imported.source import import_onnx, read_classes, read_contract
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
 SIZE, CLASSES = 48, ("Beet", "Cress", "Eggplant")
