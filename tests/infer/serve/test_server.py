@@ -103,7 +103,7 @@ def test_the_command_serves_what_was_asked_for(bundle: Bundle, files: list[Path]
     ) as (service, url, said):
         reply = httpx.post(f"{url}/v1/predict", content=files[0].read_bytes(), timeout=60)
         assert (reply.status_code, reply.json()["variant"]) == (200, "int8-cpu")
-        assert httpx.get(f"{url}/v2/models/resnet18").json()["platform"] == "vegrt_openvino"
+        assert httpx.get(f"{url}/v2/models/small").json()["platform"] == "vegrt_openvino"
         assert httpx.post(f"{url}/v1/predict", content=bytes(10_000)).status_code == 413
         photo = files[0].read_bytes()
         for host, status in (("a.example", 200), ("b.example", 403)):
