@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.calibrate import TOURNAMENT_PHOTOS
-from vegrt.calibration.curve import sample_curve
-from vegrt.calibration.graph import load_fp32
+from vegrt.calibration.graph.onnx_graph import load_fp32
+from vegrt.calibration.graph.quantize import ENCODINGS
 from vegrt.calibration.photos import CalibrationPhotos
-from vegrt.calibration.quantize import ENCODINGS
 from vegrt.calibration.resume import finish_progress, open_progress
 from vegrt.calibration.saved import FILE, read_calibration
-from vegrt.calibration.scorer import Scorer
-from vegrt.calibration.sensitivity import SENSITIVITY_PHOTOS, measure_sensitivity
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.subject import prepare_subject
+from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS
+from vegrt.calibration.tournament.curve import sample_curve
+from vegrt.calibration.tournament.scorer import Scorer
+from vegrt.calibration.tournament.sensitivity import SENSITIVITY_PHOTOS, measure_sensitivity
 from vegrt.files.hashing import sha256_of_json
 from vegrt.results.analysis import Curve, Sensitivity
 from vegrt.results.common import ArtifactRow

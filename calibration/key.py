@@ -8,9 +8,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vegrt.calibration.observe import BINS
-from vegrt.calibration.placement import Encoding
-from vegrt.calibration.ranges import METHODS
+from vegrt.calibration.graph.placement import Encoding
+from vegrt.calibration.ranges.methods import METHODS
+from vegrt.calibration.ranges.observe import BINS
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.files.hashing import sha256_of_json
 from vegrt.photo.preprocess import Contract

@@ -8,13 +8,13 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vegrt.calibration.calibrate import TOURNAMENT_PHOTOS
+from vegrt.calibration.graph.quantize import WEIGHT_LEVELS
+from vegrt.calibration.graph.work import Work, work_in_8_bits
 from vegrt.calibration.photos import CalibrationPhotos
-from vegrt.calibration.quantize import WEIGHT_LEVELS
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome
 from vegrt.calibration.subject import split_photos
-from vegrt.calibration.work import Work, work_in_8_bits
+from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS
 from vegrt.files.hashing import sha256_of_json
 
 

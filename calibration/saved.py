@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.bundle.change import Staging
-from vegrt.calibration.calibrate import Calibration, MethodScore
-from vegrt.calibration.encode import Range
+from vegrt.calibration.graph.encode import Range
+from vegrt.calibration.graph.placement import Encoding
+from vegrt.calibration.graph.quantize import ENCODINGS
 from vegrt.calibration.key import key_differences
-from vegrt.calibration.outliers import Outlier
-from vegrt.calibration.placement import Encoding
-from vegrt.calibration.quantize import ENCODINGS
-from vegrt.calibration.ranges import METHODS, Method
-from vegrt.calibration.scorer import QuantizationScore
+from vegrt.calibration.ranges.methods import METHODS, Method
+from vegrt.calibration.ranges.outliers import Outlier
 from vegrt.calibration.settings import float_layers_json
+from vegrt.calibration.tournament.calibrate import Calibration, MethodScore
+from vegrt.calibration.tournament.scorer import QuantizationScore
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
 from vegrt.schema import Count, build, read_json

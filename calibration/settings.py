@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vegrt.calibration.placement import Encoding
+from vegrt.calibration.graph.placement import Encoding
 from vegrt.errors import DataError, FormatError, VegrtError
 from vegrt.schema import read_json
 

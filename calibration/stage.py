@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vegrt.calibration.budget import mix_precision
-from vegrt.calibration.calibrate import Calibration, calibrate
+from vegrt.calibration.graph.quantize import WEIGHT_LEVELS
 from vegrt.calibration.key import calibration_key
-from vegrt.calibration.quantize import WEIGHT_LEVELS
 from vegrt.calibration.resume import open_progress
 from vegrt.calibration.saved import FILE, load_calibration
-from vegrt.calibration.scorer import Scorer
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
+from vegrt.calibration.tournament.budget import mix_precision
+from vegrt.calibration.tournament.calibrate import Calibration, calibrate
+from vegrt.calibration.tournament.scorer import Scorer
 
 log = logging.getLogger(__name__)
 

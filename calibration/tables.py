@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.analysis import Analyses
+from vegrt.calibration.graph.work import share_percent
 from vegrt.calibration.settings import VARIANTS
-from vegrt.calibration.work import share_percent
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:

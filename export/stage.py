@@ -13,7 +13,7 @@ import onnx_ir as ir
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import Staging, changing, exclusive
 from vegrt.bundle.manifest import Artifact
-from vegrt.calibration.graph import Fp32Graph, copy_graph, load_fp32, serialize
+from vegrt.calibration.graph.onnx_graph import Fp32Graph, copy_graph, load_fp32, serialize
 from vegrt.calibration.manifest import calibration_entry
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
 from vegrt.calibration.resume import finish_progress
@@ -30,7 +30,7 @@ from vegrt.export.onnx.model import export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.export.onnx.parity import BF16, FP16, Evidence, check_fp32, check_parity, load_evidence
 from vegrt.export.onnx.reference import check_reference
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vegrt.bundle.manifest import Artifact
-from vegrt.calibration.work import share_percent
+from vegrt.calibration.graph.work import share_percent
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Section, Table, Text, charts_of, fact_table_of, section_of, table_of
 from vegrt.report.language.language import translate

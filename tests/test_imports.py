@@ -28,6 +28,7 @@ ORDER = (
     ("vegrt.infer.serve", "vegrt.infer.ray"),
     ("vegrt.evaluate",),
     ("vegrt.evaluate.benchmark",),
+    ("vegrt.calibration.graph",),
     ("vegrt.calibration",),
     ("vegrt.export",),
     ("vegrt.train",),

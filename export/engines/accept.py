@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from vegrt.calibration.check import check_placement
+from vegrt.calibration.graph.check import check_placement
 from vegrt.errors import EngineError, ModelError
 
 INPUT, OUTPUT = "images", "logits"

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from vegrt.bundle.change import Staging
-from vegrt.calibration.work import weight_layers
+from vegrt.calibration.graph.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.accept import check_model
 from vegrt.export.engines.build import ExportOptions, build_engine

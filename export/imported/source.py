@@ -17,14 +17,14 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.manifest import Manifest
-from vegrt.calibration.graph import serialize
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.resume import finish_progress
 from vegrt.dataset.classes import classes_fault
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_imported, run_session
 from vegrt.files.toml import read_toml
-from vegrt.infer.runtimes.onnxruntime import open_session
+from vegrt.infer.runtimes.onnxruntime.runner import open_session
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.preprocess import MAX_SIDE, Contract
 

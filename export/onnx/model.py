@@ -21,8 +21,8 @@ from torchvision.models import MobileNetV2
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import FORMAT_VERSION
-from vegrt.calibration.check import HALF_SCALES_OPSET
-from vegrt.calibration.graph import serialize
+from vegrt.calibration.graph.check import HALF_SCALES_OPSET
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
 from vegrt.export.engines.build import OPSET
 from vegrt.export.onnx.tidy import tidy

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.work import share_percent
+from vegrt.calibration.graph.work import share_percent
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import write_text
 from vegrt.report.card.header import card_header

@@ -18,25 +18,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from vegrt.calibration import scorer
-from vegrt.calibration.budget import fewest_float_layers
-from vegrt.calibration.calibrate import Calibration, calibrate
-from vegrt.calibration.curve import sample_counts, sample_curve
-from vegrt.calibration.encode import Range
-from vegrt.calibration.graph import serialize
+from vegrt.calibration.graph.encode import Range
+from vegrt.calibration.graph.onnx_graph import serialize
+from vegrt.calibration.graph.placement import quantizable_layers
 from vegrt.calibration.pixels import PhotoSet, PixelStore
-from vegrt.calibration.placement import quantizable_layers
 from vegrt.calibration.resume import PROGRESS, finish_progress
 from vegrt.calibration.saved import FILE, read_calibration, to_json
-from vegrt.calibration.scorer import Scorer, held_out_logits, signal_to_noise_db
-from vegrt.calibration.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json, read_float_layers
 from vegrt.calibration.stage import CalibrationOutcome, run_calibration
 from vegrt.calibration.subject import CalibrationSubject
+from vegrt.calibration.tournament import scorer
+from vegrt.calibration.tournament.budget import fewest_float_layers
+from vegrt.calibration.tournament.calibrate import Calibration, calibrate
+from vegrt.calibration.tournament.curve import sample_counts, sample_curve
+from vegrt.calibration.tournament.scorer import Scorer, held_out_logits, signal_to_noise_db
+from vegrt.calibration.tournament.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.dataset.photos import Photo
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
 CHANNELS, CLASSES, SIDE = 8, 4, 12

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.work import share_percent
+from vegrt.calibration.graph.work import share_percent
 from vegrt.errors import DataError
 from vegrt.export.stage import ExportJob, export
 from vegrt.export.summary import describe_export, export_lines

@@ -26,10 +26,10 @@ from vegrt.backbones import BACKBONES, build_network, contract_of
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
-from vegrt.calibration.check import check_placement
-from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.graph import copy_graph, serialize
-from vegrt.calibration.placement import Edge, Placement, plan_quantization
+from vegrt.calibration.graph.check import check_placement
+from vegrt.calibration.graph.encode import Range, insert_qdq
+from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
+from vegrt.calibration.graph.placement import Edge, Placement, plan_quantization
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.engines.engines import WEIGHT_TYPES, audit_model
 from vegrt.export.onnx.fp16 import to_fp16

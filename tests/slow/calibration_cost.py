@@ -61,10 +61,10 @@ class Photos:
 
 def ours(photos: Photos, _: str) -> None:
     """Observe, and derive the ranges of all four methods for both encodings."""
-    from vegrt.calibration.calibrate import all_ranges, observe_tensors
-    from vegrt.calibration.graph import load_fp32
+    from vegrt.calibration.graph.onnx_graph import load_fp32
     from vegrt.calibration.resume import CalibrationProgress
     from vegrt.calibration.settings import CalibrationSettings
+    from vegrt.calibration.tournament.calibrate import all_ranges, observe_tensors
 
     model = load_fp32(photos.bundle).model
     all_ranges(observe_tensors(model, photos.set, CalibrationProgress(None, "")), CalibrationSettings())

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.calibrate import Calibration
-from vegrt.calibration.placement import Encoding
-from vegrt.calibration.quantize import WEIGHT_LEVELS
+from vegrt.calibration.graph.placement import Encoding
+from vegrt.calibration.graph.quantize import WEIGHT_LEVELS
 from vegrt.calibration.saved import read_calibration
 from vegrt.calibration.settings import VARIANTS
+from vegrt.calibration.tournament.calibrate import Calibration
 from vegrt.errors import ModelError
 from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import Contract

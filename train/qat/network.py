@@ -18,7 +18,7 @@ from torch.nn import functional
 from vegrt.errors import ModelError
 from vegrt.train.qat.operators import Operator, convolution, operator
 
-_TINY = float(np.finfo(np.float16).tiny)  # smallest scale of a weight, as in vegrt.calibration.encode
+_TINY = float(np.finfo(np.float16).tiny)  # smallest scale of a weight, as in vegrt.calibration.graph.encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class GraphNetwork(nn.Module):
 
 
 def fake_quantized(weight: Tensor, levels: int) -> Tensor:
-    """Return a weight rounded as by vegrt.calibration.encode.quantize_weights, per output channel (axis 0)."""
+    """Return a weight rounded as by vegrt.calibration.graph.encode.quantize_weights, per output channel (axis 0)."""
     scales = (weight.detach().abs().flatten(1).amax(1) / levels).clamp(min=_TINY)
     zeros = torch.zeros_like(scales, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -levels, levels)

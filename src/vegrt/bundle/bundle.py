@@ -22,6 +22,7 @@ from vegrt.bundle.external_data import check_self_contained
 from vegrt.bundle.manifest import Artifact, Manifest, Role, parse_manifest
 from vegrt.errors import BundleError
 from vegrt.files.hashing import sha256_of
+from vegrt.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def _side(path: Path, state: commit.State, *, in_commit: bool) -> Bundle:
 
 def check_files(bundle: Bundle) -> None:
     """Raise BundleError unless every artifact has the size and SHA-256 that the manifest lists."""
-    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
+    with ThreadPoolExecutor(available_cores()) as pool:  # hashing releases the interpreter lock
         list(pool.map(partial(check_artifact, bundle), bundle.manifest.artifacts))
 
 

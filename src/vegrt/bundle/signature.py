@@ -98,16 +98,6 @@ def open_again(bundle: Bundle) -> Bundle:
     return open_signed(bundle.path, bundle.signed.key if bundle.signed else None)
 
 
-def check_signature(path: Path, key: Path) -> str:
-    """Return the fingerprint of the public key that signed the bundle's manifest, without comparing the files.
-
-    key: ed25519 public key, PEM. Raises BundleError as `open_signed` does.
-    """
-    bundle = open_signed(path, key, verify=False)
-    assert bundle.signed is not None, "a key was given"
-    return bundle.signed.fingerprint
-
-
 def changed_results(bundle: Bundle) -> list[str]:
     """Return one line for each result file that differs from the signature: its name and the difference."""
     signed = bundle.signed.results if bundle.signed else {}

@@ -11,7 +11,7 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.change import Staging
-from vegrt.calibration.graph import serialize
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile, build_engine
 from vegrt.export.engines.engines import add_engines, audit_model, check_audit, find_targets, weight_layer_names

@@ -22,15 +22,15 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.graph import serialize
-from vegrt.calibration.placement import quantizable_nodes
+from vegrt.calibration.graph.onnx_graph import serialize
+from vegrt.calibration.graph.placement import quantizable_nodes
 from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import read_imported
 from vegrt.export.imported.source import import_onnx, read_classes, read_contract
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
 SIZE, CLASSES = 48, ("Beet", "Cress", "Eggplant")

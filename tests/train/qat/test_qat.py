@@ -20,10 +20,10 @@ from vegrt.backbones import BACKBONES, build_network, contract_of
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Artifact, Manifest
-from vegrt.calibration.encode import quantize_weights
-from vegrt.calibration.graph import serialize
-from vegrt.calibration.placement import Encoding, quantizable_layers
-from vegrt.calibration.quantize import WEIGHT_LEVELS
+from vegrt.calibration.graph.encode import quantize_weights
+from vegrt.calibration.graph.onnx_graph import serialize
+from vegrt.calibration.graph.placement import Encoding, quantizable_layers
+from vegrt.calibration.graph.quantize import WEIGHT_LEVELS
 from vegrt.calibration.saved import read_calibration
 from vegrt.cli import app
 from vegrt.dataset.photos import read_split

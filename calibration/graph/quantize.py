@@ -7,9 +7,9 @@ from typing import get_args
 
 import onnx_ir as ir
 
-from vegrt.calibration.check import check_placement
-from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.placement import Encoding, plan_quantization
+from vegrt.calibration.graph.check import check_placement
+from vegrt.calibration.graph.encode import Range, insert_qdq
+from vegrt.calibration.graph.placement import Encoding, plan_quantization
 
 # Largest weight magnitude. x86 CPUs without VNNI add pairs of u8 x s8 products in 16 bits, which saturates above 64 * 255 * 2;
 # with 64 the CPU model gives the same answers on every CPU (docs/decisions/0003).

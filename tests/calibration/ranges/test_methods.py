@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vegrt.calibration.observe import BINS, Observation, histogram
-from vegrt.calibration.ranges import METHODS, clip_threshold, clipping_error, clipping_kl, tensor_range
+from vegrt.calibration.ranges.methods import METHODS, clip_threshold, clipping_error, clipping_kl, tensor_range
+from vegrt.calibration.ranges.observe import BINS, Observation, histogram
 
 Samples = NDArray[np.float32]
 

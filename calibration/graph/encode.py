@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.placement import Edge, Encoding, Placement
+from vegrt.calibration.graph.placement import Edge, Encoding, Placement
 from vegrt.errors import ModelError
 
 SIGNED_LEVELS = 127

@@ -11,17 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.calibration.calibrate import calibrate
-from vegrt.calibration.encode import Range, insert_qdq, quantize_weights
+from vegrt.calibration.graph.encode import Range, insert_qdq, quantize_weights
+from vegrt.calibration.graph.placement import plan_quantization, quantizable_nodes
 from vegrt.calibration.pixels import PhotoSet, PixelStore
-from vegrt.calibration.placement import plan_quantization, quantizable_nodes
-from vegrt.calibration.scorer import Scorer, mean_kl_divergence
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import split_photos
+from vegrt.calibration.tournament.calibrate import calibrate
+from vegrt.calibration.tournament.scorer import Scorer, mean_kl_divergence
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.candidates import is_float16
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import load_image
 
 

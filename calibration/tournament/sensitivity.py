@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from vegrt.calibration.calibrate import Calibration
-from vegrt.calibration.placement import Encoding, quantizable_layers
-from vegrt.calibration.scorer import Scorer
+from vegrt.calibration.graph.placement import Encoding, quantizable_layers
+from vegrt.calibration.tournament.calibrate import Calibration
+from vegrt.calibration.tournament.scorer import Scorer
 from vegrt.results.analysis import LayerCost
 from vegrt.terminal.progress import track
 

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.calibration.encode import SIGNED_LEVELS, UNSIGNED_LEVELS, Range
-from vegrt.calibration.observe import Observation
-from vegrt.calibration.placement import Encoding
+from vegrt.calibration.graph.encode import SIGNED_LEVELS, UNSIGNED_LEVELS, Range
+from vegrt.calibration.graph.placement import Encoding
+from vegrt.calibration.ranges.observe import Observation
 from vegrt.calibration.settings import PERCENTILE
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.placement import ACTIVATIONS, Encoding
+from vegrt.calibration.graph.placement import ACTIVATIONS, Encoding
 from vegrt.errors import ModelError
 
 HALF_SCALES_OPSET = 19  # the first whose QuantizeLinear and DequantizeLinear take float16 scales

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vegrt.calibration.observe import Observation
-from vegrt.calibration.placement import Placement
+from vegrt.calibration.graph.placement import Placement
+from vegrt.calibration.ranges.observe import Observation
 from vegrt.schema import Positive
 
 # A tensor's largest channel over its median one, above which a median channel is left 127 / 32 = 4 steps of an int8 scale.

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vegrt.calibration.calibrate import Calibration
-from vegrt.calibration.placement import Encoding, quantizable_layers
-from vegrt.calibration.quantize import ENCODINGS
-from vegrt.calibration.scorer import QuantizationScore, Scorer
-from vegrt.calibration.sensitivity import measure_sensitivity, most_sensitive_first
+from vegrt.calibration.graph.placement import Encoding, quantizable_layers
+from vegrt.calibration.graph.quantize import ENCODINGS
+from vegrt.calibration.graph.work import work_in_8_bits
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
-from vegrt.calibration.work import work_in_8_bits
+from vegrt.calibration.tournament.calibrate import Calibration
+from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer
+from vegrt.calibration.tournament.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.errors import ModelError
 
 log = logging.getLogger(__name__)

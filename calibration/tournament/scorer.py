@@ -8,15 +8,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.graph import copy_graph, serialize
+from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
+from vegrt.calibration.graph.placement import Encoding
+from vegrt.calibration.graph.quantize import Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
-from vegrt.calibration.placement import Encoding
-from vegrt.calibration.quantize import Ranges, quantize_graph
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 from vegrt.files.hashing import sha256_of_json
 from vegrt.infer.runtimes.logits import log_softmax
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 
 _BATCH = 16
 _NO_NOISE_DB = 200.0  # the SQNR of logits that do not differ at all

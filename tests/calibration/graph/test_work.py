@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
-from vegrt.calibration.placement import Encoding, plan_quantization
-from vegrt.calibration.work import Work, multiplications, share_percent, weight_layers, work_in_8_bits
+from vegrt.calibration.graph.placement import Encoding, plan_quantization
+from vegrt.calibration.graph.work import Work, multiplications, share_percent, weight_layers, work_in_8_bits
 
 SIDE, PATCH, WIDTH, HIDDEN, CLASSES, BLOCKS = 32, 8, 16, 32, 4, 2
 TOKENS = (SIDE // PATCH) ** 2

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from vegrt.calibration.observe import BINS, CHUNK, histogram, observe
 from vegrt.calibration.pixels import PhotoSet, PixelStore
+from vegrt.calibration.ranges.observe import BINS, CHUNK, histogram, observe
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError

@@ -16,10 +16,10 @@ from vegrt.backbones import build_network, contract_of
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
-from vegrt.calibration.check import RULES, check_placement
-from vegrt.calibration.encode import Range, insert_qdq
-from vegrt.calibration.graph import copy_graph, serialize
-from vegrt.calibration.placement import Encoding, plan_quantization, quantizable_nodes
+from vegrt.calibration.graph.check import RULES, check_placement
+from vegrt.calibration.graph.encode import Range, insert_qdq
+from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
+from vegrt.calibration.graph.placement import Encoding, plan_quantization, quantizable_nodes
 from vegrt.errors import EngineError, ModelError
 from vegrt.export.engines.build import Profile, build_engine
 from vegrt.export.onnx.fp16 import to_fp16

@@ -12,18 +12,18 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vegrt.calibration.encode import Range
-from vegrt.calibration.graph import copy_graph, expose_tensors
-from vegrt.calibration.observe import Observation, observe
-from vegrt.calibration.outliers import Outlier, find_outliers
+from vegrt.calibration.graph.encode import Range
+from vegrt.calibration.graph.onnx_graph import copy_graph, expose_tensors
+from vegrt.calibration.graph.placement import Encoding, plan_quantization
+from vegrt.calibration.graph.quantize import ENCODINGS, Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
-from vegrt.calibration.placement import Encoding, plan_quantization
-from vegrt.calibration.quantize import ENCODINGS, Ranges, quantize_graph
-from vegrt.calibration.ranges import METHODS, Method, tensor_range
+from vegrt.calibration.ranges.methods import METHODS, Method, tensor_range
+from vegrt.calibration.ranges.observe import Observation, observe
+from vegrt.calibration.ranges.outliers import Outlier, find_outliers
 from vegrt.calibration.resume import CalibrationProgress
-from vegrt.calibration.scorer import QuantizationScore, Scorer
 from vegrt.calibration.settings import CalibrationSettings
-from vegrt.infer.runtimes.onnxruntime import read_tensors
+from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer
+from vegrt.infer.runtimes.onnxruntime.runner import read_tensors
 
 TOURNAMENT_PHOTOS = 256  # at most: eight models are scored on them
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from vegrt.calibration.calibrate import TOURNAMENT_PHOTOS, Calibration, all_ranges, observe_tensors
-from vegrt.calibration.quantize import ENCODINGS
+from vegrt.calibration.graph.quantize import ENCODINGS
 from vegrt.calibration.resume import CalibrationProgress
-from vegrt.calibration.scorer import Scorer
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
+from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS, Calibration, all_ranges, observe_tensors
+from vegrt.calibration.tournament.scorer import Scorer
 from vegrt.results.analysis import CurvePoint
 
 FEWEST = 32

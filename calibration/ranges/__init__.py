@@ -1,0 +1,1 @@
+"""From observed activations to the range of each tensor."""
