@@ -122,9 +122,9 @@ def test_what_is_no_photo_is_refused_in_one_line(shared: Running, files: list[Pa
         (whole[: len(whole) // 2], {}, 422, "damaged image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, 422, "image: "),
         (bomb(), {}, 413, "pixels"),
-        (big(8000, 8000), {}, 413, "8000x8000 pixels; at most 34,000,000"),
+        (big(8000, 8000), {}, 413, "8000x8000 pixels; expected at most 34,000,000"),
         (b"no form", form, 400, "malformed"),
-        (field + whole, form, 400, "ends before its closing boundary"),
+        (field + whole, form, 400, "the closing boundary is missing"),
         (b"--b--\r\n", form, 400, "multipart form"),
         (field.replace(b"file", b"photo") + b"x\r\n--b--\r\n", form, 400, "1 fields ('photo'); expected one, 'file'"),
         (2 * (field + whole + b"\r\n") + b"--b--\r\n", form, 400, "2 fields ('file', 'file'); expected one"),
@@ -144,7 +144,7 @@ def test_a_body_is_cut_off_at_its_limit_whatever_it_claims(start: Start, files: 
     running = start(max_bytes=50_000)
     assert predict(running, files[0].read_bytes()).status_code == 200
     reply = predict(running, bytes(60_000))
-    assert (reply.status_code, reply.json()["error"]) == (413, "body: 60000 bytes; at most 50000")
+    assert (reply.status_code, reply.json()["error"]) == (413, "body: 60000 bytes; expected at most 50000")
 
     def chunks() -> Any:
         yield from (bytes(10_000) for _ in range(6))
@@ -236,11 +236,13 @@ def test_the_triton_client_finds_the_model_and_gets_the_logits(
         wanted = [tritonclient.http.InferRequestedOutput("logits", class_count=2)]
         (best, _) = client.infer("small", [tensor], outputs=wanted).as_numpy("logits")[0]
         assert best.decode().endswith(f":{model.classes[int(expected[0].argmax())]}")
-        with pytest.raises(tritonclient.http.InferenceServerException, match="not served; this is 'small'"):
+        with pytest.raises(tritonclient.http.InferenceServerException, match="unknown; expected 'small'"):
             client.infer("resnet19", [tensor])
         too_many = tritonclient.http.InferInput("images", [129, 48, 48, 3], "UINT8")
         too_many.set_data_from_numpy(np.zeros((129, 48, 48, 3), np.uint8))
-        with pytest.raises(tritonclient.http.InferenceServerException, match="129 images in one request; at most 128"):
+        with pytest.raises(
+            tritonclient.http.InferenceServerException, match="129 images in one request; expected at most 128"
+        ):
             client.infer("small", [too_many])
 
 
@@ -254,13 +256,13 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
 
     infer = "/v2/models/small/infer"
     assert "not JSON" in error("POST", infer, 400, content=b"{")
-    assert "a list of one tensor" in error("POST", infer, 400, content=b"{}")
+    assert "a list with one tensor" in error("POST", infer, 400, content=b"{}")
     long = json.dumps({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1], "data": [0] * 99_999}]})
     assert "shape [1, 1]" in error("POST", infer, 400, content=long.encode())
     headers = {"Inference-Header-Content-Length": "zz"}
     assert "Header-Content-Length" in error("POST", infer, 400, content=b"{}", headers=headers)
-    assert "not served" in error("GET", "/v2/models/other", 404)
-    assert "not served" in error("GET", "/v2/models/small/versions/2/ready", 404)
+    assert "unknown; expected 'small'" in error("GET", "/v2/models/other", 404)
+    assert "unknown; expected 'small'" in error("GET", "/v2/models/small/versions/2/ready", 404)
     assert "Not Found" in error("GET", "/v2/models/../../etc/passwd", 404)
     assert "Not Found" in error("GET", "/%2e%2e/%2e%2e/etc/passwd", 404)
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
@@ -275,8 +277,8 @@ def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running
         ("top_k=0", "a number of classes"),
         ("top_k=two", "a number of classes"),
         ("top_k=", "a number of classes"),
-        ("top_k=1&top_k=2", "given twice"),
-        ("topk=2", "'topk': unknown; known here: top_k"),
+        ("top_k=1&top_k=2", "repeated; expected at most one"),
+        ("topk=2", "'topk': unknown; expected top_k"),
     ):
         reply = HTTP.post(f"{shared.url}/v1/predict?{query}", content=photo)
         assert (reply.status_code, reason in reply.json()["error"]) == (400, True), reply.text
@@ -286,7 +288,7 @@ def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running
         HTTP.get(f"{model}?version=2"),
         HTTP.get(f"{model}/ready?version=1"),
     ):
-        assert (reply.status_code, "this path takes none" in reply.json()["error"]) == (400, True), reply.text
+        assert (reply.status_code, "this path has no parameters" in reply.json()["error"]) == (400, True), reply.text
 
 
 def test_head_is_get_without_a_body(shared: Running) -> None:

@@ -83,7 +83,7 @@ def test_a_signal_ends_it_after_everything_inside_is_answered(
             assert answer["probability"] == pytest.approx(want.probability, abs=1e-5)
         output, errors = service.communicate(timeout=60)
     assert (service.returncode, output) == (0, "")
-    assert errors.splitlines()[-1] == "vegrt: ended; every accepted request has been answered"
+    assert errors.splitlines()[-1] == "vegrt: stopped; every accepted request has been answered"
     assert "Traceback" not in errors
 
 
@@ -120,9 +120,9 @@ def test_a_port_that_is_taken_is_one_line(bundle: Bundle) -> None:
         result = CliRunner().invoke(app, ["serve", str(bundle.path), "--port", str(port), "--variant", "fp32"])
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"vegrt: 127.0.0.1 port {port}: cannot listen there (")
+    assert line.startswith(f"vegrt: 127.0.0.1 port {port}: cannot listen (")
     assert line.endswith("choose another --host or --port")
-    with pytest.raises(VegrtError, match="cannot listen there"):
+    with pytest.raises(VegrtError, match="cannot listen"):
         listen("192.0.2.1", 0)  # an address of documentation, nobody's
 
 
