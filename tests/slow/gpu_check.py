@@ -60,7 +60,7 @@ def fitting_set(diagnosis: dict[str, Any]) -> str:
     gpu, software = diagnosis["gpu"], diagnosis["gpu_software"]
     if "Jetson" in diagnosis["machine"]["board"]:
         stop("this is a Jetson, whose packages come with JetPack; deploy to it: vegrt deploy jetson BUNDLE OUT")
-    if not gpu["gpus"] and gpu["error"] != INSUFFICIENT_DRIVER or not software["extra"]:
+    if (not gpu["gpus"] and gpu["error"] != INSUFFICIENT_DRIVER) or not software["extra"]:
         stop(
             advice_words(software)
             or f"no usable GPU ({gpu['problem']}); expected an NVIDIA GPU with driver {CUDA12.driver} or newer"
