@@ -43,7 +43,7 @@ def print_unloadable() -> None:
     with redirect_stdout(io.StringIO()), suppress(AttributeError, ImportError):
         ort.preload_dlls()  # since 1.21: loads CUDA and cuDNN from their packages, and prints what it does not find
         importlib.import_module("tensorrt")  # loads libnvinfer, which lies in its package
-    for provider, words in unloadable_in(Path(ort.__file__).parent / "capi").items():
+    for provider, words in unloadable_in(Path(str(ort.__file__)).parent / "capi").items():
         sys.stdout.write(json.dumps([provider, words]) + "\n")
         sys.stdout.flush()
 

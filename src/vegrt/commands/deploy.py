@@ -31,6 +31,13 @@ class Backend(str, Enum):
     tensorrt = "tensorrt"
 
 
+class JetPackVersion(str, Enum):
+    """The values of --jetpack."""
+
+    six = "6"
+    seven = "7"
+
+
 @app.command()
 def triton(
     bundle: BundleArgument,
@@ -64,16 +71,25 @@ def triton(
 
 
 @app.command()
-def jetson(bundle: BundleArgument, out: OutArgument, max_batch: BatchOption = 32, as_json: JsonOption = False) -> None:
-    """Write a folder for a Jetson with JetPack 6.
+def jetson(
+    bundle: BundleArgument,
+    out: OutArgument,
+    max_batch: BatchOption = 32,
+    jetpack: Annotated[
+        JetPackVersion,
+        typer.Option(help="6 is 6.1 or 6.2, with TensorRT 10.3; 7 is 7.2.2 or later, with TensorRT 11.4.1."),
+    ] = JetPackVersion.six,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder for a Jetson.
 
     Contains int8 and fp16 ONNX models, classes, a small program, and a README with the trtexec commands that build the engines on
     the device.
     """
     from vegrt.bundle.bundle import open_bundle
-    from vegrt.export.deploy.jetson import deploy_jetson
+    from vegrt.export.deploy.jetson import JETPACKS, deploy_jetson
 
-    names = deploy_jetson(open_bundle(bundle), out, max_batch=max_batch)
+    names = deploy_jetson(open_bundle(bundle), out, max_batch=max_batch, jetpack=JETPACKS[jetpack.value])
     show({"folder": str(out), "files": names}, True) if as_json else typer.echo(
         f"{out}: {len(names)} files; see README.md"
     )
