@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,6 +51,10 @@ def triton(
     ] = Backend.onnxruntime,
     max_batch: BatchOption = 32,
     instances: Annotated[int, typer.Option(min=1, help="Number of copies of the model per device.")] = 1,
+    gpu: Annotated[str, typer.Option(metavar="SM", help="The server's GPU, such as sm89: chooses the engine.")] = "",
+    container: Annotated[
+        str, typer.Option(metavar="RELEASE", help="Triton's release, such as 26.05: chooses the engine.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write a Triton model repository.
@@ -60,14 +64,19 @@ def triton(
     from vegrt.bundle.bundle import open_bundle
     from vegrt.export.deploy.triton import Serving, deploy_triton
 
-    serving = Serving(variant.value, "tensorrt" if backend == Backend.tensorrt else "onnxruntime", max_batch, instances)
-    folder = deploy_triton(open_bundle(bundle), out, serving)
+    runtime: Literal["tensorrt", "onnxruntime"] = "tensorrt" if backend == Backend.tensorrt else "onnxruntime"
+    serving = Serving(variant.value, runtime, max_batch, instances, gpu, container)
+    written = deploy_triton(open_bundle(bundle), out, serving)
     if as_json:
-        show({"repository": str(out), "model": folder.name, "variant": variant.value, "backend": backend.value}, True)
+        names = {
+            "repository": str(out),
+            "model": written.model.name,
+            "variant": variant.value,
+            "backend": backend.value,
+        }
+        show({**names, "artifact": written.artifact, "container": written.container, "command": written.command}, True)
     else:
-        typer.echo(
-            f"{folder}: {variant.value}, {backend.value}; serve it: tritonserver --model-repository {out.resolve()}"
-        )
+        typer.echo(f"{written.model}: {variant.value}, {backend.value}; serve it: {written.command}")
 
 
 @app.command()
