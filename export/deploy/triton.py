@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def _repository(out: Path, name: str, serving: Serving, artifact: Artifact) -> R
     gpus = "" if serving.variant in _ON_CPU else "--gpus all "
     container = f"{IMAGE}:{release or 'RELEASE'}-py3"
     command = (
-        f"docker run --rm {gpus}-p 8000:8000 -p 8001:8001 -v {out.resolve()}:/models {container} "
+        f"docker run --rm {gpus}-p 8000:8000 -p 8001:8001 -v {shlex.quote(f'{out.resolve()}:/models')} {container} "
         f"tritonserver --model-repository=/models{options}"
     )
     return Repository(out / name, artifact.path, container if release else "", command)

@@ -90,4 +90,4 @@ def _misfits(plan: Artifact, target: str, version: str) -> list[str]:
 
 
 def _build(bundle: Bundle) -> str:
-    return f"build one on the server's GPU: pip install 'vegrt[gpu-cuda13]', then vegrt export {bundle.path} --data DATA --engine"
+    return f"build one on the server's GPU (vegrt doctor names the packages): vegrt export {bundle.path} --data DATA --engine"

@@ -9,6 +9,7 @@ the set is resolved without them. The rows `with training` add torch, which has 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -88,7 +89,9 @@ def resolve(python: str, requirements: list[str], *options: str, binary: bool = 
     words = ["install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-", *options]
     only = ["--only-binary=:all:"] if binary else []
     command = [sys.executable, "-m", "pip", "--python", python, *words, *only, *requirements]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
+    environment["PIP_CONFIG_FILE"] = os.devnull  # what this machine prefers is of no interest
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
         return Resolution({}, (errors or done.stderr.splitlines() or ["no message"])[-1])
