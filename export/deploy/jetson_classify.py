@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from vegrt.errors import EngineError, VegrtError, require
 from vegrt.infer.machine.gpu import probe_gpus
-from vegrt.infer.runtimes.cuda.runtime import Cuda
+from vegrt.infer.runtimes.cuda.runtime import Cuda, load_cudart
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
-from vegrt.infer.runtimes.tensorrt.engine import TensorRtRunner
+from vegrt.infer.runtimes.tensorrt.runner import load_engine
 from vegrt.photo.preprocess import Contract, load_image
 from vegrt.results.golden import GoldenFile
 from vegrt.schema import build, read_json
@@ -69,11 +69,9 @@ def open_model(file: Path, num_classes: int) -> Runner:
     probe = probe_gpus()
     if not probe.gpus:  # without CUDA, TensorRT's Runtime crashes the process at exit: never construct it then
         raise EngineError(f"{file}: no usable NVIDIA GPU ({probe.problem}); use an .onnx file, which runs on the CPU")
-    trt, cuda = require("tensorrt", "tensorrt"), Cuda(require("cuda.bindings.runtime", "tensorrt"))
-    engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(file.read_bytes())
-    if engine is None:
-        raise EngineError(f"{file}: TensorRT {trt.__version__} cannot load it; build it on this device, see README.md")
-    return TensorRtRunner(engine, cuda, num_classes)
+    trt, cuda = require("tensorrt", "tensorrt"), Cuda(load_cudart())
+    cure = "build it on this device, see README.md"
+    return load_engine(trt, cuda, file.read_bytes(), str(file), num_classes, cure=cure)
 
 
 def classify(runner: Runner, images: list[Path], contract: Contract, classes: tuple[str, ...]) -> int:
