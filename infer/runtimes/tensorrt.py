@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
-from vegrt.errors import BundleError, EngineError, require
+from vegrt.errors import BundleError, EngineError, RefusedEngineError, require
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.cuda import Cuda
 from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
@@ -188,7 +188,7 @@ def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
     engine = runtime.deserialize_cuda_engine(bundle.path_of(artifact.path).read_bytes())
     if engine is None:
-        raise EngineError(f"{artifact.path}: TensorRT {trt.__version__} refuses it; {_rebuild(bundle)}")
+        raise RefusedEngineError(f"{artifact.path}: TensorRT {trt.__version__} refuses it; {_rebuild(bundle)}")
     classes = len(bundle.manifest.classes)
     if (scores := int(engine.get_tensor_shape("logits")[-1])) != classes:
         raise EngineError(
