@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo, timing_cost_ms
+from vegrt.report.facts.benches import BenchFile
 from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
 from vegrt.report.language.language import mark, translate
@@ -133,7 +133,7 @@ class SummaryRow:
         return NONE if self.flips is None else f"{self.flips:,}"
 
 
-def summarize(bundle: Bundle, *, benches: Sequence[Path] = ()) -> list[SummaryRow]:
+def summarize(bundle: Bundle, *, benches: Sequence[BenchFile] = ()) -> list[SummaryRow]:
     """Return the bundle's rows, the reference first. benches: as for load_facts. Raises VegrtError when there are no results."""
     return summary_rows(load_facts(bundle, benches=benches))
 

@@ -13,7 +13,7 @@ from vegrt.errors import EngineError, MissingExtraError, RefusedEngineError, Veg
 from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets
 from vegrt.export.engines.options import recorded_options
 from vegrt.infer.runtimes.fingerprint import Fingerprint
-from vegrt.infer.runtimes.tensorrt import fitting_engine
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)

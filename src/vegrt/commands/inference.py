@@ -122,7 +122,7 @@ def _rebuild(path: Path, variant: str | None, runtime: str | None, public_key: P
         raise VegrtError(
             f"--rebuild: builds TensorRT engines, the runtime is {runtime or 'not named'}; add --runtime tensorrt"
         )
-    from vegrt.infer.runtimes.tensorrt import local_fingerprint, open_tensorrt
+    from vegrt.infer.runtimes.tensorrt.engine import local_fingerprint, open_tensorrt
 
     local = local_fingerprint()
     require("onnx", "export")
