@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import EngineError
 from vegrt.export.engines.build import build_engine
-from vegrt.export.engines.options import BuildOptions, Profile
+from vegrt.export.engines.options import PRESETS, BuildOptions, Profile
 
 trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
 
@@ -41,6 +42,16 @@ def test_nothing_is_written_to_stdout(bundle: Bundle, capfd: pytest.CaptureFixtu
     with pytest.raises(EngineError):
         build_engine(trt, "damaged", b"not a model", Profile())
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("preset", "shapes"), [("online", (1, 8, 32)), ("offline", (1, 64, 256))])
+def test_engines_are_built_for_the_batch_sizes_of_the_preset(
+    bundle: Bundle, preset: str, shapes: tuple[int, int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="vegrt.export.engines.build"):
+        build_engine(trt, "fp16", bundle.file("model", "fp16").read_bytes(), PRESETS[preset])
+    smallest, tuned, largest = (f"[{batch},48,48,3]" for batch in shapes)
+    assert f"MinShape: {smallest}, OptShape: {tuned}, MaxShape: {largest}" in caplog.text
 
 
 @pytest.mark.parametrize("tf32", [False, True])
