@@ -16,7 +16,7 @@ from typing import Literal
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.errors import EngineError, VegrtError
-from vegrt.export.engines.build import Profile
+from vegrt.export.engines.options import Profile
 from vegrt.files.atomic import creating
 
 Backend = Literal["onnxruntime", "tensorrt"]

@@ -78,6 +78,16 @@ def test_what_builds_engines_exists() -> None:
     assert missing(uses, names) == set()
 
 
+@pytest.mark.parametrize("listing", [STUBS, *LEAN])
+def test_what_inspects_engines_exists_in_tensorrt_10_and_11(listing: str) -> None:
+    source = (ROOT / "export/engines/inspector.py").read_text(encoding="utf-8")
+    uses = collect.uses_in(source)["tensorrt"]
+    assert {"create_engine_inspector", "engine_host_code_allowed", "execution_context"} <= uses.members
+    names = json.loads((HERE / f"{listing}.json").read_text(encoding="utf-8"))["names"]
+    lean_lacks = set() if listing == STUBS else {"execution_context", "get_engine_information"}  # of EngineInspector
+    assert missing(uses, names) == lean_lacks
+
+
 def test_what_asks_cuda_exists() -> None:
     uses = collect.uses_of(ROOT / "infer")["cuda"]
     captures = {"cudaGraphLaunch", "cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal", "cudaGraphExecDestroy"}
