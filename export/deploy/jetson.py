@@ -12,7 +12,7 @@ from pathlib import Path
 import vegrt.version
 from vegrt.bundle.bundle import Bundle
 from vegrt.export.deploy.jetson_readme import JETPACK6, JETPACK7, JetPack, Subject, jetson_readme
-from vegrt.export.engines.build import Profile
+from vegrt.export.engines.options import Profile
 from vegrt.files.atomic import creating, write_json
 
 VARIANTS = ("int8", "fp16")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vegrt.export.engines.build import Profile
+from vegrt.export.engines.options import Profile
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 

@@ -19,7 +19,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.errors import EngineError, VegrtError
 from vegrt.export.deploy.triton_engine import IMAGE, RELEASES, SUPPORT_MATRIX, choose_engine, newest_release
-from vegrt.export.engines.build import Profile
+from vegrt.export.engines.options import Profile
 from vegrt.files.atomic import creating
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 

@@ -7,6 +7,7 @@ VegrtError              one clear line: subject, what was found, what was expect
 ├── ModelError          look at the network: weights that do not fit, an export that lost parity
 │   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
+│   └── RefusedEngineError  build the engine again
 ├── FormatError         look at a file's content; who reads the file says which it is, and the cure
 └── MissingExtraError   install something; the message is the pip command
 """
@@ -43,6 +44,10 @@ class DivergedError(ModelError):
 
 class EngineError(VegrtError):
     """A TensorRT build or engine that failed."""
+
+
+class RefusedEngineError(EngineError):
+    """A plan that TensorRT does not open, although its fingerprint fits."""
 
 
 class FormatError(VegrtError):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.export.deploy.jetson import JETPACKS, deploy_jetson
+from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.photo.preprocess import load_image
 
 
@@ -30,9 +32,10 @@ def folder(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def run(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: object, libraries: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PATH": "/usr/bin"})
+    environment = {"PATH": "/usr/bin", "LD_LIBRARY_PATH": libraries}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def test_the_program_takes_vegrt_from_its_own_folder(folder: Path) -> None:
@@ -110,6 +113,38 @@ def test_the_arguments_are_parsed_before_anything_is_loaded(folder: Path) -> Non
     assert (explained.returncode, refused.returncode) == (0, 2)
     assert "--check" in explained.stdout
     assert "the following arguments are required: model" in refused.stderr
+
+
+@pytest.fixture
+def cudart_folder() -> str:
+    """The folder of a real libcudart, which the packages of torch contain."""
+    places = [
+        Path(file.locate_file(""))
+        for file in metadata.distributions()
+        if file.metadata["Name"] == "nvidia-cuda-runtime"
+    ]
+    files = [file for place in places for file in (place / "nvidia").rglob("libcudart.so.1?")]
+    if not files:
+        pytest.skip("no libcudart here: pip install nvidia-cuda-runtime")
+    return str(files[0].parent)
+
+
+@pytest.mark.skipif(bool(probe_gpus().gpus), reason="a GPU answers")
+def test_an_engine_needs_the_cuda_of_jetpack_and_a_gpu(folder: Path, tmp_path: Path, cudart_folder: str) -> None:
+    """TensorRT is not even looked for: without CUDA its Runtime would crash the process."""
+    (tmp_path / "int8.engine").write_bytes(b"no engine")
+    program = "from vegrt.infer.runtimes.cuda import cudart_ctypes; print(cudart_ctypes.is_present())"
+    lacking, no_gpu = (
+        "libcudart is not here, it is part of JetPack: sudo apt-get install nvidia-jetpack",
+        "CUDA finds no GPU",
+    )
+    for libraries in ("", cudart_folder):
+        present = run(folder, "-c", program, libraries=libraries).stdout.strip() == "True"
+        failed = run(folder, "classify.py", tmp_path / "int8.engine", "--check", libraries=libraries)
+        assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1), failed.stderr
+        assert (f"{no_gpu} (cudaErrorInsufficientDriver)" if present else lacking) in failed.stderr
+        assert failed.stderr.endswith("; an .onnx file runs without, on the CPU\n")
+    assert present
 
 
 def test_the_readme_and_requirements_match_the_folder(folder: Path) -> None:
