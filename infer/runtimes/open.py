@@ -17,7 +17,8 @@ from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
-from vegrt.infer.runtimes.onnxruntime.runner import TensorRtProvider, open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner

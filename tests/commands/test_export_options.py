@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
+from vegrt.commands.options.engine import EnginePreset, profile_of
+from vegrt.export.engines.options import Profile
 from vegrt.infer.runtimes.candidates import is_float16
 
 
@@ -31,6 +33,16 @@ def test_an_invalid_flag_is_one_line(trained: Bundle, photos: Path, words: list[
 def test_a_builder_level_beyond_five_is_wrong_usage(trained: Bundle, photos: Path) -> None:
     done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), "--builder-level", "6"])
     assert done.exit_code == 2
+
+
+def test_the_batch_sizes_are_named_once(trained: Bundle, photos: Path) -> None:
+    words = ["export", str(trained.path), "--data", str(photos), "--preset", "offline", "--batch", "1,2,4"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "sets the batch sizes, as --preset does" in " ".join(done.stderr.replace("│", " ").split())
+    assert profile_of(EnginePreset.offline, None) == Profile(1, 64, 256)
+    assert profile_of(None, None) == Profile(1, 8, 32)
+    assert profile_of(None, "1,2,4") == Profile(1, 2, 4)
 
 
 def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:
