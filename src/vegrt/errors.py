@@ -8,8 +8,8 @@ VegrtError              one line: subject, actual value, expected value, cure
 │   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
 │   └── RefusedEngineError  build the engine again
-├── FormatError         look at a file's content; who reads the file says which it is, and the cure
-└── MissingExtraError   install something; the message is the pip command
+├── FormatError         look at a file's content; the reader of the file adds its name and the cure
+└── MissingExtraError   install a package; the message has the pip command
 """
 
 from __future__ import annotations
