@@ -61,11 +61,6 @@ def this_platform() -> str:
     return f"{system}-{platform.machine().lower().replace('amd64', 'x86_64')}"
 
 
-def allows_hardware_compatibility(machine: str) -> bool:
-    """Return whether TensorRT supports hardware-compatible engines on a platform: not with JetPack."""
-    return not machine.startswith(f"{_JETPACK}-")
-
-
 def mismatches(built: Fingerprint, here: Fingerprint) -> list[str]:
     """Return the reasons why an engine does not fit this machine; empty if it fits.
 
@@ -94,10 +89,15 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in takewhile(str.isdecimal, version.split(".")))
 
 
+def _allows_hardware_compatibility(machine: str) -> bool:
+    """Return whether TensorRT supports hardware-compatible engines on a platform: not with JetPack."""
+    return not machine.startswith(f"{_JETPACK}-")
+
+
 def _covers(built: Fingerprint, here: Fingerprint) -> bool:
     number = here.target.removeprefix("sm")
     ampere_on = built.hardware_compatible or built.target == f"sm{AMPERE}plus"
-    return ampere_on and allows_hardware_compatibility(here.platform) and number.isdigit() and int(number) >= AMPERE
+    return ampere_on and _allows_hardware_compatibility(here.platform) and number.isdigit() and int(number) >= AMPERE
 
 
 def _target(fingerprint: Fingerprint) -> str:
