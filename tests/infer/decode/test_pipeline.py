@@ -94,7 +94,7 @@ def test_a_fault_of_ours_is_no_bad_image() -> None:
 
 
 def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_LEAVE_S", 0.3)
+    monkeypatch.setattr(pipeline, "LEAVE_S", 0.3)
     released = threading.Event()
     started = threading.Semaphore(0)
 
