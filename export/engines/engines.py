@@ -19,7 +19,7 @@ from vegrt.export.engines.inspector import inspect_plan
 from vegrt.export.engines.options import BuildOptions, ExportOptions
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
-from vegrt.infer.runtimes.fingerprint import Fingerprint
+from vegrt.infer.runtimes.fingerprint import Fingerprint, this_platform
 from vegrt.machine import examine_machine
 from vegrt.terminal.progress import track
 
@@ -153,6 +153,7 @@ def _details(target: Target, options: ExportOptions, audit: LayerAudit) -> dict[
         module.__version__,
         target.name,
         target.device,
+        this_platform(),
         version_compatible=build.version_compatible,
         hardware_compatible=build.hardware_compatible,
     )

@@ -117,6 +117,7 @@ class EngineFacts:
     version: Label = ""
     target: Label = ""
     device: Label = ""
+    platform: Label = ""
     profile: Label = ""
     version_compatible: bool = False
     hardware_compatible: bool = False

@@ -37,7 +37,7 @@ def test_the_builder_lists_every_weight_layer_with_the_requested_type(
     matched = 20 if variant == "int8" else 21  # the classifier is not quantized, and counted all the same
     assert (audit["wanted"], audit["matched"], audit["weight_layers"]) == (wanted, matched, 21)
     reads = {name: layer["inputs"] for layer in audit["layers"] if layer["type"] != "kgen" for name in layer["onnx"]}
-    assert reads["layer4.1.conv2"][0] == wanted
+    assert reads["layer4.0.conv2"][0] == wanted
     assert any(key.startswith("correlation") for key in audit["summary"])
 
 
