@@ -122,21 +122,11 @@ def test_split(photos: Path) -> Split:
     return read_split(photos, "test")
 
 
-@pytest.fixture(scope="session")
-def copy_bundle() -> Callable[[Bundle, Path], Bundle]:
-    """A function that copies a bundle to a new folder, for tests that change it."""
-
-    def copy(bundle: Bundle, target: Path) -> Bundle:
-        shutil.copytree(bundle.path, target)
-        return open_bundle(target)
-
-    return copy
-
-
 @pytest.fixture
-def copied(bundle: Bundle, copy_bundle: Callable[[Bundle, Path], Bundle], tmp_path: Path) -> Bundle:
-    """A copy of the exported bundle that a test may damage."""
-    return copy_bundle(bundle, tmp_path / "copied")
+def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of the exported bundle that a test may change."""
+    shutil.copytree(bundle.path, tmp_path / "copied")
+    return open_bundle(tmp_path / "copied")
 
 
 @pytest.fixture

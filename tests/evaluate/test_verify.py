@@ -9,18 +9,13 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import numpy_helper
-from typer.testing import CliRunner, Result
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
-from vegrt.cli import app
 from vegrt.errors import BundleError
 from vegrt.evaluate.verify import conclusion, cure_of, models_run, verify
 from vegrt.infer.runtimes.onnx_file import model_conflicts
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:

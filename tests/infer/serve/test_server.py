@@ -15,10 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
+from tests.command_line import failure
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.infer.api import Model
 from vegrt.infer.serve.server import listen, url_of
@@ -117,9 +116,7 @@ def test_the_command_serves_what_was_asked_for(bundle: Bundle, files: list[Path]
 def test_a_port_that_is_taken_is_one_line(bundle: Bundle) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(app, ["serve", str(bundle.path), "--port", str(port), "--variant", "fp32"])
-    assert result.exit_code == 1
-    (line,) = result.stderr.splitlines()
+        line = failure("serve", bundle.path, "--port", port, "--variant", "fp32")
     assert line.startswith(f"vegrt: 127.0.0.1 port {port}: cannot listen (")
     assert line.endswith("choose another --host or --port")
     with pytest.raises(VegrtError, match="cannot listen"):
