@@ -72,7 +72,7 @@ def test_without_a_gpu_no_tensorrt_runtime_is_constructed(bundle: Bundle) -> Non
     from vegrt.infer.machine.gpu import probe_gpus
 
     if probe_gpus().gpus:
-        pytest.skip("this machine has a GPU; tests/infer/machine/test_gpu.py covers it")
+        pytest.skip("this machine has a GPU; tests/infer/runtimes/test_on_gpu.py covers it")
     with pytest.raises((EngineError, MissingExtraError), match=r"GPU|tensorrt"):
         open_candidate(bundle, Candidate("int8", "tensorrt"))
 
