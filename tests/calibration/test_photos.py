@@ -133,7 +133,7 @@ def test_test_photos_that_cannot_be_read_are_skipped_and_counted(data: Path, cap
     (data / "test/Cress/gone.jpg").symlink_to("/proc/self/mem")  # there, and yet not to be read
     with caplog.at_level(logging.WARNING):
         assert len(calibration_photos(data, CLASSES, CONTRACT).used) == 48
-    assert "test/Cress/gone.jpg: cannot be read (Input/output error); skipped" in caplog.text
+    assert "test/Cress/gone.jpg: cannot be read (Input/output error); make it readable; skipped" in caplog.text
     assert "1 of 61 photos cannot be read and were not compared with the calibration photos" in caplog.text
     shutil.copy(data / "test/Beet/003.jpg", data / "validation/Beet/leaked.jpg")
     with pytest.raises(DataError, match=r"leaked\.jpg: also in the test split"):

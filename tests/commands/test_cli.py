@@ -128,7 +128,7 @@ def test_exported_models_that_were_measured_are_replaced_on_request_only(
         assert f"replacing {models} would invalidate " in refused
         assert "bench only-int8; work on a copy" in refused
         assert "--overwrite" in call(command, "--help").stdout
-    assert "holds a finished bundle (resnet18; validation accuracy" in failure(
+    assert "holds a finished bundle (timm:test_resnet; validation accuracy" in failure(
         "train", "--data", photos, "--weights", "none", "--out", copied.path
     )
     assert copied.sha256() == before

@@ -15,6 +15,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.cli import app
 
 PHOTO = "test/Beet/000.jpg"
+EMBEDDING = 96  # numbers per embedding of the small network
 
 
 def infer(bundle: Bundle, *words: object, stdin: bytes | None = None) -> Result:
@@ -59,7 +60,7 @@ def test_json_with_everything(bundle: Bundle, photos: Path, tmp_path: Path) -> N
     good, bad = answer["predictions"]
     assert (good["label"], len(good["top_k"]), good["top_k"][0]["label"]) == ("unsure", 3, good["top_label"])
     assert good["logit"] == good["top_k"][0]["logit"]
-    assert len(good["embedding"]) == 512
+    assert len(good["embedding"]) == EMBEDDING
     assert (bad["label"], bad["logit"], bad["top_k"], bad["embedding"]) == ("", None, [], None)
     assert [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()] == [good, bad]
 
@@ -154,7 +155,7 @@ def test_embeddings_in_rows_of_the_output(bundle: Bundle, photos: Path, tmp_path
     )
     assert result.exit_code == 0
     got = np.load(tmp_path / "e.npy")
-    assert got.shape == (21, 512)
+    assert got.shape == (21, EMBEDDING)
     assert np.isnan(got[0]).all()
     assert np.isfinite(got[1:]).all()
 

@@ -24,11 +24,11 @@ from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.diagnose import no_better_than_chance, permuted_classes
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.verify import verify
+from vegrt.evaluate.wording import cause_words
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.onnx_file import read_metadata
 from vegrt.photo.preprocess import Contract
 from vegrt.results.evaluation import ColoursSwapped
-from vegrt.results.wording import cause_words
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 SWAPPED = ("Cress", "Beet", "Eggplant")
@@ -164,13 +164,15 @@ def test_a_class_order_that_models_and_manifest_swap_alike_is_named(copied: Bund
     for variant in bad.variants():
         bad = rewritten(bad, variant, state_classes([*SWAPPED]))
     assert not failed_checks(bad)  # nothing in the bundle contradicts it: only the photos can
-    with pytest.raises(DataError, match="labels look permuted: Cress is answered as Beet, Beet is answered as Cress"):
+    with pytest.raises(DataError, match="labels look permuted: Cress is predicted as Beet, Beet is predicted as Cress"):
         evaluate(bad, read_split(photos, "test", SWAPPED), [FP32], margin=0.5)
 
 
 def test_a_graph_with_another_class_order_is_named(copied: Bundle) -> None:
     found = failed_checks(rewritten(copied, "int8-cpu", reorder_classes))
-    assert "another class order: Beet is answered as Cress, Cress is answered as Beet" in found["int8-cpu/onnxruntime"]
+    assert (
+        "another class order: Beet is predicted as Cress, Cress is predicted as Beet" in found["int8-cpu/onnxruntime"]
+    )
 
 
 def test_shuffled_labels_are_named(bundle: Bundle, photos: Path, tmp_path: Path) -> None:

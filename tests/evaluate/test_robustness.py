@@ -18,10 +18,10 @@ from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rota
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
 from vegrt.evaluate.robustness import LEVELS, CorruptionLevel, extra_drop, robustness_candidates, run_robustness, sample
+from vegrt.evaluate.wording import extra_drop_sentence
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.analysis import Robustness
 from vegrt.results.common import Interval
-from vegrt.results.wording import extra_drop_sentence
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 
@@ -117,9 +117,9 @@ def test_the_answer_in_words_follows_the_interval() -> None:
     harmed = right.copy()
     harmed[1:, :30] = False  # thirty photos are lost whenever they are worsened
     worse, better, same = (extra_drop("int8", right, other, resamples) for other in (harmed, ~harmed, right))
-    assert "costs more on corrupted photos" in extra_drop_sentence(worse, 0.95)
-    assert "costs less on corrupted photos" in extra_drop_sentence(better, 0.95)
-    assert "no difference" in extra_drop_sentence(same, 0.95)
+    assert "loses more on corrupted photos" in extra_drop_sentence(worse, 0.95)
+    assert "loses less on corrupted photos" in extra_drop_sentence(better, 0.95)
+    assert "no measurable difference" in extra_drop_sentence(same, 0.95)
     assert same.extra_drop == Interval(0.0, 0.0, 0.0)
 
 

@@ -122,7 +122,7 @@ def test_swapped_channels_are_noticed_although_the_hashes_fit(copied: Bundle) ->
     path = copied.file("model", "fp32")
     model = onnx.load(path)
     for tensor in model.graph.initializer:
-        if tensor.name == "conv1.weight":
+        if tensor.name == "conv1.0.weight":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:, ::-1].copy(), tensor.name))
     with changing(copied.path) as staging:
         onnx.save(model, staging.file("fp32.onnx"))

@@ -151,7 +151,7 @@ def test_sigterm_to_the_whole_group_is_ctrl_c(colours: Path, brief: Recipe, tmp_
     wait_for_epoch(out)
     again = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == f"vegrt: {out}: another process is changing it; wait until that is done\n"
+    assert again.stderr == f"vegrt: {out}: another process is changing it; wait until it has finished\n"
     for _ in range(2):
         os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)

@@ -37,7 +37,7 @@ def test_the_builder_lists_every_weight_layer_with_the_requested_type(
     matched = 20 if variant == "int8" else 21  # the classifier is not quantized, and counted all the same
     assert (audit["wanted"], audit["matched"], audit["weight_layers"]) == (wanted, matched, 21)
     reads = {name: layer["inputs"] for layer in audit["layers"] if layer["type"] != "kgen" for name in layer["onnx"]}
-    assert reads["layer4.1.conv2"][0] == wanted
+    assert reads["layer4.0.conv2"][0] == wanted
     assert any(key.startswith("correlation") for key in audit["summary"])
 
 
@@ -84,6 +84,14 @@ def test_the_options_of_engines_are_read_from_the_manifest(bundle: Bundle, train
     assert recorded_options(trained) == ExportOptions()
     assert recorded_options(bundle, "int8") == ExportOptions()
     assert recorded_options(bundle, "fp32") == ExportOptions()
+    bf16 = replace(bundle.artifact("model", "fp32"), path="bf16.onnx", variant="bf16")
+    int8 = bundle.artifact("engine", "int8")
+    fp32 = replace(int8, variant="fp32", details=int8.details | {"profile": "b1-64-256", "tf32": True, "min_int8": 0.5})
+    manifest = replace(bundle.manifest, artifacts=(*bundle.manifest.artifacts, bf16, fp32))
+    expected = ExportOptions(
+        bf16=True, fp32_engine=True, profile=Profile(1, 64, 256), build=BuildOptions(tf32=True), min_int8=0.5
+    )
+    assert recorded_options(replace(bundle, manifest=manifest)) == expected
 
 
 def test_hardware_compatibility_is_not_claimed_on_a_jetson(caplog: pytest.LogCaptureFixture) -> None:

@@ -370,7 +370,7 @@ def write(file: Path, text: str) -> Path:
         ("size = 48\nresize = 48\n", "mean, std missing; expected size, resize, mean, std"),
         (TOML.replace("size = 48\n", "size = 48.5\n", 1), r"size is 48\.5; expected pixels"),
         (TOML.replace("0.4, ", ""), r"mean is \[0\.5, 0\.3\]; expected three numbers"),
-        (TOML.replace("0.25", "-1"), "three positive stds"),
+        (TOML.replace("0.25", "-1"), "3 positive stds"),
         ("size = ", "not a TOML contract"),
         (f"{TOML}\nicc = 'p3'\n", "icc is 'p3'; expected the treatment of colour profiles, 'srgb'"),
         (

@@ -86,7 +86,7 @@ def test_a_wrong_order_of_classes_is_refused(evidence: Evidence, honest: Answer)
         return honest(images)[:, [1, 2, 0]]
 
     with pytest.raises(
-        ModelError, match=r"the classes are in another order: Beet is answered as .*; nothing was written"
+        ModelError, match=r"the classes are in another order: Beet is predicted as .*; nothing was written"
     ):
         check_reference(evidence, Answering(moved))
 
