@@ -143,7 +143,7 @@ def test_results_about_other_artifacts_are_not_used(copied: Bundle) -> None:
 def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bundle) -> None:
     with pytest.raises(VegrtError, match="onnxruntime, openvino, tensorrt, torch"):
         find_runtime("tflite")
-    with pytest.raises(BundleError, match=r"no int4 model in it \(variants: fp32, fp16, int8, int8-cpu\)"):
+    with pytest.raises(BundleError, match=r"no int4 model \(variants: fp32, fp16, int8, int8-cpu\)"):
         choose(bundle, "int4")
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         choose(trained)
