@@ -7,6 +7,7 @@ VegrtError              one line: subject, actual value, expected value, cure
 ├── ModelError          look at the network: weights that do not fit, an export that lost parity
 │   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
+│   └── RefusedEngineError  build the engine again
 ├── FormatError         look at a file's content; the reader of the file adds its name and the cure
 └── MissingExtraError   install a package; the message has the pip command
 """
@@ -43,6 +44,10 @@ class DivergedError(ModelError):
 
 class EngineError(VegrtError):
     """A TensorRT build or engine that failed."""
+
+
+class RefusedEngineError(EngineError):
+    """A plan that TensorRT does not open, although its fingerprint fits."""
 
 
 class FormatError(VegrtError):

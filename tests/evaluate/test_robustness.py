@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 from vegrt.dataset.photos import Split
 from vegrt.errors import VegrtError
 from vegrt.evaluate import robustness
@@ -138,8 +137,8 @@ def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
 
 
 def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
-    words = [str(copied.path), "--data", str(photos), "--runtime", "onnxruntime"]
-    shown = CliRunner().invoke(app, ["robustness", *words, "--images", "3"])
+    words = [copied.path, "--data", photos, "--runtime", "onnxruntime"]
+    shown = call("robustness", *words, "--images", "3")
     assert shown.exit_code == 0
     assert not caplog.text
     for word in ("jpeg", "rotation", "int8-cpu/onnxruntime", "corrupted"):
@@ -147,7 +146,7 @@ def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, ca
     body = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (body["schema"], body["images"]) == ("vegrt-robustness", 3)
     before = body
-    old_flag = CliRunner().invoke(app, ["evaluate", *words, "--robustness", "--robustness-images", "3"])
+    old_flag = call("evaluate", *words, "--robustness", "--robustness-images", "3")
     assert old_flag.exit_code == 0
     assert [record.getMessage() for record in caplog.records if "is now called" in record.getMessage()] == [
         "vegrt evaluate --robustness is now called vegrt robustness; "
@@ -155,4 +154,4 @@ def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, ca
     ]
     after = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (after["rows"], after["summary"]) == (before["rows"], before["summary"])
-    assert "robustness" not in CliRunner().invoke(app, ["evaluate", "--help"]).stdout
+    assert "robustness" not in call("evaluate", "--help").stdout

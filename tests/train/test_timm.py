@@ -14,9 +14,9 @@ from vegrt.errors import ModelError
 from vegrt.export.onnx.model import export_fp32
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.train.data.loader import DecodedPhotos, InputTransform, Samples
+from vegrt.train.data.samples import DecodedPhotos, InputTransform, Samples
 from vegrt.train.fit import train
-from vegrt.train.loop.cached_activations import cache_activations
+from vegrt.train.loop.cached_activations import CachedSets, cache_activations
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.split_network import split_at
@@ -56,7 +56,7 @@ def test_frozen_stages_that_cannot_be_split_off_are_computed_at_every_step(
     samples = Samples(
         DecodedPhotos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), InputTransform(learner.contract, "full")
     )
-    assert cache_activations(learner, samples, samples) == (samples, samples)
+    assert cache_activations(learner, samples, samples, limit_bytes=0) == CachedSets(samples, samples, 0)
     assert "computing its frozen stages at every step" in caplog.text
 
 

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.command_line import answer, call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 from vegrt.evaluate.benchmark import noise
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.statistics import summarize_times
@@ -92,8 +91,8 @@ def test_a_comparison_says_which_result_was_noisy(bundle: Bundle, tmp_path: Path
         noise = measure_noise(0.1, 0.0, rows)
         result = Bench(**header_fields(bundle, Bench.KIND), noise=noise, candidates=(row,))
         (tmp_path / f"{name}.json").write_text(json.dumps(to_dict(result)))
-    words = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]
-    shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    words = ["compare", tmp_path / "a.json", tmp_path / "b.json"]
+    shown = answer(*words)
     assert shown["schema_version"] == 2
     assert (shown["pairs"][0]["base"]["noise"]["wide"], shown["pairs"][0]["new"]["noise"]["wide"]) == (False, True)
-    assert "b.json: noisy" in "".join(CliRunner().invoke(app, words).stdout.split("\n"))
+    assert "b.json: noisy" in "".join(call(*words).stdout.split("\n"))

@@ -93,7 +93,7 @@ def test_a_photo_may_come_as_bytes_of_any_type_or_in_a_form(
         answer = reply.json()
         assert same_answer(answer, expected[3], model)
         assert set(answer) == {"label", "probability", "top", "bundle", "variant", "ms"}
-        assert (answer["bundle"], answer["variant"]) == ("resnet18", "fp32")
+        assert (answer["bundle"], answer["variant"]) == ("small", "fp32")
 
 
 def bomb() -> bytes:
@@ -215,35 +215,35 @@ def test_the_triton_client_finds_the_model_and_gets_the_logits(
     with tritonclient.http.InferenceServerClient(shared.url.removeprefix("http://")) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
-        assert client.is_model_ready("resnet18")
-        assert client.is_model_ready("resnet18", "1")
+        assert client.is_model_ready("small")
+        assert client.is_model_ready("small", "1")
         assert not client.is_model_ready("resnet19")
         assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-        metadata = client.get_model_metadata("resnet18")
+        metadata = client.get_model_metadata("small")
         assert metadata["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 48, 48, 3]}]
         assert metadata["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
         for count, binary_in, binary_out in ((1, True, True), (40, True, True), (2, False, True), (3, True, False)):
             tensor = tritonclient.http.InferInput("images", [count, 48, 48, 3], "UINT8")
             tensor.set_data_from_numpy(pixels[:count], binary_data=binary_in)
             wanted = [tritonclient.http.InferRequestedOutput("logits", binary_data=binary_out)]
-            answer = client.infer("resnet18", [tensor], request_id=f"r{count}", outputs=wanted)
+            answer = client.infer("small", [tensor], request_id=f"r{count}", outputs=wanted)
             np.testing.assert_allclose(answer.as_numpy("logits"), expected[:count], rtol=1e-4, atol=1e-4)
             assert answer.get_response()["id"] == f"r{count}"
         tensor = tritonclient.http.InferInput("images", [1, 48, 48, 3], "UINT8")
         tensor.set_data_from_numpy(pixels[:1])
-        default = client.infer("resnet18", [tensor]).as_numpy("logits")  # asks for binary_data_output
+        default = client.infer("small", [tensor]).as_numpy("logits")  # asks for binary_data_output
         np.testing.assert_allclose(default, expected[:1], rtol=1e-4, atol=1e-4)
         wanted = [tritonclient.http.InferRequestedOutput("logits", class_count=2)]
-        (best, _) = client.infer("resnet18", [tensor], outputs=wanted).as_numpy("logits")[0]
+        (best, _) = client.infer("small", [tensor], outputs=wanted).as_numpy("logits")[0]
         assert best.decode().endswith(f":{model.classes[int(expected[0].argmax())]}")
-        with pytest.raises(tritonclient.http.InferenceServerException, match="unknown; expected 'resnet18'"):
+        with pytest.raises(tritonclient.http.InferenceServerException, match="unknown; expected 'small'"):
             client.infer("resnet19", [tensor])
         too_many = tritonclient.http.InferInput("images", [129, 48, 48, 3], "UINT8")
         too_many.set_data_from_numpy(np.zeros((129, 48, 48, 3), np.uint8))
         with pytest.raises(
             tritonclient.http.InferenceServerException, match="129 images in one request; expected at most 128"
         ):
-            client.infer("resnet18", [too_many])
+            client.infer("small", [too_many])
 
 
 def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
@@ -254,15 +254,15 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
         assert list(reply.json()) == ["error"]
         return message
 
-    infer = "/v2/models/resnet18/infer"
+    infer = "/v2/models/small/infer"
     assert "not JSON" in error("POST", infer, 400, content=b"{")
     assert "a list with one tensor" in error("POST", infer, 400, content=b"{}")
     long = json.dumps({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1], "data": [0] * 99_999}]})
     assert "shape [1, 1]" in error("POST", infer, 400, content=long.encode())
     headers = {"Inference-Header-Content-Length": "zz"}
     assert "Header-Content-Length" in error("POST", infer, 400, content=b"{}", headers=headers)
-    assert "unknown; expected 'resnet18'" in error("GET", "/v2/models/other", 404)
-    assert "unknown; expected 'resnet18'" in error("GET", "/v2/models/resnet18/versions/2/ready", 404)
+    assert "unknown; expected 'small'" in error("GET", "/v2/models/other", 404)
+    assert "unknown; expected 'small'" in error("GET", "/v2/models/small/versions/2/ready", 404)
     assert "Not Found" in error("GET", "/v2/models/../../etc/passwd", 404)
     assert "Not Found" in error("GET", "/%2e%2e/%2e%2e/etc/passwd", 404)
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
@@ -282,7 +282,7 @@ def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running
     ):
         reply = HTTP.post(f"{shared.url}/v1/predict?{query}", content=photo)
         assert (reply.status_code, reason in reply.json()["error"]) == (400, True), reply.text
-    model = f"{shared.url}/v2/models/resnet18"
+    model = f"{shared.url}/v2/models/small"
     for reply in (
         HTTP.post(f"{model}/infer?classification=1", content=b"{}"),
         HTTP.get(f"{model}?version=2"),
@@ -292,7 +292,7 @@ def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running
 
 
 def test_head_is_get_without_a_body(shared: Running) -> None:
-    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/resnet18", "/metrics", "/openapi.json"):
+    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/small", "/metrics", "/openapi.json"):
         head, get = HTTP.head(shared.url + path), HTTP.get(shared.url + path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == get.headers["content-type"]
