@@ -89,7 +89,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in takewhile(str.isdecimal, version.split(".")))
 
 
-def _allows_hardware_compatibility(machine: str) -> bool:
+def allows_hardware_compatibility(machine: str) -> bool:
     """Return whether TensorRT supports hardware-compatible engines on a platform: not with JetPack."""
     return not machine.startswith(f"{_JETPACK}-")
 
@@ -97,7 +97,7 @@ def _allows_hardware_compatibility(machine: str) -> bool:
 def _covers(built: Fingerprint, here: Fingerprint) -> bool:
     number = here.target.removeprefix("sm")
     ampere_on = built.hardware_compatible or built.target == f"sm{AMPERE}plus"
-    return ampere_on and _allows_hardware_compatibility(here.platform) and number.isdigit() and int(number) >= AMPERE
+    return ampere_on and allows_hardware_compatibility(here.platform) and number.isdigit() and int(number) >= AMPERE
 
 
 def _target(fingerprint: Fingerprint) -> str:

@@ -85,7 +85,7 @@ def test_another_percentile_calibrates_again_and_logs_the_reason(
 def test_a_bundle_without_models_has_to_be_exported_first(trained: Bundle, photos: Path) -> None:
     result = call("calibrate", trained.path, "--data", photos)
     assert result.exit_code == 1
-    assert "no fp32 model in it (variants: none); make it: vegrt export" in result.output
+    assert "no fp32 model (variants: none); make it with: vegrt export" in result.output
 
 
 def test_a_run_decodes_each_photo_once(copied: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
