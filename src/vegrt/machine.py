@@ -127,15 +127,15 @@ def _cgroups(root: Path, controller: str) -> list[Path]:
 
     Inside a container the path is often the host's and missing here; then the mount's top is the container's own.
     """
-    found = []
+    folders: list[Path] = []
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)  # "0::/user.slice" (v2) or "4:memory:/docker/1f" (v1)
         if controllers and controller not in controllers.split(","):
             continue
         top = root / "sys/fs/cgroup" / (controller if controllers else "")
         own = top / path.lstrip("/")
-        found += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
-    return found
+        folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return folders
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:

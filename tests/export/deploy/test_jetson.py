@@ -119,7 +119,7 @@ def test_the_arguments_are_parsed_before_anything_is_loaded(folder: Path) -> Non
 def cudart_folder() -> str:
     """The folder of a real libcudart, which the packages of torch contain."""
     places = [
-        Path(file.locate_file(""))
+        Path(str(file.locate_file("")))
         for file in metadata.distributions()
         if file.metadata["Name"] == "nvidia-cuda-runtime"
     ]
