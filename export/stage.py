@@ -134,14 +134,14 @@ def _complete(
         add_engines(staging, models, required=job.engines, options=job.options, previous=path)
         entry = calibration_entry(fp32.model, outcome, photos, settings)
         entry["commands"] = [*earlier, *([dict(job.command)] if job.command else [])]
-        manifest = replace(bundle.manifest, artifacts=_kept_artifacts(bundle), calibration=entry)
+        manifest = replace(bundle.manifest, artifacts=_source_artifacts(bundle), calibration=entry)
         staging.finish(replace(manifest, tools=manifest.tools | installed_versions(_TOOLS)))
     finish_progress(path)
     return open_bundle(path)
 
 
-def _kept_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
-    """Return the artifacts that an export starts from: models and engines of an earlier one may not stand beside new ones."""
+def _source_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
+    """Return the artifacts that an export starts from; models and engines of an earlier export are replaced."""
     return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role in ("weights", "source"))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.wording import gate_reason, signed_points
 from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo, timing_cost_ms
 from vegrt.report.facts.benches import BenchFile
 from vegrt.report.facts.facts import Facts, load_facts
@@ -15,7 +16,6 @@ from vegrt.report.language.language import mark, translate
 from vegrt.results.benchmark import Bench, Timing
 from vegrt.results.common import CandidateRow, Interval, Verdict
 from vegrt.results.evaluation import Figures, Gate
-from vegrt.results.wording import gate_sentence
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def summary_rows_on(facts: Facts, bench: Bench | None) -> list[SummaryRow]:
         figures, timed = evaluated.get(key), measured.get(key)
         candidate = figures or timed
         assert candidate is not None
-        reason = gate_sentence(facts.evaluation, figures) if facts.evaluation and figures else ""
+        reason = gate_reason(facts.evaluation, figures) if facts.evaluation and figures else ""
         rows.append(summary_row(candidate, figures, timed.batches if timed else (), reason=reason))
     return rows
 
@@ -181,11 +181,6 @@ def summary_table(rows: Iterable[SummaryRow]) -> Table:
     """Return the rows as a table for the terminal."""
     styles = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
     return make_table("", HEADINGS, [row.cells() for row in rows], text=HEADINGS[:TEXT_COLUMNS], styles=styles)
-
-
-def signed_points(proportion: float) -> str:
-    """Return a difference of proportions in signed percentage points; never a negative zero."""
-    return f"{round(100 * proportion, 2) + 0.0:+.2f}"
 
 
 def drop_text(drop: Interval) -> str:

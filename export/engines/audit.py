@@ -110,13 +110,13 @@ def check_audit(subject: str, audit: LayerAudit, *, min_share: float | None = No
     leave in float.
     """
     if audit.weight_layers and not audit.matched and not audit.unchecked:
-        raise EngineError(f"{subject}: {audit}; this is no {audit.wanted} model, export it again")
+        raise EngineError(f"{subject}: {audit}; the model does not compute in {audit.wanted}; export it again")
     if min_share is not None:
         _check_share(subject, audit, min_share)
     elif audit.fallbacks:
         raise EngineError(f"{subject}: {audit}; expected no other type (--min-int8 SHARE allows some)")
     if audit.unchecked:
-        log.warning("%s: %s; the engine is used all the same, vegrt evaluate measures it", subject, audit)
+        log.warning("%s: %s; the engine is kept; vegrt evaluate measures its accuracy", subject, audit)
 
 
 def _check_share(subject: str, audit: LayerAudit, min_share: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from vegrt.errors import EngineError
 from vegrt.export.engines.layers import BuilderLog, Layer
 from vegrt.export.engines.options import BuildOptions, Profile
-from vegrt.infer.runtimes.tensorrt_logger import tensorrt_logger
+from vegrt.infer.runtimes.tensorrt.logger import tensorrt_logger
 
 log = logging.getLogger(__name__)
 

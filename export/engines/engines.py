@@ -19,8 +19,7 @@ from vegrt.export.engines.inspector import inspect_plan
 from vegrt.export.engines.options import BuildOptions, ExportOptions
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
-from vegrt.infer.runtimes.fingerprint import Fingerprint
-from vegrt.machine import examine_machine
+from vegrt.infer.runtimes.fingerprint import Fingerprint, allows_hardware_compatibility, this_platform
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)
@@ -42,8 +41,8 @@ class Target:
 
     @property
     def folder(self) -> str:
-        """Return the part that the names of all its folders begin with: module, version and device."""
-        return f"{self.module.__name__}-{self.module.__version__}-{self.name}"
+        """Return the part that the names of all its folders begin with: module, version, platform and device."""
+        return f"{self.module.__name__}-{self.module.__version__}-{this_platform()}-{self.name}"
 
 
 def find_targets() -> list[Target]:
@@ -97,7 +96,7 @@ def build_into(
 ) -> None:
     """Stage one engine with its audit and timing cache. Raises EngineError as add_engines does."""
     module, subject = target.module, f"{variant}.onnx for {target.module.__name__}"
-    options = replace(options, build=supported_options(options.build, board=examine_machine().board))
+    options = replace(options, build=supported_options(options.build, machine=this_platform()))
     check_model(subject, model)
     cache_name = f"engines/{target.folder}/timing.cache"  # it serves engines of every profile and option
     cache = _read_first((staging.folder, previous), cache_name)
@@ -116,9 +115,9 @@ def build_into(
     log.info("%s: %s", path, audit)
 
 
-def supported_options(options: BuildOptions, *, board: str) -> BuildOptions:
-    """Return the options without what a board does not support. board: the device tree's name of this machine, or empty."""
-    if not (options.hardware_compatible and "Jetson" in board):
+def supported_options(options: BuildOptions, *, machine: str) -> BuildOptions:
+    """Return the options without what TensorRT does not support on a platform, such as jetpack-aarch64."""
+    if not options.hardware_compatible or allows_hardware_compatibility(machine):
         return options
     log.warning("--hardware-compatible: not supported on JetPack; building for this GPU only")
     return replace(options, hardware_compatible=False)
@@ -153,6 +152,7 @@ def _details(target: Target, options: ExportOptions, audit: LayerAudit) -> dict[
         module.__version__,
         target.name,
         target.device,
+        this_platform(),
         version_compatible=build.version_compatible,
         hardware_compatible=build.hardware_compatible,
     )

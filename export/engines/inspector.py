@@ -8,7 +8,7 @@ from types import ModuleType
 from vegrt.errors import EngineError
 from vegrt.export.engines.accept import INPUT
 from vegrt.export.engines.layers import Layer, parse_inspector
-from vegrt.infer.runtimes.tensorrt_logger import tensorrt_logger
+from vegrt.infer.runtimes.tensorrt.logger import tensorrt_logger
 
 log = logging.getLogger(__name__)
 

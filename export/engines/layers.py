@@ -121,7 +121,7 @@ def data_type(words: str) -> str:
 
 
 def unknown(reason: str) -> str:
-    """Return the text that stands for a data type which could not be read."""
+    """Return what replaces a data type that could not be read."""
     return f"{_UNKNOWN} ({' '.join(reason.split())})"
 
 

@@ -204,7 +204,7 @@ def _logits(graph: onnx.GraphProto, subject: str) -> str:
 
 
 def _last_operator(producers: dict[str, onnx.NodeProto], name: str, skipped: tuple[str, ...]) -> onnx.NodeProto | None:
-    """Return the last node before tensor `name` that is none of the operators `skipped`; None without one."""
+    """Return the last node before tensor `name` whose operator is not in `skipped`; None if there is no such node."""
     while name in producers and producers[name].op_type in skipped:
         name = producers[name].input[0]
     return producers.get(name)

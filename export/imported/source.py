@@ -98,7 +98,7 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
     model = {"onnx": file.name, "producer": imported.proto.producer_name or "unknown", "opset": imported.opset}
     with exclusive(path, make=True), changing(path) as staging:
         if (path / MANIFEST).exists():
-            raise BundleError(f"{path}: another process created a bundle there meanwhile; choose another BUNDLE")
+            raise BundleError(f"{path}: another process has just created a bundle there; choose another BUNDLE")
         if imported.embedded:
             staging.file(SOURCE).write_bytes(imported.embedded)
         else:

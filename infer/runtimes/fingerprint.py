@@ -61,11 +61,6 @@ def this_platform() -> str:
     return f"{system}-{platform.machine().lower().replace('amd64', 'x86_64')}"
 
 
-def allows_hardware_compatibility(machine: str) -> bool:
-    """Return whether TensorRT supports hardware-compatible engines on a platform: not with JetPack."""
-    return not machine.startswith(f"{_JETPACK}-")
-
-
 def mismatches(built: Fingerprint, here: Fingerprint) -> list[str]:
     """Return the reasons why an engine does not fit this machine; empty if it fits.
 
@@ -92,6 +87,11 @@ def _runs_older(built: str, here: str) -> bool:
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version, as (10, 13, 3, 9) of 10.13.3.9.post1."""
     return tuple(int(number) for number in takewhile(str.isdecimal, version.split(".")))
+
+
+def allows_hardware_compatibility(machine: str) -> bool:
+    """Return whether TensorRT supports hardware-compatible engines on a platform: not with JetPack."""
+    return not machine.startswith(f"{_JETPACK}-")
 
 
 def _covers(built: Fingerprint, here: Fingerprint) -> bool:

@@ -127,9 +127,14 @@ def open_candidate(
     file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
     embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
-        in_float = needs_float(candidate.variant)
         return open_openvino(
-            file, device=device, threads=threads, in_float=in_float, classes=classes, embedding=embedding
+            file,
+            device=device,
+            threads=threads,
+            in_float=needs_float(candidate.variant),
+            exact=candidate.variant == "fp32",
+            classes=classes,
+            embedding=embedding,
         )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)

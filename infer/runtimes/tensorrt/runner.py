@@ -20,7 +20,7 @@ from vegrt.infer.runtimes.cuda.runtime import Cuda
 from vegrt.infer.runtimes.lanes import Begun, Lanes, parts
 from vegrt.infer.runtimes.runner import Answers, RuntimeName
 from vegrt.infer.runtimes.tensorrt.lane import EngineLane
-from vegrt.infer.runtimes.tensorrt_logger import tensorrt_logger
+from vegrt.infer.runtimes.tensorrt.logger import tensorrt_logger
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from typer.testing import CliRunner
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 from vegrt.errors import VegrtError
 from vegrt.export.deploy.jetson import JETPACKS, deploy_jetson
 from vegrt.infer.machine.gpu import probe_gpus
@@ -27,7 +26,7 @@ from vegrt.photo.preprocess import load_image
 @pytest.fixture(scope="module")
 def folder(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("jetson") / "out"
-    result = CliRunner().invoke(app, ["deploy", "jetson", str(bundle.path), str(out), "--max-batch", "16"])
+    result = call("deploy", "jetson", bundle.path, out, "--max-batch", "16")
     assert result.exit_code == 0, result.output
     return out
 
@@ -58,9 +57,7 @@ def test_the_program_classifies_images(folder: Path, photos: Path, bundle: Bundl
     images = sorted((photos / "test").glob("*/000.jpg"))
     answered = run(folder, "classify.py", "fp16.onnx", *images)
     lines = [line.split("\t") for line in answered.stdout.splitlines()]
-    predicted = CliRunner().invoke(
-        app, ["infer", *map(str, images), "--bundle", str(bundle.path), "--variant", "fp16", "--json"]
-    )
+    predicted = call("infer", *images, "--bundle", bundle.path, "--variant", "fp16", "--json")
     wanted = {row["path"]: row["label"] for row in json.loads(predicted.stdout)["predictions"]}
     assert [name for _, name, _ in lines] == [wanted[str(image)] for image in images]
     assert all(0.3 < float(probability) <= 1 for _, _, probability in lines)

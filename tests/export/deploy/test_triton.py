@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
-from typer.testing import CliRunner
 
+from tests.command_line import answer, failure
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
-from vegrt.cli import app
 from vegrt.errors import EngineError, VegrtError
 from vegrt.export.deploy.triton import Serving, deploy_triton
 from vegrt.infer.runtimes.fingerprint import Fingerprint
@@ -145,12 +143,9 @@ def test_a_model_that_triton_cannot_serve_is_one_line(bundle: Bundle, trained: B
         ),
         (trained.path, (), "no fp32 model"),
     ):
-        failed = CliRunner().invoke(app, ["deploy", "triton", str(path), str(out), *words])
-        assert (failed.exit_code, len(failed.stderr.splitlines())) == (1, 1), failed.output
-        assert message in failed.stderr
+        assert message in failure("deploy", "triton", path, out, *words)
         assert not out.exists()
-    done = CliRunner().invoke(app, ["deploy", "triton", str(bundle.path), str(out), "--json", "--max-batch", "4"])
-    answer = json.loads(done.stdout)
-    assert (answer["model"], answer["artifact"]) == (bundle.manifest.name, "fp32.onnx")
-    assert answer["command"].startswith("docker run --rm --gpus all ")
+    shown = answer("deploy", "triton", bundle.path, out, "--max-batch", "4")
+    assert (shown["model"], shown["artifact"]) == (bundle.manifest.name, "fp32.onnx")
+    assert shown["command"].startswith("docker run --rm --gpus all ")
     assert config_of(out / bundle.manifest.name).max_batch_size == 4

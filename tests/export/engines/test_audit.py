@@ -32,31 +32,31 @@ def test_fp16_is_not_accepted_as_int8(bundle: Bundle) -> None:
     names = weight_layer_names(bundle.file("model", "fp16").read_bytes())
     audit = audit_layers(layers_of(bundle, "fp16"), names, "Int8")
     assert audit.matched == 0
-    with pytest.raises(EngineError, match=r"fp16\.onnx: 0 of 21 weight layers Int8"):
+    with pytest.raises(EngineError, match=r"fp16\.onnx: 0 of 16 weight layers Int8"):
         check_audit("fp16.onnx", audit)
 
 
 def test_a_convolution_left_in_float_on_purpose_is_no_fallback(bundle: Bundle) -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
     fp16, int8 = (onnx.load(bundle.file("model", variant)) for variant in ("fp16", "int8"))
-    last = next(node for node in int8.graph.node if node.name == "layer4.1.conv2")
+    last = next(node for node in int8.graph.node if node.name == "layer4.0.conv2")
     pairs = {node.output[0]: node for node in int8.graph.node}
     last.input[0] = pairs[pairs[last.input[0]].input[0]].input[0]  # what its Q/DQ pair reads
     last.input[1] = "float.weight"
-    weight = next(tensor for tensor in fp16.graph.initializer if tensor.name == "layer4.1.conv2.weight")
+    weight = next(tensor for tensor in fp16.graph.initializer if tensor.name == "layer4.0.conv2.weight")
     weight.name = "float.weight"
     int8.graph.initializer.append(weight)
     mixed = int8.SerializeToString()
-    assert "layer4.1.conv2" not in weight_layer_names(mixed, quantized=True)
+    assert "layer4.0.conv2" not in weight_layer_names(mixed, quantized=True)
     audit = audit_model(build_engine(trt, "mixed", mixed, Profile()).layers, mixed, "Int8")
-    assert (audit.weight_layers, audit.matched, audit.fallbacks) == (21, 19, ())
-    assert audit.in_float == ("layer4.1.conv2", "fc")
-    words = "19 of 21 weight layers Int8; left in float: layer4.1.conv2, fc"
+    assert (audit.weight_layers, audit.matched, audit.fallbacks) == (16, 14, ())
+    assert audit.in_float == ("layer4.0.conv2", "fc")
+    words = "14 of 16 weight layers Int8; left in float: layer4.0.conv2, fc"
     assert audit.to_dict()["in_words"] == str(audit) == words
     check_audit("mixed", audit)
-    check_audit("mixed", audit, min_share=0.9)
-    with pytest.raises(EngineError, match=r"19 of 21 weight layers Int8; .*; 90\.5%, expected at least 91\.0%"):
-        check_audit("mixed", audit, min_share=0.91)
+    check_audit("mixed", audit, min_share=0.85)
+    with pytest.raises(EngineError, match=r"14 of 16 weight layers Int8; .*; 87\.5%, expected at least 90\.0%"):
+        check_audit("mixed", audit, min_share=0.9)
 
 
 def test_a_share_allows_fallbacks_and_names_them() -> None:

@@ -37,7 +37,7 @@ def with_builder(builder: type[Any], name: str = "tensorrt_rtx") -> ModuleType:
 
 def test_nothing_is_written_to_stdout(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     engine = build_engine(trt, "int8", bundle.file("model", "int8").read_bytes(), Profile())
-    assert len(engine.plan) > 1_000_000
+    assert len(engine.plan) > 100_000
     assert len(engine.layers) > 20
     with pytest.raises(EngineError):
         build_engine(trt, "damaged", b"not a model", Profile())

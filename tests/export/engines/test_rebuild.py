@@ -42,9 +42,9 @@ def test_a_refused_engine_is_replaced(moved: Bundle) -> None:
     assert rebuild_engines(moved.path, None, local, open_engine=refuse) == ["int8"]
     after = open_bundle(moved.path)
     engines = [item.path for item in after.manifest.artifacts if item.role == "engine"]
-    assert engines == [f"engines/tensorrt_rtx-{local.version}-sm80plus-b1-8-32/int8.engine"]
+    assert engines == [f"engines/tensorrt_rtx-{local.version}-{local.platform}-sm80plus-b1-8-32/int8.engine"]
     assert not (moved.path / "engines/of-before/int8.engine").exists()
-    assert after.artifact("engine", "int8").details["matched"] == 20
+    assert after.artifact("engine", "int8").details["matched"] == 15
 
 
 def test_another_error_than_a_refusal_rebuilds_nothing(moved: Bundle) -> None:

@@ -111,6 +111,7 @@ def test_the_manifest_keeps_the_fingerprint(bundle: Bundle) -> None:
     found = Fingerprint.from_details(details)
     assert (found.builder, found.target, found.version) == ("tensorrt_rtx", "sm80plus", details["version"])
     assert details["profile"] == "b1-8-32"
+    assert details["platform"] == this_platform()
     assert fitting_engine(bundle, "int8", found).variant == "int8"
 
 

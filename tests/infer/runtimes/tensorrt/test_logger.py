@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from vegrt.infer.runtimes.tensorrt_logger import tensorrt_logger
+from vegrt.infer.runtimes.tensorrt.logger import tensorrt_logger
 
 trt = pytest.importorskip("tensorrt_rtx", reason="calls a real logger: pip install 'vegrt[rtx]'")
 log = logging.getLogger("vegrt.tests.tensorrt")
