@@ -72,7 +72,7 @@ def test_without_a_gpu_no_tensorrt_runtime_is_constructed(bundle: Bundle) -> Non
     from vegrt.infer.machine.gpu import probe_gpus
 
     if probe_gpus().gpus:
-        pytest.skip("this machine has a GPU; tests/infer/machine/test_gpu.py covers it")
+        pytest.skip("this machine has a GPU; tests/infer/runtimes/test_on_gpu.py covers it")
     with pytest.raises((EngineError, MissingExtraError), match=r"GPU|tensorrt"):
         open_candidate(bundle, Candidate("int8", "tensorrt"))
 
@@ -143,7 +143,7 @@ def test_results_about_other_artifacts_are_not_used(copied: Bundle) -> None:
 def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bundle) -> None:
     with pytest.raises(VegrtError, match="onnxruntime, openvino, tensorrt, torch"):
         find_runtime("tflite")
-    with pytest.raises(BundleError, match=r"no int4 model in it \(variants: fp32, fp16, int8, int8-cpu\)"):
+    with pytest.raises(BundleError, match=r"no int4 model \(variants: fp32, fp16, int8, int8-cpu\)"):
         choose(bundle, "int4")
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         choose(trained)
