@@ -28,7 +28,7 @@ from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, load_image, prepare
 
 BUFFERS = 3  # one at the runner, one ready, one being filled
-_LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
+LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _batches(ring: _Ring, threads: int) -> Generator[Decoded, None, None]:
             ring.give_back(slot)
     finally:
         ring.stop()
-        deadline = time.monotonic() + _LEAVE_S
+        deadline = time.monotonic() + LEAVE_S
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
 
