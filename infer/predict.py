@@ -110,7 +110,7 @@ def predict(
 
     threads: number of decode threads; 0 for one per core.
     """
-    with closing(stream(items, bundle.manifest.contract, batch, threads=threads)) as batches:
+    with closing(stream(items, bundle.manifest.contract, batch, workers=threads)) as batches:
         for decoded in batches:
             yield _answered(decoded, runner, bundle.manifest.classes, row_format)
 
@@ -140,7 +140,7 @@ def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request)
     contract = model.bundle.manifest.contract
     batch = request.batch or find_batch(model.runner, contract.size)
     threads = reading_threads(request.sources, request.threads)
-    return stream(items, contract, batch, threads=threads, keep=request.photo_outputs.any)
+    return stream(items, contract, batch, workers=threads, keep=request.photo_outputs.any)
 
 
 def _answered(batch: Decoded, runner: BundleRunner, classes: Sequence[str], row_format: RowFormat) -> list[AnswerRow]:

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -90,13 +91,13 @@ def walk(folder: Path, left_out: LeftOut) -> Iterator[Found]:
     One folder's names are in memory at a time. left_out: counts what is not yielded.
     """
     seen = _above(folder)
-    open_folders = [iter([(os.fspath(folder), True)])]
+    open_folders: list[Iterator[tuple[str, Kind | None]]] = [iter([(os.fspath(folder), None)])]
     while open_folders:
-        path, is_folder = next(open_folders[-1], ("", False))
+        path, kind = next(open_folders[-1], ("", None))
         if not path:
             open_folders.pop()
-        elif not is_folder:
-            yield Found(path, _kind(path))
+        elif kind is not None:
+            yield Found(path, kind)
         else:
             try:
                 if _is_first(path, seen):
@@ -128,22 +129,22 @@ def _is_first(folder: str, seen: set[tuple[int, int]]) -> bool:
     return True
 
 
-def _entries(folder: str, left_out: LeftOut) -> list[tuple[str, bool]]:
-    """Return the paths of folders and of what is named like a photo directly in a folder, sorted, and which are folders."""
-    found = []
+def _entries(folder: str, left_out: LeftOut) -> list[tuple[str, Kind | None]]:
+    """Return the paths directly in a folder of what is named like a photo, and its kind, and of folders, and None; sorted."""
+    found: list[tuple[str, Kind | None]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
                 left_out.hidden += 1
             elif _is_folder(entry):
-                found.append((entry.path, True))
+                found.append((entry.path, None))
             elif is_photo_name(entry.name):
-                found.append((entry.path, False))
+                found.append((entry.path, _kind(entry)))
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
                 left_out.kinds["dangling"] += 1
             else:
                 left_out.others[suffix_of(entry.name)] += 1
-    return sorted(found)
+    return sorted(found, key=itemgetter(0))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -153,7 +154,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _kind(path: str) -> Kind:
-    if os.path.isfile(path):  # noqa: PTH113
-        return "photo"
-    return "special" if os.path.exists(path) else "dangling"  # noqa: PTH110
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    try:
+        if entry.is_file():  # asks the system about links only
+            return "photo"
+    except OSError:  # as in _is_folder
+        return "dangling"
+    return "special" if os.path.exists(entry.path) else "dangling"  # noqa: PTH110
