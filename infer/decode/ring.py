@@ -85,7 +85,7 @@ class Ring:
                 self._claimed += len(taken.items)
                 run = self._add(slot, taken)
                 if taken.ended:
-                    self._end(taken.failure)
+                    self.end(taken.failure)
                 if run.count:
                     return run
         return None
@@ -122,6 +122,16 @@ class Ring:
             self._ended = True
             self._changed.notify_all()
 
+    def end(self, failure: BaseException | None) -> None:
+        """Claim no more, and let `take` raise the failure after the batches before it."""
+        with self._changed:
+            self._ended, self._failure = True, failure
+            if self._filled and not self._filled[-1].items:
+                self._filled.pop()
+            elif self._filled:
+                self._filled[-1].closed = True
+            self._changed.notify_all()
+
     def _open_slot(self) -> Slot | None:
         """Return the slot that is being filled, a new one once a buffer is free; None at the end."""
         with self._changed:
@@ -141,15 +151,6 @@ class Ring:
             if slot.closed:
                 self._changed.notify_all()
         return Run(slot, start, len(taken.items))
-
-    def _end(self, failure: BaseException | None) -> None:
-        with self._changed:
-            self._ended, self._failure = True, failure
-            if self._filled and not self._filled[-1].items:
-                self._filled.pop()
-            elif self._filled:
-                self._filled[-1].closed = True
-            self._changed.notify_all()
 
     def _is_ready(self) -> bool:
         first = self._filled[0] if self._filled else None

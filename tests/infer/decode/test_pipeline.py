@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from vegrt.errors import DataError
-from vegrt.infer.decode import pipeline
+from vegrt.infer.decode import crew
+from vegrt.infer.decode.crew import BUFFERS
 from vegrt.infer.decode.item import Item
-from vegrt.infer.decode.pipeline import BUFFERS, Decoded, batches, stream
+from vegrt.infer.decode.pipeline import Decoded, batches, stream
 from vegrt.photo.preprocess import Contract, load_image
 
 SMALL = Contract(8, 8)
@@ -94,7 +95,7 @@ def test_a_fault_of_ours_is_no_bad_image() -> None:
 
 
 def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_LEAVE_S", 0.3)
+    monkeypatch.setattr(crew, "_LEAVE_S", 0.3)
     released = threading.Event()
     started = threading.Semaphore(0)
 
