@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, float]:
     name, _, workers = way.partition(":")
     run: Callable[..., int] = bare if name == "bare" else pipeline
     start, before = time.perf_counter(), time.process_time()
-    count = run(given.photos, given.repeat, given.batch, name, int(workers or 0))
+    with ThreadPoolExecutor(1) as pool:  # the C library gives threads memory of another kind than the main thread
+        count = pool.submit(run, given.photos, given.repeat, given.batch, name, int(workers or 0)).result()
     seconds, cpu_s = time.perf_counter() - start, time.process_time() - before
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     children_s = children.ru_utime + children.ru_stime

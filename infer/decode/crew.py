@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 Way = Literal["auto", "threads", "processes"]
 BUFFERS = 3  # one at the runner, one ready, one being filled
 CALLERS = 2  # threads per worker process, so that its next run is there when it has decoded one
-LONGEST_RUN = 8  # photos that a decoder claims at once
+LONGEST_RUN = 8  # photos that a thread claims at once
+LONGEST_REMOTE_RUN = 16  # and a process, whose threads wake up for each
 _LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
 
 
@@ -61,7 +62,7 @@ class Crew:
         if way == "processes" or self._may_change:
             self._shared = SharedBuffers(buffers_for(task.batch_size, count), task.shape)
         if way == "processes" and self._shared:
-            self.ring = Ring(items, self._shared.arrays, LONGEST_RUN)
+            self.ring = Ring(items, self._shared.arrays, LONGEST_REMOTE_RUN)
             try:
                 self._start_workers(self._shared)
             except BaseException:
@@ -87,7 +88,7 @@ class Crew:
         except VegrtError as error:
             log.warning("%s; decoding stays in threads", error)
             return
-        self.ring.widen(self._shared.arrays[BUFFERS:], LONGEST_RUN)
+        self.ring.widen(self._shared.arrays[BUFFERS:], LONGEST_REMOTE_RUN)
         log.info("%s; from now on %d processes decode", reason, self._count)
 
     def close(self) -> None:
@@ -141,5 +142,5 @@ class Crew:
 
 def buffers_for(batch_size: int, processes: int) -> int:
     """Return how many buffers keep so many processes busy while the consumer has one and another is ready."""
-    rows = CALLERS * processes * min(LONGEST_RUN, batch_size)
+    rows = CALLERS * processes * min(LONGEST_REMOTE_RUN, batch_size)
     return max(BUFFERS, 2 - (-rows // batch_size))

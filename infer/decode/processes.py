@@ -26,6 +26,13 @@ from vegrt.infer.decode.shared_buffers import SharedBuffers
 from vegrt.photo.preprocess import Contract
 
 _CURE = "use fewer (--decode-workers), or --decode threads"
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc would return a photo's memory to the system and ask for it again: half of the time of a small photo is page faults then
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 22),
+}
 _LEAVE_S = 2.0  # longest wait at the end for all workers; then they are killed
 # -I: the current folder, maybe full of a stranger's files, is not searched for modules
 _PROGRAM = (
@@ -111,7 +118,7 @@ class _Worker:
                 [sys.executable, "-I", "-c", _PROGRAM, json.dumps(job)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=os.environ | _ENVIRONMENT,
                 pass_fds=(buffers.descriptor, *theirs),
                 start_new_session=True,  # Ctrl-C reaches this process, which ends the workers
             )
