@@ -17,6 +17,7 @@ from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
+from vegrt.evaluate.wording import not_run_cause, not_run_cure
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
@@ -67,7 +68,7 @@ def verify(bundle: Bundle) -> list[Check]:
     runnable = _runnable(bundle)
     checks += [_check_logits(bundle, candidate, images, logits) for candidate in runnable]
     return checks + [
-        Check(missing.artifact, "not run", missing.cause, missing.artifact, missing.cure)
+        Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
         for missing in not_run(bundle, runnable)
     ]
 

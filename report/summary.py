@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.wording import gate_reason, signed_points
 from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo, timing_cost_ms
+from vegrt.report.facts.benches import BenchFile
 from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
 from vegrt.report.language.language import mark, translate
 from vegrt.results.benchmark import Bench, Timing
 from vegrt.results.common import CandidateRow, Interval, Verdict
 from vegrt.results.evaluation import Figures, Gate
-from vegrt.results.wording import gate_sentence
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class SummaryRow:
         return NONE if self.flips is None else f"{self.flips:,}"
 
 
-def summarize(bundle: Bundle, *, benches: Sequence[Path] = ()) -> list[SummaryRow]:
+def summarize(bundle: Bundle, *, benches: Sequence[BenchFile] = ()) -> list[SummaryRow]:
     """Return the bundle's rows, the reference first. benches: as for load_facts. Raises VegrtError when there are no results."""
     return summary_rows(load_facts(bundle, benches=benches))
 
@@ -152,7 +152,7 @@ def summary_rows_on(facts: Facts, bench: Bench | None) -> list[SummaryRow]:
         figures, timed = evaluated.get(key), measured.get(key)
         candidate = figures or timed
         assert candidate is not None
-        reason = gate_sentence(facts.evaluation, figures) if facts.evaluation and figures else ""
+        reason = gate_reason(facts.evaluation, figures) if facts.evaluation and figures else ""
         rows.append(summary_row(candidate, figures, timed.batches if timed else (), reason=reason))
     return rows
 
@@ -181,11 +181,6 @@ def summary_table(rows: Iterable[SummaryRow]) -> Table:
     """Return the rows as a table for the terminal."""
     styles = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
     return make_table("", HEADINGS, [row.cells() for row in rows], text=HEADINGS[:TEXT_COLUMNS], styles=styles)
-
-
-def signed_points(proportion: float) -> str:
-    """Return a difference of proportions in signed percentage points; never a negative zero."""
-    return f"{round(100 * proportion, 2) + 0.0:+.2f}"
 
 
 def drop_text(drop: Interval) -> str:

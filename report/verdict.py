@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from vegrt.evaluate.wording import gate_reason, noise_warning
 from vegrt.infer.runtimes.objective import Objective, preference
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Statement, verdict_words
 from vegrt.report.language.language import translate
-from vegrt.report.reason import gate_reason
-from vegrt.report.speed import noise_warning, speed_sentence
+from vegrt.report.speed import speed_sentence
 from vegrt.report.summary import SummaryRow, candidate_name
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNKNOWN"]
@@ -53,7 +53,9 @@ def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
         Statement(translate("Accuracy:"), _of_candidate(chosen, to_ship, _accuracy(facts, chosen))),
         Statement(translate("Speed:"), _of_candidate(chosen, to_ship, speed_sentence(facts, chosen, reference, rows))),
         Statement(translate("Size:"), _of_candidate(chosen, to_ship, _size(chosen, reference))),
-        Statement(translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None)),
+        Statement(
+            translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None, translate=translate)
+        ),
         Statement(translate("Other candidates:"), _others(chosen, candidates)),
         Statement(translate("Export:"), _checkpoint(facts, checkpoint)),
     )
@@ -105,7 +107,8 @@ def _of_candidate(chosen: SummaryRow, to_ship: SummaryRow, text: str) -> str:
 def _accuracy(facts: Facts, chosen: SummaryRow) -> str:
     assert facts.evaluation is not None
     assert chosen.verdict is not None
-    reason = f"{gate_reason(facts.evaluation, chosen)} ({verdict_words(chosen.verdict)})"
+    figures = next(row for row in facts.evaluated() if row.key == chosen.key)
+    reason = f"{gate_reason(facts.evaluation, figures, translate=translate)} ({verdict_words(chosen.verdict)})"
     return translate(
         "{reason}. {flips} of {images} test photos changed their answer.",
         reason=reason,

@@ -9,9 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from vegrt.cli import app
+from tests.command_line import call
 
 ROOT = Path(__file__).parents[1]
 SOURCE_KINDS = ("py", "html", "css", "js")  # pages of the report are made from the last three
@@ -22,7 +21,7 @@ COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "inf
 
 
 def usage_of(command: str) -> str:
-    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    result = call(*command.split(), "--help")
     assert result.exit_code == 0, command
     return result.stdout
 

@@ -14,15 +14,15 @@ from vegrt.dataset.listing import SplitName
 from vegrt.dataset.photos import Split, read_splits
 from vegrt.errors import VegrtError
 from vegrt.photo.preprocess import load_image
-from vegrt.train.data.loader import (
-    PIXEL_CACHE_BYTES,
+from vegrt.train.data.machine_share import share_of_memory_bytes
+from vegrt.train.data.samples import (
     DecodedPhotos,
     InputTransform,
     Samples,
     decode_photos,
     read_uncropped,
 )
-from vegrt.train.history.records import SplitFacts, TrainingProgress
+from vegrt.train.history.records import SplitRecord, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import check_stage
@@ -46,12 +46,12 @@ def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
     return splits
 
 
-def data_facts(splits: Splits) -> dict[str, SplitFacts]:
+def data_facts(splits: Splits) -> dict[str, SplitRecord]:
     """Return the counts and the fingerprint of every split."""
-    return {name: SplitFacts(len(split), split.counts(), split.fingerprint()) for name, split in splits.items()}
+    return {name: SplitRecord(len(split), split.counts(), split.fingerprint()) for name, split in splits.items()}
 
 
-def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, SplitFacts]) -> None:
+def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, SplitRecord]) -> None:
     """Raise VegrtError, which lists the differences, if recipe or photos differ from those at the start of the run."""
     differences = list_changes(saved.recipe, recipe.to_dict())
     for name, current in facts.items():
@@ -77,8 +77,9 @@ def open_loop(
 ) -> Loop:
     """Return the loop at its start or where it was interrupted. Saves its state, so that the run can be resumed."""
     contract = contract_of(recipe.backbone, recipe.size)
-    training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), PIXEL_CACHE_BYTES)
-    remaining_bytes = PIXEL_CACHE_BYTES - training.cached_bytes()
+    limit_bytes = share_of_memory_bytes()
+    training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), limit_bytes)
+    remaining_bytes = limit_bytes - training.cached_bytes()
     validation = decode_photos(splits["validation"], partial(load_image, contract=contract), remaining_bytes)
     loop = Loop(
         learner=_learner(recipe, training, len(splits["train"].classes), processes, resumed=resumed),

@@ -52,8 +52,8 @@ class Crew:
     """The decoders of one stream of photos: `count` threads or processes. ring: what they fill."""
 
     def __init__(self, items: Iterable[Item | None], task: Task, way: Way, count: int) -> None:
-        """Start to decode. Raises VegrtError for processes that cannot be started."""
-        self._task, self._count, self._cores = task, count, usable_cores()
+        """Make the buffers. Raises VegrtError where processes are asked for and memory cannot be shared."""
+        self._task, self._way, self._count, self._cores = task, way, count, usable_cores()
         self._threads: list[threading.Thread] = []
         self._processes_ready, self._closing = threading.Event(), False
         self._may_change = way == "auto" and self._cores >= FEWEST_CORES
@@ -63,15 +63,16 @@ class Crew:
             self._shared = SharedBuffers(buffers_for(task.batch_size, count), task.shape)
         if way == "processes" and self._shared:
             self.ring = Ring(items, self._shared.arrays, LONGEST_REMOTE_RUN)
-            try:
-                self._start_workers(self._shared)
-            except BaseException:
-                self.close()
-                raise
+        else:
+            buffers = self._shared.arrays[:BUFFERS] if self._shared else np.empty((BUFFERS, *task.shape), np.uint8)
+            self.ring = Ring(items, buffers, min(LONGEST_RUN, -(-task.batch_size // count)))
+
+    def start(self) -> None:
+        """Start to decode. Raises VegrtError for processes that cannot be started."""
+        if self._way == "processes":
+            self._start_workers()
             return
-        buffers = self._shared.arrays[:BUFFERS] if self._shared else np.empty((BUFFERS, *task.shape), np.uint8)
-        self.ring = Ring(items, buffers, min(LONGEST_RUN, -(-task.batch_size // count)))
-        for _ in range(count):
+        for _ in range(self._count):
             self._start(self._decode_here)
 
     def consider(self, window: Window, *, has_files: bool) -> None:
@@ -82,17 +83,16 @@ class Crew:
         if not has_lock():
             log.info("%s; processes would not help: this Python has no lock", reason)
             return
-        assert self._shared
         try:
-            self._start_workers(self._shared)
+            shared = self._start_workers()
         except VegrtError as error:
             log.warning("%s; decoding stays in threads", error)
             return
-        self.ring.widen(self._shared.arrays[BUFFERS:], LONGEST_REMOTE_RUN)
+        self.ring.widen(shared.arrays[BUFFERS:], LONGEST_REMOTE_RUN)
         log.info("%s; from now on %d processes decode", reason, self._count)
 
     def close(self) -> None:
-        """End all threads and processes."""
+        """End all threads and processes. May be called again."""
         self._closing = True
         self.ring.stop()
         if self._workers:
@@ -108,12 +108,14 @@ class Crew:
         self._threads.append(threading.Thread(target=body, args=arguments, name=name, daemon=True))
         self._threads[-1].start()
 
-    def _start_workers(self, shared: SharedBuffers) -> None:
+    def _start_workers(self) -> SharedBuffers:
         from vegrt.infer.decode.processes import Workers
 
-        self._workers = Workers(self._count, CALLERS, shared, self._task.contract, keep=self._task.keep)
+        assert self._shared is not None, "made where processes may be started"
+        self._workers = Workers(self._count, CALLERS, self._shared, self._task.contract, keep=self._task.keep)
         for decoder in self._workers.decoders:
             self._start(self._decode_there, decoder)
+        return self._shared
 
     def _decode_here(self) -> None:
         """Decode in this thread until the source has ended, or the processes are ready."""
@@ -126,8 +128,10 @@ class Crew:
         try:
             decoder.wait_until_ready()
         except VegrtError as error:
-            if not self._closing:
+            if self._way == "processes":
                 self.ring.end(error)
+            elif not self._closing:
+                log.warning("%s; the others decode", error)
             return
         self._processes_ready.set()
         while (run := self.ring.claim()) is not None:

@@ -64,6 +64,25 @@ def batches(paths: Sequence[Path], contract: Contract, batch_size: int) -> Itera
         start += len(part.items)
 
 
+class Stream(Iterator[Decoded]):
+    """The batches of `stream`. `close` ends the decoders; so does the last batch."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew, self._batches = crew, _batches(crew)
+
+    def __next__(self) -> Decoded:
+        return next(self._batches)
+
+    def is_ready(self) -> bool:
+        """Return whether the next batch, or the end, comes without waiting."""
+        return self._crew.ring.is_ready()
+
+    def close(self) -> None:
+        """End the decoders. May be called again."""
+        self._batches.close()
+        self._crew.close()  # where no batch was taken
+
+
 def stream(
     items: Iterable[Item | None],
     contract: Contract,
@@ -72,17 +91,21 @@ def stream(
     way: Way = "threads",
     workers: int = 0,
     keep: bool = False,
-) -> Generator[Decoded, None, None]:
-    """Yield all items in order, `batch_size` at a time, in reused buffers (see Decoded).
+) -> Stream:
+    """Return all items in order, `batch_size` at a time, in reused buffers (see Decoded).
 
     items: advanced by the decode threads as buffers become free; None among them means: nothing more for now, so that a short
     batch is yielded. An exception of `items` is raised after the batches before it. way: who decodes files (see Way). workers:
     number of decode threads or processes; 0 for one per core that this process may use. keep: whether items keep fetched or
     unpacked content for later use; otherwise only paths are kept. Raises VegrtError for a decode process that died.
     """
-    crew, pace = Crew(items, Task(contract, batch_size, keep), way, workers or available_cores()), Pace()
-    ring = crew.ring
+    return Stream(Crew(items, Task(contract, batch_size, keep), way, workers or available_cores()))
+
+
+def _batches(crew: Crew) -> Generator[Decoded, None, None]:
+    ring, pace = crew.ring, Pace()
     try:
+        crew.start()
         while True:
             before = time.perf_counter()
             if (slot := ring.take()) is None:

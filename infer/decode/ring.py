@@ -110,6 +110,11 @@ class Ring:
             raise failure
         return slot
 
+    def is_ready(self) -> bool:
+        """Return whether `take` returns without waiting."""
+        with self._changed:
+            return self._is_ready()
+
     def give_back(self, slot: Slot) -> None:
         """Let the slot's buffer be filled again."""
         with self._changed:

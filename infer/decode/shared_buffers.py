@@ -28,5 +28,7 @@ class SharedBuffers:
         self.arrays: NDArray[np.uint8] = np.frombuffer(memory, np.uint8).reshape(count, *shape)
 
     def close(self) -> None:
-        """Close the descriptor; the arrays stay."""
-        os.close(self.descriptor)
+        """Close the descriptor; the arrays stay. May be called again."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1

@@ -17,7 +17,6 @@ ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # only t
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
 _PACKAGES = {"openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
-NO_RUNTIME, INSTALL_ONE = "no runtime is installed here", "pip install 'vegrt[cpu]'"
 _EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
 
 
@@ -113,7 +112,9 @@ def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None
         return VegrtError(
             f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {variants}"
         )
-    return MissingExtraError(f"{NO_RUNTIME}; {INSTALL_ONE}, or one of: gpu, openvino, tensorrt")
+    return MissingExtraError(
+        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, tensorrt"
+    )
 
 
 def _variants_for(bundle: Bundle, runtime: RuntimeName) -> list[str]:

@@ -23,6 +23,11 @@ _ARM_PARTS = {
     ("0x4e", "0x004"): "NVIDIA Carmel",
 }
 _ROOT = Path("/")
+# Files of a cgroup with its memory limit and usage, and the name in memory.stat of what can be dropped: version 2, then 1.
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,24 @@ def memory_limits_bytes(root: Path = _ROOT) -> list[int]:
     folders = _cgroups(root, "memory")
     texts = [_read(folder / name) for folder in folders for name in ("memory.max", "memory.limit_in_bytes")]
     return [int(text) for text in texts if text.isdigit()]  # v2 writes "max" for none, v1 a huge number
+
+
+def available_memory_bytes(root: Path = _ROOT) -> int:
+    """Return how much more memory this process can fill without swapping, within the limits of its cgroups; 0 if unknown.
+
+    File contents that nothing used lately (inactive_file) count as available. root: where /proc and /sys are.
+    """
+    stated = dict(_fields(_read(root / "proc/meminfo"))).get("MemAvailable", "")
+    available = [int(stated.split()[0]) * 1024] if stated else []
+    for folder in _cgroups(root, "memory"):
+        for limit_file, usage_file, reclaimable_name in _MEMORY_FILES:
+            limit, usage = _read(folder / limit_file), _read(folder / usage_file)
+            if limit.isdigit() and usage.isdigit():
+                statistics = dict(
+                    line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines() if " " in line
+                )
+                available.append(int(limit) - int(usage) + int(statistics.get(reclaimable_name, "0")))
+    return max(0, min(available, default=0))
 
 
 def affinity() -> set[int]:

@@ -1,6 +1,6 @@
-"""The facts in manifest.json about network, training, calibration and artifacts, each with its type.
+"""Types of the facts in manifest.json about network, training, calibration and artifacts.
 
-Every fact may be absent: bundles of older versions, which did not record it, stay readable.
+Every fact is optional, so that bundles of older versions, which did not record it, stay readable.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class CalibrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """How the network is built: a backbone with its head, or the name of an imported ONNX file."""
+    """How to build the network: a backbone with its head, or the name of an imported ONNX file."""
 
     backbone: Label | None = None
     head: Label | None = None
@@ -91,7 +91,7 @@ class NetworkFacts:
 
 @dataclass(frozen=True, slots=True)
 class ParityFacts:
-    """Agreement of a model's answers with those of its reference."""
+    """Agreement of a model's predictions with those of its reference."""
 
     top1_agreement: Share
     images: Count
@@ -108,23 +108,33 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """Details of an engine: its fingerprint (vegrt.infer.runtimes.fingerprint), and counts from the builder's layer list."""
+    """Details of an engine: its fingerprint (vegrt.infer.runtimes.fingerprint), builder options, and counts of its layer audit.
+
+    unchecked: layers with weights whose type could not be read. layers_from: the builder's log or the engine inspector.
+    """
 
     builder: Label = ""
     version: Label = ""
     target: Label = ""
     device: Label = ""
+    platform: Label = ""
     profile: Label = ""
     version_compatible: bool = False
     hardware_compatible: bool = False
+    workspace_mib: Count = 0
+    level: Count | None = None
+    tf32: bool = False
+    min_int8: Share | None = None
     weight_layers: Count = 0
     convolutions: Count = 0
     matched: Count = 0
+    unchecked: Count = 0
     wanted: Label = ""
+    layers_from: Label = ""
 
 
 def check_part(kind: type[Any], value: Any, place: str) -> None:
-    """Raise FormatError where the value at `place` does not fit `kind`."""
+    """Raise FormatError if the value at `place` does not match `kind`."""
     try:
         build(kind, value)
     except FormatError as error:

@@ -20,7 +20,6 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime
 from vegrt.infer.runtimes.choice import choose
-from vegrt.infer.runtimes.onnxruntime import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -222,34 +221,10 @@ def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None
     assert choose(copied, device="cuda").candidate.variant == "fp32"
 
 
-def test_a_cache_of_engines_that_cannot_be_made_costs_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(
-        VegrtError, match=r"file/engines: engines cannot be kept there \(Not a directory\); set XDG_CACHE_HOME"
-    ):
-        make_cache(tmp_path / "file/engines")
-
-
 def test_the_tensorrt_provider_is_offered_the_variants_that_it_takes(bundle: Bundle) -> None:
     found = [str(one) for one in candidates(bundle, "onnxruntime-tensorrt")]
     assert found == ["fp32/onnxruntime", *(f"{one}/onnxruntime-tensorrt" for one in ("fp32", "fp16", "int8"))]
     assert candidates(bundle, "onnxruntime-tensorrt")[1].device == "cuda"
-    options = TensorRtProvider(48, True, Path("cache")).options(float16=True)
-    assert options["trt_profile_max_shapes"] == "images:32x48x48x3"
-    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "1")
-
-
-def test_bound_inputs_and_parts_give_the_same_logits_and_leave_the_images_alone(
-    bundle: Bundle, images: NDArray[np.uint8]
-) -> None:
-    """What runs on GPUs, with the CPU as the device: buffers are kept, and batches larger than the session takes are cut."""
-    session = open_session(bundle.file("model", "fp32"))
-    want = OnnxRuntimeRunner(session, "cpu").logits(images)
-    runner, given = OnnxRuntimeRunner(session, "cpu", bound=True, largest=8), images.copy()
-    for size in (len(given), 8, 8, 3):
-        np.testing.assert_allclose(runner.logits(given[:size]), want[:size], rtol=1e-4, atol=1e-4)
-    assert np.array_equal(given, images)
-    np.testing.assert_allclose(runner.logits(given[::2]), want[::2], rtol=1e-4, atol=1e-4)  # not contiguous
 
 
 def test_openvino_reads_contiguous_images_where_they_lie(bundle: Bundle, images: NDArray[np.uint8]) -> None:
