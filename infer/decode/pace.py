@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-_WINDOW_S = 2.0
+WINDOW_S = 2.0
 _WAITS = 0.25  # share of a window that the consumer has to wait before another way is worth starting processes
 _BUSY = 0.75  # share of the cores above which processes would only compete with the threads
 _SOURCE = 0.5  # share of a window that goes by in the source: then nobody can decode faster
@@ -53,7 +53,7 @@ class Pace:
         self._waited_s += waited_s
         self._images += images
         now, cpu = time.perf_counter(), time.process_time()
-        if now - self._start < _WINDOW_S:
+        if now - self._start < WINDOW_S:
             return None
         window = Window(now - self._start, self._images, self._waited_s, cpu - self._cpu, source_s - self.source_s)
         self._start, self._cpu, self._waited_s, self._images, self.source_s = now, cpu, 0.0, 0, source_s

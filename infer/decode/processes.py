@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from vegrt.errors import VegrtError
@@ -29,7 +29,7 @@ _CURE = "use fewer (--decode-workers), or --decode threads"
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # glibc would return a photo's memory to the system and ask for it again: half of the time of a small photo is page faults then
+    # else glibc returns a photo's memory to the system and asks for it again: page faults take as long as decoding a small photo
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 22),
 }
@@ -89,7 +89,8 @@ class RemoteDecoder:
             errors = decode_rows(run, (row for row in run.rows if row not in rows), self._contract, keep=self._keep)
             return errors | self._answer() if files else errors
         except (EOFError, OSError):
-            raise self._worker.failure(f"among {len(files)} photos from {files[0][1]} on") from None
+            others = f" or one of the {len(files) - 1} photos after it" if len(files) > 1 else ""
+            raise self._worker.failure(f"at {files[0][1]}{others}") from None
 
     def _answer(self) -> dict[int, str]:
         answer = json.loads(self._connection.recv_bytes())
@@ -104,12 +105,12 @@ class _Worker:
     """One process. connections: this process's ends."""
 
     def __init__(self, callers: int, buffers: SharedBuffers, contract: Contract) -> None:
-        pairs = [socket.socketpair() for _ in range(callers)]
-        theirs = [pair[1].fileno() for pair in pairs]
+        pairs = [Pipe() for _ in range(callers)]
+        self.connections, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         job = {
             "memory": buffers.descriptor,
             "shape": buffers.arrays.shape,
-            "connections": theirs,
+            "connections": [their.fileno() for their in theirs],
             "contract": contract.to_dict(),
             "path": sys.path,
         }
@@ -119,15 +120,14 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=os.environ | _ENVIRONMENT,
-                pass_fds=(buffers.descriptor, *theirs),
+                pass_fds=(buffers.descriptor, *(their.fileno() for their in theirs)),
                 start_new_session=True,  # Ctrl-C reaches this process, which ends the workers
             )
         except OSError as error:
             raise VegrtError(f"decode worker: cannot be started ({error.strerror}); {_CURE}") from error
         finally:
-            for _, their in pairs:
+            for their in theirs:
                 their.close()
-        self.connections = [Connection(our.detach()) for our, _ in pairs]
 
     def failure(self, moment: str) -> VegrtError:
         """Return what to say of a process that ended on its own. moment: when that was seen."""

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from vegrt.errors import TooManyPixelsError
 from vegrt.photo.formats import MAX_PIXELS
 from vegrt.photo.plain_jpeg import decode_plain, file_content
 from vegrt.photo.preprocess import Contract, decode, load_image, prepare
@@ -104,5 +105,5 @@ def test_files_are_read_whole_and_only_jpegs(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_pixels_holds_for_plain_photos() -> None:
-    with pytest.raises(Exception, match=r"40x52 pixels; at most 1,000"):
+    with pytest.raises(TooManyPixelsError, match=r"40x52 pixels; .* at most 1,000"):
         load_image(photo(), SMALL, max_pixels=1000)
