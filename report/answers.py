@@ -176,7 +176,7 @@ def _paired_cells(paired: Paired) -> tuple[str, ...]:
 
 
 def _figure_cell(value: Interval | float | None, digits: int) -> str:
-    """Return a figure, with its interval where the result file has it."""
+    """Return a figure, with its interval if the result file has one."""
     if value is None:
         return NONE
     if not isinstance(value, Interval):

@@ -14,7 +14,7 @@ _CLEAR = 1.05  # smaller ratios are not mentioned as a difference
 
 
 def speed_sentence(facts: Facts, chosen: SummaryRow, reference: SummaryRow, rows: Sequence[SummaryRow]) -> str:
-    """Return the speed, compared with the reference and with fp32 on the same runtime: the gain by quantization alone."""
+    """Return the speed, compared with the reference and with fp32 on the same runtime, which shows the gain from quantization."""
     if chosen.cost_ms(facts.objective) is None:
         return translate("not measured.")
     same = next((row for row in rows if (row.variant, row.runtime) == ("fp32", chosen.runtime)), None)
@@ -27,7 +27,7 @@ def speed_sentence(facts: Facts, chosen: SummaryRow, reference: SummaryRow, rows
 def speed_up(facts: Facts, row: SummaryRow, baseline: SummaryRow) -> Ratio | None:
     """Return how many times as fast as `baseline` a candidate is for the objective; None if one of them was not measured.
 
-    The interval is that of the timings, paired where they come from the same rounds; without timings, it is the value alone.
+    The interval is that of the timings, paired if they come from the same rounds; without timings, it is the value alone.
     """
     timings = {candidate.key: objective_timing(candidate.batches, facts.objective) for candidate in facts.measured()}
     own, base = timings.get(row.key), timings.get(baseline.key)
@@ -58,7 +58,7 @@ def _figure_sentence(facts: Facts, chosen: SummaryRow, ratios: Sequence[str]) ->
 
 
 def _ratio_text(facts: Facts, chosen: SummaryRow, baseline: SummaryRow, name: str) -> str:
-    """Return a ratio with its interval; one whose interval includes 1 is no difference."""
+    """Return a ratio with its interval as text; no difference is stated if the interval includes 1."""
     ratio = speed_up(facts, chosen, baseline)
     if ratio is None:
         return ""

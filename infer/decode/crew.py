@@ -31,7 +31,7 @@ BUFFERS = 3  # one at the runner, one ready, one being filled
 CALLERS = 2  # threads per worker process, so that its next run is there when it has decoded one
 LONGEST_RUN = 8  # photos that a thread claims at once
 LONGEST_REMOTE_RUN = 16  # and a process, whose threads wake up for each
-_LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
+LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Crew:
         self.ring.stop()
         if self._workers:
             self._workers.close()
-        deadline = time.monotonic() + _LEAVE_S
+        deadline = time.monotonic() + LEAVE_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._shared:

@@ -33,7 +33,7 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 22),
 }
-_LEAVE_S = 2.0  # longest wait at the end for all workers; then they are killed
+LEAVE_S = 2.0  # longest wait at the end for all workers; then they are killed
 # -I: the current folder, maybe full of a stranger's files, is not searched for modules
 _PROGRAM = (
     "import json, sys; job = json.loads(sys.argv[1]); sys.path[:] = job['path'];"
@@ -60,7 +60,7 @@ class Workers:
         """End the processes; threads that wait for an answer get an error."""
         for worker in self._workers:
             worker.hang_up()
-        deadline = time.monotonic() + _LEAVE_S
+        deadline = time.monotonic() + LEAVE_S
         for worker in self._workers:
             worker.end(deadline)
 
@@ -132,7 +132,7 @@ class _Worker:
     def failure(self, moment: str) -> VegrtError:
         """Return what to say of a process that ended on its own. moment: when that was seen."""
         try:
-            code = self._process.wait(_LEAVE_S)
+            code = self._process.wait(LEAVE_S)
         except subprocess.TimeoutExpired:
             return VegrtError(f"decode worker: stopped answering {moment}; {_CURE}")
         if code == -signal.SIGKILL:
@@ -155,4 +155,4 @@ class _Worker:
             with contextlib.suppress(
                 subprocess.TimeoutExpired
             ):  # it hangs in the system, for instance on a dead network disk
-                self._process.wait(_LEAVE_S)
+                self._process.wait(LEAVE_S)

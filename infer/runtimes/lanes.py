@@ -42,11 +42,12 @@ class Begun:
 class Lanes:
     """Lanes that take turns. Batches finish in the order in which they began. Not thread-safe.
 
-    largest: images that a lane takes at once; 0 for any number. A larger batch passes through in parts.
+    largest: images that a lane takes at once; 0 for any number. A larger batch passes through in parts. columns: K of the logits
+    of no images.
     """
 
-    def __init__(self, lanes: Sequence[Lane], largest: int) -> None:
-        self._lanes, self._largest = lanes, largest
+    def __init__(self, lanes: Sequence[Lane], largest: int, *, columns: int = 0) -> None:
+        self._lanes, self._largest, self._columns = lanes, largest, columns
         self._turn = 0
         self._running: deque[tuple[Lane, int, Begun]] = deque()  # lane, number of images, the batch that they belong to
 
@@ -84,7 +85,7 @@ class Lanes:
         if begun.failure is not None:
             raise begun.failure
         if not begun.rows:
-            return np.empty((0, 0), np.float32)
+            return np.empty((0, self._columns), np.float32)
         return begun.rows[0] if len(begun.rows) == 1 else np.concatenate(begun.rows)
 
     def settle(self) -> None:

@@ -28,7 +28,7 @@ from vegrt.photo.preprocess import Contract, load_image
 FIELD = "file"
 _MOST_PARTS = 16  # in a form; a form with more is refused
 _SLICE_BYTES = 1 << 16  # of a form, parsed before other requests get their turn
-_YOUNG_S = 1.0  # age in s below which the rate of a body is not checked
+YOUNG_S = 1.0  # age in s below which the rate of a body is not checked
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +53,11 @@ class Bodies:
     def reading(self) -> int:
         """Return how many bodies are arriving."""
         return len(self._reading)
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes are held, of bodies that arrive or are being answered."""
+        return self._held_bytes
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -103,7 +108,7 @@ class Bodies:
     def _free_memory(self, requester: _Body) -> None:
         now = current_time()
         candidates = [
-            body for body in self._reading if body is not requester and body.size and now - body.started > _YOUNG_S
+            body for body in self._reading if body is not requester and body.size and now - body.started > YOUNG_S
         ]
         if not candidates:
             raise Overloaded("too many large bodies at the same time; try again soon")

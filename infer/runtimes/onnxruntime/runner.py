@@ -86,6 +86,7 @@ class BoundRunner:
         self._turns = Lanes(
             [BoundLane(session, pool, cuda, subject=expected.subject, classes=expected.classes) for _ in range(LANES)],
             largest,
+            columns=expected.classes,
         )
 
     def begin(self, images: NDArray[np.uint8]) -> Begun:

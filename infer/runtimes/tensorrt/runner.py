@@ -44,7 +44,7 @@ class TensorRtRunner:
         self._release = weakref.finalize(self, _release, cuda, self._lanes)  # also when a lane below cannot be made
         for _ in range(LANES):
             self._lanes.append(EngineLane(trt, engine, cuda, self._shape, num_classes, reason))
-        self._turns = Lanes(self._lanes, self._shape[0])
+        self._turns = Lanes(self._lanes, self._shape[0], columns=num_classes)
 
     def begin(self, images: NDArray[np.uint8]) -> Begun:
         """Begin to compute the logits of (N, H, W, 3) uint8 RGB images; they are copied before this returns.

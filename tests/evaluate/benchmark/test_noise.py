@@ -10,7 +10,6 @@ import pytest
 
 from tests.command_line import answer, call
 from vegrt.bundle.bundle import Bundle
-from vegrt.evaluate.benchmark import noise
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.statistics import summarize_times
 from vegrt.evaluate.wording import noise_warning
@@ -59,7 +58,6 @@ def test_older_results_are_taken_as_quiet() -> None:
 
 def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat, cores = tmp_path / "stat", sorted(os.sched_getaffinity(0))
-    monkeypatch.setattr(noise, "_STAT", stat)
 
     def spend(seconds: float) -> None:
         ticks = int(seconds * os.sysconf("SC_CLK_TCK"))
@@ -67,15 +65,14 @@ def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch:
 
     for own_s, expected in ((0.0, 0.5), (0.5 * len(cores), 0.0)):
         spend(100.0)
-        meter = start_meter()
+        meter = start_meter(stat)
         spend(100.0 + 0.5 * len(cores))
         monkeypatch.setattr("time.perf_counter", lambda at=meter.began_s: at + 1.0)
         monkeypatch.setattr("time.process_time", lambda at=meter.own_s, own=own_s: at + own)
         assert meter.others_share() == pytest.approx(expected, abs=0.02)
         monkeypatch.undo()
-        monkeypatch.setattr(noise, "_STAT", stat)
     stat.unlink()
-    assert start_meter().others_share() is None
+    assert start_meter(stat).others_share() is None
 
 
 def test_this_machine_says_what_others_take() -> None:

@@ -241,7 +241,7 @@ async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = No
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServerSettings, "max_held_bytes", 100)
-    monkeypatch.setattr(body, "_YOUNG_S", 0.0)
+    monkeypatch.setattr(body, "YOUNG_S", 0.0)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -260,7 +260,7 @@ def test_the_slowest_body_gives_its_memory_to_the_next() -> None:
         assert not tasks[0].done() or isinstance(tasks[0].exception(), Dropped)
         await slow.queue.put(b"")
         await asyncio.wait([tasks[0]])
-        assert bodies.reading == bodies._held_bytes == 0
+        assert bodies.reading == bodies.held_bytes == 0
 
     asyncio.run(scene())
 
@@ -278,6 +278,6 @@ def test_what_has_arrived_whole_gives_way_to_nobody() -> None:
             await whole(bodies, second)
         done.set()
         assert await task == 90 * b"x"
-        assert bodies._held_bytes == 0
+        assert bodies.held_bytes == 0
 
     asyncio.run(scene())

