@@ -17,7 +17,7 @@ from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
-from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
@@ -65,7 +65,7 @@ def verify(bundle: Bundle) -> list[Check]:
     images, logits, equal_count = _golden(bundle)
     detail = f"{equal_count} of {len(images)} golden photos decode to the same pixels as where the bundle was made"
     checks.append(Check("golden pixels", "ok" if equal_count == len(images) else "FAIL", detail))
-    runnable = _runnable(bundle)
+    runnable = candidates(bundle)
     checks += [_check_logits(bundle, candidate, images, logits) for candidate in runnable]
     return checks + [
         Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
@@ -90,12 +90,6 @@ def models_run(checks: Sequence[Check]) -> tuple[int, int]:
 def cure_of(checks: Sequence[Check]) -> str:
     """Return the first cure among the checks that were not run; empty when none is known."""
     return next((check.cure for check in checks if check.status == "not run" and check.cure), "")
-
-
-def _runnable(bundle: Bundle) -> list[Candidate]:
-    """Return the candidates to run; engines too if TensorRT is installed, because only loading shows if they fit this GPU."""
-    on_gpu = candidates(bundle, "tensorrt") if is_installed("tensorrt") else []
-    return [*candidates(bundle), *(candidate for candidate in on_gpu if candidate.runtime == "tensorrt")]
 
 
 def _without_golden(bundle: Bundle) -> list[Check]:
@@ -147,17 +141,27 @@ def _check_metadata(bundle: Bundle) -> Check:
     return Check(subject, "ok", f"{agreed}; without this metadata: {', '.join(silent)}" if silent else agreed)
 
 
+def _refusal(candidate: Candidate, error: VegrtError, path: str) -> Check:
+    """Return the check of a candidate that does not run: not run if it is not for this machine, else a fault of the bundle."""
+    if isinstance(error, MissingExtraError | EngineError):
+        return Check(str(candidate), "not run", str(error), path)
+    return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
+
+
 def _check_logits(
     bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], golden: NDArray[np.float32]
 ) -> Check:
     path = artifact_of(bundle, candidate).path
     try:
         runner = open_candidate(bundle, candidate)
-        cosine = float(cosines(golden, runner.logits(images)).min())
-    except (MissingExtraError, EngineError) as error:  # not for this machine; any other error is a fault of the bundle
-        return Check(str(candidate), "not run", str(error), path)
     except VegrtError as error:
-        return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
+        if candidate.device == "cuda":  # a matter of this machine: the same file is checked on the CPU
+            return Check(str(candidate), "not run", str(error), path)
+        return _refusal(candidate, error, path)
+    try:
+        cosine = float(cosines(golden, runner.logits(images)).min())
+    except VegrtError as error:
+        return _refusal(candidate, error, path)
     minimum = TOLERANCE.get(candidate.variant, 0.9)
     detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {minimum}"
     if cosine >= minimum:

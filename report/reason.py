@@ -24,8 +24,9 @@ def gate_reason(evaluation: Evaluation, row: SummaryRow) -> str:
         low=signed_points(drop.low),
         high=signed_points(drop.high),
     )
-    margin = f"{evaluation.margin_points:g}"
-    if evaluation.margin_auto:
+    own_margin = row.gate.margin_points
+    margin = f"{evaluation.margin_points if own_margin is None else own_margin:g}"
+    if evaluation.margin_auto and own_margin is None:
         margin = translate(
             "{margin} (the smallest that {images} photos can decide)", margin=margin, images=f"{evaluation.images:,}"
         )
@@ -41,7 +42,8 @@ def gate_reason(evaluation: Evaluation, row: SummaryRow) -> str:
 def _advice(evaluation: Evaluation, gate: Gate) -> list[str]:
     """Return how to get a decision."""
     advice, least = [], evaluation.decidable_margin_points
-    if least is not None and evaluation.margin_points < least:
+    margin = evaluation.margin_points if gate.margin_points is None else gate.margin_points
+    if least is not None and margin < least:
         advice.append(
             translate(
                 "{images} photos can decide margins of {least} points or more",

@@ -13,10 +13,12 @@ from vegrt.results.evaluation import (
     ColoursSwapped,
     Evaluation,
     Figures,
+    Gate,
     NotRun,
     NotRunCause,
     TextCause,
 )
+from vegrt.results.rows import IgnoredRow
 
 _NAMED_MOVES = 4
 _NOT_RUN: dict[NotRunCause, tuple[str, str]] = {  # cause and cure
@@ -26,7 +28,18 @@ _NOT_RUN: dict[NotRunCause, tuple[str, str]] = {  # cause and cure
     "no-openvino": ("ONNX Runtime has no bfloat16 convolution", "pip install 'vegrt[openvino]'"),
     "no-tensorrt": ("TensorRT is not installed here", "on the engine's GPU: pip install 'vegrt[tensorrt]'"),
     "rtx-engine": ("a TensorRT-RTX engine, which vegrt builds but does not run", ""),
+    "no-gpu": ("no usable GPU here", "see: vegrt doctor"),
+    "other-machine": ("an engine for another GPU or TensorRT", "vegrt infer IMAGES --runtime tensorrt --rebuild"),
+    "not-loaded": ("cannot be loaded here", ""),
     "not-requested": ("was not requested", ""),
+    "added-since": ("was added after the evaluation", "vegrt evaluate BUNDLE --data DATA"),
+}
+_IGNORED: dict[str, str] = {  # cause to words
+    "other-artifact": "measured on files that the bundle no longer holds",
+    "unknown-engine": "does not state which of several engines ran",
+    "other-engine": "states another engine than the manifest",
+    "other-photos": "other photos than in the main result",
+    "other-reference": "compared with another reference than in the main result",
 }
 MLPERF_STYLE = "MLPerf-style, not compliant: scaled down, without LoadGen, not reviewed"
 
@@ -40,9 +53,9 @@ def gate_sentence(evaluation: Evaluation, figures: Figures) -> str:
         return "; ".join(texts)
     drop = _judged(gate.judged_drop or figures.paired.drop, evaluation.confidence)
     subject = "from the checkpoint to the reference: " if gate.judged_drop else ""
-    margin = _margin(evaluation)
+    margin = _margin(evaluation, gate)
     if gate.verdict == "INCONCLUSIVE":
-        return f"{subject}{drop}: {margin} lies within; {_advice(evaluation, gate.images_to_decide)}"
+        return f"{subject}{drop}: {margin} lies within; {_advice(evaluation, gate)}"
     causes = ", or ".join(cause_words(cause, evaluation.classes) for cause in gate.causes)
     side = "below" if gate.verdict == "PASS" else "above"
     return f"{subject}{drop}: all {side} {margin}{f'; {causes}' if causes else ''}"
@@ -53,18 +66,20 @@ def _judged(drop: Interval, confidence: float) -> str:
     return f"drop {100 * drop.value:+.2f} points, {interval}"
 
 
-def _margin(evaluation: Evaluation) -> str:
+def _margin(evaluation: Evaluation, gate: Gate) -> str:
+    if gate.margin_points is not None:
+        return f"the margin of {gate.margin_points:g} points"
     auto = " (auto: the smallest that this number of photos can decide)" if evaluation.margin_auto else ""
     return f"the margin of {evaluation.margin_points:g} points{auto}"
 
 
-def _advice(evaluation: Evaluation, images_to_decide: int | None) -> str:
-    enough = (
-        f"about {images_to_decide:,} images would decide" if images_to_decide else "more images would hardly decide"
-    )
+def _advice(evaluation: Evaluation, gate: Gate) -> str:
+    images = gate.images_to_decide
+    enough = f"about {images:,} images would decide" if images else "more images would hardly decide"
     advice = f"at these rates {enough}"
     least = evaluation.decidable_margin_points
-    if least is None or evaluation.margin_points >= least:
+    margin = evaluation.margin_points if gate.margin_points is None else gate.margin_points
+    if least is None or margin >= least:
         return advice
     return f"{advice}; {evaluation.images:,} photos can decide margins of {least:g} points or more, see --margin"
 
@@ -106,12 +121,28 @@ def extra_drop_sentence(extra: ExtraDrop, confidence: float) -> str:
 
 def not_run_cause(missing: NotRun) -> str:
     """Return why an artifact was not run."""
-    return missing.detail or "unknown" if missing.cause == "text" else _NOT_RUN[missing.cause][0]
+    if missing.cause == "text":
+        return missing.detail or "unknown"
+    words = _NOT_RUN[missing.cause][0]
+    if missing.engine is not None:
+        engine = missing.engine
+        device = f"{engine.device} ({engine.target})" if engine.device else engine.target
+        words += f": built for {device} by {engine.builder} {engine.version}"
+    return f"{words} ({missing.detail})" if missing.detail else words
 
 
 def not_run_cure(missing: NotRun) -> str:
     """Return how to run the artifact; empty if that is unknown or pointless."""
     return "" if missing.cause == "text" else _NOT_RUN[missing.cause][1]
+
+
+def ignored_sentence(rows: Sequence[IgnoredRow]) -> str:
+    """Return which rows of a file do not count, and why."""
+    keys: dict[str, list[str]] = {}
+    for row in rows:
+        keys.setdefault(row.cause, []).append(row.key or "all rows")
+    reasons = [f"{', '.join(names)}: {_IGNORED[cause]}" for cause, names in keys.items()]
+    return f"{'; '.join(reasons)}; ignored, measure again"
 
 
 def noise_sentence(noise: Noise | None) -> str:

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
-from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime
+from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.onnxruntime import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
 from vegrt.infer.runtimes.open import open_candidate, open_runner
@@ -231,9 +231,12 @@ def test_a_cache_of_engines_that_cannot_be_made_costs_one_line(tmp_path: Path) -
 
 
 def test_the_tensorrt_provider_is_offered_the_variants_that_it_takes(bundle: Bundle) -> None:
-    found = [str(one) for one in candidates(bundle, "onnxruntime-tensorrt")]
-    assert found == ["fp32/onnxruntime", *(f"{one}/onnxruntime-tensorrt" for one in ("fp32", "fp16", "int8"))]
-    assert candidates(bundle, "onnxruntime-tensorrt")[1].device == "cuda"
+    offered = candidates(bundle, "onnxruntime-tensorrt")
+    assert [str(candidate) for candidate in offered] == [
+        f"{variant}/onnxruntime-tensorrt" for variant in ("fp32", "fp16", "int8")
+    ]
+    assert {candidate.device for candidate in offered} == {"cuda"}
+    assert reference_candidate(bundle, offered) == Candidate("fp32", "onnxruntime")
     options = TensorRtProvider(48, True, Path("cache")).options(float16=True)
     assert options["trt_profile_max_shapes"] == "images:32x48x48x3"
     assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "1")
