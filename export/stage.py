@@ -30,7 +30,7 @@ from vegrt.export.onnx.model import export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.export.onnx.parity import BF16, FP16, Evidence, check_fp32, check_parity, load_evidence
 from vegrt.export.onnx.reference import check_reference
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
 

@@ -16,7 +16,7 @@ from vegrt.evaluate.diagnose import try_explain
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.export.onnx.divergence import first_divergence
 from vegrt.infer.runtimes.logits import Parity, compare_logits
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
 
 PHOTOS = 200

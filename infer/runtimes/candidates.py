@@ -10,7 +10,7 @@ from vegrt.bundle.manifest import Artifact
 from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.runtimes.host import RUNTIMES, Host, examine_host, is_installed
 from vegrt.infer.runtimes.runner import Device, RuntimeName
-from vegrt.infer.runtimes.tensorrt import fitting_engine, local_fingerprint
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, local_fingerprint
 from vegrt.results.common import GPU_RUNTIMES, CandidateRow, candidate_key
 from vegrt.results.rows import engine_record, engines_of
 

@@ -17,7 +17,7 @@ from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
-from vegrt.infer.runtimes.onnxruntime import TensorRtProvider, open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import TensorRtProvider, open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -121,7 +121,7 @@ def open_candidate(
             raise VegrtError(f"torch: runs the checkpoint, which is fp32; not {candidate.variant}; leave --variant out")
         return TorchRunner(bundle, device=device, threads=threads)
     if candidate.runtime == "tensorrt":
-        from vegrt.infer.runtimes.tensorrt import open_tensorrt
+        from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 
         return open_tensorrt(bundle, candidate.variant)
     file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)

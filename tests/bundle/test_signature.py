@@ -293,7 +293,7 @@ def test_what_is_no_ed25519_key_is_one_line(signed: Path) -> None:
     (folder / "locked.pem").write_bytes(locked)
     (folder / "text.pem").write_text("not a key")
     for name, message in (
-        ("ec.pem", "a private key, but not an ed25519 one; make one: openssl genpkey"),
+        ("ec.pem", "not an ed25519 private key; make one with: openssl genpkey"),
         ("locked.pem", "not a PEM private key without a passphrase"),
         ("text.pem", "not a PEM private key"),
         ("key.pub", "not a PEM private key"),
@@ -301,7 +301,7 @@ def test_what_is_no_ed25519_key_is_one_line(signed: Path) -> None:
     ):
         assert message in failure("bundle", "sign", signed, "--key", folder / name)
     for name, message in (
-        ("ec.pub", "not an ed25519 one"),
-        ("text.pem", "not a PEM public key; make one: openssl pkey"),
+        ("ec.pub", "not an ed25519 public key"),
+        ("text.pem", "not a PEM public key; make one with: openssl pkey"),
     ):
         assert message in failure("verify", signed, "--public-key", folder / name)

@@ -1,4 +1,4 @@
-"""Results that a change of the bundle makes stale: they are deleted together with the artifacts that they measured."""
+"""Results that become stale when a bundle changes: they are deleted together with the artifacts that they describe."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from vegrt.errors import FormatError
 from vegrt.schema import read_json
 
 _ENGINE_RUNTIME = "tensorrt"
-_TABLES = "predictions-{name}.parquet"  # beside evaluate-{name}.json
+_TABLES = "predictions-{name}.parquet"  # next to evaluate-{name}.json
 
 
 def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
-    """Return the names, such as results/bench.json, of vegrt's own results about an artifact that is not among `hashes`.
+    """Return the names, such as results/bench.json, of results that describe an artifact not among `hashes`.
 
-    hashes: SHA-256 of the artifacts that the bundle is about to hold, in hex. Links, files of other programs and unreadable
-    files are not stale. Neither is a file in which only rows of engines are: those are left out where results are read
-    (vegrt.results.rows), because rebuilding an engine takes nothing from what was measured of the models.
+    hashes: SHA-256 of the artifacts of the new bundle, in hex. Links, unreadable files, and files that vegrt did not write are
+    never stale. Nor is a file in which only rows of engines describe other artifacts: such rows are left out where results are
+    read (vegrt.results.rows), because rebuilding an engine changes nothing about the models.
     """
     results = bundle / "results"
     if results.is_symlink():
@@ -32,10 +32,8 @@ def _is_stale(file: Path, hashes: set[str]) -> bool:
     try:
         result = read_json(file)
         is_ours = str(result["schema"]).startswith("vegrt-")
-        rows = [(row.get("runtime"), str(row["artifact_sha256"]) in hashes) for row in result["candidates"]]
-        return is_ours and not (
-            any(is_current for _, is_current in rows)
-            and all(is_current or runtime == _ENGINE_RUNTIME for runtime, is_current in rows)
-        )
+        rows = result["candidates"]
+        runtimes = [row.get("runtime") for row in rows if str(row["artifact_sha256"]) not in hashes]
+        return is_ours and bool(runtimes) and ({*runtimes} != {_ENGINE_RUNTIME} or len(runtimes) == len(rows))
     except (OSError, FormatError, KeyError, TypeError, AttributeError):
         return False

@@ -21,7 +21,7 @@ from vegrt.evaluate.diagnose import try_explain
 from vegrt.export.onnx.divergence import first_divergence, layer_outputs
 from vegrt.export.onnx.parity import FP16, FP32, Evidence, Limits, agrees, binomial_tail, check_parity, load_evidence
 from vegrt.infer.runtimes.logits import Parity, compare_logits
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 
 

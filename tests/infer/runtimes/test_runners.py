@@ -20,7 +20,7 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
-from vegrt.infer.runtimes.onnxruntime import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
+from vegrt.infer.runtimes.onnxruntime.runner import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
