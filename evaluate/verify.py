@@ -22,6 +22,7 @@ from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
+from vegrt.results.bundle_results import ignored_sentences, read_results
 from vegrt.results.golden import read_golden
 from vegrt.results.wording import not_run_cause, not_run_cure
 
@@ -50,7 +51,7 @@ class Check:
 
 
 def verify(bundle: Bundle) -> list[Check]:
-    """Return the checks of a bundle: files, classes and contract in the models' metadata, golden pixels, golden logits.
+    """Return the checks of a bundle: files, classes and contract in the models' metadata, results, golden pixels and logits.
 
     Runs every model and engine, but not the checkpoint: `vegrt evaluate` does that. A failed check names its cause if known.
     Raises BundleError for a damaged file, before any model is run.
@@ -60,6 +61,7 @@ def verify(bundle: Bundle) -> list[Check]:
     checks += [Check("files", "ok", f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
     if bundle.has("model"):
         checks.append(_check_metadata(bundle))
+    checks += _check_results(bundle)
     if not bundle.has("golden"):
         return checks + _without_golden(bundle)
     images, logits, equal_count = _golden(bundle)
@@ -71,6 +73,18 @@ def verify(bundle: Bundle) -> list[Check]:
         Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
         for missing in not_run(bundle, runnable)
     ]
+
+
+def _check_results(bundle: Bundle) -> list[Check]:
+    """Return which results count for infer and the report: their candidates, and the files with rows that do not count."""
+    results = read_results(bundle)
+    ignored = [Check(file, "not run", text) for file, text in ignored_sentences(results.ignored).items()]
+    evaluated = len(results.evaluation.evaluation.candidates) if results.evaluation else 0
+    measured = sum(len(merged.bench.candidates) for merged in results.benches)
+    if not evaluated and not measured:
+        return ignored
+    counts = f"{evaluated} candidates are evaluated on the test split, {measured} are measured"
+    return [Check("candidates in results", "ok", counts), *ignored]
 
 
 def conclusion(checks: Sequence[Check]) -> Status:

@@ -13,7 +13,7 @@ from vegrt.infer.runtimes.host import Host
 from vegrt.infer.runtimes.objective import Objective, cost_ms, preference
 from vegrt.infer.runtimes.runner import Device
 from vegrt.results.benches import MergedBench
-from vegrt.results.bundle_results import read_results
+from vegrt.results.bundle_results import log_ignored, read_results
 from vegrt.results.common import Verdict
 from vegrt.results.rows import RowId, row_id
 
@@ -64,6 +64,7 @@ class Evidence:
 def read_evidence(bundle: Bundle, offered: Sequence[Candidate], objective: Objective, host: Host) -> list[Evidence]:
     """Return what is known about each candidate, in the same order."""
     results = read_results(bundle)
+    log_ignored(bundle, results.ignored)
     rows = results.evaluation.evaluation.candidates if results.evaluation else ()
     verdicts = {row_id(row): row.gate.verdict for row in rows}
     costs = {device: _costs(results.benches, device, objective, host) for device in ("cpu", "cuda")}

@@ -10,7 +10,6 @@ from pathlib import Path
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.read import read_bench
-from vegrt.results.benches import gpu_name
 from vegrt.results.benchmark import Bench
 from vegrt.results.rows import row_key, split_rows
 from vegrt.results.wording import ignored_sentence
@@ -28,7 +27,7 @@ class BenchFile:
 
 def read_bench_files(paths: Sequence[Path]) -> tuple[BenchFile, ...]:
     """Return the benchmarks in these files. Raises VegrtError as `read_bench` does."""
-    return tuple(BenchFile(path, read_bench(path)) for path in paths)
+    return tuple(BenchFile(path, read_bench(path).bench) for path in paths)
 
 
 def matching_benches(bundle: Bundle, files: Sequence[BenchFile]) -> list[Bench]:
@@ -59,5 +58,4 @@ def machine_name(bench: Bench) -> str:
     """Return the name of the machine that was measured: its GPU, if one ran, its processor and the number of cores."""
     machine = bench.machine
     processor = machine.cpu if machine.cores is None else f"{machine.cpu}, {machine.cores:g} cores"
-    gpu = gpu_name(bench)
-    return f"{gpu}; {processor}" if gpu else processor
+    return f"{bench.gpu_name}; {processor}" if bench.gpu_name else processor

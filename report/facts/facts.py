@@ -12,7 +12,7 @@ from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.report.facts.benches import BenchFile, machine_name, matching_benches
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate
-from vegrt.results.bundle_results import read_results
+from vegrt.results.bundle_results import log_ignored, read_results
 from vegrt.results.common import Command
 from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation
 from vegrt.results.files import load_result
@@ -151,6 +151,7 @@ def load_facts(
     Raises VegrtError when the bundle has neither an evaluation nor a benchmark.
     """
     results = read_results(bundle)
+    log_ignored(bundle, results.ignored)
     merged, own = results.evaluation, results.benches[0] if results.benches else None
     measured = [*(other.bench for other in results.benches), *matching_benches(bundle, benches)]
     bench, others = (measured[0], tuple(measured[1:])) if measured else (None, ())

@@ -29,7 +29,13 @@ class MergedBench:
 
     def processor(self, device: str) -> str:
         """Return the name of the GPU or CPU that ran the rows of a device; empty if it is unknown."""
-        return gpu_name(self.bench) if device == "cuda" else self.bench.machine.cpu
+        return self.bench.gpu_name if device == "cuda" else self.bench.machine.cpu
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    bench: Bench
 
 
 def read_benches(bundle: Bundle) -> tuple[list[MergedBench], list[IgnoredRow]]:
@@ -38,68 +44,68 @@ def read_benches(bundle: Bundle) -> tuple[list[MergedBench], list[IgnoredRow]]:
     The machine of bench.json comes first, then that of the newest file. Of a preset, the rows of candidates count that were not
     measured in rounds.
     """
-    files: list[tuple[str, Bench]] = []
+    files: list[_File] = []
     ignored: list[IgnoredRow] = []
-    for file in stored_names(bundle, _MAIN, f"{_MAIN}-*"):
-        if (stored := load_stored(bundle, Bench, file)) is not None:
-            rows, faults = split_rows(bundle, file, stored.candidates)
+    for name in stored_names(bundle, _MAIN, f"{_MAIN}-*"):
+        if (stored := load_stored(bundle, Bench, name)) is not None:
+            rows, faults = split_rows(bundle, name, stored.candidates)
             ignored += faults
-            files += [(file, replace(stored, candidates=rows))] if rows else []
-    files.sort(key=lambda file: file[1].created, reverse=True)
-    files.sort(key=lambda file: (file[0] != _MAIN, file[1].preset is not None))
+            files += [_File(name, replace(stored, candidates=rows))] if rows else []
+    files.sort(key=lambda file: file.bench.created, reverse=True)
+    files.sort(key=lambda file: (file.name != _MAIN, file.bench.preset is not None))
     return [_merged(bundle, group) for group in _by_machine(files)], ignored
 
 
-def _by_machine(files: Sequence[tuple[str, Bench]]) -> list[list[tuple[str, Bench]]]:
+def _by_machine(files: Sequence[_File]) -> list[list[_File]]:
     """Return the files grouped by processor and GPU. A file without a GPU belongs to any machine with its processor."""
-    groups: list[list[tuple[str, Bench]]] = []
-    for name, bench in files:
+    groups: list[list[_File]] = []
+    for file in files:
         for group in groups:
-            gpus = {gpu for _, other in group if (gpu := gpu_name(other))}
-            if group[0][1].machine.cpu == bench.machine.cpu and gpus <= {gpu_name(bench) or next(iter(gpus), "")}:
-                group.append((name, bench))
+            gpus = {name for other in (*group, file) if (name := other.bench.gpu_name)}
+            if group[0].bench.machine.cpu == file.bench.machine.cpu and len(gpus) < 2:
+                group.append(file)
                 break
         else:
-            groups.append([(name, bench)])
+            groups.append([file])
     return groups
 
 
-def gpu_name(bench: Bench) -> str:
-    """Return the name of the GPU that ran; empty if none did or it is unknown."""
-    return bench.machine.gpu or (bench.gpu.name if bench.gpu and bench.gpu.name else "")
-
-
-def _merged(bundle: Bundle, files: Sequence[tuple[str, Bench]]) -> MergedBench:
+def _merged(bundle: Bundle, files: Sequence[_File]) -> MergedBench:
     """Return the files of one machine as one benchmark. files: the main one first, presets last."""
-    main = files[0][1]
-    rounds = sorted((file for file in files if file[1].preset is None), key=lambda file: file[1].created, reverse=True)
-    presets = [file for file in files if file[1].preset is not None]
-    rows: dict[RowId, BenchCandidate] = {row_id(row): row for row in main.candidates}  # in the order of the main file
-    sources: dict[RowId, list[tuple[str, Bench]]] = {}
-    for name, bench in [*rounds, *presets]:
-        for row in bench.candidates:
-            earlier = sources.setdefault(row_id(row), [])
-            if not earlier:
-                rows[row_id(row)] = row
-            elif bench.preset is None and bench.threads == earlier[0][1].threads:
-                rows[row_id(row)] = _filled(rows[row_id(row)], row)
-            else:
-                continue
-            earlier.append((name, bench))
-    used = [bench for _, bench in files if any(bench is source for found in sources.values() for _, source in found)]
+    main, rows = files[0].bench, _newest_rows(files)
+    holders = {id(timing): file.name for file in files for row in file.bench.candidates for timing in row.batches}
     runs = {
-        (row_key(bundle, row), timing.batch): _source(timing, sources[candidate])
-        for candidate, row in rows.items()
-        for timing in row.batches
+        (row_key(bundle, row), timing.batch): holders[id(timing)] for row in rows.values() for timing in row.batches
     }
-    bench = replace(
+    used = [file.bench for file in files if file.name in runs.values()]
+    noises = sorted((bench.noise for bench in used if bench.noise), key=lambda noise: not noise.is_noisy)
+    merged = replace(
         main,
         candidates=tuple(replace(row, key=row_key(bundle, row)) for row in rows.values()),
-        noise=next((bench.noise for bench in used if bench.noise and bench.noise.is_noisy), main.noise),
+        noise=next(iter(noises), None),
         gpu=next((bench.gpu for bench in used if bench.gpu), None),
-        machine=replace(main.machine, gpu=next((bench.machine.gpu for bench in used if bench.machine.gpu), None)),
+        machine=replace(main.machine, gpu=next((name for bench in used if (name := bench.machine.gpu)), None)),
     )
-    return MergedBench(bench, tuple(bench.command for bench in used), runs)
+    return MergedBench(merged, tuple(bench.command for bench in used), runs)
+
+
+def _newest_rows(files: Sequence[_File]) -> dict[RowId, BenchCandidate]:
+    """Return the newest row of each candidate, in the order of the files.
+
+    Older rows add the batch sizes that it lacks, if they were timed with as many threads. Of presets, only rows of candidates
+    that no other file has.
+    """
+    order = dict.fromkeys(row_id(row) for file in files for row in file.bench.candidates)
+    rounds = sorted(
+        (file for file in files if not file.bench.preset), key=lambda file: file.bench.created, reverse=True
+    )
+    newest: dict[RowId, tuple[BenchCandidate, Bench]] = {}
+    for file in (*rounds, *(file for file in files if file.bench.preset)):
+        for row in file.bench.candidates:
+            newer, bench = newest.setdefault(row_id(row), (row, file.bench))
+            if newer is not row and not file.bench.preset and bench.threads == file.bench.threads:
+                newest[row_id(row)] = (_filled(newer, row), bench)
+    return {candidate: newest[candidate][0] for candidate in order}
 
 
 def _filled(newer: BenchCandidate, older: BenchCandidate) -> BenchCandidate:
@@ -119,10 +125,3 @@ def _by_batch(older: Sequence[_Times], newer: Sequence[_Times]) -> tuple[_Times,
     times: dict[int, _Times] = {entry.batch: entry for entry in older}
     times |= {entry.batch: entry for entry in newer}
     return tuple(times[batch] for batch in sorted(times))
-
-
-def _source(timing: Timing, files: Sequence[tuple[str, Bench]]) -> str:
-    """Return the name of the file that holds these times."""
-    return next(
-        name for name, bench in files if any(timing is entry for row in bench.candidates for entry in row.batches)
-    )

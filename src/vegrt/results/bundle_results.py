@@ -25,15 +25,19 @@ class BundleResults:
 
 
 def read_results(bundle: Bundle) -> BundleResults:
-    """Return all results of a bundle that count. Logs a warning for each file with rows that do not."""
+    """Return all results of a bundle that count, and those that do not."""
     evaluation, ignored = read_evaluation(bundle, "test")
     benches, more = read_benches(bundle)
-    log_ignored(bundle, [*ignored, *more])
     return BundleResults(evaluation, tuple(benches), (*ignored, *more))
 
 
 def log_ignored(bundle: Bundle, ignored: Sequence[IgnoredRow]) -> None:
     """Log a warning for each file with rows that do not count."""
-    for file in dict.fromkeys(row.file for row in ignored):
-        rows = [row for row in ignored if row.file == file]
-        log.warning("%s: %s", bundle.path / "results" / f"{file}.json", ignored_sentence(rows))
+    for file, sentence in ignored_sentences(ignored).items():
+        log.warning("%s: %s", bundle.path / file, sentence)
+
+
+def ignored_sentences(ignored: Sequence[IgnoredRow]) -> dict[str, str]:
+    """Return by file, such as results/bench.json, which of its rows do not count, and why."""
+    files = dict.fromkeys(row.file for row in ignored)
+    return {f"results/{file}.json": ignored_sentence([row for row in ignored if row.file == file]) for file in files}
