@@ -200,7 +200,7 @@ def _open_all(
         except VegrtError as error:
             if gpu_required or candidate.device == "cpu":
                 raise
-            log.warning("%s on cuda cannot be loaded here and is not evaluated (%s)", candidate, error)
+            log.warning("%s cannot be loaded here and is not evaluated (%s)", candidate, error)
             failed[artifact_of(bundle, candidate).path] = str(error)
     return runners, failed
 

@@ -9,18 +9,24 @@ from typing import Any
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
+from vegrt.infer.machine.gpu import Gpu, GpuProbe
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.infer.runtimes.fingerprint import Fingerprint
+from vegrt.infer.runtimes.host import Host
+from vegrt.machine import Cpu
 from vegrt.photo.preprocess import Contract
 from vegrt.results.benchmark import Bench, BenchCandidate, Timing
 from vegrt.results.common import Interval, Verdict
 from vegrt.results.convert import fields_of
 from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation, Gate, Paired, Predictions
 from vegrt.results.files import save_result
-from vegrt.results.header import header_fields
+from vegrt.results.header import header_fields, this_machine
 
 L4 = Fingerprint("tensorrt", "10.13.3", "sm89", "NVIDIA L4")
 ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin")
+CPU = Cpu(this_machine().cpu, ("avx2", "avx512_vnni"))
+RUNTIMES = frozenset({"onnxruntime", "openvino", "tensorrt", "onnxruntime-tensorrt"})
+SERVER = Host(CPU, GpuProbe((Gpu("NVIDIA L4", "8.9", 23034),), "550.54", ""), RUNTIMES, True, L4)  # type: ignore[arg-type]
 ENGINE = {"L4": "engines/l4/{}.engine", "Orin": "engines/orin/{}.engine"}
 SURE = Interval(1.0, 0.9, 1.0)
 

@@ -114,11 +114,13 @@ def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, timings:
 
 
 def _summaries(timings: RoundTimings, candidate: Candidate, measure: Measure) -> tuple[Timing, ...]:
-    return tuple(
-        summarize_times(case.batch, [timing.total_s if timing else None for timing in rounds])
+    """Return a candidate's times of a measure by batch size; the cases are in the order of their costs."""
+    by_batch = {
+        case.batch: [timing.total_s if timing else None for timing in rounds]
         for case, rounds in timings.items()
         if (case.candidate, case.measure) == (candidate, measure)
-    )
+    }
+    return tuple(summarize_times(batch, by_batch[batch]) for batch in sorted(by_batch))
 
 
 def _stages(batch: int, timings: list[CaseTiming | None]) -> Stages:

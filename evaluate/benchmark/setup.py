@@ -81,7 +81,7 @@ def open_all(
         except VegrtError as error:
             if conditions.gpu_required or candidate.device == "cpu":
                 raise
-            log.warning("%s on cuda cannot be loaded here and is not timed (%s)", candidate, error)
+            log.warning("%s cannot be loaded here and is not timed (%s)", candidate, error)
             continue
         load_s = time.perf_counter() - start
         timed_runner = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)

@@ -11,20 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.result_files import ENGINE, L4, ORIN, Results
+from tests.result_files import ENGINE, L4, ORIN, SERVER, Results
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import Gpu, GpuProbe
 from vegrt.infer.runtimes.candidates import Candidate, candidates
 from vegrt.infer.runtimes.choice import Choice, rank_choices
-from vegrt.infer.runtimes.host import Host
-from vegrt.machine import Cpu
-from vegrt.results.header import this_machine
 
-CPU = Cpu(this_machine().cpu, ("avx2", "avx512_vnni"))
-RUNTIMES = frozenset({"onnxruntime", "openvino", "tensorrt", "onnxruntime-tensorrt"})
-SERVER = Host(CPU, GpuProbe((Gpu("NVIDIA L4", "8.9", 23034),), "550.54", ""), RUNTIMES, True, L4)  # type: ignore[arg-type]
 JETSON = replace(SERVER, gpu=GpuProbe((Gpu("Orin", "8.7", 0),), "540.3", ""), tensorrt=ORIN)
 
 REFERENCE, OPENVINO = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
