@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import GpuProbe, has_gpu, probe_gpus
 from vegrt.infer.runtimes.fingerprint import Fingerprint
-from vegrt.infer.runtimes.onnxruntime.runner import has_provider
+from vegrt.infer.runtimes.onnxruntime.session import has_provider
 from vegrt.infer.runtimes.runner import Device, RuntimeName
 from vegrt.infer.runtimes.tensorrt.engine import local_fingerprint
 from vegrt.machine import Cpu, examine_machine

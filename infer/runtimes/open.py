@@ -17,7 +17,8 @@ from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
-from vegrt.infer.runtimes.onnxruntime.runner import TensorRtProvider, open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -123,13 +124,18 @@ def open_candidate(
     if candidate.runtime == "tensorrt":
         from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 
-        return open_tensorrt(bundle, candidate.variant)
+        return open_tensorrt(bundle, candidate.variant, candidate.engine)
     file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
     embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
-        in_float = needs_float(candidate.variant)
         return open_openvino(
-            file, device=device, threads=threads, in_float=in_float, classes=classes, embedding=embedding
+            file,
+            device=device,
+            threads=threads,
+            in_float=needs_float(candidate.variant),
+            exact=candidate.variant == "fp32",
+            classes=classes,
+            embedding=embedding,
         )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)

@@ -15,11 +15,11 @@ from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.benchmark.setup import Conditions
 from vegrt.evaluate.coverage import not_run
 from vegrt.evaluate.evaluate import evaluate
+from vegrt.evaluate.wording import not_run_cause
 from vegrt.infer.machine.gpu import GpuProbe, probe_gpus
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.host import Host
 from vegrt.results.evaluation import NotRun
-from vegrt.results.wording import not_run_cause
 
 REFERENCE, ON_CUDA = Candidate("fp32", "onnxruntime"), Candidate("fp32", "onnxruntime", "cuda")
 WITHOUT_GPU = replace(SERVER, gpu=GpuProbe((), "", "no driver"), tensorrt=None, cuda_provider=False)
@@ -58,7 +58,7 @@ def test_what_cannot_be_loaded_is_listed_with_the_error(two_gpus: Bundle) -> Non
         e for e in not_run(two_gpus, [], failed={path: "TensorRT refuses it"}, host=SERVER) if e.artifact == path
     )
     assert entry == NotRun(path, "not-loaded", detail="TensorRT refuses it")
-    assert not_run_cause(entry) == "cannot be loaded here (TensorRT refuses it)"
+    assert not_run_cause(entry) == "it cannot be loaded (TensorRT refuses it)"
 
 
 @pytest.mark.skipif(bool(probe_gpus().gpus), reason="this machine has a GPU, where the candidate can be loaded")

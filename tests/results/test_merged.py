@@ -11,6 +11,7 @@ import pytest
 from tests.result_files import ENGINE, Results
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
+from vegrt.evaluate.wording import gate_reason
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.benches import MergedBench, read_benches
 from vegrt.results.benchmark import Noise, Preset
@@ -18,7 +19,6 @@ from vegrt.results.bundle_results import ignored_sentences, read_results
 from vegrt.results.common import Command, MachineRecord
 from vegrt.results.evaluation import Evaluation, NotRun, Predictions
 from vegrt.results.evaluations import MergedEvaluation, read_evaluation
-from vegrt.results.wording import gate_sentence
 
 REFERENCE, INT8_CPU = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 OPENVINO, FP32_OPENVINO = Candidate("int8-cpu", "openvino"), Candidate("fp32", "openvino")
@@ -136,8 +136,8 @@ def test_a_verdict_keeps_the_margin_that_it_was_given_by(two_gpus: Bundle, resul
     results.evaluated({OPENVINO: "PASS"}, margin_points=1.1, margin_auto=True)
     results.evaluated({INT8_CPU: "PASS"}, "evaluate-test-only-x")
     evaluation = evaluated(two_gpus).evaluation
-    sentences = {row.key: gate_sentence(evaluation, row) for row in evaluation.candidates}
-    auto = "below the margin of 1.1 points (auto: the smallest that this number of photos can decide)"
+    sentences = {row.key: gate_reason(evaluation, row) for row in evaluation.candidates}
+    auto = "below the margin of 1.1 points (the smallest that 2 photos can decide)"
     assert sentences["int8-cpu/openvino"].endswith(auto)
     assert sentences["int8-cpu/onnxruntime"].endswith("below the margin of 0.5 points")
 

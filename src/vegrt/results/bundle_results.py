@@ -10,9 +10,15 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.results.benches import MergedBench, read_benches
 from vegrt.results.evaluations import MergedEvaluation, read_evaluation
 from vegrt.results.rows import IgnoredRow
-from vegrt.results.wording import ignored_sentence
 
 log = logging.getLogger(__name__)
+_IGNORED: dict[str, str] = {  # cause to words
+    "other-artifact": "measured on files that the bundle no longer holds",
+    "unknown-engine": "does not state which of several engines ran",
+    "other-engine": "states another engine than the manifest",
+    "other-photos": "other photos than in the main result",
+    "other-reference": "compared with another reference than in the main result",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +47,12 @@ def ignored_sentences(ignored: Sequence[IgnoredRow]) -> dict[str, str]:
     """Return by file, such as results/bench.json, which of its rows do not count, and why."""
     files = dict.fromkeys(row.file for row in ignored)
     return {f"results/{file}.json": ignored_sentence([row for row in ignored if row.file == file]) for file in files}
+
+
+def ignored_sentence(rows: Sequence[IgnoredRow]) -> str:
+    """Return which rows of one file do not count, and why."""
+    keys: dict[str, list[str]] = {}
+    for row in rows:
+        keys.setdefault(row.cause, []).append(row.key or "all rows")
+    reasons = [f"{', '.join(names)}: {_IGNORED[cause]}" for cause, names in keys.items()]
+    return f"{'; '.join(reasons)}; ignored, measure again"

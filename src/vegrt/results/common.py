@@ -92,7 +92,8 @@ class ArtifactRow:
 class EngineRecord:
     """The TensorRT engine that a candidate ran. path: in the bundle. builder, version: what built it.
 
-    target: the compute capability that it was built for, as sm87. device: the name of the GPU; empty if unknown.
+    target: the compute capability that it was built for, as sm87. device: the name of the GPU. platform: operating system and
+    processor, as linux-x86_64. Both are empty if unknown.
     """
 
     path: Label
@@ -100,6 +101,7 @@ class EngineRecord:
     version: Label
     target: Label
     device: Label = ""
+    platform: Label = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
 from vegrt.bundle.bundle import Bundle
@@ -72,8 +72,8 @@ def engines_of(bundle: Bundle, variant: str) -> list[Artifact]:
 
 def engine_record(artifact: Artifact) -> EngineRecord:
     """Return the facts about an engine that results repeat, from the manifest."""
-    stated = {name: str(artifact.details.get(name, "")) for name in ("builder", "version", "target", "device")}
-    return EngineRecord(path=artifact.path, **stated)
+    names = (field.name for field in fields(EngineRecord) if field.name != "path")
+    return EngineRecord(path=artifact.path, **{name: str(artifact.details.get(name, "")) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import Gpu, GpuProbe
 from vegrt.infer.runtimes.candidates import Candidate, candidates
 from vegrt.infer.runtimes.choice import Choice, rank_choices
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
 
 JETSON = replace(SERVER, gpu=GpuProbe((Gpu("Orin", "8.7", 0),), "540.3", ""), tensorrt=ORIN)
 
@@ -196,6 +197,23 @@ def forget_engines(file: Path) -> None:
     for row in body["candidates"]:
         row.pop("engine", None)
     file.write_text(json.dumps(body))
+
+
+def test_of_two_engines_that_fit_the_one_for_this_gpu_alone_is_taken(two_gpus: Bundle) -> None:
+    wide = replace(L4, target="sm80plus", device="NVIDIA A100", hardware_compatible=True)
+    with changing(two_gpus.path) as staging:
+        staging.file("engines/wide/int8.engine").write_bytes(b"wide")
+        staging.add("engines/wide/int8.engine", "engine", "int8", wide.to_dict())
+        first = replace(two_gpus.manifest, artifacts=(staging.added[0], *two_gpus.manifest.artifacts))
+        staging.finish(first)
+    bundle = open_bundle(two_gpus.path)
+    assert fitting_engine(bundle, "int8", L4).path == INT8.engine
+    assert (
+        fitting_engine(bundle, "int8", L4, "engines/wide/int8.engine").sha256
+        != fitting_engine(bundle, "int8", L4).sha256
+    )
+    assert fitting_engine(bundle, "int8", replace(L4, target="sm90", device="H100")).path == "engines/wide/int8.engine"
+    assert INT8 in candidates(bundle, device="cuda", host=SERVER)
 
 
 def test_a_machine_is_offered_what_it_can_run(two_gpus: Bundle) -> None:
