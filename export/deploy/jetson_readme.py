@@ -50,7 +50,8 @@ JETPACK7 = JetPack(
 _README = """\
 # {name} on a Jetson with {title}
 
-Written by vegrt {version} from bundle `{name}`, manifest SHA-256 {sha256}, for {contents}.
+For {contents}. Written by vegrt {version} from bundle `{name}`, manifest SHA-256
+{sha256}.
 **We have not run this on a Jetson.** We ran `classify.py` with the .onnx files on a PC's CPU; the commands follow NVIDIA's
 documentation.
 

@@ -162,8 +162,9 @@ def _pip(extra: str) -> str:
 def _runtime(name: str, distributions: tuple[str, ...]) -> Runtime:
     versions = {name: version for name in distributions if (version := _version(name))}
     note = _providers() if name == "onnxruntime" and versions else ""
-    if len(versions) > 1:
-        note = f"{' and '.join(versions)} are both installed and overwrite each other: uninstall all but one. {note}"
+    rivals = [each for each in versions if each != "tensorrt"]  # which has no files: it only depends on tensorrt-cu13
+    if len(rivals) > 1:
+        note = f"{' and '.join(rivals)} are both installed and overwrite each other: uninstall all but one. {note}"
     return Runtime(name, next(iter(versions.values()), ""), note.strip())
 
 

@@ -1,4 +1,4 @@
-"""vegrt deploy triton and jetson: write a bundle in the form that a server or a device needs."""
+"""vegrt deploy triton and jetson: write a bundle in the format of a server or a device."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ def triton(
     ] = Backend.onnxruntime,
     max_batch: BatchOption = 32,
     instances: Annotated[int, typer.Option(min=1, help="Number of copies of the model per device.")] = 1,
-    gpu: Annotated[str, typer.Option(metavar="SM", help="The server's GPU, such as sm89: chooses the engine.")] = "",
+    gpu: Annotated[str, typer.Option(metavar="SM", help="GPU of the server, such as sm89, to select the engine.")] = "",
     container: Annotated[
-        str, typer.Option(metavar="RELEASE", help="Triton's release, such as 26.05: chooses the engine.")
+        str,
+        typer.Option(metavar="RELEASE", help="Release of the Triton container, such as 26.05, to select the engine."),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +87,7 @@ def jetson(
     max_batch: BatchOption = 32,
     jetpack: Annotated[
         JetPackVersion,
-        typer.Option(help="6 is 6.1 or 6.2, with TensorRT 10.3; 7 is 7.2.2 or later, with TensorRT 11.4.1."),
+        typer.Option(help="JetPack version: 6 (6.1 or 6.2, TensorRT 10.3) or 7 (7.2.2 or later, TensorRT 11.4.1)."),
     ] = JetPackVersion.six,
     as_json: JsonOption = False,
 ) -> None:

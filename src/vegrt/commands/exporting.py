@@ -85,8 +85,8 @@ def export(
     """Write the ONNX variants and engines.
 
     Writes fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each is compared with its reference.
-    With an audit, validation photos that are near duplicates of test photos do not calibrate.
-    An exported bundle needs --overwrite if evaluations, benchmarks, engines or a search for float layers would become void.
+    With an audit, validation photos that are near duplicates of test photos are not used for calibration.
+    An exported bundle needs --overwrite if this invalidates evaluations, benchmarks, engines or a search for float layers.
     """
     imported = [path for path in (from_onnx, classes, contract) if path is not None]
     if len(imported) not in (0, 3):
@@ -134,15 +134,15 @@ def calibrate(
     ] = False,
     curve: Annotated[
         bool,
-        typer.Option("--curve", help="Score ranges from 32, 64 ... all photos; writes results/curve.json."),
+        typer.Option("--curve", help="Score ranges from 32, 64, ... and all photos; writes results/curve.json."),
     ] = False,
     overwrite: OverwriteModelsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate an exported bundle again, or analyse its calibration.
 
-    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if evaluations, benchmarks, engines or a
-    search for float layers would become void. A calibration with the same key is not repeated.
+    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if this invalidates evaluations,
+    benchmarks, engines or a search for float layers. A calibration with the same key is not repeated.
     --sensitivity and --curve are analyses: they write results and change no model, unless one of --max-drop, --max-flips,
     --float-layers, --float-type and --engine also requests a new calibration.
     """

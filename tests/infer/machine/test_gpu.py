@@ -45,9 +45,9 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("candidate", GPU, ids=str)
 def test_gpu_runners_answer_like_the_cpu(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
-    want = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
-    got = open_candidate(bundle, candidate, device="cuda").logits(images)
-    assert (got.argmax(axis=1) == want.argmax(axis=1)).mean() >= 0.95
+    on_cpu = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
+    on_gpu = open_candidate(bundle, candidate, device="cuda").logits(images)
+    assert (on_gpu.argmax(axis=1) == on_cpu.argmax(axis=1)).mean() >= 0.95
 
 
 def test_an_engine_gives_the_same_with_and_without_graphs_and_for_any_number_of_parts(

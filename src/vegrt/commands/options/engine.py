@@ -33,7 +33,7 @@ PresetOption = Annotated[
     EnginePreset | None,
     typer.Option(
         "--preset",
-        help="Batch sizes of engines: online 1,8,32 (default) for few photos at a time; offline 1,64,256 for many.",
+        help="Batch sizes of engines: online 1,8,32 (default) for few photos at a time; offline 1,64,256 for many at a time.",
     ),
 ]
 BatchOption = Annotated[
@@ -41,7 +41,7 @@ BatchOption = Annotated[
     typer.Option(
         "--batch",
         metavar="MIN,OPT,MAX",
-        help="Batch sizes of engines, in place of --preset: smallest, the one to tune for, largest.",
+        help="Batch sizes of engines instead of --preset: smallest, tuned for, largest.",
     ),
 ]
 WorkspaceOption = Annotated[
@@ -68,7 +68,7 @@ VersionCompatibleOption = Annotated[
 ]
 HardwareCompatibleOption = Annotated[
     bool,
-    typer.Option("--hardware-compatible", help="Build engines for any GPU from Ampere on; they are somewhat slower."),
+    typer.Option("--hardware-compatible", help="Build engines for all GPUs since Ampere; they are somewhat slower."),
 ]
 MinInt8Option = Annotated[
     float | None,
@@ -82,7 +82,7 @@ MinInt8Option = Annotated[
 
 
 def profile_of(preset: EnginePreset | None, batch: str | None) -> Profile:
-    """Return the batch sizes that --preset or --batch ask for. Raises EngineError for an invalid --batch."""
+    """Return the batch sizes from --preset or --batch. Raises EngineError for an invalid --batch."""
     from vegrt.export.engines.options import PRESETS, Profile
 
     if batch is None:
