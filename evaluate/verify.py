@@ -18,11 +18,12 @@ from vegrt.errors import BundleError, DataError, EngineError, FormatError, Missi
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
 from vegrt.evaluate.wording import not_run_cause, not_run_cure
-from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
+from vegrt.results.bundle_results import ignored_sentences, read_results
 from vegrt.results.golden import read_golden
 
 Status = Literal["ok", "FAIL", "not run"]
@@ -50,7 +51,7 @@ class Check:
 
 
 def verify(bundle: Bundle) -> list[Check]:
-    """Return the checks of a bundle: files, classes and contract in the models' metadata, golden pixels, golden logits.
+    """Return the checks of a bundle: files, classes and contract in the models' metadata, results, golden pixels and logits.
 
     Runs every model and engine, but not the checkpoint: `vegrt evaluate` does that. A failed check names its cause if known.
     Raises BundleError for a damaged file, before any model is run.
@@ -60,17 +61,30 @@ def verify(bundle: Bundle) -> list[Check]:
     checks += [Check("files", "ok", f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
     if bundle.has("model"):
         checks.append(_check_metadata(bundle))
+    checks += _check_results(bundle)
     if not bundle.has("golden"):
         return checks + _without_golden(bundle)
     images, logits, equal_count = _golden(bundle)
     detail = f"{equal_count} of {len(images)} golden photos decode to the same pixels as where the bundle was made"
     checks.append(Check("golden pixels", "ok" if equal_count == len(images) else "FAIL", detail))
-    runnable = _runnable(bundle)
+    runnable = candidates(bundle)
     checks += [_check_logits(bundle, candidate, images, logits) for candidate in runnable]
     return checks + [
         Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
         for missing in not_run(bundle, runnable)
     ]
+
+
+def _check_results(bundle: Bundle) -> list[Check]:
+    """Return which results count for infer and the report: their candidates, and the files with rows that do not count."""
+    results = read_results(bundle)
+    ignored = [Check(file, "not run", text) for file, text in ignored_sentences(results.ignored).items()]
+    evaluated = len(results.evaluation.evaluation.candidates) if results.evaluation else 0
+    measured = sum(len(merged.bench.candidates) for merged in results.benches)
+    if not evaluated and not measured:
+        return ignored
+    counts = f"{evaluated} candidates are evaluated on the test split, {measured} are measured"
+    return [Check("candidates in results", "ok", counts), *ignored]
 
 
 def conclusion(checks: Sequence[Check]) -> Status:
@@ -90,12 +104,6 @@ def models_run(checks: Sequence[Check]) -> tuple[int, int]:
 def cure_of(checks: Sequence[Check]) -> str:
     """Return the first cure among the checks that were not run; empty when none is known."""
     return next((check.cure for check in checks if check.status == "not run" and check.cure), "")
-
-
-def _runnable(bundle: Bundle) -> list[Candidate]:
-    """Return the candidates to run; engines too if TensorRT is installed, because only loading shows if they fit this GPU."""
-    on_gpu = candidates(bundle, "tensorrt") if is_installed("tensorrt") else []
-    return [*candidates(bundle), *(candidate for candidate in on_gpu if candidate.runtime == "tensorrt")]
 
 
 def _without_golden(bundle: Bundle) -> list[Check]:
@@ -147,17 +155,27 @@ def _check_metadata(bundle: Bundle) -> Check:
     return Check(subject, "ok", f"{agreed}; without this metadata: {', '.join(silent)}" if silent else agreed)
 
 
+def _refusal(candidate: Candidate, error: VegrtError, path: str) -> Check:
+    """Return the check of a candidate that does not run: not run if it is not for this machine, else a fault of the bundle."""
+    if isinstance(error, MissingExtraError | EngineError):
+        return Check(str(candidate), "not run", str(error), path)
+    return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
+
+
 def _check_logits(
     bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], golden: NDArray[np.float32]
 ) -> Check:
     path = artifact_of(bundle, candidate).path
     try:
         runner = open_candidate(bundle, candidate)
-        cosine = float(cosines(golden, runner.logits(images)).min())
-    except (MissingExtraError, EngineError) as error:  # not for this machine; any other error is a fault of the bundle
-        return Check(str(candidate), "not run", str(error), path)
     except VegrtError as error:
-        return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
+        if candidate.device == "cuda":  # a matter of this machine: the same file is checked on the CPU
+            return Check(str(candidate), "not run", str(error), path)
+        return _refusal(candidate, error, path)
+    try:
+        cosine = float(cosines(golden, runner.logits(images)).min())
+    except VegrtError as error:
+        return _refusal(candidate, error, path)
     minimum = TOLERANCE.get(candidate.variant, 0.9)
     detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {minimum}"
     if cosine >= minimum:

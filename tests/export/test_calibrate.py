@@ -98,7 +98,7 @@ def test_a_run_decodes_each_photo_once(copied: Bundle, photos: Path, monkeypatch
             decoded[source] += 1
         return load_image(source, *more)
 
-    for module in ("vegrt.infer.decode.pipeline", "vegrt.photo.preprocess"):
+    for module in ("vegrt.infer.decode.local", "vegrt.photo.preprocess"):
         monkeypatch.setattr(f"{module}.load_image", counting)
     words = ["calibrate", copied.path, "--data", photos, "--no-engine", "--percentile", "99", "--max-flips", "0"]
     result = call(*words, "--sensitivity", "--curve", "--overwrite")
