@@ -18,7 +18,7 @@ from vegrt.infer.sources import archive as sources_archive
 def add(archive: tarfile.TarFile, name: str, content: bytes = b"x", **more: object) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
-    for key, value in more.items_of():
+    for key, value in more.items():
         setattr(entry, key, value)
     archive.addfile(entry, io.BytesIO(content))
 
