@@ -57,8 +57,8 @@ def received(tmp_path: Path) -> Path:
 
 
 def everything(folder: Path) -> dict[str, Any]:
-    found = {path: path.lstat() for path in folder.rglob("*")}
-    return {str(path): (known.st_ino, known.st_mtime_ns, known.st_size) for path, known in found.items()}
+    states = {path: path.lstat() for path in folder.rglob("*")}
+    return {str(path): (known.st_ino, known.st_mtime_ns, known.st_size) for path, known in states.items()}
 
 
 def _read(bundle: Path) -> None:

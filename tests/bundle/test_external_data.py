@@ -30,8 +30,8 @@ def external() -> TensorProto:
 
 def graph(tensor: TensorProto | None = None, *nodes: onnx.NodeProto) -> onnx.GraphProto:
     value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
-    made = nodes or (helper.make_node("Identity", ["w"], ["y"]),)
-    return helper.make_graph(list(made), "g", [], [value], [tensor] if tensor else [])
+    graph_nodes = nodes or (helper.make_node("Identity", ["w"], ["y"]),)
+    return helper.make_graph(list(graph_nodes), "g", [], [value], [tensor] if tensor else [])
 
 
 def _initializer() -> onnx.ModelProto:

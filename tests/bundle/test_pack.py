@@ -95,10 +95,10 @@ def test_a_bundle_comes_out_as_it_went_in(small: Path, suffix: str, tmp_path: Pa
     assert names == [MANIFEST, "engines/größe/int8.engine", "weights.safetensors", "results/bench.json"]
     opened = unpack(file, tmp_path / "out")
     assert opened.manifest == open_bundle(tmp_path / "out").manifest == open_bundle(small).manifest
-    found = sorted(
+    names_unpacked = sorted(
         path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
     )
-    assert found == sorted(names)
+    assert names_unpacked == sorted(names)
     assert [(tmp_path / "out" / name).read_bytes() for name in names] == [(small / name).read_bytes() for name in names]
     assert (tmp_path / "out").stat().st_mode == small.stat().st_mode
 

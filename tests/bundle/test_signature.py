@@ -124,11 +124,11 @@ def evidence(bundle: Path, verdict: str = "PASS") -> None:
         gate = {"verdict": "REFERENCE" if variant == "fp32" else verdict}
         judged.append(row | figures | {"gate": gate})
         timed.append(row | {"batches": [{"batch": 1, "p50_ms": p50_ms, "images_per_s": 1000 / p50_ms}]})
-    said = {one["key"]: {"top1": [0, 1], "probability": [1.0, 1.0]} for one in judged}
-    predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": said}
-    given = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95, "predictions": predictions}
+    answers = {row["key"]: {"top1": [0, 1], "probability": [1.0, 1.0]} for row in judged}
+    predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": answers}
+    shared = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95, "predictions": predictions}
     headers = {kind: to_dict(header_fields(opened, kind)) for kind in ("evaluate", "bench")}
-    save_result(opened, "evaluate-test", from_dict(Evaluation, headers["evaluate"] | given | {"candidates": judged}))
+    save_result(opened, "evaluate-test", from_dict(Evaluation, headers["evaluate"] | shared | {"candidates": judged}))
     save_result(opened, "bench", from_dict(Bench, headers["bench"] | {"candidates": timed}))
 
 
@@ -201,8 +201,8 @@ def test_a_result_that_the_signature_does_not_cover_steers_nothing(
     assert chosen(judged, None) == "int8-cpu/onnxruntime"
     assert chosen(judged, key) == "fp32/onnxruntime"
     assert "evaluate-test.json: not covered by the signature of key" in caplog.text
-    found = {one.subject: one.status for one in signature_checks(open_signed(judged, key))}
-    assert found == {"signature": "ok", "results": "not run" if harm is _format_1 else "FAIL"}
+    statuses = {check.subject: check.status for check in signature_checks(open_signed(judged, key))}
+    assert statuses == {"signature": "ok", "results": "not run" if harm is _format_1 else "FAIL"}
     sign(judged, judged.parent / "key.pem")
     assert chosen(judged, key) == "int8-cpu/onnxruntime"
     (judged / "results/bench.json").unlink()

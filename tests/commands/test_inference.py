@@ -144,10 +144,10 @@ def test_embeddings_in_rows_of_the_output(bundle: Bundle, photos: Path, tmp_path
         bundle, tmp_path / "bad.jpg", photos / "test/Cress", "--embeddings", tmp_path / "e.npy", "--batch", 7
     )
     assert result.exit_code == 0
-    got = np.load(tmp_path / "e.npy")
-    assert got.shape == (21, EMBEDDING)
-    assert np.isnan(got[0]).all()
-    assert np.isfinite(got[1:]).all()
+    embeddings = np.load(tmp_path / "e.npy")
+    assert embeddings.shape == (21, EMBEDDING)
+    assert np.isnan(embeddings[0]).all()
+    assert np.isfinite(embeddings[1:]).all()
 
 
 def test_the_former_name_of_bundle_works_and_names_the_new_one(

@@ -52,8 +52,10 @@ def test_infer_report_card_verify_and_compare_read_it(measured: Bundle, photos: 
     assert "--variant int8-cpu --runtime openvino" in text
     assert "vegrt bench models/small --rounds 1 --batch 1 --variant int8-cpu --runtime openvino --no-memory" in text
     assert "2 candidates are evaluated on the test split, 1 are measured" in call("verify", measured.path).stdout
-    other = call("evaluate", measured.path, "--data", photos, "--device", "cpu", "--runtime", "onnxruntime", *MARGIN)
-    assert other.exit_code == 0, other.output
+    evaluated = call(
+        "evaluate", measured.path, "--data", photos, "--device", "cpu", "--runtime", "onnxruntime", *MARGIN
+    )
+    assert evaluated.exit_code == 0, evaluated.output
     assert (measured.path / "results/evaluate-test-only-onnxruntime-cpu.json").is_file()
     (rows,) = json.loads(call("report", measured.path, "--json", "--card", card).stdout)["bundles"].values()
     assert {"int8-cpu/openvino", "int8-cpu/onnxruntime", "fp16/onnxruntime"} < {row["key"] for row in rows}

@@ -79,9 +79,9 @@ def test_folders_of_another_file_system_cost_one_line_everywhere(
         with pytest.raises(SystemExit) as stopped:
             app(words)
         assert stopped.value.code == 1
-        said = capsys.readouterr().err
-        assert "rename it" in said
-        assert len(said.splitlines()) == 1
+        message = capsys.readouterr().err
+        assert "rename it" in message
+        assert len(message.splitlines()) == 1
 
 
 def test_a_csv_names_the_line(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ def found_by_drawing(drop: float, discordance: float, total: int, tests: int = 4
     wrong, right = (discordance + drop) / 2, (discordance - drop) / 2
     counts = random.multinomial(total, [wrong, right, 1 - wrong - right], size=tests)[:, :2]
     kinds, times = np.unique(counts, axis=0, return_counts=True)
-    found = [int(b) > int(c) and binomtest(int(b), int(b + c)).pvalue <= 0.05 for b, c in kinds]
-    return float(np.asarray(found) @ times / tests)
+    detected = [int(b) > int(c) and binomtest(int(b), int(b + c)).pvalue <= 0.05 for b, c in kinds]
+    return float(np.asarray(detected) @ times / tests)
 
 
 @pytest.mark.parametrize(("wrong", "right", "total"), [(0, 0, 900), (4, 2, 900), (20, 10, 3000), (60, 40, 500)])

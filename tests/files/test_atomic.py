@@ -84,7 +84,7 @@ def test_a_source_that_cannot_be_read_is_not_called_a_failed_write(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "start"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "out: writing failed (No space left on device)"),
         (OSError(errno.ENOSPC, "No space", "source"), "out: writing failed (No space)"),  # as shutil names it
@@ -97,5 +97,5 @@ def test_a_source_that_cannot_be_read_is_not_called_a_failed_write(
         (TimeoutError(), "out: was not written (TimeoutError)"),
     ],
 )
-def test_writing_is_blamed_only_for_what_is_of_writing(error: OSError, said: str) -> None:
-    assert str(unwritten(Path("out"), Path("PLACE"), error)).startswith(said)
+def test_writing_is_blamed_only_for_what_is_of_writing(error: OSError, start: str) -> None:
+    assert str(unwritten(Path("out"), Path("PLACE"), error)).startswith(start)

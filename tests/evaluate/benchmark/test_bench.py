@@ -117,7 +117,8 @@ def test_a_bundle_without_golden_photos_times_its_random_pixels(bundle: Bundle) 
     bare = replace(
         bundle,
         manifest=replace(
-            bundle.manifest, artifacts=tuple(one for one in bundle.manifest.artifacts if one.role != "golden")
+            bundle.manifest,
+            artifacts=tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role != "golden"),
         ),
     )
     inputs = gather_inputs(bare, None, 2)
@@ -161,15 +162,20 @@ def test_a_runner_prepares_itself_for_each_size_before_it_is_timed(bundle: Bundl
 @pytest.fixture(scope="module")
 def opened(bundle: Bundle) -> dict[Candidate, OpenedCandidate]:
     inputs = gather_inputs(bundle, None, 2)
-    runners = {one: TimedRunner(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
-    return {one: OpenedCandidate(runner, 0.1) for one, runner in runners.items()}
+    runners = {
+        candidate: TimedRunner(Witness(open_candidate(bundle, candidate, threads=1)), inputs, 3, 2)
+        for candidate in (FP32, INT8)
+    }
+    return {candidate: OpenedCandidate(runner, 0.1) for candidate, runner in runners.items()}
 
 
 def test_candidates_take_turns_and_settle_in_between(
     opened: dict[Candidate, OpenedCandidate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
-    counts = {Case(one, batch, "copies"): 6 for one in opened for batch in (1, 2)} | {Case(INT8, 1, "batches"): 3}
+    counts = {Case(candidate, batch, "copies"): 6 for candidate in opened for batch in (1, 2)} | {
+        Case(INT8, 1, "batches"): 3
+    }
     timings: bench_rounds.RoundTimings = {}
     monkeypatch.setattr(bench_rounds, "wait_idle", lambda: settled.append(_count(timings)))
     list(bench_rounds.interleave(opened, counts, 60.0, timings))
@@ -185,11 +191,11 @@ def test_candidates_take_turns_and_settle_in_between(
 
 def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, OpenedCandidate]) -> None:
     counts = {Case(INT8, 1, "batches"): 30, Case(INT8, 2, "copies"): 2}
-    for seconds, made in ((0.0, 32), (1.0, 2)):
+    for seconds, count in ((0.0, 32), (1.0, 2)):
         timings: bench_rounds.RoundTimings = {}
         ticks = itertools.count(0.0, 1000 * seconds)
         list(bench_rounds.interleave({INT8: opened[INT8]}, counts, 10.0, timings, clock=ticks.__next__))
-        assert _count(timings) == made
+        assert _count(timings) == count
         assert all(any(rounds) for rounds in timings.values())
 
 

@@ -59,7 +59,8 @@ def test_intervals_cover_what_they_estimate() -> None:
         low, high = bootstrap(base)
         medians += bool(low[0] <= 1.0 <= high[0])
         ratios += [
-            one.low <= 1.1 <= one.high for one in (ratio_of_times(base, new, paired=paired) for paired in (False, True))
+            ratio.low <= 1.1 <= ratio.high
+            for ratio in (ratio_of_times(base, new, paired=paired) for paired in (False, True))
         ]
     assert 0.908 <= medians / 300 <= 0.992
     assert ((ratios >= 0.908 * 300) & (ratios <= 0.992 * 300)).all()

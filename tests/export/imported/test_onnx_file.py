@@ -23,7 +23,7 @@ from vegrt.export.imported.onnx_file import read_imported
 def test_weights_with_nan_are_named(tmp_path: Path) -> None:
     tensorflow_like(tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
-    stored = next(one for one in proto.graph.initializer if one.name == "w2")
+    stored = next(weights for weights in proto.graph.initializer if weights.name == "w2")
     stored.CopyFrom(numpy_helper.from_array(np.full(stored.dims, np.nan, np.float32), "w2"))
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 contains NaN"):

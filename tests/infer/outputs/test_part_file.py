@@ -62,10 +62,10 @@ def test_torn_anywhere_it_goes_on_to_the_same_file(kind: str, data: st.DataObjec
     file = make(kind, tmp_path, "torn")
     file.out.unlink(missing_ok=True)
     file.part.write_bytes(part[: data.draw(st.integers(0, len(part)), label="cut")])
-    kept = file.resume()
-    assert 0 <= kept <= len(ROWS)
-    file.keep(kept := data.draw(st.integers(0, kept), label="kept"))
-    for row in ROWS[kept:]:
+    count = file.resume()
+    assert 0 <= count <= len(ROWS)
+    file.keep(count := data.draw(st.integers(0, count), label="kept"))
+    for row in ROWS[count:]:
         file.append([row])
     file.finish()
     if kind.endswith(".parquet"):
@@ -95,10 +95,10 @@ def test_an_unfinished_array_can_be_loaded(tmp_path: Path) -> None:
     file.append(ROWS[:3])
     with file.part.open("ab") as torn:
         torn.write(b"half a row")
-    got = np.load(file.part)
-    assert np.array_equal(got[0], np.array([0.1, 1 / 3, 7], np.float32))
-    assert np.isnan(got[2]).all()
-    assert got.shape == (3, 3)
+    embeddings = np.load(file.part)
+    assert np.array_equal(embeddings[0], np.array([0.1, 1 / 3, 7], np.float32))
+    assert np.isnan(embeddings[2]).all()
+    assert embeddings.shape == (3, 3)
     file.close()
 
 

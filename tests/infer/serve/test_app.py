@@ -32,8 +32,8 @@ HTTP = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=32))  # for 
 
 
 def metric(running: Running, line: str) -> float:
-    (found,) = re.findall(rf"^{re.escape(line)} (\S+)$", HTTP.get(f"{running.url}/metrics").text, re.MULTILINE)
-    return float(found)
+    (value,) = re.findall(rf"^{re.escape(line)} (\S+)$", HTTP.get(f"{running.url}/metrics").text, re.MULTILINE)
+    return float(value)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -51,10 +51,10 @@ def predict(running: Running, body: bytes, **headers: str) -> httpx.Response:
 def same_answer(answer: dict[str, Any], logits: NDArray[np.float32], model: Model) -> bool:
     """Return whether an answer is that of these logits; those of another photo differ by more than batching does."""
     want = softmax(logits[None])[0]
-    got = {score["index"]: score["probability"] for score in answer["top"]}
+    probabilities = {score["index"]: score["probability"] for score in answer["top"]}
     names = all(score["label"] == model.classes[score["index"]] for score in answer["top"])
-    near = all(abs(want[index] - probability) < 1e-5 for index, probability in got.items())
-    return names and near and len(got) == len(want) and answer["label"] == model.classes[int(want.argmax())]
+    near = all(abs(want[index] - probability) < 1e-5 for index, probability in probabilities.items())
+    return names and near and len(probabilities) == len(want) and answer["label"] == model.classes[int(want.argmax())]
 
 
 def test_32_clients_get_the_answers_of_their_own_photos(

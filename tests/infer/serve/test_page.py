@@ -76,12 +76,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         try:
-            port = next(found[1] for line in driver.stdout if (found := re.search(r"on port (\d+)\.", line)))
+            port = next(match[1] for line in driver.stdout if (match := re.search(r"on port (\d+)\.", line)))
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http:
-                made = http.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
-                assert "sessionId" in made, made
-                yield Browser(http, made["sessionId"])
-                http.delete(f"/session/{made['sessionId']}")
+                created = http.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
+                assert "sessionId" in created, created
+                yield Browser(http, created["sessionId"])
+                http.delete(f"/session/{created['sessionId']}")
         finally:
             driver.terminate()
 

@@ -232,10 +232,10 @@ class Sender:
 
 
 async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = None) -> bytes:
-    async with bodies.read(sender.request()) as found:
+    async with bodies.read(sender.request()) as received:
         if until:
             await until.wait()
-        return found
+        return received
 
 
 @pytest.fixture

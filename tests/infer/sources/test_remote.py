@@ -54,11 +54,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(_Server, "asked", {}, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as one:
-        thread = threading.Thread(target=partial(one.serve_forever, 0.01))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as http_server:
+        thread = threading.Thread(target=partial(http_server.serve_forever, 0.01))
         thread.start()
-        yield f"http://127.0.0.1:{one.server_address[1]}"
-        one.shutdown()
+        yield f"http://127.0.0.1:{http_server.server_address[1]}"
+        http_server.shutdown()
         thread.join()
 
 

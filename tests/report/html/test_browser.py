@@ -120,8 +120,8 @@ def _call(url: str, body: Any, *, method: str = "POST") -> Any:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as found:
-        yield found
+    with browser(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
