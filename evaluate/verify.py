@@ -4,32 +4,23 @@ model for these photos. Models that cannot run here are listed with the cause an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import changed_results, open_again
-from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
+from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
+from vegrt.evaluate.golden import GoldenPhotos, answer_golden, load_golden
 from vegrt.evaluate.wording import not_run_cause, not_run_cure
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
-from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
-from vegrt.photo.preprocess import load_image
 from vegrt.results.bundle_results import ignored_sentences, read_results
-from vegrt.results.golden import read_golden
 
 Status = Literal["ok", "FAIL", "not run"]
-
-# minimum cosine similarity to the stored fp32 logits, by variant
-TOLERANCE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.9, "int8-cpu": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +55,12 @@ def verify(bundle: Bundle) -> list[Check]:
     checks += _check_results(bundle)
     if not bundle.has("golden"):
         return checks + _without_golden(bundle)
-    images, logits, equal_count = _golden(bundle)
-    detail = f"{equal_count} of {len(images)} golden photos decode to the same pixels as where the bundle was made"
-    checks.append(Check("golden pixels", "ok" if equal_count == len(images) else "FAIL", detail))
+    golden = load_golden(bundle)
+    same, count = golden.same_pixels, len(golden.images)
+    detail = f"{same} of {count} golden photos decode to the same pixels as where the bundle was made"
+    checks.append(Check("golden pixels", "ok" if same == count else "FAIL", detail))
     runnable = candidates(bundle)
-    checks += [_check_logits(bundle, candidate, images, logits) for candidate in runnable]
+    checks += [_check_logits(bundle, candidate, golden) for candidate in runnable]
     return checks + [
         Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
         for missing in not_run(bundle, runnable)
@@ -126,20 +118,6 @@ def signature_checks(bundle: Bundle) -> list[Check]:
     return [*checks, Check("results", "ok", f"{len(signed.results)} results match the signature")]
 
 
-def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
-    """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and the number that decode to the stored hash."""
-    try:
-        entries = read_golden(bundle)
-        images = [load_image(bundle.listed_file(entry.file), bundle.manifest.contract) for entry in entries]
-        equal = [
-            hashlib.sha256(image.tobytes()).hexdigest() == entry.pixels_sha256
-            for image, entry in zip(images, entries, strict=True)
-        ]
-        return np.stack(images), np.array([entry.logits for entry in entries], np.float32), sum(equal)
-    except (OSError, FormatError, DataError) as error:
-        raise BundleError(f"{bundle.path}/golden: damaged ({error}); export the bundle again") from error
-
-
 def _check_metadata(bundle: Bundle) -> Check:
     subject = "classes and contract"
     try:
@@ -162,9 +140,7 @@ def _refusal(candidate: Candidate, error: VegrtError, path: str) -> Check:
     return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
 
 
-def _check_logits(
-    bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], golden: NDArray[np.float32]
-) -> Check:
+def _check_logits(bundle: Bundle, candidate: Candidate, golden: GoldenPhotos) -> Check:
     path = artifact_of(bundle, candidate).path
     try:
         runner = open_candidate(bundle, candidate)
@@ -173,12 +149,11 @@ def _check_logits(
             return Check(str(candidate), "not run", str(error), path)
         return _refusal(candidate, error, path)
     try:
-        cosine = float(cosines(golden, runner.logits(images)).min())
+        answer = answer_golden(runner, candidate.variant, golden)
     except VegrtError as error:
         return _refusal(candidate, error, path)
-    minimum = TOLERANCE.get(candidate.variant, 0.9)
-    detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {minimum}"
-    if cosine >= minimum:
-        return Check(str(candidate), "ok", detail, path)
-    cause = try_explain(lambda: explain_difference(golden, runner, images, bundle.manifest.classes))
-    return Check(str(candidate), "FAIL", f"{detail}; {cause}" if cause else detail, path)
+    if answer.is_right:
+        return Check(str(candidate), "ok", str(answer), path)
+    classes = bundle.manifest.classes
+    cause = try_explain(lambda: explain_difference(golden.logits, runner, golden.images, classes))
+    return Check(str(candidate), "FAIL", f"{answer}; {cause}" if cause else str(answer), path)

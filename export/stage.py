@@ -130,8 +130,8 @@ def _complete(
     with changing(path) as staging:
         _add_models(staging, models, details)
         add_calibration(staging, outcome.calibration, outcome.key)
-        add_golden(staging, photos.used, open_onnxruntime(fp32.source))
-        add_engines(staging, models, required=job.engines, options=job.options, previous=path)
+        golden = add_golden(staging, photos.used, open_onnxruntime(fp32.source))
+        add_engines(staging, models, required=job.engines, options=job.options, previous=path, golden=golden)
         entry = calibration_entry(fp32.model, outcome, photos, settings)
         entry["commands"] = [*earlier, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_source_artifacts(bundle), calibration=entry)

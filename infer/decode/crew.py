@@ -53,7 +53,8 @@ class Crew:
 
     def __init__(self, items: Iterable[Item | None], task: Task, way: Way, count: int) -> None:
         """Make the buffers. Raises VegrtError where processes are asked for and memory cannot be shared."""
-        self._task, self._way, self._count, self._cores = task, way, count, usable_cores()
+        self._task, self._way, self._count = task, way, count
+        self._cores = min(usable_cores(), float(count))  # that can decode
         self._threads: list[threading.Thread] = []
         self._processes_ready, self._closing = threading.Event(), False
         self._may_change = way == "auto" and self._cores >= FEWEST_CORES

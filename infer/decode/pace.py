@@ -30,7 +30,10 @@ class Window:
     source_s: float
 
     def shortfall(self, cores: float) -> str:
-        """Return in words how threads fall short although cores are idle; empty where they do not, or the source is slow."""
+        """Return in words how threads fall short although cores are idle; empty where they do not, or the source is slow.
+
+        cores: that the threads could use.
+        """
         waits, busy = self.waited_s / self.seconds, self.cpu_s / self.seconds
         if cores < FEWEST_CORES or waits < _WAITS or busy > _BUSY * cores or self.source_s > _SOURCE * self.seconds:
             return ""

@@ -29,9 +29,9 @@ _CURE = "use fewer (--decode-workers), or --decode threads"
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # else glibc returns a photo's memory to the system and asks for it again: page faults take as long as decoding a small photo
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 22),
+    # as high as glibc itself would raise them: else it may return each photo's memory to the system and ask for it again
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 LEAVE_S = 2.0  # longest wait at the end for all workers; then they are killed
 # -I: the current folder, maybe full of a stranger's files, is not searched for modules
@@ -112,7 +112,7 @@ class _Worker:
             "shape": buffers.arrays.shape,
             "connections": [their.fileno() for their in theirs],
             "contract": contract.to_dict(),
-            "path": sys.path,
+            "path": [str(folder) for folder in sys.path],
         }
         try:
             self._process = subprocess.Popen(

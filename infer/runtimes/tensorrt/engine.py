@@ -19,20 +19,18 @@ def open_tensorrt(bundle: Bundle, variant: str, path: str = "") -> TensorRtRunne
     Raises EngineError when there is no GPU, when no engine fits it, or when TensorRT refuses the plan; BundleError when the
     plan is damaged.
     """
-    here = local_fingerprint()
+    artifact = fitting_engine(bundle, variant, local_fingerprint(), path)
+    compatible = Fingerprint.from_details(artifact.details).version_compatible
+    plan, classes = read_plan(bundle, artifact), len(bundle.manifest.classes)
+    return open_plan(plan, artifact.path, classes, cure=_rebuild(bundle), runs_host_code=compatible)
+
+
+def open_plan(
+    plan: bytes, subject: str, classes: int, *, cure: str = "report it", runs_host_code: bool = False
+) -> TensorRtRunner:
+    """Return the runner of a plan, as `load_engine` does, on this machine's GPU."""
     trt = require("tensorrt", "tensorrt")
-    cuda = Cuda(load_cudart())
-    artifact = fitting_engine(bundle, variant, here, path)
-    plan = read_plan(bundle, artifact)
-    return load_engine(
-        trt,
-        cuda,
-        plan,
-        artifact.path,
-        len(bundle.manifest.classes),
-        cure=_rebuild(bundle),
-        runs_host_code=Fingerprint.from_details(artifact.details).version_compatible,
-    )
+    return load_engine(trt, Cuda(load_cudart()), plan, subject, classes, cure=cure, runs_host_code=runs_host_code)
 
 
 def read_plan(bundle: Bundle, artifact: Artifact) -> bytes:

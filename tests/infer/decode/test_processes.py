@@ -26,7 +26,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
 from vegrt.files.text import as_utf8
 from vegrt.infer.decode import crew, pace
-from vegrt.infer.decode.crew import Way, buffers_for
+from vegrt.infer.decode.crew import CALLERS, Way, buffers_for
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pace import Window
 from vegrt.infer.decode.pipeline import stream
@@ -159,19 +159,17 @@ def test_auto_goes_over_to_processes_where_the_consumer_waits_for_threads(
     monkeypatch.setattr(crew, "usable_cores", lambda: 16.0)
     monkeypatch.setattr(pace, "WINDOW_S", 0.05)
     caplog.set_level(logging.INFO)
-    parts = stream((Item(str(n), files[n % 9]) for n in itertools.count()), SMALL, 4, way="auto", workers=2)
+    parts = stream((Item(str(n), files[n % 9]) for n in itertools.count()), SMALL, 4, way="auto", workers=3)
     pixels = [load_image(path, SMALL) for path in files[:9]]
     number, deadline = 0, time.monotonic() + 60
-    while (
-        threads_named("decode-") != 4 or number < 200
-    ):  # the two that decoded have left, those of two processes are there
+    while number < 200 or threads_named("decode-") != 3 * CALLERS:  # the three that decoded have left
         part = next(parts)
         assert [int(item.name) for item in part.items] == list(range(number, number + 4))
         assert all(np.array_equal(part.images[row], pixels[(number + row) % 9]) for row in range(4))
         number += 4
         assert time.monotonic() < deadline
     parts.close()
-    assert "from now on 2 processes decode" in caplog.text
+    assert "from now on 3 processes decode" in caplog.text
 
 
 FALLS_SHORT = Window(seconds=2, images=8000, waited_s=1.2, cpu_s=8, source_s=0.2)

@@ -178,10 +178,10 @@ def test_bundles_that_cannot_be_fine_tuned_are_refused(
     bundle: Bundle, trained: Bundle, photos: Path, tmp_path: Path
 ) -> None:
     new = tmp_path / "new"
-    assert "no fp32 model" in refusal(trained.path, photos, new)
+    assert "no fp32 model (variants: none)" in refusal(trained.path, photos, new)
     assert "is also the bundle of --qat, which would be replaced" in refusal(bundle.path, photos, bundle.path)
     without = without_roles(bundle, tmp_path / "uncalibrated", "calibration")
-    assert "no calibration" in refusal(without, photos, new)
+    assert "no calibration (variants: " in refusal(without, photos, new)
     foreign = without_roles(bundle, tmp_path / "foreign", "weights")
     content = json.loads((foreign / "manifest.json").read_text())
     content["artifacts"][0]["role"] = "source"

@@ -63,13 +63,18 @@ BatchSizeOption = Annotated[
 DecodeOption = Annotated[
     Decode,
     typer.Option(
-        "--decode", help="Decode photos in threads or in processes; auto: processes once threads are too slow."
+        "--decode",
+        help="Decode photos in threads or in processes; auto: processes once threads are too slow for the model.",
     ),
 ]
 DecodeWorkersOption = Annotated[
     int,
     typer.Option(
-        "--decode-workers", min=0, max=1024, metavar="N", help="Threads or processes that decode; 0: as --threads says."
+        "--decode-workers",
+        min=0,
+        max=1024,
+        metavar="N",
+        help="Threads or processes that decode; 0: as --threads, or one per core.",
     ),
 ]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="Write the K best classes of each image.")]
