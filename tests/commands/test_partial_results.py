@@ -50,7 +50,7 @@ def test_infer_report_card_verify_and_compare_read_it(measured: Bundle, photos: 
     assert next(row["p50_ms"] for row in rows if row["key"] == "int8-cpu/openvino") > 0
     text = card.read_text(encoding="utf-8")
     assert "--variant int8-cpu --runtime openvino" in text
-    assert "vegrt bench models/resnet18 --rounds 1 --batch 1 --variant int8-cpu --runtime openvino --no-memory" in text
+    assert "vegrt bench models/small --rounds 1 --batch 1 --variant int8-cpu --runtime openvino --no-memory" in text
     assert "2 candidates are evaluated on the test split, 1 are measured" in call("verify", measured.path).stdout
     other = call("evaluate", measured.path, "--data", photos, "--device", "cpu", "--runtime", "onnxruntime", *MARGIN)
     assert other.exit_code == 0, other.output

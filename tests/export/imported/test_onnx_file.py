@@ -137,7 +137,7 @@ def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Pat
     assert call("verify", out).exit_code == 0
     assert call("evaluate", out, "--data", photos, "--runtime", "onnxruntime", "--margin", "30").exit_code in (0, 3, 4)
     refused = failure("evaluate", out, "--data", photos, "--runtime", "torch")
-    assert "no checkpoint, it was made from an ONNX file" in refused
+    assert "no checkpoint for torch, the bundle was made from an ONNX file" in refused
     (out / "results/evaluate-test-only-onnxruntime.json").rename(out / "results/evaluate-test.json")
     assert call("report", out, "-o", folder / "report.html").exit_code == 0
     assert "--from-onnx model.onnx" in (folder / "report.html").read_text()
