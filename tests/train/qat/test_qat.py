@@ -48,11 +48,7 @@ def answers(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32
 
 
 @pytest.mark.parametrize("encoding", ["signed", "unsigned"])
-<<<<<<< ours
 @pytest.mark.parametrize(("everywhere", "share"), [(False, 0.05), (True, 0.5)], ids=["two", "all"])
-=======
-@pytest.mark.parametrize(("rounded", "share"), [(("conv1.0", "layer4.0.conv2"), 0.05), ((), 0.5)], ids=["two", "all"])
->>>>>>> theirs
 def test_before_training_it_answers_like_the_exported_model(
     bundle: Bundle, photos: Path, encoding: Encoding, everywhere: bool, share: float
 ) -> None:
