@@ -111,7 +111,7 @@ def test_the_bundle_itself_may_be_reached_by_a_link(received: Path) -> None:
     "command",
     ["infer PHOTO --bundle B", "verify B", "report B", "bundle pack B OUT.zip", "export B --data .", "compare B"],
 )
-def test_every_command_says_it_in_one_line(received: Path, command: str) -> None:
+def test_every_command_reports_a_link_in_one_line(received: Path, command: str) -> None:
     (received / "results/bench.json").unlink()
     (received / "results/bench.json").symlink_to("/etc/hostname")
     (received.parent / "photo.jpg").touch()

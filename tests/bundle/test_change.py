@@ -74,7 +74,7 @@ def killed(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_change_killed_anywhere_is_one_bundle_for_who_reads_and_is_finished_by_who_writes(
+def test_after_a_kill_anywhere_readers_see_one_bundle_and_the_next_writer_finishes(
     killed: Callable[[str], Path], step: str
 ) -> None:
     path = killed(step)
@@ -173,7 +173,7 @@ def _no_folder(commit: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_surplus, _results, _damaged, _missing, _no_manifest, _leaving, _no_folder])
-def test_a_commit_that_is_no_change_of_ours_is_read_past_and_never_finished(
+def test_a_commit_not_written_by_vegrt_is_ignored_and_never_finished(
     killed: Callable[[str], Path], harm: Callable[[Path], None]
 ) -> None:
     path = killed("renamed")
@@ -188,7 +188,7 @@ def test_a_commit_that_is_no_change_of_ours_is_read_past_and_never_finished(
     assert contents(path) == {"weights.safetensors": "newer"}
 
 
-def test_a_second_writer_is_refused_at_once_and_its_own_thread_is_not(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_at_once_but_not_the_same_thread(tmp_path: Path) -> None:
     write(tmp_path, "one")
     messages: list[str] = []
 
@@ -215,7 +215,7 @@ def test_a_second_writer_is_refused_at_once_and_its_own_thread_is_not(tmp_path: 
         pass
 
 
-def test_a_result_of_what_was_changed_meanwhile_is_not_kept(tmp_path: Path) -> None:
+def test_a_result_of_a_model_that_changed_meanwhile_is_dropped(tmp_path: Path) -> None:
     write(tmp_path, "one")
     bundle = open_bundle(tmp_path)
     row = ArtifactRow(artifact_sha256=bundle.artifact("weights").sha256)
@@ -227,7 +227,7 @@ def test_a_result_of_what_was_changed_meanwhile_is_not_kept(tmp_path: Path) -> N
         save_result(bundle, "curve", result)
 
 
-def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_pack_are_no_bundle_and_the_next_run_removes_them(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write(models / "m", "one")
     pack(models / "m", models / "a.zip")

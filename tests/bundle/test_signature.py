@@ -61,7 +61,7 @@ def signer(path: Path, key: Path) -> str:
     return signature.fingerprint
 
 
-def test_a_signature_is_of_one_key_and_one_manifest(signed: Path) -> None:
+def test_a_signature_fits_one_key_and_one_manifest(signed: Path) -> None:
     key = signed.parent / "key.pub"
     fingerprint = signer(signed, key)
     result = call("verify", signed, "--public-key", key)
@@ -76,13 +76,13 @@ def test_a_signature_is_of_one_key_and_one_manifest(signed: Path) -> None:
     assert signer(signed, key) == fingerprint
 
 
-def test_a_changed_file_is_found_behind_a_true_signature(signed: Path) -> None:
+def test_a_changed_file_is_found_although_the_signature_is_valid(signed: Path) -> None:
     (signed / "weights.safetensors").write_bytes(b"WEIGHTS")
     assert "weights.safetensors: damaged" in failure("verify", signed, "--public-key", signed.parent / "key.pub")
     assert "damaged" in failure("bundle", "sign", signed, "--key", signed.parent / "key.pem")
 
 
-def test_a_signature_that_lies_about_itself_is_false(signed: Path) -> None:
+def test_a_signature_with_wrong_facts_is_invalid(signed: Path) -> None:
     """The hints name the right key and the right manifest, but another key signed."""
     key = signed.parent / "key.pub"
     right = json.loads((signed / SIGNATURE).read_text())
@@ -237,7 +237,7 @@ def test_the_list_of_results_is_what_was_signed(judged: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_infer_serve_load_report_and_verify_ask_before_anything_runs(judged: Path) -> None:
+def test_infer_serve_load_report_and_verify_check_the_signature_first(judged: Path) -> None:
     """The models would not load: the signature must speak first."""
     key, photo = judged.parent / "key.pub", judged.parent / "x.jpg"
     photo.touch()
@@ -274,7 +274,7 @@ def test_the_signed_text_is_as_documented() -> None:
     assert text.endswith("\n")
 
 
-def test_what_is_no_ed25519_key_is_one_line(signed: Path) -> None:
+def test_a_file_that_is_no_ed25519_key_is_refused_in_one_line(signed: Path) -> None:
     folder, curve = signed.parent, ec.generate_private_key(ec.SECP256R1())
     (folder / "ec.pem").write_bytes(curve.private_bytes(*PRIVATE, NoEncryption()))
     (folder / "ec.pub").write_bytes(curve.public_key().public_bytes(*PUBLIC))

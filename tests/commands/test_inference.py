@@ -69,7 +69,7 @@ def test_json_stays_one_object_when_the_disk_is_full(
     assert f"{len(rows) - 1} rows are kept in {tmp_path}/o.csv.part" in line
 
 
-def test_what_cannot_be_written_is_said_before_the_bundle_is_opened(photos: Path, tmp_path: Path) -> None:
+def test_unwritable_places_are_reported_before_the_bundle_is_opened(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for option, value in (
         ("-o", "file/x.csv"),
@@ -82,7 +82,7 @@ def test_what_cannot_be_written_is_said_before_the_bundle_is_opened(photos: Path
         assert "cannot be written" in result.stderr
 
 
-def test_sorted_annotated_and_again(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_sorting_and_annotating_may_be_repeated(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     words = [photos / "test/Beet", "--sort-into", tmp_path / "sorted", "--annotate", tmp_path / "seen", "--batch", 8]
     for _ in range(2):  # the second time everything is there already
         assert infer(bundle, *words).exit_code == 0
@@ -92,7 +92,7 @@ def test_sorted_annotated_and_again(bundle: Bundle, photos: Path, tmp_path: Path
     assert target.samefile(photos / "test/Beet/000.jpg")
 
 
-def test_resuming_without_anything_new_and_with(
+def test_resuming_adds_new_photos_or_nothing(
     bundle: Bundle, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "o.csv"

@@ -44,7 +44,7 @@ def test_the_normal_approximation_joins_where_it_takes_over() -> None:
     assert mcnemar_power(0.019, 0.14, 3000) == connor_power(0.019, 0.14, 3000)
 
 
-def test_too_few_images_notice_nothing() -> None:
+def test_too_few_images_detect_nothing() -> None:
     """Five newly wrong photos of five have p = 1/16: only from six on can the test reject."""
     assert detectable_drop(0, 0, 5) is None
     assert detectable_drop(0, 0, 6) is not None

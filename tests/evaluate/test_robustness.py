@@ -33,7 +33,7 @@ def photo(size: int = 64) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
-def test_every_level_is_further_from_the_photo_than_the_one_before(corruption: Corruption) -> None:
+def test_each_level_of_a_corruption_is_stronger_than_the_last(corruption: Corruption) -> None:
     clean = photo()
     before = clean.copy()
     distances = []
@@ -130,7 +130,7 @@ def test_the_sample_is_balanced_and_fixed(test_split: Split) -> None:
     assert len(sample(test_split, 1)) == 3
 
 
-def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
+def test_robustness_needs_an_int8_model(bundle: Bundle) -> None:
     assert robustness_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
     with pytest.raises(VegrtError, match="no int8 model"):
         robustness_candidates([FP32], bundle)

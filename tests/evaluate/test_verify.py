@@ -62,7 +62,7 @@ def test_without_a_runtime_no_model_is_called_right(bundle: Bundle, monkeypatch:
 @pytest.mark.parametrize(
     "words", [["evaluate", "--data"], ["robustness", "--data"], ["bench"], ["bench", "--variant", "fp32"]]
 )
-def test_without_a_runtime_the_cause_is_that(
+def test_a_missing_runtime_is_named_as_the_cause(
     bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     hide(monkeypatch, "onnxruntime", "openvino", "torchvision")

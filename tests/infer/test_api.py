@@ -128,7 +128,7 @@ def test_a_bad_photo_of_many_raises_or_takes_its_place(model: Model, paths: list
         model.predict(tmp_path / "bad.jpg", on_error="return")
 
 
-def test_what_is_no_photo_says_what_was_expected(model: Model, paths: list[Path]) -> None:
+def test_the_error_for_a_wrong_photo_says_what_was_expected(model: Model, paths: list[Path]) -> None:
     array = np.zeros((20, 30, 3), np.uint8)
     for wrong, reason in (
         (array.astype(np.float32), r"float32 \(20, 30, 3\); expected uint8 \(H, W, 3\)"),
@@ -222,7 +222,7 @@ def test_several_threads_may_ask_one_model(bundle: Bundle, paths: list[Path], ru
     assert all(answer == want[number] for answer, number in zip(predictions, numbers, strict=True))
 
 
-def test_of_equal_probabilities_the_first_class_comes_first() -> None:
+def test_equal_probabilities_keep_the_order_of_classes() -> None:
     (answer,) = predictions(np.array([[1, 2, 2, 0]], np.float32), ("a", "b", "c", "d"), 3)
     assert [score.label for score in answer.top] == ["b", "c", "a"]
     assert sum(score.probability for score in answer.top) < 1

@@ -53,7 +53,7 @@ def bomb(side: int) -> bytes:
     return small[:12] + head + struct.pack(">I", zlib.crc32(head)) + small[33:]
 
 
-def test_kinds_of_pictures_that_are_answered(tmp_path: Path) -> None:
+def test_every_kind_of_picture_is_classified(tmp_path: Path) -> None:
     blue = Image.new("RGB", (40, 30), (0, 0, 255))
     picture("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
     picture("P").save(tmp_path / "palette.png")
@@ -73,7 +73,7 @@ def test_kinds_of_pictures_that_are_answered(tmp_path: Path) -> None:
         assert max(abs(value - expected) for value, expected in zip(colour, RED, strict=True)) <= 6, (name, colour)
 
 
-def test_a_photo_that_was_held_upright_is_looked_at_upright(tmp_path: Path) -> None:
+def test_a_photo_is_turned_upright_by_its_exif(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying: 90 degrees clockwise shows it upright
     two = Image.new("RGB", (40, 20))
@@ -84,7 +84,7 @@ def test_a_photo_that_was_held_upright_is_looked_at_upright(tmp_path: Path) -> N
     assert top > 60 > 10 > bottom
 
 
-def test_one_clear_line_for_what_is_no_picture(tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_one_clear_line(tmp_path: Path) -> None:
     whole = encoded(picture(), "JPEG")
     contents = {
         "empty.jpg": b"",
@@ -149,7 +149,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(before)
 
 
-def test_what_may_not_be_read_is_said_so() -> None:
+def test_unreadable_files_are_reported() -> None:
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
         folder = Path(name)
         folder.chmod(0o755)

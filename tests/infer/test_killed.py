@@ -150,7 +150,7 @@ def restored(state: Folder, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_run_killed_anywhere_is_gone_on_with(
+def test_a_run_killed_anywhere_can_be_resumed(
     kind: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (work := tmp_path / "work").mkdir()
@@ -166,7 +166,7 @@ def test_a_run_killed_anywhere_is_gone_on_with(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
+def test_a_kill_while_a_complete_file_is_resumed_loses_no_row(
     kind: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sources of the second run are others: what it loses of the first one's rows nobody makes again."""
@@ -183,7 +183,7 @@ def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("noted", [False, True])
-def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
+def test_a_kill_while_a_file_is_overwritten_never_mixes_old_and_new_rows(
     kind: tuple[str, str], noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever goes on then, with the new run or with the old one, has its rows alone, all of them, or is refused."""
@@ -212,7 +212,7 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
     assert gone_on > len(states) / 2
 
 
-def test_what_version_0_1_0_left_is_gone_on_with(tmp_path: Path) -> None:
+def test_files_left_by_version_0_1_0_are_resumed(tmp_path: Path) -> None:
     to = destination(tmp_path, (".jsonl", ""), resume=True)
     (tmp_path / "x.jsonl.part").touch()  # killed before its first row: no note, nothing to lose
     run(to, MINE, ROWS)
@@ -224,7 +224,7 @@ def test_what_version_0_1_0_left_is_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "[" * 100_000, '{"state": 7}', '{"state": []}', "\xff"])
-def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
+def test_any_damage_of_a_note_is_one_line(text: str, tmp_path: Path) -> None:
     to = destination(tmp_path, (".csv", ""), resume=True)
     (tmp_path / "x.csv.run.json").write_text(text, encoding="latin-1")
     (tmp_path / "x.csv").write_text("path,label,probability,error\n")
@@ -233,7 +233,7 @@ def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_file_of_somebody_else_is_one_line(suffix: str, tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused_in_one_line(suffix: str, tmp_path: Path) -> None:
     to = destination(tmp_path, (suffix, ""), resume=True)
     for content in (
         b'path,label,probability,error\n"a"b,c\nd,e,1,\n',

@@ -67,7 +67,7 @@ def test_a_runner_that_works_on_two_batches_at_once_gives_the_same_rows(
     assert [row.path for row in overlapping] == [str(path) for path in paths]
 
 
-def test_names_of_any_bytes_and_odd_things_named_like_images(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_odd_files_with_names_of_images_cost_one_line_each(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     content = (photos / "test/Beet/000.jpg").read_bytes()
     (tmp_path / "new\nline.jpg").write_bytes(content)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg")).write_bytes(content)
@@ -100,7 +100,7 @@ def test_json_is_one_object_that_names_what_ran(bundle: Bundle, photos: Path) ->
     assert (answer["variant"], answer["runtime"], len(answer["predictions"])) == ("int8-cpu", "openvino", 20)
 
 
-def test_what_cannot_be_done_is_said_before_any_work(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_impossible_requests_are_refused_before_any_work(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         lines(bundle, tmp_path / "none")
     with pytest.raises(DataError, match="no images"):

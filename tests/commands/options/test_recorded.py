@@ -59,12 +59,12 @@ def test_no_flag_is_forgotten(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
-def test_what_is_the_default_is_not_recorded(name: str) -> None:
+def test_defaults_are_not_recorded(name: str) -> None:
     with COMMANDS[name].make_context(name, ["m"], resilient_parsing=True) as ctx:
         assert recorded(ctx)["options"] == {}
 
 
-def test_of_train_the_recipe_is_recorded_and_nothing_else_matters() -> None:
+def test_only_the_recipe_of_a_training_is_recorded() -> None:
     known = {field.name for field in fields(Recipe)} | PLACES
     options = {option.name.rstrip("_") for option in COMMANDS["train"].params if option.param_type_name == "option"}
     assert options - known == set()
@@ -92,7 +92,7 @@ def test_results_and_manifest_hold_how_they_were_made(copied: Bundle, photos: Pa
         assert f"\n{line}\n" in text
 
 
-def test_what_was_recorded_by_a_stranger_cannot_become_another_command(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_recorded_command_cannot_inject_another_command(bundle: Bundle, tmp_path: Path) -> None:
     options = {"--x;rm": 1, "-y": 2, "--ok": "a; rm -rf ~\n$(reboot)", "--Bad Flag": True, "--on": True}
     line = command_line(command_of({"name": "bench", "options": options}), "bench", "m")
     assert line == "vegrt bench m --ok 'a; rm -rf ~ $(reboot)' --on"

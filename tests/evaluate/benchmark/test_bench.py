@@ -169,7 +169,7 @@ def opened(bundle: Bundle) -> dict[Candidate, OpenedCandidate]:
     return {candidate: OpenedCandidate(runner, 0.1) for candidate, runner in runners.items()}
 
 
-def test_candidates_take_turns_and_settle_in_between(
+def test_candidates_take_turns_with_idle_pauses_between(
     opened: dict[Candidate, OpenedCandidate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
@@ -199,7 +199,7 @@ def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dic
         assert all(any(rounds) for rounds in timings.values())
 
 
-def test_settling_waits_for_silence_but_not_for_ever() -> None:
+def test_the_wait_for_an_idle_machine_is_limited() -> None:
     naps: list[float] = []
     wait_idle(iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.02, 9.0]).__next__, naps.append)
     assert len(naps) == 3
@@ -220,7 +220,7 @@ def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
     assert "no int4 model" in caplog.text
 
 
-def test_the_kernel_s_figure_is_read() -> None:
+def test_the_peak_memory_of_the_kernel_is_read() -> None:
     assert parse_peak_kib("VmPeak:\t  900 kB\nVmHWM:\t    512 kB\nVmRSS:\t 1 kB\n") == 512
     with pytest.raises(ValueError, match="no VmHWM"):
         parse_peak_kib("VmRSS:\t 1 kB\n")
@@ -256,7 +256,7 @@ def test_offline_hands_over_everything_at_once(bundle: Bundle, monkeypatch: pyte
     assert "not compliant" in str(scenario_table(result).title)
 
 
-def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle, trained: Bundle) -> None:
+def test_impossible_requests_are_refused(bundle: Bundle, trained: Bundle) -> None:
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         bench(trained, [], rounds=1)
     for sizes in ((), (0,), (1, 100_000)):

@@ -96,7 +96,7 @@ def test_the_times_keep_to_the_budget_whatever_they_cost(
     assert not skipped & {(str(case.candidate), case.batch) for case in timings}
 
 
-def test_dear_batch_sizes_are_skipped_and_cheap_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_batch_sizes_are_skipped_and_fast_ones_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of 0.15 s a photo at batch sizes 1, 4 and 16: five timings of three measures at 16 alone are 36 s."""
     clock = Clock()
     monkeypatch.setattr(bench_rounds, "wait_idle", lambda: clock.work(bench_budget.SETTLE_S))

@@ -121,7 +121,7 @@ def test_one_slow_case_is_enough_and_a_third_file_is_compared_with_the_first(mak
     assert comparison.verdict == "FAIL"
 
 
-def test_what_differs_is_said(make: Make) -> None:
+def test_differences_of_the_setup_are_reported(make: Make) -> None:
     def other(body: dict[str, Any]) -> None:
         body["machine"]["cpu"] = "Cortex-A78AE"
         body["versions"]["onnxruntime"] = "1.20.0"
@@ -182,7 +182,7 @@ def test_a_bundle_stands_for_its_benchmark_unless_that_is_stale(copied: Bundle, 
         compare_benches([copied.path], "batches")
 
 
-def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) -> None:
+def test_a_file_that_is_no_benchmark_is_refused_with_the_cause(make: Make, tmp_path: Path) -> None:
     def refused(change: Callable[[dict[str, Any]], Any], message: str) -> None:
         with pytest.raises(VegrtError, match=message):
             read_samples(make("bad.json", change=change), "batches")

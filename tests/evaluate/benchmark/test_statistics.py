@@ -139,7 +139,7 @@ def test_a_plan_keeps_to_the_budget_and_to_its_bounds(costs: dict[int, float], b
         assert spent <= budget + 1e-6
 
 
-def test_what_cheap_cases_leave_goes_to_dear_ones() -> None:
+def test_time_that_fast_cases_leave_goes_to_slow_ones() -> None:
     assert plan_rounds({"cheap": 0.01, "dear": 1.0}, float("inf"), 30) == {"cheap": 30, "dear": 30}
     assert plan_rounds({"cheap": 0.01, "dear": 1.0}, 20.3, 30) == {"cheap": 30, "dear": 20}
 

@@ -86,7 +86,7 @@ def test_what_the_source_raises_comes_after_the_items_before_it() -> None:
         next(parts)
 
 
-def test_a_fault_of_ours_is_no_bad_image() -> None:
+def test_an_error_of_the_program_is_not_reported_as_a_bad_image() -> None:
     def fetch() -> bytes:
         raise ZeroDivisionError
 

@@ -34,7 +34,7 @@ def item(path: Path, content: bytes) -> Item:
     return Item(str(path), path)
 
 
-def test_two_of_one_name_stay_two_and_a_repetition_changes_nothing(tmp_path: Path) -> None:
+def test_photos_of_one_name_stay_apart_and_a_repetition_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first, second = item(tmp_path / "a/1.jpg", b"one"), item(tmp_path / "b/1.jpg", b"two")
     member = Item("z.zip!/in/1.jpg", b"three")
@@ -48,7 +48,7 @@ def test_two_of_one_name_stay_two_and_a_repetition_changes_nothing(tmp_path: Pat
     assert not list(out.rglob(".*"))
 
 
-def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
+def test_no_file_of_the_user_is_overwritten(tmp_path: Path) -> None:
     mine = item(tmp_path / "out/Beet/1.jpg", b"mine")
     sort_into(tmp_path / "out", item(tmp_path / "1.jpg", b"new"), "Beet")
     assert files(tmp_path / "out")["Beet/1.jpg"] == b"mine"

@@ -168,7 +168,7 @@ def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
     assert {candidate.runtime for candidate in candidates(bundle, device="cuda")} == {"onnxruntime"}
 
 
-def test_the_best_that_loads_is_opened_and_the_reason_is_said(
+def test_the_best_model_that_loads_is_opened_and_the_reason_is_logged(
     copied: Bundle, images: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = {"fp32/onnxruntime": 50.0, "int8-cpu/onnxruntime": 90.0, "int8-cpu/openvino": 120.0}
@@ -218,7 +218,7 @@ def test_without_a_benchmark_an_8_bit_variant_that_passed_comes_first(copied: Bu
     assert str(choose(copied, "fp32").candidate) == "fp32/onnxruntime"  # the exact one, whatever the forecast says
 
 
-def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None:
+def test_results_on_the_cpu_do_not_count_for_a_gpu(copied: Bundle) -> None:
     gates = [row(copied, "int8-cpu/onnxruntime", gate={"verdict": "PASS"}, device="cpu")]
     save_result(copied, "evaluate-test", {"candidates": gates})
     assert choose(copied).candidate.variant == "int8-cpu"

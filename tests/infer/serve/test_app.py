@@ -268,7 +268,7 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
 
 
-def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running, files: list[Path]) -> None:
+def test_what_a_request_asks_for_is_done_or_refused(shared: Running, files: list[Path]) -> None:
     photo = files[0].read_bytes()
     tops = {count: HTTP.post(f"{shared.url}/v1/predict?top_k={count}", content=photo).json() for count in (1, 2, 99)}
     assert [len(answer["top"]) for answer in tops.values()] == [1, 2, 3]

@@ -116,7 +116,7 @@ def test_a_photo_that_is_chosen_is_answered_and_nothing_is_on_the_console(
     assert browser.console() == []
 
 
-def test_what_is_no_photo_is_said_and_the_next_one_is_answered(
+def test_the_page_reports_a_file_that_is_no_photo_and_goes_on(
     browser: Browser, shared: Any, model: Model, files: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "text.jpg").write_text("text")
@@ -179,7 +179,7 @@ def test_a_script_from_elsewhere_does_not_run(browser: Browser, shared: Any) -> 
     assert any("Content Security Policy" in message for message in browser.console())
 
 
-def test_a_server_that_is_gone_is_said(browser: Browser, start: Start, files: list[Path]) -> None:
+def test_the_page_reports_a_server_that_is_gone(browser: Browser, start: Start, files: list[Path]) -> None:
     running = start()
     browser.open(running.url)
     browser.run("window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))")

@@ -109,7 +109,7 @@ def test_huge_members_cost_their_own_line(tree: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
-def test_a_damaged_archive_is_one_error_after_what_is_whole(name: str, tree: Path) -> None:
+def test_a_damaged_archive_is_one_error_after_its_whole_members(name: str, tree: Path) -> None:
     photos = [os.urandom(3000) for _ in range(3)]
     if name == "x.zip":
         with zipfile.ZipFile(name, "w") as archive:

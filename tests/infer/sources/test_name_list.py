@@ -45,14 +45,14 @@ def test_names_are_the_same_wherever_blocks_are_cut(lines: list[bytes], size: in
     assert [os.fsencode(name) for name in names] == lines
 
 
-def test_a_list_that_is_none_takes_no_memory(tree: Path) -> None:
+def test_a_file_that_is_no_list_takes_no_memory(tree: Path) -> None:
     blocks = itertools.repeat(b"x" * 1000)
     with pytest.raises(DataError, match="a name of more than 65,536 bytes"):
         next(split_names("x", iter(blocks), null=False))
     assert LONGEST_NAME_BYTES == 65_536
 
 
-def test_stdin_is_read_as_it_comes_and_pauses_are_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_is_read_as_it_comes_with_its_pauses(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with open(reader) as stdin:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -64,7 +64,7 @@ def test_stdin_is_read_as_it_comes_and_pauses_are_told(tree: Path, monkeypatch: 
         assert [item.name for item in photos if item] == ["a/1.jpg"]
 
 
-def test_stdin_that_says_nothing_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_stdin_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     reading = SourceOptions()
     with open(reader) as stdin:  # noqa: PTH123

@@ -78,7 +78,7 @@ def test_http_is_fetched_late_and_asked_again_when_that_may_help(server: str) ->
 
 
 @pytest.mark.parametrize("name", ["drip-head.jpg", "drip-body.jpg"])
-def test_a_server_that_drips_is_left_after_a_while_and_not_asked_again(
+def test_a_dripping_server_is_given_up_and_not_asked_again(
     server: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources_deadline, "HEAD_START_S", 0.2)

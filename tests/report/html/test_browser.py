@@ -126,7 +126,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280, 2560])
-def test_asks_nothing_logs_nothing_and_fits(
+def test_the_page_loads_nothing_logs_nothing_and_fits(
     opened: Browser, page: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     opened.look(page, width=width, scheme=scheme)
