@@ -120,9 +120,9 @@ def test_an_untrained_checkpoint_is_no_reference_unless_requested(
     torch.manual_seed(0)
     out = tmp_path / "random"
     with changing(out) as staging:
-        save_file(build_network("mobilenet_v2", 3).state_dict(), staging.file("weights.safetensors"))
+        save_file(build_network("timm:test_resnet", 3).state_dict(), staging.file("weights.safetensors"))
         staging.add("weights.safetensors", "weights")
-        model = {"backbone": "mobilenet_v2", "head": "gap"}
+        model = {"backbone": "timm:test_resnet", "head": "gap"}
         staging.finish(Manifest("random", ("Beet", "Cress", "Eggplant"), Contract(32, 32), model))
 
     evaluate = ("evaluate", out, "--data", photos, "--runtime", "onnxruntime")

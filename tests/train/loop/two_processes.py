@@ -1,6 +1,6 @@
 """Run by test_processes.py, once alone and once as two processes under torchrun; prints one JSON object in the first process.
 
-The network is vgg16 without dropout: batch norm and dropout are what may differ between one process and two. So is rounding to
+The network of the steps has neither batch norm nor dropout, which may differ between one process and two. So may rounding to
 bfloat16, which depends on how many photos a process has: computed in float32, whatever the processor has.
 """
 
@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from vegrt.backbones import build_network
 from vegrt.train.fit import train
@@ -22,16 +21,13 @@ from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.processes import ProcessGroup, join_process_group
 from vegrt.train.recipe import Recipe
 
+NETWORK = "timm:test_convnext"
+
 
 def steps(processes: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
     torch.manual_seed(0)
-    network = build_network("vgg16", 3)
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    learner = Learner(
-        processes.prepare(network, "vgg16"), recipe, processes.device, torch.tensor([0.5, 3.0, 1.0]), processes
-    )
+    network = processes.prepare(build_network(NETWORK, 3), NETWORK)
+    learner = Learner(network, recipe, processes.device, torch.tensor([0.5, 3.0, 1.0]), processes)
     learner.connect()
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8, generator=generator)
@@ -50,7 +46,7 @@ def steps(processes: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
 def main(data: Path, out: Path, weights: Path) -> None:
     torch.set_num_threads(1)
     device.CPUINFO = Path(os.devnull)
-    recipe = Recipe(backbone="vgg16", weights="none", size=32, batch_size=8, epochs_head=0, augment="none")
+    recipe = Recipe(backbone=NETWORK, weights="none", size=32, batch_size=8, epochs_head=0, augment="none")
     frozen = replace(recipe, backbone="resnet18", weights=str(weights), freeze_until="layer4", views=0, epochs=2)
     processes = join_process_group(recipe.batch_size)
     numbers = steps(processes, recipe)
