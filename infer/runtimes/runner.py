@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError
 
 Device = Literal["cpu", "cuda"]
-RuntimeName = Literal["onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
+RuntimeName = Literal["mnn", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
 
 
 class Runner(Protocol):
