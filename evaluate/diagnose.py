@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, ModelError
-from vegrt.evaluate.figures import Answers
+from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.evaluate.statistics import mcnemar, wilson
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.logits import cosines
@@ -46,7 +46,7 @@ class DiagnosisSubject:
     bundle: Bundle
     split: Split
     readable: Sequence[int]
-    answers: Answers
+    answers: LabelledAnswers
 
     @property
     def accuracy(self) -> float:
@@ -95,7 +95,7 @@ def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
         )
 
 
-def chance_words(answers: Answers) -> str:
+def chance_words(answers: LabelledAnswers) -> str:
     """Return a sentence with the share of right answers and the share expected by chance."""
     right, total = int(answers.right.sum()), len(answers.labels)
     chance = _chance(answers.confusion())
@@ -111,7 +111,7 @@ def _is_uninformative(subject: DiagnosisSubject) -> bool:
     return no_better_than_chance(subject.answers.confusion())
 
 
-def find_causes(subject: DiagnosisSubject, answers: Answers, runner: Runner) -> tuple[Cause, ...]:
+def find_causes(subject: DiagnosisSubject, answers: LabelledAnswers, runner: Runner) -> tuple[Cause, ...]:
     """Return the possible causes of a candidate's failed gate; empty if none is known."""
     swapped = swapped_colours(replace(subject, answers=answers), runner)
     moves = tuple(ClassMove(*move) for move in permuted_classes(answers.confusion()).items())

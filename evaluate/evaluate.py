@@ -15,7 +15,7 @@ from vegrt.dataset.photos import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.coverage import not_run
 from vegrt.evaluate.diagnose import DiagnosisSubject, check_labels, find_causes, try_explain
-from vegrt.evaluate.figures import Answers, figures_of
+from vegrt.evaluate.figures import LabelledAnswers, figures_of
 from vegrt.evaluate.paired import Margin, compare_answers, compare_top1, gate
 from vegrt.evaluate.predictions import collect_predictions, write_table
 from vegrt.evaluate.resampling import RESAMPLES, Resamples
@@ -71,20 +71,20 @@ def evaluate(
     Raises DataError when the split's classes differ from the bundle's, when no photo is readable, and for permuted or shuffled
     labels; BundleError when the manifest contradicts its models; ModelError for a model that expects BGR.
     """
-    check_classes(bundle, split)
+    check_split(bundle, split)
     collected = collect_logits(bundle, split, chosen)
     warn_unreadable(collected.errors, len(split))
     readable, logits = collected.readable, collected.logits
     if not readable:
         raise DataError(f"{split.root}: none of {len(split)} photos is readable; nothing to evaluate")
     labels, names = _labels(split, readable), _names(split, readable)
-    subject = DiagnosisSubject(bundle, split, readable, Answers.of(logits[chosen[0]], labels))
+    subject = DiagnosisSubject(bundle, split, readable, LabelledAnswers.of(logits[chosen[0]], labels))
     check_labels(subject, collected.runners[chosen[0]])
     evaluation = evaluate_logits(bundle, split, readable, logits, margin=margin, leaked=leaked)
     rows = list(evaluation.candidates)
     for index, candidate in enumerate(chosen):
         if rows[index].gate.verdict == "FAIL":
-            answers, runner = Answers.of(logits[candidate], labels), collected.runners[candidate]
+            answers, runner = LabelledAnswers.of(logits[candidate], labels), collected.runners[candidate]
             causes = try_explain(partial(find_causes, subject, answers, runner)) or ()
             rows[index] = replace(rows[index], gate=replace(rows[index].gate, causes=causes))
     if table is not None:
@@ -97,7 +97,7 @@ def evaluate(
     )
 
 
-def check_classes(bundle: Bundle, split: Split) -> None:
+def check_split(bundle: Bundle, split: Split) -> None:
     """Raise DataError if the split's classes differ from the bundle's, BundleError if the manifest contradicts its models."""
     if split.classes != bundle.manifest.classes:
         trained = ", ".join(bundle.manifest.classes)
@@ -143,7 +143,7 @@ def evaluate_logits(
             for candidate, all_photos, clean_photos in zip(logits, figures, without_leaks, strict=True)
         ),
         predictions=collect_predictions(
-            names, labels, {candidate: Answers.of(values, labels) for candidate, values in logits.items()}
+            names, labels, {candidate: LabelledAnswers.of(values, labels) for candidate, values in logits.items()}
         ),
     )
 
@@ -176,17 +176,19 @@ def _figures(
     """Return all figures of every candidate's (N, K) logits; the first candidate is the reference."""
     resamples = Resamples(len(labels))
     first = next(iter(logits))
-    reference = Answers.of(logits[first], labels)
+    reference = LabelledAnswers.of(logits[first], labels)
     rows = []
     for candidate, values in logits.items():
-        answers = reference if candidate == first else Answers.of(values, labels)
+        answers = reference if candidate == first else LabelledAnswers.of(values, labels)
         paired = compare_answers(reference, answers, resamples)
         verdict = Gate("REFERENCE") if candidate == first else _judge(candidate, reference, answers, paired, margin)
         rows.append(Figures(**fields_of(figures_of(answers, resamples)), paired=paired, gate=verdict))
     return rows
 
 
-def _judge(candidate: Candidate, reference: Answers, answers: Answers, paired: Paired, margin: Margin) -> Gate:
+def _judge(
+    candidate: Candidate, reference: LabelledAnswers, answers: LabelledAnswers, paired: Paired, margin: Margin
+) -> Gate:
     """Return the gate's verdict on a candidate. For the checkpoint, the verdict is on fp32.onnx's drop against it."""
     if candidate.runtime != "torch":
         return gate(paired, len(answers.labels), margin)

@@ -20,7 +20,7 @@ CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 201
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class LabelledAnswers:
     """A candidate's answers for N images. log_probabilities, probabilities: (N, K) float64. top1, labels: (N,)."""
 
     log_probabilities: NDArray[np.float64]
@@ -29,7 +29,7 @@ class Answers:
     labels: NDArray[np.int_]
 
     @classmethod
-    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int_]) -> Answers:
+    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int_]) -> LabelledAnswers:
         """Return the answers that (N, K) logits give."""
         logs = log_softmax(logits)
         return cls(logs, np.exp(logs), logits.argmax(axis=1), labels)
@@ -54,7 +54,7 @@ class Answers:
         return cells.reshape(classes, classes)
 
 
-def figures_of(answers: Answers, resamples: Resamples) -> AnswerFigures:
+def figures_of(answers: LabelledAnswers, resamples: Resamples) -> AnswerFigures:
     """Return the figures of a candidate's answers. Intervals of proportions are Wilson's, all others bootstrapped."""
     labels, confusion, count = answers.labels, answers.confusion(), len(answers.labels)
     top3 = (top_classes(answers.log_probabilities, 3) == labels[:, None]).any(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.evaluate.detectable import detectable_drop
-from vegrt.evaluate.figures import Answers
+from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.evaluate.resampling import Resamples, percentile
 from vegrt.evaluate.statistics import decidable_margin, holm, images_to_decide, mcnemar, tango, verdict_of
 from vegrt.results.evaluation import ClassChange, Gate, Paired
@@ -31,7 +31,7 @@ def compare_top1(reference: NDArray[np.intp], candidate: NDArray[np.intp], label
     )
 
 
-def compare_answers(reference: Answers, candidate: Answers, resamples: Resamples) -> Paired:
+def compare_answers(reference: LabelledAnswers, candidate: LabelledAnswers, resamples: Resamples) -> Paired:
     """Return `compare_top1` with the divergence of the probabilities and the drop of every class."""
     kl = kl_divergences(reference, candidate)
     return replace(
@@ -41,7 +41,7 @@ def compare_answers(reference: Answers, candidate: Answers, resamples: Resamples
     )
 
 
-def kl_divergences(reference: Answers, candidate: Answers) -> NDArray[np.float64]:
+def kl_divergences(reference: LabelledAnswers, candidate: LabelledAnswers) -> NDArray[np.float64]:
     """Return the (N,) Kullback-Leibler divergences of the candidate's probabilities from the reference's, in nats."""
     logs = reference.log_probabilities - candidate.log_probabilities
     result: NDArray[np.float64] = (reference.probabilities * logs).sum(axis=1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.evaluate.figures import Answers
+from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.files.atomic import replacing
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.evaluation import CandidateAnswers, Predictions
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def collect_predictions(
-    names: Sequence[str], labels: NDArray[np.int_], answers: Mapping[Candidate, Answers]
+    names: Sequence[str], labels: NDArray[np.int_], answers: Mapping[Candidate, LabelledAnswers]
 ) -> Predictions:
     """Return each readable photo's name and label, and every candidate's top-1, its probability and its margin."""
     by_key = {
@@ -55,7 +55,7 @@ def write_table(
 
     columns: dict[str, Any] = {"path": pyarrow.array(names, "string"), "label": pyarrow.array(labels, "int32")}
     for candidate, values in logits.items():
-        answers = Answers.of(values, labels)
+        answers = LabelledAnswers.of(values, labels)
         flat = pyarrow.array(np.ascontiguousarray(values, np.float32).ravel(), "float32")
         columns |= {
             f"{candidate}/top1": pyarrow.array(answers.top1, "int32"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import CandidateResult, Evaluation
-from vegrt.results.wording import extra_drop_sentence, gate_sentence
+from vegrt.results.wording import extra_drop_sentence, gate_sentence, not_run_cause
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
                 notes.append(f"{row.key}: {name} {points_span(change.drop)} points, p {change.p_holm:.3f} (Holm)")
     if len(evaluation.candidates) == 1:
         notes.append("Nothing was judged: only the reference was run.")
-    notes += [f"{artifact.artifact} was not run: {artifact.cause}" for artifact in evaluation.not_run]
+    notes += [f"{missing.artifact} was not run: {not_run_cause(missing)}" for missing in evaluation.not_run]
     drops = [row.paired.detectable_drop for row in evaluation.candidates[1:]]
     if detectable := [drop for drop in drops if drop is not None]:
         largest = 100 * max(detectable)

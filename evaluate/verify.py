@@ -23,6 +23,7 @@ from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
 from vegrt.results.golden import read_golden
+from vegrt.results.wording import not_run_cause, not_run_cure
 
 Status = Literal["ok", "FAIL", "not run"]
 
@@ -67,7 +68,7 @@ def verify(bundle: Bundle) -> list[Check]:
     runnable = _runnable(bundle)
     checks += [_check_logits(bundle, candidate, images, logits) for candidate in runnable]
     return checks + [
-        Check(missing.artifact, "not run", missing.cause, missing.artifact, missing.cure)
+        Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
         for missing in not_run(bundle, runnable)
     ]
 

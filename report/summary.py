@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo, timing_cost_ms
+from vegrt.report.facts.benches import BenchFile
 from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
 from vegrt.report.language.language import mark, translate
@@ -16,6 +16,7 @@ from vegrt.results.benchmark import Bench, Timing
 from vegrt.results.common import CandidateRow, Interval, Verdict
 from vegrt.results.evaluation import Figures, Gate
 from vegrt.results.wording import gate_sentence
+from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +35,13 @@ HEADINGS = (
 )
 TEXT_COLUMNS = 3  # of HEADINGS; the others hold numbers
 TIMES = slice(7, 10)  # of HEADINGS
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "torch": "PyTorch"}
+RUNTIMES = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "mnn": "MNN",
+    "tensorrt": "TensorRT",
+    "torch": "PyTorch",
+}
 NONE = "–"
 
 
@@ -132,7 +139,7 @@ class SummaryRow:
         return NONE if self.flips is None else f"{self.flips:,}"
 
 
-def summarize(bundle: Bundle, *, benches: Sequence[Path] = ()) -> list[SummaryRow]:
+def summarize(bundle: Bundle, *, benches: Sequence[BenchFile] = ()) -> list[SummaryRow]:
     """Return the bundle's rows, the reference first. benches: as for load_facts. Raises VegrtError when there are no results."""
     return summary_rows(load_facts(bundle, benches=benches))
 
@@ -178,19 +185,8 @@ def summary_row(
 
 def summary_table(rows: Iterable[SummaryRow]) -> Table:
     """Return the rows as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if number >= TEXT_COLUMNS else "left", no_wrap=number < TEXT_COLUMNS)
-    colours = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
-    for row in rows:
-        cells = [*row.cells()]
-        if colour := colours.get(row.verdict or ""):
-            cells = [f"[{colour}]{cell}[/]" if isinstance(cell, Badge) else cell for cell in cells]
-        table.add_row(*cells)
-    return table
+    styles = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+    return make_table("", HEADINGS, [row.cells() for row in rows], text=HEADINGS[:TEXT_COLUMNS], styles=styles)
 
 
 def signed_points(proportion: float) -> str:

@@ -14,7 +14,7 @@ from vegrt.errors import VegrtError
 from vegrt.files.atomic import write_text
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.report.comparisons import overview_sections
-from vegrt.report.facts.benches import check_benches_match
+from vegrt.report.facts.benches import BenchFile, check_benches_match
 from vegrt.report.facts.data import is_audit_of
 from vegrt.report.facts.facts import Facts, ReportRequest, load_facts
 from vegrt.report.html.blocks import Chart, Section, verdict_words
@@ -46,13 +46,13 @@ class ReportFiles:
 class Sources:
     """The sources of a report in addition to the bundles' own results.
 
-    data: the folder that was evaluated, for the photos in the gallery; they are embedded in reduced size. benches: result files
-    of `vegrt bench` from other machines. audits: each is used for the bundles that were made with its photos. objective: what
+    data: the folder that was evaluated, for the photos in the gallery; they are embedded in reduced size. benches: of `vegrt
+    bench` on other machines. audits: each is used for the bundles that were made with its photos. objective: what
     fastest means. command: name and options of the report's own command line.
     """
 
     data: Path | None = None
-    benches: Sequence[Path] = ()
+    benches: Sequence[BenchFile] = ()
     audits: Sequence[ReportedAudit] = ()
     objective: Objective = DEFAULT
     command: Mapping[str, Any] = field(default_factory=dict)

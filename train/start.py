@@ -22,7 +22,7 @@ from vegrt.train.data.loader import (
     decode_photos,
     read_uncropped,
 )
-from vegrt.train.history.records import SplitFacts, TrainingProgress
+from vegrt.train.history.records import SplitRecord, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.loop.freeze import check_stage
@@ -46,12 +46,12 @@ def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
     return splits
 
 
-def data_facts(splits: Splits) -> dict[str, SplitFacts]:
+def data_facts(splits: Splits) -> dict[str, SplitRecord]:
     """Return the counts and the fingerprint of every split."""
-    return {name: SplitFacts(len(split), split.counts(), split.fingerprint()) for name, split in splits.items()}
+    return {name: SplitRecord(len(split), split.counts(), split.fingerprint()) for name, split in splits.items()}
 
 
-def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, SplitFacts]) -> None:
+def check_unchanged(out: Path, saved: TrainingProgress, recipe: Recipe, facts: Mapping[str, SplitRecord]) -> None:
     """Raise VegrtError, which lists the differences, if recipe or photos differ from those at the start of the run."""
     differences = list_changes(saved.recipe, recipe.to_dict())
     for name, current in facts.items():

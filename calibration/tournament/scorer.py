@@ -16,7 +16,7 @@ from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 from vegrt.files.hashing import sha256_of_json
 from vegrt.infer.runtimes.logits import log_softmax
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 
 _BATCH = 16
 _NO_NOISE_DB = 200.0  # the SQNR of logits that do not differ at all

@@ -16,7 +16,7 @@ from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.rounds import RoundTimings, interleave
 from vegrt.evaluate.benchmark.setup import WARM_UP, Conditions, OpenedCandidate, check_request, open_all
-from vegrt.evaluate.benchmark.statistics import plan_rounds, summarize
+from vegrt.evaluate.benchmark.statistics import plan_rounds, summarize_times
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import MEASURES, Bench, BenchCandidate, Measure, Stages, Timing
 from vegrt.results.convert import fields_of
@@ -114,7 +114,7 @@ def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, timings:
 
 def _summaries(timings: RoundTimings, candidate: Candidate, measure: Measure) -> tuple[Timing, ...]:
     return tuple(
-        summarize(case.batch, [timing.total_s if timing else None for timing in rounds])
+        summarize_times(case.batch, [timing.total_s if timing else None for timing in rounds])
         for case, rounds in timings.items()
         if (case.candidate, case.measure) == (candidate, measure)
     )

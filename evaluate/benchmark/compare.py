@@ -13,21 +13,20 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.read import BenchSamples, CaseSamples, read_samples
 from vegrt.evaluate.benchmark.statistics import ratio_of_times
 from vegrt.evaluate.statistics import CONFIDENCE, verdict_of
-from vegrt.results.benchmark import Measure
+from vegrt.results.benchmark import Measure, Noise
 from vegrt.results.common import Interval, Verdict
+from vegrt.results.header import SCHEMA_VERSION
 from vegrt.results.verdict import worst_verdict
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedResult:
-    """A result in a comparison. bundle: its name. noise: why its times are noisy; empty if they are not, or if unknown."""
+    """A result in a comparison. bundle: its name. noise: None if the file does not say."""
 
     path: str
     created: str
     bundle: str
-    noise: str
+    noise: Noise | None
 
 
 @dataclass(frozen=True, slots=True)

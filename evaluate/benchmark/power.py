@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vegrt.infer.machine.gpu import first_bus_id
-from vegrt.results.benchmark import Gpu, GpuReading
+from vegrt.results.benchmark import GpuReading, GpuRecord
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ class GpuWatch:
         self._done.set()
         self._thread.join()
 
-    def summary(self) -> Gpu:
+    def summary(self) -> GpuRecord:
         """Return name, driver, and mean and maximum of each quantity; None for a quantity without samples."""
         readings = {name: GpuReading(sum(values) / len(values), max(values)) for name, values in self._samples.items()}
-        return Gpu(self._name, self._driver, *(readings.get(name) for name in QUANTITIES))
+        return GpuRecord(self._name, self._driver, *(readings.get(name) for name in QUANTITIES))
 
     def _sample(self) -> None:
         while True:

@@ -31,7 +31,7 @@ from vegrt.evaluate.benchmark.setup import (
     wait_idle,
     warm_up_runner,
 )
-from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize
+from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize_times
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate, Preset, Timing
 from vegrt.results.convert import fields_of
@@ -43,11 +43,9 @@ Scenario = Literal["single-stream", "offline"]
 DURATION_S = 10.0  # a 60th of MLPerf's 600
 MIN_QUERIES = 128  # an 8th of MLPerf's 1,024, SingleStream
 MIN_SAMPLES = 384  # a 64th of MLPerf's 24,576, Offline
-STATEMENT = "MLPerf-style, not compliant: scaled down, without LoadGen, not reviewed"
 _SEED = 1
 _PRESETS: dict[Scenario, Preset] = {
     "single-stream": Preset(
-        statement=STATEMENT,
         compliant=False,
         name="SingleStream",
         metric="copies[0].p90_ms",
@@ -57,7 +55,6 @@ _PRESETS: dict[Scenario, Preset] = {
         mlperf_min_duration_s=600,
     ),
     "offline": Preset(
-        statement=STATEMENT,
         compliant=False,
         name="Offline",
         metric="copies[0].images_per_s",
@@ -165,5 +162,5 @@ def _run(runner: TimedRunner, batch: int, enough: Callable[[int, float], bool]) 
 
 def _both_measures(batch: int, timings: list[CaseTiming]) -> tuple[Timing, Timing]:
     """Return the summaries of the runner alone and with copies, for the same runs."""
-    alone = summarize(batch, [timing.run_s for timing in timings])
-    return alone, summarize(batch, [timing.total_s for timing in timings])
+    alone = summarize_times(batch, [timing.run_s for timing in timings])
+    return alone, summarize_times(batch, [timing.total_s for timing in timings])

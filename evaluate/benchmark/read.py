@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import FormatError, VegrtError
 from vegrt.evaluate.benchmark.statistics import to_array
-from vegrt.results.benchmark import Bench, Measure
+from vegrt.results.benchmark import Bench, Measure, Noise
 from vegrt.results.files import load_result, read_result
-from vegrt.results.wording import noise_sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,7 @@ class CaseSamples:
 class BenchSamples:
     """The timings of one measure in a benchmark result.
 
-    cases: by key and batch size. circumstances: settings and machine, by name, as text. noise: why the times are noisy, as a
-    sentence; empty if they are not, or if the file does not say.
+    cases: by key and batch size. circumstances: settings and machine, by name, as text. noise: None if the file does not say.
     """
 
     path: Path
@@ -42,7 +40,7 @@ class BenchSamples:
     interleaved: bool
     circumstances: dict[str, str]
     cases: dict[tuple[str, int], CaseSamples]
-    noise: str = ""
+    noise: Noise | None = None
 
     @property
     def summary(self) -> str:
@@ -66,7 +64,7 @@ def read_bench(path: Path) -> Bench:
     except OSError as error:
         raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result file of vegrt bench") from error
     except FormatError as error:
-        raise VegrtError(f"{path}: damaged or of another version ({error}); run vegrt bench again") from error
+        raise VegrtError(f"{path}: not a benchmark result ({error}); run vegrt bench again") from error
 
 
 def read_samples(path: Path, measure: Measure) -> BenchSamples:
@@ -78,8 +76,8 @@ def read_samples(path: Path, measure: Measure) -> BenchSamples:
         raise VegrtError(f"{path}: damaged benchmark result ({error}); run vegrt bench again") from error
     if not cases:
         raise VegrtError(f"{path}: has no timings of {measure}; choose another --measure")
-    interleaved, noise = bench.scenario == "interleaved", noise_sentence(bench.noise)
-    return BenchSamples(path, bench.created, bench.bundle.name, interleaved, _circumstances(bench), cases, noise)
+    interleaved = bench.scenario == "interleaved"
+    return BenchSamples(path, bench.created, bench.bundle.name, interleaved, _circumstances(bench), cases, bench.noise)
 
 
 def _cases(bench: Bench, measure: Measure) -> Iterator[CaseSamples]:

@@ -13,7 +13,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.cases import TimedRunner
 from vegrt.evaluate.benchmark.inputs import Inputs
-from vegrt.infer.runtimes.candidates import Candidate, nothing_runs
+from vegrt.infer.runtimes.candidates import Candidate, nothing_runs, package_of
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Device
 from vegrt.machine import available_cores
@@ -71,7 +71,7 @@ def open_all(
     opened = {}
     for candidate in track(chosen, "Loading"):
         with suppress(ImportError):  # open_candidate reports what is missing
-            importlib.import_module(candidate.runtime)
+            importlib.import_module(package_of(candidate.runtime))
         device = device_of(candidate, conditions)
         start = time.perf_counter()
         runner = open_candidate(bundle, candidate, device=device, threads=conditions.threads)

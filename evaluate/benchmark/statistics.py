@@ -35,7 +35,7 @@ class Ratio:
     paired: bool
 
 
-def summarize(batch: int, samples: Samples) -> Timing:
+def summarize_times(batch: int, samples: Samples) -> Timing:
     """Return the timing of a batch size: quantiles in ms with intervals, and images per second.
 
     A quantile has an interval if at least one timing is expected above it: p90 from 10 timings on, p99 from 100 on.

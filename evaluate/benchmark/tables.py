@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vegrt.evaluate.benchmark.compare import Comparison, PairComparison
 from vegrt.results.benchmark import Bench, Measure
 from vegrt.results.common import Verdict
-from vegrt.results.wording import noise_sentence, skipped_sentence
+from vegrt.results.wording import MLPERF_STYLE, noise_sentence, skipped_sentence
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def scenario_table(bench: Bench) -> Table:
         rows.append((row.key, str(timing.batch), images, value, f"{low} to {high}", p50, p99))
     conditions = f"{bench.threads} threads, at least {preset.min_duration_s:g} s each; images: {bench.images_source}"
     return make_table(
-        f"{preset.name}: {preset.statement}",
+        f"{preset.name}: {MLPERF_STYLE}",
         ("candidate", "batch", "images", "p90 ms" if single else "images/s", "95 %", "p50 ms", "p99 ms"),
         rows,
         notes=["; ".join(filter(None, (conditions, noise_sentence(bench.noise))))],
@@ -76,7 +76,7 @@ def comparison_tables(comparison: Comparison) -> Group:
         parts.append(_pair_table(pair, comparison.measure, comparison.limit))
         parts += [Text(f"{change.what}: {change.base} -> {change.new}") for change in pair.differences]
         for path, noise in {side.path: side.noise for side in (pair.base, pair.new)}.items():
-            parts += [Text(f"{path}: {noise}")] if noise else []
+            parts += [Text(f"{path}: {sentence}")] if (sentence := noise_sentence(noise)) else []
         for side, unmatched in ((pair.base, pair.only_in_base), (pair.new, pair.only_in_new)):
             parts += [Text(f"only in {side.path}: {', '.join(unmatched)}")] if unmatched else []
     if comparison.verdict:

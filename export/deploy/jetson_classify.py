@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from vegrt.errors import EngineError, VegrtError, require
 from vegrt.infer.machine.gpu import probe_gpus
-from vegrt.infer.runtimes.cuda import Cuda
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.cuda.runtime import Cuda
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
-from vegrt.infer.runtimes.tensorrt import TensorRtRunner
+from vegrt.infer.runtimes.tensorrt.engine import TensorRtRunner
 from vegrt.photo.preprocess import Contract, load_image
 from vegrt.results.golden import GoldenFile
 from vegrt.schema import build, read_json

@@ -12,7 +12,7 @@ from vegrt.errors import EngineError, MissingExtraError, VegrtError
 from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
 from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets
 from vegrt.infer.runtimes.fingerprint import Fingerprint
-from vegrt.infer.runtimes.tensorrt import fitting_engine
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)

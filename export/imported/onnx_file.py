@@ -19,7 +19,7 @@ from onnx.inliner import inline_local_functions
 from vegrt.errors import ModelError
 from vegrt.export.imported.external_data import embed, external_tensors
 from vegrt.files.hashing import sha256_of
-from vegrt.infer.runtimes.onnxruntime import open_session
+from vegrt.infer.runtimes.onnxruntime.runner import open_session
 from vegrt.infer.runtimes.runner import RuntimeName
 from vegrt.photo.preprocess import Contract
 

@@ -24,7 +24,7 @@ from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_imported, run_session
 from vegrt.files.toml import read_toml
-from vegrt.infer.runtimes.onnxruntime import open_session
+from vegrt.infer.runtimes.onnxruntime.runner import open_session
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.preprocess import MAX_SIDE, Contract
 

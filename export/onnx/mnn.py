@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vegrt.errors import ModelError, require
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.errors import ModelError, VegrtError, require
+from vegrt.export.onnx.parity import FP32, Evidence, check_parity
+from vegrt.infer.runtimes.candidates import is_installed
+from vegrt.infer.runtimes.logits import Parity
+from vegrt.infer.runtimes.mnn import open_mnn
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 600
-# The converter itself. The package's `mnnconvert` program would also install an upload client with pip and report each conversion.
+# The converter itself: the package's program `mnnconvert` also installs an upload client with pip and reports each conversion.
 _CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+
+
+@dataclass(frozen=True, slots=True)
+class MnnModel:
+    """The bytes of fp32.mnn, and its parity with fp32.onnx."""
+
+    content: bytes
+    parity: Parity
+
+
+def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) -> MnnModel | None:
+    """Return the MNN file of the float32 graph `source`. reference: that graph's (N, K) logits on the evidence.
+
+    Returns None where MNN is not installed, and, with a warning, where it cannot convert the graph or fails the parity of
+    fp32.onnx: no other artifact depends on this one.
+    """
+    if not is_installed("mnn"):
+        return None
+    try:
+        content = convert_to_mnn(source)
+        with TemporaryDirectory(prefix="vegrt-mnn-") as folder:
+            file = Path(folder, "fp32.mnn")
+            file.write_bytes(content)
+            parity = evidence.measure(reference, open_mnn(file, classes=reference.shape[1]))
+        return MnnModel(content, check_parity("fp32.mnn", parity, FP32, evidence, b""))
+    except VegrtError as error:
+        log.warning("%s; the bundle has no fp32.mnn", str(error).removesuffix("; nothing was written"))
+        return None
 
 
 def convert_to_mnn(source: bytes) -> bytes:

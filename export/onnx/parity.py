@@ -16,7 +16,7 @@ from vegrt.evaluate.diagnose import try_explain
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.export.onnx.divergence import first_divergence
 from vegrt.infer.runtimes.logits import Parity, compare_logits
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
 
 PHOTOS = 200
@@ -89,7 +89,7 @@ def check_fp32(evidence: Evidence, expected: NDArray[np.float32], source: bytes)
 
 
 def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidence, source: bytes) -> Parity:
-    """Return the parity of the graph `source` if it is within the limits.
+    """Return the parity of the ONNX graph `source` if it is within the limits. source: empty for a file of another format.
 
     Otherwise raises ModelError, with the worst photo and the first layer that differs from torch on it.
     """
@@ -127,6 +127,6 @@ def binomial_tail(successes: int, total: int, rate: float) -> float:
 
 def _diverging_layer(evidence: Evidence, source: bytes, worst: int, tolerance: float) -> str:
     """Return the first layer that differs from torch, in words; nothing for a graph that was not made from a checkpoint."""
-    if not evidence.bundle.has("weights"):
+    if not source or not evidence.bundle.has("weights"):
         return ""
     return first_divergence(evidence.bundle, source, evidence.images[worst], tolerance)

@@ -19,7 +19,7 @@ from vegrt.evaluate.diagnose import (
     permuted_classes,
     try_explain,
 )
-from vegrt.evaluate.figures import Answers
+from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.export.onnx.parity import Evidence
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.results.wording import moves_words
@@ -42,7 +42,7 @@ def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = 
             f"{subject}: the network answers NaN or infinity to {len(bad_rows)} of {len(logits)} photos, such as "
             f"{evidence.photos[bad_rows[0]].path}; its weights or its mean and std are damaged; nothing was written"
         )
-    answers = Answers.of(logits, np.array([photo.label for photo in evidence.photos]))
+    answers = LabelledAnswers.of(logits, np.array([photo.label for photo in evidence.photos]))
     if not no_better_than_chance(answers.confusion()):
         return logits
     if untrained:
@@ -56,17 +56,17 @@ def check_reference(evidence: Evidence, reference: Runner, *, untrained: bool = 
     return logits
 
 
-def _constant_answer(evidence: Evidence, answers: Answers) -> str:
+def _constant_answer(evidence: Evidence, answers: LabelledAnswers) -> str:
     labels = set(answers.top1.tolist())
     name = evidence.bundle.manifest.classes[labels.pop()] if len(labels) == 1 else ""
     return f"it answers {name} to every photo; check that mean and std are those of pixels in [0, 1]" if name else ""
 
 
-def _cause(evidence: Evidence, reference: Runner, answers: Answers) -> str:
+def _cause(evidence: Evidence, reference: Runner, answers: LabelledAnswers) -> str:
     """Return the changes that make the network better than chance, in words; nothing when no known change does."""
     classes, confusion = evidence.bundle.manifest.classes, answers.confusion()
     causes = []
-    swapped = Answers.of(evidence.answers(_SwappedColours(reference)), answers.labels)
+    swapped = LabelledAnswers.of(evidence.answers(_SwappedColours(reference)), answers.labels)
     if has_learned(swapped.confusion()):
         causes.append(
             f"{swapped.right.mean():.1%} are right with red and blue swapped: it expects BGR, export it for RGB"

@@ -1,4 +1,4 @@
-"""Examine this machine: processor, GPU, runtimes, which variants will be fast and why, and what to install.
+"""Examine this machine: processor, GPU and its packages, runtimes, which variants will be fast and why, and what to install.
 
 A forecast from instruction sets and installed packages; `vegrt bench` measures. Runs in a base install.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from vegrt.infer.machine.forecast import Verdict, forecast
 from vegrt.infer.machine.gpu import GpuProbe, probe_gpus
+from vegrt.infer.machine.gpu_sets import CUDA12, CUDA13
+from vegrt.infer.machine.gpu_software import DISTRIBUTIONS, Advice, GpuFacts, GpuSoftware, check_gpu_software
 from vegrt.machine import Machine, examine_machine
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 _RUNTIMES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "openvino": ("openvino",),
+    "mnn": ("MNN",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx",),
     "torch": ("torch",),
@@ -39,20 +43,13 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """A command that gives this machine another capability or speed."""
-
-    command: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """The result of `vegrt doctor`."""
 
     python: str
     machine: Machine
     gpu: GpuProbe
+    gpu_software: GpuSoftware
     runtimes: tuple[Runtime, ...]
     variants: tuple[Verdict, ...]
     install: tuple[Advice, ...]
@@ -62,28 +59,32 @@ class Diagnosis:
         return asdict(self)
 
 
-def examine() -> Diagnosis:
-    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers."""
+def examine(libraries: Mapping[str, str] | None = None) -> Diagnosis:
+    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers.
+
+    libraries: the loader's words for each provider of ONNX Runtime that does not load; None if none was tried.
+    """
     machine, gpu = examine_machine(), probe_gpus()
     runtimes = tuple(_runtime(name, distributions) for name, distributions in _RUNTIMES.items())
     versions = {runtime.name: runtime.version for runtime in runtimes}
-    variants = forecast(machine.cpu, gpu)
-    return Diagnosis(platform.python_version(), machine, gpu, runtimes, variants, advise(machine, gpu, versions))
+    software = _check_gpu(machine, gpu, libraries or {})
+    advice = advise(machine, versions, software)
+    return Diagnosis(platform.python_version(), machine, gpu, software, runtimes, forecast(machine.cpu, gpu), advice)
 
 
-def advise(machine: Machine, gpu: GpuProbe, versions: Mapping[str, str]) -> tuple[Advice, ...]:
+def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware) -> tuple[Advice, ...]:
     """Return what to install. versions: of each runtime by import name, empty when it is missing."""
-    x86, jetson = "avx2" in machine.cpu.features, "Jetson" in machine.board
-    advice = []
-    if not versions["onnxruntime"]:
+    advice = [*software.advice]
+    if _is_jetson(machine) and not versions["tensorrt"]:
+        advice.append(Advice("sudo apt-get install python3-libnvinfer", "TensorRT of JetPack, for engines on this GPU"))
+    if not versions["onnxruntime"] and software.extra not in (CUDA12.extra, CUDA13.extra):
         advice.append(Advice(_pip("cpu"), "ONNX Runtime, which runs every variant on any CPU"))
-    if x86 and not versions["openvino"]:
+    if "avx2" in machine.cpu.features and not versions["openvino"]:
         advice.append(Advice(_pip("openvino"), "OpenVINO, the fastest CPU runtime in our measurements on x86"))
-    if (gpu.gpus or jetson) and not versions["tensorrt"]:
-        apt = "sudo apt-get install python3-libnvinfer"
-        advice.append(Advice(apt if jetson else _pip("tensorrt"), "TensorRT, for engines on this GPU"))
-    if gpu.driver and not gpu.gpus:
-        advice.append(Advice("nvidia-smi", f"the driver is loaded but no GPU can be used: {gpu.problem}"))
+    if machine.cpu.saturates and not versions["mnn"]:
+        advice.append(
+            Advice(_pip("mnn"), "MNN, whose float32 needs fewer multiplications: without VNNI often the fastest")
+        )
     if not versions["torch"]:
         advice.append(Advice(_pip("export"), "PyTorch, needed only to train and export"))
     return tuple(advice)
@@ -117,8 +118,18 @@ def _machine_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         ("cores", f"{machine.cores:g}", "that this process may use (affinity and cgroup quota applied)"),
         ("memory", f"{machine.memory_mib:,} MiB", "installed, or the cgroup's limit"),
         *(devices or [("GPU", "none", gpu.problem)]),
-        *([("driver", gpu.driver, "NVIDIA")] if gpu.driver else []),
+        *_driver_rows(gpu, diagnosis.gpu_software),
         ("Python", diagnosis.python, ""),
+    ]
+
+
+def _driver_rows(gpu: GpuProbe, software: GpuSoftware) -> list[tuple[str, str, str]]:
+    if not (gpu.driver or gpu.cuda):
+        return []
+    state = "installed, and they fit" if software.ready else "to do below"
+    return [
+        ("driver", gpu.driver or "unknown", f"runs programs for CUDA {gpu.cuda} and older" if gpu.cuda else "NVIDIA"),
+        *([("GPU packages", f"vegrt[{software.extra}]", state)] if software.extra else []),
     ]
 
 
@@ -136,6 +147,18 @@ def _variant_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         )
         for verdict in diagnosis.variants
     ]
+
+
+def _check_gpu(machine: Machine, gpu: GpuProbe, libraries: Mapping[str, str]) -> GpuSoftware:
+    """Return how driver and packages fit. On a Jetson both come with JetPack, so that no set is advised."""
+    if _is_jetson(machine):
+        return GpuSoftware("", bool(gpu.gpus), ())
+    packages = {name: version for name in DISTRIBUTIONS if (version := _version(name))}
+    return check_gpu_software(GpuFacts(gpu, sys.version_info[:2], machine.architecture, packages, libraries))
+
+
+def _is_jetson(machine: Machine) -> bool:
+    return "Jetson" in machine.board
 
 
 def _pip(extra: str) -> str:

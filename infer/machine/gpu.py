@@ -6,11 +6,12 @@ at exit (tensorrt-lean 10.16). `cudaGetDeviceCount` answers with an error code i
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -18,6 +19,7 @@ _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _DEVICE_FILES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
 _SMI_TIMEOUT_S = 10  # a wedged driver makes nvidia-smi hang
 _BUS_ID_CHARACTERS = 20  # CUDA asks for at least 13
+INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,17 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuProbe:
-    """The usable GPUs. driver: its version, or empty. problem: the reason why there is no GPU; empty if there is one."""
+    """The usable GPUs.
+
+    driver: its version, or empty. problem: the reason why there is no GPU; empty if there is one. cuda: the newest CUDA that the
+    driver supports, such as "12.4"; empty if unknown. error: CUDA's error number (cudaError_t) if it gave one, else 0.
+    """
 
     gpus: tuple[Gpu, ...]
     driver: str
     problem: str
+    cuda: str = ""
+    error: int = 0
 
 
 def probe_gpus() -> GpuProbe:
@@ -52,8 +60,8 @@ def probe_gpus() -> GpuProbe:
     try:
         importlib.import_module("cuda.bindings.runtime")
     except ImportError:
-        return _ask_nvidia_smi(driver)
-    return _ask_cuda(driver)
+        return replace(_ask_nvidia_smi(driver), cuda=supported_cuda())
+    return _ask_cuda(driver, supported_cuda())
 
 
 def has_gpu() -> bool:
@@ -71,10 +79,28 @@ def first_bus_id() -> str:
     return _c_string(address) if error == cudart.cudaError_t.cudaSuccess else ""
 
 
+def supported_cuda() -> str:
+    """Return the newest CUDA that the driver's library supports, as "12.4"; empty where it cannot be loaded.
+
+    A cuda-compat package beside an older driver counts, and so does WSL, where /proc has no driver.
+    """
+    version = ctypes.c_int(0)
+    try:
+        error = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))  # needs no cuInit
+    except (OSError, AttributeError):
+        return ""
+    return cuda_version(version.value) if error == 0 else ""
+
+
+def cuda_version(number: int) -> str:
+    """Return a version that CUDA gives as 1000 * major + 10 * minor: "12.4" for 12040, empty for 0."""
+    return f"{number // 1000}.{number % 1000 // 10}" if number else ""
+
+
 def parse_driver_version(text: str) -> str:
     """Return the version in a /proc/driver/nvidia/version, or an empty string."""
-    found = re.search(r"NVRM version:.*?\s(\d+\.[\d.]+)\s", text)
-    return found.group(1) if found else ""
+    match = re.search(r"NVRM version:.*?\s(\d+\.[\d.]+)\s", text)
+    return match.group(1) if match else ""
 
 
 def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
@@ -89,22 +115,28 @@ def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
     )
 
 
+def error_words(number: int, name: str, driver: str) -> str:
+    """Return an error of CUDA in words. driver: version of the driver or of the CUDA that it supports; empty without one."""
+    why = "the driver is older than the CUDA of the packages" if driver else "no NVIDIA driver"
+    return f"CUDA error {number} ({name})" + (f": {why}" if number == INSUFFICIENT_DRIVER else "")
+
+
 def _c_string(value: bytes) -> str:
     return value.split(b"\0")[0].decode()
 
 
-def _ask_cuda(driver: str) -> GpuProbe:
+def _ask_cuda(driver: str, cuda: str) -> GpuProbe:
     cudart = importlib.import_module("cuda.bindings.runtime")
     error, count = cudart.cudaGetDeviceCount()
     if error != cudart.cudaError_t.cudaSuccess:
-        return GpuProbe((), driver, f"CUDA answers {error.name}")
+        return GpuProbe((), driver, error_words(int(error), error.name, driver or cuda), cuda, int(error))
     gpus = []
     for index in range(count):
         error, properties = cudart.cudaGetDeviceProperties(index)
         if error == cudart.cudaError_t.cudaSuccess:
             capability = f"{properties.major}.{properties.minor}"
             gpus.append(Gpu(properties.name.decode(), capability, properties.totalGlobalMem >> 20))
-    return GpuProbe(tuple(gpus), driver, "" if gpus else "CUDA lists no device")
+    return GpuProbe(tuple(gpus), driver, "" if gpus else "CUDA lists no device", cuda)
 
 
 def _ask_nvidia_smi(driver: str) -> GpuProbe:

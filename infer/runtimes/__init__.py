@@ -1,1 +1,1 @@
-"""Model files, loaded and callable: one module per runtime, and the choice among them."""
+"""Model files, loaded and callable: one module or room per runtime, and the choice among them."""

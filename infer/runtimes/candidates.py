@@ -11,13 +11,12 @@ from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.runtimes.runner import Device, RuntimeName
 from vegrt.results.common import CandidateRow
 
-RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch", "onnxruntime-tensorrt")
-ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
+RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn", "tensorrt", "torch", "onnxruntime-tensorrt")
+ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn")
 ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # only there
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
-_PACKAGES = {"openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
-NO_RUNTIME, INSTALL_ONE = "no runtime is installed here", "pip install 'vegrt[cpu]'"
+_PACKAGES = {"openvino": "openvino", "mnn": "MNN", "tensorrt": "tensorrt", "torch": "torchvision"}
 _EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
 
 
@@ -65,6 +64,8 @@ def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
         built = [artifact for artifact in bundle.manifest.artifacts if _is_engine(artifact)]
         engines = [artifact for artifact in built if artifact.variant == candidate.variant]
         return engines[0] if engines else bundle.artifact("engine", candidate.variant)
+    if candidate.runtime == "mnn":
+        return bundle.artifact("mnn", candidate.variant)
     return bundle.artifact("model", candidate.variant)
 
 
@@ -99,7 +100,12 @@ def find_runtime(name: str) -> RuntimeName:
 
 def is_installed(runtime: RuntimeName) -> bool:
     """Return whether the runtime's package is installed, without importing it."""
-    return find_spec(_PACKAGES.get(runtime, "onnxruntime")) is not None
+    return find_spec(package_of(runtime)) is not None
+
+
+def package_of(runtime: RuntimeName) -> str:
+    """Return the name by which Python imports a runtime's package."""
+    return _PACKAGES.get(runtime, "onnxruntime")
 
 
 def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> VegrtError:
@@ -113,12 +119,16 @@ def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None
         return VegrtError(
             f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {variants}"
         )
-    return MissingExtraError(f"{NO_RUNTIME}; {INSTALL_ONE}, or one of: gpu, openvino, tensorrt")
+    return MissingExtraError(
+        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, mnn, tensorrt"
+    )
 
 
 def _variants_for(bundle: Bundle, runtime: RuntimeName) -> list[str]:
     if runtime == "tensorrt":
         return list(dict.fromkeys(artifact.variant for artifact in bundle.manifest.artifacts if _is_engine(artifact)))
+    if runtime == "mnn":
+        return [artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == "mnn"]
     variants = bundle.variants()
     if runtime == "onnxruntime-tensorrt":
         return [variant for variant in variants if variant in _FOR_TENSORRT]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from vegrt.infer.runtimes.runner import Runner
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -76,12 +73,3 @@ def compare_logits(want: NDArray[np.float32], got: NDArray[np.float32]) -> Parit
     flipped, widest = tuple(np.flatnonzero(~same).tolist()), float(gaps.max())
     agreement = float(same.mean())
     return Parity(len(want), error, float(np.min(close)), agreement, largest, int(badness.argmax()), flipped, widest)
-
-
-def measure_parity(reference: Runner, candidate: Runner, batches: Iterable[NDArray[np.uint8]]) -> Parity:
-    """Compare two runners' logits over (N, H, W, 3) uint8 batches."""
-    pairs = [(reference.logits(images), candidate.logits(images)) for images in batches]
-    if not pairs:
-        return Parity(0, 0.0, 1.0, 0.0)
-    want, got = zip(*pairs, strict=True)
-    return compare_logits(np.concatenate(want), np.concatenate(got))

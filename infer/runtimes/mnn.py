@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError, require
 from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_logits, reason_of
 from vegrt.machine import available_cores
-
-Precision = Literal["high", "low"]  # float32; float16 where the CPU has float16 arithmetic
 
 
 class MnnRunner:
@@ -42,15 +40,18 @@ class MnnRunner:
         return checked_logits(logits, len(images), self._classes, self._subject)
 
 
-def open_mnn(file: Path, *, threads: int = 0, classes: int = 0, precision: Precision = "high") -> MnnRunner:
+def open_mnn(file: Path, *, device: str = "cpu", threads: int = 0, classes: int = 0) -> MnnRunner:
     """Return a runner for an MNN file whose input is `images` and whose output is `logits`. Raises ModelError.
 
     threads: 0 for all cores that this process may use. classes: number of scores per image that the model must give; 0 if
-    unknown. precision: high computes in float32 on every CPU.
+    unknown.
     """
+    if device != "cpu":
+        raise ModelError(f"mnn: device {device!r}; vegrt runs MNN on the cpu only")
     networks = require("MNN.nn", "mnn")
     with _mapped(str(file), "load it"):
-        settings = {"backend": "CPU", "precision": precision, "numThread": threads or available_cores()}
+        # precision high: float32 on every CPU; others compute in float16 or bfloat16 where the CPU can
+        settings = {"backend": "CPU", "precision": "high", "numThread": threads or available_cores()}
         manager = networks.create_runtime_manager((settings,))
         module = networks.load_module_from_file(
             str(file), ["images"], ["logits"], runtime_manager=manager, shape_mutable=True, rearrange=True
@@ -64,4 +65,5 @@ def _mapped(subject: str, action: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ModelError(f"{subject}: MNN cannot {action} ({reason_of(error, -1)}); export the bundle again") from error
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # of a SystemError
+        raise ModelError(f"{subject}: MNN cannot {action} ({reason_of(cause, -1)}); export the bundle again") from error

@@ -15,9 +15,10 @@ from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
+from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
-from vegrt.infer.runtimes.onnxruntime import TensorRtProvider, open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import TensorRtProvider, open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -120,10 +121,13 @@ def open_candidate(
             raise VegrtError(f"torch: runs the checkpoint, which is fp32; not {candidate.variant}; leave --variant out")
         return TorchRunner(bundle, device=device, threads=threads)
     if candidate.runtime == "tensorrt":
-        from vegrt.infer.runtimes.tensorrt import open_tensorrt
+        from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 
         return open_tensorrt(bundle, candidate.variant)
-    file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
+    classes = len(bundle.manifest.classes)
+    if candidate.runtime == "mnn":
+        return open_mnn(bundle.file("mnn", candidate.variant), device=device, threads=threads, classes=classes)
+    file = bundle.file("model", candidate.variant)
     embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
         in_float = needs_float(candidate.variant)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from vegrt.dataset.walk import LeftOut, walk
+from vegrt.dataset.walk import SkippedFiles, walk
 from vegrt.errors import DataError
 from vegrt.files.text import printable
 from vegrt.infer.decode.item import Item
@@ -17,32 +17,32 @@ log = logging.getLogger(__name__)
 
 
 def open_folder(folder: Path) -> Iterator[Item]:
-    """Return the images below a folder, as `vegrt.dataset.walk` finds them. Raises DataError if there are none.
+    """Return the images below a folder, by the rules of `vegrt.dataset.walk`. Raises DataError if there are none.
 
     A subfolder that cannot be read is one item, its error. Skipped files are counted and logged at the end.
     """
-    left_out = LeftOut()
-    items = folder_items(folder, left_out)
+    skipped = SkippedFiles()
+    items = folder_items(folder, skipped)
     first = next(items, None)
     if first is None:
-        skipped = f" (left out: {left_out})" if str(left_out) else ""
-        raise DataError(f"{printable(folder)}: no images in it{skipped}; expected {', '.join(sorted(SUFFIXES))} files")
-    return chain((first,), items, _log_left_out(folder, left_out))
+        others = f" (skipped: {skipped})" if str(skipped) else ""
+        raise DataError(f"{printable(folder)}: no images{others}; expected {', '.join(sorted(SUFFIXES))} files")
+    return chain((first,), items, _log_skipped(folder, skipped))
 
 
-def folder_items(folder: Path, left_out: LeftOut) -> Iterator[Item]:
+def folder_items(folder: Path, skipped: SkippedFiles) -> Iterator[Item]:
     """Yield the images below a folder as `open_folder` does, and nothing when there are none.
 
     Every file that is named like a photo becomes an item, a broken link too, so that it gets a row with an answer or an error.
     """
-    for entry in walk(folder, left_out):
+    for entry in walk(folder, skipped):
         name = entry.name
         closed = entry.kind == "closed"
         yield Item(name, DataError(f"{name}: folder cannot be read ({entry.reason})") if closed else Path(entry.path))
 
 
-def _log_left_out(folder: Path, left_out: LeftOut) -> Iterator[Item]:
-    """Log which files were left out once the items before this have been taken; yield nothing."""
-    if str(left_out):
-        log.info("%s: left out: %s", printable(folder), left_out)
+def _log_skipped(folder: Path, skipped: SkippedFiles) -> Iterator[Item]:
+    """Log the skipped files once the preceding items have been taken; yield nothing."""
+    if str(skipped):
+        log.info("%s: skipped: %s", printable(folder), skipped)
     yield from ()

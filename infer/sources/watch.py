@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
-from vegrt.dataset.walk import LeftOut
+from vegrt.dataset.walk import SkippedFiles
 from vegrt.files.text import as_utf8, printable
 from vegrt.infer.decode.item import Item
 from vegrt.infer.sources.folder import folder_items
@@ -53,7 +53,7 @@ def watch(folders: Sequence[Path], stop: Event, *, poll_s: float = POLL_S) -> It
 def _scan(folders: Sequence[Path]) -> dict[str, State]:
     states = {}
     for folder in folders:
-        for item in folder_items(folder, LeftOut()):
+        for item in folder_items(folder, SkippedFiles()):
             if isinstance(item.content, Path):
                 try:
                     status = item.content.stat()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
-from vegrt.report.facts.benches import machine_name, matching_benches
+from vegrt.report.facts.benches import BenchFile, machine_name, matching_benches
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate
 from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation
@@ -130,11 +129,11 @@ class Facts:
 def load_facts(
     bundle: Bundle,
     *,
-    benches: Sequence[Path] = (),
+    benches: Sequence[BenchFile] = (),
     audit: ReportedAudit | None = None,
     request: ReportRequest | None = None,
 ) -> Facts:
-    """Return the bundle's facts. benches: result files of `vegrt bench` from other machines.
+    """Return the bundle's facts. benches: from other machines.
 
     Raises VegrtError when the bundle has neither an evaluation nor a benchmark.
     """

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from vegrt.files.text import printable
+from vegrt.terminal.tables import make_table
 from vegrt.train.history.explain import Finding, explain
 from vegrt.train.history.mistakes import Confusion, confusions
 from vegrt.train.history.records import PHASES, EpochRecord
@@ -64,14 +63,15 @@ def run_values(run: Run) -> dict[str, Any]:
 
 def runs_table(runs: Iterable[Run]) -> Table:
     """Return one row for each run."""
-    return _table(_RUN_HEADINGS, [_summary_cells(run.summary()) for run in runs], numbers=range(4, 9))
+    rows = [_summary_cells(run.summary()) for run in runs]
+    return make_table("", _RUN_HEADINGS, rows, text=(*_RUN_HEADINGS[:4], "bundle"))
 
 
 def comparison_table(rows: Mapping[str, Sequence[Any]]) -> Table:
     """Return `vegrt.train.history.runs_db.compare_runs` as a table, one column for each run."""
     (name, ids), *properties = rows.items()
     lines = [(label, *map(_value_cell, values)) for label, values in properties]
-    return _table((name, *ids), lines, numbers=range(1, len(ids) + 1))
+    return make_table("", (name, *ids), lines, text=(name,))
 
 
 def run_text(run: Run) -> Group:
@@ -81,10 +81,11 @@ def run_text(run: Run) -> Group:
         for finding in run_findings(run)
     ]
     parts: list[Text | Table] = [runs_table([run]), *findings]
-    parts.append(_table(EPOCH_HEADINGS, [epoch_cells(record) for record in run.epochs], numbers=range(2, 9)))
+    parts.append(make_table("", EPOCH_HEADINGS, map(epoch_cells, run.epochs), text=EPOCH_HEADINGS[:2]))
     most_frequent = confusions(run.explanation, MAX_CONFUSIONS)
     if most_frequent:
-        parts.append(_table(CONFUSION_HEADINGS, map(confusion_cells, most_frequent), numbers=range(2, 4)))
+        cells = map(confusion_cells, most_frequent)
+        parts.append(make_table("", CONFUSION_HEADINGS, cells, text=CONFUSION_HEADINGS[:2]))
     return Group(*parts)
 
 
@@ -122,13 +123,3 @@ def _summary_cells(summary: RunSummary) -> tuple[str, ...]:
 
 def _value_cell(value: Any) -> str:
     return NONE if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: range) -> Table:
-    """Return a table of plain text. numbers: the columns that are aligned to the right."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, heading in enumerate(headings):
-        table.add_column(Text(printable(heading)), justify="right" if index in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return table

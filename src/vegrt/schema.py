@@ -1,8 +1,8 @@
-"""JSON from outside, checked where it enters: read within limits, then built as frozen dataclasses by their type hints.
+"""Validates untrusted JSON: reads it within limits, then builds frozen dataclasses from it by their type hints.
 
 A schema is a frozen dataclass. Its hints may be str, int, float, bool, None, Any, Literal, unions, tuple, list, dict and other
-dataclasses; Annotated adds a Rule. Unknown keys are ignored, a field with a default may be absent, a bool is no number. What no
-hint can say a `__post_init__` checks, and raises FormatError.
+dataclasses; Annotated adds a Rule. Unknown keys are ignored, a field with a default may be absent, a bool is not a number.
+Conditions that no hint can express are checked in `__post_init__`, which raises FormatError.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_
 
 from vegrt.errors import FormatError
 
-MAX_BYTES = 64 << 20  # an evaluation of 100,000 photos in eight candidates has about 30 MB
-MAX_DEPTH = 64  # ours have less than ten levels; what walks a value by recursion is safe below this
+MAX_BYTES = 64 << 20  # an evaluation of eight candidates on 100,000 photos has about 30 MB
+MAX_DEPTH = 64  # files of vegrt have fewer than ten levels; recursive functions are safe up to this depth
 MAX_INTEGER = 2**63
 _SHOWN = 40
 
 T = TypeVar("T")
-_Check = Callable[[Any], Any]  # returns what was built, or raises FormatError
+_Check = Callable[[Any], Any]  # returns the built value, or raises FormatError
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A condition on a value of the right type, and how a message names what was expected."""
+    """A condition on a value of the right type. expected: the condition, as text for the message."""
 
     fits: Callable[[Any], object]
     expected: str
@@ -47,12 +47,12 @@ def matching(pattern: str, expected: str) -> Rule:
     return Rule(re.compile(pattern, re.DOTALL).fullmatch, expected)
 
 
-NOT_EMPTY = Rule(len, "something in it")
+NOT_EMPTY = Rule(len, "at least one entry")
 Count = Annotated[int, Rule(lambda number: number >= 0, "0 or more")]
 Positive = Annotated[float, Rule(lambda number: number > 0, "more than 0")]
 Share = Annotated[float, between(0, 1)]
 Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
-Label = Annotated[str, matching(r"[^\x00-\x1f\x7f-\x9f]{0,500}", "at most 500 characters, none of them for control")]
+Label = Annotated[str, matching(r"[^\x00-\x1f\x7f-\x9f]{0,500}", "at most 500 characters, without control characters")]
 
 
 def read_json(path: Path, *, limit_bytes: int = MAX_BYTES) -> Any:
@@ -63,28 +63,28 @@ def read_json(path: Path, *, limit_bytes: int = MAX_BYTES) -> Any:
 def read_bytes(path: Path, *, limit_bytes: int = MAX_BYTES) -> bytes:
     """Return a file's content.
 
-    Raises FormatError for what is no regular file or too large, FileNotFoundError and other OSErrors for one that cannot be read.
+    Raises FormatError for a file that is not regular or is too large, and OSError for one that is missing or cannot be read.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # a named pipe, opened, would wait for ever
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block forever
         raise FormatError("not a regular file")
-    if found.st_size > limit_bytes:
-        raise FormatError(f"{found.st_size:,} bytes; expected at most {limit_bytes:,}")
+    if status.st_size > limit_bytes:
+        raise FormatError(f"{status.st_size:,} bytes; expected at most {limit_bytes:,}")
     return path.read_bytes()
 
 
 def parse_json(content: bytes, *, finite: bool = True) -> Any:
-    """Return a JSON value. finite: whether NaN and Infinity are refused, which JSON lacks and Python writes.
+    """Return a JSON value. finite: refuse NaN and Infinity, which Python writes although JSON does not have them.
 
-    Raises FormatError for anything else than UTF-8 and JSON, for a key that is there twice, text that is no Unicode or has a NUL,
-    integers of more than 64 bits, and values nested deeper than MAX_DEPTH.
+    Raises FormatError for content that is not UTF-8 or not JSON, duplicate keys, strings with a NUL character or an unpaired
+    surrogate, integers of more than 64 bits, and values nested deeper than MAX_DEPTH.
     """
     try:
         value = json.loads(
             content.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refused if finite else None
         )
     except RecursionError as error:
-        raise FormatError(f"nested more than {MAX_DEPTH} deep") from error
+        raise FormatError(f"nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:  # also of UTF-8, and of numbers with thousands of digits
         raise FormatError(f"not JSON ({str(error).splitlines()[0]:.120})") from error
     _check_tree(value, finite=finite)
@@ -92,7 +92,7 @@ def parse_json(content: bytes, *, finite: bool = True) -> Any:
 
 
 def build(kind: type[T], value: Any) -> T:
-    """Return a JSON value as the dataclass `kind`. Raises FormatError, which names the place of the first wrong value."""
+    """Return a JSON value as the dataclass `kind`. Raises a FormatError that names the place of the first wrong value."""
     try:
         result: T = _checker(cast(Hashable, kind))(value)
     except FormatError as error:
@@ -101,61 +101,59 @@ def build(kind: type[T], value: Any) -> T:
 
 
 def _refused(name: str) -> NoReturn:
-    raise FormatError(f"{name} in it, which is no number")
+    raise FormatError(f"{name} is not a JSON number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         names = [name for name, _ in pairs]
         raise FormatError(
-            f"the key {_shown(next(name for name in names if names.count(name) > 1))} twice in one object"
+            f"duplicate key {_shown(next(name for name in names if names.count(name) > 1))} in one object"
         )
-    return found
+    return value
 
 
 def _check_tree(value: Any, *, finite: bool) -> None:
-    """Check every level of a value; long lists of numbers, which most of a result is, at C's speed."""
+    """Check a value level by level, so that long lists of numbers, the bulk of a result, are checked by built-in functions."""
     level = [[value]]
     for _ in range(MAX_DEPTH):
         below: list[list[Any]] = []
         for values in level:
             kinds = set(map(type, values))
             if str in kinds:
-                _check_texts([one for one in values if type(one) is str])
+                _check_texts([text for text in values if type(text) is str])
             if kinds & {int, float}:
-                _check_numbers([one for one in values if type(one) in (int, float)], finite=finite)
+                _check_numbers([number for number in values if type(number) in (int, float)], finite=finite)
             if dict in kinds or list in kinds:
-                for one in values:
-                    if type(one) is dict:
-                        _check_texts(list(one))
-                        below.append(list(one.values()))
-                    elif type(one) is list:
-                        below.append(one)
+                for child in values:
+                    if type(child) is dict:
+                        _check_texts(list(child))
+                        below.append(list(child.values()))
+                    elif type(child) is list:
+                        below.append(child)
         if not below:
             return
         level = below
-    raise FormatError(f"nested more than {MAX_DEPTH} deep")
+    raise FormatError(f"nested more than {MAX_DEPTH} levels deep")
 
 
 def _check_texts(texts: list[str]) -> None:
     joined = "".join(texts)
     if "\0" in joined:
-        raise FormatError(f"a text with a NUL: {_shown(next(one for one in texts if chr(0) in one))}")
+        raise FormatError(f"string with a NUL character: {_shown(next(text for text in texts if chr(0) in text))}")
     try:
         joined.encode()
     except UnicodeEncodeError as error:
-        raise FormatError(
-            f"a text that is no Unicode, with half a surrogate pair: {_shown(joined[error.start :])}"
-        ) from error
+        raise FormatError(f"string with an unpaired surrogate: {_shown(joined[error.start :])}") from error
 
 
 def _check_numbers(numbers: list[Any], *, finite: bool) -> None:
-    # before isfinite, which converts: no float is as large as 10**400
-    if (largest := max(map(abs, (one for one in numbers if type(one) is int)), default=0)) > MAX_INTEGER:
-        raise FormatError(f"an integer of {largest.bit_length()} bits; expected at most 64")
+    # before isfinite, which converts to float and cannot convert 10**400
+    if (largest := max(map(abs, (number for number in numbers if type(number) is int)), default=0)) > MAX_INTEGER:
+        raise FormatError(f"integer of {largest.bit_length()} bits; expected at most 64")
     if finite and not all(map(math.isfinite, numbers)):
-        raise FormatError("a number beyond the range of a float")
+        raise FormatError("number out of the range of a float")
 
 
 @cache
@@ -189,7 +187,7 @@ def _plain(accepted: tuple[type, ...], expected: str, convert: Callable[[Any], A
 
 _PLAIN: dict[Any, _Check] = {
     Any: lambda value: value,
-    str: _plain((str,), "a text"),
+    str: _plain((str,), "a string"),
     int: _plain((int,), "a whole number"),
     float: _plain((int, float), "a number", float),
     bool: _plain((bool,), "true or false"),
@@ -210,40 +208,40 @@ def _ruled(check: _Check, rules: tuple[Any, ...]) -> _Check:
 
 
 def _union(arguments: tuple[Any, ...]) -> _Check:
-    checks = [_checker(one) for one in arguments if one is not type(None)]
+    checks = [_checker(argument) for argument in arguments if argument is not type(None)]
     nullable = len(checks) < len(arguments)
 
     def check(value: Any) -> Any:
         if value is None and nullable:
             return None
         errors = []
-        for one in checks:
+        for check_option in checks:
             try:
-                return one(value)
+                return check_option(value)
             except FormatError as error:
                 errors.append(error)
-        raise max(errors, key=lambda error: len(error.place))  # the one that came furthest
+        raise max(errors, key=lambda error: len(error.place))  # that of the option that matched furthest
 
     return check
 
 
 def _sequence(origin: type, arguments: tuple[Any, ...]) -> _Check:
     if origin is tuple and arguments[-1] is not Ellipsis:
-        return _fixed([_checker(one) for one in arguments])
-    one, fast = _checker(arguments[0]), _accepted(arguments[0])
+        return _fixed([_checker(argument) for argument in arguments])
+    check_item, fast = _checker(arguments[0]), _accepted(arguments[0])
 
     def check(value: Any) -> Any:
         if type(value) is not list:
             raise _wrong(value, "a list")
         if fast and set(map(type, value)) <= fast:
             return origin(value)
-        return origin(_within(f"[{index}]", one, item) for index, item in enumerate(value))
+        return origin(_within(f"[{index}]", check_item, item) for index, item in enumerate(value))
 
     return check
 
 
 def _accepted(kind: Any) -> set[type]:
-    """Return the types of a value that needs no more checks, to look at a long list at once; none where there is more."""
+    """Return the types whose values need no further check, so that a long list is checked in one step; none if others do."""
     parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     return set().union(*(_ACCEPTED[part] for part in parts)) if all(part in _ACCEPTED for part in parts) else set()
 
@@ -268,16 +266,16 @@ def _mapping(check_value: _Check) -> _Check:
 
 def _object(kind: Any) -> _Check:
     hints = get_type_hints(kind, include_extras=True)
-    known = [one for one in fields(kind) if one.init]
-    checks = {one.name: _checker(hints[one.name]) for one in known}
-    required = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
+    known = [field for field in fields(kind) if field.init]
+    checks = {field.name: _checker(hints[field.name]) for field in known}
+    required = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
 
     def check(value: Any) -> Any:
         if type(value) is not dict:
             raise _wrong(value, "an object")
         if missing := [name for name in required if name not in value]:
             raise FormatError("is missing", missing[0])
-        return kind(**{name: _within(name, one, value[name]) for name, one in checks.items() if name in value})
+        return kind(**{name: _within(name, check, value[name]) for name, check in checks.items() if name in value})
 
     return check
 

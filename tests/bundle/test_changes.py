@@ -180,7 +180,7 @@ def test_a_commit_that_is_no_change_of_ours_is_read_past_and_never_finished(
     harm(path / COMMIT)
     before = everything(path)
     assert contents(path) == contents(path, verify=False) == OLD
-    with pytest.raises(BundleError, match=r"not a change of this bundle that can be finished .*rm -r .*\.commit"):
+    with pytest.raises(BundleError, match=r"an interrupted change that cannot be finished .*rm -r .*\.commit"):
         write(path, "newer")
     assert everything(path) == before
     shutil.rmtree(path / COMMIT) if (path / COMMIT).is_dir() else (path / COMMIT).unlink()

@@ -131,8 +131,8 @@ def test_one_changed_byte_of_a_file_is_found(small: Path, suffix: str, tmp_path:
     members[2] = (members[2][0], b"X" + members[2][1][1:])
     refused(write(tmp_path, suffix, members), r"weights\.safetensors is damaged \(sha256")
     members[2] = (members[2][0], members[2][1] + b"X")
-    refused(write(tmp_path, suffix, members), r"weights\.safetensors has 19001 bytes, the manifest says 19000")
-    refused(write(tmp_path, suffix, members_of(small)[:2]), r"weights\.safetensors is missing, of 2 files")
+    refused(write(tmp_path, suffix, members), r"weights\.safetensors has 19001 bytes, but 19000 in the manifest")
+    refused(write(tmp_path, suffix, members_of(small)[:2]), r"weights\.safetensors is missing \(2 files")
     refused(write(tmp_path, suffix, members_of(small)[1:]), r"does not begin with manifest\.json")
     refused(write(tmp_path, suffix, [*members_of(small), ("surplus", b"x")]), "'surplus' is not listed in the manifest")
     refused(write(tmp_path, suffix, [*members_of(small), ("results/x.sh", b"x")]), "not listed in the manifest")
@@ -142,8 +142,8 @@ def test_one_changed_byte_of_a_file_is_found(small: Path, suffix: str, tmp_path:
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_name_twice_is_refused(small: Path, suffix: str, tmp_path: Path) -> None:
     members = members_of(small)
-    refused(write(tmp_path, suffix, [*members, members[1]]), r"'engines/größe/int8\.engine' is in it twice")
-    refused(write(tmp_path, suffix, [*members, members[0]]), r"'manifest\.json' is in it twice")
+    refused(write(tmp_path, suffix, [*members, members[1]]), r"'engines/größe/int8\.engine' occurs twice")
+    refused(write(tmp_path, suffix, [*members, members[0]]), r"'manifest\.json' occurs twice")
 
 
 def test_what_is_no_plain_file_is_refused(small: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_what_is_no_plain_file_is_refused(small: Path, tmp_path: Path) -> None:
     for mode in (0o120777, 0o020644, 0o040755, 0o010644):
         refused(write(tmp_path, ".zip", members, mode=mode), r"'weights\.safetensors' is not a plain file")
     refused(write(tmp_path, ".zip", [*members_of(small), ("results/", b"")]), "'results/' is not a plain file")
-    refused(write(tmp_path, ".zip", members_of(small), compression=zipfile.ZIP_LZMA), "compressed in an unknown way")
+    refused(write(tmp_path, ".zip", members_of(small), compression=zipfile.ZIP_LZMA), "has an unknown compression")
     long = [*members_of(small), ("a" * 300, b"")]
     refused(write(tmp_path, ".tar.zst", long, format=tarfile.GNU_FORMAT), "is not a plain file")
     refused(write(tmp_path, ".tar.zst", long, format=tarfile.PAX_FORMAT), "is not a plain file")
@@ -163,20 +163,18 @@ def test_what_is_no_plain_file_is_refused(small: Path, tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_fills_the_disk(small: Path, suffix: str, tmp_path: Path) -> None:
     """Zeros that pack to nothing, declared as themselves, as one huge artifact of the manifest, and as a result."""
     members, zeros = members_of(small), bytes(1 << 24)
-    refused(
-        write(tmp_path, suffix, [*members[:2], ("weights.safetensors", zeros)]), "has 16777216 bytes, the manifest says"
-    )
+    refused(write(tmp_path, suffix, [*members[:2], ("weights.safetensors", zeros)]), "has 16777216 bytes, but")
     manifest = json.loads(members[0][1])
     manifest["artifacts"][0]["size_bytes"] = 1 << 60
     bomb = [(MANIFEST, json.dumps(manifest).encode()), *members[1:]]
-    refused(write(tmp_path, suffix, bomb), r"unpacks to .* MB by its manifest, .* MB are free")
+    refused(write(tmp_path, suffix, bomb), r"needs .* MB, .* has .* MB free")
     manifest["artifacts"][0]["size_bytes"] = "many"
     refused(
         write(tmp_path, suffix, [(MANIFEST, json.dumps(manifest).encode())]),
         "size_bytes is 'many'; expected a whole number",
     )
     refused(
-        write(tmp_path, suffix, [*members, *((f"results/{n}.json", b"") for n in range(101))]), "too many or too large"
+        write(tmp_path, suffix, [*members, *((f"results/{n}.json", b"") for n in range(101))]), "exceeds the limits"
     )
     refused(write(tmp_path, suffix, [(MANIFEST, bytes(17 << 20))]), r"does not begin with manifest\.json")
 
@@ -188,7 +186,7 @@ def test_a_zip_that_holds_more_than_it_declares_is_refused(small: Path, tmp_path
     at = content.rindex(declared.to_bytes(4, "little"))  # of the last entry of the central directory
     lying = content[:at] + real.to_bytes(4, "little") + content[at + 4 :]
     (tmp_path / "lying.zip").write_bytes(lying)
-    refused(tmp_path / "lying.zip", "has 18999 bytes, the manifest says 19000")
+    refused(tmp_path / "lying.zip", "has 18999 bytes, but 19000 in the manifest")
 
 
 NAMES = st.text(st.sampled_from("ab./\\:\0\n~-é"), min_size=1, max_size=12) | st.sampled_from(

@@ -36,7 +36,7 @@ from vegrt.calibration.tournament.sensitivity import measure_sensitivity, most_s
 from vegrt.dataset.photos import Photo
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
 CHANNELS, CLASSES, SIDE = 8, 4, 12

@@ -125,7 +125,7 @@ def test_exported_models_that_were_measured_are_replaced_on_request_only(
     before = copied.sha256()
     for command, models in (("export", "its models"), ("calibrate", "int8 and int8-cpu")):
         refused = failure(command, copied.path, "--data", photos)
-        assert f"{models} would be replaced and this become void: " in refused
+        assert f"replacing {models} would invalidate " in refused
         assert "bench only-int8; work on a copy" in refused
         assert "--overwrite" in call(command, "--help").stdout
     assert "holds a finished bundle (resnet18; validation accuracy" in failure(

@@ -38,7 +38,7 @@ def test_names_of_all_scripts_are_names(name: str) -> None:
 
 
 def test_two_names_that_look_the_same_are_one_too_many() -> None:
-    assert classes_fault(["b", "b"]) == "class b twice"
+    assert classes_fault(["b", "b"]) == "duplicate class b"
     assert "look the same" in classes_fault(["caf\u00e9", "cafe\u0301"])
     assert "at least 2" in classes_fault(["only"])
     assert not classes_fault(["a", "A"])
@@ -89,9 +89,9 @@ def test_a_csv_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 3: a class name with a control character: '\\x1b\[31mred'; rename it"):
         read_listing(tmp_path / "list.csv")
     for content, message in (
-        (b"path,class,split\na\x00b.jpg,Beet,test\n", "line 2: 'a\\\\x00b.jpg' is no path"),
-        (b"path,class,split,path\na.jpg,Beet,test,b.jpg\n", "the column path twice"),
-        (b"path,class,split\n%s.jpg,Beet,test\n" % (b"a" * 5000), "line 2: .* is no path"),
+        (b"path,class,split\na\x00b.jpg,Beet,test\n", "line 2: 'a\\\\x00b.jpg' is not a valid path"),
+        (b"path,class,split,path\na.jpg,Beet,test,b.jpg\n", "duplicate column path"),
+        (b"path,class,split\n%s.jpg,Beet,test\n" % (b"a" * 5000), "line 2: .* is not a valid path"),
     ):
         (tmp_path / "list.csv").write_bytes(content)
         with pytest.raises(DataError, match=message):

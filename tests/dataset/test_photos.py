@@ -48,10 +48,10 @@ def test_what_is_not_the_expected_tree_is_said_in_words(photos: Path, tmp_path: 
         read_splits(tmp_path)
     shutil.copytree(photos, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/test/Cress")
-    with pytest.raises(DataError, match=r"Cress missing"):
+    with pytest.raises(DataError, match=r"Cress is missing"):
         read_splits(tmp_path / "data")
     (tmp_path / "data/test/Cress").mkdir()
-    with pytest.raises(DataError, match=r"Cress: no photos in it; every class needs some: .*\.jpg"):
+    with pytest.raises(DataError, match=r"Cress: no photos; expected at least one in every class: .*\.jpg"):
         read_splits(tmp_path / "data")
     (tmp_path / "data/validation/Kale").mkdir()
     with pytest.raises(DataError, match="Kale"):
@@ -107,8 +107,8 @@ def test_what_is_left_out_is_counted_and_said_once(tmp_path: Path, caplog: pytes
             assert read_split(data, "train").counts() == {"Beet": 1, "Cress": 1}
         read_split(data, "test")
     assert caplog.messages == [
-        f"{train}: left out: 6 hidden, 4 not a photo (.txt, no suffix, .xmp), 1 photo outside a class folder, "
-        "2 links that lead nowhere, 1 pipe or device"
+        f"{train}: skipped: 6 hidden, 4 not a photo (.txt, no suffix, .xmp), 1 photo outside a class folder, "
+        "2 broken links, 1 pipe or device"
     ]
 
 

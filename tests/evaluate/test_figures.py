@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vegrt.evaluate.figures import Answers, bin_gaps, calibration_error, figures_of, reliability_bins
+from vegrt.evaluate.figures import LabelledAnswers, bin_gaps, calibration_error, figures_of, reliability_bins
 from vegrt.evaluate.paired import class_drops, compare_answers, kl_divergences
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
 from vegrt.infer.runtimes.logits import softmax
@@ -27,7 +27,7 @@ def drawn(
 
 def test_means_are_those_of_plain_loops() -> None:
     logits, labels = drawn(50)
-    found = figures_of(Answers.of(logits, labels), Resamples(50))
+    found = figures_of(LabelledAnswers.of(logits, labels), Resamples(50))
     rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits.astype(float)]
     brier = [sum((p - (k == label)) ** 2 for k, p in enumerate(row)) for row, label in zip(rows, labels, strict=True)]
     intervals = [found.brier, found.nll, found.margin_mean, found.ece]
@@ -48,7 +48,7 @@ def test_classes_are_counted_by_truth_and_answer() -> None:
     top1 = np.array([0, 0, 1, 0, 1])
     logits = np.full((5, 3), -9.0, np.float32)
     logits[np.arange(5), top1] = 9.0
-    first, second, third = figures_of(Answers.of(logits, labels), Resamples(5)).classes or ()
+    first, second, third = figures_of(LabelledAnswers.of(logits, labels), Resamples(5)).classes or ()
     of_first = [figure for figure in (first.precision, first.recall, first.f1) if figure]
     assert [figure.value for figure in of_first] == pytest.approx([2 / 3, 2 / 3, 2 / 3])
     assert [figure.value for figure in (second.precision, second.recall) if figure] == [0.5, 0.5]
@@ -96,7 +96,7 @@ def test_f1_intervals_are_those_of_resampled_images(seed: int, images: int) -> N
     picked = random.integers(images, size=(2000, images))
     truth, answer = labels[picked] == 0, top1[picked] == 0
     plain = 2 * (truth & answer).sum(axis=1) / np.maximum(truth.sum(axis=1) + answer.sum(axis=1), 1)
-    confusion = Answers.of(logits, labels).confusion()
+    confusion = LabelledAnswers.of(logits, labels).confusion()
     got = f1_intervals(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), images)[0]
     assert got is not None
     assert [got.low, got.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.05)
@@ -106,7 +106,7 @@ def test_divergence_is_zero_for_equal_answers_and_known_for_others() -> None:
     logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1]], np.float32))
     other = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
     labels = np.array([0, 0])
-    reference, candidate = Answers.of(logits, labels), Answers.of(other, labels)
+    reference, candidate = LabelledAnswers.of(logits, labels), LabelledAnswers.of(other, labels)
     expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
     assert kl_divergences(reference, candidate) == pytest.approx([expected, 0.0], abs=1e-6)
     found = compare_answers(reference, candidate, Resamples(2)).kl
@@ -132,7 +132,7 @@ def test_drops_of_classes_add_up_and_are_corrected() -> None:
 
 def test_one_image_and_logits_of_any_size_give_figures() -> None:
     logits = np.array([[1e4, -1e4]], np.float32)
-    found = figures_of(Answers.of(logits, np.array([1])), Resamples(1))
+    found = figures_of(LabelledAnswers.of(logits, np.array([1])), Resamples(1))
     assert isinstance(found.nll, Interval)
     assert found.nll.value == 2e4
     assert found.top1.value == 0.0

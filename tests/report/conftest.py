@@ -22,7 +22,7 @@ from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
 from vegrt.dataset.photos import Split, read_split
 from vegrt.evaluate import evaluate
-from vegrt.evaluate.benchmark.statistics import summarize
+from vegrt.evaluate.benchmark.statistics import summarize_times
 from vegrt.evaluate.statistics import mcnemar, tango, wilson
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.photo.preprocess import Contract
@@ -172,7 +172,7 @@ def benchmark(bundle: Bundle, chosen: list[Candidate], case: Case) -> Bench:
     def row(candidate: Candidate) -> BenchCandidate:
         first = case.speed_ms[str(candidate)] / 1e3
         seconds = {batch: list(first * batch**0.88 * random.lognormal(0, 0.06, 60)) for batch in (1, 16)}
-        timings = tuple(summarize(batch, samples) for batch, samples in seconds.items())
+        timings = tuple(summarize_times(batch, samples) for batch, samples in seconds.items())
         return BenchCandidate(**fields_of(candidate_row(bundle, candidate)), load_s=0.4, batches=timings)
 
     rows = tuple(map(row, chosen))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, VegrtError
+from vegrt.report.facts.benches import read_bench_files
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import bundle_charts
 from vegrt.report.summary import HEADINGS, summarize
@@ -127,13 +128,15 @@ def test_two_bundles_of_one_name_do_not_write_over_each_other(make: Make, tmp_pa
 def test_another_device_has_panels_of_its_own(make: Make, tmp_path: Path) -> None:
     bundle = make(speed_ms={"fp32/onnxruntime": 10.0, "int8/onnxruntime": 4.0})
     elsewhere = copied_bench(bundle, tmp_path, cpu="Cortex-A78AE", cores=6.0)
-    facts = load_facts(bundle, benches=[elsewhere])
+    facts = load_facts(bundle, benches=read_bench_files([elsewhere]))
     assert list(facts.benches())[1] == "Cortex-A78AE, 6 cores"
     drawn = bundle_charts(facts, None)
     for name in ("accuracy-latency", "throughput"):
         here, there = (panel["title"] for panel in drawn[name].panels)
         assert (here in facts.benches(), there) == (True, "Cortex-A78AE, 6 cores")
-    write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=(elsewhere,)))
+    write_report(
+        [bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=read_bench_files([elsewhere]))
+    )
     assert "Measured on Cortex-A78AE, 6 cores" in (tmp_path / "out.md").read_text(encoding="utf-8")
 
 
@@ -143,23 +146,23 @@ def test_another_devices_rows_of_other_artifacts_are_left_out(make: Make, tmp_pa
     content = json.loads(elsewhere.read_text())
     content["candidates"][0]["artifact_sha256"] = "0" * 64
     elsewhere.write_text(json.dumps(content))
-    (bench,) = load_facts(bundle, benches=[elsewhere]).other_benches
+    (bench,) = load_facts(bundle, benches=read_bench_files([elsewhere])).other_benches
     assert [row.key for row in bench.candidates] == ["int8/onnxruntime"]
     content["candidates"][1]["artifact_sha256"] = "1" * 64
     elsewhere.write_text(json.dumps(content))
     with pytest.raises(VegrtError, match="measured none of the artifacts of"):
-        write_report([bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=(elsewhere,)))
+        write_report(
+            [bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=read_bench_files([elsewhere]))
+        )
 
 
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"schema": "vegrt-evaluate", "schema_version": 1, "candidates": []}']
 )
-def test_a_file_that_is_no_benchmark_is_refused(make: Make, tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "bench.json").write_text(content)
     with pytest.raises(VegrtError, match=r"bench\.json: not a benchmark"):
-        write_report(
-            [make()], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=(tmp_path / "bench.json",))
-        )
+        read_bench_files([tmp_path / "bench.json"])
 
 
 def test_an_audit_of_these_photos_is_summed_up_and_another_is_not_used(make: Make, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -20,9 +20,12 @@ from vegrt.results.evaluation import (
     ColoursSwapped,
     Evaluation,
     Gate,
+    NotRun,
+    NotRunCause,
     TextCause,
 )
 from vegrt.results.files import read_result
+from vegrt.results.wording import not_run_cause
 
 FILES = Path(__file__).parent / "version-1"
 KINDS: dict[str, type[AnyResult]] = {
@@ -33,7 +36,8 @@ KINDS: dict[str, type[AnyResult]] = {
     "sensitivity": Sensitivity,
     "curve": Curve,
 }
-PROSE = ("reason", "sentence")  # what version 2 makes from the figures
+PROSE = ("reason", "sentence", "statement")  # what version 2 makes from the figures
+CHANGED = ("/not_run/0/cause", "/not_run/0/cure")
 
 
 def content(name: str) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def test_version_1_is_read_and_nothing_is_lost(name: str) -> None:
     result = read_result(FILES / f"{name}.json", KINDS[name])
     written = dict(leaves(to_dict(result)))
     for place, value in leaves(content(name)):
-        if not place.endswith(PROSE):
+        if not place.endswith((*PROSE, *CHANGED)):
             assert written.get(place, "missing") == value, place
 
 
@@ -76,6 +80,28 @@ def test_the_reason_of_a_version_1_verdict_stays_readable() -> None:
     assert cause.text == content("evaluation")["candidates"][1]["gate"]["reason"]
     assert candidate.without_leaks is not None
     assert candidate.without_leaks.gate == candidate.gate
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("cure", ["", "pip install it"])
+def test_a_sentence_on_what_was_not_run_stays_readable(version: int, cure: str) -> None:
+    """Files of both versions may hold sentences: version 2 had them before causes were typed."""
+    entry = {"artifact": "a.engine", "cause": "TensorRT is not installed here", "cure": cure}
+    typed = {"artifact": "b.engine", "cause": "rtx-engine"}
+    values = content("evaluation") | {"not_run": [entry, typed]}
+    if version == 2:
+        values |= {"schema_version": 2, "candidates": to_dict(from_dict(Evaluation, values))["candidates"]}
+    sentence, cause = from_dict(Evaluation, values).not_run
+    assert (sentence.cause, cause) == ("text", NotRun("b.engine", "rtx-engine"))
+    assert not_run_cause(sentence) == "; ".join(filter(None, ("TensorRT is not installed here", cure)))
+
+
+@pytest.mark.parametrize("cause", [cause for cause in get_args(NotRunCause) if cause != "text"])
+def test_every_cause_of_what_was_not_run_has_words_and_comes_back(cause: NotRunCause) -> None:
+    missing = NotRun("int8.engine", cause)
+    assert not_run_cause(missing)
+    evaluation = replace(read_result(FILES / "evaluation.json", Evaluation), schema_version=2, not_run=(missing,))
+    assert from_dict(Evaluation, json.loads(json.dumps(to_dict(evaluation)))) == evaluation
 
 
 def test_every_cause_comes_back() -> None:

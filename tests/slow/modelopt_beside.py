@@ -22,7 +22,7 @@ from vegrt.calibration.subject import split_photos
 from vegrt.dataset.photos import read_split
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.candidates import Candidate
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 

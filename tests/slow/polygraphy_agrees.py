@@ -18,7 +18,7 @@ import numpy as np
 from vegrt.bundle.bundle import open_bundle
 from vegrt.dataset.photos import image_files
 from vegrt.infer.runtimes.logits import compare_logits
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import load_image
 
 COUNT = 32

@@ -234,8 +234,8 @@ def empty(folder: Path) -> None:
     [
         (lambda data: shutil.rmtree(data), "no such folder; expected DATA/"),
         (lambda data: shutil.rmtree(data / "train"), "no train/ folder"),
-        (lambda data: empty(data / "train/Beet"), "every class needs some"),
-        (lambda data: keep_only(data / "train/Beet"), "at least 2 expected"),
+        (lambda data: empty(data / "train/Beet"), "expected at least one in every class"),
+        (lambda data: keep_only(data / "train/Beet"), "expected at least 2"),
         (lambda data: (data / "validation/Beet").rename(data / "validation/Bean"), "Beet missing"),
     ],
     ids=["no data", "no split", "empty class", "one class", "classes differ"],

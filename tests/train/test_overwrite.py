@@ -23,7 +23,7 @@ from vegrt.files.atomic import write_json
 from vegrt.results.convert import to_dict
 from vegrt.results.header import header_fields
 from vegrt.train.fit import train
-from vegrt.train.history.records import SplitFacts, TrainingProgress
+from vegrt.train.history.records import SplitRecord, TrainingProgress
 from vegrt.train.history.runs_db import load_run
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.recipe import Recipe
@@ -101,7 +101,7 @@ def test_an_unfinished_training_is_resumed_or_discarded_only_on_request(
     evaluated: Bundle, colours: Path, brief: Recipe, tmp_path: Path
 ) -> None:
     half, checkpoints = tmp_path / "half", Checkpoints(tmp_path / "half")
-    facts = {name: SplitFacts(0, {}, "ab") for name in ("train", "validation", "test")}
+    facts = {name: SplitRecord(0, {}, "ab") for name in ("train", "validation", "test")}
     checkpoints.start()
     checkpoints.save_last({}, TrainingProgress("ab12", replace(brief, epochs=4).to_dict(), facts))
     shutil.copytree(checkpoints.folder, evaluated.path / ".train")  # left by an interrupted training with --overwrite

@@ -12,7 +12,7 @@ from vegrt.backbones import build_network, contract_of, find_backbone
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
 from vegrt.export.onnx.model import export_fp32
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.train.data.loader import DecodedPhotos, InputTransform, Samples
 from vegrt.train.fit import train

@@ -15,6 +15,7 @@ from vegrt.dataset.listing import SplitName
 from vegrt.dataset.photos import Photo, Split, base_folder, content_hash, read_splits
 from vegrt.errors import DataError
 from vegrt.files.text import as_utf8
+from vegrt.machine import available_cores
 from vegrt.photo.formats import image_size
 from vegrt.photo.preprocess import decode
 from vegrt.terminal.progress import track
@@ -69,7 +70,7 @@ def _read_all(data: Path, splits: Sequence[Split]) -> tuple[list[_AuditedPhoto],
     photos = [(split, photo) for split in splits for photo in split.photos]
     base = base_folder(data)
     names = [as_utf8(photo.path.relative_to(base)) for _, photo in photos]
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter lock
+    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow decodes without the interpreter lock
         results = list(track(pool.map(_read, names, *zip(*photos, strict=True)), "reading photos", len(photos)))
     readable = [result for result in results if isinstance(result, _AuditedPhoto)]
     return readable, {name: result for name, result in zip(names, results, strict=True) if isinstance(result, str)}

@@ -73,7 +73,7 @@ class EpochSums:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitFacts:
+class SplitRecord:
     """Facts on the photos of a split at the start of a run, to detect changes. counts: photos by class."""
 
     photos: int
@@ -90,7 +90,7 @@ class TrainingProgress:
 
     run: str
     recipe: dict[str, Any]
-    data: dict[str, SplitFacts]
+    data: dict[str, SplitRecord]
     epochs: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = math.inf

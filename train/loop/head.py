@@ -15,7 +15,7 @@ from vegrt.train.data.loader import epoch_batches
 from vegrt.train.history.records import EpochRecord, EpochSums
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import learning_rate, make_optimizer, set_rate
-from vegrt.train.loop.validation import ValidationResult, evaluate_logits
+from vegrt.train.loop.validation import ValidationResult, validation_result
 from vegrt.train.recipe import Recipe
 
 Features = tuple[Tensor, Tensor]  # float32 (N, F), int64 (N,)
@@ -51,7 +51,7 @@ def train_head(
         sums = _epoch(head, recipe, optimizer, train, class_weights, epoch)
         sums.seconds = time.perf_counter() - start
         with torch.no_grad():
-            result = evaluate_logits(head.eval()(validation[0]), validation[1])
+            result = validation_result(head.eval()(validation[0]), validation[1])
         if result.loss < best_loss:
             best_loss, best_weights = result.loss, copy.deepcopy(head.state_dict())
         yield sums.finish(epoch, "head", result.loss, result.accuracy, optimizer.param_groups[0]["lr"]), result

@@ -45,7 +45,7 @@ class ValidationResult:
         return order
 
 
-def evaluate_logits(logits: Tensor, labels: Tensor) -> ValidationResult:
+def validation_result(logits: Tensor, labels: Tensor) -> ValidationResult:
     """Return the result for float32 logits (N, K) and labels (N,)."""
     logits, labels = logits.cpu(), labels.cpu()
     return ValidationResult(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
@@ -58,7 +58,7 @@ def validate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device:
     parts = []
     for images, truth in batches:
         with precision(device):
-            parts.append(evaluate_logits(model(images.to(device)).float(), truth))
+            parts.append(validation_result(model(images.to(device)).float(), truth))
     return concatenate(parts)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from vegrt.terminal.tables import make_table
 from vegrt.train.tune.study import ended
 
 if TYPE_CHECKING:
@@ -68,23 +69,22 @@ def importance(study: optuna.Study) -> dict[str, float]:
 
 def trials_table(trials: Sequence[TrialRow]) -> Table:
     """Return the trials as a table for the terminal."""
-    from rich.table import Table
-
-    table = Table(title="trials, best first")
     names = list(dict.fromkeys(name for row in trials for name in row.values))
-    for heading in ("trial", "state", *names, "loss", "accuracy %", "epochs", "seconds"):
-        table.add_column(heading, justify="left" if heading in ("state", "augment", "freeze_until") else "right")
-    for row in trials:
-        loss = "" if row.validation_loss is None else f"{row.validation_loss:.4f}"
-        accuracy = "" if row.validation_accuracy is None else f"{100 * row.validation_accuracy:.2f}"
-        values = (value_text(row.values.get(name, "")) for name in names)
-        table.add_row(str(row.number), row.state, *values, loss, accuracy, str(row.epochs), f"{row.seconds:.0f}")
-    return table
+    headings = ("trial", "state", *names, "loss", "accuracy %", "epochs", "seconds")
+    rows = [_cells(row, names) for row in trials]
+    return make_table("trials, best first", headings, rows, text=("state", "augment", "freeze_until"))
 
 
 def value_text(value: Any) -> str:
     """Return a searched value as text."""
     return f"{value:.2g}" if isinstance(value, float) else value or "-"
+
+
+def _cells(row: TrialRow, names: Sequence[str]) -> list[str]:
+    loss = "" if row.validation_loss is None else f"{row.validation_loss:.4f}"
+    accuracy = "" if row.validation_accuracy is None else f"{100 * row.validation_accuracy:.2f}"
+    values = (value_text(row.values.get(name, "")) for name in names)
+    return [str(row.number), row.state, *values, loss, accuracy, str(row.epochs), f"{row.seconds:.0f}"]
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

@@ -1,8 +1,8 @@
-"""Writes and reads .zip and .tar.zst archives; knows nothing about bundles.
+"""Writes and reads .zip and .tar.zst archives; independent of the bundle format.
 
 The same members give the same bytes: order as given, time zero, mode 0644, no compression in a .zip.
-Archives are read as untrusted input: only plain files are returned, one after another, and never more bytes than a caller
-asks for.
+Archives are untrusted input: only regular files are returned, one after another, and never more bytes than the caller
+requests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol
 from vegrt.errors import BundleError, require
 
 SUFFIXES = (".zip", ".tar.zst")
-# What opening or reading a damaged archive raises; zipfile documents the first only.
+# Exceptions raised on opening or reading a damaged archive; zipfile documents only the first.
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.HeaderError,
@@ -35,7 +35,7 @@ _MODE = 0o100644  # a regular file that its owner may write
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
 _WINDOW = (
     1 << 27
-)  # largest window of a .tar.zst, in bytes of the reader's memory: what level 19 and `zstd --long` write
+)  # largest window of a .tar.zst, in bytes of the reader's memory: that of level 19 and of `zstd --long`
 _LEVEL = 10
 
 
@@ -43,7 +43,7 @@ class Readable(Protocol):
     """An open member, of either format."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` next bytes; no bytes at the end."""
+        """Return at most the next `size` bytes; empty at the end."""
         ...
 
 
@@ -96,7 +96,7 @@ def _write_tar(packed: IO[bytes], members: Iterable[tuple[str, Path]]) -> None:
 
 
 def read_archive(file: Path) -> Iterator[Member]:
-    """Yield the members in order. Raises BundleError for a member that is not a plain file, one of DAMAGE for damage."""
+    """Yield the members in order. Raises BundleError for a member that is not a regular file, one of DAMAGE for damage."""
     reader = _read_zip if archive_suffix(file) == ".zip" else _read_tar
     if not file.is_file():
         raise BundleError(f"{file}: no such file; expected an archive, made by: vegrt bundle pack BUNDLE {file}")
@@ -109,15 +109,15 @@ def _read_zip(file: Path) -> Iterator[Member]:
             file_type = entry.external_attr >> 28  # Unix file type; 0 in a zip that was written on another system
             name = entry.orig_filename
             if file_type not in (0, _MODE >> 12) or entry.filename != name or entry.is_dir():
-                raise BundleError(f"{file}: {name!r} is not a plain file (a link, folder or device); refused")
+                raise BundleError(f"{file}: {name!r} is not a plain file (it is a link, folder or device); refused")
             if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise BundleError(f"{file}: {name!r} is encrypted or compressed in an unknown way; refused")
+                raise BundleError(f"{file}: {name!r} is encrypted or has an unknown compression; refused")
             with archive.open(entry) as content:
                 yield Member(name, entry.file_size, content)
 
 
 def _read_tar(file: Path) -> Iterator[Member]:
-    """Read ustar headers one by one: the tarfile module would also read extensions, of any length, into memory."""
+    """Parse ustar headers here: the tarfile module would also read extension headers, of any length, into memory."""
     zstandard: Any = require("zstandard", "pack")
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     with file.open("rb") as raw, decompressor.stream_reader(raw) as packed:
@@ -125,8 +125,10 @@ def _read_tar(file: Path) -> Iterator[Member]:
         while any(header := stream.exactly(tarfile.BLOCKSIZE)):
             entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
             if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.size < 0:
-                raise BundleError(f"{file}: {entry.name!r} is not a plain file (a link, folder or device); refused")
-            stream.left = entry.size
+                raise BundleError(
+                    f"{file}: {entry.name!r} is not a plain file (it is a link, folder or device); refused"
+                )
+            stream.unread_bytes = entry.size
             yield Member(entry.name, entry.size, stream)
             while stream.read(_BLOCK):
                 pass  # bytes that the caller did not read
@@ -135,18 +137,18 @@ def _read_tar(file: Path) -> Iterator[Member]:
 
 
 class _Stream:
-    """A decompressed .tar. left: unread bytes of the present member."""
+    """A decompressed .tar. unread_bytes: how much of the current member has not been read."""
 
     def __init__(self, packed: IO[bytes], error: type[Exception]) -> None:
-        self._packed, self._error, self.left = packed, error, 0
+        self._packed, self._error, self.unread_bytes = packed, error, 0
 
     def read(self, size: int) -> bytes:
-        content = self.exactly(min(size, self.left))
-        self.left -= len(content)
+        content = self.exactly(min(size, self.unread_bytes))
+        self.unread_bytes -= len(content)
         return content
 
     def finish(self) -> None:
-        """Read to the end, after which the checksum is. Raises EOFError for anything but one tape record of zeros."""
+        """Read to the end, where the checksum is verified. Raises EOFError for anything but one tape record of zeros."""
         for _ in range(tarfile.RECORDSIZE // tarfile.BLOCKSIZE):
             if not (block := self._next(tarfile.BLOCKSIZE)):
                 return
@@ -165,7 +167,7 @@ class _Stream:
         while len(content) < size:
             block = self._next(size - len(content))
             if not block:
-                raise EOFError("it ends too early")
+                raise EOFError("unexpected end of file")
             content += block
         return bytes(content)
 

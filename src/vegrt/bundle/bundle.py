@@ -22,15 +22,16 @@ from vegrt.bundle.external_data import check_self_contained
 from vegrt.bundle.manifest import Artifact, Manifest, Role, parse_manifest
 from vegrt.errors import BundleError
 from vegrt.files.hashing import sha256_of
+from vegrt.machine import available_cores
 
 log = logging.getLogger(__name__)
 
-_TRIES, _PAUSE_S = 200, 0.02  # for a reader that a change overtook
+_TRIES, _PAUSE_S = 200, 0.02  # of a reader, while another process changes the bundle
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A verified signature. key: the public key's file (PEM). results: SHA-256 of the result files that it covers, by name."""
+    """A verified signature. key: file of the public key (PEM). results: SHA-256 of the result files that it covers, by name."""
 
     key: Path
     fingerprint: str
@@ -43,8 +44,8 @@ class Bundle:
     """A bundle on disk, opened and verified.
 
     digest: SHA-256 of the manifest's bytes, in hex. in_commit: whether it is the new state of an unfinished change.
-    state: the folder's state when it was read. signed: the verified signature, if one was required: then only results that it
-    covers count.
+    state: the folder's state when it was read. signed: the verified signature, if one was required; results that it does not
+    cover are then ignored.
     """
 
     path: Path
@@ -55,26 +56,26 @@ class Bundle:
     signed: Signed | None = None
 
     def artifact(self, role: Role, variant: str = "") -> Artifact:
-        """Return the artifact of that role and variant. Raises BundleError that names the command to make it."""
+        """Return the artifact with this role and variant. Raises a BundleError that names the command to make it."""
         for artifact in self.manifest.artifacts:
             if (artifact.role, artifact.variant) == (role, variant):
                 return artifact
         if role == "weights":
             raise BundleError(
-                f"{self.path}: no checkpoint, it was made from an ONNX file; torch cannot run it, use --runtime onnxruntime"
+                f"{self.path}: no checkpoint for torch, the bundle was made from an ONNX file; use --runtime onnxruntime"
             )
         variants = ", ".join(self.variants()) or "none"
         raise BundleError(
-            f"{self.path}: no {f'{variant} {role}'.strip()} in it (variants: {variants}); "
-            f"make it: vegrt export {self.path} --data DATA"
+            f"{self.path}: no {f'{variant} {role}'.strip()} (variants: {variants}); "
+            f"make it with: vegrt export {self.path} --data DATA"
         )
 
     def has(self, role: Role) -> bool:
-        """Return whether the bundle holds an artifact of that role."""
+        """Return whether the bundle has an artifact with this role."""
         return any(artifact.role == role for artifact in self.manifest.artifacts)
 
     def file(self, role: Role, variant: str = "") -> Path:
-        """Return the path of an artifact. Raises BundleError for a missing one, and for an ONNX file that reads other files."""
+        """Return the path of an artifact. Raises BundleError if it is missing, or is an ONNX file that reads other files."""
         file = self.path_of(self.artifact(role, variant).path)
         if role in ("model", "source"):
             check_self_contained(file)
@@ -121,11 +122,13 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
             if commit.state_of(path) == before:
                 return bundle
         time.sleep(_PAUSE_S)
-    raise BundleError(f"{path}: changed each of {_TRIES} times it was read; wait until no other process changes it")
+    raise BundleError(
+        f"{path}: changed during each of {_TRIES} reads; wait until no other process changes it, then repeat the command"
+    )
 
 
 def _read(path: Path, state: commit.State, verify: bool) -> Bundle:
-    """Return the bundle in its present state; during an unfinished change, its complete side."""
+    """Return the bundle in its current state; during an unfinished change, the side that is complete."""
     sides = _sides(path, state)
     if not verify:
         return sides[0]
@@ -141,9 +144,9 @@ def _read(path: Path, state: commit.State, verify: bool) -> Bundle:
 
 
 def _sides(path: Path, state: commit.State) -> list[Bundle]:
-    """Return the bundle at `path`; during an unfinished change its two sides, the one to read first at the front.
+    """Return the bundle at `path`; during an unfinished change both sides, the one to read first at the front.
 
-    Raises BundleError when there is no bundle.
+    Raises BundleError if there is no bundle.
     """
     has_new, has_old = MANIFEST in (commit.staged_files(path) or ()), os.path.lexists(path / MANIFEST)
     if not (has_old or has_new):
@@ -174,17 +177,19 @@ def _side(path: Path, state: commit.State, *, in_commit: bool) -> Bundle:
 
 
 def check_files(bundle: Bundle) -> None:
-    """Raise BundleError unless every artifact has the size and SHA-256 that the manifest states."""
-    with ThreadPoolExecutor() as pool:  # hashing releases Python's lock
+    """Raise BundleError unless every artifact has the size and SHA-256 that the manifest lists."""
+    with ThreadPoolExecutor(available_cores()) as pool:  # hashing releases the interpreter lock
         list(pool.map(partial(check_artifact, bundle), bundle.manifest.artifacts))
 
 
 def check_artifact(bundle: Bundle, artifact: Artifact) -> None:
-    """Raise BundleError unless the artifact's file exists with the size and SHA-256 that the manifest states."""
+    """Raise BundleError unless the artifact's file exists and has the size and SHA-256 that the manifest lists."""
     file = bundle.path_of(artifact.path)
     size = size_of(file)
     if size is None:
-        raise BundleError(f"{file}: missing from the bundle; restore it or run: vegrt export {bundle.path} --data DATA")
+        raise BundleError(
+            f"{file}: missing from the bundle; restore it, or make it with: vegrt export {bundle.path} --data DATA"
+        )
     if size != artifact.size_bytes:
         raise _damage(file, f"{size} bytes", f"{artifact.size_bytes} bytes")
     try:
@@ -196,11 +201,11 @@ def check_artifact(bundle: Bundle, artifact: Artifact) -> None:
 
 
 def _damage(file: Path, actual: str, expected: str) -> BundleError:
-    return BundleError(f"{file}: damaged ({actual}, the manifest says {expected}); restore it or export again")
+    return BundleError(f"{file}: damaged ({actual}, the manifest lists {expected}); restore it or export again")
 
 
 def find_bundles(root: Path) -> list[Path]:
-    """Return the bundles directly under `root`, sorted by name. Hidden folders, which are still being filled, do not count."""
+    """Return the bundles directly under `root`, sorted by name. Hidden folders are skipped: they are still being written."""
     if not root.is_dir():
         return []
     folders = sorted(folder for folder in root.iterdir() if not folder.name.startswith("."))

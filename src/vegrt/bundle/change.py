@@ -1,8 +1,8 @@
-"""Changing a bundle, as a whole: readers see all of a change or nothing of it.
+"""Atomic changes of a bundle: readers see the whole change or none of it.
 
-A change is staged in `.staging-*` inside the bundle, becomes `.commit` by one rename, and is then moved into place with
-the manifest last. A process killed at any moment leaves either the old bundle or the new one, and the next change finishes the
-move (see vegrt.bundle.commit).
+A change is staged in `.staging-*` inside the bundle, becomes `.commit` by one rename, and is then moved into place,
+manifest last. Whenever the process is killed, either the old bundle or the new one is readable, and the next change finishes
+the move (see vegrt.bundle.commit).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 def exclusive(path: Path, *, make: bool = False) -> Iterator[None]:
     """Lock a bundle for a command that reads it and then changes it; `changing` may be used inside.
 
-    Finishes an interrupted change first. make: make a missing folder. Raises BundleError, at once, when another process holds the
-    lock, and for a bundle with links: a change would write through them.
+    Finishes an interrupted change first. make: create a missing folder. Raises BundleError immediately if another process holds
+    the lock, and for a bundle that contains links: a change would write through them.
     """
     with locked(path, make=make):
         refuse_links(path)
@@ -46,13 +46,13 @@ def exclusive(path: Path, *, make: bool = False) -> Iterator[None]:
 
 @contextmanager
 def changing(path: Path) -> Iterator[Staging]:
-    """Yield a Staging to put files into; on success they all appear in the bundle at once, on failure none does.
+    """Yield a Staging to put files into; on success all of them appear in the bundle together, on failure none does.
 
-    Read the state that you change under the same lock: inside this block, or inside an `exclusive` around both.
-    Raises BundleError when the bundle cannot be written, or when another process is changing it.
+    Read the state to be changed under the same lock: inside this block, or inside an `exclusive` around both.
+    Raises BundleError if the bundle cannot be written, or if another process is changing it.
     """
     with exclusive(path, make=True), _alone(path):
-        for abandoned in path.glob(".staging-*"):  # by a killed process: a living one would hold the lock
+        for abandoned in path.glob(".staging-*"):  # by a killed process: a running one would hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
         with _staging(path) as staging:
             yield staging
@@ -64,10 +64,10 @@ _in_change: set[Path] = set()
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Refuse a change inside a change, which the lock would allow to its own thread."""
+    """Refuse a change nested in another one, which the lock would allow within one thread."""
     resolved = path.resolve()
     if resolved in _in_change:
-        raise BundleError(f"{path}: another process is changing it; wait until that is done")
+        raise BundleError(f"{path}: another process is changing it; wait until it has finished")
     _in_change.add(resolved)
     try:
         yield
@@ -88,28 +88,28 @@ def _staging(path: Path) -> Iterator[Staging]:
         share(folder)
         folder.rename(path / COMMIT)
     except OSError as error:
-        raise BundleError(f"{unwritten(path, folder, error)}; the bundle is as it was") from error
+        raise BundleError(f"{unwritten(path, folder, error)}; the bundle is unchanged") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_staged(path: Path, folder: Path) -> None:
-    """Refuse files that could not be moved into the bundle, while nothing is changed yet."""
+    """Refuse files that could not be moved into the bundle, before anything has changed."""
     staged, listed = commit.files_below(folder), _files_listed_in(folder)
     if MANIFEST not in staged or staged - {MANIFEST} - listed.keys():
-        raise AssertionError("a staged change is the files that were added, and their manifest")
+        raise AssertionError("a staged change consists of the added files and their manifest")
     commit.check_places(path, staged)
 
 
 @dataclass(slots=True)
 class Staging:
-    """Files to be added to a bundle. folder: where to write them, under the names that they will have in the bundle."""
+    """Files to be added to a bundle. folder: where to write them, under their names in the bundle."""
 
     folder: Path
     added: list[Artifact] = field(default_factory=list)
 
     def file(self, name: str) -> Path:
-        """Return where to write the file `name`; makes its folders."""
+        """Return where to write the file `name`; creates its folders."""
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
@@ -122,7 +122,7 @@ class Staging:
         return artifact
 
     def finish(self, manifest: Manifest) -> Manifest:
-        """Write and return the manifest: `manifest`, in which the added artifacts replace those of the same path."""
+        """Write and return the manifest: `manifest`, with the added artifacts in place of those with the same path."""
         added_paths = {artifact.path for artifact in self.added}
         unchanged = [artifact for artifact in manifest.artifacts if artifact.path not in added_paths]
         artifacts = (*unchanged, *self.added)
@@ -132,20 +132,20 @@ class Staging:
 
 
 def _finish_commit(path: Path) -> None:
-    """Move a complete committed change into place, if there is one. The caller holds the lock. May be repeated."""
+    """Move a committed change into place, if there is one. The caller holds the lock. May be repeated."""
     folder = path / COMMIT
     if not os.path.lexists(folder):
         return
     try:
         if not folder.is_dir():
-            raise BundleError("it is no folder")
+            raise BundleError("not a folder")
         if (folder / MANIFEST).is_file():
             commit.check_commit(path, _files_listed_in(folder))
             log.warning("%s: finishing a change that was interrupted", path)
     except (BundleError, OSError) as error:
         raise BundleError(
-            f"{folder}: not a change of this bundle that can be finished ({error}); "
-            f"to give it up: rm -r {shlex.quote(str(folder))}"
+            f"{folder}: an interrupted change that cannot be finished ({error}); "
+            f"discard it with: rm -r {shlex.quote(str(folder))}"
         ) from error
     _move_commit(path)
 

@@ -1,9 +1,9 @@
-"""A bundle's committed but unfinished change, `.commit`: which state a reader sees, and how a writer finishes it.
+"""`.commit`, a bundle's committed but unfinished change: which state a reader sees, and how a writer finishes it.
 
-The files of a change are moved out of `.commit` one by one, files that it drops are deleted, and its manifest is moved last. A
-process killed on the way leaves a mixture. A reader writes nothing: it takes the old manifest as long as every file that it
-lists is in place, else the new one, whose files are in `.commit` or in place already. Only a writer, which holds the bundle's
-lock, finishes the change.
+The files of a change are moved out of `.commit` one by one, dropped files are deleted, and the manifest is moved last. A
+process killed in between leaves a mixture of old and new files. A reader writes nothing: it uses the old manifest as long as
+every file that it lists is in place; otherwise the new one, whose files are in `.commit` or already in place. Only a writer,
+which holds the bundle's lock, finishes the change.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ State = tuple[object, ...]
 
 
 def state_of(path: Path) -> State:
-    """Return the folder's state, which every change of the bundle alters: equal before and after reading means undisturbed."""
+    """Return the folder's state, which every change of the bundle alters: equal states mean that nothing changed."""
     commit = path / COMMIT
     return _identity(path / MANIFEST), _identity(commit), _identity(commit / MANIFEST), staged_files(path)
 
 
 def staged_files(path: Path) -> frozenset[str] | None:
-    """Return the names of the files in `.commit`, with its manifest; None where it is missing or unreadable."""
+    """Return the names of the files in `.commit`, including its manifest; None if it is missing or unreadable."""
     commit = path / COMMIT
     if commit.is_symlink() or not os.access(commit, os.R_OK | os.X_OK):
         return None
@@ -42,7 +42,7 @@ def files_below(folder: Path) -> frozenset[str]:
 
 
 def is_begun(path: Path, old: Listed, new: Listed) -> bool:
-    """Return whether files of the change were moved or dropped already, so that the new manifest is true and not the old one."""
+    """Return whether files of the change were already moved or dropped: then the new manifest is valid, not the old one."""
     staged = staged_files(path) or frozenset()
     moved = any(name not in staged for name, entry in new.items() if old.get(name) != entry)
     dropped = any(size_of(path / name) != size for name, (size, _) in old.items())
@@ -51,30 +51,30 @@ def is_begun(path: Path, old: Listed, new: Listed) -> bool:
 
 
 def check_commit(path: Path, new: Listed) -> None:
-    """Raise BundleError unless `.commit`, with the files in place already, is exactly what its manifest lists, by SHA-256."""
+    """Raise BundleError unless `.commit` and the files already in place are exactly those in its manifest, by SHA-256."""
     staged = (staged_files(path) or frozenset()) - {MANIFEST}
     if surplus := sorted(staged - new.keys()):
         raise BundleError(f"{surplus[0]!r} is not listed in its manifest")
     for name, (size, sha256) in new.items():
         file = path / COMMIT / name if name in staged else path / name
         if size_of(file) != size or sha256_of(file) != sha256:
-            raise BundleError(f"{file} differs from what its manifest lists")
+            raise BundleError(f"{file} differs from its entry in the manifest")
 
 
 def check_places(path: Path, names: Iterable[str]) -> None:
-    """Raise BundleError unless each file can be moved into the bundle: it replaces a file or nothing, in folders."""
+    """Raise BundleError unless each file can be moved into the bundle: nothing but a file is replaced, parents are folders."""
     for name in names:
         target = path / name
         above = [folder for folder in target.parents if path in folder.parents]
         blocked = [folder for folder in above if os.path.lexists(folder) and not _is_folder(folder)]
         if blocked or (os.path.lexists(target) and not is_regular(target)):
-            raise BundleError(f"{(blocked or [target])[0]}: in the way of a file of the bundle; move it away")
+            raise BundleError(f"{(blocked or [target])[0]}: blocks a file of the bundle; move it away")
 
 
 def move(path: Path, stale: Iterable[str]) -> None:
     """Move the files of `.commit`, delete those named in `stale`, and last move the manifest. The caller holds the lock.
 
-    A `.commit` without a manifest is finished: its manifest was moved already.
+    A `.commit` without a manifest is finished: its manifest has been moved.
     """
     commit, staged = path / COMMIT, staged_files(path) or frozenset()
     try:
@@ -89,7 +89,7 @@ def move(path: Path, stale: Iterable[str]) -> None:
         shutil.rmtree(commit)
     except OSError as error:
         raise BundleError(
-            f"{path}: an interrupted change cannot be finished ({error.strerror}); make it writable"
+            f"{path}: an interrupted change cannot be finished ({error.strerror}); make the folder writable"
         ) from error
 
 

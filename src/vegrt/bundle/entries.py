@@ -1,4 +1,4 @@
-"""What a bundle's folder may contain: regular files and folders with plain names. No links, no path that leads out of it."""
+"""The allowed content of a bundle's folder: regular files and folders with plain names, no links, no paths out of the folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
 COMMIT = ".commit"
 RESULTS = "results"
-RESULT = re.compile(rf"{RESULTS}/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")  # a result file that is packed and can be signed
+RESULT = re.compile(rf"{RESULTS}/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")  # the result files that are packed and signed
 _NAME_BYTES = 255  # of one part of a name, on every file system
 _PATH_BYTES = 1024
 
@@ -29,11 +29,11 @@ def check_relative_path(subject: str, name: str) -> None:
     hidden = any(part.startswith(".") for part in parts)
     long = sum(sizes) + len(sizes) > _PATH_BYTES or max(sizes, default=0) > _NAME_BYTES
     if odd or hidden or long or not parts or name.startswith("/") or name != "/".join(parts):
-        raise BundleError(f"{subject}: {name!r} is not a plain path inside a bundle; refused")
+        raise BundleError(f"{subject}: {name!r} is not a plain relative path; refused")
 
 
 def check_artifact_names(subject: str, names: list[str]) -> None:
-    """Raise BundleError unless a manifest may list these paths: inside the bundle, none of its own files, each once."""
+    """Raise BundleError unless a manifest may list these paths: inside the bundle, not reserved, and without duplicates."""
     for name in names:
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
@@ -41,7 +41,7 @@ def check_artifact_names(subject: str, names: list[str]) -> None:
         check_relative_path(subject, name)
         if relative.parts[0] in (MANIFEST, SIGNATURE, RESULTS):
             raise BundleError(
-                f"{subject}: artifact path {name!r} is reserved for files that no manifest lists; refused"
+                f"{subject}: artifact path {name!r} is reserved for a file of vegrt that is not an artifact; refused"
             )
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
@@ -49,16 +49,16 @@ def check_artifact_names(subject: str, names: list[str]) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise BundleError when anything below a bundle's folder is a link, device, pipe or socket.
+    """Raise BundleError if anything below a bundle's folder is a link, device, pipe or socket.
 
-    folder may be a link itself: the user named it, but its content may come from somebody else.
+    folder: may itself be a link, because the user named it; its content may come from an untrusted source.
     """
     for entry in _walk(folder):
         if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
             kind = "a link" if entry.is_symlink() else "not a regular file"
-            if os.path.lexists(entry.path):  # else another process made it, and removed it
+            if os.path.lexists(entry.path):  # otherwise another process created and removed it
                 raise BundleError(
-                    f"{entry.path}: {kind}; a bundle holds files and folders only: put the file itself there if you trust it"
+                    f"{entry.path}: {kind}; expected files and folders only; if you trust it, replace it with the file itself"
                 )
 
 
@@ -74,7 +74,7 @@ def is_regular(path: Path) -> bool:
 
 
 def size_of(path: Path) -> int | None:
-    """Return the size of a regular file in bytes; None for a link and where there is no file."""
+    """Return the size of a regular file in bytes; None for a link or a missing file."""
     try:
         status = path.lstat()
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def size_of(path: Path) -> int | None:
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield everything below a folder, except what another process removes meanwhile and what is hidden and unreadable."""
+    """Yield all entries below a folder, except those that another process removes meanwhile and unreadable hidden folders."""
     waiting = [str(folder)]
     while waiting:
         path = waiting.pop()

@@ -1,4 +1,4 @@
-"""Finds out from the bytes of an ONNX file whether it reads other files, which a bundle's manifest would not cover.
+"""Detects from the bytes of an ONNX file whether it reads other files, which a bundle's manifest would not cover.
 
 Field numbers are those of onnx.proto3.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from vegrt.errors import BundleError
 from vegrt.protobuf import fields, mapped
 
-# The messages inside a message, by field number. Tensors may have external data.
+# The messages nested in each message, by field number. Tensors may have external data.
 _INSIDE = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -22,12 +22,12 @@ _INSIDE = {
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
 _OP_TYPE = 4  # of NodeProto
-_CONTEXT = b"EPContext"  # ONNX Runtime's operator that reads a compiled model from a file that it names
-_NEEDLES = (b"location", _CONTEXT)  # a file without these words names no other file
+_CONTEXT = b"EPContext"  # ONNX Runtime's operator that reads a compiled model from a named file
+_NEEDLES = (b"location", _CONTEXT)  # a file without these words does not refer to another file
 
 
 def check_self_contained(file: Path) -> None:
-    """Raise BundleError when an ONNX file of a bundle names external data, or is too damaged to tell."""
+    """Raise BundleError if an ONNX file of a bundle has external data, or is too damaged to check."""
     try:
         content = mapped(file)
         if all(content.find(word) < 0 for word in _NEEDLES):

@@ -1,4 +1,4 @@
-"""manifest.json: the artifacts of a bundle and the facts about it, as dataclasses that are checked when they are read."""
+"""manifest.json: a bundle's artifacts and metadata, as dataclasses that are validated when they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vegrt.version import __version__
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
 
-Role = Literal["weights", "source", "model", "calibration", "engine", "audit", "timing", "golden"]
+Role = Literal["weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden"]
 _PROVENANCE = ("model", "data", "training", "calibration", "tools")
 _DETAILS: dict[str, type] = {"model": ModelFacts, "engine": EngineFacts}  # by role
 
@@ -78,7 +78,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The JSON values of a manifest. data: facts by split; its other keys may hold anything."""
+    """The JSON values of a manifest. data: facts by split; other keys are not validated."""
 
     name: str
     classes: tuple[str, ...]
@@ -95,14 +95,14 @@ class _Content:
             if artifact.role in _DETAILS:
                 check_part(_DETAILS[artifact.role], artifact.details, f"artifacts[{index}].details")
         if fault := classes_fault(self.classes):
-            raise FormatError(f"{fault}; make the bundle again with other names", "classes:")
+            raise FormatError(f"{fault}; train or export again with other class names", "classes:")
         for split, facts in self.data.items():
             if isinstance(facts, dict):
                 check_part(SplitFacts, facts, f"data.{split}")
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest in a folder; None where there is no such file. Raises BundleError for a damaged one."""
+    """Return the manifest in a folder; None if the file is missing. Raises BundleError for a damaged one."""
     file = folder / MANIFEST
     return parse_manifest(file.read_bytes(), folder) if is_regular(file) else None
 
@@ -130,10 +130,10 @@ def _parse(value: Any, path: Path) -> Manifest:
 
 def _check_version(value: Any, path: Path) -> None:
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
-        raise BundleError(f"{path / MANIFEST}: not the manifest of a vegrt bundle")
+        raise BundleError(f'{path / MANIFEST}: not the manifest of a vegrt bundle; expected "format": "{FORMAT}"')
     version = value.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         advice = "upgrade vegrt to open it" if type(version) is int and version > FORMAT_VERSION else "export it again"
         raise BundleError(
-            f"{path}: bundle format {version!r:.20}, this vegrt {__version__} reads {FORMAT_VERSION}; {advice}"
+            f"{path}: bundle format {version!r:.20}; vegrt {__version__} reads format {FORMAT_VERSION}; {advice}"
         )

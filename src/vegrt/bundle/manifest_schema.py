@@ -1,6 +1,6 @@
-"""The facts in manifest.json about network, training, calibration and artifacts, each with its type.
+"""Types of the facts in manifest.json about network, training, calibration and artifacts.
 
-Every fact may be absent: bundles of older versions, which did not record it, stay readable.
+Every fact is optional, so that bundles of older versions, which did not record it, stay readable.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class CalibrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """How the network is built: a backbone with its head, or the name of an imported ONNX file."""
+    """How to build the network: a backbone with its head, or the name of an imported ONNX file."""
 
     backbone: Label | None = None
     head: Label | None = None
@@ -91,7 +91,7 @@ class NetworkFacts:
 
 @dataclass(frozen=True, slots=True)
 class ParityFacts:
-    """Agreement of a model's answers with those of its reference."""
+    """Agreement of a model's predictions with those of its reference."""
 
     top1_agreement: Share
     images: Count
@@ -124,7 +124,7 @@ class EngineFacts:
 
 
 def check_part(kind: type[Any], value: Any, place: str) -> None:
-    """Raise FormatError where the value at `place` does not fit `kind`."""
+    """Raise FormatError if the value at `place` does not match `kind`."""
     try:
         build(kind, value)
     except FormatError as error:

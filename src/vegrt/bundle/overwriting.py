@@ -1,4 +1,4 @@
-"""Refusals to replace the work of hours without --overwrite, and how they describe that work (docs/decisions/0015)."""
+"""Protects results that took hours from being replaced without --overwrite (docs/decisions/0015)."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ _MEASURED = ("evaluate", "robustness", "bench")
 
 
 def check_no_file(file: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError when the file exists, unless it may be overwritten."""
+    """Raise VegrtError if the file exists, unless overwriting is allowed."""
     if not overwrite and (file.exists() or file.is_symlink()):
         raise VegrtError(f"{file}: exists; choose another name, or replace it with --overwrite")
 
 
 def check_no_bundle(path: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError, which describes the bundle, when `path` holds a finished one, unless it may be overwritten."""
+    """Raise a VegrtError that describes the bundle if `path` holds a finished one, unless overwriting is allowed."""
     if not overwrite and (path / MANIFEST).exists():
         raise VegrtError(f"{path}: holds {describe_bundle(path)}; choose another --out, or replace it with --overwrite")
 
 
-def check_nothing_void(path: Path, what: str, *, overwrite: bool) -> None:
-    """Raise VegrtError when new models would make results of the present models void, unless overwriting is allowed.
+def check_nothing_invalidated(path: Path, subject: str, *, overwrite: bool) -> None:
+    """Raise VegrtError if new models would invalidate results of the current ones, unless overwriting is allowed.
 
-    what: what would be replaced. Measurements, engines and the search for layers in float become void.
-    Raises BundleError for a bundle that is missing or damaged.
+    subject: what would be replaced, as text for the message. Measurements, engines and the search for float layers become
+    invalid. Raises BundleError for a bundle that is missing or damaged.
     """
     if overwrite:
         return
     bundle = open_bundle(path)
-    if bundle.variants() and (void := [*_engines(bundle), *_searched(bundle), *measurements(path)]):
+    if bundle.variants() and (invalidated := [*_engines(bundle), *_searched(bundle), *measurements(path)]):
         raise VegrtError(
-            f"{path}: {what} would be replaced and this become void: {', '.join(void)}; "
-            f"work on a copy of the folder, or replace with --overwrite"
+            f"{path}: replacing {subject} would invalidate {', '.join(invalidated)}; "
+            f"work on a copy of the folder, or replace them with --overwrite"
         )
 
 
 def describe_bundle(path: Path) -> str:
-    """Return in one line what the bundle at `path` holds and which results it has."""
+    """Return a one-line description of the bundle at `path` and its results."""
     try:
         bundle = open_bundle(path, verify=False)
     except VegrtError:
@@ -59,7 +59,7 @@ def describe_bundle(path: Path) -> str:
 
 
 def measurements(path: Path) -> Iterator[str]:
-    """Yield the kinds and names of the measurements of the bundle at `path`, from the names of its result files."""
+    """Yield kind and names of the measurements of the bundle at `path`, taken from the names of its result files."""
     names = sorted(file.stem for file in (path / "results").glob("*.json"))
     for kind in _MEASURED:
         variants = [name.removeprefix(kind).strip("-") for name in names if name.partition("-")[0] == kind]
@@ -74,4 +74,4 @@ def _engines(bundle: Bundle) -> Iterator[str]:
 
 def _searched(bundle: Bundle) -> Iterator[str]:
     if bundle.manifest.calibration.get("budget_scores"):
-        yield "the search for layers in float"
+        yield "the search for float layers"

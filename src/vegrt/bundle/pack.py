@@ -1,6 +1,6 @@
-"""Packs a bundle into one file and unpacks it: only listed files are packed, and a bundle appears only after it was verified.
+"""Packs a bundle into one file and unpacks it: only listed files are packed, and a bundle appears only once it is verified.
 
-The archive's first member is manifest.json; the sizes and SHA-256 in it decide which other members are accepted.
+The archive's first member is manifest.json; its sizes and SHA-256 decide which other members are accepted.
 docs/bundle-format.md specifies the format.
 """
 
@@ -20,7 +20,7 @@ from vegrt.errors import BundleError
 from vegrt.files.atomic import creating, replacing
 
 MAX_MANIFEST_BYTES = 16 << 20
-MAX_RESULT_BYTES = 64 << 20  # an evaluation of 100,000 photos in eight candidates has about 30 MB
+MAX_RESULT_BYTES = 64 << 20  # an evaluation of eight candidates on 100,000 photos has about 30 MB
 MAX_RESULTS = 100
 _BLOCK = 1 << 20
 
@@ -35,7 +35,7 @@ def pack(bundle: Path, out: Path) -> list[str]:
     with replacing(out) as temporary:
         write_archive(temporary, suffix, ((name, opened.path_of(name)) for name in names))
         if not opened.is_current():
-            raise BundleError(f"{bundle}: was changed while it was packed; pack it again")
+            raise BundleError(f"{bundle}: changed while it was being packed; pack it again")
     return names
 
 
@@ -52,7 +52,7 @@ def unpack(file: Path, out: Path) -> Bundle:
     """Unpack an archive to the new folder `out` and return the bundle.
 
     Every file is compared with the manifest's SHA-256 before the folder appears, by one rename. Raises BundleError, and leaves
-    nothing behind, for a damaged archive and for anything that `pack` would not have written; VegrtError when `out` is not empty.
+    nothing behind, for a damaged archive or one that `pack` would not have written; VegrtError if `out` is not empty.
     """
     with creating(out) as folder:
         try:
@@ -79,57 +79,60 @@ def _extract(file: Path, members: Iterator[Member], folder: Path, manifest: Mani
         name = member.name
         check_relative_path(str(file), name)
         if name in names:
-            raise BundleError(f"{file}: {name!r} is in it twice; refused")
+            raise BundleError(f"{file}: {name!r} occurs twice; refused")
         names.add(name)
         if name in artifacts:
             _extract_artifact(file, member, folder, artifacts[name])
         elif name == SIGNATURE or RESULT.fullmatch(name):
             results += 1
             if results > MAX_RESULTS + 1 or member.size_bytes > MAX_RESULT_BYTES:
-                raise BundleError(f"{file}: {name!r} is one result too many or too large; refused")
+                raise BundleError(
+                    f"{file}: {name!r} exceeds the limits of {MAX_RESULTS} results and {MAX_RESULT_BYTES >> 20} MiB each; refused"
+                )
             _write(file, member, folder, member.size_bytes)
         else:
             raise BundleError(f"{file}: {name!r} is not listed in the manifest; refused")
     if missing := sorted(artifacts.keys() - names):
         raise BundleError(
-            f"{file}: {missing[0]} is missing, of {len(artifacts)} files in the manifest; copy or pack it again"
+            f"{file}: {missing[0]} is missing ({len(artifacts)} files are listed in the manifest); copy or pack it again"
         )
 
 
 def _extract_artifact(file: Path, member: Member, folder: Path, artifact: Artifact) -> None:
     if member.size_bytes != artifact.size_bytes:
-        sizes = f"{member.size_bytes} bytes, the manifest says {artifact.size_bytes}"
+        sizes = f"{member.size_bytes} bytes, but {artifact.size_bytes} in the manifest"
         raise BundleError(f"{file}: {artifact.path} has {sizes}; refused")
     if (digest := _write(file, member, folder, artifact.size_bytes)) != artifact.sha256:
-        digests = f"sha256 {digest[:12]}…, the manifest says {artifact.sha256[:12]}…"
+        digests = f"sha256 {digest[:12]}…, the manifest lists {artifact.sha256[:12]}…"
         raise BundleError(f"{file}: {artifact.path} is damaged ({digests}); copy or pack it again")
 
 
 def _write(file: Path, member: Member, folder: Path, size_bytes: int) -> str:
-    """Write a member of exactly that size and return its SHA-256, in hex."""
+    """Write a member of exactly this size and return its SHA-256, in hex."""
     target = folder / member.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as opened:
-        digest, left = _copy(member.content, opened, size_bytes)
-    if left or member.content.read(1):
+        digest, missing_bytes = _copy(member.content, opened, size_bytes)
+    if missing_bytes or member.content.read(1):
         raise BundleError(
-            f"{file}: {member.name!r} holds more or fewer bytes than the {size_bytes} that it declares; refused"
+            f"{file}: {member.name!r} does not hold exactly the {size_bytes} bytes of its header; refused"
         )
     return digest
 
 
 def _copy(source: Readable, target: IO[bytes], size_bytes: int) -> tuple[str, int]:
-    digest, left = hashlib.sha256(), size_bytes
-    while left and (block := source.read(min(_BLOCK, left))):
+    """Copy at most `size_bytes` and return their SHA-256, in hex, and the number of missing bytes."""
+    digest, missing_bytes = hashlib.sha256(), size_bytes
+    while missing_bytes and (block := source.read(min(_BLOCK, missing_bytes))):
         target.write(block)
         digest.update(block)
-        left -= len(block)
-    return digest.hexdigest(), left
+        missing_bytes -= len(block)
+    return digest.hexdigest(), missing_bytes
 
 
 def _check_space(file: Path, out: Path, manifest: Manifest) -> None:
     needed, free = sum(artifact.size_bytes for artifact in manifest.artifacts), shutil.disk_usage(out.parent).free
     if needed > free:
         raise BundleError(
-            f"{file}: unpacks to {needed / 1e6:,.0f} MB by its manifest, {free / 1e6:,.0f} MB are free at {out.parent}; refused"
+            f"{file}: needs {needed / 1e6:,.0f} MB, {out.parent} has {free / 1e6:,.0f} MB free; free some space, then repeat it"
         )

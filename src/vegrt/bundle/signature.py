@@ -1,6 +1,6 @@
 """Ed25519 signatures of bundles: over the manifest, which holds the SHA-256 of every other file, and over the result files.
 
-signature.json lies beside the manifest. The fingerprints of key and manifest in it only serve to explain a failure; they are not
+signature.json is next to manifest.json. Its fingerprints of key and manifest only serve to explain a failure; they are not
 trusted.
 """
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 ALGORITHM = "ed25519"
-FORMAT_VERSION = 2  # format 1 covered no results and had no format_version
+FORMAT_VERSION = 2  # format 1 did not cover results and had no format_version
 _DIGITS = 12
 _MAX_BYTES = 1 << 20
 _SHA256 = re.compile("[0-9a-f]{64}")
-_MAKE_PRIVATE = "make one: openssl genpkey -algorithm ed25519 -out key.pem"
-_MAKE_PUBLIC = "make one: openssl pkey -in key.pem -pubout -out key.pub"
+_MAKE_PRIVATE = "make one with: openssl genpkey -algorithm ed25519 -out key.pem"
+_MAKE_PUBLIC = "make one with: openssl pkey -in key.pem -pubout -out key.pub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _Signature:
 
 
 def signed_text(manifest: bytes, results: Mapping[str, str]) -> bytes:
-    """Return the bytes that a signature of format 2 signs: a title line, then SHA-256 and name of each file, as sha256sum writes.
+    """Return the bytes that a signature of format 2 signs: a title line, then the output of sha256sum for the files.
 
     manifest: the bytes of manifest.json. results: SHA-256, in hex, by name.
     """
@@ -64,7 +64,7 @@ def signed_text(manifest: bytes, results: Mapping[str, str]) -> bytes:
 def sign(path: Path, key: Path) -> str:
     """Verify a bundle, write its signature.json, and return the fingerprint of the public key.
 
-    The signature covers the manifest and the present result files. key: ed25519 private key, PEM, without a passphrase.
+    The signature covers the manifest and the current result files. key: ed25519 private key, PEM, without a passphrase.
     """
     private = _private_key(key)
     with exclusive(path):
@@ -86,30 +86,20 @@ def sign(path: Path, key: Path) -> str:
 def open_signed(path: Path, key: Path | None, *, verify: bool = True) -> Bundle:
     """Return the bundle at `path` as `open_bundle` does; with a key, only if that key signed its manifest.
 
-    key: ed25519 public key, PEM. Only results that the signature covers are loaded from the bundle then. Raises BundleError for a
-    missing signature, one of another key or one that does not match, for a changed manifest, and as `open_bundle` does.
+    key: ed25519 public key, PEM; with it, results that the signature does not cover are ignored. Raises BundleError if the
+    signature is missing, was made with another key or does not match, if the manifest was changed, and as `open_bundle` does.
     """
     bundle = open_bundle(path, verify=verify)
     return bundle if key is None else replace(bundle, signed=_check(bundle, key))
 
 
 def open_again(bundle: Bundle) -> Bundle:
-    """Return the bundle that is at a bundle's path now, opened with the same key."""
+    """Return the current bundle at the path of `bundle`, opened with the same key."""
     return open_signed(bundle.path, bundle.signed.key if bundle.signed else None)
 
 
-def check_signature(path: Path, key: Path) -> str:
-    """Return the fingerprint of the public key that signed the bundle's manifest, without comparing the files.
-
-    key: ed25519 public key, PEM. Raises BundleError as `open_signed` does.
-    """
-    bundle = open_signed(path, key, verify=False)
-    assert bundle.signed is not None, "a key was given"
-    return bundle.signed.fingerprint
-
-
 def changed_results(bundle: Bundle) -> list[str]:
-    """Return the result files that differ from those that the signature covers, each with the difference, in words."""
+    """Return one line for each result file that differs from the signature: its name and the difference."""
     signed = bundle.signed.results if bundle.signed else {}
     present = {name: sha256_of(bundle.path / name) for name in result_names(bundle.path)}
     changes = dict.fromkeys(signed.keys() - present.keys(), "was removed")
@@ -153,14 +143,16 @@ def _reason(signature: _Signature, bundle: Bundle, fingerprint: str, key: Path) 
 def _signature(file: Path) -> _Signature:
     if not is_regular(file):
         raise BundleError(
-            f"{file.parent}: no signature; the bundle's maker adds one: vegrt bundle sign {file.parent} --key key.pem"
+            f"{file.parent}: no signature; the bundle's maker adds one with: vegrt bundle sign {file.parent} --key key.pem"
         )
     try:
         content = read_json(file, limit_bytes=_MAX_BYTES)
         if content["algorithm"] != ALGORITHM:
             raise BundleError(f"{file}: algorithm {content['algorithm']!r:.40}; expected {ALGORITHM}")
         if (version := content.get("format_version", 1)) not in (1, FORMAT_VERSION):
-            raise BundleError(f"{file}: signature format {version!r:.40}; this vegrt reads 1 and {FORMAT_VERSION}")
+            raise BundleError(
+                f"{file}: signature format {version!r:.40}; expected 1 or {FORMAT_VERSION}; upgrade vegrt to read it"
+            )
         results = _results(content["results"]) if version == FORMAT_VERSION else {}
         value = base64.b64decode(content["signature"], validate=True)
         return _Signature(
@@ -173,7 +165,7 @@ def _signature(file: Path) -> _Signature:
 
 
 def _results(value: Any) -> dict[str, str]:
-    """Return the results by name. Names and hashes are checked, so that no two sets of files have the same signed text."""
+    """Return SHA-256 by name. Names and hashes are validated, so that two sets of files never have the same signed text."""
     for name, sha256 in value.items():
         if not RESULT.fullmatch(name) or not _SHA256.fullmatch(sha256):
             raise ValueError(f"results: {name!r} is not a result file with its SHA-256")
@@ -191,7 +183,7 @@ def _private_key(file: Path) -> Ed25519PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BundleError(f"{file}: not a PEM private key without a passphrase; {_MAKE_PRIVATE}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"{file}: a private key, but not an ed25519 one; {_MAKE_PRIVATE}")
+        raise BundleError(f"{file}: not an ed25519 private key; {_MAKE_PRIVATE}")
     return key
 
 
@@ -206,7 +198,7 @@ def _public_key(file: Path) -> Ed25519PublicKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BundleError(f"{file}: not a PEM public key; {_MAKE_PUBLIC}") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise BundleError(f"{file}: a public key, but not an ed25519 one; {_MAKE_PUBLIC}")
+        raise BundleError(f"{file}: not an ed25519 public key; {_MAKE_PUBLIC}")
     return key
 
 
@@ -214,7 +206,7 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise BundleError(f"{file}: key cannot be read ({error.strerror})") from error
+        raise BundleError(f"{file}: key cannot be read ({error.strerror}); make it readable") from error
 
 
 def _fingerprint(key: Ed25519PublicKey) -> str:

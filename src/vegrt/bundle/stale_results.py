@@ -1,4 +1,4 @@
-"""Results that a change of the bundle makes stale: they are deleted together with the artifacts that they measured."""
+"""Results that become stale when a bundle changes: they are deleted together with the artifacts that they describe."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from vegrt.errors import FormatError
 from vegrt.schema import read_json
 
-_TABLES = "predictions-{name}.parquet"  # beside evaluate-{name}.json
+_TABLES = "predictions-{name}.parquet"  # next to evaluate-{name}.json
 
 
 def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
-    """Return the names, such as results/bench.json, of vegrt's own results about an artifact that is not among `hashes`.
+    """Return the names, such as results/bench.json, of results that describe an artifact not among `hashes`.
 
-    hashes: SHA-256 of the artifacts that the bundle is about to hold, in hex. Links, files of other programs and unreadable
-    files are not stale.
+    hashes: SHA-256 of the artifacts of the new bundle, in hex. Links, unreadable files, and files that vegrt did not write are
+    never stale.
     """
     results = bundle / "results"
     if results.is_symlink():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vegrt.results.benchmark import Measure
 
 
-class Preset(str, Enum):
+class PresetName(str, Enum):
     """Values of --preset."""
 
     single_stream = "single-stream"
@@ -59,7 +59,7 @@ TimingDataOption = Annotated[
 ]
 VariantsOption = Annotated[list[str] | None, typer.Option(help="Time only this variant; repeatable.")]
 PresetOption = Annotated[
-    Preset | None, typer.Option(help="Run an MLPerf-style scenario (not compliant) instead of rounds.")
+    PresetName | None, typer.Option(help="Run an MLPerf-style scenario (not compliant) instead of rounds.")
 ]
 DurationOption = Annotated[
     float, typer.Option(min=0.0, help="Shortest time for each candidate in a preset, in seconds.")
@@ -157,7 +157,7 @@ def _select_candidates(
     return [candidate for candidate in runnable if not variants or candidate.variant in variants]
 
 
-def _result_name(preset: Preset | None, variants: list[str] | None, runtime: str | None, device: Device) -> str:
+def _result_name(preset: PresetName | None, variants: list[str] | None, runtime: str | None, device: Device) -> str:
     """Return the result's name; results of a preset or of some candidates do not replace the result of all candidates."""
     parts: list[str] = [
         *(variants or ()),

@@ -90,7 +90,7 @@ def export(
     from contextlib import nullcontext
 
     from vegrt.bundle.change import exclusive
-    from vegrt.bundle.overwriting import check_nothing_void
+    from vegrt.bundle.overwriting import check_nothing_invalidated
     from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
     from vegrt.export.imported.source import importing
     from vegrt.export.onnx.model import check_opset
@@ -104,7 +104,7 @@ def export(
     float_type = renamed_rest(ctx, float_type, rest)
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
     with importing(bundle, *given) if given else nullcontext(), exclusive(bundle):
-        check_nothing_void(bundle, "its models", overwrite=overwrite)
+        check_nothing_invalidated(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
         result = run_export(bundle, data, ExportJob(engine, near_test, options, settings, untrained, recorded(ctx)))
     show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
@@ -144,7 +144,7 @@ def calibrate(
     _require_packages()
     from vegrt.bundle.bundle import open_bundle
     from vegrt.bundle.change import exclusive
-    from vegrt.bundle.overwriting import check_nothing_void
+    from vegrt.bundle.overwriting import check_nothing_invalidated
     from vegrt.calibration.analysis import analyse
     from vegrt.calibration.tables import analysis_tables, calibration_tables
     from vegrt.export.stage import ExportJob, load_photos, recalibrate
@@ -155,7 +155,7 @@ def calibrate(
     only_analyses = (sensitivity or curve) and not _replaces_models(ctx)
     with exclusive(bundle):
         if not only_analyses:
-            check_nothing_void(bundle, "int8 and int8-cpu", overwrite=overwrite)
+            check_nothing_invalidated(bundle, "int8 and int8-cpu", overwrite=overwrite)
         result = open_bundle(bundle)
         decoded = load_photos(result, data, job)
         if not only_analyses:

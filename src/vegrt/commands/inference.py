@@ -118,7 +118,7 @@ def _rebuild(path: Path, variant: str | None, runtime: str | None, public_key: P
         raise VegrtError(
             f"--rebuild: builds TensorRT engines, the runtime is {runtime or 'not named'}; add --runtime tensorrt"
         )
-    from vegrt.infer.runtimes.tensorrt import local_fingerprint
+    from vegrt.infer.runtimes.tensorrt.engine import local_fingerprint
 
     here = local_fingerprint()
     require("onnx", "export")

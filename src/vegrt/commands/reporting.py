@@ -70,12 +70,13 @@ def report(
     """
     from vegrt.bundle.signature import open_signed
     from vegrt.report.card.card import Claims, write_card
+    from vegrt.report.facts.benches import read_bench_files
     from vegrt.report.summary import summarize, summary_table
     from vegrt.report.write import Sources, write_report
 
     opened = [open_signed(bundle, public_key) for bundle in bundles]
     audits = _audits(audit, data, opened)
-    sources = Sources(data, tuple(bench or ()), audits, objective.value, recorded(ctx))
+    sources = Sources(data, read_bench_files(bench or ()), audits, objective.value, recorded(ctx))
     outputs = _outputs(out, markdown, png, svg, only_card=card is not None)
     written = write_report(opened, outputs, sources=sources, language=lang.value) if outputs is not None else []
     if card is not None:

@@ -1,7 +1,8 @@
-"""The photos below a folder: one definition, for data sets and for what `vegrt infer` is given.
+"""Finds the photos below a folder, by the same rules for data sets and for the sources of `vegrt infer`.
 
-A photo is a file, or a link to one, whose name ends in one of formats.SUFFIXES. What is hidden never counts: names that begin
-with a dot, and what systems leave behind. Links to folders are followed; no folder is read twice, nor one above the first.
+A photo is a file, or a link to one, whose name ends in one of formats.SUFFIXES. Hidden entries never count: names that begin
+with a dot, and metadata files of operating systems. Links to folders are followed; each folder is read at most once, and the
+parents of the first folder never are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Literal
 from vegrt.files.text import as_utf8
 from vegrt.photo.formats import SUFFIXES
 
-# photo; a link that leads nowhere; a pipe, socket or device; a folder that may not be read
+# photo; a broken link; a pipe, socket or device; a folder that cannot be read
 Kind = Literal["photo", "dangling", "special", "closed"]
 _SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
 _WORDS: dict[Kind, tuple[str, str]] = {
     "photo": ("photo outside a class folder", "photos outside a class folder"),
-    "dangling": ("link that leads nowhere", "links that lead nowhere"),
+    "dangling": ("broken link", "broken links"),
     "special": ("pipe or device", "pipes or devices"),
     "closed": ("folder that cannot be read", "folders that cannot be read"),
 }
@@ -29,8 +30,8 @@ _SUFFIXES_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Something below a folder. name: its path as UTF-8 can hold it. reason: of a closed folder, the system's."""
+class WalkEntry:
+    """An entry below a folder. reason: the operating system's message for a folder that cannot be read."""
 
     path: str
     kind: Kind = "photo"
@@ -43,8 +44,8 @@ class Found:
 
 
 @dataclass(slots=True)
-class LeftOut:
-    """What a search passed over. others: files of no photo's suffix, by suffix. again: folders that were read already."""
+class SkippedFiles:
+    """Counts of the entries that a search skipped. others: files without a photo's suffix, by suffix. again: repeated folders."""
 
     hidden: int = 0
     again: int = 0
@@ -52,7 +53,7 @@ class LeftOut:
     kinds: Counter[Kind] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """Return it in words: `3 hidden, 2 not a photo (.txt, .xmp), 1 link that leads nowhere`; empty for nothing."""
+        """Return the counts as text, such as `3 hidden, 2 not a photo (.txt, .xmp), 1 broken link`; empty if all are 0."""
         parts = [f"{self.hidden:,} hidden"] if self.hidden else []
         if total := self.others.total():
             suffixes = [suffix or "no suffix" for suffix, _ in self.others.most_common(_SUFFIXES_SHOWN)]
@@ -60,96 +61,96 @@ class LeftOut:
             parts.append(f"{total:,} not a photo ({', '.join(suffixes)}{more})")
         parts += [f"{count:,} {_WORDS[kind][count > 1]}" for kind, count in self.kinds.items()]
         if self.again:
-            parts.append(f"{self.again:,} {'folders' if self.again > 1 else 'folder'} read already")
+            parts.append(f"{self.again:,} {'folders' if self.again > 1 else 'folder'} already read")
         return ", ".join(parts)
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of that name is passed over."""
+    """Return whether a file or folder with this name is skipped."""
     return name[:1] == "." or name.lower() in _SYSTEM
 
 
 def is_photo_name(name: str) -> bool:
-    """Return whether a name, or path, ends as a photo's."""
+    """Return whether a name or path has the suffix of a photo."""
     return suffix_of(name) in SUFFIXES
 
 
 def is_photo_path(path: str) -> bool:
-    """Return whether a path with slashes, relative to where the search began, is a photo's: no part of it hidden."""
+    """Return whether a path, with slashes and relative to the searched folder, is a photo with no hidden part."""
     return is_photo_name(path) and not any(is_hidden(part) for part in path.split("/") if part.strip("."))
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix of a name in small letters."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for every member and file: five times faster)
+    """Return the suffix of a name in lower case."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for every file and archive member; five times faster)
 
 
-def walk(folder: Path, left_out: LeftOut) -> Iterator[Found]:
-    """Yield what is named like a photo below a folder, sorted by path, and folders that may not be read.
+def walk(folder: Path, skipped: SkippedFiles) -> Iterator[WalkEntry]:
+    """Yield all entries below a folder that are named like a photo, sorted by path, and folders that cannot be read.
 
-    One folder's names are in memory at a time. left_out: counts what is not yielded.
+    Only the names of the folders on the current path are in memory. skipped: counts the entries that are not yielded.
     """
-    seen = _above(folder)
+    visited = _above(folder)
     open_folders = [iter([(os.fspath(folder), True)])]
     while open_folders:
         path, is_folder = next(open_folders[-1], ("", False))
         if not path:
             open_folders.pop()
         elif not is_folder:
-            yield Found(path, _kind(path))
+            yield WalkEntry(path, _kind(path))
         else:
             try:
-                if _is_first(path, seen):
-                    open_folders.append(iter(_entries(path, left_out)))
+                if _is_first(path, visited):
+                    open_folders.append(iter(_entries(path, skipped)))
                 else:
-                    left_out.again += 1
+                    skipped.again += 1
             except OSError as error:
-                yield Found(path, "closed", error.strerror or str(error))
+                yield WalkEntry(path, "closed", error.strerror or str(error))
 
 
 def _above(folder: Path) -> set[tuple[int, int]]:
-    """Return device and inode of all folders in which this one lies: a link back to one of them would never end."""
-    found = set()
+    """Return device and inode of all parents of a folder: following a link to one of them would never end."""
+    parents = set()
     for parent in Path(os.path.realpath(folder)).parents:
         try:
             status = parent.stat()
         except OSError:
             continue
-        found.add((status.st_dev, status.st_ino))
-    return found
+        parents.add((status.st_dev, status.st_ino))
+    return parents
 
 
-def _is_first(folder: str, seen: set[tuple[int, int]]) -> bool:
+def _is_first(folder: str, visited: set[tuple[int, int]]) -> bool:
     status = os.stat(folder)  # noqa: PTH116 (paths are strings here, for speed)
     key = status.st_dev, status.st_ino
-    if key in seen:
+    if key in visited:
         return False
-    seen.add(key)
+    visited.add(key)
     return True
 
 
-def _entries(folder: str, left_out: LeftOut) -> list[tuple[str, bool]]:
-    """Return the paths of folders and of what is named like a photo directly in a folder, sorted, and which are folders."""
-    found = []
+def _entries(folder: str, skipped: SkippedFiles) -> list[tuple[str, bool]]:
+    """Return the paths of subfolders and of entries named like a photo in a folder, sorted, and whether each is a folder."""
+    paths = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
-                left_out.hidden += 1
+                skipped.hidden += 1
             elif _is_folder(entry):
-                found.append((entry.path, True))
+                paths.append((entry.path, True))
             elif is_photo_name(entry.name):
-                found.append((entry.path, False))
+                paths.append((entry.path, False))
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-                left_out.kinds["dangling"] += 1
+                skipped.kinds["dangling"] += 1
             else:
-                left_out.others[suffix_of(entry.name)] += 1
-    return sorted(found)
+                skipped.others[suffix_of(entry.name)] += 1
+    return sorted(paths)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or into what may not be entered
+    except OSError:  # a link to itself, or into a folder without permission
         return False
 
 

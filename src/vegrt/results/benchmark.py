@@ -73,7 +73,7 @@ class GpuReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuRecord:
     """The GPU that ran. memory_mib: used by all processes. None: not reported."""
 
     name: Label | None = None
@@ -117,7 +117,6 @@ class Skipped:
 class Preset:
     """An MLPerf-style scenario, with its own minima and those of MLPerf. metric: path of its metric in a candidate."""
 
-    statement: str
     compliant: bool
     name: Label
     metric: Label
@@ -149,7 +148,7 @@ class Bench(Result):
     threads: Annotated[Count | None, OMITTED] = None
     images_source: Annotated[str | None, OMITTED] = None
     photos_source: Annotated[str | None, OMITTED] = None
-    gpu: Gpu | None = None
+    gpu: GpuRecord | None = None
     candidates: tuple[BenchCandidate, ...]
 
     def __post_init__(self) -> None:

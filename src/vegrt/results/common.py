@@ -46,7 +46,7 @@ class BundleName:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineRecord:
     """The machine that measured. cores: number of cores that the process could use; missing in old files."""
 
     cpu: Label
@@ -70,7 +70,7 @@ class Result:
     schema_version: int
     created: Label
     bundle: BundleName
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, Label] = field(default_factory=dict)
     command: Annotated[Command | None, OMITTED] = None
 

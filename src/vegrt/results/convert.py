@@ -1,4 +1,4 @@
-"""Conversion of results to JSON values and back: `to_dict` and `from_dict`. Files of version 1 are converted to version 2."""
+"""Conversion of results to JSON values and back: `to_dict` and `from_dict`. Sentences in earlier files become causes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from vegrt.errors import FormatError
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench
 from vegrt.results.common import OMITTED
-from vegrt.results.evaluation import Evaluation
+from vegrt.results.evaluation import Evaluation, NotRunCause
 from vegrt.results.header import SCHEMA_VERSION
 from vegrt.schema import build
 
 AnyResult = Evaluation | Bench | Robustness | Sensitivity | Curve
 R = TypeVar("R", bound=AnyResult)
 
+_CAUSES = get_args(NotRunCause)
 _PLAIN = {str, int, float, bool, type(None)}
 
 
@@ -36,7 +37,7 @@ def from_dict(kind: type[R], value: Any) -> R:
     number = value.get("schema_version")
     if type(number) is not int or not 1 <= number <= SCHEMA_VERSION:
         raise FormatError(f"schema version {number!s:.20}; this vegrt reads 1 to {SCHEMA_VERSION}")
-    return build(kind, _from_version_1(value) if number == 1 else value)
+    return build(kind, _current(value, number))
 
 
 def fields_of(value: Any) -> dict[str, Any]:
@@ -63,12 +64,22 @@ def _omitted(kind: type) -> frozenset[str]:
     return frozenset(name for name, hint in hints.items() if OMITTED in get_args(hint)[1:])
 
 
-def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a version-1 result as version 2: a gate has causes instead of a sentence."""
-    rows = value.get("candidates")
-    if value["schema"] != f"vegrt-{Evaluation.KIND}" or not isinstance(rows, list):
+def _current(value: dict[str, Any], version: int) -> dict[str, Any]:
+    """Return a result with causes in place of the sentences that evaluations of earlier versions hold."""
+    if value["schema"] != f"vegrt-{Evaluation.KIND}":
         return value
-    return value | {"candidates": [_row(row) for row in rows]}
+    changes: dict[str, Any] = {}
+    if isinstance(missing := value.get("not_run"), list):
+        changes["not_run"] = [_not_run(entry) for entry in missing]
+    if version == 1 and isinstance(rows := value.get("candidates"), list):
+        changes["candidates"] = [_row(row) for row in rows]
+    return value | changes
+
+
+def _not_run(entry: Any) -> Any:
+    if not isinstance(entry, dict) or not isinstance(cause := entry.get("cause"), str) or cause in _CAUSES:
+        return entry
+    return entry | {"cause": "text", "detail": "; ".join(filter(None, (cause, str(entry.get("cure", "")))))}
 
 
 def _row(row: Any) -> Any:

@@ -212,17 +212,26 @@ class Predictions:
                 raise FormatError(f"has a label that is none of {classes} classes", f"predictions.{name}")
 
 
+NotRunCause = Literal[
+    "checkpoint",  # it does not ship; only `vegrt evaluate` runs it
+    "no-torch",
+    "no-runtime",
+    "no-mnn",
+    "no-openvino",  # a bf16 model, which ONNX Runtime cannot run
+    "no-tensorrt",
+    "rtx-engine",  # vegrt builds it but does not run it
+    "not-requested",
+    "text",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """An artifact that was not run. artifact: its path in the bundle. cause, cure: sentences; cure may be empty."""
+    """An artifact that was not run. artifact: its path in the bundle. detail: the sentence of an old file, for `text`."""
 
     artifact: str
-    cause: str
-    cure: str = ""
-
-    def __str__(self) -> str:
-        """Return cause and cure."""
-        return f"{self.cause}; {self.cure}" if self.cure else self.cause
+    cause: NotRunCause
+    detail: Annotated[str | None, OMITTED] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.machine import examine_machine
-from vegrt.results.common import BundleName, Machine
+from vegrt.results.common import BundleName, MachineRecord
 from vegrt.version import __version__
 
 SCHEMA_VERSION = 2
-_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "MNN", "tensorrt", "torch")
 
 
 def header_fields(bundle: Bundle, kind: str) -> dict[str, Any]:
@@ -29,10 +29,10 @@ def header_fields(bundle: Bundle, kind: str) -> dict[str, Any]:
     }
 
 
-def this_machine() -> Machine:
+def this_machine() -> MachineRecord:
     """Return the processor, the cores that this process may use, and the platform."""
     machine = examine_machine()
-    return Machine(machine.cpu.model, machine.cores, platform.platform(terse=True))
+    return MachineRecord(machine.cpu.model, machine.cores, platform.platform(terse=True))
 
 
 def installed_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:

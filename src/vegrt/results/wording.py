@@ -13,10 +13,23 @@ from vegrt.results.evaluation import (
     ColoursSwapped,
     Evaluation,
     Figures,
+    NotRun,
+    NotRunCause,
     TextCause,
 )
 
 _NAMED_MOVES = 4
+_NOT_RUN: dict[NotRunCause, tuple[str, str]] = {  # cause and cure
+    "checkpoint": ("the checkpoint, which does not ship and which evaluate runs in PyTorch", ""),
+    "no-torch": ("the checkpoint: PyTorch is not installed here", "pip install 'vegrt[train]'"),
+    "no-runtime": ("no runtime is installed here", "pip install 'vegrt[cpu]'"),
+    "no-mnn": ("MNN is not installed", "pip install 'vegrt[mnn]'"),
+    "no-openvino": ("ONNX Runtime has no bfloat16 convolution", "pip install 'vegrt[openvino]'"),
+    "no-tensorrt": ("TensorRT is not installed here", "on the engine's GPU: pip install 'vegrt[tensorrt]'"),
+    "rtx-engine": ("a TensorRT-RTX engine, which vegrt builds but does not run", ""),
+    "not-requested": ("was not requested", ""),
+}
+MLPERF_STYLE = "MLPerf-style, not compliant: scaled down, without LoadGen, not reviewed"
 
 
 def gate_sentence(evaluation: Evaluation, figures: Figures) -> str:
@@ -90,6 +103,16 @@ def extra_drop_sentence(extra: ExtraDrop, confidence: float) -> str:
     if interval.high < 0:
         return f"{extra.candidate} costs less on corrupted photos than on clean ones: {span}"
     return f"{extra.candidate}: no difference between corrupted and clean photos is measurable ({span})"
+
+
+def not_run_cause(missing: NotRun) -> str:
+    """Return why an artifact was not run."""
+    return missing.detail or "unknown" if missing.cause == "text" else _NOT_RUN[missing.cause][0]
+
+
+def not_run_cure(missing: NotRun) -> str:
+    """Return how to run the artifact; empty if that is unknown or pointless."""
+    return "" if missing.cause == "text" else _NOT_RUN[missing.cause][1]
 
 
 def noise_sentence(noise: Noise | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,27 +17,32 @@ def make_table(
     notes: Iterable[str] = (),
     text: Collection[str] | None = None,
     section_ends: Collection[int] = (),
+    styles: Mapping[str, str] | None = None,
 ) -> Table:
-    """Return a table; rows may be shorter than the headings.
+    """Return a table; rows may be shorter than the headings. Long cells are folded.
 
     notes: lines below it; empty ones are left out. text: headings of the columns with text; then all others are right-aligned and
-    the table has no frame. section_ends: numbers of the rows that are followed by a line.
+    the table has no frame. section_ends: numbers of the rows that are followed by a line. styles: rich's styles of the cells that
+    hold exactly these texts.
     """
     from rich import box
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     caption = escape("\n".join(filter(None, notes)))
     framed = text is None
     table = Table(
-        title=escape(title),
+        title=escape(title) or None,
         caption=caption or None,
         caption_justify="left" if framed else "center",
         box=box.HEAVY_HEAD if framed else box.SIMPLE_HEAD,
         pad_edge=framed,
     )
     for heading in headings:
-        table.add_column(escape(heading), justify="left" if text is None or heading in text else "right")
+        justify: Literal["left", "right"] = "left" if text is None or heading in text else "right"
+        table.add_column(escape(heading), justify=justify, overflow="fold")
     for number, row in enumerate(rows):
-        table.add_row(*map(escape, row), end_section=number in section_ends)
+        cells = (Text(cell, styles[cell]) if styles and cell in styles else escape(cell) for cell in row)
+        table.add_row(*cells, end_section=number in section_ends)
     return table

@@ -21,7 +21,7 @@ from vegrt.calibration.tournament.scorer import Scorer, mean_kl_divergence
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.candidates import is_float16
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import load_image
 
 

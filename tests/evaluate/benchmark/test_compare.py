@@ -18,7 +18,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.compare import compare_benches
 from vegrt.evaluate.benchmark.read import read_samples
-from vegrt.evaluate.benchmark.statistics import summarize
+from vegrt.evaluate.benchmark.statistics import summarize_times
 from vegrt.evaluate.benchmark.tables import comparison_tables
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate
@@ -44,7 +44,7 @@ def body_of(bundle: Bundle, scale: float = 1.0, *, batches: tuple[int, ...] = (1
     for candidate, ms in ((FP32, 10.0), (INT8, 5.0)):
         seconds = {batch: scale * ms / 1e3 * batch * drift * random.lognormal(0, 0.02, 30) for batch in batches}
         own = fields_of(candidate_row(bundle, candidate))
-        timings = tuple(summarize(batch, samples.tolist()) for batch, samples in seconds.items())
+        timings = tuple(summarize_times(batch, samples.tolist()) for batch, samples in seconds.items())
         rows.append(BenchCandidate(**own, load_s=0.1, batches=timings, copies=(), end_to_end=()))
     return to_dict(
         Bench(
@@ -185,7 +185,7 @@ def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) ->
         def replaced(body: dict[str, Any], samples: Any = samples) -> None:
             body["candidates"][0]["batches"][0]["samples_ms"] = samples
 
-        refused(replaced, "damaged")
+        refused(replaced, r"benchmark result \(")
     with pytest.raises(VegrtError, match="has no timings of copies"):
         read_samples(make("good.json"), "copies")
     for content, message in (

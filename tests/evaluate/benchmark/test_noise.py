@@ -13,7 +13,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.cli import app
 from vegrt.evaluate.benchmark import noise
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
-from vegrt.evaluate.benchmark.statistics import summarize
+from vegrt.evaluate.benchmark.statistics import summarize_times
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate, Timing
 from vegrt.results.convert import fields_of, to_dict
@@ -87,13 +87,13 @@ def test_this_machine_says_what_others_take() -> None:
 def test_a_comparison_says_which_result_was_noisy(bundle: Bundle, tmp_path: Path) -> None:
     candidate = Candidate("fp32", "onnxruntime")
     for name, rows in (("a", QUIET), ("b", WIDE)):
-        timing = summarize(1, [0.01 + number / 1e5 for number in range(10)])
+        timing = summarize_times(1, [0.01 + number / 1e5 for number in range(10)])
         row = BenchCandidate(**fields_of(candidate_row(bundle, candidate)), batches=(timing,))
         noise = measure_noise(0.1, 0.0, rows)
         result = Bench(**header_fields(bundle, Bench.KIND), noise=noise, candidates=(row,))
         (tmp_path / f"{name}.json").write_text(json.dumps(to_dict(result)))
     words = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]
     shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
-    assert shown["pairs"][0]["base"]["noise"] == ""
-    assert shown["pairs"][0]["new"]["noise"].startswith("noisy: half of the intervals")
+    assert shown["schema_version"] == 2
+    assert (shown["pairs"][0]["base"]["noise"]["wide"], shown["pairs"][0]["new"]["noise"]["wide"]) == (False, True)
     assert "b.json: noisy" in "".join(CliRunner().invoke(app, words).stdout.split("\n"))

@@ -17,7 +17,7 @@ from vegrt.evaluate.benchmark.statistics import (
     bootstrap_mean,
     plan_rounds,
     ratio_of_times,
-    summarize,
+    summarize_times,
     takes_part,
 )
 from vegrt.results.convert import to_dict
@@ -66,7 +66,7 @@ def test_intervals_cover_what_they_estimate() -> None:
 
 
 def test_a_timing_of_known_samples() -> None:
-    timing = summarize(4, [None, *(number / 1000 for number in range(1, 101)), None])
+    timing = summarize_times(4, [None, *(number / 1000 for number in range(1, 101)), None])
     assert timing.count == 100
     assert timing.p50_ms == pytest.approx(50.5)
     assert timing.p90_ms == pytest.approx(90.1)
@@ -79,13 +79,14 @@ def test_a_timing_of_known_samples() -> None:
     assert timing.p50_high_ms is not None
     assert timing.images_per_s_low == pytest.approx(4000 / timing.p50_high_ms)
     assert timing.images_per_s_high == pytest.approx(4000 / timing.p50_low_ms)
-    assert summarize(4, [0.00123456]).samples_ms == (1.235,)
-    assert timing == summarize(4, [None, *(number / 1000 for number in range(1, 101)), None])
+    assert summarize_times(4, [0.00123456]).samples_ms == (1.235,)
+    assert timing == summarize_times(4, [None, *(number / 1000 for number in range(1, 101)), None])
 
 
 def test_a_tail_has_an_interval_only_where_timings_lie_beyond_it() -> None:
     intervals = {
-        count: {key for key in to_dict(summarize(1, [0.1] * count)) if "_low_ms" in key} for count in (9, 10, 99, 100)
+        count: {key for key in to_dict(summarize_times(1, [0.1] * count)) if "_low_ms" in key}
+        for count in (9, 10, 99, 100)
     }
     assert intervals[9] == {"p50_low_ms"}
     assert intervals[10] == intervals[99] == {"p50_low_ms", "p90_low_ms"}
@@ -94,7 +95,7 @@ def test_a_tail_has_an_interval_only_where_timings_lie_beyond_it() -> None:
 
 def test_a_long_run_is_kept_in_part_and_figured_in_full() -> None:
     seconds = timings(1, 5000).tolist()
-    timing = summarize(1, seconds)
+    timing = summarize_times(1, seconds)
     assert timing.count == 5000
     assert timing.samples_ms is not None
     assert len(timing.samples_ms) == STORED_SAMPLES

@@ -19,7 +19,7 @@ from vegrt.bundle.change import changing
 from vegrt.cli import app
 from vegrt.errors import EngineError, VegrtError
 from vegrt.export.deploy.triton import Serving, deploy_triton
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 
 
 def config_of(folder: Path) -> Any:

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import EngineError, ModelError
 from vegrt.export.engines.accept import check_model
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 
 Sabotage = Callable[[onnx.ModelProto], onnx.ModelProto | bytes | None]
 

@@ -30,7 +30,7 @@ from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import read_imported
 from vegrt.export.imported.source import import_onnx, read_classes, read_contract
 from vegrt.export.onnx.fp16 import to_fp16
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import Contract
 
 SIZE, CLASSES = 48, ("Beet", "Cress", "Eggplant")
@@ -352,9 +352,9 @@ def test_unsuitable_files_are_one_line_and_write_nothing(folder: Path, photos: P
     (folder / "classes.txt").write_text("a\nb\n")
     assert "gives 3 scores per image, --classes lists 2" in failure("--from-onnx", folder / "model.onnx")
     assert call("export", folder / "out", *words).exit_code == 2  # --classes without --from-onnx
-    with pytest.raises(VegrtError, match="class b twice"):
+    with pytest.raises(VegrtError, match="duplicate class b"):
         read_classes(write(folder / "twice.txt", "b\na\nb\n"))
-    with pytest.raises(VegrtError, match=r"1 class name\(s\), at least 2"):
+    with pytest.raises(VegrtError, match=r"1 class name\(s\); expected at least 2"):
         read_classes(write(folder / "one.txt", "b\n"))
 
 

@@ -20,8 +20,8 @@ from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.onnx.model import EXPORTERS, check_opset, export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.infer.runtimes.candidates import is_float16
-from vegrt.infer.runtimes.logits import Parity, measure_parity
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.logits import Parity, compare_logits
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.openvino import open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import Contract, load_image
@@ -91,7 +91,7 @@ def test_an_exporter_that_fails_the_gate_is_dropped_and_the_older_gives_the_same
         seen.append(source)
         if len(seen) == 1:
             raise ModelError("fp32.onnx: cosine 0.5")
-        return measure_parity(TorchRunner(bundle), open_onnxruntime(source), [images])
+        return compare_logits(TorchRunner(bundle).logits(images), open_onnxruntime(source).logits(images))
 
     exported = export_passing(bundle, gate, opset=19)
     assert exported.details() == {

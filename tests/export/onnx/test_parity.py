@@ -20,8 +20,8 @@ from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import try_explain
 from vegrt.export.onnx.divergence import first_divergence, layer_outputs
 from vegrt.export.onnx.parity import FP16, FP32, Evidence, Limits, agrees, binomial_tail, check_parity, load_evidence
-from vegrt.infer.runtimes.logits import Parity, measure_parity
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.logits import Parity, compare_logits
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 
 
@@ -120,7 +120,7 @@ def test_the_worst_image_is_the_one_that_differs(evidence: Evidence) -> None:
             result[(images == evidence.images[17]).all(axis=(1, 2, 3))] *= -1
             return result
 
-    assert measure_parity(runner, OneOff(), [evidence.images]).worst == 17
+    assert compare_logits(runner.logits(evidence.images), OneOff().logits(evidence.images)).worst == 17
 
 
 def test_float16_is_within_its_own_limits_and_not_within_those_of_float32(evidence: Evidence) -> None:

@@ -22,7 +22,7 @@ from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError
 from vegrt.export.onnx.parity import Evidence, load_evidence
 from vegrt.export.onnx.reference import check_reference
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import RuntimeName
 from vegrt.photo.preprocess import Contract
 

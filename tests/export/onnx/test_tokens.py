@@ -20,7 +20,7 @@ from vegrt.export.engines.engines import audit_model, check_audit
 from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
 from vegrt.export.onnx.model import EXPORTERS, Exporter, by_torch_export, by_torchscript
 from vegrt.export.onnx.tidy import tidy
-from vegrt.infer.runtimes.onnxruntime import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.networks import WithPreprocessing
 from vegrt.photo.preprocess import Contract
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,8 @@ from rich.console import Console
 
 from vegrt.infer.machine.doctor import Diagnosis, advise, examine, render
 from vegrt.infer.machine.forecast import forecast
-from vegrt.infer.machine.gpu import Gpu, GpuProbe, parse_driver_version, parse_nvidia_smi
+from vegrt.infer.machine.gpu import Gpu, GpuProbe, cuda_version, error_words, parse_driver_version, parse_nvidia_smi
+from vegrt.infer.machine.gpu_software import Advice, GpuSoftware
 from vegrt.machine import Cpu, Machine, cpu_limits, memory_limits_bytes, parse_cpuinfo, parse_meminfo
 
 SAPPHIRE_RAPIDS = """\
@@ -74,6 +76,7 @@ Model\t\t: Raspberry Pi 4 Model B Rev 1.4
 """
 _RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "torch")
 NO_GPU = GpuProbe((), "", "no nvidia-smi")
+NO_SOFTWARE = GpuSoftware("", False, ())
 ORIN_GPU = GpuProbe((Gpu("Orin", "8.7", 0),), "540.3.0", "")
 
 
@@ -135,7 +138,7 @@ def test_a_gpu_moves_all_but_int8_cpu_to_tensorrt() -> None:
 
 def test_a_bare_jetson_is_sent_to_apt_for_tensorrt_and_to_pip_for_the_rest() -> None:
     board = Machine("NVIDIA Jetson Orin Nano Developer Kit", "aarch64", parse_cpuinfo(JETSON_ORIN), 6, 7620)
-    commands = [advice.command for advice in advise(board, ORIN_GPU, dict.fromkeys(_RUNTIMES, ""))]
+    commands = [advice.command for advice in advise(board, dict.fromkeys(_RUNTIMES, ""), NO_SOFTWARE)]
     assert "sudo apt-get install python3-libnvinfer" in commands
     assert "pip install 'vegrt[cpu]'" in commands
     assert not any("tensorrt]" in command or "openvino" in command for command in commands)
@@ -143,7 +146,23 @@ def test_a_bare_jetson_is_sent_to_apt_for_tensorrt_and_to_pip_for_the_rest() -> 
 
 def test_nothing_is_advised_where_everything_is_there() -> None:
     server = Machine("", "x86_64", parse_cpuinfo(SAPPHIRE_RAPIDS), 8, 32_000)
-    assert advise(server, NO_GPU, dict.fromkeys(_RUNTIMES, "1.0")) == ()
+    assert advise(server, dict.fromkeys(_RUNTIMES, "1.0"), NO_SOFTWARE) == ()
+
+
+def test_a_gpu_set_brings_the_onnx_runtime_that_is_missing() -> None:
+    server = Machine("", "x86_64", Cpu("", ()), 8, 32_000)
+    cure = Advice("pip install 'vegrt[gpu-cuda12]'", "onnxruntime-gpu is missing")
+    missing = {**dict.fromkeys(_RUNTIMES, "1.0"), "onnxruntime": ""}
+    assert advise(server, missing, GpuSoftware("gpu-cuda12", False, (cure,))) == (cure,)
+    assert [advice.command for advice in advise(server, missing, NO_SOFTWARE)] == ["pip install 'vegrt[cpu]'"]
+
+
+def test_the_table_names_the_driver_its_cuda_and_the_set() -> None:
+    probe = GpuProbe((Gpu("NVIDIA L4", "8.9", 23034),), "550.54.15", "", "12.4")
+    shown = shown_text(replace(examine(), gpu=probe, gpu_software=GpuSoftware("gpu-cuda12", True, ())))
+    assert "550.54.15" in shown
+    assert "runs programs for CUDA 12.4 and older" in shown
+    assert re.search(r"vegrt\[gpu-cuda12\]\s+installed, and they fit", shown)
 
 
 def test_nvidia_answers_are_parsed() -> None:
@@ -152,6 +171,14 @@ def test_nvidia_answers_are_parsed() -> None:
     )
     assert parse_driver_version(version) == "550.54.15"
     assert parse_driver_version("") == ""
+    open_module = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)\n"
+    assert parse_driver_version(open_module) == "580.65.06"
+    assert [cuda_version(number) for number in (12040, 13000, 0)] == ["12.4", "13.0", ""]
+    name = "cudaErrorInsufficientDriver"
+    assert error_words(35, name, "535.183.01").endswith(
+        "(cudaErrorInsufficientDriver): the driver is older than the CUDA of the packages"
+    )
+    assert error_words(35, name, "") == "CUDA error 35 (cudaErrorInsufficientDriver): no NVIDIA driver"
     assert parse_nvidia_smi("NVIDIA L4, 8.9, 23034\n") == (Gpu("NVIDIA L4", "8.9", 23034),)
     assert parse_nvidia_smi("Orin (nvgpu), [N/A], [N/A]\n") == (Gpu("Orin (nvgpu)", "", 0),)
     assert parse_nvidia_smi("No devices were found\n") == ()

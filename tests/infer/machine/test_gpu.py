@@ -14,7 +14,7 @@ from vegrt.errors import EngineError
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.open import open_candidate, open_runner
-from vegrt.infer.runtimes.tensorrt import open_tensorrt
+from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 from vegrt.photo.preprocess import load_image
 
 pytestmark = pytest.mark.gpu

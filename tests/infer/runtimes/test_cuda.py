@@ -9,7 +9,7 @@ import pytest
 
 from vegrt.errors import EngineError
 from vegrt.infer.machine.gpu import has_gpu, probe_gpus
-from vegrt.infer.runtimes.cuda import Cuda
+from vegrt.infer.runtimes.cuda.runtime import Cuda
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.errors import BundleError, EngineError
 from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
-from vegrt.infer.runtimes.tensorrt import fitting_engine
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
 
 ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin")
 

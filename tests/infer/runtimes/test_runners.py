@@ -20,7 +20,7 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime
 from vegrt.infer.runtimes.choice import choose
-from vegrt.infer.runtimes.onnxruntime import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
+from vegrt.infer.runtimes.onnxruntime.runner import OnnxRuntimeRunner, TensorRtProvider, make_cache, open_session
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -41,7 +41,7 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
     return np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
 
 
-@pytest.mark.parametrize("candidate", [*CPU, Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")], ids=str)
+@pytest.mark.parametrize("candidate", [*CPU, Candidate("fp32", "mnn"), Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")], ids=str)
 def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
     want = TorchRunner(bundle).logits(images)
     runner = open_candidate(bundle, candidate)

@@ -66,7 +66,7 @@ def test_what_is_left_out_of_a_folder_is_said_at_its_end(tree: Path, caplog: pyt
         next(found)
         assert not caplog.messages
         list(found)
-    assert caplog.messages == [f"{tree}: left out: 1 hidden, 1 not a photo (.md)"]
+    assert caplog.messages == [f"{tree}: skipped: 1 hidden, 1 not a photo (.md)"]
 
 
 def test_folders_are_read_as_they_are_needed(tree: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_is_not_there_is_said_before_the_first_item(tree: Path) -> None:
     with pytest.raises(DataError, match="none: no such file or folder"):
         open_sources(["b.jpg", "none"], SourceOptions())
     (tree / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: no images in it"):
+    with pytest.raises(DataError, match="empty: no images"):
         open_sources([tree, "empty"], SourceOptions())
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from vegrt.errors import BundleError, VegrtError
-from vegrt.train.history.records import EpochRecord, EpochSums, SplitFacts, TrainingProgress
+from vegrt.train.history.records import EpochRecord, EpochSums, SplitRecord, TrainingProgress
 from vegrt.train.loop.checkpoint import Checkpoints
 
-DATA = {name: SplitFacts(2, {"Beet": 2}, "ab") for name in ("train", "validation", "test")}
+DATA = {name: SplitRecord(2, {"Beet": 2}, "ab") for name in ("train", "validation", "test")}
 
 
 def progress() -> TrainingProgress:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vegrt.train.loop.head import train_head
-from vegrt.train.loop.validation import evaluate_logits
+from vegrt.train.loop.validation import validation_result
 from vegrt.train.recipe import Recipe
 
 
@@ -18,4 +18,4 @@ def test_head_ends_with_its_best_epoch() -> None:
     losses = [record.validation_loss for record, _ in train_head(head, recipe, (features, labels), contradicting, None)]
     assert min(losses) < losses[-1]
     with torch.no_grad():
-        assert evaluate_logits(head(features), contradicting[1]).loss == pytest.approx(min(losses))
+        assert validation_result(head(features), contradicting[1]).loss == pytest.approx(min(losses))

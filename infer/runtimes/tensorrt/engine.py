@@ -18,7 +18,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.errors import BundleError, EngineError, require
 from vegrt.infer.machine.gpu import probe_gpus
-from vegrt.infer.runtimes.cuda import Cuda
+from vegrt.infer.runtimes.cuda.runtime import Cuda
 from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
 from vegrt.infer.runtimes.lanes import in_turn
 from vegrt.infer.runtimes.runner import Answers, RuntimeName

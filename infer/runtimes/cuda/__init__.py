@@ -1,0 +1,1 @@
+"""The CUDA runtime: its Python bindings, and what is made with them."""

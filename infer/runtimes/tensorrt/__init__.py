@@ -1,0 +1,1 @@
+"""TensorRT: engines that the bundle holds, opened and run."""
