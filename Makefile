@@ -22,7 +22,7 @@ REPLACE := $(if $(OVERWRITE),--overwrite)
 EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 
 .NOTPARALLEL:
-.PHONY: setup demo test bench accept check need-data need-images train export infer report gpu-check clean
+.PHONY: setup demo test bench accept check need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -95,11 +95,12 @@ report: need-data $(READY)
 	$(VEGRT) bench $(BUNDLE)
 	$(VEGRT) report $(BUNDLE) --data $(DATA) --out $(REPORT)
 
-gpu-check: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[tensorrt]'
-	$(VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime
-	$(VENV)/bin/python -m pip install --quiet --force-reinstall --no-deps onnxruntime-gpu
-	VEGRT_REQUIRE_GPU=1 $(VENV)/bin/python -m pytest -m gpu
+# docs/gpu.md says what it does; it changes the packages of $(VENV). The machine is checked before anything is installed.
+gpu-machine:
+	@$(PYTHON) tests/slow/gpu_check.py machine
+
+gpu-check: gpu-machine $(READY)
+	@$(VENV)/bin/python tests/slow/gpu_check.py
 
 clean:
 	rm -rf $(DEMO) build dist src/*.egg-info

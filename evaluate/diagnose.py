@@ -20,11 +20,11 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, ModelError
 from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.evaluate.statistics import mcnemar, wilson
+from vegrt.evaluate.wording import colours_words, moves_words
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.results.evaluation import Cause, ClassesPermuted, ClassMove, ColoursSwapped
-from vegrt.results.wording import colours_words, moves_words
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vegrt.evaluate.wording import extra_drop_sentence, gate_reason, not_run_cause
 from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import CandidateResult, Evaluation
-from vegrt.results.wording import extra_drop_sentence, gate_sentence, not_run_cause
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _value(figure: Interval | float) -> float:
 def _notes(evaluation: Evaluation) -> list[str]:
     """Return what the table's numbers do not show: reasons of verdicts, classes that lost, the detectable drop."""
     notes = [
-        f"{row.key}: {gate_sentence(evaluation, row)}"
+        f"{row.key}: {gate_reason(evaluation, row)}"
         for row in evaluation.candidates
         if row.gate.verdict in ("FAIL", "INCONCLUSIVE")
     ]

@@ -17,13 +17,13 @@ from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
+from vegrt.evaluate.wording import not_run_cause, not_run_cure
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.photo.preprocess import load_image
 from vegrt.results.golden import read_golden
-from vegrt.results.wording import not_run_cause, not_run_cure
 
 Status = Literal["ok", "FAIL", "not run"]
 

@@ -23,8 +23,8 @@ from vegrt.calibration.saved import add_calibration
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome, run_calibration
 from vegrt.calibration.subject import prepare_subject
-from vegrt.export.engines.build import ExportOptions
 from vegrt.export.engines.engines import add_engines
+from vegrt.export.engines.options import ExportOptions, recorded_options
 from vegrt.export.golden import add_golden
 from vegrt.export.imported.source import load_imported
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
@@ -73,10 +73,13 @@ def export(path: Path, data: Path, job: ExportJob | None = None) -> Bundle:
 
 
 def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = None) -> Bundle:
-    """Calibrate the fp32.onnx of the bundle at `path` again and replace what depends on it; otherwise as `export`."""
-    job = job or ExportJob()
+    """Calibrate the fp32.onnx of the bundle at `path` again and replace what depends on it; otherwise as `export`.
+
+    Batch sizes and builder options are those of the bundle's engines, whatever the job's are; a bf16 model is written again.
+    """
     with exclusive(path):
         bundle = open_bundle(path)
+        job = replace(job or ExportJob(), options=recorded_options(bundle))
         evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
         fp32 = load_fp32(bundle)
         untrained = job.untrained or bool(fp32.details.get("untrained"))
@@ -139,14 +142,14 @@ def _complete(
         add_engines(staging, models, required=job.engines, options=job.options, previous=path)
         entry = calibration_entry(fp32.model, outcome, photos, settings)
         entry["commands"] = [*earlier, *([dict(job.command)] if job.command else [])]
-        manifest = replace(bundle.manifest, artifacts=_kept_artifacts(bundle), calibration=entry)
+        manifest = replace(bundle.manifest, artifacts=_source_artifacts(bundle), calibration=entry)
         staging.finish(replace(manifest, tools=manifest.tools | installed_versions(_TOOLS)))
     finish_progress(path)
     return open_bundle(path)
 
 
-def _kept_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
-    """Return the artifacts that an export starts from: models and engines of an earlier one may not stand beside new ones."""
+def _source_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
+    """Return the artifacts that an export starts from; models and engines of an earlier export are replaced."""
     return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role in ("weights", "source"))
 
 

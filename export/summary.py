@@ -37,7 +37,8 @@ def _line(bundle: Bundle, artifact: Artifact) -> str:
     size = f"{bundle.path / artifact.path}: {artifact.size_bytes / 1e6:.1f} MB"
     if artifact.role == "engine":
         matched = f"{details['matched']} of {details['weight_layers']} weight layers {details['wanted']}"
-        return f"{size}, {matched} in the builder's list"
+        unchecked = f", {details['unchecked']} not checked" if details.get("unchecked") else ""
+        return f"{size}, {matched}{unchecked} by the {details.get('layers_from', 'builder')}"
     parity = details["parity"]
     agreement = f"{parity['top1_agreement']:.1%} of {parity['images']} photos"
     not_run = f"; not run: {details['not_run']}" if "not_run" in details else ""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import open_signed
@@ -17,7 +20,7 @@ from vegrt.errors import DataError
 from vegrt.files.text import json_text
 from vegrt.infer.autobatch import find_batch
 from vegrt.infer.decode.item import Item
-from vegrt.infer.decode.pipeline import Decoded, stream
+from vegrt.infer.decode.pipeline import Decoded, Stream, stream
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
 from vegrt.infer.outputs.photos import PhotoOutputs
 from vegrt.infer.outputs.printed import Sink, Write, json_sink, line_sink, no_sink
@@ -25,6 +28,7 @@ from vegrt.infer.outputs.rows import AnswerRow, RowFormat, answer_rows, error_ro
 from vegrt.infer.runtimes.candidates import artifact_of
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.open import LoadedModel, open_runner
+from vegrt.infer.runtimes.overlap import answered
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting
@@ -80,8 +84,7 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
             closing(_decoded(missing, model, request)) as batches,
             counting("Inferring") as advance,
         ):
-            for batch in batches:
-                rows = _answered(batch, model.runner, classes, request.row_format)
+            for batch, rows in _answered(batches, model.runner, classes, request.row_format):
                 request.photo_outputs.make(batch, rows, request.row_format)
                 outputs.append(rows)
                 print_rows(rows)
@@ -111,8 +114,8 @@ def predict(
     threads: number of decode threads; 0 for one per core.
     """
     with closing(stream(items, bundle.manifest.contract, batch, threads=threads)) as batches:
-        for decoded in batches:
-            yield _answered(decoded, runner, bundle.manifest.classes, row_format)
+        for _, rows in _answered(batches, runner, bundle.manifest.classes, row_format):
+            yield rows
 
 
 def _load(bundle_path: Path, request: Request) -> LoadedModel:
@@ -136,17 +139,23 @@ def _sink(request: Request, write: Write, head: dict[str, Any] | None) -> Abstra
     return line_sink(write, request.row_format) if head is None else json_sink(write, request.row_format, head)
 
 
-def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request) -> Generator[Decoded, None, None]:
+def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request) -> Stream:
     contract = model.bundle.manifest.contract
     batch = request.batch or find_batch(model.runner, contract.size)
     threads = reading_threads(request.sources, request.threads)
     return stream(items, contract, batch, threads=threads, keep=request.photo_outputs.any)
 
 
-def _answered(batch: Decoded, runner: BundleRunner, classes: Sequence[str], row_format: RowFormat) -> list[AnswerRow]:
-    if not batch.readable:
-        return error_rows(batch)
-    return answer_rows(batch, runner.answers(batch.images), classes, row_format)
+def _answered(
+    batches: Stream, runner: BundleRunner, classes: Sequence[str], row_format: RowFormat
+) -> Iterator[tuple[Decoded, list[AnswerRow]]]:
+    """Yield each batch with its rows, in order. The batch's images may be those of a later one by then."""
+    for batch, answers in answered(runner, batches, _readable_images, batches.is_ready):
+        yield batch, error_rows(batch) if answers is None else answer_rows(batch, answers, classes, row_format)
+
+
+def _readable_images(batch: Decoded) -> NDArray[np.uint8] | None:
+    return batch.images if batch.readable else None
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
-"""12-megapixel JPEGs: a full decode with Pillow against vegrt's, which decodes no larger than needed, and whether top-1 stays.
+"""12-megapixel JPEGs: Pillow's full decode against vegrt's, which decodes at a reduced scale, and the agreement of top-1.
 
     python peers/large_photos.py PHOTOS --bundle BUNDLE [--limit 30] [--variant fp32] [--rounds 3]
 
-The JPEGs are made from the photos, enlarged to 4000 x 3000 in a temporary folder. Decoding alone, in one thread, both ways per
-round; then the same runner on both. One JSON line.
+The JPEGs are the photos, enlarged to 4000 x 3000 in a temporary folder. Each round times both decoders, in one thread; then the
+same runner classifies both results. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ SIZE = (4000, 3000)
 
 def enlarge(photos: list[Path], folder: Path) -> list[Path]:
     """Write each photo as a JPEG of 12 megapixels; return the files."""
-    made = []
+    files = []
     for number, photo in enumerate(photos):
-        made.append(folder / f"{number:04d}.jpg")
-        Image.open(photo).convert("RGB").resize(SIZE, Image.Resampling.BICUBIC).save(made[-1], quality=92)
-    return made
+        files.append(folder / f"{number:04d}.jpg")
+        Image.open(photo).convert("RGB").resize(SIZE, Image.Resampling.BICUBIC).save(files[-1], quality=92)
+    return files
 
 
 def full(path: Path, contract: Contract) -> NDArray[np.uint8]:
-    """Return what Pillow gives when everything is decoded: shorter side resized with antialias, then the centre."""
+    """Return (H, W, 3) uint8 RGB from a full decode: shorter side resized with antialiasing, then the centre crop."""
     image = Image.open(path).convert("RGB")
     scale = contract.resize / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
-    return np.asarray(image.crop((left, top, left + contract.size, top + contract.size)))
+    x, y = (image.width - contract.size) // 2, (image.height - contract.size) // 2
+    return np.asarray(image.crop((x, y, x + contract.size, y + contract.size)))
 
 
 def timed(
     decode: Callable[[Path, Contract], NDArray[np.uint8]], files: list[Path], contract: Contract
 ) -> tuple[float, NDArray]:
-    """Return the seconds that it took and the (N, H, W, 3) pixels."""
+    """Return the duration in seconds and the (N, H, W, 3) uint8 pixels."""
     start = time.perf_counter()
     images = [decode(file, contract) for file in files]
     return time.perf_counter() - start, np.stack(images)
@@ -62,16 +62,16 @@ def main() -> None:
     parser.add_argument("--variant", default="fp32")
     parser.add_argument("--limit", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    photos = sorted(given.photos.rglob("*.jpg"))
-    photos = photos[:: max(1, len(photos) // given.limit)][: given.limit]
-    opened = open_runner(given.bundle, given.variant)
+    arguments = parser.parse_args()
+    photos = sorted(arguments.photos.rglob("*.jpg"))
+    photos = photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit]
+    opened = open_runner(arguments.bundle, arguments.variant)
     contract = opened.bundle.manifest.contract
     seconds: dict[str, list[float]] = {"full": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:
         files = enlarge(photos, Path(folder))
         size_mb = statistics.mean(file.stat().st_size for file in files) / 1e6
-        for _ in range(given.rounds):
+        for _ in range(arguments.rounds):
             theirs_s, theirs = timed(full, files, contract)
             ours_s, ours = timed(load_image, files, contract)
             seconds["full"].append(theirs_s)

@@ -1,4 +1,4 @@
-"""vegrt in this process: the pipeline of `vegrt infer`, from files to CSV. With --process: the command itself, start and all."""
+"""The pipeline of `vegrt infer` in this process, from files to CSV. With --process: the whole command, with its start."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from vegrt.infer.runtimes.open import LoadedModel, open_runner  # noqa: E402
 
 
 def files_to_csv(job: Job, opened: LoadedModel) -> None:
-    """Classify the photos into the CSV, as `vegrt infer` does once it has loaded the model."""
-    bundle, wanted = opened.bundle, RowFormat()
-    outputs = open_outputs(OutputOptions(job.out, overwrite=True), wanted, len(bundle.manifest.classes), 0)
+    """Classify the photos and write the CSV, like `vegrt infer` after loading the model."""
+    bundle, row_format = opened.bundle, RowFormat()
+    outputs = open_outputs(OutputOptions(job.out, overwrite=True), row_format, len(bundle.manifest.classes), 0)
     outputs.begin({})
     items: Iterator[Item] = (Item(str(path), path) for path in job.photos)
-    for rows in predict(bundle, opened.runner, items, wanted, batch=job.batch):
+    for rows in predict(bundle, opened.runner, items, row_format, batch=job.batch):
         outputs.append(rows)
     outputs.finish()
     outputs.close()
 
 
 def by_process(job: Job) -> None:
-    """Run the command with the photos' names on its stdin."""
+    """Run the command with the paths of the photos on its stdin."""
     words = ["infer", "-", "--null", "--bundle", str(job.bundle), "--variant", job.variant, "--batch", str(job.batch)]
     names = b"".join(bytes(path) + b"\0" for path in job.photos)
     command = [sys.executable, "-m", "vegrt.cli", "--quiet", *words, "--out", str(job.out), "--overwrite"]

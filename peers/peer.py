@@ -1,6 +1,6 @@
-"""What all programs here share: their arguments, the photos, a CSV of answers, and the one JSON line that they print.
+"""Shared by all programs in this folder: arguments, photos, the CSV of answers, and the JSON line that they print.
 
-Nothing of vegrt is imported: the peers are what somebody without it would write.
+It does not import vegrt, because the peers are programs that work without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """What to do. photos: sorted. bundle: whose fp32.onnx, weights.safetensors and manifest.json are used."""
+    """The task of a program. photos: sorted. bundle: folder with fp32.onnx, weights.safetensors and manifest.json."""
 
     photos: list[Path]
     bundle: Path
@@ -40,28 +40,28 @@ class Job:
 
 
 def read_job(description: str | None) -> Job:
-    """Return what the command line asks for."""
+    """Return the task from the command line."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("photos", type=Path, help="folder of JPEGs; their folders' names are the labels")
+    parser.add_argument("photos", type=Path, help="Folder of JPEGs; their parent folders are the labels.")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--workers", type=int, default=2, help="decoding processes, where the program has them")
-    parser.add_argument("--variant", default="int8-cpu", help="of vegrt's own programs")
-    parser.add_argument("--limit", type=int, default=0, help="take so many photos, spread over all")
-    parser.add_argument("--out", type=Path, help="CSV of answers; default: a temporary file")
-    given = parser.parse_args()
-    photos = sorted(path for path in given.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    if given.limit:
-        photos = photos[:: max(1, len(photos) // given.limit)][: given.limit]
+    parser.add_argument("--workers", type=int, default=2, help="Decoding processes, if the program has them.")
+    parser.add_argument("--variant", default="int8-cpu", help="Variant for vegrt's own programs.")
+    parser.add_argument("--limit", type=int, default=0, help="Number of photos, spread evenly; 0: all.")
+    parser.add_argument("--out", type=Path, help="CSV of answers; default: a temporary file.")
+    arguments = parser.parse_args()
+    photos = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if arguments.limit:
+        photos = photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit]
     if not photos:
-        parser.error(f"{given.photos}: no JPEG in it")
-    manifest = json.loads((given.bundle / "manifest.json").read_text(encoding="utf-8"))
-    out = given.out or Path(tempfile.mkdtemp()) / "out.csv"
-    return Job(photos, given.bundle, manifest, given.batch, given.workers, given.variant, out)
+        parser.error(f"{arguments.photos}: no JPEG files")
+    manifest = json.loads((arguments.bundle / "manifest.json").read_text(encoding="utf-8"))
+    out = arguments.out or Path(tempfile.mkdtemp()) / "out.csv"
+    return Job(photos, arguments.bundle, manifest, arguments.batch, arguments.workers, arguments.variant, out)
 
 
 def write_answers(job: Job, paths: Sequence[str | Path], logits: Any) -> list[str]:
-    """Write path, label and probability of (N, K) logits to the CSV, as every program here must; return the labels."""
+    """Write path, label and probability of (N, K) logits to the CSV, as every program must; return the labels."""
     import numpy as np
 
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -77,7 +77,7 @@ def write_answers(job: Job, paths: Sequence[str | Path], logits: Any) -> list[st
 def report(
     name: str, job: Job, paths: Sequence[str | Path], labels: Sequence[str], *, load_s: float, seconds: float
 ) -> None:
-    """Print the line. load_s: imports and the model. seconds: from the first file that is opened to the CSV that is written."""
+    """Print the JSON line. load_s: imports and loading the model. seconds: from opening the first file to the complete CSV."""
     right = [Path(path).parent.name == label for path, label in zip(paths, labels, strict=True)]
     known = {Path(path).parent.name for path in paths} <= set(job.classes)
     line = {
@@ -93,6 +93,6 @@ def report(
 
 
 def skip(name: str, reason: str) -> None:
-    """Print that a program cannot take part, and why, and end."""
+    """Print why a program cannot run, and exit with 0."""
     sys.stdout.write(json.dumps({"name": name, "skipped": " ".join(reason.split())[:300]}) + "\n")
     raise SystemExit(0)

@@ -16,13 +16,13 @@ from PIL import Image  # noqa: E402
 
 
 def decode(path: Path, resize: int, size: int) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8: the shorter side resized, then the centre."""
+    """Return (H, W, 3) uint8 RGB: shorter side resized, then the centre crop."""
     image = Image.open(path).convert("RGB")
     scale = resize / min(image.size)
     if scale != 1:
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    x, y = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((x, y, x + size, y + size)))
 
 
 def main() -> None:
@@ -31,11 +31,11 @@ def main() -> None:
     session = onnxruntime.InferenceSession(job.bundle / "fp32.onnx", providers=["CPUExecutionProvider"])
     resize, size = job.contract["resize"], job.contract["size"]
     loaded = time.perf_counter()
-    found = []
+    logits = []
     for start in range(0, len(job.photos), job.batch):
         images = np.stack([decode(path, resize, size) for path in job.photos[start : start + job.batch]])
-        found.append(session.run(["logits"], {"images": images})[0])
-    labels = write_answers(job, job.photos, np.concatenate(found))
+        logits.append(session.run(["logits"], {"images": images})[0])
+    labels = write_answers(job, job.photos, np.concatenate(logits))
     seconds = time.perf_counter() - loaded
     report("ONNX Runtime fp32, plain", job, job.photos, labels, load_s=loaded - START, seconds=seconds)
 

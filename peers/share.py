@@ -1,8 +1,8 @@
-"""What decoding and writing cost: files to CSV, as a share of the same runner fed from memory.
+"""The cost of decoding and writing: throughput from files to CSV, as a share of the same runner's throughput from memory.
 
     python peers/share.py PHOTOS --bundle BUNDLE [--variant int8-cpu] [--batch 16] [--rounds 5] [--limit N]
 
-One process, one runner; per round both ways once, the first alternating. The same photos, the same batches. One JSON line.
+One process and one runner; each round times both once, in alternating order, with the same photos. Prints one JSON line.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Many images in bounded memory: `vegrt infer` over N hard links to a few photos, its memory sampled while it runs.
+"""Memory of `vegrt infer` over many images: N hard links to a few photos, sampled while it runs.
 
     python peers/soak.py PHOTOS --bundle BUNDLE [--soak 100000] [--variant int8-cpu] [--every 5]
 
-One JSON line: resident memory once 2,000 images are answered (half of them, where there are fewer), and the highest after that.
-The samples go to stderr. Killed or failed, the exit status is not 0.
+Prints one JSON line: resident memory after 2,000 images (half of them if there are fewer than 4,000), and the maximum after that.
+The samples go to stderr. The exit status is not 0 if the command was killed or failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PER_FOLDER = 1000
 
 
 def link(photos: list[Path], count: int, folder: Path) -> None:
-    """Make `count` links to the photos, a thousand per folder; symbolic ones where hard ones cannot be."""
+    """Make `count` links to the photos, a thousand per folder; symbolic ones if hard links are impossible."""
     for number in range(count):
         photo, name = photos[number % len(photos)], folder / f"{number // PER_FOLDER:04d}" / f"{number:07d}.jpg"
         if number % PER_FOLDER == 0:
@@ -36,13 +36,13 @@ def link(photos: list[Path], count: int, folder: Path) -> None:
 
 
 def resident_mib(pid: int) -> float:
-    """Return the process's resident memory; 0 once it has ended."""
+    """Return the resident memory of a process; 0 once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0.0
-    found = [line.split()[1] for line in lines if line.startswith("VmRSS")]
-    return int(found[0]) / 1024 if found else 0.0
+    sizes_kib = [line.split()[1] for line in lines if line.startswith("VmRSS")]
+    return int(sizes_kib[0]) / 1024 if sizes_kib else 0.0
 
 
 class Counter(threading.Thread):
@@ -65,17 +65,17 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--soak", type=int, default=100_000)
     parser.add_argument("--variant", default="int8-cpu")
-    parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
-    given = parser.parse_args()
+    parser.add_argument("--every", type=float, default=5.0, help="Seconds between samples.")
+    arguments = parser.parse_args()
     samples: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         (links := Path(folder, "links")).mkdir()
-        link(sorted(given.photos.rglob("*.jpg")), given.soak, links)
+        link(sorted(arguments.photos.rglob("*.jpg")), arguments.soak, links)
         options = [
             "--bundle",
-            str(given.bundle),
+            str(arguments.bundle),
             "--variant",
-            given.variant,
+            arguments.variant,
             "--out",
             str(Path(folder, "out.csv")),
             "--print",
@@ -87,17 +87,17 @@ def main() -> None:
         counter = Counter(process.stdout)
         counter.start()
         while process.poll() is None:
-            time.sleep(given.every)
+            time.sleep(arguments.every)
             if memory := resident_mib(process.pid):
                 samples.append((counter.lines, memory))
                 sys.stderr.write(f"{counter.lines} images, {memory:.1f} MiB\n")
         seconds = time.perf_counter() - start
         counter.join()
         rows = len(Path(folder, "out.csv").read_bytes().splitlines()) - 1
-    settled = min(SETTLED, given.soak // 2)
+    settled = min(SETTLED, arguments.soak // 2)
     after = [memory for count, memory in samples if count >= settled]
     line = {
-        "name": f"{given.soak} links, {given.variant}",
+        "name": f"{arguments.soak} links, {arguments.variant}",
         "images": rows,
         "seconds": round(seconds, 1),
         "rss_mib_at_first": round(after[0], 1) if after else None,
@@ -106,8 +106,8 @@ def main() -> None:
         "samples": len(samples),
     }
     sys.stdout.write(json.dumps(line) + "\n")
-    if process.returncode or rows != given.soak:
-        raise SystemExit(f"exit {process.returncode}, {rows} rows of {given.soak}")
+    if process.returncode or rows != arguments.soak:
+        raise SystemExit(f"exit {process.returncode}, {rows} rows of {arguments.soak}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""timm's network, data set, transform and loader with the bundle's weights, as timm's own inference.py has it."""
+"""timm's network, data set, transform and loader with the bundle's weights, as in timm's own inference.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> None:
     job = read_job(__doc__)
     backbone, contract = job.manifest["model"]["backbone"], job.contract
     if not backbone.startswith(("resnet", "timm:")):
-        skip(NAME, f"timm's {backbone} has another head than the bundle's")
+        skip(NAME, f"timm's {backbone} has a different head than the bundle's")
     network = timm.create_model(backbone.removeprefix("timm:"), num_classes=len(job.classes))
     network.load_state_dict(load_file(job.bundle / "weights.safetensors"))
     network.eval()

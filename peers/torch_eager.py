@@ -1,4 +1,4 @@
-"""torchvision's model and transforms with a DataLoader, eager, float32: what most people write first."""
+"""torchvision's model and transforms with a DataLoader, eager, float32: the usual first implementation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Photos(Dataset):
         self.paths, self.transform = paths, transform
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of photos."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """Return one, decoded and transformed."""
+        """Return a photo, decoded and transformed."""
         return self.transform(Image.open(self.paths[index]).convert("RGB"))
 
 
@@ -36,7 +36,7 @@ def model_of(job: Job) -> nn.Module:
     """Return torchvision's network with the bundle's weights."""
     described, count = job.manifest["model"], len(job.classes)
     if described["backbone"] not in ("resnet18", "resnet50", "vgg16"):
-        skip("torchvision eager fp32", f"written for ResNets and VGG16, the bundle is a {described['backbone']}")
+        skip("torchvision eager fp32", f"only ResNets and VGG16 are supported; the bundle has {described['backbone']}")
     network = getattr(models, described["backbone"])(weights=None)
     if described["backbone"].startswith("resnet"):
         network.fc = nn.Linear(network.fc.in_features, count)

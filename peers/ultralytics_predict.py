@@ -1,4 +1,4 @@
-"""ultralytics' predict on the exported fp32.onnx, if ultralytics is installed and takes the file; else it says why not."""
+"""ultralytics' predict on the exported fp32.onnx; prints the reason if it is not installed or cannot load the file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def main() -> None:
         skip(NAME, f"not installed ({error}); pip install ultralytics")
     try:
         model = YOLO(job.bundle / "fp32.onnx", task="classify")
-        model.predict(job.photos[0], imgsz=job.contract["size"], verbose=False)  # it loads the file here
+        model.predict(job.photos[0], imgsz=job.contract["size"], verbose=False)  # loads the file
     except Exception as error:
-        skip(NAME, f"does not take our graph, whose input is uint8 (N, H, W, 3): {type(error).__name__}: {error}")
+        skip(NAME, f"cannot run the graph with its uint8 (N, H, W, 3) input: {type(error).__name__}: {error}")
     loaded = time.perf_counter()
     size = job.contract["size"]
     results = list(model.predict(list(job.photos), imgsz=size, batch=job.batch, stream=True, verbose=False))

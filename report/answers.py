@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from vegrt.evaluate.wording import extra_drop_sentence, signed_points
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Section, Table, Text, charts_of, section_of, table_of
 from vegrt.report.language.language import mark, translate
-from vegrt.report.summary import NONE, SummaryRow, signed_points
+from vegrt.report.summary import NONE, SummaryRow
 from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import CandidateResult, Paired
@@ -159,21 +160,9 @@ def _corruption_cells(row: RobustnessRow) -> tuple[str, ...]:
 
 
 def _extra_drops(robustness: Robustness) -> list[Text]:
-    """Return how much more each candidate loses on corrupted photos than on clean ones."""
-    return [
-        Text(
-            translate(
-                "{key}: drop on corrupted photos minus drop on clean photos: {extra} points, {confidence} interval {low} to "
-                "{high}.",
-                key=extra.candidate,
-                extra=signed_points(extra.extra_drop.value),
-                confidence=f"{robustness.confidence:.0%}",
-                low=signed_points(extra.extra_drop.low),
-                high=signed_points(extra.extra_drop.high),
-            )
-        )
-        for extra in robustness.summary
-    ]
+    """Return for each candidate whether it loses more on corrupted photos than on clean ones."""
+    sentences = (extra_drop_sentence(extra, robustness.confidence, translate=translate) for extra in robustness.summary)
+    return [Text(f"{sentence}.") for sentence in sentences]
 
 
 def _paired_cells(paired: Paired) -> tuple[str, ...]:
@@ -187,7 +176,7 @@ def _paired_cells(paired: Paired) -> tuple[str, ...]:
 
 
 def _figure_cell(value: Interval | float | None, digits: int) -> str:
-    """Return a figure, with its interval where the result file has it."""
+    """Return a figure, with its interval if the result file has one."""
     if value is None:
         return NONE
     if not isinstance(value, Interval):

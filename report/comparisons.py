@@ -1,4 +1,4 @@
-"""The sections that compare: candidates, clean and leaked photos, photo sets, machines, and several bundles."""
+"""The comparison sections: candidates, clean and leaked photos, photo sets, machines, and several bundles."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _speed_note(facts: Facts) -> str:
 
 
 def omission_notes(evaluation: Evaluation) -> list[str]:
-    """Return what an evaluation does not cover: unreadable photos, and artifacts that were not run."""
+    """Return the gaps of an evaluation: unreadable photos, and artifacts that were not run."""
     notes, unreadable = [], len(evaluation.unreadable)
     if unreadable:
         total = f"{evaluation.images + unreadable:,}"
@@ -139,7 +139,7 @@ def leak_section(facts: Facts) -> Section | None:
 
 
 def photo_set_section(facts: Facts) -> Section | None:
-    """Return the evaluations of `vegrt evaluate --name` on other photos; None where only the test split was evaluated."""
+    """Return the evaluations of `vegrt evaluate --name` on other photos; None if only the test split was evaluated."""
     lines = [line for name, result in other_sets(facts.bundle).items() for line in _photo_set_lines(name, result)]
     if not lines:
         return None
@@ -184,7 +184,7 @@ def speed_section(facts: Facts, charts: dict[str, Chart]) -> Section:
 
 
 def _memory_table(facts: Facts) -> Table | None:
-    """Return the time and memory that loading takes, where the benchmark measured the memory."""
+    """Return the load time and memory of each candidate, if the benchmark measured the memory."""
     lines = [
         (row.key, f"{row.load_s:.2f}", f"{row.peak_rss_mib:,.0f}", _end_to_end_cell(row))
         for row in facts.measured()

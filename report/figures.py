@@ -1,4 +1,4 @@
-"""The charts of a bundle's report with their labels and captions. A chart without data is left out."""
+"""The charts of a bundle's report with their labels and captions. A chart without data is omitted."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def stage_times_chart(facts: Facts) -> Chart | None:
     single = [(key, times) for key, stages in measured for times in stages if times.batch == 1]
     largest = [(key, max(stages, key=lambda times: times.batch)) for key, stages in measured]
     panels = [stage_times_spec(single, title=translate("one photo at a time"))] if single else []
-    if any(times.batch > 1 for _, times in largest):  # then all of them, also one whose largest batch is a single photo
+    if any(
+        times.batch > 1 for _, times in largest
+    ):  # then show all of them, also those whose best batch is a single photo
         title = translate("best batch size of each candidate (× photos)")
         panels.append(stage_times_spec(largest, title=title, with_batch=True))
     caption = translate(
@@ -97,7 +99,7 @@ def stage_times_chart(facts: Facts) -> Chart | None:
 
 
 def _flips_per_class_chart(facts: Facts) -> Chart | None:
-    """Return newly wrong and newly right photos of each class, a panel for each candidate with flips, the most first."""
+    """Return newly wrong and newly right photos of each class, a panel for each candidate with flips, in descending order."""
     if not facts.evaluation:
         return None
     classes = facts.evaluation.classes
@@ -160,7 +162,7 @@ def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
 
 
 def _robustness_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
-    """Return top-1 accuracy for each corruption by level: fp32 against the chosen candidate, or else against all."""
+    """Return top-1 accuracy for each corruption by level: fp32 against the chosen candidate, or against all if there is none."""
     if not facts.robustness or not facts.robustness.rows:
         return None
     keys = list(dict.fromkeys(row.candidate for row in facts.robustness.rows))
@@ -185,7 +187,7 @@ def _robustness_panels(robustness: Robustness, keys: Sequence[str]) -> list[Spec
 
 
 def _training_charts(training: dict[str, Any]) -> Iterator[Chart]:
-    """Yield the curves of loss and accuracy by epoch; none without epochs. training: that of the manifest."""
+    """Yield the curves of loss and accuracy by epoch; none without epochs. training: `training` of the manifest."""
     epochs, best = training.get("epochs") or [], training.get("best_epoch")
     if not epochs:
         return
@@ -205,7 +207,7 @@ def _tournament_chart(facts: Facts) -> Chart | None:
 
 
 def _sensitivity_chart(facts: Facts) -> Chart | None:
-    """Return the cost of each layer alone in 8 bits."""
+    """Return the divergence caused by each single layer in 8 bits."""
     if not facts.sensitivity:
         return None
     caption = translate(
@@ -242,5 +244,5 @@ def _mistake_counts(confusion: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _ece_text(ece: Interval | float) -> str:
-    """Return a calibration error, which a result file has with or without its interval."""
+    """Return a calibration error as text; result files store it with or without an interval."""
     return f"{ece.value if isinstance(ece, Interval) else ece:.4f}"

@@ -17,7 +17,7 @@ MAX_SHOWN = 48
 
 
 def flip_gallery(facts: Facts, data: Path | None) -> Gallery | None:
-    """Return the gallery, with photos from `data` where they still exist. None without candidates to compare."""
+    """Return the gallery, with photos from `data` if they still exist. None without candidates to compare."""
     if not facts.evaluation or len(facts.evaluated()) < 2:
         return None
     only_in_html = translate("The photos are in the HTML report only.")
@@ -72,7 +72,7 @@ def _photo_notes(evaluation: Evaluation, data: Path | None, split: Split | None,
 def _is_evaluated_split(evaluation: Evaluation, split: Split | None) -> bool:
     try:
         return split is not None and bool(split.fingerprint() == evaluation.data_fingerprint)
-    except DataError:  # a photo can no longer be opened
+    except DataError:  # a photo is no longer readable
         return False
 
 
@@ -94,7 +94,7 @@ def _answer_line(answer: Answer, label: int, classes: Sequence[str]) -> AnswerLi
 
 
 def _current_split(evaluation: Evaluation, data: Path | None) -> Split | None:
-    """Return the evaluated split as it is in `data` now; None where it cannot be read."""
+    """Return the evaluated split in its current state in `data`; None if it cannot be read."""
     name = next((name for name in SPLITS if name == evaluation.split), None)
     try:
         return read_split(data, name, evaluation.classes) if data is not None and name is not None else None
@@ -103,7 +103,7 @@ def _current_split(evaluation: Evaluation, data: Path | None) -> Split | None:
 
 
 def _thumbnail(split: Split | None, flip: Flip) -> Thumbnail | None:
-    """Return the reduced photo; None when it cannot be read or its name leads out of the split."""
+    """Return a thumbnail of the photo; None if it cannot be read or its path leaves the split."""
     name = PurePosixPath(flip.path)
     if split is None or name.is_absolute() or ".." in name.parts:
         return None

@@ -19,7 +19,7 @@ from vegrt.report.html.blocks import (
 )
 from vegrt.report.verdict import Conclusion
 
-Link = Callable[[Chart], str | None]  # the path of a chart's picture as the document links to it, or None
+Link = Callable[[Chart], str | None]  # returns the path of a chart's picture relative to the document, or None
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -37,17 +37,17 @@ def statement_markdown(statement: Statement) -> str:
 
 
 def sections_markdown(sections: Sequence[Section], link: Link, *, level: int = 3) -> str:
-    """Return the sections under headings of this level; a chart without a picture is left out."""
+    """Return the sections under headings of this level; charts without a picture are omitted."""
     return "\n\n".join(filter(None, (_section_markdown(section, link, level) for section in sections)))
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
+    """Return text on one line, escaped so that Markdown shows it unchanged."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def _table_markdown(table: Table) -> str:
-    """Return a table under its caption, numbers to the right."""
+    """Return a table under its caption, with numbers aligned to the right."""
     text_columns = range(len(table.headings)) if table.text_columns is None else range(table.text_columns)
     rule = [":--" if column in text_columns else "--:" for column in range(len(table.headings))]
     lines = [

@@ -17,7 +17,7 @@ _HASH_DIGITS = 12
 
 
 def calibration_section(facts: Facts, charts: dict[str, Chart]) -> Section | None:
-    """Return the range methods and the tournament that chose them; a bundle of an older version may lack parts."""
+    """Return the range methods and the tournament that selected them; bundles of older versions may lack parts."""
     calibration = facts.bundle.manifest.calibration
     if not calibration:
         return None
@@ -50,7 +50,7 @@ def calibration_section(facts: Facts, charts: dict[str, Chart]) -> Section | Non
 
 
 def methods_text(calibration: dict[str, Any]) -> str:
-    """Return which range method each encoding has. calibration: that of a manifest."""
+    """Return the range method of each encoding. calibration: `calibration` of a manifest."""
     methods = [
         translate("{method} for {encoding} activations", method=method, encoding=encoding)
         for encoding, method in dict(calibration.get("method", {})).items()
@@ -59,7 +59,7 @@ def methods_text(calibration: dict[str, Any]) -> str:
 
 
 def share_heading(calibration: dict[str, Any]) -> str:
-    """Return what `int8_macs_share` of a manifest's calibration counts; earlier versions counted convolutions only."""
+    """Return the name of what `int8_macs_share` in a manifest counts; earlier versions counted only convolutions."""
     if "weight_layers" in calibration:
         return translate("multiplications in 8 bits")
     return translate("convolution work in 8 bits")
@@ -106,7 +106,7 @@ def _curve_table(facts: Facts) -> Table | None:
 
 
 def engine_section(facts: Facts) -> Section | None:
-    """Return the TensorRT engines with their builder's account of the layers."""
+    """Return the TensorRT engines with the layers that their builder reports."""
     engines = [artifact for artifact in facts.bundle.manifest.artifacts if artifact.role == "engine"]
     lines = [(engine.path, _pairs_text(engine.details), *_hash_and_size(engine)) for engine in engines]
     headings = (translate("engine"), translate("layers and build"), "SHA-256", "MB")
@@ -121,7 +121,7 @@ def environment_section(facts: Facts) -> Section:
 
 
 def artifact_table(facts: Facts, *, digits: int = _HASH_DIGITS) -> Table | None:
-    """Return every file of the bundle. digits: how many of its hash."""
+    """Return every file of the bundle. digits: number of hash digits to show."""
     lines = [
         (artifact.path, f"{artifact.role} {artifact.variant}", *_hash_and_size(artifact, digits))
         for artifact in facts.bundle.manifest.artifacts

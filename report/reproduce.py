@@ -1,4 +1,4 @@
-"""The commands that reproduce a bundle, its results and its report, from the options that were recorded when they ran."""
+"""The commands that reproduce a bundle, its results and its report, from the recorded options."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from vegrt.results.common import Command
 from vegrt.train.qat_defaults import DEFAULTS, SETTLED
 from vegrt.train.recipe import Recipe, make_recipe
 
-_FLAG = re.compile(r"--[a-z][a-z0-9-]*")  # a result may come from a stranger, and people paste commands
+_FLAG = re.compile(r"--[a-z][a-z0-9-]*")  # result files are untrusted, and people paste commands
 _DATA = "--data"
 
 
 def reproduce_section(facts: Facts) -> Section:
-    """Return the commands that make the bundle, its results and this page again."""
+    """Return the section with the commands that reproduce the bundle, its results and this page."""
     return section_of("reproduce", translate("How to reproduce"), Code("\n".join(reproduction_commands(facts))))
 
 
 def reproduction_commands(facts: Facts, *, bundle_path: str = "") -> list[str]:
     """Return the commands in their order, each with the options that differ from their default.
 
-    Results without recorded options get the options that they show. bundle_path: shown instead of the bundle's own path.
+    For results without recorded options, some are derived from the result. bundle_path: shown instead of the bundle's own path.
     """
     path = shlex.quote(bundle_path or str(facts.bundle.path))
     return [
@@ -44,7 +44,7 @@ def _measuring_commands(facts: Facts, path: str) -> Iterator[str]:
     recorded = command_line(evaluation.command if evaluation else None, "evaluate", path)
     yield recorded or f"vegrt evaluate {path} --data DATA --split test{margin}"
     measured = robustness.command if robustness else None
-    # older versions measured robustness as a part of evaluate
+    # older versions measured robustness with `evaluate --robustness`
     if line := command_line(measured, "robustness", path) or command_line(measured, "evaluate", path):
         yield line
     yield command_line(bench.command if bench else None, "bench", path) or f"vegrt bench {path}"
@@ -59,7 +59,7 @@ def command_of(value: Any) -> Command | None:
 
 
 def command_line(command: Command | None, name: str, path: str) -> str | None:
-    """Return a recorded command as a line; None where no command of this name was recorded. path: of the bundle, quoted."""
+    """Return a recorded command as a line; None if no command with this name was recorded. path: of the bundle, quoted."""
     if command is None or command.name != name:
         return None
     options = {flag: value for flag, value in command.options.items() if _FLAG.fullmatch(flag)}
@@ -68,8 +68,8 @@ def command_line(command: Command | None, name: str, path: str) -> str | None:
 
 
 def recipe_flags(recipe: dict[str, Any]) -> list[str]:
-    """Return the flags of `vegrt train` for the entries of a recipe that differ from their default; files by name only."""
-    if recipe.get("qat"):  # that bundle decides the network, and other defaults apply
+    """Return the flags of `vegrt train` for the settings of a recipe that differ from their default; files by name only."""
+    if recipe.get("qat"):  # the bundle defines the network, and other defaults apply
         left_out, defaults = {*SETTLED, "qat_sha256"}, Recipe().to_dict() | DEFAULTS
     else:
         network = {key: recipe[key] for key in ("backbone", "weights") if key in recipe}
@@ -85,7 +85,7 @@ def recipe_flags(recipe: dict[str, Any]) -> list[str]:
 
 
 def _making_commands(facts: Facts, path: str) -> list[str]:
-    """Return the commands that make the bundle: train, export, and calibrate where it was calibrated again."""
+    """Return the commands that make the bundle: train, export, and calibrate if it was calibrated again."""
     manifest = facts.bundle.manifest
     commands = [command for value in manifest.calibration.get("commands", []) if (command := command_of(value))]
     recorded = {command.name: command for command in commands}

@@ -1,4 +1,4 @@
-"""The sections of a bundle's report, in their order. Those without content are left out."""
+"""The sections of a bundle's report, in order. Those without content are omitted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _confusion_section(facts: Facts, conclusion: Conclusion, chart: Chart | None
 
 
 def _training_section(training: dict[str, Any], charts: dict[str, Chart]) -> Section | None:
-    """Return the course of the training. training: that of the manifest."""
+    """Return the section on the training. training: `training` of the manifest."""
     epochs = training.get("epochs") or []
     if not epochs:
         return None

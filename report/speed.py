@@ -1,4 +1,4 @@
-"""The speed of the chosen candidate in words, for the objective that it was chosen by, and how reliable the times are."""
+"""Sentences about the speed of the chosen candidate, for the objective that it was chosen by."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from vegrt.infer.runtimes.objective import objective_timing
 from vegrt.report.facts.facts import Facts
 from vegrt.report.language.language import translate
 from vegrt.report.summary import SummaryRow, candidate_name
-from vegrt.results.benchmark import Noise
 
 _CLEAR = 1.05  # smaller ratios are not mentioned as a difference
 
 
 def speed_sentence(facts: Facts, chosen: SummaryRow, reference: SummaryRow, rows: Sequence[SummaryRow]) -> str:
-    """Return the speed, compared with the reference and with fp32 on the same runtime: the gain by quantization alone."""
+    """Return the speed, compared with the reference and with fp32 on the same runtime, which shows the gain from quantization."""
     if chosen.cost_ms(facts.objective) is None:
         return translate("not measured.")
     same = next((row for row in rows if (row.variant, row.runtime) == ("fp32", chosen.runtime)), None)
@@ -25,26 +24,10 @@ def speed_sentence(facts: Facts, chosen: SummaryRow, reference: SummaryRow, rows
     return _figure_sentence(facts, chosen, [ratio for ratio in ratios if ratio])
 
 
-def noise_warning(noise: Noise | None) -> str:
-    """Return what made a benchmark noisy; empty when the machine was quiet or the file does not say."""
-    if noise is None or not noise.is_noisy:
-        return ""
-    reasons = []
-    if noise.busy and noise.others_share is not None:
-        reasons.append(translate("other programs used {share} of the cores", share=f"{noise.others_share:.0%}"))
-    if noise.busy and noise.load_average is not None:
-        load, cores = f"{noise.load_average:.1f}", noise.installed_cores
-        reasons.append(translate("the load average was {load} on {cores} cores at the start", load=load, cores=cores))
-    if noise.wide and noise.interval_share is not None:
-        width = f"{noise.interval_share:.0%}"
-        reasons.append(translate("half of the intervals are wider than {width} of their median", width=width))
-    return translate("{reasons}. Repeat vegrt bench on a quiet machine.", reasons="; ".join(reasons))
-
-
 def speed_up(facts: Facts, row: SummaryRow, baseline: SummaryRow) -> Ratio | None:
-    """Return how many times as fast as `baseline` a candidate is for the objective; None where one of them was not measured.
+    """Return how many times as fast as `baseline` a candidate is for the objective; None if one of them was not measured.
 
-    The interval is that of the timings, paired where they come from the same rounds; without timings, it is the value alone.
+    The interval is that of the timings, paired if they come from the same rounds; without timings, it is the value alone.
     """
     timings = {candidate.key: objective_timing(candidate.batches, facts.objective) for candidate in facts.measured()}
     own, base = timings.get(row.key), timings.get(baseline.key)
@@ -75,7 +58,7 @@ def _figure_sentence(facts: Facts, chosen: SummaryRow, ratios: Sequence[str]) ->
 
 
 def _ratio_text(facts: Facts, chosen: SummaryRow, baseline: SummaryRow, name: str) -> str:
-    """Return a ratio with its interval; one whose interval includes 1 is no difference."""
+    """Return a ratio with its interval as text; no difference is stated if the interval includes 1."""
     ratio = speed_up(facts, chosen, baseline)
     if ratio is None:
         return ""

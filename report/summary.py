@@ -1,4 +1,4 @@
-"""The comparison: one row for each variant and runtime with its accuracy and speed; for people and for --json."""
+"""The comparison table: accuracy and speed of each variant and runtime, as text and for --json."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.wording import gate_reason, signed_points
 from vegrt.infer.runtimes.objective import Objective, best_batch, single_photo, timing_cost_ms
 from vegrt.report.facts.benches import BenchFile
 from vegrt.report.facts.facts import Facts, load_facts
@@ -15,7 +16,6 @@ from vegrt.report.language.language import mark, translate
 from vegrt.results.benchmark import Bench, Timing
 from vegrt.results.common import CandidateRow, Interval, Verdict
 from vegrt.results.evaluation import Figures, Gate
-from vegrt.results.wording import gate_sentence
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ NONE = "–"
 class SummaryRow:
     """One candidate. None: not evaluated, or not measured.
 
-    top1, drop: proportions. reason: of the verdict, in English. single: the timing of one photo. best: the timing of the batch
-    size with the most images per second.
+    top1, drop: proportions. reason: reason for the verdict, in English. single: the timing of one photo. best: the timing of the
+    batch size with the most images per second.
     """
 
     key: str
@@ -68,7 +68,7 @@ class SummaryRow:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Return the gate's verdict; None when the candidate was not evaluated."""
+        """Return the gate's verdict; None if the candidate was not evaluated."""
         return self.gate.verdict if self.gate else None
 
     @property
@@ -93,11 +93,11 @@ class SummaryRow:
 
     @property
     def runtime_name(self) -> str:
-        """Return the runtime as its makers spell it."""
+        """Return the runtime in its official spelling."""
         return RUNTIMES.get(self.runtime, self.runtime)
 
     def cost_ms(self, objective: Objective) -> float | None:
-        """Return milliseconds per photo for the objective; None where it was not measured."""
+        """Return milliseconds per photo for the objective; None if it was not measured."""
         return timing_cost_ms(self.single if objective == "latency" else self.best, objective)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class SummaryRow:
 
 
 def summarize(bundle: Bundle, *, benches: Sequence[BenchFile] = ()) -> list[SummaryRow]:
-    """Return the bundle's rows, the reference first. benches: as for load_facts. Raises VegrtError when there are no results."""
+    """Return the bundle's rows, the reference first. benches: as for load_facts. Raises VegrtError if it has no results."""
     return summary_rows(load_facts(bundle, benches=benches))
 
 
@@ -150,7 +150,7 @@ def summary_rows(facts: Facts) -> list[SummaryRow]:
 
 
 def summary_rows_on(facts: Facts, bench: Bench | None) -> list[SummaryRow]:
-    """Return the rows with the times of this benchmark, such as another machine's."""
+    """Return the rows with the times of this benchmark, which may come from another machine."""
     evaluated = {row.key: row for row in facts.evaluated()}
     measured = {row.key: row for row in (bench.candidates if bench else ())}
     rows = []
@@ -158,7 +158,7 @@ def summary_rows_on(facts: Facts, bench: Bench | None) -> list[SummaryRow]:
         figures, timed = evaluated.get(key), measured.get(key)
         candidate = figures or timed
         assert candidate is not None
-        reason = gate_sentence(facts.evaluation, figures) if facts.evaluation and figures else ""
+        reason = gate_reason(facts.evaluation, figures) if facts.evaluation and figures else ""
         rows.append(summary_row(candidate, figures, timed.batches if timed else (), reason=reason))
     return rows
 
@@ -166,7 +166,7 @@ def summary_rows_on(facts: Facts, bench: Bench | None) -> list[SummaryRow]:
 def summary_row(
     candidate: CandidateRow, figures: Figures | None, timings: Sequence[Timing] = (), *, reason: str = ""
 ) -> SummaryRow:
-    """Return a candidate's row. figures: None when it was not evaluated. timings: one for each measured batch size."""
+    """Return a candidate's row. figures: None if it was not evaluated. timings: one for each measured batch size."""
     return SummaryRow(
         candidate.key,
         candidate.variant,
@@ -187,11 +187,6 @@ def summary_table(rows: Iterable[SummaryRow]) -> Table:
     """Return the rows as a table for the terminal."""
     styles = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
     return make_table("", HEADINGS, [row.cells() for row in rows], text=HEADINGS[:TEXT_COLUMNS], styles=styles)
-
-
-def signed_points(proportion: float) -> str:
-    """Return a difference of proportions in signed percentage points; never a negative zero."""
-    return f"{round(100 * proportion, 2) + 0.0:+.2f}"
 
 
 def drop_text(drop: Interval) -> str:

@@ -1,4 +1,4 @@
-"""The verdict in words: which file to ship, how much accuracy it loses, how fast it is, and what is unknown."""
+"""The verdict as text: the file to ship, its loss of accuracy, its speed, and what is unknown."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from vegrt.evaluate.wording import gate_reason, noise_warning
 from vegrt.infer.runtimes.objective import Objective, preference
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Statement, verdict_words
 from vegrt.report.language.language import translate
-from vegrt.report.reason import gate_reason
-from vegrt.report.speed import noise_warning, speed_sentence
+from vegrt.report.speed import speed_sentence
 from vegrt.report.summary import SummaryRow, candidate_name
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNKNOWN"]
-_OUTCOMES: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "FAIL")  # the best first
+_OUTCOMES: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "FAIL")  # best first
 _SMALLER = 1.05  # smaller ratios of file sizes are not mentioned
 
 
@@ -24,8 +24,8 @@ _SMALLER = 1.05  # smaller ratios of file sizes are not mentioned
 class Conclusion:
     """The verdict on a bundle.
 
-    chosen: the fastest candidate among those with the best verdict; None when none was evaluated. to_ship: what `infer` chooses
-    by these results: the fastest among those that passed and the reference.
+    chosen: the fastest candidate among those with the best verdict; None if none was evaluated. to_ship: the choice of `infer` by
+    these results: the fastest among the reference and the candidates that passed.
     """
 
     outcome: Outcome
@@ -53,7 +53,9 @@ def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
         Statement(translate("Accuracy:"), _of_candidate(chosen, to_ship, _accuracy(facts, chosen))),
         Statement(translate("Speed:"), _of_candidate(chosen, to_ship, speed_sentence(facts, chosen, reference, rows))),
         Statement(translate("Size:"), _of_candidate(chosen, to_ship, _size(chosen, reference))),
-        Statement(translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None)),
+        Statement(
+            translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None, translate=translate)
+        ),
         Statement(translate("Other candidates:"), _others(chosen, candidates)),
         Statement(translate("Export:"), _checkpoint(facts, checkpoint)),
     )
@@ -84,7 +86,7 @@ def _unknown(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
 
 
 def _advice(facts: Facts, outcome: Outcome, to_ship: SummaryRow, *, is_slower: bool) -> str:
-    """Return which file to ship, and why where it is not the chosen candidate."""
+    """Return the file to ship, and the reason if it is not the chosen candidate."""
     artifacts = facts.bundle.manifest.artifacts
     path = next(artifact.path for artifact in artifacts if artifact.sha256 == to_ship.artifact_sha256)
     name = translate("{path} ({candidate})", path=path, candidate=candidate_name(to_ship))
@@ -96,7 +98,7 @@ def _advice(facts: Facts, outcome: Outcome, to_ship: SummaryRow, *, is_slower: b
 
 
 def _of_candidate(chosen: SummaryRow, to_ship: SummaryRow, text: str) -> str:
-    """Return the text with the candidate's name where it is not the one to ship."""
+    """Return the text, with the candidate's name if it is not the one to ship."""
     if not text or chosen is to_ship:
         return text
     return translate("{name}: {text}", name=candidate_name(chosen), text=text)
@@ -105,7 +107,8 @@ def _of_candidate(chosen: SummaryRow, to_ship: SummaryRow, text: str) -> str:
 def _accuracy(facts: Facts, chosen: SummaryRow) -> str:
     assert facts.evaluation is not None
     assert chosen.verdict is not None
-    reason = f"{gate_reason(facts.evaluation, chosen)} ({verdict_words(chosen.verdict)})"
+    figures = next(row for row in facts.evaluated() if row.key == chosen.key)
+    reason = f"{gate_reason(facts.evaluation, figures, translate=translate)} ({verdict_words(chosen.verdict)})"
     return translate(
         "{reason}. {flips} of {images} test photos changed their answer.",
         reason=reason,
@@ -127,7 +130,7 @@ def _size(chosen: SummaryRow, reference: SummaryRow) -> str:
 
 
 def _others(chosen: SummaryRow, candidates: Sequence[SummaryRow]) -> str:
-    """Return the verdicts of all other candidates, failures first: none of them may be hidden."""
+    """Return the verdicts of all other candidates, failures first, so that none is overlooked."""
     keys: dict[str, list[str]] = {"FAIL": [], "INCONCLUSIVE": [], "PASS": []}
     for row in candidates:
         if row.key != chosen.key and row.verdict is not None:
@@ -137,7 +140,7 @@ def _others(chosen: SummaryRow, candidates: Sequence[SummaryRow]) -> str:
 
 
 def _checkpoint(facts: Facts, row: SummaryRow | None) -> str:
-    """Return what the export itself changed: the checkpoint in torch against the ONNX model with the same weights."""
+    """Return how the export changed the answers: the checkpoint in torch against the ONNX model with the same weights."""
     if row is None or facts.evaluation is None:
         return ""
     return translate(
@@ -148,7 +151,7 @@ def _checkpoint(facts: Facts, row: SummaryRow | None) -> str:
 
 
 def _preference(row: SummaryRow, objective: Objective) -> tuple[float, float, int, str]:
-    """Return the sort key that `infer` uses; where nothing was measured, the smaller drop comes first."""
+    """Return the sort key that `infer` uses; without measurements, the smaller drop comes first."""
     cost, size_bytes, key = preference(row.cost_ms(objective), row.size_bytes, row.key)
     drop = row.drop.value if row.drop and cost == float("inf") else 0.0
     return (cost, drop, size_bytes, key)

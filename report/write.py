@@ -1,4 +1,4 @@
-"""Write a report: the page, the Markdown and the pictures, all from the same facts."""
+"""Writes a report: page, Markdown and pictures, all from the same facts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vegrt.train.data.audit_file import ReportedAudit
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """The files to write; None: not this one. png, svg: folders for every chart as a picture."""
+    """The files to write; None: do not write. png, svg: folders for the charts as pictures."""
 
     html: Path | None = None
     markdown: Path | None = None
@@ -38,7 +38,7 @@ class ReportFiles:
 
     @property
     def has_charts(self) -> bool:
-        """Return whether any of them shows charts."""
+        """Return whether any output has charts."""
         return self.html is not None or self.png is not None or self.svg is not None
 
 
@@ -46,9 +46,9 @@ class ReportFiles:
 class Sources:
     """The sources of a report in addition to the bundles' own results.
 
-    data: the folder that was evaluated, for the photos in the gallery; they are embedded in reduced size. benches: of `vegrt
-    bench` on other machines. audits: each is used for the bundles that were made with its photos. objective: what
-    fastest means. command: name and options of the report's own command line.
+    data: the evaluated folder, for thumbnails in the gallery. benches: results of `vegrt bench` on other machines.
+    audits: each is used for the bundles that were made with its photos. objective: the measure of speed.
+    command: name and options of the report's own command line.
     """
 
     data: Path | None = None
@@ -60,7 +60,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One bundle's part of a report, or the comparison of all. folder: of its pictures, below the requested one."""
+    """One bundle's part of a report, or the comparison of all. folder: subfolder for its pictures."""
 
     name: str
     folder: str
@@ -74,11 +74,11 @@ def write_report(
 ) -> list[Path]:
     """Write the files in `outputs`, each atomically, and return their paths.
 
-    Raises VegrtError when a bundle has no results or a source does not match any bundle, MissingExtraError without the `report`
+    Raises VegrtError if a bundle has no results or a source does not match any bundle, MissingExtraError without the `report`
     extra.
     """
     if not bundles:
-        raise VegrtError("report: no bundle named; expected: vegrt report BUNDLE... -o report.html")
+        raise VegrtError("report: no bundle given; expected: vegrt report BUNDLE... -o report.html")
     sources = sources or Sources()
     facts = load_all_facts(bundles, sources)
     if outputs.has_charts:
@@ -103,7 +103,7 @@ def load_all_facts(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
 
 
 def _parts(all_facts: Sequence[Facts], data: Path | None, *, with_charts: bool) -> list[_Part]:
-    """Return the parts in their order: with several bundles, their comparison first."""
+    """Return the parts in order; several bundles have their comparison first."""
     named = list(zip(_names(all_facts), all_facts, strict=True))
     parts = [_overview(named, with_charts=with_charts)] if len(named) > 1 else []
     for (name, facts), folder in zip(named, _folders(all_facts), strict=True):
@@ -132,7 +132,7 @@ def _charts(facts: Facts, conclusion: Conclusion) -> dict[str, Chart]:
 
 
 def _names(all_facts: Sequence[Facts]) -> list[str]:
-    """Return a name for each bundle: its own, with its path where two have the same."""
+    """Return a name for each bundle, with its path if two have the same name."""
     names = [facts.bundle.manifest.name for facts in all_facts]
     return [
         name if names.count(name) == 1 else f"{name} ({facts.bundle.path})"
@@ -141,7 +141,7 @@ def _names(all_facts: Sequence[Facts]) -> list[str]:
 
 
 def _folders(all_facts: Sequence[Facts]) -> list[str]:
-    """Return each bundle's folder of pictures: the requested one for a single bundle, else one below it for each."""
+    """Return the folder of each bundle's pictures: the requested one for a single bundle, otherwise a subfolder for each."""
     if len(all_facts) == 1:
         return [""]
     names = [_file_name(facts.bundle.manifest.name) for facts in all_facts]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from vegrt.cli import app
+from tests.command_line import call
 
 ROOT = Path(__file__).parents[1]
 SOURCE_KINDS = ("py", "html", "css", "js")  # pages of the report are made from the last three
@@ -22,7 +23,7 @@ COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "inf
 
 
 def usage_of(command: str) -> str:
-    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    result = call(*command.split(), "--help")
     assert result.exit_code == 0, command
     return result.stdout
 
@@ -119,3 +120,39 @@ def test_every_file_that_the_guide_for_contributors_names_exists() -> None:
     places = re.findall(r"`((?:[a-z_]+/)+[a-z_-]*(?:\.[a-z]+)?)`", text)
     assert len(places) > 50
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """Yield the private names of others that a test imports, reads or replaces, with their line."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in OWN):
+            names = [node.attr]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.endswith("setattr"):
+            names = [str(argument.value) for argument in node.args[:2] if isinstance(argument, ast.Constant)]
+        yield from (f"{node.lineno}: {name}" for name in names if re.search(r"(^|\.)_[^_]", name))
+
+
+OWN = ("self", "cls", "os")  # os._exit has no public form
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from vegrt.files.atomic import _write",
+        "runner._session.run()",
+        "patch.setattr(module, '_LIMIT', 1)",
+        "monkeypatch.setattr('vegrt.files.atomic._LIMIT', 1)",
+    ],
+)
+def test_a_private_name_in_a_test_is_found(line: str) -> None:
+    assert len(list(private_names(ast.parse(line)))) == 1
+    assert not list(private_names(ast.parse("self._started = os._exit")))
+
+
+def test_no_test_reaches_a_private_name() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 100
+    assert [f"{file}:{name}" for file in files for name in private_names(ast.parse(file.read_text()))] == []

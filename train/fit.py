@@ -23,16 +23,19 @@ from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError, DivergedError
 from vegrt.terminal.progress import track
-from vegrt.train.data.loader import Samples, make_data_loader, ordered_batches
+from vegrt.train.data.loader import BatchLoader, ordered_batches
+from vegrt.train.data.machine_share import share_of_memory_bytes
+from vegrt.train.data.samples import Samples
 from vegrt.train.history.records import TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.cached_activations import cache_activations
 from vegrt.train.loop.checkpoint import Checkpoints, resumable_progress
-from vegrt.train.loop.device import device_name
+from vegrt.train.loop.device import device_name, tuned_cudnn
 from vegrt.train.loop.head import Features, compute_features, train_head
 from vegrt.train.loop.loop import VALIDATION_BATCH, EpochCallback, Loop, StopTraining
 from vegrt.train.loop.processes import ProcessGroup, join_process_group
 from vegrt.train.loop.tensorboard import tensorboard_callback
+from vegrt.train.loop.transfer import on_device
 from vegrt.train.recipe import Recipe, make_recipe
 from vegrt.train.start import check_unchanged, data_facts, open_loop, read_data
 
@@ -72,7 +75,10 @@ def train(
             check_unchanged(out, saved, recipe, facts)
         progress = saved or TrainingProgress(secrets.token_hex(4), recipe.to_dict(), facts)
         recorder = Recorder(runs_db if processes.is_first else None, progress.run)
-        with tensorboard_callback(tensorboard if processes.is_first else None, progress, on_epoch) as callback:
+        with (
+            tuned_cudnn(processes.device, exact=bool(recipe.qat)),
+            tensorboard_callback(tensorboard if processes.is_first else None, progress, on_epoch) as callback,
+        ):
             loop = open_loop(
                 splits, recipe, progress, checkpoints, recorder, processes, resumed=saved is not None, on_epoch=callback
             )
@@ -123,8 +129,7 @@ def _run_recorded(loop: Loop, data: Path) -> Bundle:
 
 def _run(loop: Loop) -> Bundle:
     if loop.recipe.freeze_until and loop.recipe.views:
-        train_samples, validation_samples = cache_activations(loop.learner, loop.train, loop.validation)
-        loop = replace(loop, train=train_samples, validation=validation_samples)
+        loop = _with_cached_activations(loop)
     if loop.recipe.epochs_head and not loop.progress.epochs:
         _train_head(loop)
     loop.learner.connect()
@@ -133,6 +138,18 @@ def _run(loop: Loop) -> Bundle:
         _write_bundle(loop)
     loop.processes.wait()
     return open_bundle(loop.checkpoints.out)
+
+
+def _with_cached_activations(loop: Loop) -> Loop:
+    sets = cache_activations(
+        loop.learner,
+        loop.train,
+        loop.validation,
+        limit_bytes=share_of_memory_bytes(),
+        decided=loop.progress.cached_versions,
+    )
+    loop.progress.cached_versions = sets.versions
+    return replace(loop, train=sets.train, validation=sets.validation)
 
 
 def _train_head(loop: Loop) -> None:
@@ -149,9 +166,11 @@ def _train_head(loop: Loop) -> None:
 
 
 def _features(loop: Loop, head: nn.Module, name: str, samples: Samples) -> Features:
-    batches = make_data_loader(samples, ordered_batches(len(samples.photos), VALIDATION_BATCH), loop.recipe.workers)
+    learner, count = loop.learner, len(samples.photos)
+    batches = ordered_batches(count, VALIDATION_BATCH)
+    loaded = on_device(BatchLoader(samples, loop.recipe.workers, learner.device).load(batches), learner.device)
     return compute_features(
-        loop.learner.model, head, track(batches, f"features of {name}", len(batches)), loop.learner.device
+        learner.model, head, track(loaded, f"features of {name}", len(batches)), count, learner.device
     )
 
 

@@ -14,8 +14,8 @@ from vegrt.dataset.listing import SplitName
 from vegrt.dataset.photos import Split, read_splits
 from vegrt.errors import VegrtError
 from vegrt.photo.preprocess import load_image
-from vegrt.train.data.loader import (
-    PIXEL_CACHE_BYTES,
+from vegrt.train.data.machine_share import share_of_memory_bytes
+from vegrt.train.data.samples import (
     DecodedPhotos,
     InputTransform,
     Samples,
@@ -77,8 +77,9 @@ def open_loop(
 ) -> Loop:
     """Return the loop at its start or where it was interrupted. Saves its state, so that the run can be resumed."""
     contract = contract_of(recipe.backbone, recipe.size)
-    training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), PIXEL_CACHE_BYTES)
-    remaining_bytes = PIXEL_CACHE_BYTES - training.cached_bytes()
+    limit_bytes = share_of_memory_bytes()
+    training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), limit_bytes)
+    remaining_bytes = limit_bytes - training.cached_bytes()
     validation = decode_photos(splits["validation"], partial(load_image, contract=contract), remaining_bytes)
     loop = Loop(
         learner=_learner(recipe, training, len(splits["train"].classes), processes, resumed=resumed),

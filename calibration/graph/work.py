@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
 from vegrt.calibration.graph.placement import quantizable_nodes
-from vegrt.infer.runtimes.onnxruntime.runner import read_tensors
+from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum"})

@@ -23,7 +23,7 @@ from vegrt.calibration.ranges.outliers import Outlier, find_outliers
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer
-from vegrt.infer.runtimes.onnxruntime.runner import read_tensors
+from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
 TOURNAMENT_PHOTOS = 256  # at most: eight models are scored on them
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vegrt.evaluate.benchmark.inputs import Inputs
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.logits import softmax
-from vegrt.infer.runtimes.runner import Runner
+from vegrt.infer.runtimes.runner import Runner, prepare_runner
 from vegrt.photo.preprocess import decode, prepare
 from vegrt.results.benchmark import Measure
 
@@ -49,6 +49,10 @@ class TimedRunner:
         self._batch = np.empty((largest_batch, *inputs.pixels.shape[1:]), np.uint8)
         self._probabilities = np.empty((largest_batch, num_classes), np.float32)
         self._labels = np.empty(largest_batch, np.intp)
+
+    def prepare(self, batch: int) -> None:
+        """Do what the runner would otherwise do in the first batches of this size: nothing of it may be timed later."""
+        prepare_runner(self._runner, batch)
 
     def time(self, measure: Measure, batch: int, turn: int) -> CaseTiming:
         """Run one batch and return its timing. turn: selects the images of the pool; the same turn selects the same images."""

@@ -83,6 +83,7 @@ def open_all(
 
 def warm_up_runner(runner: TimedRunner, batch: int) -> float:
     """Run a batch WARM_UP times, or fewer if the runs have taken LONG_S; return the seconds of the fastest run."""
+    runner.prepare(batch)
     runs_s = [runner.alone(batch).run_s]
     while len(runs_s) < WARM_UP and sum(runs_s) < LONG_S:
         runs_s.append(runner.alone(batch).run_s)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vegrt.evaluate.benchmark.compare import Comparison, PairComparison
-from vegrt.results.benchmark import Bench, Measure
+from vegrt.evaluate.wording import MLPERF_STYLE, noise_warning, skipped_sentence
+from vegrt.results.benchmark import Bench, Measure, Noise
 from vegrt.results.common import Verdict
-from vegrt.results.wording import MLPERF_STYLE, noise_sentence, skipped_sentence
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def bench_table(bench: Bench) -> Table:
         f"{bench.rounds} interleaved rounds, {bench.threads} threads: medians in ms, 95 % interval",
         ("candidate", "batch", "runs", "alone", "p99", "images/s", "copies", "JPEG to label", "peak MiB"),
         rows,
-        notes=[sources, skipped_sentence(bench), noise_sentence(bench.noise)],
+        notes=[sources, skipped_sentence(bench), _noise_note(bench.noise)],
         text=("candidate",),
     )
 
@@ -61,7 +61,7 @@ def scenario_table(bench: Bench) -> Table:
         f"{preset.name}: {MLPERF_STYLE}",
         ("candidate", "batch", "images", "p90 ms" if single else "images/s", "95 %", "p50 ms", "p99 ms"),
         rows,
-        notes=["; ".join(filter(None, (conditions, noise_sentence(bench.noise))))],
+        notes=[conditions, _noise_note(bench.noise)],
         text=("candidate",),
     )
 
@@ -76,12 +76,17 @@ def comparison_tables(comparison: Comparison) -> Group:
         parts.append(_pair_table(pair, comparison.measure, comparison.limit))
         parts += [Text(f"{change.what}: {change.base} -> {change.new}") for change in pair.differences]
         for path, noise in {side.path: side.noise for side in (pair.base, pair.new)}.items():
-            parts += [Text(f"{path}: {sentence}")] if (sentence := noise_sentence(noise)) else []
+            parts += [Text(f"{path}: {sentence}")] if (sentence := _noise_note(noise)) else []
         for side, unmatched in ((pair.base, pair.only_in_base), (pair.new, pair.only_in_new)):
             parts += [Text(f"only in {side.path}: {', '.join(unmatched)}")] if unmatched else []
     if comparison.verdict:
         parts.append(Text(_conclusion(comparison, comparison.verdict)))
     return Group(*parts)
+
+
+def _noise_note(noise: Noise | None) -> str:
+    warning = noise_warning(noise)
+    return f"noisy: {warning}" if warning else ""
 
 
 def _pair_table(pair: PairComparison, measure: Measure, limit: float | None) -> Table:

@@ -1,6 +1,6 @@
-"""Writes a bundle as a folder for a Jetson with JetPack 6: ONNX models, classes, a small program, and the commands to run.
+"""Writes a bundle as a folder for a Jetson: ONNX models, classes, a small program, and the commands to run.
 
-Engines are built on the Jetson, by JetPack's trtexec: an engine only works on one GPU model and one TensorRT version.
+Engines are built on the Jetson, by trtexec: an engine only works on one GPU model and one TensorRT version.
 """
 
 from __future__ import annotations
@@ -11,70 +11,16 @@ from pathlib import Path
 
 import vegrt.version
 from vegrt.bundle.bundle import Bundle
-from vegrt.export.engines.build import Profile
+from vegrt.export.deploy.jetson_readme import JETPACK6, JETPACK7, JetPack, Subject, jetson_readme
+from vegrt.export.engines.options import Profile
 from vegrt.files.atomic import creating, write_json
 
 VARIANTS = ("int8", "fp16")
+JETPACKS = {"6": JETPACK6, "7": JETPACK7}
 _PROGRAM = "export/deploy/jetson_classify.py"
 
-REQUIREMENTS = """\
-# JetPack 6: Ubuntu 22.04, Python 3.10, CUDA 12, TensorRT 10.3. TensorRT is part of JetPack: do not install it with pip.
-numpy>=1.26,<2
-pillow>=10.3
-cuda-bindings>=12.6,<13
-onnxruntime>=1.20,<1.24  # runs the .onnx files on the CPU; the last versions for Python 3.10
-"""
 
-README = """\
-# {name} on a Jetson with JetPack 6
-
-Written by vegrt {version} from bundle `{name}`, manifest SHA-256 {sha256}.
-**We have not run this on a Jetson.** We ran `classify.py` with the .onnx files on a PC's CPU; the trtexec commands follow
-NVIDIA's documentation for TensorRT 10.3.
-
-| file | content |
-|---|---|
-| `int8.onnx`, `fp16.onnx` | the models; all types are in the graph, so no calibration is needed here |
-| `classes.txt`, `model.json` | {classes} classes in the order of the logits; the preprocessing contract |
-| `classify.py`, `vegrt/` | a program that prepares pixels as in training, and the parts of vegrt that it uses |
-| `golden/` | photos with the expected answers |
-| `requirements.txt` | Python packages for JetPack 6's Python 3.10 |
-
-## Set up once
-
-    sudo apt install python3-venv python3-libnvinfer      # JetPack's Python module of TensorRT
-    python3 -m venv --system-site-packages .venv
-    .venv/bin/pip install -r requirements.txt
-    sudo nvpmodel -m 0 && sudo jetson_clocks              # full speed, for meaningful timings
-
-## Build engines
-
-Run this on the Jetson itself; it takes some minutes. The engines accept batches of {smallest} to {largest} photos and are tuned
-for {tuned}.
-
-{build}
-
-With `--stronglyTyped` every layer has the type that the file gives. Do not add `--int8`, `--fp16` or `--best`: they change types.
-
-## Check
-
-    .venv/bin/python classify.py int8.engine --check      # exits with 0 if pixels and answers match the bundle
-    .venv/bin/python classify.py fp16.engine --check
-    .venv/bin/python classify.py int8.onnx --check        # without an engine, on the CPU (slow)
-
-`*.layers.json` lists the types of each layer: check how many layers with weights are Int8.
-
-## Classify images
-
-    .venv/bin/python classify.py int8.engine photo.jpg another.jpg
-
-## Measure the speed
-
-{time}
-"""
-
-
-def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str]:
+def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32, jetpack: JetPack = JETPACK6) -> list[str]:
     """Write the folder to `out`, which must be new or empty, atomically; return the names of its files.
 
     max_batch: largest batch of the engines. Raises BundleError when the bundle has no int8, fp16 or golden photos.
@@ -93,8 +39,9 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32) -> list[str
         manifest = bundle.manifest
         write_json(folder / "model.json", {"classes": list(manifest.classes), "contract": manifest.contract.to_dict()})
         (folder / "classes.txt").write_text("\n".join(manifest.classes) + "\n", encoding="utf-8")
-        (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
-        (folder / "README.md").write_text(_readme(bundle, max_batch), encoding="utf-8")
+        requirements = f"# {jetpack.title}: {jetpack.contents}\n{jetpack.requirements}\n"
+        (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
+        (folder / "README.md").write_text(_readme(bundle, max_batch, jetpack), encoding="utf-8")
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 
@@ -122,33 +69,8 @@ def _imports(file: Path) -> list[str]:
     return [name for module, names in of_vegrt for name in (module, *(f"{module}.{alias.name}" for alias in names))]
 
 
-def _readme(bundle: Bundle, max_batch: int) -> str:
-    profile, size = Profile(1, min(8, max_batch), max_batch), bundle.manifest.contract.size
-    return README.format(
-        name=bundle.manifest.name,
-        version=vegrt.version.__version__,
-        sha256=bundle.sha256(),
-        classes=len(bundle.manifest.classes),
-        smallest=profile.smallest,
-        tuned=profile.tuned,
-        largest=profile.largest,
-        build="\n\n".join(_build_command(variant, profile, size) for variant in VARIANTS),
-        time="\n\n".join(_time_command(variant, size) for variant in VARIANTS),
-    )
-
-
-def _build_command(variant: str, profile: Profile, size: int) -> str:
-    """Return the trtexec command that builds an engine, as an indented Markdown code block."""
-    batches = {"min": profile.smallest, "opt": profile.tuned, "max": profile.largest}
-    words = (
-        f"/usr/src/tensorrt/bin/trtexec --onnx={variant}.onnx --saveEngine={variant}.engine --stronglyTyped",
-        " ".join(f"--{name}Shapes=images:{batch}x{size}x{size}x3" for name, batch in batches.items()),
-        "--memPoolSize=workspace:1024 --skipInference",
-        f"--profilingVerbosity=detailed --exportLayerInfo={variant}.layers.json",
-    )
-    return "    " + " \\\n        ".join(words)
-
-
-def _time_command(variant: str, size: int) -> str:
-    shape = f"--shapes=images:1x{size}x{size}x3"
-    return f"    /usr/src/tensorrt/bin/trtexec --loadEngine={variant}.engine {shape} --warmUp=500 --duration=10"
+def _readme(bundle: Bundle, max_batch: int, jetpack: JetPack) -> str:
+    manifest = bundle.manifest
+    size, classes = manifest.contract.size, len(manifest.classes)
+    subject = Subject(manifest.name, vegrt.version.__version__, bundle.sha256(), classes, size)
+    return jetson_readme(subject, jetpack, Profile(1, min(8, max_batch), max_batch), VARIANTS)

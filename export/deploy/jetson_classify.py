@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import EngineError, VegrtError, require
-from vegrt.infer.machine.gpu import probe_gpus
+from vegrt.errors import EngineError, VegrtError
+from vegrt.infer.runtimes.cuda import cudart_ctypes
 from vegrt.infer.runtimes.cuda.runtime import Cuda
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
-from vegrt.infer.runtimes.tensorrt.engine import TensorRtRunner
+from vegrt.infer.runtimes.tensorrt.runner import load_engine
 from vegrt.photo.preprocess import Contract, load_image
 from vegrt.results.golden import GoldenFile
 from vegrt.schema import build, read_json
@@ -66,14 +67,28 @@ def open_model(file: Path, num_classes: int) -> Runner:
         raise VegrtError(f"{file}: no such file; README.md shows how to build engines with trtexec")
     if file.suffix == ".onnx":
         return open_onnxruntime(file, float16=True, classes=num_classes)
-    probe = probe_gpus()
-    if not probe.gpus:  # without CUDA, TensorRT's Runtime crashes the process at exit: never construct it then
-        raise EngineError(f"{file}: no usable NVIDIA GPU ({probe.problem}); use an .onnx file, which runs on the CPU")
-    trt, cuda = require("tensorrt", "tensorrt"), Cuda(require("cuda.bindings.runtime", "tensorrt"))
-    engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(file.read_bytes())
-    if engine is None:
-        raise EngineError(f"{file}: TensorRT {trt.__version__} cannot load it; build it on this device, see README.md")
-    return TensorRtRunner(engine, cuda, num_classes)
+    return open_engine(file, num_classes)
+
+
+def open_engine(file: Path, num_classes: int) -> Runner:
+    """Return the runner of an engine. CUDA's runtime is the system's, called by ctypes. Raises EngineError in one line."""
+    cpu = "an .onnx file runs without, on the CPU"
+    if not cudart_ctypes.is_present():
+        raise EngineError(
+            f"{file}: libcudart is not here, it is part of JetPack: sudo apt-get install nvidia-jetpack; {cpu}"
+        )
+    error, count = cudart_ctypes.cudaGetDeviceCount()
+    if error or not count:  # TensorRT's Runtime would crash the process at exit: never construct it then
+        raise EngineError(f"{file}: CUDA finds no GPU ({error.name}); {cpu}")
+    try:
+        trt = importlib.import_module("tensorrt")
+    except ImportError as problem:
+        raise EngineError(
+            f"{file}: TensorRT is not usable ({problem}); sudo apt-get install python3-libnvinfer, and make the environment "
+            "with --system-site-packages"
+        ) from problem
+    cure = "build it on this device, see README.md"
+    return load_engine(trt, Cuda(cudart_ctypes), file.read_bytes(), str(file), num_classes, cure=cure)
 
 
 def classify(runner: Runner, images: list[Path], contract: Contract, classes: tuple[str, ...]) -> int:

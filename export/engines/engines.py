@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-import onnx
-import onnx_ir as ir
-
 from vegrt.bundle.change import Staging
-from vegrt.calibration.graph.work import weight_layers
 from vegrt.errors import EngineError, MissingExtraError
 from vegrt.export.engines.accept import check_model
-from vegrt.export.engines.build import ExportOptions, build_engine
-from vegrt.export.engines.layers import Layer, LayerAudit, audit_layers
+from vegrt.export.engines.audit import LayerAudit, audit_model, check_audit
+from vegrt.export.engines.build import Engine, build_engine
+from vegrt.export.engines.inspector import inspect_plan
+from vegrt.export.engines.options import BuildOptions, ExportOptions
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
-from vegrt.infer.runtimes.fingerprint import Fingerprint
+from vegrt.infer.runtimes.fingerprint import Fingerprint, allows_hardware_compatibility, this_platform
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)
@@ -32,11 +30,19 @@ DEFAULT_VARIANTS = ("fp16", "int8")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A TensorRT module and the device for which it builds. name: part of the folder's name. device: the GPU's name, or empty."""
+    """A TensorRT module and the device for which it builds.
+
+    name: part of the folder's name, such as sm87. device: the name of the GPU, which is here; empty for a build ahead of time.
+    """
 
     module: ModuleType
     name: str
     device: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Return the part that the names of all its folders begin with: module, version, platform and device."""
+        return f"{self.module.__name__}-{self.module.__version__}-{this_platform()}-{self.name}"
 
 
 def find_targets() -> list[Target]:
@@ -61,7 +67,7 @@ def add_engines(
     options: ExportOptions | None = None,
     previous: Path | None = None,
 ) -> None:
-    """Stage engines of fp16, int8 and the variants that the options add, with the builder's layer audit, for every target.
+    """Stage engines of fp16, int8 and the variants that the options add, with their layer audits, for every target.
 
     previous: the bundle, whose timing caches are reused. required: False builds nothing. None builds if possible and logs
     failures, as the ONNX models do not depend on engines. True raises MissingExtraError when there is no target, and EngineError
@@ -90,64 +96,44 @@ def build_into(
 ) -> None:
     """Stage one engine with its audit and timing cache. Raises EngineError as add_engines does."""
     module, subject = target.module, f"{variant}.onnx for {target.module.__name__}"
+    options = replace(options, build=supported_options(options.build, machine=this_platform()))
     check_model(subject, model)
-    folder = f"engines/{engine_folder(target, options)}"
-    cache = _cache_in((staging.folder, previous), f"{folder}/timing.cache")
+    cache_name = f"engines/{target.folder}/timing.cache"  # it serves engines of every profile and option
+    cache = _read_first((staging.folder, previous), cache_name)
     engine = build_engine(module, subject, model, options.profile, options=options.build, timing_cache=cache)
-    audit = audit_model(engine.layers, model, WEIGHT_TYPES[variant])
+    audit = _audit(target, subject, engine, model, variant, options)
     check_audit(subject, audit, min_share=options.min_int8 if variant == "int8" else None)
-    path = f"{folder}/{variant}.engine"
+    folder = f"engines/{target.folder}-{options.profile}{options.build.suffix}"
+    path, layers = f"{folder}/{variant}.engine", f"{folder}/{variant}.layers.json"
     staging.file(path).write_bytes(engine.plan)
     staging.add(path, "engine", variant, _details(target, options, audit))
-    layers = f"{folder}/{variant}.layers.json"
     write_json(staging.file(layers), audit.to_dict())
     staging.add(layers, "audit", variant)
     if engine.timing_cache:
-        staging.file(f"{folder}/timing.cache").write_bytes(engine.timing_cache)
-        staging.add(f"{folder}/timing.cache", "timing")
+        staging.file(cache_name).write_bytes(engine.timing_cache)
+        staging.add(cache_name, "timing")
     log.info("%s: %s", path, audit)
 
 
-def engine_folder(target: Target, options: ExportOptions) -> str:
-    """Return the folder name of a target's engines: module, version, device, profile, and -vc or -hc for wider compatibility."""
-    build = options.build
-    suffix = ("-vc" if build.version_compatible else "") + ("-hc" if build.hardware_compatible else "")
-    return f"{target.module.__name__}-{target.module.__version__}-{target.name}-{options.profile}{suffix}"
+def supported_options(options: BuildOptions, *, machine: str) -> BuildOptions:
+    """Return the options without what TensorRT does not support on a platform, such as jetpack-aarch64."""
+    if not options.hardware_compatible or allows_hardware_compatibility(machine):
+        return options
+    log.warning("--hardware-compatible: not supported on JetPack; building for this GPU only")
+    return replace(options, hardware_compatible=False)
 
 
-def audit_model(layers: Sequence[Layer], model: bytes, wanted: str) -> LayerAudit:
-    """Return the audit of a builder's layers against the ONNX model; only layers that are quantized there have to be Int8."""
-    names = weight_layer_names(model)
-    in_float = set(names) - set(weight_layer_names(model, quantized=True)) if wanted == "Int8" else ()
-    return audit_layers(layers, names, wanted, in_float=in_float)
-
-
-def check_audit(subject: str, audit: LayerAudit, *, min_share: float | None = None) -> None:
-    """Raise EngineError unless the layers with weights have the wanted type in the builder's own list.
-
-    min_share: the smallest share of all of them; None requires each layer that the ONNX graph does not leave in float.
-    """
-    if not audit.layers:
-        raise EngineError(
-            f"{subject}: the builder listed no layers in a known format; the types of its layers cannot be checked"
-        )
-    if audit.weight_layers and not audit.matched:
-        raise EngineError(f"{subject}: {audit}; this is no {audit.wanted} model, export it again")
-    if min_share is not None and audit.share < min_share:
-        raise EngineError(f"{subject}: {audit}; {audit.share:.1%}, expected at least {min_share:.1%} (--min-int8)")
-    if min_share is None and audit.fallbacks:
-        raise EngineError(f"{subject}: {audit} in its list; expected none (--min-int8 SHARE allows some)")
-
-
-def weight_layer_names(model: bytes, *, quantized: bool = False) -> list[str]:
-    """Return the names of an ONNX model's layers with weights. quantized: only those that read 8-bit data and weights."""
-    nodes = weight_layers(ir.from_proto(onnx.load_model_from_string(model)))
-    return [str(node.name) for node in nodes if not quantized or _reads_8_bits(node)]
-
-
-def _reads_8_bits(node: ir.Node) -> bool:
-    producers = [value.producer() for value in node.inputs[:2] if value is not None]
-    return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers)
+def _audit(
+    target: Target, subject: str, engine: Engine, model: bytes, variant: str, options: ExportOptions
+) -> LayerAudit:
+    """Return the audit of the engine inspector where there is a GPU, unless the builder's log leaves fewer layers unchecked."""
+    wanted = WEIGHT_TYPES[variant]
+    logged = audit_model(engine.layers, model, wanted)
+    if not target.device:
+        return logged
+    layers = inspect_plan(target.module, subject, engine.plan, options.profile.tuned)
+    inspected = audit_model(layers, model, wanted, "engine inspector")
+    return min(inspected, logged, key=lambda audit: len(audit.unchecked))
 
 
 def _usable(targets: list[Target], options: ExportOptions) -> list[Target]:
@@ -166,13 +152,14 @@ def _details(target: Target, options: ExportOptions, audit: LayerAudit) -> dict[
         module.__version__,
         target.name,
         target.device,
+        this_platform(),
         version_compatible=build.version_compatible,
         hardware_compatible=build.hardware_compatible,
     )
-    counts = {"weight_layers": audit.weight_layers, "matched": audit.matched, "wanted": audit.wanted}
-    return fingerprint.to_dict() | asdict(build) | {"profile": str(options.profile)} | counts
+    settings = asdict(build) | {"profile": str(options.profile), "min_int8": options.min_int8}
+    return fingerprint.to_dict() | settings | audit.counts()
 
 
-def _cache_in(folders: Sequence[Path | None], name: str) -> bytes:
-    """Return the timing cache of an earlier build, from the first of the folders that has one; empty without one."""
+def _read_first(folders: Sequence[Path | None], name: str) -> bytes:
+    """Return the content of a file in the first of the folders that has it; empty without one."""
     return next(((folder / name).read_bytes() for folder in folders if folder and (folder / name).is_file()), b"")

@@ -1,119 +1,153 @@
-"""The layer audit: the data types of each engine layer, read from the log of the TensorRT builder.
+"""Layers of a TensorRT engine with their data types, read from the builder's log or from the engine inspector's JSON.
 
-A plan cannot be inspected without a GPU, but with a VERBOSE logger and DETAILED profiling the builder prints every engine
-layer with its data types (tried with TensorRT-RTX 1.7).
+Without a GPU a plan cannot be inspected, but with a VERBOSE logger and DETAILED profiling the builder prints every engine layer.
+Forms: TensorRT 8.4 to 10.x write one field `Format/Datatype`, as a word (`Half`) or as a description of the memory
+(`Thirty-two wide channel vectorized row major Int8 format`); 11 and TensorRT-RTX 1.7 write `Datatype` and `Format` apart
+(docs.nvidia.com, Migrating IEngineInspector Usage from TensorRT 10.x to 11.x). Words that are not known stay unknown: a reader
+that guesses would pass or fail an engine by accident.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-_HEADER = "Layers:\nName:"
-_LAYER = re.compile(
-    r"\s*Name: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*?)\](?=, (?:Constants|Outputs): \[).*?"
-    r", Outputs: \[(?P<outputs>.*?)\], (?:TacticName|ParameterType|TacticValue|StreamId|Metadata)"
+# The words of TensorRT's own explorer: NVIDIA/TensorRT, tools/experimental/trt-engine-explorer, trex/activations.py.
+_TYPES = {
+    "float": "Float",
+    "fp32": "Float",
+    "half": "Half",
+    "fp16": "Half",
+    "bfloat16": "BFloat16",
+    "bf16": "BFloat16",
+    **{name.lower(): name for name in ("Int8", "Int4", "FP8", "FP4", "Bool", "Double")},
+    **{name.lower(): name for name in ("Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")},
+}
+_UNKNOWN = "unknown"
+_TENSORS = r"\[(\]|.*?\}\])"  # [] or [ { Name: ..., Datatype: Int8 }, ... ]; names may hold brackets
+_LINE = re.compile(
+    rf"\s*Name: (.*?), LayerType: ([^,]+), Inputs: {_TENSORS}(?:, Constants: {_TENSORS})?.*?, Outputs: {_TENSORS}(.*)"
 )
-_DATATYPE = re.compile(r"Datatype: (\w+)")
-_NAMED = 8  # layers named in a message; the rest is counted
+_DATATYPE = re.compile(r"\b(?:Format/)?Datatype: ([^,}]*)")
+_WEIGHTS = re.compile(r'\bWeights: \{"Type": "(\w+)"')
+_METADATA = re.compile(r"\bMetadata: (.*)")
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
-_POINTWISE = frozenset(
-    {"kgen", "shape_call", "Reformat", "NoOp"}
-)  # they name the convolution that they prepare data for
+_FUSED = re.compile(r" \+ | \|\| ")  # fused one after another, and side by side
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One engine layer. inputs, outputs: TensorRT data type names. onnx: names of the ONNX nodes fused into it."""
+    """One engine layer.
+
+    inputs, outputs: TensorRT data type names, or `unknown (WORDS)`. onnx: names of the ONNX nodes fused into it.
+    weights: the type of its weights where TensorRT states it, else empty.
+    """
 
     name: str
     type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     onnx: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LayerAudit:
-    """The builder's layers, and the number of layers with weights that got the wanted type.
-
-    wanted: Int8, Half, BFloat16 or Float. matched: weight layers that read that type, of `weight_layers` in the ONNX graph.
-    fallbacks: those for which the builder chose another type, with that type. in_float: those left in float by the ONNX graph.
-    """
-
-    wanted: str
-    weight_layers: int
-    matched: int
-    fallbacks: tuple[str, ...]
-    layers: tuple[Layer, ...]
-    in_float: tuple[str, ...] = ()
+    weights: str = ""
 
     @property
-    def share(self) -> float:
-        """Return the share of all weight layers that read the wanted type; 1 without any."""
-        return self.matched / self.weight_layers if self.weight_layers else 1.0
+    def computes_in(self) -> str:
+        """Return the data type that the layer reads and multiplies, or `unknown (REASON)`.
 
-    def __str__(self) -> str:
-        """Return it in words: `18 of 21 weight layers Int8; left in float: conv1, fc; chosen by the builder: ...`."""
-        reasons = {"left in float": self.in_float, "chosen by the builder": self.fallbacks}
-        notes = [f"{reason}: {_listed(names)}" for reason, names in reasons.items() if names]
-        return "; ".join([f"{self.matched} of {self.weight_layers} weight layers {self.wanted}", *notes])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit as JSON values, in words too, with a count of layers by type and data types."""
-        counts = Counter(
-            f"{layer.type}: {'+'.join(sorted(set(layer.inputs)))} -> {'+'.join(sorted(set(layer.outputs)))}"
-            for layer in self.layers
-        )
-        return {"in_words": str(self)} | asdict(self) | {"summary": dict(sorted(counts.items()))}
+        Engines of TensorRT 10 for a dynamic batch say `N/A due to dynamic shapes` of their tensors; there the weights decide.
+        """
+        read = self.inputs[0] if self.inputs else unknown("no inputs listed")
+        if not self.weights or self.weights == read:
+            return read
+        if is_unknown(read):
+            return self.weights
+        return unknown(f"reads {read}, weights are {self.weights}")
 
 
-def parse_layers(messages: Sequence[str]) -> tuple[Layer, ...]:
-    """Return the layers in the last list that the builder logged; none when it logged none."""
-    text = "\n".join(messages)
-    start = text.rfind(_HEADER)
-    parsed = [_parse(line) for line in text[start:].splitlines()] if start >= 0 else []
-    return tuple(layer for layer in parsed if layer is not None)
+class BuilderLog:
+    """The layer list of a builder's log, collected while the builder writes it; nothing else of the log is kept."""
+
+    def __init__(self) -> None:
+        self._layers: list[Layer] = []
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the layers in the last list of the log."""
+        return tuple(self._layers)
+
+    def add(self, message: str) -> None:
+        """Read one message of the log, of one line or many. A list that begins replaces the one before it."""
+        if "LayerType: " not in message and "Layers:" not in message:
+            return
+        for line in message.splitlines():
+            if line.strip() == "Layers:":
+                self._layers = []
+            elif layer := parse_line(line):
+                self._layers.append(layer)
 
 
-def audit_layers(
-    layers: Sequence[Layer], weight_layers: Sequence[str], wanted: str, *, in_float: Collection[str] = ()
-) -> LayerAudit:
-    """Return the audit. weight_layers: names of ONNX nodes whose first input should be `wanted`, except for `in_float`."""
-    types = _types(layers, pointwise=True) | _types(layers, pointwise=False)
-    required = [name for name in weight_layers if name not in in_float]
-    fallbacks = tuple(f"{name} ({types.get(name, 'not listed')})" for name in required if types.get(name) != wanted)
-    float_layers = tuple(name for name in weight_layers if name in in_float)
-    matched = len(required) - len(fallbacks)
-    return LayerAudit(wanted, len(weight_layers), matched, fallbacks, tuple(layers), float_layers)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def _types(layers: Sequence[Layer], *, pointwise: bool) -> dict[str, str]:
-    """Return the type of the first input by ONNX node, from pointwise kernels or from all other layers.
-
-    A node that only a pointwise kernel names is computed by it, as small 1 x 1 convolutions are (in squeeze and excitation of
-    EfficientNet-B0, TensorRT-RTX 1.7).
-    """
-    chosen = [layer for layer in layers if (layer.type in _POINTWISE) == pointwise]
-    return {name: "/".join(layer.inputs[:1]) for layer in chosen for name in layer.onnx}
-
-
-def _parse(line: str) -> Layer | None:
-    matched = _LAYER.match(line)
-    if matched is None:
+def parse_line(line: str) -> Layer | None:
+    """Return the layer that a line of a builder's log describes; None for any other line."""
+    if (match := _LINE.match(line)) is None:
         return None
+    name, kind, inputs, _, outputs, details = match.groups()
+    weights, metadata = _WEIGHTS.search(details), _METADATA.search(details)
     return Layer(
-        name=matched["name"],
-        type=matched["type"],
-        inputs=tuple(_DATATYPE.findall(matched["inputs"])),
-        outputs=tuple(_DATATYPE.findall(matched["outputs"])),
-        onnx=tuple(dict.fromkeys(_ONNX.findall(line))),
+        name=name,
+        type=kind,
+        inputs=tuple(data_type(words) for words in _DATATYPE.findall(inputs)),
+        outputs=tuple(data_type(words) for words in _DATATYPE.findall(outputs)),
+        onnx=_onnx_names(name, metadata[1] if metadata else ""),
+        weights=data_type(weights[1]) if weights else "",
     )
+
+
+def parse_inspector(text: str) -> tuple[Layer, ...]:
+    """Return the layers in EngineInspector's JSON; none where it is no JSON or, without DETAILED profiling, holds names only."""
+    try:
+        rows = json.loads(text).get("Layers", [])
+    except (ValueError, AttributeError):
+        return ()
+    return tuple(_layer_of(row) for row in rows if isinstance(row, dict))
+
+
+def data_type(words: str) -> str:
+    """Return the TensorRT data type that a description names, such as Int8; `unknown (WORDS)` where it names none or several."""
+    types = {_TYPES[word] for word in re.findall(r"\w+", words.lower()) if word in _TYPES}
+    return types.pop() if len(types) == 1 else unknown(words)
+
+
+def unknown(reason: str) -> str:
+    """Return what replaces a data type that could not be read."""
+    return f"{_UNKNOWN} ({' '.join(reason.split())})"
+
+
+def is_unknown(kind: str) -> bool:
+    """Return whether a data type could not be read."""
+    return kind.startswith(_UNKNOWN)
+
+
+def _layer_of(row: Mapping[str, Any]) -> Layer:
+    name, weights = str(row.get("Name", "")), row.get("Weights")
+    return Layer(
+        name=name,
+        type=str(row.get("LayerType", "")),
+        inputs=tuple(_tensor_types(row.get("Inputs"))),
+        outputs=tuple(_tensor_types(row.get("Outputs"))),
+        onnx=_onnx_names(name, str(row.get("Metadata", ""))),
+        weights=data_type(str(weights["Type"])) if isinstance(weights, dict) and "Type" in weights else "",
+    )
+
+
+def _tensor_types(tensors: Any) -> Iterable[str]:
+    for tensor in tensors if isinstance(tensors, list) else ():
+        fields = {str(key).lower(): value for key, value in tensor.items()} if isinstance(tensor, dict) else {}
+        yield data_type(str(fields.get("datatype", fields.get("format/datatype", "no data type"))))
+
+
+def _onnx_names(name: str, metadata: str) -> tuple[str, ...]:
+    """Return the ONNX nodes in the metadata; where it is empty, the parts of the layer's name, which were nodes as well."""
+    return tuple(dict.fromkeys(_ONNX.findall(metadata) or _FUSED.split(name)))

@@ -3,73 +3,86 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
-from vegrt.errors import EngineError, MissingExtraError, VegrtError
-from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
+from vegrt.errors import EngineError, MissingExtraError, RefusedEngineError, VegrtError
 from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets
+from vegrt.export.engines.options import recorded_options
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)
 
+Opening = Callable[[Bundle, str], object]
 
-def rebuild_engines(path: Path, variants: Sequence[str] | None, here: Fingerprint) -> list[str]:
-    """Build the engines that the bundle lacks for `here`; return their variants. Engines for other devices stay.
+
+def rebuild_engines(
+    path: Path, variants: Sequence[str] | None, local: Fingerprint, *, open_engine: Opening | None = None
+) -> list[str]:
+    """Build the engines that the bundle lacks for the fingerprint `local`; return their variants. Engines for other devices stay.
 
     variants: None for those of the bundle's engines, or fp16 and int8 if it has none. Profile and options are those of the
-    bundle's last engine of the variant. Raises VegrtError, and leaves the bundle unchanged, when a build fails.
+    bundle's last engine of the variant. open_engine: opens the engine of a variant; one that fits and that TensorRT refuses all
+    the same (RefusedEngineError) is built again. Raises VegrtError, and leaves the bundle unchanged, when a build fails.
     """
     with exclusive(path):
-        return _rebuild(open_bundle(path), variants, here)
+        return _rebuild(open_bundle(path), variants, local, open_engine)
 
 
-def _rebuild(bundle: Bundle, variants: Sequence[str] | None, here: Fingerprint) -> list[str]:
-    path = bundle.path
-    existing = {artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == "engine"}
-    missing = [
-        variant for variant in variants or sorted(existing) or DEFAULT_VARIANTS if not _fits(bundle, variant, here)
-    ]
+def _rebuild(
+    bundle: Bundle, variants: Sequence[str] | None, local: Fingerprint, open_engine: Opening | None
+) -> list[str]:
+    path, artifacts = bundle.path, bundle.manifest.artifacts
+    existing = {artifact.variant for artifact in artifacts if artifact.role == "engine"}
+    requested = variants or sorted(existing) or DEFAULT_VARIANTS
+    states = {variant: _state(bundle, variant, local, open_engine) for variant in requested}
+    missing = [variant for variant, state in states.items() if not state.opens]
     if not missing:
         return []
-    targets = [target for target in find_targets() if target.module.__name__ == here.builder]
+    targets = [target for target in find_targets() if target.module.__name__ == local.builder]
     if not targets:
-        raise MissingExtraError(f"{here.builder}: not usable here; pip install 'vegrt[tensorrt]'")
+        raise MissingExtraError(f"{local.builder}: not usable here; pip install 'vegrt[tensorrt]'")
     models = {variant: bundle.file("model", variant).read_bytes() for variant in missing}
+    refused = {state.refused for state in states.values()}
+    manifest = replace(bundle.manifest, artifacts=tuple(item for item in artifacts if item.path not in refused))
     with changing(path) as staging:
         for variant, model in track(models.items(), "Building engines", len(models)):
-            build_into(staging, _named(targets[0], here), variant, model, _options(bundle, variant), path)
-        staging.finish(bundle.manifest)
-    log.info("%s: %s engines built for %s", path, ", ".join(missing), here)
+            options = recorded_options(bundle, variant)
+            build_into(staging, _local_target(targets[0], local), variant, model, options, path)
+        staging.finish(manifest)
+    log.info("%s: %s engines built for %s", path, ", ".join(missing), local)
     return missing
 
 
-def _fits(bundle: Bundle, variant: str, here: Fingerprint) -> bool:
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Whether the engine of a variant opens here. refused: the path of one that fits and that TensorRT refuses, else empty."""
+
+    opens: bool
+    refused: str = ""
+
+
+def _state(bundle: Bundle, variant: str, local: Fingerprint, open_engine: Opening | None) -> _State:
     try:
-        fitting_engine(bundle, variant, here)
+        engine = fitting_engine(bundle, variant, local)
     except VegrtError as error:
         log.info("%s", error)
-        return False
-    return True
+        return _State(False)
+    try:
+        if open_engine is not None:
+            open_engine(bundle, variant)
+    except RefusedEngineError as error:
+        log.info("%s", error)
+        return _State(False, engine.path)
+    return _State(True)
 
 
-def _named(target: Target, here: Fingerprint) -> Target:
-    if target.module.__version__ != here.version:
-        raise EngineError(f"{here.builder}: {target.module.__version__} was imported, expected {here.version}")
-    return Target(target.module, here.target, here.device)
-
-
-def _options(bundle: Bundle, variant: str) -> ExportOptions:
-    """Return the options of the bundle's last engine of the variant; the defaults without one."""
-    artifacts = bundle.manifest.artifacts
-    engines = [artifact for artifact in artifacts if (artifact.role, artifact.variant) == ("engine", variant)]
-    if not engines:
-        return ExportOptions()
-    details = engines[-1].details
-    profile = Profile.of_engine(str(bundle.path / engines[-1].path), details)
-    build = BuildOptions(**{key: details[key] for key in BuildOptions.__slots__ if key in details})
-    return ExportOptions(profile=profile, build=build)
+def _local_target(target: Target, local: Fingerprint) -> Target:
+    if target.module.__version__ != local.version:
+        raise EngineError(f"{local.builder}: {target.module.__version__} was imported, expected {local.version}")
+    return Target(target.module, local.target, local.device)

@@ -19,7 +19,7 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules import common as rules
 
 from vegrt.errors import ModelError
-from vegrt.export.engines.build import OPSET
+from vegrt.export.engines.options import OPSET
 from vegrt.export.imported.onnx_file import ImportedModel
 from vegrt.export.onnx.model import add_metadata
 from vegrt.export.onnx.tidy import constant, tidy

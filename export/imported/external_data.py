@@ -70,7 +70,7 @@ def _read(tensor: onnx.TensorProto, size: int, file: Path) -> bytes:
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
     except ValueError as error:
         raise ModelError(
-            f"{subject}: its offset or length in {name} is no number ({error}); export it again"
+            f"{subject}: its offset or length in {name} is not a number ({error}); export it again"
         ) from error
     if offset < 0 or length != size:
         raise ModelError(
@@ -94,7 +94,7 @@ def _bytes_at(path: Path, offset: int, size: int, subject: str) -> bytes:
         raise ModelError(f"{subject} is in {path} ({reason}); copy that file into the model's folder") from error
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ModelError(f"{subject} is in {path}, which is no regular file; refused")
+            raise ModelError(f"{subject} is in {path}, which is not a regular file; refused")
         if os.fstat(descriptor).st_size < offset + size:  # before memory is allocated for it
             return b""
         opened.seek(offset)

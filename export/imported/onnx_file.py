@@ -19,7 +19,7 @@ from onnx.inliner import inline_local_functions
 from vegrt.errors import ModelError
 from vegrt.export.imported.external_data import embed, external_tensors
 from vegrt.files.hashing import sha256_of
-from vegrt.infer.runtimes.onnxruntime.runner import open_session
+from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import RuntimeName
 from vegrt.photo.preprocess import Contract
 
@@ -204,7 +204,7 @@ def _logits(graph: onnx.GraphProto, subject: str) -> str:
 
 
 def _last_operator(producers: dict[str, onnx.NodeProto], name: str, skipped: tuple[str, ...]) -> onnx.NodeProto | None:
-    """Return the last node before tensor `name` that is none of the operators `skipped`; None without one."""
+    """Return the last node before tensor `name` whose operator is not in `skipped`; None if there is no such node."""
     while name in producers and producers[name].op_type in skipped:
         name = producers[name].input[0]
     return producers.get(name)

@@ -24,7 +24,7 @@ from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_imported, run_session
 from vegrt.files.toml import read_toml
-from vegrt.infer.runtimes.onnxruntime.runner import open_session
+from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.preprocess import MAX_SIDE, Contract
 
@@ -98,7 +98,7 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
     model = {"onnx": file.name, "producer": imported.proto.producer_name or "unknown", "opset": imported.opset}
     with exclusive(path, make=True), changing(path) as staging:
         if (path / MANIFEST).exists():
-            raise BundleError(f"{path}: another process created a bundle there meanwhile; choose another BUNDLE")
+            raise BundleError(f"{path}: another process has just created a bundle there; choose another BUNDLE")
         if imported.embedded:
             staging.file(SOURCE).write_bytes(imported.embedded)
         else:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.onnx_graph import expose_tensors
-from vegrt.infer.runtimes.onnxruntime.runner import read_tensors
+from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 from vegrt.networks import WithPreprocessing, load_network
 
 _LAYERS = (nn.Conv2d, nn.Linear)

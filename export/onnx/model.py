@@ -24,7 +24,7 @@ from vegrt.bundle.manifest import FORMAT_VERSION
 from vegrt.calibration.graph.check import HALF_SCALES_OPSET
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
-from vegrt.export.engines.build import OPSET
+from vegrt.export.engines.options import OPSET
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.networks import WithPreprocessing, load_network

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.graph.onnx_graph import expose_tensors
 from vegrt.errors import ModelError
-from vegrt.infer.runtimes.onnxruntime.runner import read_tensors
+from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
 log = logging.getLogger(__name__)
 

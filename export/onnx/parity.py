@@ -22,6 +22,7 @@ from vegrt.infer.runtimes.runner import Runner
 PHOTOS = 200
 _BATCH = 16
 _SMALL_BATCHES = (1, 2, 7)  # a graph with a fixed batch size fails at once
+_LARGEST_BATCH = 32  # of an engine's profile up to here: ONNX Runtime's memory grows with the batch, on a CPU too
 _TIES = 0.99  # replaces a limit of 1 for near ties: two float32 runtimes may answer them differently
 
 
@@ -47,7 +48,7 @@ BF16 = Limits(0.99, 0.95, 0.2, 0.1)  # 8 bits of mantissa, float16 has 11
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The decoded photos on which a graph is compared. largest: the largest batch of the engines."""
+    """The decoded photos on which a graph is compared. largest: the largest batch that is tried."""
 
     bundle: Bundle
     photos: list[Photo]
@@ -77,9 +78,9 @@ class Evidence:
 
 
 def load_evidence(bundle: Bundle, photos: PhotoSet, largest: int) -> Evidence:
-    """Return the first PHOTOS of the photos as evidence."""
+    """Return the first PHOTOS of the photos as evidence. largest: the largest batch of the engines; 32 at most are tried."""
     used = photos.first(PHOTOS)
-    return Evidence(bundle, list(used.photos), used.images(), largest)
+    return Evidence(bundle, list(used.photos), used.images(), min(largest, _LARGEST_BATCH))
 
 
 def check_fp32(evidence: Evidence, expected: NDArray[np.float32], source: bytes) -> Parity:

@@ -20,9 +20,9 @@ from vegrt.evaluate.diagnose import (
     try_explain,
 )
 from vegrt.evaluate.figures import LabelledAnswers
+from vegrt.evaluate.wording import moves_words
 from vegrt.export.onnx.parity import Evidence
 from vegrt.infer.runtimes.runner import Runner
-from vegrt.results.wording import moves_words
 
 log = logging.getLogger(__name__)
 

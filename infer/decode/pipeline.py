@@ -28,7 +28,7 @@ from vegrt.machine import available_cores
 from vegrt.photo.preprocess import Contract, load_image, prepare
 
 BUFFERS = 3  # one at the runner, one ready, one being filled
-_LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
+LEAVE_S = 2.0  # longest wait at the end for all threads that block on a network or a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +68,39 @@ def batches(paths: Sequence[Path], contract: Contract, batch_size: int) -> Itera
         start += len(part.items)
 
 
+class Stream(Iterator[Decoded]):
+    """The batches of `stream`. `close` ends the decode threads; so does the last batch."""
+
+    def __init__(self, ring: _Ring, threads: int) -> None:
+        self._ring, self._batches = ring, _batches(ring, threads)
+
+    def __next__(self) -> Decoded:
+        return next(self._batches)
+
+    def is_ready(self) -> bool:
+        """Return whether the next batch, or the end, comes without waiting."""
+        return self._ring.is_ready()
+
+    def close(self) -> None:
+        """End the decode threads. May be called again."""
+        self._batches.close()
+
+
 def stream(
     items: Iterable[Item | None], contract: Contract, batch_size: int, *, threads: int = 0, keep: bool = False
-) -> Generator[Decoded, None, None]:
-    """Yield all items in order, `batch_size` at a time, in reused buffers (see Decoded).
+) -> Stream:
+    """Return all items in order, `batch_size` at a time, in reused buffers (see Decoded).
 
     items: taken one by one, by the decode threads, as buffers become free; None among them means: nothing
     more for now, so that a short batch is yielded. An exception of `items` is raised after the batches before it. threads: number
     of decode threads; 0 for one per core that this process may use. keep: whether items keep fetched or unpacked content for
     later use; otherwise only paths are kept.
     """
-    ring = _Ring(iter(items), contract, batch_size, keep)
-    count = threads or available_cores()
-    workers = [threading.Thread(target=ring.work, name=f"decode-{i}", daemon=True) for i in range(count)]
+    return Stream(_Ring(iter(items), contract, batch_size, keep), threads or available_cores())
+
+
+def _batches(ring: _Ring, threads: int) -> Generator[Decoded, None, None]:
+    workers = [threading.Thread(target=ring.work, name=f"decode-{i}", daemon=True) for i in range(threads)]
     for worker in workers:
         worker.start()
     try:
@@ -89,7 +109,7 @@ def stream(
             ring.give_back(slot)
     finally:
         ring.stop()
-        deadline = time.monotonic() + _LEAVE_S
+        deadline = time.monotonic() + LEAVE_S
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
 
@@ -140,6 +160,11 @@ class _Ring:
         if failure is not None:
             raise failure
         return slot
+
+    def is_ready(self) -> bool:
+        """Return whether `take` returns without waiting."""
+        with self._changed:
+            return self._is_ready()
 
     def give_back(self, slot: _Slot) -> None:
         with self._changed:

@@ -17,6 +17,7 @@ from vegrt.infer.machine.forecast import Verdict, forecast
 from vegrt.infer.machine.gpu import GpuProbe, probe_gpus
 from vegrt.infer.machine.gpu_sets import CUDA12, CUDA13
 from vegrt.infer.machine.gpu_software import DISTRIBUTIONS, Advice, GpuFacts, GpuSoftware, check_gpu_software
+from vegrt.infer.machine.provider_libraries import find_unloadable
 from vegrt.machine import Machine, examine_machine
 
 if TYPE_CHECKING:
@@ -59,15 +60,12 @@ class Diagnosis:
         return asdict(self)
 
 
-def examine(libraries: Mapping[str, str] | None = None) -> Diagnosis:
-    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers.
-
-    libraries: the loader's words for each provider of ONNX Runtime that does not load; None if none was tried.
-    """
+def examine() -> Diagnosis:
+    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers."""
     machine, gpu = examine_machine(), probe_gpus()
     runtimes = tuple(_runtime(name, distributions) for name, distributions in _RUNTIMES.items())
     versions = {runtime.name: runtime.version for runtime in runtimes}
-    software = _check_gpu(machine, gpu, libraries or {})
+    software = _check_gpu(machine, gpu)
     advice = advise(machine, versions, software)
     return Diagnosis(platform.python_version(), machine, gpu, software, runtimes, forecast(machine.cpu, gpu), advice)
 
@@ -149,11 +147,12 @@ def _variant_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     ]
 
 
-def _check_gpu(machine: Machine, gpu: GpuProbe, libraries: Mapping[str, str]) -> GpuSoftware:
+def _check_gpu(machine: Machine, gpu: GpuProbe) -> GpuSoftware:
     """Return how driver and packages fit. On a Jetson both come with JetPack, so that no set is advised."""
     if _is_jetson(machine):
         return GpuSoftware("", bool(gpu.gpus), ())
     packages = {name: version for name in DISTRIBUTIONS if (version := _version(name))}
+    libraries = find_unloadable() if gpu.gpus and "onnxruntime-gpu" in packages else {}
     return check_gpu_software(GpuFacts(gpu, sys.version_info[:2], machine.architecture, packages, libraries))
 
 
@@ -168,8 +167,9 @@ def _pip(extra: str) -> str:
 def _runtime(name: str, distributions: tuple[str, ...]) -> Runtime:
     versions = {name: version for name in distributions if (version := _version(name))}
     note = _providers() if name == "onnxruntime" and versions else ""
-    if len(versions) > 1:
-        note = f"{' and '.join(versions)} are both installed and overwrite each other: uninstall all but one. {note}"
+    rivals = [each for each in versions if each != "tensorrt"]  # which has no files: it only depends on tensorrt-cu13
+    if len(rivals) > 1:
+        note = f"{' and '.join(rivals)} are both installed and overwrite each other: uninstall all but one. {note}"
     return Runtime(name, next(iter(versions.values()), ""), note.strip())
 
 

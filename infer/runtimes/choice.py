@@ -9,7 +9,7 @@ from vegrt.infer.machine.forecast import forecast
 from vegrt.infer.machine.gpu import GpuProbe, has_gpu
 from vegrt.infer.runtimes.candidates import ON_GPU, Candidate, candidates, is_installed, nothing_runs
 from vegrt.infer.runtimes.objective import DEFAULT, Objective, cost_ms, preference
-from vegrt.infer.runtimes.onnxruntime.runner import has_provider
+from vegrt.infer.runtimes.onnxruntime.session import has_provider
 from vegrt.infer.runtimes.runner import Device
 from vegrt.machine import examine_machine
 from vegrt.results.benchmark import Bench

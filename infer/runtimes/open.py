@@ -18,7 +18,8 @@ from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
-from vegrt.infer.runtimes.onnxruntime.runner import TensorRtProvider, open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.openvino import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -130,9 +131,14 @@ def open_candidate(
     file = bundle.file("model", candidate.variant)
     embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
-        in_float = needs_float(candidate.variant)
         return open_openvino(
-            file, device=device, threads=threads, in_float=in_float, classes=classes, embedding=embedding
+            file,
+            device=device,
+            threads=threads,
+            in_float=needs_float(candidate.variant),
+            exact=candidate.variant == "fp32",
+            classes=classes,
+            embedding=embedding,
         )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)

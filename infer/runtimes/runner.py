@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError
+from vegrt.infer.runtimes.lanes import Begun
 
 Device = Literal["cpu", "cuda"]
 RuntimeName = Literal["mnn", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
@@ -45,6 +46,34 @@ class BundleRunner(Runner, Protocol):
     def answers(self, images: NDArray[np.uint8]) -> Answers:
         """Return logits, and embeddings where the runner was opened for them, for (N, H, W, 3) uint8 RGB images."""
         ...
+
+
+@runtime_checkable
+class OverlappingRunner(BundleRunner, Protocol):
+    """A runner that works on several batches at once; `answers(images)` is `finish(begin(images))`.
+
+    lanes: number of batches that can be in progress.
+    """
+
+    lanes: int
+
+    def begin(self, images: NDArray[np.uint8]) -> Begun:
+        """Begin to answer (N, H, W, 3) uint8 RGB images; they are copied before this returns. Waits while all lanes are busy."""
+        ...
+
+    def finish(self, begun: Begun) -> Answers:
+        """Return the answers to what was begun, first begun first finished."""
+        ...
+
+    def prepare(self, batch: int) -> None:
+        """Do now what the first calls with batches of this size would do, so that it is not timed with a later one."""
+        ...
+
+
+def prepare_runner(runner: Runner, batch: int) -> None:
+    """Let a runner prepare itself for batches of this size, where it has anything to prepare: call it before timing."""
+    if isinstance(runner, OverlappingRunner):
+        runner.prepare(batch)
 
 
 def checked_logits(output: Any, images: int, classes: int, subject: str) -> NDArray[np.float32]:

@@ -21,9 +21,9 @@ from vegrt.infer.api import TOP_K, Model
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
 from vegrt.infer.serve.body import Bodies, photo_bytes, photo_pixels
-from vegrt.infer.serve.metrics import Counted, Metrics
+from vegrt.infer.serve.metrics import Metrics, RequestCounter
 from vegrt.infer.serve.openapi import document
-from vegrt.infer.serve.origins import Guarded, Hosts
+from vegrt.infer.serve.origins import Hosts, OriginGuard
 from vegrt.infer.serve.page import page_and_policy
 from vegrt.infer.serve.refusal import Overloaded, Refusal
 from vegrt.infer.serve.settings import ServerSettings
@@ -35,7 +35,7 @@ _LONG_JSON = 65_536  # bytes; longer JSON is parsed in a thread, so that other r
 
 
 class Service:
-    """A model behind a batcher, with its decode threads. close() ends both after the accepted requests are answered."""
+    """A model with its batcher and decode threads. close() stops both after the accepted requests are answered."""
 
     def __init__(self, model: Model, settings: ServerSettings) -> None:
         self.model, self.settings = model, settings
@@ -56,7 +56,7 @@ class Service:
         self._pool = ThreadPoolExecutor(max(2, int(usable_cores())), thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Answer the waiting requests, then end the threads."""
+        """Answer the waiting requests, then stop the threads."""
         self.batcher.close()
         self._pool.shutdown()
 
@@ -120,15 +120,17 @@ def build_app(service: Service, hosts: Hosts) -> FastAPI:
         yield
         await asyncio.get_running_loop().run_in_executor(None, service.close)
 
-    app = FastAPI(openapi_url=None, lifespan=lifespan)  # the document is written by hand; FastAPI's pages load scripts
+    app = FastAPI(
+        openapi_url=None, lifespan=lifespan
+    )  # `document` is used instead; FastAPI's own pages load scripts from other servers
     _add_server(app, service)
     _add_model(app, service)
     _add_pages(app, service)
     _add_errors(app)
     infer = f"/v2/models/{service.name}/infer"
     endpoints = {"/v1/predict": "predict", infer: "infer", f"/v2/models/{service.name}/versions/1/infer": "infer"}
-    app.add_middleware(Guarded, hosts=hosts)
-    app.add_middleware(Counted, metrics=service.metrics, endpoints=endpoints)
+    app.add_middleware(OriginGuard, hosts=hosts)
+    app.add_middleware(RequestCounter, metrics=service.metrics, endpoints=endpoints)
     return app
 
 
@@ -209,7 +211,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return _json({"error": "internal error; the reason is in the service's log"}, 500)
+        return _json({"error": "internal error; see the service's log"}, 500)
 
 
 def _get(app: FastAPI, path: str) -> Callable[[Route], Route]:
@@ -220,21 +222,21 @@ def _check_model(service: Service, request: Request) -> None:
     name, version = request.path_params["name"], request.path_params.get("version", protocol.VERSION)
     if (name, version) != (service.name, protocol.VERSION):
         raise Refusal(
-            f"model {name[:80]!r} version {version[:20]!r}: not served; this is {service.name!r} version '1'", 404
+            f"model {name[:80]!r} version {version[:20]!r}: unknown; expected {service.name!r} version '1'", 404
         )
     _parameters(request, ())
 
 
 def _parameters(request: Request, known: Collection[str]) -> dict[str, str]:
-    """Return the query's parameters. Raises Refusal for one that is unknown or given twice: none is silently ignored."""
-    given = request.query_params.multi_items()
-    for number, (name, _) in enumerate(given):
+    """Return the query parameters. Raises Refusal for an unknown or repeated one, so that none is silently ignored."""
+    parameters = request.query_params.multi_items()
+    for number, (name, _) in enumerate(parameters):
         if name not in known:
-            allowed = f"; known here: {', '.join(known)}" if known else "; this path takes none"
+            allowed = f"; expected {', '.join(known)}" if known else "; this path has no parameters"
             raise Refusal(f"query parameter {name[:40]!r}: unknown{allowed}")
-        if any(name == earlier for earlier, _ in given[:number]):
-            raise Refusal(f"query parameter {name!r}: given twice")
-    return dict(given)
+        if any(name == earlier for earlier, _ in parameters[:number]):
+            raise Refusal(f"query parameter {name!r}: repeated; expected at most one")
+    return dict(parameters)
 
 
 def _top_k(request: Request) -> int:

@@ -1,8 +1,8 @@
-"""Batch requests: one thread feeds the runner, and each request gets exactly the rows of its own images.
+"""Batches requests: one thread feeds the runner, and each request gets exactly the rows of its own images.
 
-It knows asyncio and the runner, not HTTP. It counts three numbers of images: `inside` (admitted and not yet answered, at most
-`queue`), `coming` (admitted, still being decoded), and `waiting` (for the runner). An incomplete batch waits only while images
-are coming, so that a single client never waits. A request is admitted once its body has arrived.
+The module uses asyncio and the runner, but not HTTP. It counts images in three states: `inside` (admitted and not yet answered,
+at most `queue`), `decoding` (admitted, not yet decoded), and `waiting` (for the runner). An incomplete batch waits only while
+images are being decoded, so that a single client never waits. A request is admitted once its body has arrived.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """One request's place inside: its images, and whether they are still being decoded."""
+    """One request's place in the queue: its number of images, and whether they are still being decoded."""
 
     images: int = 1
-    coming: bool = True
+    decoding: bool = True
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One request's images (N, S, S, 3) and the future that its (N, K) logits go to. taken: rows in a batch already."""
+    """One request's images (N, S, S, 3) and the future for its (N, K) logits. taken: number of rows already in a batch."""
 
     images: Pixels
     future: asyncio.Future[Logits]
@@ -58,7 +58,7 @@ class _Part:
 class Batcher:
     """A bounded queue in front of a runner.
 
-    run: from (N, S, S, 3) uint8 to (N, K) float32, called by one thread only. on_batch: called with the size of each batch.
+    run: maps (N, S, S, 3) uint8 to (N, K) float32; only one thread calls it. on_batch: called with the size of each batch.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Batcher:
         self._queue = queue
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._inside = self._coming = self._waiting = 0
+        self._inside = self._decoding = self._waiting = 0
         self._closing = False
         self._buffer: Pixels | None = None
         self._thread = threading.Thread(target=self._work, name="runner", daemon=True)
@@ -98,48 +98,47 @@ class Batcher:
 
     @contextmanager
     def admit(self) -> Iterator[Seat]:
-        """Hold a place for one image while it is decoded, computed and answered. Raises Overloaded when the queue is full."""
+        """Hold a place for one image until it is answered. Raises Overloaded if the queue is full."""
         seat = Seat(images=0)
         with self._changed:
             self._claim(seat, 1)
-            self._coming += 1
+            self._decoding += 1
         try:
             yield seat
         finally:
             with self._changed:
                 self._inside -= seat.images
-                self._arrived(seat)
+                self._finish_decoding(seat)
 
     def check_room(self) -> None:
-        """Raise Overloaded when the queue is full now, before a client sends its body in vain."""
+        """Raise Overloaded if the queue is full now, before the client sends its body."""
         with self._changed:
             self._check(1)
 
     async def logits(self, seat: Seat, images: Pixels) -> Logits:
         """Return the (N, K) logits of a request's (N, S, S, 3) images. Raises TooLarge, Overloaded, or the runner's exception."""
         if len(images) > self._queue:
-            raise TooLarge(f"{len(images)} images in one request; at most {self._queue}")
+            raise TooLarge(f"{len(images)} images in one request; expected at most {self._queue}")
         job = _Job(images, asyncio.get_running_loop().create_future())
         with self._changed:
             self._claim(seat, len(images) - seat.images)
             self._jobs.append(job)
             self._waiting += len(images)
-            self._arrived(seat)
-            if (
-                len(self._jobs) == 1 or self._waiting >= self._max_batch
-            ):  # otherwise the thread keeps waiting for a full batch
+            self._finish_decoding(seat)
+            # otherwise the thread keeps waiting for a full batch
+            if len(self._jobs) == 1 or self._waiting >= self._max_batch:
                 self._changed.notify()
         return await job.future
 
     def close(self) -> None:
-        """Answer waiting requests, then end the thread. Later requests are refused."""
+        """Answer waiting requests, then stop the thread. Later requests are refused."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join()
 
     def _claim(self, seat: Seat, images: int) -> None:
-        """Admit so many more images, under the lock."""
+        """Admit `images` more images. The caller holds the lock."""
         self._check(images)
         self._inside += images
         seat.images += images
@@ -150,12 +149,12 @@ class Batcher:
         if self._inside + images > self._queue:
             raise Overloaded(f"the queue is full ({self._inside} of {self._queue} images); try again soon")
 
-    def _arrived(self, seat: Seat) -> None:
-        """Note, under the lock, that a request brings no more images; when no request does, the batch is complete."""
-        if seat.coming:
-            seat.coming = False
-            self._coming -= 1
-            if not self._coming:
+    def _finish_decoding(self, seat: Seat) -> None:
+        """Record that a request's images are decoded; if no others are, the batch is complete. The caller holds the lock."""
+        if seat.decoding:
+            seat.decoding = False
+            self._decoding -= 1
+            if not self._decoding:
                 self._changed.notify()
 
     def _work(self) -> None:
@@ -168,13 +167,13 @@ class Batcher:
             _deliver(parts, rows)
 
     def _next_parts(self) -> list[_Part]:
-        """Wait for images and return which rows of which jobs are the next batch; none when closed and empty."""
+        """Wait for images and return the rows of the next batch, by job; none if closed and empty."""
         with self._changed:
             while True:
                 while not self._jobs and not self._closing:
                     self._changed.wait()
                 deadline = time.monotonic() + self._max_delay_s
-                while self._waiting < self._max_batch and self._coming and not self._closing:
+                while self._waiting < self._max_batch and self._decoding and not self._closing:
                     if (remaining := deadline - time.monotonic()) <= 0:
                         break
                     self._changed.wait(remaining)
@@ -200,7 +199,7 @@ class Batcher:
         return parts
 
     def _gather(self, parts: list[_Part]) -> Pixels:
-        """Return the batch as one array: a lone part as it is, several copied into a buffer that is reused."""
+        """Return the batch as one array: a single part without a copy, several copied into a reused buffer."""
         size = sum(part.stop - part.start for part in parts)
         self._on_batch(size)
         if len(parts) == 1:
@@ -215,7 +214,7 @@ class Batcher:
 
 
 def _deliver(parts: list[_Part], rows: Logits | None) -> None:
-    """Give each job its rows, and wake each event loop once for all jobs that are then complete. rows: None for a failure."""
+    """Give each job its rows, and wake each event loop once for all completed jobs. rows: (N, K) logits; None after a failure."""
     complete: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     row = 0
     for part in parts:
@@ -230,8 +229,8 @@ def _deliver(parts: list[_Part], rows: Logits | None) -> None:
     for loop, jobs in complete.items():
         try:
             loop.call_soon_threadsafe(_resolve, jobs)
-        except RuntimeError:  # the loop was closed: no client is left
-            log.warning("%d answers came after the service had ended", len(jobs))
+        except RuntimeError:  # the loop is closed: there are no clients
+            log.warning("%d results were computed after the service had stopped", len(jobs))
 
 
 def _resolve(jobs: list[_Job]) -> None:
@@ -239,6 +238,6 @@ def _resolve(jobs: list[_Job]) -> None:
         if job.future.done():  # its request timed out
             continue
         if job.failed:
-            job.future.set_exception(Refusal("the runner failed; the reason is in the service's log", 500))
+            job.future.set_exception(Refusal("the runner failed; see the service's log", 500))
         else:
             job.future.set_result(job.logits[0] if len(job.logits) == 1 else np.concatenate(job.logits))

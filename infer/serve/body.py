@@ -1,7 +1,7 @@
-"""The bodies of requests: read within limits on bytes, time and rate, and the photo in them as pixels.
+"""Reads request bodies within limits on size, time and rate, and decodes the photo in them.
 
-A body that is still arriving takes no place in the queue. When all bodies together reach their memory limit, the slowest
-unfinished one is dropped. Which bytes are a photo is not decided here: `load_image` reads the formats that `vegrt infer` reads.
+A body that is still arriving takes no place in the queue. When all bodies together reach the memory limit, the slowest
+unfinished one is dropped. `load_image` decodes the photo, so the formats are those of `vegrt infer`.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from vegrt.errors import DataError, TooManyPixelsError
-from vegrt.infer.serve.refusal import GaveWay, NotAPhoto, Overloaded, Refusal, TooLarge, TooSlow
+from vegrt.infer.serve.refusal import Dropped, NotAPhoto, Overloaded, Refusal, TooLarge, TooSlow
 from vegrt.infer.serve.settings import ServerSettings
 from vegrt.photo.preprocess import Contract, load_image
 
 FIELD = "file"
-_MOST_PARTS = 16  # of a form; more are refused unread
-_SLICE_BYTES = 1 << 16  # of a form that is parsed before other requests get their turn
-_YOUNG_S = 1.0  # the rate of a younger body is not judged
+_MOST_PARTS = 16  # in a form; a form with more is refused
+_SLICE_BYTES = 1 << 16  # of a form, parsed before other requests get their turn
+YOUNG_S = 1.0  # age in s below which the rate of a body is not checked
 
 
 @dataclass(slots=True, eq=False)
 class _Body:
-    """A body that is arriving. started: anyio's clock. size: bytes held for it. gave_way: whether it was dropped."""
+    """A body that is arriving. started: by anyio's clock. size: bytes in memory. dropped: to free memory for another body."""
 
     started: float
     scope: CancelScope = field(default_factory=CancelScope)
     size: int = 0
-    gave_way: bool = False
+    dropped: bool = False
 
 
 class Bodies:
@@ -54,11 +54,16 @@ class Bodies:
         """Return how many bodies are arriving."""
         return len(self._reading)
 
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes are held, of bodies that arrive or are being answered."""
+        return self._held_bytes
+
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the whole body, and count its bytes as held until the block ends.
 
-        Raises TooLarge, TooSlow, Overloaded for the sum of all bodies, Refusal 415 or 400.
+        Raises TooLarge, TooSlow, Overloaded if all bodies together are too large, and Refusal 400 or 415.
         """
         _check_head(request, self._settings.max_bytes)
         body = _Body(current_time())
@@ -91,43 +96,43 @@ class Bodies:
         return body.started + min(settings.body_timeout_s, at_rate)
 
     def _hold(self, body: _Body, count: int) -> None:
-        if body.gave_way:
+        if body.dropped:
             raise self._cancelled(body)
         if body.size + count > self._settings.max_bytes:
             raise TooLarge(f"body: more than {self._settings.max_bytes} bytes")
         while self._held_bytes + count > self._settings.max_held_bytes:
-            self._make_room(body)
+            self._free_memory(body)
         body.size += count
         self._held_bytes += count
 
-    def _make_room(self, wanting: _Body) -> None:
+    def _free_memory(self, requester: _Body) -> None:
         now = current_time()
         candidates = [
-            body for body in self._reading if body is not wanting and body.size and now - body.started > _YOUNG_S
+            body for body in self._reading if body is not requester and body.size and now - body.started > YOUNG_S
         ]
         if not candidates:
-            raise Overloaded("too many large bodies at once; try again soon")
+            raise Overloaded("too many large bodies at the same time; try again soon")
         slowest = min(candidates, key=lambda body: body.size / (now - body.started))
         self._held_bytes -= slowest.size
-        slowest.size, slowest.gave_way = 0, True
+        slowest.size, slowest.dropped = 0, True
         slowest.scope.cancel()
         self._reading.discard(slowest)
 
     def _cancelled(self, body: _Body) -> Refusal:
-        if body.gave_way:
-            return GaveWay("body: too slow while other requests need its memory; try again soon")
+        if body.dropped:
+            return Dropped("body: too slow while other requests need the memory; try again soon")
         settings, seconds = self._settings, current_time() - body.started
         if seconds >= settings.body_timeout_s:
             return TooSlow(f"body: not complete after {settings.body_timeout_s:g} s")
-        return TooSlow(f"body: {body.size} bytes in {seconds:.1f} s; at least {settings.min_rate} bytes/s expected")
+        return TooSlow(f"body: {body.size} bytes in {seconds:.1f} s; expected at least {settings.min_rate} bytes/s")
 
 
 def _check_head(request: Request, max_bytes: int) -> None:
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise Refusal("content-encoding: not supported; send the body as it is", 415)
+        raise Refusal("content-encoding: not supported; send the body uncompressed", 415)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and (len(declared) > 18 or int(declared) > max_bytes):
-        raise TooLarge(f"body: {declared[:20]} bytes; at most {max_bytes}")
+        raise TooLarge(f"body: {declared[:20]} bytes; expected at most {max_bytes}")
 
 
 def photo_pixels(photo: bytes, contract: Contract, max_pixels: int) -> NDArray[np.uint8]:
@@ -146,7 +151,7 @@ def photo_pixels(photo: bytes, contract: Contract, max_pixels: int) -> NDArray[n
 
 
 async def photo_bytes(body: bytes, content_type: str) -> bytes:
-    """Return the photo in a whole body: the body itself, or the one file of a multipart form. Raises Refusal 400."""
+    """Return the encoded photo in a body: the body itself, or the only file of a multipart form. Raises Refusal 400."""
     media_type, options = parse_options_header(content_type)
     if media_type != b"multipart/form-data":
         return body
@@ -155,7 +160,7 @@ async def photo_bytes(body: bytes, content_type: str) -> bytes:
         form = await parser.parse()
     except (MultiPartException, FormParserError) as error:
         if parser.is_read:
-            raise Refusal("multipart form: it ends before its closing boundary") from error
+            raise Refusal("multipart form: the closing boundary is missing") from error
         raise Refusal(f"multipart form: malformed ({str(error)[:120]})") from error
     try:
         return await _only_file(form, parser)
@@ -164,13 +169,13 @@ async def photo_bytes(body: bytes, content_type: str) -> bytes:
 
 
 async def _only_file(form: FormData, parser: _FormParser) -> bytes:
-    """Return the bytes of a form's one part. Raises Refusal for an incomplete form, or one of other parts."""
+    """Return the bytes of a form's only part. Raises Refusal for an incomplete form, or other parts."""
     parts = form.multi_items()
     if not parser.is_complete:
-        raise Refusal("multipart form: it ends before its closing boundary")
+        raise Refusal("multipart form: the closing boundary is missing")
     if [name for name, _ in parts] != [FIELD]:
         names = ", ".join(repr(_utf8(name)[:40]) for name, _ in parts[:4])
-        raise Refusal(f"multipart form: {len(parts)} fields ({names}); expected one, {FIELD!r}, a photo")
+        raise Refusal(f"multipart form: {len(parts)} fields ({names}); expected one, {FIELD!r}, with a photo")
     value = parts[0][1]
     return value.encode("latin-1") if isinstance(value, str) else await value.read()
 
@@ -180,12 +185,12 @@ def _utf8(name: str) -> str:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's parser over a body that is in memory, within the service's own limits.
+    """Starlette's parser for a body in memory, within the service's own limits.
 
-    is_read: whether all bytes were parsed. is_complete: whether the closing boundary came.
+    is_read: whether all bytes were parsed. is_complete: whether the closing boundary was found.
     """
 
-    spool_max_size = max_file_size = 1 << 62  # no file on disk: the size of the body is limited already
+    spool_max_size = max_file_size = 1 << 62  # no temporary files: the size of the body is already limited
 
     def __init__(self, body: bytes, boundary: str) -> None:
         # Latin-1 maps every byte to one character, so that a part without a file name keeps its bytes.
@@ -195,7 +200,7 @@ class _FormParser(MultiPartParser):
         self.is_read = self.is_complete = False
 
     def on_end(self) -> None:
-        """Note the closing boundary."""
+        """Record the closing boundary."""
         self.is_complete = True
 
     async def _slices(self, body: bytes) -> AsyncGenerator[bytes, None]:

@@ -1,7 +1,7 @@
-"""One connection: uvicorn's HTTP/1.1 protocol, with the time that it has been waiting for its client.
+"""One connection: uvicorn's HTTP/1.1 protocol, extended by the time that it has been waiting for its client.
 
-uvicorn has a timeout for idle connections only, and each byte of a header cancels it. Here a connection knows whether it is
-overdue; `listening` checks all connections and closes the overdue ones.
+uvicorn has a timeout for idle connections only, and each byte of a header cancels it. This class reports whether a connection
+is overdue; `listening` checks all connections and closes the overdue ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vegrt.infer.serve.settings import ServerSettings
 
 
 class Stage(IntEnum):
-    """What a connection waits for: a request's first byte, the rest of its header, of its body, or the answer."""
+    """The state of a connection: it waits for a request's first byte, the rest of its header or body, or the answer."""
 
     IDLE = 0
     HEADER = 1
@@ -25,7 +25,7 @@ class Stage(IntEnum):
 
 
 class Connection(H11Protocol):
-    """A connection that knows since when it has been waiting. Times are of the event loop, in seconds."""
+    """A connection that records since when it has been waiting. Times are in seconds, by the event loop's clock."""
 
     since = 0.0
     _idle = False
@@ -34,30 +34,30 @@ class Connection(H11Protocol):
 
     @property
     def stage(self) -> Stage:
-        """Return what it waits for."""
+        """Return the current state."""
         if self.cycle is None or self.cycle.response_complete:
             return Stage.IDLE if self._idle else Stage.HEADER
         return Stage.BODY if self.cycle.more_body else Stage.ANSWER
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin to wait for a header."""
+        """Start waiting for a header."""
         assert isinstance(transport, Transport)
         self.since = self.loop.time()
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the first after an answer begin a header."""
+        """Receive bytes; the first ones after an answer start a header."""
         if self._idle:
             self._idle, self.since = False, self.loop.time()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start waiting for the next request."""
         self._idle, self.since = True, self.loop.time()
         super().on_response_complete()
 
     def is_overdue(self, now: float, settings: ServerSettings) -> bool:
-        """Return whether the client exceeded its time limit. Called repeatedly: it records how much the client has received."""
+        """Return whether the client exceeded a time limit. Call it repeatedly: it records how much the client has received."""
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0 or unsent != self._unsent_bytes:
             self._unsent_bytes, self._unsent_since = unsent, now
@@ -75,7 +75,7 @@ class Connection(H11Protocol):
 
 
 def plain_refusal(status: str, reason: str) -> bytes:
-    """Return a complete HTTP error response for a connection that closes with it."""
+    """Return a complete HTTP error response after which the connection is closed."""
     content = json.dumps({"error": reason}).encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
     return head.encode() + b"\r\n" + content

@@ -1,7 +1,7 @@
-"""The sockets of a service: a limited number of connections, none of which waits forever, even at the limit of open files.
+"""Accepts a limited number of connections and closes overdue ones, also at the limit of open files.
 
-Connections are accepted here and not by asyncio, whose accept loop retries as often as its backlog and logs every failure once
-no file descriptor is left (CPython issue 151615).
+asyncio does not accept the connections, because at the limit of open files its accept loop retries as often as the backlog is
+long and logs every failure (CPython issue 151615; docs/decisions/0019).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from vegrt.infer.serve.settings import ServerSettings
 log = logging.getLogger(__name__)
 
 _SPARE_FILES = 16  # kept free for other files
-_OPEN_FILES = 64  # assumed where open files cannot be counted
+_OPEN_FILES = 64  # assumed if open files cannot be counted
 _PAUSE_S = 0.2  # pause after a failed accept
-_LOOK_S = 1.0  # longest pause between two checks for overdue connections
+_CHECK_S = 1.0  # longest pause between two checks for overdue connections
 _LOG_EVERY_S = 60.0
 
 
 class Server(uvicorn.Server):
-    """uvicorn that accepts within limits and closes connections whose clients exceed their time limits."""
+    """A uvicorn server with a limit on connections, which closes those whose clients exceed their time limits."""
 
     def __init__(self, config: uvicorn.Config, settings: ServerSettings) -> None:
         super().__init__(config)
@@ -38,13 +38,13 @@ class Server(uvicorn.Server):
         self._log_next = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept from listening sockets."""
+        """Start accepting connections from listening sockets."""
         await super().startup(sockets=[])
         self._accepting = [asyncio.create_task(self._accept(listener)) for listener in sockets or ()]
         self._watching = asyncio.create_task(self._watch())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, wait for running answers, end."""
+        """Stop accepting, wait for running answers, then stop."""
         for task in self._accepting:
             task.cancel()
         await super().shutdown(sockets)
@@ -61,13 +61,17 @@ class Server(uvicorn.Server):
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
-            except OSError as error:  # of the process or the machine: no more files, no memory
-                self._warn(f"a connection cannot be accepted ({error.strerror}); for more open files: ulimit -n")
+            except OSError as error:  # no file descriptor or memory left, in the process or the machine
+                self._warn(
+                    f"a connection cannot be accepted ({error.strerror}); raise the limit of open files with: ulimit -n"
+                )
                 self._close_longest_waiting()
                 await asyncio.sleep(_PAUSE_S)
                 continue
             if len(self.server_state.connections) >= self._limit:
-                self._warn(f"{self._limit} connections, which is the limit: the longest waiting one is closed")
+                self._warn(
+                    f"the limit of {self._limit} connections is reached; closing the one that has waited longest"
+                )
                 if not self._close_longest_waiting():
                     _refuse(client)
                     continue
@@ -80,7 +84,7 @@ class Server(uvicorn.Server):
         return Connection(self.config, self.server_state, self.lifespan.state)
 
     def _close_longest_waiting(self) -> bool:
-        """Close a connection that waits for its client, one without a request first. Return whether there was one."""
+        """Close a connection that waits for its client, preferably one without a request. Return whether there was one."""
         waiting = [connection for connection in self._connections if connection.stage is not Stage.ANSWER]
         if not waiting:
             return False
@@ -88,9 +92,9 @@ class Server(uvicorn.Server):
         return True
 
     async def _watch(self) -> None:
-        """Close overdue connections, including those that uvicorn closed but whose last bytes are not sent yet."""
+        """Close overdue connections, including those that uvicorn closed but whose last bytes have not been sent."""
         settings, loop = self._settings, asyncio.get_running_loop()
-        pause_s = min(_LOOK_S, settings.header_timeout_s / 4, settings.idle_timeout_s / 4)
+        pause_s = min(_CHECK_S, settings.header_timeout_s / 4, settings.idle_timeout_s / 4)
         while True:
             await asyncio.sleep(pause_s)
             for connection in self._connections:
@@ -106,7 +110,7 @@ class Server(uvicorn.Server):
 
 
 def most_connections(limit: int) -> int:
-    """Return how many connections may be open at once: `limit`, or fewer if the limit of open files is lower."""
+    """Return how many connections may be open simultaneously: `limit`, or fewer if the limit of open files is lower."""
     try:
         import resource
     except ImportError:  # Windows
@@ -115,19 +119,22 @@ def most_connections(limit: int) -> int:
     if allowed == resource.RLIM_INFINITY:
         return limit
     try:
-        others = len(os.listdir("/dev/fd"))  # noqa: PTH208 (a count, no paths)
+        others = len(os.listdir("/dev/fd"))  # noqa: PTH208 (only counted)
     except OSError:
         others = _OPEN_FILES
     most = max(1, allowed - others - _SPARE_FILES)
     if most < limit:
         log.warning(
-            "at most %d connections at once, not %d: %d open files are allowed; see ulimit -n", most, limit, allowed
+            "at most %d connections at once instead of %d, because only %d open files are allowed; raise it with: ulimit -n",
+            most,
+            limit,
+            allowed,
         )
     return min(limit, most)
 
 
 def _refuse(client: socket.socket) -> None:
-    """Send an error to a client if that is possible at once, and close its connection."""
+    """Send an error to a client if that is possible without waiting, and close its connection."""
     with client, contextlib.suppress(OSError):
         client.send(plain_refusal("503 Service Unavailable", "too many connections; try again soon"))
         client.shutdown(socket.SHUT_WR)

@@ -27,36 +27,36 @@ class Metrics:
         self.requests = Counter("vegrt_requests", "Requests answered.", ("endpoint", "code"), registry=self.registry)
         self.seconds = Histogram(
             "vegrt_request_seconds",
-            "Time from a request's first byte to its answer's last.",
+            "Time from the first byte of a request to the last byte of its answer.",
             ("endpoint",),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.batch = Histogram(
-            "vegrt_batch_images", "Images per batch given to the runner.", buckets=_SIZES, registry=self.registry
+            "vegrt_batch_images", "Images per batch of the runner.", buckets=_SIZES, registry=self.registry
         )
-        self.images = Counter("vegrt_images", "Images given to the runner.", registry=self.registry)
+        self.images = Counter("vegrt_images", "Images processed by the runner.", registry=self.registry)
         for name, text, value in (
             ("vegrt_inside_images", "Images admitted and not yet answered.", inside),
-            ("vegrt_reading_bodies", "Bodies that are on their way.", reading),
+            ("vegrt_reading_bodies", "Request bodies that are still arriving.", reading),
             ("vegrt_queue_images", "Images that wait for the runner.", waiting),
         ):
             Gauge(name, text, registry=self.registry).set_function(value)
 
     def count_batch(self, size: int) -> None:
-        """Count a batch of so many images."""
+        """Count a batch of `size` images."""
         self.batch.observe(size)
         self.images.inc(size)
 
     def text(self) -> bytes:
-        """Return everything in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
-class Counted:
-    """An ASGI app whose HTTP requests are counted and timed.
+class RequestCounter:
+    """ASGI middleware that counts and times HTTP requests.
 
-    endpoints: path -> label; any other path is `other`, so that clients cannot create labels.
+    endpoints: path -> label; all other paths count as `other`, so that clients cannot create labels.
     """
 
     def __init__(self, app: App, metrics: Metrics, endpoints: dict[str, str]) -> None:

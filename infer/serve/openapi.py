@@ -13,19 +13,19 @@ _BINARY = {"type": "string", "format": "binary"}
 _ERRORS = {
     "400": "The request is malformed, or a parameter is unknown.",
     "403": "The request comes from a web page of another origin.",
-    "404": "No such model.",
+    "404": "Unknown model.",
     "408": "The body did not arrive in time.",
     "413": "More bytes, pixels or images than the service accepts.",
     "415": "The body is compressed.",
     "422": "Not a photo, or a damaged one.",
-    "500": "The runner failed; the service's log says why.",
+    "500": "The runner failed; see the service's log.",
     "503": "The service is full; try again after Retry-After seconds.",
     "504": "The runner did not answer in time.",
 }
 
 
 def document(name: str, size: int, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the document. name: the model's in URLs. size: side S of a prepared image, in pixels."""
+    """Return the OpenAPI document. name: the model's name in URLs. size: side S of a prepared image, in pixels."""
     model = f"/v2/models/{name}"
     paths: dict[str, Any] = {
         "/": {
@@ -33,7 +33,7 @@ def document(name: str, size: int, classes: tuple[str, ...]) -> dict[str, Any]:
         },
         "/v1/predict": {"post": _predict(classes)},
         "/v2": _get("The server.", "Server"),
-        "/v2/health/live": _get("Whether the process answers.", "Live"),
+        "/v2/health/live": _get("Whether the process is alive.", "Live"),
         "/v2/health/ready": _get("Whether requests are accepted.", "Ready", "503"),
     }
     for path in (model, f"{model}/versions/{VERSION}"):
@@ -75,7 +75,7 @@ def _infer() -> dict[str, Any]:
     length = {
         "name": "Inference-Header-Content-Length",
         "in": "header",
-        "description": "Length of the JSON in bytes, where tensors follow it as binary data.",
+        "description": "Length of the JSON in bytes, if binary tensor data follows it.",
         "schema": {"type": "integer", "minimum": 0},
     }
     body = {
@@ -92,7 +92,7 @@ def _infer() -> dict[str, Any]:
 def _get(summary: str, schema: str, *errors: str) -> dict[str, Any]:
     answers = {"200": _answer(summary, _JSON, _ref(schema))} | _errors(*errors)
     if "503" in errors:
-        answers["503"] = _answer("Not now.", _JSON, _ref(schema))
+        answers["503"] = _answer("Not ready.", _JSON, _ref(schema))
     return {"get": _operation(summary, answers)}
 
 
@@ -126,10 +126,10 @@ def _schemas(name: str, size: int, classes: int) -> dict[str, Any]:
     index = {"type": "integer", "minimum": 0, "maximum": classes - 1}
     score = _object(label=text, probability=probability, index=index)
     shape = {"prefixItems": [{"type": "integer", "minimum": 1}, {"const": size}, {"const": size}, {"const": 3}]}
-    pixels = {"type": "array", "description": "Whole numbers from 0 to 255, flat or nested as the shape."}
+    pixels = {"type": "array", "description": "Integers from 0 to 255, flat or nested like the shape."}
     parameters = {
         "type": "object",
-        "description": "Of the protocol's extensions: binary_data_size, binary_data, classification.",
+        "description": "Parameters of the protocol's extensions: binary_data_size, binary_data, classification.",
     }
     tensor = _object(
         name={"const": INPUT},
@@ -147,7 +147,7 @@ def _schemas(name: str, size: int, classes: int) -> dict[str, Any]:
     response["properties"]["id"] = text
     tensor_metadata = _object(name=text, datatype=text, shape=_list({"type": "integer"}))
     return {
-        "Error": _object(error=text | {"description": "One line: what was found, what was expected."}),
+        "Error": _object(error=text | {"description": "One line: the value, what was expected, and the cure."}),
         "Prediction": _object(
             label=text, probability=probability, top=_list(score), bundle=text, variant=text, ms=number
         ),

@@ -1,7 +1,8 @@
-"""Decide which web pages may use a service: its own page, under a name of this machine.
+"""Allows only the service's own web page to use it from a browser, under a name of this machine.
 
-A browser sends the page's Origin with every POST. A page of another origin is refused, and so is one of this origin whose Host
-is a foreign name: its owner may have pointed that name here (DNS rebinding). Other programs send no Origin and are not checked.
+A browser sends the page's Origin with every POST. A page of another origin is refused, and so is a page whose Origin equals Host
+if that is a foreign name, because its owner may have pointed the name to this machine (DNS rebinding). Other programs send no
+Origin and are not checked.
 """
 
 from __future__ import annotations
@@ -17,46 +18,49 @@ from vegrt.infer.serve.metrics import App, Receive, Scope, Send
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The names of this service. named: its own. given: by --allowed-host, valid also where a proxy rewrites Host.
+    """The host names of this service.
 
-    any_address: whether every IP address is a name, as for a service that listens on all; addresses cannot be rebound.
+    own: the host that it listens on. allowed: from --allowed-host, also valid if a proxy rewrites Host.
+    any_address: whether every IP address is a name, as for a service that listens on all of them; addresses cannot be rebound.
     """
 
-    named: frozenset[str]
-    given: frozenset[str]
+    own: frozenset[str]
+    allowed: frozenset[str]
     any_address: bool
 
     @classmethod
     def of(cls, host: str, allowed: Iterable[str]) -> Hosts:
-        """Return the names of a service that listens on `host`, and the allowed ones."""
+        """Return the names of a service that listens on `host`; allowed: additional names."""
         address = _address(host)
         local = host == "localhost" or (address is not None and address.is_loopback)
         return cls(frozenset({host.lower()}), frozenset(name.lower() for name in allowed), any_address=not local)
 
     def refusal(self, origin: str, host: str) -> str:
-        """Return why a browser's request is refused, empty when it is not. origin, host: the headers."""
+        """Return why a browser's request is refused; empty if it is allowed. origin, host: the headers."""
         scheme, _, netloc = origin.partition("://")
         name = _name(netloc) if scheme in ("http", "https") else ""
-        cure = f"; if it is yours: vegrt serve --allowed-host {name[:80]}" if name else ""
+        cure = f"; if you trust it, allow it with: vegrt serve --allowed-host {name[:80]}" if name else ""
         if not self._has(name):
             return f"origin {origin[:80]!r}: not a page of this service{cure}"
         if netloc.lower() == host.lower():
             return ""
         return (
-            "" if name in self.given else f"origin {origin[:80]!r}: a page of another service than {host[:80]!r}{cure}"
+            ""
+            if name in self.allowed
+            else f"origin {origin[:80]!r}: a page of a service other than {host[:80]!r}{cure}"
         )
 
     def _has(self, name: str) -> bool:
         if not name:
             return False
-        if name in self.named or name in self.given or name == "localhost" or name.endswith(".localhost"):
+        if name in self.own or name in self.allowed or name == "localhost" or name.endswith(".localhost"):
             return True
         address = _address(name)
         return address is not None and (self.any_address or address.is_loopback)
 
 
-class Guarded:
-    """An ASGI app that answers browsers only for its own pages."""
+class OriginGuard:
+    """ASGI middleware that refuses browser requests from pages of other origins."""
 
     def __init__(self, app: App, hosts: Hosts) -> None:
         self._app, self._hosts = app, hosts

@@ -17,7 +17,7 @@ function row(score) {
   return item;
 }
 
-function tell(state, problem) {
+function showStatus(state, problem) {
   at("state").textContent = state;
   at("state").hidden = !state;
   at("problem").textContent = problem;
@@ -28,37 +28,37 @@ function preview(file) {
   const image = at("shown");
   if (image.src) URL.revokeObjectURL(image.src);
   image.onload = () => { image.hidden = false; at("hint").textContent = "Choose, drop or paste another"; };
-  image.onerror = () => { image.hidden = true; at("hint").textContent = file.name || "This browser cannot show it"; };
+  image.onerror = () => { image.hidden = true; at("hint").textContent = file.name || "This browser cannot display the photo"; };
   image.src = URL.createObjectURL(file);
 }
 
-async function ask(file) {
+async function classify(file) {
   if (running) running.abort();
-  const mine = running = new AbortController();
+  const current = running = new AbortController();
   preview(file);
   at("answer").classList.add("stale");
-  tell("Looking ...", "");
+  showStatus("Classifying ...", "");
   try {
-    const reply = await fetch("/v1/predict", { method: "POST", body: file, signal: mine.signal,
+    const reply = await fetch("/v1/predict", { method: "POST", body: file, signal: current.signal,
       headers: { "Content-Type": "application/octet-stream" } });
     const answer = await reply.json();
-    if (mine !== running) return;
+    if (current !== running) return;
     if (!reply.ok) throw new Error(answer.error);
     at("label").textContent = answer.label;
     at("top").replaceChildren(...answer.top.map(row));
     at("facts").textContent = answer.variant + " answered in " + answer.ms.toFixed(0) + " ms";
     at("answer").classList.remove("stale");
     at("answer").hidden = false;
-    tell("", "");
+    showStatus("", "");
   } catch (error) {
-    if (mine !== running) return;
+    if (current !== running) return;
     at("answer").hidden = true;
-    tell("", error instanceof TypeError ? "The server does not answer." : error.message);
+    showStatus("", error instanceof TypeError ? "The server does not respond." : error.message);
   }
 }
 
 function first(files) {
-  if (files && files.length) ask(files[0]);
+  if (files && files.length) classify(files[0]);
 }
 
 at("photo").addEventListener("change", (event) => { first(event.target.files); event.target.value = ""; });

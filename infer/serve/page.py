@@ -1,4 +1,4 @@
-"""The web page of a service, and its Content-Security-Policy: a browser runs only the page's own style and script."""
+"""The web page of a service, and its Content-Security-Policy, which allows only the page's own style and script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vegrt.infer.api import Model
 
 
 def page_and_policy(model: Model) -> tuple[str, str]:
-    """Return the HTML and its policy, which allows the hashes of style and script, images from memory and the own server."""
+    """Return the HTML and its policy: style and script by their hashes, images from memory, requests to this server only."""
     folder = files("vegrt.infer.serve")
     template, style, script = (
         folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")

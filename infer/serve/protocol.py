@@ -1,7 +1,7 @@
-"""Open Inference Protocol, version 2, with its binary tensor data and classification extensions: bytes in, bytes out.
+"""Parses requests and renders responses of the Open Inference Protocol v2, with its binary data and classification extensions.
 
-Knows nothing of HTTP but the length of the JSON that binary tensors follow. Written after the protocol's REST
-specification (kserve/open-inference-protocol) and Triton's protocol extensions; tritonclient.http talks to it.
+Bytes in, bytes out: the only part of HTTP used here is the header with the length of the JSON, which binary tensors follow.
+Specified by kserve/open-inference-protocol (REST) and Triton's protocol extensions; compatible with tritonclient.http.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from vegrt.infer.serve.refusal import Refusal
 INPUT, OUTPUT = "images", "logits"
 VERSION = "1"
 EXTENSIONS = ["binary_tensor_data", "classification"]
-_UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
+_NOT_IN_URLS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
     """One inference request.
 
-    images: (N, S, S, 3) uint8. id: echoed. binary: whether the output follows the JSON as bytes. classes: 0 for logits, else
-    how many of the largest, as Triton's classification extension writes them.
+    images: (N, S, S, 3) uint8. id: returned unchanged. binary: whether the output follows the JSON as bytes.
+    classes: number of top classes to return, in the format of Triton's classification extension; 0 for logits.
     """
 
     images: NDArray[np.uint8]
@@ -40,12 +40,12 @@ class InferRequest:
 
 
 def model_name(name: str) -> str:
-    """Return a bundle's name as it stands in a URL."""
-    return _UNFIT.sub("_", name).strip(".") or "model"
+    """Return a bundle's name in the form that URLs use: other characters become `_`."""
+    return _NOT_IN_URLS.sub("_", name).strip(".") or "model"
 
 
 def model_metadata(name: str, runtime: str, size: int, num_classes: int) -> dict[str, Any]:
-    """Return the metadata of the model: one input, one output, a batch of any size."""
+    """Return the metadata of the model: one input, one output, any batch size. size: side S of a prepared image, in pixels."""
     return {
         "name": name,
         "versions": [VERSION],
@@ -56,10 +56,10 @@ def model_metadata(name: str, runtime: str, size: int, num_classes: int) -> dict
 
 
 def parse_infer(body: bytes, header_length: str | None, size: int) -> InferRequest:
-    """Return the request in `body`. size: side S of a prepared image.
+    """Return the request in `body`. size: side S of a prepared image, in pixels.
 
-    header_length: what Inference-Header-Content-Length says, the length of the JSON in bytes; None when all of it is JSON.
-    Raises Refusal (400) with a one-line reason for whatever else it may be.
+    header_length: value of Inference-Header-Content-Length, the length of the JSON in bytes; None if the whole body is JSON.
+    Raises Refusal (400) with a one-line reason for an invalid request.
     """
     length = _header_length(header_length, len(body))
     request = _object(_loads(body[:length]), "request")
@@ -69,11 +69,11 @@ def parse_infer(body: bytes, header_length: str | None, size: int) -> InferReque
     tail = memoryview(body)[length:]
     if binary_size is None:
         if len(tail):
-            raise Refusal(f"{len(tail)} bytes follow the JSON, but input {INPUT!r} has no binary_data_size")
+            raise Refusal(f"input {INPUT!r}: {len(tail)} bytes follow the JSON, but there is no binary_data_size")
         pixels = _from_json(tensor.get("data"), math.prod(shape))
     else:
         if "data" in tensor:
-            raise Refusal(f"input {INPUT!r}: has both data and binary_data_size")
+            raise Refusal(f"input {INPUT!r}: both data and binary_data_size; expected one of them")
         pixels = _from_bytes(tail, binary_size, math.prod(shape))
     binary, classes = _output(request)
     name = request.get("id")
@@ -85,7 +85,10 @@ def parse_infer(body: bytes, header_length: str | None, size: int) -> InferReque
 def render_infer(
     request: InferRequest, logits: NDArray[np.float32], name: str, classes: Sequence[str]
 ) -> tuple[bytes, int | None]:
-    """Return the body of the answer, and the length of its JSON where binary data follows."""
+    """Return the response body, and the length of its JSON in bytes if binary data follows it, else None.
+
+    logits: (N, K) float32. name: the model's name. classes: the K class names.
+    """
     if request.classes:
         values, datatype = _classified(logits, classes, request.classes), "BYTES"
         shape = [len(values), len(values[0])]
@@ -113,7 +116,7 @@ def _header_length(text: str | None, total: int) -> int:
         return total
     if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= total):
         raise Refusal(
-            f"Inference-Header-Content-Length: {text[:20]!r}; expected a number up to {total}, the body's bytes"
+            f"Inference-Header-Content-Length: {text[:20]!r}; expected at most {total}, the size of the body in bytes"
         )
     return int(text)
 
@@ -122,9 +125,9 @@ def _loads(text: bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise Refusal("the JSON is nested too deeply") from error
-    except ValueError as error:  # also of UTF-8, and of numbers with thousands of digits
-        raise Refusal(f"not JSON: {str(error)[:120]}") from error
+        raise Refusal("JSON: nested too deeply") from error
+    except ValueError as error:  # also raised for invalid UTF-8 and for numbers with thousands of digits
+        raise Refusal(f"not JSON ({str(error)[:120]})") from error
 
 
 def _object(value: Any, subject: str) -> dict[str, Any]:
@@ -135,7 +138,7 @@ def _object(value: Any, subject: str) -> dict[str, Any]:
 
 def _only(values: Any, subject: str, name: str) -> dict[str, Any]:
     if not isinstance(values, list) or len(values) != 1:
-        raise Refusal(f"{subject}: expected a list of one tensor, {name!r}")
+        raise Refusal(f"{subject}: expected a list with one tensor, {name!r}")
     tensor = _object(values[0], subject)
     if tensor.get("name") != name:
         raise Refusal(f"{subject}: unknown tensor {str(tensor.get('name'))[:40]!r}; expected {name!r}")
@@ -145,7 +148,7 @@ def _only(values: Any, subject: str, name: str) -> dict[str, Any]:
 def _parameters(value: dict[str, Any]) -> dict[str, Any]:
     parameters = _object(value.get("parameters", {}), "parameters")
     if "shared_memory_region" in parameters:
-        raise Refusal("shared memory is not supported; send the tensor as binary data")
+        raise Refusal("shared_memory_region: not supported; send the tensor as binary data")
     return parameters
 
 
@@ -155,34 +158,34 @@ def _shape(tensor: dict[str, Any], size: int) -> tuple[int, ...]:
     shape = tensor.get("shape")
     numbers = shape if isinstance(shape, list) and all(type(number) is int for number in shape) else []
     if len(numbers) != 4 or numbers[0] < 1 or numbers[1:] != [size, size, 3]:
-        raise Refusal(f"input {INPUT!r}: shape {str(shape)[:40]}; expected [N, {size}, {size}, 3], N from 1")
+        raise Refusal(f"input {INPUT!r}: shape {str(shape)[:40]}; expected [N, {size}, {size}, 3] with N >= 1")
     return tuple(numbers)
 
 
 def _from_bytes(tail: memoryview, binary_size: Any, count: int) -> NDArray[np.uint8]:
     if type(binary_size) is not int or binary_size != len(tail) or len(tail) != count:
         raise Refusal(
-            f"input {INPUT!r}: binary_data_size {str(binary_size)[:20]}, {len(tail)} bytes follow; its shape needs {count}"
+            f"input {INPUT!r}: binary_data_size {str(binary_size)[:20]}, {len(tail)} bytes follow; expected {count} by its shape"
         )
     return np.frombuffer(tail, np.uint8)
 
 
 def _from_json(data: Any, count: int) -> NDArray[np.uint8]:
-    """Return `data`, flat or nested as the shape, as flat pixels."""
-    wrong = Refusal(f"input {INPUT!r}: data; expected {count} whole numbers from 0 to 255")
+    """Return `data`, flat or nested like the shape, as (count,) uint8."""
+    invalid = Refusal(f"input {INPUT!r}: invalid data; expected {count} integers from 0 to 255")
     if not isinstance(data, list):
-        raise wrong
+        raise invalid
     try:
         values = np.asarray(data)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # ragged, or deeper than NumPy goes
-        raise wrong from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # ragged, or deeper than NumPy supports
+        raise invalid from error
     if values.size != count or values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise wrong
+        raise invalid
     return values.astype(np.uint8).ravel()
 
 
 def _output(request: dict[str, Any]) -> tuple[bool, int]:
-    """Return whether the output is wanted as binary data, and how many classes of it, 0 for the logits."""
+    """Return whether the output is requested as binary data, and the number of top classes; 0 for the logits."""
     binary = _parameters(request).get("binary_data_output", False)
     outputs = request.get("outputs")
     classes = 0
@@ -193,12 +196,12 @@ def _output(request: dict[str, Any]) -> tuple[bool, int]:
     if not isinstance(binary, bool):
         raise Refusal("binary_data: expected true or false")
     if type(classes) is not int or classes < 0:
-        raise Refusal("classification: expected a number of classes, 0 for logits")
+        raise Refusal("classification: expected the number of top classes; 0 for logits")
     return binary, classes
 
 
 def _classified(logits: NDArray[np.float32], classes: Sequence[str], count: int) -> list[list[str]]:
-    """Return for each row its largest logits as `value:index:class`, best first."""
+    """Return the `count` largest logits of each row as `value:index:class`, best first."""
     order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
     return [
         [f"{row[index]:.6f}:{index}:{classes[index]}" for index in best]

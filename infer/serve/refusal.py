@@ -1,12 +1,12 @@
-"""The errors of refused requests, with their HTTP status."""
+"""Errors that refuse a request, with their HTTP status."""
 
 from __future__ import annotations
 
 
 class Refusal(Exception):
-    """A request that is refused: `status` is the HTTP status, the message is for the client.
+    """A refused request. status: the HTTP status; the message is sent to the client.
 
-    closes: whether the connection ends with the answer, because the rest of an unwanted body would follow.
+    closes: whether the connection is closed after the answer, because the rest of the body would still arrive.
     """
 
     status = 400
@@ -31,7 +31,7 @@ class TooLarge(Refusal):
 
 
 class NotAPhoto(Refusal):
-    """A body that cannot be decoded."""
+    """A body that cannot be decoded as a photo."""
 
     status = 422
 
@@ -43,7 +43,7 @@ class Overloaded(Refusal):
     retry_after_s = 1
 
 
-class GaveWay(Overloaded):
-    """A body that arrived so slowly that its memory was given to another one."""
+class Dropped(Overloaded):
+    """A body that arrived so slowly that it was dropped to free memory for another one."""
 
     closes = True

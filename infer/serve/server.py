@@ -1,4 +1,4 @@
-"""The process of a service: a socket, a warm runner, the server, and a graceful end on SIGTERM."""
+"""Runs a service: opens the socket, warms up the runner, serves, and shuts down gracefully on SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,41 +21,39 @@ from vegrt.infer.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 1024  # connections that the system keeps until they are accepted
+_BACKLOG = 1024  # connections that the operating system holds until they are accepted
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 def serve(model: Model, host: str, port: int, settings: ServerSettings) -> None:
     """Serve until SIGTERM or SIGINT; then accept no more requests, answer the accepted ones, and return.
 
-    port: 0 for any free one; the address is logged. Raises VegrtError when it cannot be listened on.
+    port: 0 for any free port; the address is logged. Raises VegrtError if the service cannot listen on the address.
     """
     listener = listen(host, port)
     with listener:
         warm_up(model, settings.max_batch)
         server = make_server(Service(model, settings), host)
         if listener.getsockname()[0] not in _LOOPBACK:
-            log.warning("anyone who can reach %s can use this service: it has no authentication", host)
-        log.info("serving on %s; Ctrl-C ends it", url_of(listener))
+            log.warning("everyone who can reach %s can use this service: it has no authentication", host)
+        log.info("serving on %s; stop with Ctrl-C", url_of(listener))
         if threading.current_thread() is threading.main_thread():
-            # uvicorn raises the signal again when it has ended; the handler that it finds then must not end us in its way
+            # uvicorn raises the signal again after its shutdown; the default handler would end the process before this returns
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, server.handle_exit)
         server.run(sockets=[listener])
     if not server.started:
-        raise VegrtError(f"{host} port {port}: the server did not start; the reason is above")
-    log.info("ended; every accepted request has been answered")
+        raise VegrtError(f"{host} port {port}: the server did not start; see the messages above")
+    log.info("stopped; every accepted request has been answered")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket. Raises VegrtError when it cannot listen."""
+    """Return a listening TCP socket. Raises VegrtError if the address cannot be used."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        raise VegrtError(
-            f"{host} port {port}: cannot listen there ({error}); choose another --host or --port"
-        ) from error
+        raise VegrtError(f"{host} port {port}: cannot listen ({error}); choose another --host or --port") from error
 
 
 def url_of(listener: socket.socket) -> str:
@@ -65,22 +63,22 @@ def url_of(listener: socket.socket) -> str:
 
 
 def warm_up(model: Model, max_batch: int) -> None:
-    """Run the smallest and the largest batch once, so that the first request is not slower."""
+    """Run the smallest and the largest batch once, so that the first request is as fast as the others."""
     for count in {1, max_batch}:
         model.logits(np.zeros((count, model.size, model.size, 3), np.uint8))
 
 
 def make_server(service: Service, host: str = "127.0.0.1") -> Server:
-    """Return the server of a service, for `run(sockets=[...])`; should_exit = True ends it gracefully.
+    """Return the server of a service, for `run(sockets=[...])`; should_exit = True stops it gracefully.
 
-    host: the address that the service listens on, one of its names for browsers.
+    host: the address that the service listens on; browsers may use it as a name.
     """
     settings = service.settings
     config = uvicorn.Config(
         build_app(service, Hosts.of(host, settings.allowed_hosts)),
         http=Connection,
         log_config=None,
-        log_level="error",  # else each request that is no HTTP is a line
+        log_level="error",  # below it, uvicorn logs a line for each request that is not HTTP
         access_log=False,
         ws="none",
         lifespan="on",

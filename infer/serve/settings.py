@@ -13,13 +13,15 @@ class ServerSettings:
     """The limits of batching and of requests.
 
     max_batch: largest batch, in images. max_delay_ms: longest wait for a batch to fill.
-    queue: images in the service at once, from a complete body to its answer; more are refused with 503.
-    max_bytes: of one request's body. max_pixels: of one photo, before it is decoded.
-    max_connections: at once; fewer where the limit of open files is lower. At the limit, the longest waiting one is closed.
-    header_timeout_s: for a request's header to arrive. idle_timeout_s: for the next request of a connection, and for a client
-    that receives no byte of its answer. body_timeout_s: for a whole body to arrive. min_rate: bytes per second of a body, on
-    average, after a head start of header_timeout_s. answer_timeout_s: for the runner's answer once a body is there.
-    allowed_hosts: names, besides those of this machine, under which browsers may use the service.
+    queue: most images in the service, from a complete body to its answer; more are refused with 503.
+    max_bytes: largest request body. max_pixels: largest photo, checked before it is decoded.
+    max_connections: most simultaneous connections; fewer if the limit of open files is lower. At the limit, the connection that
+    has waited longest is closed.
+    header_timeout_s: longest time for a request's header to arrive. idle_timeout_s: longest time until the next request of a
+    connection, and during which a client receives no byte of its answer. body_timeout_s: longest time for a whole body to
+    arrive. min_rate: lowest average bytes per second of a body, after the first header_timeout_s seconds.
+    answer_timeout_s: longest time for the runner to answer once a body has arrived.
+    allowed_hosts: host names, besides those of this machine, under which browsers may use the service.
     """
 
     max_batch: int = 16
@@ -47,5 +49,5 @@ class ServerSettings:
 
     @property
     def max_held_bytes(self) -> int:
-        """Return how many bytes all bodies being read or decoded may have together: a queue of largest bodies would be GiB."""
+        """Return the limit on the bytes of all bodies together: a queue full of the largest bodies would take GiB."""
         return max(256 * 2**20, 4 * self.max_bytes)

@@ -22,7 +22,7 @@ from vegrt.infer.sources.deadline import TIMEOUT_S, Deadline, opener
 from vegrt.version import __version__
 
 _HTTP = ("http://", "https://")
-_WAITS_S = (0.5, 2.0)  # before the second and the third attempt
+WAITS_S = (0.5, 2.0)  # before the second and the third attempt
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})  # statuses after which a retry may succeed
 
 
@@ -72,7 +72,7 @@ def _fetch(system: Any, path: str, url: str) -> bytes:
 
 def _download(url: str) -> bytes:
     deadline = Deadline()
-    for wait_s in (*_WAITS_S, None):
+    for wait_s in (*WAITS_S, None):
         try:
             return _checked(_get(url, deadline), url)
         except urllib.error.HTTPError as error:

@@ -1,7 +1,7 @@
 """A model card: Markdown with the metadata header of the Hugging Face Hub, from the same facts as the report.
 
 The header's fields: https://huggingface.co/docs/hub/model-cards and its model-index, the Papers with Code format of results.
-The licence and the data set's name are not in the facts: the user states them, they are never guessed.
+The licence and the data set's name are not among the facts: the user gives them, they are never guessed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from vegrt.report.verdict import Conclusion, conclude
 from vegrt.report.write import Sources, load_all_facts
 
 _HASH_DIGITS = 64
-_EXTRAS = {"openvino": "openvino", "tensorrt": "tensorrt"}  # runtime -> its pip extra, unless that is cpu
+_EXTRAS = {"openvino": "openvino", "tensorrt": "tensorrt"}  # runtime -> its pip extra, if other than cpu
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What only the model's owner can state. license, dataset: their identifiers on the Hub; dataset may be empty."""
+    """Facts that only the model's owner knows. license, dataset: their identifiers on the Hub; dataset may be empty."""
 
     license: str = "unknown"
     dataset: str = ""
@@ -49,11 +49,11 @@ def write_card(
 ) -> Path:
     """Write the model card of the only bundle to `out`, atomically, and return the path.
 
-    Raises VegrtError when there is not exactly one bundle, when it has no results, or when a source does not match it.
+    Raises VegrtError if there is not exactly one bundle, if it has no results, or if a source does not match it.
     """
     if len(bundles) != 1:
         raise VegrtError(
-            f"{out}: a model card describes one bundle, {len(bundles)} were named; expected: vegrt report BUNDLE --card {out}"
+            f"{out}: a model card describes one bundle, but {len(bundles)} were given; expected: vegrt report BUNDLE --card {out}"
         )
     (facts,) = load_all_facts(bundles, sources or Sources())
     with using_language(language):
@@ -165,7 +165,7 @@ def _leak_note(facts: Facts) -> Text | None:
 def _training_section(facts: Facts) -> Section:
     training = facts.bundle.manifest.training
     recipe = {name: value for name, value in training.get("recipe", {}).items() if value not in ("", None)}
-    if "weights" in recipe:  # the name only: a card is public
+    if "weights" in recipe:  # only the name, because a card is public
         recipe["weights"] = Path(str(recipe["weights"])).name
     lines = [(str(name), str(value)) for name, value in recipe.items()]
     if training.get("validation_accuracy") is not None:
@@ -231,5 +231,5 @@ def _limits(facts: Facts) -> list[str]:
 
 
 def _card_path(facts: Facts) -> str:
-    """Return the path of the bundle in the card's commands: where its readers put it, never where it is here."""
+    """Return the path of the bundle in the card's commands: a suggested one, never the local path."""
     return f"models/{facts.bundle.manifest.name}"

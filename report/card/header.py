@@ -34,7 +34,7 @@ def card_header(facts: Facts, *, license: str, dataset: str) -> str:
 
 
 def _tags(facts: Facts) -> Iterable[str]:
-    """Return the tags, each once."""
+    """Return the tags, without duplicates."""
     manifest = facts.bundle.manifest
     backbone = manifest.model.get("backbone")
     kinds = [*(["quantized", "int8"] if any(name.startswith("int8") for name in facts.bundle.variants()) else [])]
@@ -43,7 +43,7 @@ def _tags(facts: Facts) -> Iterable[str]:
 
 
 def _results(facts: Facts, dataset: str) -> list[dict[str, Any]]:
-    """Return one result for all test photos, and one without the leaked ones, where they are known."""
+    """Return one result for all test photos, and one without the leaked ones, if they are known."""
     if not (evaluation := facts.evaluation):
         return []
     name = dataset or "test photos"
@@ -93,6 +93,6 @@ def _item(value: Any, indent: str) -> Iterable[str]:
     if not isinstance(value, Mapping | list):
         yield f"{indent}- {json.dumps(value)}"
         return
-    first, *rest = _yaml(value, f"{indent}  ")
+    first, *other_lines = _yaml(value, f"{indent}  ")
     yield f"{indent}- {first.lstrip()}"
-    yield from rest
+    yield from other_lines

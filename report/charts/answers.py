@@ -29,7 +29,7 @@ _GREEN = "#5f9e1a"
 
 
 def confusion_spec(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximum: int, title: str = "") -> Spec:
-    """Return a heat map that colours mistakes only. maximum: the count with full colour, shared by both matrices."""
+    """Return a heat map that colours only mistakes. maximum: the count with full colour, shared by both matrices."""
     data = [
         {"truth": classes[truth], "answer": classes[answer], "photos": count, "mistake": truth != answer}
         for truth, row in enumerate(counts)
@@ -58,7 +58,7 @@ def flips_per_class_spec(
 ) -> Spec:
     """Return newly wrong and newly right photos as a stacked bar for each class.
 
-    changes: class -> (newly wrong, newly right). classes: the rows, the same in every panel. maximum: the axis's end.
+    changes: class -> (newly wrong, newly right). classes: the rows, the same in every panel. maximum: end of the axis.
     """
     kinds = translate("newly wrong"), translate("newly right")
     data = [

@@ -1,4 +1,4 @@
-"""The charts of a calibration: the tournament of the range methods, and what each layer costs in 8 bits."""
+"""The charts of a calibration: the tournament of the range methods, and the cost of each layer in 8 bits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sensitivity_spec(rows: Sequence[LayerCost]) -> Spec:
 
 
 def tournament_spec(entries: Sequence[dict[str, Any]]) -> Spec:
-    """Return each method's divergence from fp32 as bars, a colour for each encoding. entries: those of a manifest."""
+    """Return each method's divergence from fp32 as bars, a colour for each encoding. entries: `tournament` of a manifest."""
     methods = list(dict.fromkeys(entry["method"] for entry in entries))
     names = ("method", "encoding", "kl", "agreement")
     data = [{name: entry[name] for name in names} for entry in entries]

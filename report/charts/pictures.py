@@ -14,9 +14,9 @@ from vegrt.report.language.language import present_language
 PictureFormat = Literal["png", "svg"]
 
 _ALONE_PX, _PANEL_PX, _SMALL_PX = 720, 460, 300
-_SMALL_FROM = 4  # panels; these stand in 3 columns, fewer in 2
+_SMALL_FROM = 4  # panels; from this number on they have 3 columns, fewer have 2
 _SCALE = 2
-_FONTS = {  # the first one that is installed is used
+_FONTS = {  # the first installed one is used
     "en": "system-ui, sans-serif",
     "ko": "Noto Sans KR, Noto Sans CJK KR, Apple SD Gothic Neo, Malgun Gothic, NanumGothic, sans-serif",
 }

@@ -15,11 +15,20 @@ from vegrt.report.charts.training import training_curve_spec
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.train.history.runs_db import Run
 
-_COLOURS = ("#3d8bd4", "#2fa39b", "#5f9e1a", "#b3870f", "#dc7a1f", "#d9482b", "#c2549d", "#8f7be0")  # from the input on
+_COLOURS = (
+    "#3d8bd4",
+    "#2fa39b",
+    "#5f9e1a",
+    "#b3870f",
+    "#dc7a1f",
+    "#d9482b",
+    "#c2549d",
+    "#8f7be0",
+)  # from input to output
 
 
 def run_charts(run: Run) -> dict[str, Chart]:
-    """Return the run's charts by name: loss, accuracy, gradients, confusion; those without data are left out."""
+    """Return the run's charts by name: loss, accuracy, gradients, confusion; those without data are omitted."""
     return {chart.name: chart for chart in _charts(run)}
 
 

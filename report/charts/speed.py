@@ -107,7 +107,7 @@ def throughput_spec(candidates: Sequence[BenchCandidate], *, title: str = "") ->
 def stage_times_spec(stages: Sequence[tuple[str, Stages]], *, title: str = "", with_batch: bool = False) -> Spec:
     """Return the time of each stage as a stacked bar for each candidate.
 
-    stages: candidate and its stages, in milliseconds per photo. with_batch: show the batch size behind the candidate.
+    stages: candidate and its stages, in milliseconds per photo. with_batch: show the batch size after the candidate.
     """
     words = {
         "decode": translate("decode"),
@@ -198,7 +198,7 @@ def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
 
 
 def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:
-    """Return the line of the gate's margin, with its name in a legend: inside the chart, intervals would cross the name."""
+    """Return the line of the gate's margin, with its name in a legend, because intervals would cross a name inside the chart."""
     label = translate("fp32 − {margin} points", margin=f"{margin_points:g}")
     base = chart_of([{"level": level, "label": label}]).encode(y="level:Q")
     legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=ALERT)

@@ -48,7 +48,7 @@ def finish(*layers: alt.Chart, height: int = HEIGHT_PX, title: str = "") -> Spec
     """Return the layers as one chart in the common style."""
     look = {"width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
     named = {"title": title} if title else {}
-    # Unchecked: altair takes longer for that than vl-convert to draw it. A test checks every chart.
+    # Not validated: that takes altair longer than drawing takes vl-convert. A test validates every chart.
     return alt.layer(*layers).to_dict(validate=False) | look | named | {"config": _CONFIG}
 
 
@@ -71,7 +71,7 @@ def epoch_axis() -> alt.X:
 
 
 def runtime_colour(present: set[str]) -> alt.Color:
-    """Return the colours of the runtimes. present: their names as their makers spell them."""
+    """Return the colours of the runtimes. present: their names, in the official spelling."""
     return alt.Color("runtime:N", scale=scale_of(COLOURS, present), legend=SERIES)
 
 
@@ -88,7 +88,7 @@ def series_colour(field: str, names: Sequence[str]) -> alt.Color:
 
 
 def series_legend(names: Sequence[str]) -> alt.Legend:
-    """Return a legend with as many columns as fit into a narrow panel: three short names, or two."""
+    """Return a legend with as many columns as fit into a narrow panel: three for short names, otherwise two."""
     return SERIES if len(names) <= 3 and sum(map(len, names)) <= _LEGEND_LETTERS else TWO_COLUMNS
 
 
@@ -100,7 +100,7 @@ def scale_of(look: Mapping[str, str], present: set[str]) -> alt.Scale:
 
 
 def tooltips(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[alt.Tooltip]:
-    """Return the tooltips of a mark. titles: of the fields; those that the rows lack are left out."""
+    """Return the tooltips of a mark. titles: by field; fields that are missing in the rows are omitted."""
     first = rows[0] if rows else {}
     return [
         alt.Tooltip(f"{name}:Q", title=title, format=".4g")

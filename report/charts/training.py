@@ -54,7 +54,7 @@ def training_curve_spec(epochs: Sequence[dict[str, Any]], measure: str, best_epo
 
 
 def _measure_axis(measure: str, values: Sequence[float]) -> alt.Y:
-    """Return the axis of a measure; logarithmic where one extreme loss would flatten the others."""
+    """Return the axis of a measure; logarithmic if an extreme loss would flatten the others."""
     if measure == "accuracy":
         return alt.Y("value:Q", title=translate("accuracy, %"), scale=alt.Scale(zero=False))
     if min(values) > 0 and max(values) > _WIDE * min(values):

@@ -1,1 +1,1 @@
-"""What a report is about: a bundle and its current result files."""
+"""The facts of a report: a bundle and its current result files."""

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BenchFile:
-    """A benchmark and the file that it was read from."""
+    """A benchmark and its file."""
 
     path: Path
     bench: Bench
@@ -42,13 +42,13 @@ def matching_benches(bundle: Bundle, files: Sequence[BenchFile]) -> list[Bench]:
 
 
 def check_benches_match(bundles: Sequence[Bundle], files: Sequence[BenchFile]) -> None:
-    """Raise VegrtError for a benchmark that measured no artifact of any of these bundles."""
+    """Raise VegrtError for a benchmark that did not measure any artifact of these bundles."""
     hashes = {artifact.sha256 for bundle in bundles for artifact in bundle.manifest.artifacts}
     for file in files:
         if not any(row.artifact_sha256 in hashes for row in file.bench.candidates):
             names = ", ".join(str(bundle.path) for bundle in bundles)
             raise VegrtError(
-                f"{file.path}: measured none of the artifacts of {names}; name the bundle that was measured"
+                f"{file.path}: a benchmark of other artifacts than those of {names}; name the bundle that it measured"
             )
 
 

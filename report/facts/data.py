@@ -1,4 +1,4 @@
-"""The section on the photos: how many in each split and class, and the findings of the audit."""
+"""The section on the photos: their number by split and class, and the findings of the audit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vegrt.train.data.audit_file import ReportedAudit
 
 
 def is_audit_of(audit: ReportedAudit, data: Mapping[str, Any]) -> bool:
-    """Return whether an audit is of the photos that a bundle was made with. data: that of the bundle's manifest."""
+    """Return whether an audit covers the photos that a bundle was made with. data: `data` of the bundle's manifest."""
     fingerprints = {
         name: split["fingerprint"] for name, split in data.items() if isinstance(split, dict) and "fingerprint" in split
     }

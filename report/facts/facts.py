@@ -49,7 +49,7 @@ class Flip:
 class ReportRequest:
     """How a report was requested.
 
-    objective: what fastest means. command: name and options of the command line, as JSON values; empty when called from Python.
+    objective: the measure of speed. command: name and options of the command line, as JSON values; empty when called from Python.
     """
 
     objective: Objective = DEFAULT
@@ -60,7 +60,7 @@ class ReportRequest:
 class Facts:
     """A bundle with its results. None: missing, or made with other artifacts.
 
-    bench: the bundle's own, or else the first from another machine. other_benches: the remaining ones from other machines.
+    bench: the bundle's own, otherwise the first from another machine. other_benches: the remaining ones from other machines.
     audit: the audit of the photos that the bundle was made with.
     """
 
@@ -76,7 +76,7 @@ class Facts:
 
     @property
     def objective(self) -> Objective:
-        """Return what fastest means in this report."""
+        """Return the measure of speed in this report."""
         return self.request.objective
 
     def evaluated(self) -> tuple[CandidateResult, ...]:
@@ -135,7 +135,7 @@ def load_facts(
 ) -> Facts:
     """Return the bundle's facts. benches: from other machines.
 
-    Raises VegrtError when the bundle has neither an evaluation nor a benchmark.
+    Raises VegrtError if the bundle has neither an evaluation nor a benchmark.
     """
     own = load_result(bundle, Bench, "bench")
     measured = [*([own] if own else []), *matching_benches(bundle, benches)]
@@ -143,7 +143,7 @@ def load_facts(
     evaluation = load_result(bundle, Evaluation, "evaluate-test")
     if evaluation is None and bench is None:
         raise VegrtError(
-            f"{bundle.path}: no results of its present artifacts to report; make them: "
+            f"{bundle.path}: no results of the current artifacts; make them with: "
             f"vegrt evaluate {bundle.path} --data DATA; vegrt bench {bundle.path}"
         )
     return Facts(

@@ -24,7 +24,7 @@ class Badge(str):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A sentence of a verdict. topic: what it is about, set in bold before it; empty for none."""
+    """A sentence of a verdict. topic: set in bold before it, may be empty."""
 
     topic: str
     text: str
@@ -36,7 +36,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph. note: a remark on the block above it, set smaller."""
+    """A paragraph. note: whether it is a remark on the block above, in smaller type."""
 
     text: str
     note: bool = False
@@ -44,7 +44,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first cell of a row is its heading.
+    """A table; the first cell of each row is the row's heading.
 
     text_columns: number of columns with text; the others hold numbers, aligned to the right. Default: all hold text.
     """
@@ -57,10 +57,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of one or more panels with its words.
+    """A chart of one or more panels with its label and caption.
 
-    name: of its picture file, without ending. label: what it shows, for screen readers. panel_px: the least width of a panel
-    on a page; as many stand side by side as there is room for.
+    name: name of its picture file, without suffix. label: description for screen readers. panel_px: minimum width of a panel on a
+    page, in pixels; as many panels as fit are shown side by side.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """Charts, side by side where there is room."""
+    """Charts, side by side if they fit."""
 
     charts: tuple[Chart, ...]
 
@@ -86,7 +86,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A reduced photo. uri: a data URI. alt: its description. width, height: in pixels."""
+    """A thumbnail. uri: a data URI. alt: its description. width, height: in pixels."""
 
     uri: str
     alt: str
@@ -96,7 +96,7 @@ class Thumbnail:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLine:
-    """A candidate's answer under a photo. key: the candidate; empty where there is only one."""
+    """A candidate's answer, shown under a photo. key: the candidate; empty if there is only one."""
 
     text: str
     is_right: bool
@@ -105,7 +105,7 @@ class AnswerLine:
 
 @dataclass(frozen=True, slots=True)
 class PhotoCard:
-    """A photo with its true class and the answers. status: what happened to it. status_class: its CSS class, or empty."""
+    """A photo with its true class and the answers. status: text such as `newly wrong`. status_class: its CSS class, or empty."""
 
     label: str
     path: str
@@ -133,7 +133,7 @@ Block = Text | Table | Charts | Code | Gallery
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Blocks under a heading. name: its place in the page's address, the same in every language."""
+    """Blocks under a heading. name: the anchor in the page's URL, the same in every language."""
 
     name: str
     title: str
@@ -153,18 +153,18 @@ def section_of(name: str, title: str, *blocks: Block | None) -> Section:
 def table_of(
     caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int | None = None
 ) -> Table | None:
-    """Return a table; None when it has no rows."""
+    """Return a table; None if it has no rows."""
     lines = tuple(tuple(row) for row in rows)
     return Table(caption, tuple(headings), lines, text_columns) if lines else None
 
 
 def fact_table_of(caption: str, facts: Iterable[tuple[str, str]]) -> Table | None:
-    """Return a table of names and values without the empty values; None when none is left."""
+    """Return a table of names and values without the empty values; None if all are empty."""
     return table_of(caption, (translate("property"), translate("value")), [fact for fact in facts if fact[1]])
 
 
 def charts_of(*charts: Chart | None) -> Charts | None:
-    """Return the charts that are not None, side by side; None when there is none."""
+    """Return the charts that are not None, side by side; None if there are none."""
     present = tuple(chart for chart in charts if chart is not None)
     return Charts(present) if present else None
 

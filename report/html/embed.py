@@ -1,4 +1,4 @@
-"""Charts in a page: static pictures that print and need no script, with the specifications that make them interactive."""
+"""Charts in a page: static pictures, which can be printed and need no script, and the specifications for interactive ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.html.render import to_svg
 from vegrt.report.html.templates import read_asset
 
-_STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a panel that stands alone, and of one among several
+_STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a single panel, and of one among several
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -29,7 +29,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedChart:
-    """A chart ready for the page. specs: the panels' specifications as JSON that may stand in a script element."""
+    """A chart ready for the page. specs: the panels' specifications, as JSON that is safe in a script element."""
 
     plots: tuple[Plot, ...]
     specs: Markup
@@ -46,7 +46,7 @@ def embed_chart(chart: Chart) -> EmbeddedChart:
 
 
 def page_scripts() -> tuple[Markup, Markup]:
-    """Return the page's two scripts: Vega with everything that it needs, and the one that starts the charts."""
+    """Return the page's two scripts: Vega with its dependencies, and the one that starts the charts."""
     return _vega(), read_asset("charts.js")
 
 
@@ -68,5 +68,5 @@ def _vega() -> Markup:
 
 
 def _script_json(specs: list[Spec]) -> Markup:
-    """Return JSON that cannot end the script element that it stands in."""
+    """Return JSON that is safe in a script element: it cannot close the element."""
     return Markup(json.dumps(specs, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -14,7 +14,7 @@ from vegrt.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class VerdictPanel:
-    """The verdict at the top of an article. look: its CSS class: pass, fail, inconclusive or unknown."""
+    """The verdict at the top of an article. look: the CSS class pass, fail, inconclusive or unknown."""
 
     badge: str
     look: str
@@ -24,7 +24,7 @@ class VerdictPanel:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One subject of a page. place: the beginning of its sections' identifiers. has_contents: with links to its sections."""
+    """One subject of a page. place: prefix of its sections' identifiers. has_contents: whether it has links to its sections."""
 
     name: str
     sections: Sequence[Section]
@@ -40,7 +40,7 @@ def require_charts() -> None:
 
 
 def page_html(title: str, articles: Sequence[Article], *, source: str) -> str:
-    """Return a whole page. source: what its facts were read from. Needs the `report` extra."""
+    """Return a whole page. source: origin of the facts, for the footer. Needs the `report` extra."""
     from vegrt.report.html.embed import content_policy, embed_chart, page_scripts
     from vegrt.report.html.templates import fill_template, read_asset
 
@@ -67,7 +67,7 @@ def page_html(title: str, articles: Sequence[Article], *, source: str) -> str:
 
 
 def origin_sentence(source: str) -> str:
-    """Return which version made a report, when, and from what."""
+    """Return the footer: version, time and source of the report."""
     time = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
     return translate(
         "Made by vegrt {version} on {time}, from {source} only.", version=__version__, time=time, source=source

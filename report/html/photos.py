@@ -1,4 +1,4 @@
-"""Reduced photos as data URIs, so that a page needs no other file."""
+"""Thumbnails as data URIs, so that a page needs no other file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vegrt.photo.preprocess import decode
 from vegrt.report.html.blocks import Thumbnail
 from vegrt.report.language.language import translate
 
-_SIDE_PX = 160  # of a thumbnail; 48 of them take about a quarter of a megabyte
+_SIDE_PX = 160  # of a thumbnail; 48 of them take about 0.25 MB
 
 
 def thumbnail_of(path: Path, name: str) -> Thumbnail | None:
-    """Return the reduced photo; None when it cannot be read. name: the photo's name on the page."""
+    """Return a thumbnail; None if the photo cannot be read. name: the photo's name on the page."""
     try:
         image = reduce_photo(path, side_px=_SIDE_PX)
     except DataError:
@@ -26,7 +26,7 @@ def thumbnail_of(path: Path, name: str) -> Thumbnail | None:
 
 
 def reduce_photo(path: Path, *, side_px: int) -> Image.Image:
-    """Return the photo with its longer side reduced to `side_px`. Raises DataError when it cannot be read."""
+    """Return the photo with its longer side reduced to `side_px`. Raises DataError if it cannot be read."""
     image = decode(path, shorter_side=side_px)
     image.thumbnail((side_px, side_px), Image.Resampling.BILINEAR)
     return image

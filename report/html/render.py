@@ -1,4 +1,4 @@
-"""Specifications to pictures by vl-convert, the only module that calls it for that.
+"""Draws chart specifications as pictures; the only module that draws with vl-convert.
 
 Control characters are replaced first: they make vl-convert panic in Rust, which ends the process.
 """
@@ -17,7 +17,7 @@ _UNSAFE |= {ord("\t"): " ", ord("\n"): " ", ord("\r"): " "}
 
 
 def _drawable(value: Any) -> Any:
-    """Return a JSON value in which U+FFFD replaces every character of texts and keys that cannot be drawn."""
+    """Return a JSON value in which U+FFFD replaces all characters of strings and keys that cannot be drawn."""
     if isinstance(value, str):
         return value if value.isprintable() else value.translate(_UNSAFE)
     if isinstance(value, dict):
@@ -26,7 +26,7 @@ def _drawable(value: Any) -> Any:
 
 
 def to_svg(spec: Spec) -> str:
-    """Return the specification drawn as SVG. Raises VegrtError when it cannot be drawn."""
+    """Return the chart as SVG. Raises VegrtError if it cannot be drawn."""
     try:
         return str(vl_convert.vegalite_to_svg(_drawable(spec), allowed_base_urls=[]))
     except ValueError as error:
@@ -34,7 +34,7 @@ def to_svg(spec: Spec) -> str:
 
 
 def to_png(spec: Spec, *, scale: float) -> bytes:
-    """Return the specification drawn as PNG, enlarged by `scale`. Raises VegrtError when it cannot be drawn."""
+    """Return the chart as PNG, enlarged by `scale`. Raises VegrtError if it cannot be drawn."""
     try:
         return bytes(vl_convert.vegalite_to_png(_drawable(spec), scale=scale, allowed_base_urls=[]))
     except ValueError as error:
@@ -43,5 +43,5 @@ def to_png(spec: Spec, *, scale: float) -> bytes:
 
 def _refused(error: ValueError) -> VegrtError:
     return VegrtError(
-        f"report: a chart cannot be drawn ({str(error).splitlines()[0]:.200}); write Markdown: -o report.md"
+        f"report: a chart cannot be drawn ({str(error).splitlines()[0]:.200}); write Markdown instead: -o report.md"
     )

@@ -1,6 +1,6 @@
-"""Pages from template files: HTML with autoescape on, so that a hostile class or file name stays text.
+"""Renders pages from template files, with autoescape, so that a hostile class or file name stays text.
 
-Imported by the pages only: jinja2 is needed for them alone. It comes with the `report` extra.
+Only the modules of pages import it, because it needs jinja2, which the `report` extra installs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "run")
 
 
 def fill_template(name: str, **values: Any) -> str:
-    """Return a template with its values. Strings are escaped unless they are Markup."""
+    """Return a rendered template. Strings are escaped unless they are Markup."""
     return _environment().get_template(name).render(**values)
 
 
 def read_asset(name: str) -> Markup:
-    """Return the style sheet or script of this name as it is: it stands beside the templates and holds no foreign text."""
+    """Return the style sheet or script with this name, unescaped: it is a file of vegrt, next to the templates."""
     (path,) = (folder / name for folder in _FOLDERS if (folder / name).is_file())
     return Markup(path.read_text(encoding="utf-8"))
 

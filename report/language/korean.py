@@ -39,22 +39,30 @@ _VERDICT: dict[str, str] = {
         "{reason}. 테스트 사진 {images}장 중 {flips}장에서 답이 바뀌었습니다."
     ),
     "{name}: {text}": "{name}: {text}",
-    "drop {drop} points, {confidence} interval {low} to {high}": (
-        "정확도 하락 {drop}%p, {confidence} 신뢰 구간 {low} ~ {high}"
+    "the other candidates are compared with it": "다른 후보의 비교 기준",
+    "drop {span}": "정확도 하락 {span}",
+    "from the checkpoint to the reference: {span}": "체크포인트와 기준 모델 사이의 {span}",
+    "{value} points, {confidence} interval {low} to {high}": "{value}%p, {confidence} 신뢰 구간 {low} ~ {high}",
+    "the margin of {points} points": "허용 한계 {points}%p",
+    "{margin} (the smallest that {images} photos can decide)": (
+        "{margin}(사진 {images}장으로 판정할 수 있는 가장 작은 값)"
     ),
-    "{span}: entirely below the margin of {margin} points": "{span}, 구간 전체가 허용 한계 {margin}%p보다 작음",
-    "{span}: entirely above the margin of {margin} points": "{span}, 구간 전체가 허용 한계 {margin}%p보다 큼",
-    "{span}: the margin of {margin} points lies within": "{span}, 허용 한계 {margin}%p가 구간 안에 있음",
+    "{span}, entirely below {margin}": "{span}, 구간 전체가 {margin}보다 작음",
+    "{span}, entirely above {margin}": "{span}, 구간 전체가 {margin}보다 큼",
+    "{span}, which includes {margin}": "{span}, 구간 안에 {margin} 포함",
     "at these rates about {images} images would decide": "같은 비율이라면 사진 약 {images}장으로 판정할 수 있음",
-    "more images alone would hardly decide": "사진만 늘려서는 판정하기 어려움",
-    "{right} of {photos} photos are right as they are, {right_swapped} with red and blue swapped: it looks like BGR "
-    "input": (
-        "사진 {photos}장 중 원본에서는 {right}, 빨강과 파랑을 바꾸면 {right_swapped}를 맞힘: 입력이 BGR인 것으로 보임"
+    "at these rates more images would hardly decide": "같은 비율이라면 사진을 늘려도 판정하기 어려움",
+    "{images} photos can decide margins of {points} points or more, set with --margin": (
+        "사진 {images}장으로는 {points}%p 이상의 한계만 판정할 수 있음(--margin으로 지정)"
     ),
+    "{right} of {photos} photos are right as they are, {right_swapped} with red and blue swapped": (
+        "사진 {photos}장 중 원본에서는 {right}, 빨강과 파랑을 바꾸면 {right_swapped}를 맞힘"
+    ),
+    "{evidence}: it looks like BGR input": "{evidence}: 입력이 BGR인 것으로 보임",
     "the answers look permuted ({moves}): another class order": (
         "답이 뒤바뀐 것으로 보임({moves}): 클래스 순서가 다름"
     ),
-    "{truth} is answered as {answer}": "실제 {truth}, 답 {answer}",
+    "{truth} is predicted as {answer}": "실제 {truth}, 답 {answer}",
     "{moves} and {more} more": "{moves} 외 {more}개",
     "{figure}, {first} and {second}.": "{figure}, {first}, {second}.",
     "{figure}, {first}.": "{figure}, {first}.",
@@ -74,12 +82,6 @@ _VERDICT: dict[str, str] = {
         "{name} 모델이 {reference}의 정확도를 유지하지만 더 빠르지는 않습니다"
     ),
     "{name}: it is the fastest.": "{name}. 가장 빠릅니다.",
-    "{margin} (the smallest that {images} photos can decide)": (
-        "{margin}(사진 {images}장으로 판정할 수 있는 가장 작은 값)"
-    ),
-    "{images} photos can decide margins of {least} points or more": (
-        "사진 {images}장으로는 {least}%p 이상의 한계만 판정할 수 있음"
-    ),
     "{rate} photos per second in batches of {batch}": "배치 {batch}장에서 초당 {rate}장",
     "{low} to {high}": "{low} ~ {high}",
     "{reasons}. Repeat vegrt bench on a quiet machine.": (
@@ -204,9 +206,14 @@ _SECTIONS: dict[str, str] = {
     "photo.": (
         "테스트 사진 {images}장을 다섯 단계로 손상시켰습니다. 각 후보를 똑같이 손상된 사진에서 fp32와 비교합니다."
     ),
-    "{key}: drop on corrupted photos minus drop on clean photos: {extra} points, {confidence} interval {low} to {high}.": (
-        "{key}: 손상된 사진의 정확도 하락에서 원본 사진의 정확도 하락을 뺀 값 {extra}%p, {confidence} 신뢰 구간 {low} ~ "
-        "{high}."
+    "{key} loses more on corrupted photos than on clean ones: {span}": (
+        "{key}: 손상된 사진에서 원본 사진보다 정확도가 더 하락함({span})"
+    ),
+    "{key} loses less on corrupted photos than on clean ones: {span}": (
+        "{key}: 손상된 사진에서 원본 사진보다 정확도가 덜 하락함({span})"
+    ),
+    "{key}: no measurable difference between corrupted and clean photos: {span}": (
+        "{key}: 손상된 사진과 원본 사진 사이에 측정할 수 있는 차이가 없음({span})"
     ),
     "Strongest level of each corruption": "손상 종류별 가장 강한 단계",
     "corruption": "손상",

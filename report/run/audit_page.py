@@ -1,4 +1,4 @@
-"""The audit as one self-contained HTML page: counts, faults, and near pairs side by side for a person to check."""
+"""An audit as one self-contained HTML page: counts, faults, and near duplicates side by side for review."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vegrt.train.data.near_duplicates import MAX_RMS
 
 MAX_PAIRS_SHOWN = 200
 MAX_ROWS_SHOWN = 200
-_SIDE_PX = 128  # of a photo on the page; at most 400 of them take about 2 MB
+_SIDE_PX = 128  # of a thumbnail; the 400 on a page take about 2 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class _Fault:
 
 @dataclass(frozen=True, slots=True)
 class _PairView:
-    """A near pair on the page. uris: of both photos, reduced."""
+    """A near pair on the page. uris: thumbnails of both photos."""
 
     left: str
     right: str
@@ -41,7 +41,7 @@ class _PairView:
 def write_audit(audit: Audit, data: Path, out: Path) -> None:
     """Write audit.json and audit.html into the folder `out`. data: the folder, or the CSV file, that was audited.
 
-    Raises MissingExtraError without jinja2, which the extras `report` and `train` bring, after writing audit.json.
+    Raises MissingExtraError without jinja2, which the extras `report` and `train` install, after writing audit.json.
     """
     write_json(out / "audit.json", audit.to_dict())
     require("jinja2", "report")
@@ -49,7 +49,7 @@ def write_audit(audit: Audit, data: Path, out: Path) -> None:
 
 
 def audit_html(audit: Audit, data: Path) -> str:
-    """Return the page. data: the folder that was audited, for the photos; they are embedded in reduced size."""
+    """Return the page. data: the audited folder, from which thumbnails are embedded."""
     from vegrt.report.html.templates import fill_template, read_asset
 
     return fill_template(
@@ -99,7 +99,7 @@ def _faults(audit: Audit) -> list[_Fault]:
 
 
 def _evenly_spread(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return at most MAX_PAIRS_SHOWN of the sorted pairs at even steps, the first and the last among them."""
+    """Return at most MAX_PAIRS_SHOWN of the sorted pairs, evenly spaced, including the first and the last."""
     if len(pairs) <= MAX_PAIRS_SHOWN:
         return list(pairs)
     step = (len(pairs) - 1) / (MAX_PAIRS_SHOWN - 1)

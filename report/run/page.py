@@ -1,4 +1,4 @@
-"""One training run as a page: the findings first, then the curves and photos that they are based on."""
+"""A training run as a page: first the findings, then the curves and photos behind them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAX_EXAMPLES = 4  # photos of each confusion
 
 
 def write_run_page(run: Run, out: Path) -> None:
-    """Write the page to the single file `out`, atomically. Photos that still exist are embedded in it.
+    """Write the page to the single file `out`, atomically. Photos that still exist are embedded.
 
     Raises MissingExtraError without the `report` extra.
     """
@@ -107,9 +107,7 @@ def _confusion_blocks(run: Run, chart: Chart | None) -> list[Block | None]:
 def _hardest_gallery(run: Run) -> Gallery | None:
     if not (mistakes := run.explanation.hardest):
         return None
-    text = (
-        "Validation photos whose true class got the lowest probability in the best epoch. Check them for wrong labels."
-    )
+    text = "Validation photos whose true class got the lowest probability in the best epoch. Check their labels."
     return Gallery((text,), tuple(_card(run, mistake) for mistake in mistakes))
 
 

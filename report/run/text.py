@@ -1,4 +1,4 @@
-"""Training runs on the terminal and as JSON: the list, one run with its findings, several side by side."""
+"""Training runs as text and as JSON: the list, a single run with its findings, and several side by side."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_findings(run: Run) -> list[Finding]:
 
 
 def run_values(run: Run) -> dict[str, Any]:
-    """Return all facts about the run as JSON values; accuracies and shares in [0, 1]."""
+    """Return a run as JSON values; accuracies and shares in [0, 1]."""
     return asdict(run.summary()) | {
         "recipe": run.recipe,
         "findings": [asdict(finding) for finding in run_findings(run)],

@@ -1,10 +1,10 @@
-"""vegrt: image classifiers as ONNX, FP16, INT8 and TensorRT files, with evidence that accuracy survived.
+"""vegrt exports, quantizes and runs image classifiers with ONNX and TensorRT, and measures the accuracy that is lost.
 
     from vegrt import load
     model = load("models/resnet18")
     model.predict("photo.jpg").label
 
-`import vegrt` loads nothing but the standard library; the names below bring numpy and Pillow with them when first used.
+`import vegrt` loads only the standard library; the names below import numpy and Pillow on first use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOMES |= dict.fromkeys(("DataError", "VegrtError"), "vegrt.errors")
 
 
 def __getattr__(name: str) -> object:
-    """Return a public name from where it is defined, on first use (PEP 562)."""
+    """Import a public name on first use, from the module that defines it (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

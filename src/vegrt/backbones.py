@@ -1,6 +1,6 @@
-"""The backbones: one table of architectures, and the networks that are built from it.
+"""The table of backbones, and the networks that are built from it.
 
-The table is shared because training, export and the torch runner all build networks (docs/decisions/0002).
+It is shared because training, export and the torch runner all build networks (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _Triple = tuple[float, float, float]
 class Backbone:
     """One architecture.
 
-    builder: takes torchvision's or timm's arguments.
-    head: attribute whose last Linear is the classifier. stages: module prefixes, from the input to the output: the order of
-    freezing.
+    builder: has the signature of torchvision's or timm's builders.
+    head: attribute whose last Linear is the classifier. stages: prefixes of module names from input to output, the order in which
+    they are frozen.
     mean, std: normalization of its pretrained weights, per RGB channel of pixels in [0, 1].
-    size: the only input size that it accepts, in pixels; 0 for any.
+    size: the only accepted input size, in pixels; 0 if any size is.
     """
 
     name: str
@@ -61,7 +61,7 @@ BACKBONES = {backbone.name: backbone for backbone in _TABLE}
 
 
 def find_backbone(name: str) -> Backbone:
-    """Return the backbone of that name, `timm:NAME` for one of timm's. Raises ModelError that lists the known ones."""
+    """Return the backbone with this name, `timm:NAME` for one of timm's. Raises ModelError for an unknown name."""
     if name.startswith(TIMM):
         return _timm_backbone(name.removeprefix(TIMM))
     if name not in BACKBONES:
@@ -73,15 +73,16 @@ def contract_of(backbone: str, size: int) -> Contract:
     """Return the preprocessing contract of a backbone. Raises ModelError for an input size that it does not accept."""
     architecture = find_backbone(backbone)
     if (fixed_size := architecture.size) and size != fixed_size:
-        raise ModelError(f"backbone {backbone}: size {size} given, it takes {fixed_size} only; add --size {fixed_size}")
+        raise ModelError(f"backbone {backbone}: size {size}; expected {fixed_size}; add --size {fixed_size}")
     return Contract(size, size, architecture.mean, architecture.std)
 
 
 def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: bool = False) -> nn.Module:
-    """Return the backbone with a fresh head for `num_classes`; random weights, or torchvision's own with `imagenet`.
+    """Return the backbone with a new head for `num_classes`.
 
-    head: only vgg16 has a choice. `gap` replaces its three 4096-wide layers by global average pooling and a 512-wide
-    layer (15 M parameters instead of 138 M); `classic` keeps them.
+    imagenet: load pretrained weights instead of random ones.
+    head: used for vgg16 only. `gap` replaces its three 4096-wide layers with global average pooling and a 512-wide layer
+    (15 M parameters instead of 138 M); `classic` keeps them.
     """
     backbone = find_backbone(name)
     if name.startswith(TIMM):
@@ -104,13 +105,13 @@ def _timm_backbone(name: str) -> Backbone:
     """Return one of timm's models. Its stages are its children with weights; each block of a sequence is a stage."""
     timm = require("timm", "timm")
     if (architecture := name.partition(".")[0]) not in (names := timm.list_models()):
-        similar = ", ".join(get_close_matches(architecture, names, n=5)) or "none of a similar name"
-        raise ModelError(f"backbone {TIMM}{name}: timm {timm.__version__} has no such model; it has {similar}")
+        similar = ", ".join(get_close_matches(architecture, names, n=5)) or "no model with a similar name"
+        raise ModelError(f"backbone {TIMM}{name}: not in timm {timm.__version__}; similar names: {similar}")
     builder = partial(timm.create_model, name)
     try:
         network: Any = builder(pretrained=False)
-    except RuntimeError as error:  # for example an unknown tag after the dot
-        raise ModelError(f"backbone {TIMM}{name}: timm cannot build it ({error})") from error
+    except RuntimeError as error:  # such as an unknown tag after the dot
+        raise ModelError(f"backbone {TIMM}{name}: timm cannot build it ({error}); choose another model") from error
     config, head = network.pretrained_cfg, network.pretrained_cfg.get("classifier")
     if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Linear):
         raise ModelError(f"backbone {TIMM}{name}: its classifier is not one linear layer; choose another model")

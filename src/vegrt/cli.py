@@ -1,4 +1,4 @@
-"""The vegrt command: its commands, exit codes and logging.
+"""The command line: commands, exit codes and logging.
 
 Exit codes: 0 success, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL, 4 gate INCONCLUSIVE, 130 interrupted,
 141 the reader of stdout closed it, as in `vegrt infer ... | head`.
@@ -48,7 +48,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # click's base class, which ty
 
 
 class _Group(TyperGroup):
-    """The group of all commands, whose expected failures become one line and an exit code."""
+    """The group of all commands; turns expected failures into one line and an exit code."""
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _ending():
@@ -65,31 +65,31 @@ def _ending() -> Iterator[None]:
     try:
         yield
     except VegrtError as error:
-        _say(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
+        _print_error(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
-        _say(f"interrupted; {error}" if str(error) else "interrupted")
+        _print_error(f"interrupted; {error}" if str(error) else "interrupted")
         raise SystemExit(130) from error
     except ReaderLeft as error:
         raise SystemExit(141) from error
-    except _UsageError as error:  # its message quotes the arguments, so it may hold any file name
+    except _UsageError as error:  # its message quotes the arguments, so it may contain any file name
         error.message = printable(error.message)
         raise
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     typer.echo(f"vegrt: {printable(text)}", err=True)
 
 
 class _OneLine(logging.Formatter):
-    """Escapes control characters in messages, because a file name may hold any."""
+    """Escapes control characters in messages, because a file name may contain any."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
 
 
 def application(names: Collection[str] = tuple(_MODULES)) -> typer.Typer:
-    """Return the command line with these commands. Each costs 2 ms and the import of its module (docs/decisions/0013)."""
+    """Return the command line with these commands. Each takes 2 ms and the import of its module (docs/decisions/0013)."""
     commands = typer.Typer(
         cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
     )
@@ -116,7 +116,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings and errors.")] = False,
 ) -> None:
-    """Image classifiers as ONNX, FP16, INT8 and TensorRT files, with evidence that accuracy survived."""
+    """Export, quantize and run image classifiers with ONNX and TensorRT, and measure the accuracy that is lost."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("vegrt: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -1,14 +1,15 @@
-"""Every error that vegrt raises on purpose.
+"""The errors that vegrt raises deliberately.
 
-VegrtError              one clear line: subject, what was found, what was expected, what cures it
+VegrtError              one line: subject, actual value, expected value, cure
 ├── DataError           look at the photos or the data folder
 │   └── TooManyPixelsError  shrink the photo, or allow more
 ├── BundleError         look at the bundle: missing, damaged, too new, or lacking an artifact
 ├── ModelError          look at the network: weights that do not fit, an export that lost parity
 │   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
-├── FormatError         look at a file's content; who reads the file says which it is, and the cure
-└── MissingExtraError   install something; the message is the pip command
+│   └── RefusedEngineError  build the engine again
+├── FormatError         look at a file's content; the reader of the file adds its name and the cure
+└── MissingExtraError   install a package; the message has the pip command
 """
 
 from __future__ import annotations
@@ -45,10 +46,14 @@ class EngineError(VegrtError):
     """A TensorRT build or engine that failed."""
 
 
-class FormatError(VegrtError):
-    """Content that is not what its format says.
+class RefusedEngineError(EngineError):
+    """A plan that TensorRT does not open, although its fingerprint fits."""
 
-    reason: what is wrong, in words. place: of the wrong value in the file, such as `candidates[2].key`; empty for the whole.
+
+class FormatError(VegrtError):
+    """Content that violates its format.
+
+    reason: what is wrong, as text. place: position of the wrong value, such as `candidates[2].key`; empty for the whole file.
     """
 
     def __init__(self, reason: str, place: str = "") -> None:
@@ -61,10 +66,10 @@ class MissingExtraError(VegrtError):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import and return `module`, or raise MissingExtraError naming the extra that brings it."""
+    """Import and return `module`. Raises a MissingExtraError that names the extra with this package."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{module}: not usable here ({error}); install it with: pip install 'vegrt[{extra}]'"
+            f"{module}: cannot be imported ({error}); install it with: pip install 'vegrt[{extra}]'"
         ) from error

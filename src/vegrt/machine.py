@@ -1,4 +1,4 @@
-"""What CPU and memory this process may use: read from /proc and the cgroup, on Linux; knows nothing of runtimes."""
+"""The CPU and memory that this process may use, read from /proc and the cgroup on Linux; independent of runtimes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Instructions that decide which variant is fast, under the kernel's names: x86, then ARM.
+# Instruction sets that determine which variant is fast, by the kernel's names: x86, then ARM.
 FEATURES = (
     *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
 )
-# Most ARM kernels give no model name, only numbers (linux/arch/arm64/include/asm/cputype.h).
+# Most ARM kernels report numbers instead of a model name (linux/arch/arm64/include/asm/cputype.h).
 _ARM_PARTS = {
     ("0x41", "0xd03"): "Cortex-A53",
     ("0x41", "0xd07"): "Cortex-A57",
@@ -23,28 +23,33 @@ _ARM_PARTS = {
     ("0x4e", "0x004"): "NVIDIA Carmel",
 }
 _ROOT = Path("/")
+# Files of a cgroup with its memory limit and usage, and the name in memory.stat of what can be dropped: version 2, then 1.
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """A processor. features: those of FEATURES that it has, in that order."""
+    """A processor. features: the supported FEATURES, in the same order."""
 
     model: str
     features: tuple[str, ...]
 
     @property
     def saturates(self) -> bool:
-        """Whether 8-bit products are added in pairs in 16 bits, which 8-bit weights exceed: x86 without VNNI or AMX."""
+        """Return whether sums of two 8-bit products overflow 16 bits with 8-bit weights: on x86 without VNNI or AMX."""
         return "asimd" not in self.features and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(self.features)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this process may use.
+    """The resources of this process.
 
-    board: the device tree's name, as on a Jetson or a Raspberry Pi; empty on a PC.
-    cores: CPU time per second; less than what is installed under CPU affinity or a cgroup quota, maybe a fraction.
-    memory_mib: the smaller of installed memory and the cgroup's limit; 0 where it cannot be read.
+    board: the name in the device tree, as on a Jetson or a Raspberry Pi; empty on a PC.
+    cores: CPU time per second; CPU affinity or a cgroup quota may make it less than the installed cores, and a fraction.
+    memory_mib: the smaller of installed memory and the cgroup's limit; 0 if it cannot be read.
     """
 
     board: str
@@ -55,7 +60,7 @@ class Machine:
 
 
 def examine_machine() -> Machine:
-    """Return what this process may use."""
+    """Return the resources of this process."""
     return Machine(
         board=_read(_ROOT / "proc/device-tree/model").rstrip("\0"),
         architecture=platform.machine(),
@@ -66,20 +71,20 @@ def examine_machine() -> Machine:
 
 
 def usable_cores() -> float:
-    """Return the CPU time per second that affinity and cgroup quotas leave to this process."""
+    """Return the CPU time per second that affinity and cgroup quotas allow this process."""
     return min([float(len(affinity())), *cpu_limits()])
 
 
 def available_cores() -> int:
-    """Return how many threads this process may run at once: what affinity and cgroup quotas leave, rounded down, at least 1."""
+    """Return how many threads this process can run in parallel: `usable_cores`, rounded down, at least 1."""
     return max(1, int(usable_cores()))
 
 
 def parse_cpuinfo(text: str) -> Cpu:
-    """Return the processor that a /proc/cpuinfo describes: features that all its cores share, model of the first."""
+    """Return the processor in the text of /proc/cpuinfo: features that all cores share, model of the first."""
     cores = [dict(_fields(block)) for block in text.split("\n\n") if block.strip()]
     flags = [set(core.get("flags", core.get("Features", "")).split()) for core in cores]
-    flags = [each for each in flags if each]  # an ARM text may end with a block on the board
+    flags = [each for each in flags if each]  # on ARM, the last block may describe the board
     shared = set.intersection(*flags) if flags else set()
     first = next((core for core in cores if "model name" in core or "CPU part" in core), {})
     part = _ARM_PARTS.get((first.get("CPU implementer", ""), first.get("CPU part", "")), "")
@@ -88,13 +93,13 @@ def parse_cpuinfo(text: str) -> Cpu:
 
 
 def parse_meminfo(text: str) -> int:
-    """Return the installed memory in bytes that a /proc/meminfo states; 0 when it states none."""
+    """Return the installed memory in bytes, from the text of /proc/meminfo; 0 if it is missing."""
     total = dict(_fields(text)).get("MemTotal", "0 kB")
     return int(total.split()[0]) * 1024
 
 
 def cpu_limits(root: Path = _ROOT) -> list[float]:
-    """Return every CPU quota, in cores, that the cgroups above this process set. root: where /proc and /sys are."""
+    """Return every CPU quota, in cores, of the cgroups above this process. root: folder that contains /proc and /sys."""
     limits = []
     for folder in _cgroups(root, "cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")  # v2: "150000 100000" or "max 100000"
@@ -106,36 +111,54 @@ def cpu_limits(root: Path = _ROOT) -> list[float]:
 
 
 def memory_limits_bytes(root: Path = _ROOT) -> list[int]:
-    """Return every memory limit, in bytes, that the cgroups above this process set. root: where /proc and /sys are."""
+    """Return every memory limit, in bytes, of the cgroups above this process. root: folder that contains /proc and /sys."""
     folders = _cgroups(root, "memory")
     texts = [_read(folder / name) for folder in folders for name in ("memory.max", "memory.limit_in_bytes")]
-    return [int(text) for text in texts if text.isdigit()]  # v2 writes "max" for none, v1 a huge number
+    return [int(text) for text in texts if text.isdigit()]  # without a limit, v2 writes "max", v1 a huge number
+
+
+def available_memory_bytes(root: Path = _ROOT) -> int:
+    """Return how much more memory this process can fill without swapping, within the limits of its cgroups; 0 if unknown.
+
+    File contents that nothing used lately (inactive_file) count as available. root: where /proc and /sys are.
+    """
+    stated = dict(_fields(_read(root / "proc/meminfo"))).get("MemAvailable", "")
+    available = [int(stated.split()[0]) * 1024] if stated else []
+    for folder in _cgroups(root, "memory"):
+        for limit_file, usage_file, reclaimable_name in _MEMORY_FILES:
+            limit, usage = _read(folder / limit_file), _read(folder / usage_file)
+            if limit.isdigit() and usage.isdigit():
+                statistics = dict(
+                    line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines() if " " in line
+                )
+                available.append(int(limit) - int(usage) + int(statistics.get(reclaimable_name, "0")))
+    return max(0, min(available, default=0))
 
 
 def affinity() -> set[int]:
-    """Return the numbers of the cores that this process may run on; all of them where the system knows no affinity."""
+    """Return the numbers of the cores that this process may run on; all of them on a system without affinity."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(installed_cores()))
 
 
 def installed_cores() -> int:
-    """Return the number of cores of the machine, whoever may use them; 1 where it is unknown."""
+    """Return the number of cores of the machine, including those that this process may not use; 1 if it is unknown."""
     return os.cpu_count() or 1
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:
-    """Return the folders whose limits bind this process: its cgroup (v2, and v1 of the controller) and all above.
+    """Return the folders whose limits apply to this process: its cgroup (v2, and v1 of the controller) and all above it.
 
-    Inside a container the path is often the host's and missing here; then the mount's top is the container's own.
+    In a container the path is often that of the host and does not exist; then the top of the mount is the container's own cgroup.
     """
-    found = []
+    folders = []
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)  # "0::/user.slice" (v2) or "4:memory:/docker/1f" (v1)
         if controllers and controller not in controllers.split(","):
             continue
         top = root / "sys/fs/cgroup" / (controller if controllers else "")
         own = top / path.lstrip("/")
-        found += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
-    return found
+        folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return folders
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:

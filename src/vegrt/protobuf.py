@@ -1,4 +1,4 @@
-"""Reads the fields of protobuf messages in ONNX files, so that an edge device needs no `onnx` package.
+"""Reads the fields of protobuf messages in ONNX files, so that an edge device does not need the `onnx` package.
 
 A message is a sequence of fields, each a key (number << 3 | wire type) and its value: protobuf.dev/programming-guides/encoding.
 Encodings that a runtime might read differently (groups, overlong numbers) are refused.
@@ -14,7 +14,7 @@ _NUMBER, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def mapped(file: Path) -> mmap.mmap:
-    """Return the content of a file as a memory map, which stays open as long as a slice of it is in use.
+    """Return the content of a file as a memory map, which stays open while a slice of it is in use.
 
     Raises OSError for a file that cannot be read, ValueError for an empty one.
     """
@@ -25,7 +25,7 @@ def mapped(file: Path) -> mmap.mmap:
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     """Yield number and value of each field, as bytes or an integer; fields of fixed size are skipped.
 
-    Raises ValueError for anything but a message.
+    Raises ValueError for bytes that are not a message.
     """
     offset = 0
     while offset < len(message):
@@ -37,17 +37,17 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         elif kind == _BYTES:
             size, offset = _number(message, offset)
             if size > len(message) - offset:
-                raise ValueError("it ends too early")
+                raise ValueError("unexpected end of file")
             yield number, message[offset : offset + size]
             offset += size
         elif kind in (_FIXED64, _FIXED32):
             offset += 8 if kind == _FIXED64 else 4
         else:
-            raise ValueError(f"wire type {kind}")
+            raise ValueError(f"unsupported wire type {kind}")
 
 
 def messages(message: memoryview, field_number: int) -> Iterator[memoryview]:
-    """Yield the bytes of every field with that number. Raises ValueError for anything but a message."""
+    """Yield the bytes of every field with this number. Raises ValueError for bytes that are not a message."""
     for number, value in fields(message):
         if number == field_number and isinstance(value, memoryview):
             yield value
@@ -60,4 +60,4 @@ def _number(message: memoryview, offset: int) -> tuple[int, int]:
         value |= (byte & 127) << 7 * at
         if byte < 128:
             return value, offset + at + 1
-    raise ValueError("it ends too early" if len(message) - offset < 10 else "a number of more than ten bytes")
+    raise ValueError("unexpected end of file" if len(message) - offset < 10 else "integer of more than ten bytes")

@@ -1,4 +1,4 @@
-"""The version of vegrt, in the one place where it is written by hand beside pyproject.toml."""
+"""The version of vegrt; keep it equal to the one in pyproject.toml."""
 
 from __future__ import annotations
 

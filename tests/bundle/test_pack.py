@@ -15,14 +15,13 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from tests.command_line import answer, call, failure
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.entries import MANIFEST, check_relative_path
 from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
-from vegrt.cli import app
 from vegrt.errors import BundleError, VegrtError
 from vegrt.files.hashing import sha256_of
 from vegrt.photo.preprocess import Contract
@@ -244,11 +243,8 @@ def test_damage_anywhere_is_one_error_or_no_harm(small: Path, tmp_path: Path, da
 
 
 def test_the_command_line(bundle: Bundle, small: Path, tmp_path: Path) -> None:
-    def call(*words: object) -> Any:
-        return CliRunner().invoke(app, [str(word) for word in words])
-
-    packed = call("bundle", "pack", bundle.path, tmp_path / "b.tar.zst", "--json")
-    assert len(json.loads(packed.stdout)["files"]) == len(bundle.manifest.artifacts) + 1
+    packed = answer("bundle", "pack", bundle.path, tmp_path / "b.tar.zst")
+    assert len(packed["files"]) == len(bundle.manifest.artifacts) + 1
     unpacked = call("bundle", "unpack", tmp_path / "b.tar.zst", tmp_path / "back")
     assert "artifacts verified (fp32, fp16, int8, int8-cpu)" in unpacked.stdout
     assert open_bundle(tmp_path / "back").sha256() == bundle.sha256()
@@ -259,9 +255,7 @@ def test_the_command_line(bundle: Bundle, small: Path, tmp_path: Path) -> None:
         (("unpack", tmp_path / "b.tar.zst", tmp_path / "back"), "exists and is not an empty folder"),
         (("unpack", tmp_path / "b.tar.zst", tmp_path / "b.tar.zst"), "exists and is not an empty folder"),
     ):
-        failed = call("bundle", *words)
-        assert (failed.exit_code, len(failed.stderr.splitlines())) == (1, 1), failed.output
-        assert message in failed.stderr
+        assert message in failure("bundle", *words)
 
 
 def test_the_checksum_behind_the_last_member_is_looked_at(small: Path, tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
+from tests.command_line import failure
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.photos import MIN_PHOTOS, NOISE_CORRELATION, calibration_photos, correlation
-from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
 from vegrt.photo.preprocess import Contract, load_image
@@ -114,18 +113,12 @@ def test_export_uses_the_named_audit_or_one_in_this_folder(
     write_audit(audit(data), data, tmp_path / "elsewhere")
     words = ["export", "model", "--data", str(data), "--no-engine"]
     message = "31 readable photos without the 10 near duplicates of test photos; calibration needs at least 32"
-    assert message in called([*words, "--audit", "elsewhere/audit.json"])
-    assert "no such file" in called([*words, "--audit", "nowhere.json"])
+    assert message in failure(*words, "--audit", "elsewhere/audit.json")
+    assert "no such file" in failure(*words, "--audit", "nowhere.json")
     shutil.copytree(tmp_path / "elsewhere", tmp_path / "audit")
-    assert message in called(words)
+    assert message in failure(*words)
     (data / "validation/Beet/010.jpg").write_bytes(b"no image either")  # the audit that lies here no longer fits
-    assert "does not fit resnet18" in called(words)  # so nothing is left out, and export goes on
-
-
-def called(words: list[str]) -> str:
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 1
-    return result.output
+    assert "does not fit resnet18" in failure(*words)  # so nothing is left out, and export goes on
 
 
 def test_test_photos_that_cannot_be_read_are_skipped_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,7 +126,7 @@ def test_test_photos_that_cannot_be_read_are_skipped_and_counted(data: Path, cap
     (data / "test/Cress/gone.jpg").symlink_to("/proc/self/mem")  # there, and yet not to be read
     with caplog.at_level(logging.WARNING):
         assert len(calibration_photos(data, CLASSES, CONTRACT).used) == 48
-    assert "test/Cress/gone.jpg: cannot be read (Input/output error); skipped" in caplog.text
+    assert "test/Cress/gone.jpg: cannot be read (Input/output error); make it readable; skipped" in caplog.text
     assert "1 of 61 photos cannot be read and were not compared with the calibration photos" in caplog.text
     shutil.copy(data / "test/Beet/003.jpg", data / "validation/Beet/leaked.jpg")
     with pytest.raises(DataError, match=r"leaked\.jpg: also in the test split"):

@@ -6,16 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.command_line import answer, call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 
 QUICK = ("--no-memory", "--threads", "1", "--runtime", "openvino", "--variant", "int8-cpu")
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def test_partial_results_and_presets_have_files_of_their_own(copied: Bundle) -> None:
@@ -25,11 +20,11 @@ def test_partial_results_and_presets_have_files_of_their_own(copied: Bundle) -> 
     shown = call("bench", copied.path, *QUICK, "--rounds", "1", "--batch", "2")
     assert shown.exit_code == 0, shown.output
     assert "int8-cpu/openvino" in shown.stdout
-    preset = ("--preset", "single-stream", "--duration-s", "0", "--json")
-    streamed = json.loads(call("bench", copied.path, *QUICK, *preset).stdout)
+    preset = ("--preset", "single-stream", "--duration-s", "0")
+    streamed = answer("bench", copied.path, *QUICK, *preset)
     assert (streamed["schema"], streamed["scenario"]) == ("vegrt-bench", "single-stream")
     assert streamed["preset"]["compliant"] is False
-    assert "not compliant" in call("bench", copied.path, *QUICK, *preset[:-1]).stdout
+    assert "not compliant" in call("bench", copied.path, *QUICK, *preset).stdout
     assert {file.name for file in whole.parent.iterdir()} == {
         "bench.json",
         "bench-only-int8-cpu-openvino.json",

@@ -8,44 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.command_line import answer, call, failure
 from vegrt.backbones import BACKBONES
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.entries import MANIFEST
-from vegrt.cli import app
 
 
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def failure(*words: object) -> str:
-    """Return the one line that a failing command prints on stderr."""
-    result = call(*words)
-    assert result.exit_code == 1, result.output
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("vegrt: ")
-    assert not result.stdout
-    return line
-
-
-def test_the_whole_job(
-    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
-    path = tmp_path / "resnet18"
-    copy_bundle(bundle, path)
+def test_the_whole_job(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+    path = copied.path
     evaluated = call("evaluate", path, "--data", photos, "--json")
     body = json.loads(evaluated.stdout)
     verdicts = {row["gate"]["verdict"] for row in body["candidates"]}
     assert evaluated.exit_code == (3 if "FAIL" in verdicts else 4 if "INCONCLUSIVE" in verdicts else 0)
     assert evaluated.exit_code == 4  # 60 photos cannot prove a drop below half a point
     assert call("evaluate", path, "--data", photos, "--margin", "30").exit_code == 0
-    timed = json.loads(call("bench", path, "--rounds", "2", "--no-memory", "--json").stdout)
+    timed = answer("bench", path, "--rounds", "2", "--no-memory")
     assert {row["key"] for row in timed["candidates"]} >= {"fp32/onnxruntime", "int8-cpu/openvino"}
     shown = call("report", path, "--data", photos, "-o", tmp_path / "report.html")
     assert shown.exit_code == 0, shown.output
@@ -55,7 +36,7 @@ def test_the_whole_job(
     answered = call("infer", photos / "test/Beet", "--bundle", path, "-o", tmp_path / "out.csv", "--print")
     assert len(answered.stdout.splitlines()) == 20
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
-    verified = json.loads(call("verify", path, "--json").stdout)
+    verified = answer("verify", path)
     assert verified["status"] == "ok"
     assert verified["models_run"] == 4
 
@@ -66,9 +47,8 @@ def test_evaluate_takes_the_audit_that_is_of_its_photos(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    copy_bundle: Callable[[Bundle, Path], Bundle],
 ) -> None:
-    copy_bundle(bundle, tmp_path / "m")
+    shutil.copytree(bundle.path, tmp_path / "m")
     shutil.copytree(photos, tmp_path / "photos")
     shutil.copy(photos / "train/Beet/000.jpg", tmp_path / "photos/test/Beet/leak.jpg")
     monkeypatch.chdir(tmp_path)
@@ -128,7 +108,7 @@ def test_exported_models_that_were_measured_are_replaced_on_request_only(
         assert f"replacing {models} would invalidate " in refused
         assert "bench only-int8; work on a copy" in refused
         assert "--overwrite" in call(command, "--help").stdout
-    assert "holds a finished bundle (resnet18; validation accuracy" in failure(
+    assert "holds a finished bundle (timm:test_resnet; validation accuracy" in failure(
         "train", "--data", photos, "--weights", "none", "--out", copied.path
     )
     assert copied.sha256() == before
@@ -141,16 +121,13 @@ def test_exported_models_that_were_measured_are_replaced_on_request_only(
     assert (tmp_path / "list.csv").read_text() == "mine"
 
 
-def test_a_model_that_lost_its_accuracy_fails_with_exit_3(
-    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
+def test_a_model_that_lost_its_accuracy_fails_with_exit_3(copied: Bundle, photos: Path) -> None:
     """The int8 model's place is taken by one whose classifier answers for the neighbouring class."""
     import onnx
     from onnx import numpy_helper
 
     from vegrt.bundle.change import changing
 
-    copied = copy_bundle(bundle, tmp_path / "m")
     model = onnx.load(copied.file("model", "int8-cpu"))
     for tensor in model.graph.initializer:
         if tensor.name in ("fc.weight", "fc.bias"):
@@ -171,21 +148,18 @@ def test_the_only_bundle_under_models_is_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    copy_bundle: Callable[[Bundle, Path], Bundle],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "holds no bundle; name one" in failure("infer", photos / "test")
-    copy_bundle(bundle, tmp_path / "models/one")
+    shutil.copytree(bundle.path, tmp_path / "models/one")
     result = call("infer", photos / "test/Beet/000.jpg")
     assert result.exit_code == 0
     assert "models/one: fp32 on " in caplog.text
-    copy_bundle(bundle, tmp_path / "models/two")
+    shutil.copytree(bundle.path, tmp_path / "models/two")
     assert "2 bundles (models/one, models/two)" in failure("infer", photos / "test")
 
 
-def test_bad_input_is_one_line_and_exit_1(
-    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
+def test_bad_input_is_one_line_and_exit_1(copied: Bundle, photos: Path, tmp_path: Path) -> None:
     assert "no such folder" in failure(
         "train", "--data", tmp_path / "none", "--out", tmp_path / "m", "--weights", "none"
     )
@@ -196,18 +170,15 @@ def test_bad_input_is_one_line_and_exit_1(
     assert "1 class" in failure("train", "--data", tmp_path / "single", "--out", tmp_path / "m")
     assert "expected a bundle" in failure("export", tmp_path / "m", "--data", photos)
     assert not (tmp_path / "m").exists()
-    copied = tmp_path / "copied"
-    copy_bundle(bundle, copied)
-    content = bytearray((copied / "fp32.onnx").read_bytes())
+    content = bytearray((copied.path / "fp32.onnx").read_bytes())
     content[1000] ^= 255
-    (copied / "fp32.onnx").unlink()
-    (copied / "fp32.onnx").write_bytes(content)
+    (copied.path / "fp32.onnx").write_bytes(content)
     for command in (["verify"], ["bench"], ["evaluate", "--data", photos], ["export", "--data", photos]):
-        assert "fp32.onnx: damaged" in failure(*command, copied)
-    assert "fp32.onnx: damaged" in failure("infer", photos / "test", "--bundle", copied)
-    manifest = json.loads((copied / MANIFEST).read_text())
-    (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 2}))
-    assert "bundle format 2" in failure("verify", copied)
+        assert "fp32.onnx: damaged" in failure(*command, copied.path)
+    assert "fp32.onnx: damaged" in failure("infer", photos / "test", "--bundle", copied.path)
+    manifest = json.loads((copied.path / MANIFEST).read_text())
+    (copied.path / MANIFEST).write_text(json.dumps(manifest | {"format_version": 2}))
+    assert "bundle format 2" in failure("verify", copied.path)
 
 
 def test_wrong_usage_is_exit_2(tmp_path: Path) -> None:
@@ -256,8 +227,7 @@ def test_an_unwritable_output_is_one_line(bundle: Bundle, photos: Path, tmp_path
 
 
 def test_doctor_prints_one_object() -> None:
-    answer = json.loads(call("doctor", "--json").stdout)
-    assert answer["machine"]["cores"] >= 1
+    assert answer("doctor")["machine"]["cores"] >= 1
     assert call("doctor").exit_code == 0
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.command_line import call, failure
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.cli import app
+from vegrt.commands.options.engine import EnginePreset, profile_of
+from vegrt.export.engines.options import Profile
 from vegrt.infer.runtimes.candidates import is_float16
 
 
@@ -22,28 +23,33 @@ from vegrt.infer.runtimes.candidates import is_float16
     ],
 )
 def test_an_invalid_flag_is_one_line(trained: Bundle, photos: Path, words: list[str], message: str) -> None:
-    done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), *words])
-    assert done.exit_code == 1
-    assert done.stderr.startswith(f"vegrt: {message}")
-    assert done.stderr.count("\n") == 1
+    assert failure("export", trained.path, "--data", photos, *words).startswith(f"vegrt: {message}")
 
 
 def test_a_builder_level_beyond_five_is_wrong_usage(trained: Bundle, photos: Path) -> None:
-    done = CliRunner().invoke(app, ["export", str(trained.path), "--data", str(photos), "--builder-level", "6"])
+    done = call("export", trained.path, "--data", photos, "--builder-level", "6")
     assert done.exit_code == 2
 
 
+def test_the_batch_sizes_are_named_once(trained: Bundle, photos: Path) -> None:
+    done = call("export", trained.path, "--data", photos, "--preset", "offline", "--batch", "1,2,4")
+    assert done.exit_code == 2
+    assert "sets the batch sizes, as --preset does" in " ".join(done.stderr.replace("│", " ").split())
+    assert profile_of(EnginePreset.offline, None) == Profile(1, 64, 256)
+    assert profile_of(None, None) == Profile(1, 8, 32)
+    assert profile_of(None, "1,2,4") == Profile(1, 2, 4)
+
+
 def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:
-    done = CliRunner().invoke(app, ["infer", str(photos), "--bundle", str(trained.path), "--rebuild"])
-    assert done.exit_code == 1
-    assert "--rebuild: builds TensorRT engines, the runtime is not named; add --runtime tensorrt" in done.stderr
+    message = failure("infer", photos, "--bundle", trained.path, "--rebuild")
+    assert "--rebuild: builds TensorRT engines, the runtime is not named; add --runtime tensorrt" in message
 
 
 def test_the_former_name_of_float_type_still_works(
     copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--overwrite", "--rest", "fp32"]
-    done = CliRunner().invoke(app, words)
+    words = ["calibrate", copied.path, "--data", photos, "--no-engine", "--overwrite", "--rest", "fp32"]
+    done = call(*words)
     assert done.exit_code == 0, done.output
     assert "--rest is now called --float-type; --rest will be removed in the next version" in caplog.messages
     after = open_bundle(copied.path)
@@ -51,4 +57,4 @@ def test_the_former_name_of_float_type_still_works(
     options = after.manifest.calibration["commands"][-1]["options"]
     assert options["--float-type"] == "fp32"
     assert "--rest" not in options
-    assert "--rest" not in CliRunner().invoke(app, ["calibrate", "--help"]).stdout
+    assert "--rest" not in call("calibrate", "--help").stdout

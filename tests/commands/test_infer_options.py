@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 
 PHOTO = "test/Beet/000.jpg"
+EMBEDDING = 96  # numbers per embedding of the small network
 
 
 def infer(bundle: Bundle, *words: object, stdin: bytes | None = None) -> Result:
-    command = ["infer", *map(str, words), "--bundle", str(bundle.path), "--variant", "fp32", "--runtime", "onnxruntime"]
-    return CliRunner().invoke(app, command, input=stdin)
+    fp32 = ("--variant", "fp32", "--runtime", "onnxruntime")
+    return call("infer", *words, "--bundle", bundle.path, *fp32, stdin=stdin)
 
 
 def test_all_sources_in_one_call_keep_their_order(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
@@ -28,15 +29,8 @@ def test_all_sources_in_one_call_keep_their_order(bundle: Bundle, photos: Path, 
     (tmp_path / "list.txt").write_text(f"{photos / PHOTO}\n{tmp_path}/none.jpg\n")
     words = (photos / PHOTO, tmp_path / "z.zip", tmp_path / "list.txt", "-", f"{photos}/test/*/001.jpg")
     result = infer(bundle, *words, "-0", stdin=f"{photos / PHOTO}\0".encode())
-    assert [line.count("\terror\t") for line in result.stdout.splitlines()] == [
-        0,
-        0,
-        1,
-        0,
-        0,
-        0,
-        0,
-    ]  # -0: the list is one name
+    errors = [line.count("\terror\t") for line in result.stdout.splitlines()]
+    assert errors == [0, 0, 1] + [0] * 4  # -0: the list is one name
     result = infer(bundle, *words, stdin=f"{photos / PHOTO}\n".encode())
     assert result.exit_code == 0, result.output
     lines = [line.split("\t") for line in result.stdout.splitlines()]
@@ -51,15 +45,14 @@ def test_all_sources_in_one_call_keep_their_order(bundle: Bundle, photos: Path, 
 def test_json_with_everything(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text("text")
     words = [photos / PHOTO, tmp_path / "bad.jpg", "--json", "--top-k", 9, "--scores", "logits", "--batch", "auto"]
-    result = infer(
-        bundle, *words, "--min-probability", 1, "--embeddings", "column", "-o", tmp_path / "o.jsonl", "--print"
-    )
-    answer = json.loads(result.stdout)
-    assert set(answer) == {"bundle", "variant", "runtime", "predictions"}
-    good, bad = answer["predictions"]
+    more = ("--min-probability", 1, "--embeddings", "column", "-o", tmp_path / "o.jsonl", "--print")
+    result = infer(bundle, *words, *more)
+    body = json.loads(result.stdout)
+    assert set(body) == {"bundle", "variant", "runtime", "predictions"}
+    good, bad = body["predictions"]
     assert (good["label"], len(good["top_k"]), good["top_k"][0]["label"]) == ("unsure", 3, good["top_label"])
     assert good["logit"] == good["top_k"][0]["logit"]
-    assert len(good["embedding"]) == 512
+    assert len(good["embedding"]) == EMBEDDING
     assert (bad["label"], bad["logit"], bad["top_k"], bad["embedding"]) == ("", None, [], None)
     assert [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()] == [good, bad]
 
@@ -84,9 +77,7 @@ def test_what_cannot_be_written_is_said_before_the_bundle_is_opened(photos: Path
         ("--sort-into", "file/x"),
         ("--annotate", "file"),
     ):
-        result = CliRunner().invoke(
-            app, ["infer", str(photos / PHOTO), "--bundle", "none", option, str(tmp_path / value)]
-        )
+        result = call("infer", photos / PHOTO, "--bundle", "none", option, tmp_path / value)
         assert result.exit_code == 1
         assert "cannot be written" in result.stderr
 
@@ -154,7 +145,7 @@ def test_embeddings_in_rows_of_the_output(bundle: Bundle, photos: Path, tmp_path
     )
     assert result.exit_code == 0
     got = np.load(tmp_path / "e.npy")
-    assert got.shape == (21, 512)
+    assert got.shape == (21, EMBEDDING)
     assert np.isnan(got[0]).all()
     assert np.isfinite(got[1:]).all()
 
@@ -162,10 +153,10 @@ def test_embeddings_in_rows_of_the_output(bundle: Bundle, photos: Path, tmp_path
 def test_the_former_name_of_bundle_works_and_names_the_new_one(
     bundle: Bundle, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = ["infer", str(photos / PHOTO), "--variant", "fp32", "--runtime", "onnxruntime"]
-    former = CliRunner().invoke(app, [*words, "--model", str(bundle.path)])
+    words = ["infer", photos / PHOTO, "--variant", "fp32", "--runtime", "onnxruntime"]
+    former = call(*words, "--model", bundle.path)
     assert caplog.messages[0] == "--model is now called --bundle; --model will be removed in the next version"
     assert former.stdout == infer(bundle, photos / PHOTO).stdout
-    assert "--model" not in CliRunner().invoke(app, ["infer", "--help"]).stdout
-    both = CliRunner().invoke(app, [*words, "--model", str(bundle.path), "--bundle", str(bundle.path)])
+    assert "--model" not in call("infer", "--help").stdout
+    both = call(*words, "--model", bundle.path, "--bundle", bundle.path)
     assert both.exit_code == 1

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
 from vegrt.commands.options.recorded import UNRECORDED, recorded
@@ -95,10 +95,6 @@ def test_what_was_recorded_by_a_stranger_cannot_become_another_command(bundle: B
     oddities: list[Any] = [None, [], "x", {"name": "rm"}, {"name": "bench"}, {"name": "bench", "options": []}]
     for odd in oddities:
         assert command_line(command_of(odd), "bench", "m") is None
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def test_results_without_a_record_show_what_they_can(copied: Bundle, photos: Path) -> None:

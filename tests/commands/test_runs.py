@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from vegrt.cli import app
+from tests.command_line import answer, call, failure
 from vegrt.train.history.records import EpochRecord
 from vegrt.train.history.runs_db import Recorder
 
@@ -27,47 +26,25 @@ def db(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
 
 
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, ["runs", *map(str, words)])
-
-
-def answer(*words: object) -> dict[str, object]:
-    result = call(*words, "--json")
-    assert result.exit_code == 0, result.output
-    (line,) = result.stdout.splitlines()
-    value: dict[str, object] = json.loads(line)
-    return value
-
-
-def failure(*words: object) -> str:
-    result = call(*words)
-    assert result.exit_code == 1, result.output
-    (line,) = result.stderr.splitlines()
-    assert not result.stdout
-    return line
-
-
 def test_list_is_newest_first(db: Path) -> None:
-    runs = answer("--runs", db)["runs"]
-    assert isinstance(runs, list)
+    runs = answer("runs", "--runs", db)["runs"]
     assert [(run["id"], run["best_epoch"], run["validation_loss"]) for run in runs] == [
         ("cd34", 1, 0.5),
         ("ab12", 2, 0.25),
     ]
     assert {"images_per_s", "seconds", "bundle", "started"} <= runs[0].keys()
-    lines = call("--runs", db).stdout
+    lines = call("runs", "--runs", db).stdout
     assert lines.index("cd34") < lines.index("ab12")
     assert "87.50" in lines
     assert "[x]" in lines  # brackets in a name are not markup
 
 
 def test_show_explains(db: Path, tmp_path: Path) -> None:
-    value = answer("show", "last", "--runs", db)
+    value = answer("runs", "show", "last", "--runs", db)
     assert value["id"] == "cd34"
     findings = value["findings"]
-    assert isinstance(findings, list)
     assert findings[0]["key"] == "overfitting"
-    shown = call("show", "ab", "--runs", db, "-o", tmp_path / "run.html", "--png", tmp_path / "charts")
+    shown = call("runs", "show", "ab", "--runs", db, "-o", tmp_path / "run.html", "--png", tmp_path / "charts")
     assert "No overfitting; still improving at the end." in shown.stdout
     assert f"written: {tmp_path / 'run.html'}" in shown.stdout
     assert (tmp_path / "run.html").read_text().startswith("<!doctype html>")
@@ -79,29 +56,29 @@ def test_show_explains(db: Path, tmp_path: Path) -> None:
 
 
 def test_options_are_accepted_before_the_subcommand(db: Path) -> None:
-    result = call("--runs", db, "--json", "show", "ab12")
+    result = call("runs", "--runs", db, "--json", "show", "ab12")
     assert json.loads(result.stdout)["id"] == "ab12"
 
 
 def test_compare_shows_the_differing_settings(db: Path) -> None:
-    value = answer("compare", "ab", "last", "--runs", db)
+    value = answer("runs", "compare", "ab", "last", "--runs", db)
     assert value["run"] == ["ab12", "cd34"]
     assert value["lr"] == [1e-4, 1e-3]
     assert "backbone" not in value
-    assert "0.001" in call("compare", "ab", "last", "--runs", db).stdout
+    assert "0.001" in call("runs", "compare", "ab", "last", "--runs", db).stdout
     assert "expected at least two runs; compare them with: vegrt runs compare ID ID" in failure(
-        "compare", "ab", "--runs", db
+        "runs", "compare", "ab", "--runs", db
     )
 
 
 def test_delete_takes_all_or_none(db: Path) -> None:
-    assert "no run 'zz'; recorded runs: cd34, ab12" in failure("delete", "ab", "zz", "--runs", db)
-    assert answer("delete", "ab", "--runs", db) == {"deleted": ["ab12"]}
-    assert "no run 'ab'; recorded runs: cd34" in failure("show", "ab", "--runs", db)
-    assert call("delete", "last", "--runs", db).stdout == "deleted: cd34\n"
-    assert answer("--runs", db) == {"runs": []}
-    assert "no run 'last'; recorded runs: none" in failure("show", "last", "--runs", db)
+    assert "no run 'zz'; recorded runs: cd34, ab12" in failure("runs", "delete", "ab", "zz", "--runs", db)
+    assert answer("runs", "delete", "ab", "--runs", db) == {"deleted": ["ab12"]}
+    assert "no run 'ab'; recorded runs: cd34" in failure("runs", "show", "ab", "--runs", db)
+    assert call("runs", "delete", "last", "--runs", db).stdout == "deleted: cd34\n"
+    assert answer("runs", "--runs", db) == {"runs": []}
+    assert "no run 'last'; recorded runs: none" in failure("runs", "show", "last", "--runs", db)
 
 
 def test_no_history_is_one_line(tmp_path: Path) -> None:
-    assert "no such run history; `vegrt train` creates it" in failure("--runs", tmp_path / "absent.db")
+    assert "no such run history; `vegrt train` creates it" in failure("runs", "--runs", tmp_path / "absent.db")

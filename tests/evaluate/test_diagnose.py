@@ -13,22 +13,21 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from typer.testing import CliRunner
 
+from tests.command_line import answer
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
-from vegrt.cli import app
 from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import BundleError, DataError, ModelError
 from vegrt.evaluate.diagnose import no_better_than_chance, permuted_classes
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.verify import verify
+from vegrt.evaluate.wording import cause_words
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.onnx_file import read_metadata
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
 from vegrt.results.evaluation import ColoursSwapped
-from vegrt.results.wording import cause_words
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 SWAPPED = ("Cress", "Beet", "Eggplant")
@@ -77,13 +76,13 @@ def take_bgr(model: onnx.ModelProto) -> None:
     model.graph.node.insert(1, onnx.helper.make_node("Gather", [inside, "bgr_order"], ["rgb"], axis=3))
 
 
-def state_classes(classes: list[str]) -> Callable[[onnx.ModelProto], None]:
-    """Return a change that rewrites the class names in a model's metadata."""
+def state(key: str, value: object) -> Callable[[onnx.ModelProto], None]:
+    """Return a change that rewrites one fact in a model's metadata."""
 
     def change(model: onnx.ModelProto) -> None:
         for entry in model.metadata_props:
-            if entry.key == "vegrt.classes":
-                entry.value = json.dumps(classes)
+            if entry.key == f"vegrt.{key}":
+                entry.value = json.dumps(value)
 
     return change
 
@@ -113,11 +112,8 @@ def failed_checks(bundle: Bundle) -> dict[str, str]:
 
 def test_quadrupled_scales_of_two_layers_fail_the_gate(copied: Bundle, photos: Path) -> None:
     bad = rewritten(copied, "int8-cpu", quadruple_scales)
-    result = CliRunner().invoke(
-        app, ["evaluate", str(bad.path), "--data", str(photos), "--runtime", "onnxruntime", "--json"]
-    )
-    assert result.exit_code == 3
-    verdicts = {row["key"]: row["gate"]["verdict"] for row in json.loads(result.stdout)["candidates"]}
+    body = answer("evaluate", bad.path, "--data", photos, "--runtime", "onnxruntime", exit_code=3)
+    verdicts = {row["key"]: row["gate"]["verdict"] for row in body["candidates"]}
     assert [key for key, verdict in verdicts.items() if verdict == "FAIL"] == ["int8-cpu/onnxruntime"]
     assert "int8-cpu/onnxruntime" in failed_checks(bad)
 
@@ -144,8 +140,10 @@ def test_one_candidate_for_bgr_fails_the_gate_with_the_cause(copied: Bundle, tes
 
 
 def test_a_contract_with_reversed_means_is_named(copied: Bundle, test_split: Split) -> None:
-    own = copied.manifest.contract
-    bad = restated(copied, contract=replace(own, mean=own.mean[::-1], std=own.std[::-1]))
+    stated = replace(copied.manifest.contract, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    for variant in copied.variants():
+        copied = rewritten(copied, variant, state("contract", stated.to_dict()))
+    bad = restated(copied, contract=replace(stated, mean=IMAGENET_MEAN[::-1], std=IMAGENET_STD[::-1]))
     assert "red and blue are swapped, it looks like BGR" in failed_checks(bad)["classes and contract"]
     with pytest.raises(BundleError, match=r"contract differs.*BGR"):
         evaluate(bad, test_split, [FP32], margin=0.5)
@@ -162,15 +160,17 @@ def test_a_swapped_class_order_is_named(copied: Bundle, photos: Path) -> None:
 def test_a_class_order_that_models_and_manifest_swap_alike_is_named(copied: Bundle, photos: Path) -> None:
     bad = restated(copied, classes=SWAPPED)
     for variant in bad.variants():
-        bad = rewritten(bad, variant, state_classes([*SWAPPED]))
+        bad = rewritten(bad, variant, state("classes", SWAPPED))
     assert not failed_checks(bad)  # nothing in the bundle contradicts it: only the photos can
-    with pytest.raises(DataError, match="labels look permuted: Cress is answered as Beet, Beet is answered as Cress"):
+    with pytest.raises(DataError, match="labels look permuted: Cress is predicted as Beet, Beet is predicted as Cress"):
         evaluate(bad, read_split(photos, "test", SWAPPED), [FP32], margin=0.5)
 
 
 def test_a_graph_with_another_class_order_is_named(copied: Bundle) -> None:
     found = failed_checks(rewritten(copied, "int8-cpu", reorder_classes))
-    assert "another class order: Beet is answered as Cress, Cress is answered as Beet" in found["int8-cpu/onnxruntime"]
+    assert (
+        "another class order: Beet is predicted as Cress, Cress is predicted as Beet" in found["int8-cpu/onnxruntime"]
+    )
 
 
 def test_shuffled_labels_are_named(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_half_shuffled_labels_are_a_warning(
     ]
     with caplog.at_level(logging.WARNING):
         result = evaluate(bundle, replace(test_split, photos=tuple(moved)), [FP32], margin=0.5)
-    assert result.candidates[0].top1.value < 0.6
+    assert 0.5 < result.candidates[0].top1.value < 0.65
     assert "check for wrong labels" in caplog.text
 
 

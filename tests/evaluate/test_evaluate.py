@@ -18,6 +18,7 @@ from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, evaluate_logits
 from vegrt.evaluate.figures import calibration_error
 from vegrt.evaluate.paired import Margin, compare_top1, gate
+from vegrt.evaluate.wording import gate_reason
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.logits import softmax
@@ -28,7 +29,6 @@ from vegrt.results.common import Interval
 from vegrt.results.convert import to_dict
 from vegrt.results.evaluation import Evaluation, Figures
 from vegrt.results.files import load_result, save_result
-from vegrt.results.wording import gate_sentence
 
 CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime"), Candidate("fp32", "torch")]
 
@@ -77,7 +77,7 @@ def test_the_checkpoint_is_a_row_and_never_the_choice(copied: Bundle, test_split
     evaluation = evaluate(copied, test_split, [chosen[0], chosen[-1]], margin=30)
     oracle = evaluation.candidates[1]
     assert oracle.gate.verdict == "PASS"
-    assert gate_sentence(evaluation, oracle).startswith("from the checkpoint to the reference: drop")
+    assert gate_reason(evaluation, oracle).startswith("from the checkpoint to the reference: drop")
     save_result(copied, "evaluate-test", evaluation)
     assert str(choose(copied).candidate) == "fp32/onnxruntime"
 
@@ -93,7 +93,7 @@ def test_the_conversion_is_judged_from_the_checkpoint_to_the_graph(bundle: Bundl
     assert oracle.gate.verdict == "FAIL"
     assert oracle.gate.judged_drop is not None
     assert oracle.gate.judged_drop.value == 0.5
-    assert "drop +50.00 points" in gate_sentence(evaluation, oracle)
+    assert "drop +50.00 points" in gate_reason(evaluation, oracle)
 
 
 def test_every_photo_is_in_the_parquet_table(bundle: Bundle, test_split: Split, tmp_path: Path) -> None:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 from vegrt.evaluate.paired import Margin, compare_top1, gate
 from vegrt.evaluate.statistics import decidable_margin, tango, verdict_of
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.parametrize(("images", "points"), [(359, 1.1), (60, 6.1), (765, 0.5), (764, 0.6), (3000, 0.2)])
@@ -45,11 +39,8 @@ def test_a_margin_below_the_decidable_one_is_undecided_even_without_a_change() -
     assert gate(compare_top1(labels, spread, labels), 359, Margin.of(1.5, 359)).verdict == "INCONCLUSIVE"
 
 
-def test_the_exit_code_can_be_mapped_and_the_verdict_stays(
-    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
-    copy_bundle(bundle, tmp_path / "m")
-    words = ("evaluate", tmp_path / "m", "--data", photos, "--runtime", "onnxruntime", "--json")
+def test_the_exit_code_can_be_mapped_and_the_verdict_stays(copied: Bundle, photos: Path) -> None:
+    words = ("evaluate", copied.path, "--data", photos, "--runtime", "onnxruntime", "--json")
     for mapped, code in (((), 4), (("--inconclusive", "fail"), 3), (("--inconclusive", "pass"), 0)):
         shown = call(*words, *mapped)
         assert shown.exit_code == code, shown.output
@@ -58,14 +49,11 @@ def test_the_exit_code_can_be_mapped_and_the_verdict_stays(
         assert (body["margin_points"], body["margin_auto"], body["decidable_margin_points"]) == (0.5, False, 6.1)
 
 
-def test_auto_takes_the_margin_of_the_photos_and_says_so(
-    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
-    copy_bundle(bundle, tmp_path / "m")
-    words = ("evaluate", tmp_path / "m", "--data", photos, "--runtime", "onnxruntime", "--margin", "auto")
+def test_auto_takes_the_margin_of_the_photos_and_says_so(copied: Bundle, photos: Path) -> None:
+    words = ("evaluate", copied.path, "--data", photos, "--runtime", "onnxruntime", "--margin", "auto")
     shown = call(*words)
     assert "margin 6.1 points (auto" in " ".join(shown.stdout.split())
-    body = json.loads((tmp_path / "m/results/evaluate-test-only-onnxruntime.json").read_text())
+    body = json.loads((copied.path / "results/evaluate-test-only-onnxruntime.json").read_text())
     assert (body["margin_points"], body["margin_auto"]) == (6.1, True)
     gates = {row["variant"]: row["gate"] for row in body["candidates"]}
     assert gates["fp16"]["verdict"] == "PASS"  # equal but for near ties, and there are none

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
 from vegrt.dataset.photos import Split
 from vegrt.errors import VegrtError
 from vegrt.evaluate import robustness
@@ -18,10 +17,10 @@ from vegrt.evaluate.corruptions import CORRUPTIONS, Corruption, brightness, rota
 from vegrt.evaluate.evaluate import evaluate
 from vegrt.evaluate.resampling import Resamples
 from vegrt.evaluate.robustness import LEVELS, CorruptionLevel, extra_drop, robustness_candidates, run_robustness, sample
+from vegrt.evaluate.wording import extra_drop_sentence
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.analysis import Robustness
 from vegrt.results.common import Interval
-from vegrt.results.wording import extra_drop_sentence
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
 
@@ -117,9 +116,9 @@ def test_the_answer_in_words_follows_the_interval() -> None:
     harmed = right.copy()
     harmed[1:, :30] = False  # thirty photos are lost whenever they are worsened
     worse, better, same = (extra_drop("int8", right, other, resamples) for other in (harmed, ~harmed, right))
-    assert "costs more on corrupted photos" in extra_drop_sentence(worse, 0.95)
-    assert "costs less on corrupted photos" in extra_drop_sentence(better, 0.95)
-    assert "no difference" in extra_drop_sentence(same, 0.95)
+    assert "loses more on corrupted photos" in extra_drop_sentence(worse, 0.95)
+    assert "loses less on corrupted photos" in extra_drop_sentence(better, 0.95)
+    assert "no measurable difference" in extra_drop_sentence(same, 0.95)
     assert same.extra_drop == Interval(0.0, 0.0, 0.0)
 
 
@@ -138,8 +137,8 @@ def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
 
 
 def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
-    words = [str(copied.path), "--data", str(photos), "--runtime", "onnxruntime"]
-    shown = CliRunner().invoke(app, ["robustness", *words, "--images", "3"])
+    words = [copied.path, "--data", photos, "--runtime", "onnxruntime"]
+    shown = call("robustness", *words, "--images", "3")
     assert shown.exit_code == 0
     assert not caplog.text
     for word in ("jpeg", "rotation", "int8-cpu/onnxruntime", "corrupted"):
@@ -147,7 +146,7 @@ def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, ca
     body = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (body["schema"], body["images"]) == ("vegrt-robustness", 3)
     before = body
-    old_flag = CliRunner().invoke(app, ["evaluate", *words, "--robustness", "--robustness-images", "3"])
+    old_flag = call("evaluate", *words, "--robustness", "--robustness-images", "3")
     assert old_flag.exit_code == 0
     assert [record.getMessage() for record in caplog.records if "is now called" in record.getMessage()] == [
         "vegrt evaluate --robustness is now called vegrt robustness; "
@@ -155,4 +154,4 @@ def test_the_command_saves_and_shows_the_result(copied: Bundle, photos: Path, ca
     ]
     after = json.loads((copied.path / "results/robustness-test-only-onnxruntime.json").read_text())
     assert (after["rows"], after["summary"]) == (before["rows"], before["summary"])
-    assert "robustness" not in CliRunner().invoke(app, ["evaluate", "--help"]).stdout
+    assert "robustness" not in call("evaluate", "--help").stdout

@@ -9,18 +9,13 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import numpy_helper
-from typer.testing import CliRunner, Result
 
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
-from vegrt.cli import app
 from vegrt.errors import BundleError
 from vegrt.evaluate.verify import conclusion, cure_of, models_run, verify
 from vegrt.infer.runtimes.onnx_file import model_conflicts
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
@@ -122,7 +117,7 @@ def test_swapped_channels_are_noticed_although_the_hashes_fit(copied: Bundle) ->
     path = copied.file("model", "fp32")
     model = onnx.load(path)
     for tensor in model.graph.initializer:
-        if tensor.name == "conv1.weight":
+        if tensor.name == "conv1.0.weight":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:, ::-1].copy(), tensor.name))
     with changing(copied.path) as staging:
         onnx.save(model, staging.file("fp32.onnx"))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
-from typer.testing import CliRunner
 
+from tests.command_line import answer, call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.calibration.analysis import Analyses
 from vegrt.calibration.resume import PROGRESS
 from vegrt.calibration.settings import CalibrationSettings, float_layers_json
 from vegrt.calibration.tables import calibration_tables
-from vegrt.cli import app
 from vegrt.export.stage import ExportJob, load_photos, recalibrate
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.candidates import Candidate, is_float16
@@ -32,23 +30,11 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
 ) -> None:
     write_json(tmp_path / "float.json", float_layers_json({"signed": ["conv1", "layer1.0.add"]}))
     before = {one.path: one.sha256 for one in copied.manifest.artifacts}
-    words = [
-        "calibrate",
-        str(copied.path),
-        "--data",
-        str(photos),
-        "--no-engine",
-        "--float-type",
-        "fp32",
-        "--curve",
-        "--json",
-    ]
+    words = ["calibrate", copied.path, "--data", photos, "--no-engine", "--float-type", "fp32", "--curve"]
     words.append("--overwrite")  # the engines
-    result = CliRunner().invoke(app, [*words, "--float-layers", str(tmp_path / "float.json")])
-    assert result.exit_code == 0, result.output
-    said = json.loads(result.stdout)
-    assert said["calibration"]["float_layers"] == {"int8": ["conv1", "layer1.0.add"], "int8-cpu": []}
-    assert 0.8 < said["calibration"]["int8_macs_share"]["int8"] < 1
+    calibration = answer(*words, "--float-layers", tmp_path / "float.json")["calibration"]
+    assert calibration["float_layers"] == {"int8": ["conv1", "layer1.0.add"], "int8-cpu": []}
+    assert 0.8 < calibration["int8_macs_share"]["int8"] < 1
     assert not [record for record in caplog.records if "calibrating again" in record.getMessage()]
     after = open_bundle(copied.path)
     changed = {one.path for one in after.manifest.artifacts if before.get(one.path) != one.sha256}
@@ -72,13 +58,11 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
 
 def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path) -> None:
     before = {file: file.read_bytes() for file in sorted(copied.path.rglob("*")) if file.is_file()}
-    words = ["calibrate", str(copied.path), "--data", str(photos), "--no-engine", "--photos", "16", "--json"]
-    result = CliRunner().invoke(app, [*words, "--sensitivity", "--curve"])
-    assert result.exit_code == 0, result.output
+    words = ["calibrate", copied.path, "--data", photos, "--no-engine", "--photos", "16"]
+    shown = answer(*words, "--sensitivity", "--curve")
     after = {file: file.read_bytes() for file in sorted(copied.path.rglob("*")) if file.is_file()}
     assert {file: after[file] for file in before} == before
     assert {file.name for file in after.keys() - before.keys()} == {"sensitivity.json", "curve.json"}
-    shown = json.loads(result.stdout)
     assert {len({row["layer"] for row in shown["sensitivity"]["rows"]}), len(shown["curve"]["rows"])} == {29, 2}
     found = load_result(open_bundle(copied.path), Sensitivity, "sensitivity")
     assert found is not None
@@ -99,9 +83,9 @@ def test_another_percentile_calibrates_again_and_logs_the_reason(
 
 
 def test_a_bundle_without_models_has_to_be_exported_first(trained: Bundle, photos: Path) -> None:
-    result = CliRunner().invoke(app, ["calibrate", str(trained.path), "--data", str(photos)])
+    result = call("calibrate", trained.path, "--data", photos)
     assert result.exit_code == 1
-    assert "no fp32 model in it (variants: none); make it: vegrt export" in result.output
+    assert "no fp32 model (variants: none); make it with: vegrt export" in result.output
 
 
 def test_a_run_decodes_each_photo_once(copied: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,17 +100,7 @@ def test_a_run_decodes_each_photo_once(copied: Bundle, photos: Path, monkeypatch
 
     for module in ("vegrt.infer.decode.pipeline", "vegrt.photo.preprocess"):
         monkeypatch.setattr(f"{module}.load_image", counting)
-    words = [
-        "calibrate",
-        str(copied.path),
-        "--data",
-        str(photos),
-        "--no-engine",
-        "--percentile",
-        "99",
-        "--max-flips",
-        "0",
-    ]
-    result = CliRunner().invoke(app, [*words, "--sensitivity", "--curve", "--overwrite"])
+    words = ["calibrate", copied.path, "--data", photos, "--no-engine", "--percentile", "99", "--max-flips", "0"]
+    result = call(*words, "--sensitivity", "--curve", "--overwrite")
     assert result.exit_code == 0, result.output
     assert decoded == dict.fromkeys((photos / "validation").rglob("*.jpg"), 1)

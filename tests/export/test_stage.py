@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,11 +29,9 @@ def test_an_exported_bundle_describes_its_contents_and_origin(bundle: Bundle) ->
     assert describe_export(bundle)["calibration"] == manifest.calibration
 
 
-def test_calibrating_on_a_test_photo_is_refused(
-    trained: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
+def test_calibrating_on_a_test_photo_is_refused(trained: Bundle, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "data")
-    copy_bundle(trained, tmp_path / "bundle")
+    shutil.copytree(trained.path, tmp_path / "bundle")
     shutil.copy(tmp_path / "data/test/Beet/003.jpg", tmp_path / "data/validation/Beet/another-name.jpg")
     with pytest.raises(DataError, match=r"another-name\.jpg: also in the test split"):
         export(tmp_path / "bundle", tmp_path / "data", ExportJob(engines=False))

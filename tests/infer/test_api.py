@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from pathlib import Path
@@ -224,12 +224,10 @@ def test_of_equal_probabilities_the_first_class_comes_first() -> None:
     assert sum(score.probability for score in answer.top) < 1
 
 
-def test_the_documented_example_runs(
-    bundle: Bundle, photos: Path, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]
-) -> None:
+def test_the_documented_example_runs(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     text = (ROOT / "docs/python-api.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    copy_bundle(bundle, tmp_path / "models/resnet18")
+    shutil.copytree(bundle.path, tmp_path / "models/resnet18")
     shutil.copytree(photos / "test/Beet", tmp_path / "photos")
     (tmp_path / "photos/broken.jpg").write_text("text")
     done = subprocess.run(

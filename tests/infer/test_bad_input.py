@@ -102,7 +102,7 @@ def test_one_clear_line_for_what_is_no_picture(tmp_path: Path) -> None:
     got = answers(tmp_path)
     assert isinstance(got.pop("good.jpg"), tuple)
     expected = {
-        "empty.jpg": "empty, 0 bytes",
+        "empty.jpg": "empty file (0 bytes)",
         "text.jpg": "not a photo but text; expected JPEG, PNG",
         "cut.jpg": "damaged image",
         "bomb.png": "pixels",

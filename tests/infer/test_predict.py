@@ -12,10 +12,14 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, VegrtError
 from vegrt.evaluate.evaluate import evaluate
+from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.outputs.files import OutputOptions
-from vegrt.infer.predict import Request, run
+from vegrt.infer.outputs.rows import RowFormat
+from vegrt.infer.predict import Request, predict, run
 from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.onnxruntime.runner import BoundRunner, OnnxRuntimeRunner
+from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.photo.preprocess import load_image
 
 
@@ -43,6 +47,24 @@ def test_one_bad_image_costs_one_line_and_order_is_kept(bundle: Bundle, photos: 
     assert len(got) == 20
     assert [number for number, line in enumerate(got) if "\terror\t" in line] == [7, 13]
     assert all(line.startswith(str(tmp_path / f"{number:02d}.jpg")) for number, line in enumerate(got))
+
+
+def test_a_runner_that_works_on_two_batches_at_once_gives_the_same_rows(
+    bundle: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jpg").write_text("text")
+    paths = sorted(photos.glob("test/*/*.jpg"))
+    paths[20:20] = [tmp_path / "bad.jpg"] * 9
+    items = [Item(str(path), path) for path in paths]
+    session = open_session(bundle.file("model", "fp32"))
+    plain, overlapping = (
+        [row for rows in predict(bundle, runner, iter(items), RowFormat(), batch=8) for row in rows]
+        for runner in (OnnxRuntimeRunner(session, "cpu"), BoundRunner(session, None))
+    )
+    assert [(row.path, row.label, row.error) for row in overlapping] == [
+        (row.path, row.label, row.error) for row in plain
+    ]
+    assert [row.path for row in overlapping] == [str(path) for path in paths]
 
 
 def test_names_of_any_bytes_and_odd_things_named_like_images(bundle: Bundle, photos: Path, tmp_path: Path) -> None:

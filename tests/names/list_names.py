@@ -2,6 +2,7 @@
 
     pip install --target LEAN --no-deps tensorrt-lean-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
     PYTHONPATH=LEAN python tests/names/list_names.py tensorrt_lean_bindings
+    PYTHONPATH=BINDINGS python tests/names/list_names.py cuda.bindings.runtime 12.9.1      # pip install cuda-bindings==12.9.1
     python tests/names/list_names.py stubs/tensorrt_bindings/tensorrt.pyi 10.13.0.35        # unpacked from tensorrt-stubs
 
 Nothing of the module is called or constructed: without a GPU a Runtime of tensorrt-lean crashes the process at exit.
@@ -50,7 +51,8 @@ def main(subject: str, version: str = "") -> None:
         name, names = "tensorrt-stubs", names_in_stub(Path(subject).read_text(encoding="utf-8"))
     else:
         module = importlib.import_module(subject)
-        name, version, names = subject.removesuffix("_bindings"), module.__version__, names_of(module)
+        name, version = subject.removesuffix("_bindings"), version or module.__version__
+        names = names_of(module)
     text = json.dumps({"module": name, "version": version, "names": names}, indent=0, sort_keys=True)
     Path(__file__).with_name(f"{name}-{version}.json").write_text(text + "\n", encoding="utf-8")
 

@@ -62,7 +62,8 @@ def _step(found: Any, name: str) -> Any:
 @pytest.mark.parametrize("listing", [STUBS, *LEAN])
 def test_what_runs_engines_exists_in_tensorrt_10_and_11(listing: str) -> None:
     uses = collect.uses_of(ROOT / "infer")["tensorrt"]
-    assert {"Runtime", "execute_async_v3"} <= uses.chains | uses.members
+    scratch = {"ExecutionContextAllocationStrategy.USER_MANAGED", "set_device_memory", "device_memory_size_v2"}
+    assert scratch | {"Runtime", "execute_async_v3", "engine_host_code_allowed"} <= uses.chains | uses.members
     names = json.loads((HERE / f"{listing}.json").read_text(encoding="utf-8"))["names"]
     assert missing(uses, names) == set()
 
@@ -77,6 +78,16 @@ def test_what_builds_engines_exists() -> None:
     assert missing(uses, names) == set()
 
 
+@pytest.mark.parametrize("listing", [STUBS, *LEAN])
+def test_what_inspects_engines_exists_in_tensorrt_10_and_11(listing: str) -> None:
+    source = (ROOT / "export/engines/inspector.py").read_text(encoding="utf-8")
+    uses = collect.uses_in(source)["tensorrt"]
+    assert {"create_engine_inspector", "engine_host_code_allowed", "execution_context"} <= uses.members
+    names = json.loads((HERE / f"{listing}.json").read_text(encoding="utf-8"))["names"]
+    lean_lacks = set() if listing == STUBS else {"execution_context", "get_engine_information"}  # of EngineInspector
+    assert missing(uses, names) == lean_lacks
+
+
 def test_what_asks_cuda_exists() -> None:
     uses = collect.uses_of(ROOT / "infer")["cuda"]
     captures = {"cudaGraphLaunch", "cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal", "cudaGraphExecDestroy"}
@@ -86,10 +97,9 @@ def test_what_asks_cuda_exists() -> None:
 
 
 def test_what_asks_cuda_existed_in_12() -> None:
-    """Of 12 the functions and types are known that NVIDIA's own samples use; members of enums are looked up in 13 only."""
     uses = collect.uses_of(ROOT / "infer")["cuda"]
-    names = json.loads((HERE / "cuda-bindings-12.json").read_text(encoding="utf-8"))["names"]
-    assert {chain.partition(".")[0] for chain in uses.chains} - set(names) == set()
+    names = json.loads((HERE / "cuda.bindings.runtime-12.9.1.json").read_text(encoding="utf-8"))["names"]
+    assert missing(uses, names) == set()
 
 
 def test_what_self_holds_is_followed_into_every_method() -> None:

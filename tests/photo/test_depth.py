@@ -81,17 +81,17 @@ REFUSED = {
     "8 bits in 16": (tiff(wide(1)), "no value above 255 of 65535"),
     "float to 255": (
         tiff(wide(1, np.float32)),
-        "float samples from 0 to 255, and the file does not state black and white",
+        "float samples from 0 to 255, but the file does not state black and white",
     ),
     "float below 0": (tiff(wide(1 / 255, np.float32) - np.float32(1)), "float samples from -1 to 0"),
     "float beyond the stated range": (
         tiff(wide(2, np.float32), {S_MAX: 255.0}),
-        "to 510, where the file states 0 to 255",
+        "to 510, but the file states 0 to 255",
     ),
     "not numbers": (tiff(np.where(GREY == 9, np.nan, 0).astype(np.float32)), "with NaN or infinity"),
     "infinite": (tiff(np.where(GREY == 9, np.inf, 0).astype(np.float32)), "with NaN or infinity"),
-    "int32": (tiff(wide(1, np.int32)), "and the file does not state black and white"),
-    "signed 8 bits": (tiff(GREY, {339: 2}), "signed 8-bit samples, and"),
+    "int32": (tiff(wide(1, np.int32)), "but the file does not state black and white"),
+    "signed 8 bits": (tiff(GREY, {339: 2}), "signed 8-bit samples, but"),
     "12 bits in 16, colour": (png16(np.stack([wide(16)] * 3, 2)), "16-bit colour with no value above 4095"),
     "12 bits in 16, grey and alpha": (
         png16(np.stack([wide(16), wide(257)], 2)),

@@ -61,9 +61,9 @@ def test_what_else_pillow_knows_is_not_opened(kind: str) -> None:
         (b"\0\0\0\x18ftypisom" + bytes(12), "but a video"),
         (b"RIFF\0\0\0\0WAVEfmt ", "but a sound"),
         (b"a letter", "but text"),
-        (b"\x01\x02\x03\x04" * 9, "or of an unknown format"),
-        (b"\xff\xd8\xff\xe0", "begins as JPEG"),
-        (b"II*\0" + bytes(40), "begins as TIFF"),
+        (b"\x01\x02\x03\x04" * 9, "or an unknown format"),
+        (b"\xff\xd8\xff\xe0", "header is that of JPEG"),
+        (b"II*\0" + bytes(40), "header is that of TIFF"),
         (b"\0\0\0\x14ftypavif\0\0\0\0mif1", "damaged image"),
     ],
 )

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.wording import noise_warning
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.objective import OBJECTIVES, Objective
 from vegrt.report.card.card import Claims, card_markdown
 from vegrt.report.facts.facts import Facts, ReportRequest, load_facts
 from vegrt.report.language.language import using_language
-from vegrt.report.speed import noise_warning, speed_up
+from vegrt.report.speed import speed_up
 from vegrt.report.summary import summary_rows
 from vegrt.report.verdict import conclude
 from vegrt.results.benchmark import BenchCandidate, Noise

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.evaluate.wording import gate_reason
 from vegrt.report.facts.facts import Facts, load_facts
-from vegrt.report.language.language import using_language
-from vegrt.report.reason import gate_reason
-from vegrt.report.summary import SummaryRow, summary_rows
+from vegrt.report.language.language import translate, using_language
+from vegrt.report.summary import summary_rows
 from vegrt.report.verdict import conclude
 from vegrt.results.evaluation import Cause, ClassesPermuted, ClassMove, ColoursSwapped, Gate, TextCause
 
@@ -26,8 +26,7 @@ def facts(make: Make) -> Facts:
 
 def reason_with(facts: Facts, gate: Gate) -> str:
     assert facts.evaluation is not None
-    row: SummaryRow = summary_rows(facts)[1]
-    return gate_reason(facts.evaluation, replace(row, gate=gate))
+    return gate_reason(facts.evaluation, replace(facts.evaluation.candidates[1], gate=gate), translate=translate)
 
 
 @pytest.mark.parametrize(
@@ -35,10 +34,10 @@ def reason_with(facts: Facts, gate: Gate) -> str:
     [
         ((), "entirely above the margin of 0.5 points"),
         ((ColoursSwapped(64, 0.4, 0.95),), "40% of 64 photos are right as they are, 95% with red and blue swapped"),
-        ((ClassesPermuted((ClassMove(0, 1),)),), "look permuted (Bean is answered as Carrot)"),
+        ((ClassesPermuted((ClassMove(0, 1),)),), "look permuted (Bean is predicted as Carrot)"),
         (
             (ClassesPermuted(tuple(ClassMove(number, (number + 1) % 6) for number in range(6))),),
-            "Papaya is answered as Potato and 2 more)",
+            "Papaya is predicted as Potato and 2 more)",
         ),
     ],
     ids=["no cause", "colours", "one class", "all classes"],
@@ -60,8 +59,8 @@ def test_a_failure_of_version_1_keeps_its_own_sentence(facts: Facts) -> None:
     ("gate", "expected"),
     [
         (Gate("INCONCLUSIVE", images_to_decide=2000), "at these rates about 2,000 images would decide"),
-        (Gate("INCONCLUSIVE"), "more images alone would hardly decide"),
-        (Gate("INCONCLUSIVE", (TextCause("any"),)), "the margin of 0.5 points lies within"),
+        (Gate("INCONCLUSIVE"), "at these rates more images would hardly decide"),
+        (Gate("INCONCLUSIVE", (TextCause("any"),)), "which includes the margin of 0.5 points"),
     ],
     ids=["decidable", "undecidable", "version 1"],
 )

@@ -8,13 +8,13 @@ from rich.console import Console
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
+from vegrt.evaluate.wording import gate_reason, signed_points
 from vegrt.report.facts.facts import load_facts
-from vegrt.report.summary import HEADINGS, signed_points, summarize, summary_table
+from vegrt.report.summary import HEADINGS, summarize, summary_table
 from vegrt.report.verdict import conclude
 from vegrt.results.benchmark import Bench
 from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result
-from vegrt.results.wording import gate_sentence
 
 Make = Callable[..., Bundle]
 FAILING = {"fp16": 3.0, "int8": 3.0, "int8-cpu": 3.0, "fp32/openvino": 3.0}
@@ -34,7 +34,7 @@ def test_values_are_those_of_the_result_files(make: Make) -> None:
         assert values["top1_percent"] == 100 * figures.top1.value
         assert values["drop_high_points"] == 100 * figures.paired.drop.high
         assert (values["flips"], values["verdict"]) == (figures.paired.flips, figures.gate.verdict)
-        assert values["reason"] == gate_sentence(evaluation, figures)
+        assert values["reason"] == gate_reason(evaluation, figures)
         assert (values["p50_ms"], values["p99_ms"]) == (single.p50_ms, single.p99_ms)
         assert (values["images_per_s"], values["best_batch_images"]) == (best.images_per_s, best.batch)
         assert json.loads(json.dumps(values)) == values

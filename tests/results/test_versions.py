@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from vegrt.errors import FormatError
+from vegrt.evaluate.wording import not_run_cause
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench
 from vegrt.results.convert import AnyResult, from_dict, to_dict
@@ -25,7 +26,6 @@ from vegrt.results.evaluation import (
     TextCause,
 )
 from vegrt.results.files import read_result
-from vegrt.results.wording import not_run_cause
 
 FILES = Path(__file__).parent / "version-1"
 KINDS: dict[str, type[AnyResult]] = {

@@ -30,8 +30,10 @@ from vegrt.calibration.graph.check import check_placement
 from vegrt.calibration.graph.encode import Range, insert_qdq
 from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
 from vegrt.calibration.graph.placement import Edge, Placement, plan_quantization
-from vegrt.export.engines.build import Profile, build_engine
-from vegrt.export.engines.engines import WEIGHT_TYPES, audit_model
+from vegrt.export.engines.audit import audit_model
+from vegrt.export.engines.build import build_engine
+from vegrt.export.engines.engines import WEIGHT_TYPES
+from vegrt.export.engines.options import Profile
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.export.onnx.model import export_fp32
 

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import vegrt.bundle.change
+from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import exclusive
 from vegrt.errors import BundleError, VegrtError
@@ -42,9 +42,10 @@ def old(colours: Path, brief: Recipe, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def evaluated(old: Bundle, tmp_path: Path, copy_bundle: Callable[[Bundle, Path], Bundle]) -> Bundle:
+def evaluated(old: Bundle, tmp_path: Path) -> Bundle:
     """A copy of the bundle with a result, its table, a result whose model is missing, and a file not written by vegrt."""
-    bundle = copy_bundle(old, tmp_path / "copy")
+    shutil.copytree(old.path, tmp_path / "copy")
+    bundle = open_bundle(tmp_path / "copy")
     for name, sha256 in (("evaluate-test", bundle.artifact("weights").sha256), ("bench", "0" * 64)):
         body = {"candidates": [{"key": "fp32/torch", "artifact_sha256": sha256}]}
         write_json(bundle.path / f"results/{name}.json", to_dict(header_fields(bundle, name)) | body)
@@ -151,7 +152,7 @@ def test_sigterm_to_the_whole_group_is_ctrl_c(colours: Path, brief: Recipe, tmp_
     wait_for_epoch(out)
     again = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == f"vegrt: {out}: another process is changing it; wait until that is done\n"
+    assert again.stderr == f"vegrt: {out}: another process is changing it; wait until it has finished\n"
     for _ in range(2):
         os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
@@ -180,14 +181,10 @@ def wait_for_epoch(out: Path) -> None:
 
 
 def test_the_command_prints_the_next_command(colours: Path, brief: Recipe, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from vegrt.cli import app
-
     file = tmp_path / "recipe.toml"
     file.write_text(brief.to_toml())
     words = ["train", "--data", colours, "--out", tmp_path / "my model", "--recipe", file, "--runs", tmp_path / "r.db"]
-    shown = CliRunner().invoke(app, list(map(str, words)))
+    shown = call(*words)
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.splitlines()[-1] == f"next: vegrt export '{tmp_path / 'my model'}' --data {colours}"
     assert json.loads((tmp_path / "my model/manifest.json").read_text())["name"] == "my model"

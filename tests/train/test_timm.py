@@ -14,9 +14,9 @@ from vegrt.errors import ModelError
 from vegrt.export.onnx.model import export_fp32
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.train.data.loader import DecodedPhotos, InputTransform, Samples
+from vegrt.train.data.samples import DecodedPhotos, InputTransform, Samples
 from vegrt.train.fit import train
-from vegrt.train.loop.cached_activations import cache_activations
+from vegrt.train.loop.cached_activations import CachedSets, cache_activations
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.split_network import split_at
@@ -56,7 +56,7 @@ def test_frozen_stages_that_cannot_be_split_off_are_computed_at_every_step(
     samples = Samples(
         DecodedPhotos((), 0, lambda path: np.zeros((1, 1, 3), np.uint8), ()), InputTransform(learner.contract, "full")
     )
-    assert cache_activations(learner, samples, samples) == (samples, samples)
+    assert cache_activations(learner, samples, samples, limit_bytes=0) == CachedSets(samples, samples, 0)
     assert "computing its frozen stages at every step" in caplog.text
 
 
@@ -75,7 +75,7 @@ def test_a_position_embedding_is_frozen_with_the_stages_after_it() -> None:
     ("name", "size", "message"),
     [
         ("resnet18.nonsense", 224, "timm cannot build it"),
-        ("vit_tiny_patch16_224", 64, "it takes 224 only; add --size 224"),
+        ("vit_tiny_patch16_224", 64, "expected 224; add --size 224"),
     ],
 )
 def test_models_that_timm_cannot_build_are_refused_early(name: str, size: int, message: str) -> None:
@@ -83,7 +83,9 @@ def test_models_that_timm_cannot_build_are_refused_early(name: str, size: int, m
         contract_of(f"timm:{name}", size)
 
 
-@pytest.mark.parametrize(("name", "message"), [("resnet19x", "has no such model; it has resnet1"), ("zzz", "none of")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("resnet19x", "similar names: resnet1"), ("zzz", "no model with a similar name")]
+)
 def test_an_unknown_name_is_an_error_that_lists_similar_names(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         find_backbone(f"timm:{name}")

@@ -100,7 +100,7 @@ def verify_counts(data: Path, expected: ExpectedCounts) -> Counts:
 def _download(out: Path) -> Path:
     kagglehub = require("kagglehub", "fetch")
     try:
-        _check_network()
+        check_network()
         return Path(kagglehub.dataset_download(HANDLE))
     except Exception as error:  # kagglehub's, requests' and built-in exceptions have no common base
         cause = (str(getattr(error, "reason", error)) or type(error).__name__).splitlines()[0]
@@ -110,7 +110,7 @@ def _download(out: Path) -> Path:
         ) from error
 
 
-def _check_network() -> None:
+def check_network() -> None:
     """Raise OSError within seconds when Kaggle does not answer: kagglehub 1.0 sets no timeout on its first request."""
     try:
         opener = urllib.request.build_opener()  # uses the current proxy settings; urlopen keeps those of its first call

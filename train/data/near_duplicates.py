@@ -20,8 +20,8 @@ MAX_RMS = 32.0  # root mean square difference over all values of two thumbnails,
 MAX_SHARE = 0.2  # variance of the difference by the sum of both variances; each around the mean of its channel
 MAX_MIRRORED_RMS = 10.0  # mirrored photos are edited copies, which are close; a larger limit matches symmetric objects
 _CELL = 4  # side of the cells that the search averages before it compares, in pixels
-_ROWS = 512  # thumbnails in a block, compared with all others at once: 512 x 21,000 float32 are 43 MB
-_CHECKS = 2048  # candidate pairs compared by all pixels at once: 25 MB per array
+BLOCK_ROWS = 512  # thumbnails in a block, compared with all others at once: 512 x 21,000 float32 are 43 MB
+PAIRS_AT_ONCE = 2048  # candidate pairs compared by all pixels at once: 25 MB per array
 
 Thumbnails = NDArray[np.uint8]  # (N, SIDE, SIDE, 3) RGB
 Indices = NDArray[np.intp]
@@ -45,7 +45,7 @@ def near_pairs(thumbnails: Thumbnails) -> Iterator[NearPair]:
     """
     mirrors = thumbnails[:, :, ::-1]
     cells, mirrored_cells = _cell_means(thumbnails), _cell_means(mirrors)
-    for start in track(range(0, len(thumbnails), _ROWS), "comparing photos"):
+    for start in track(range(0, len(thumbnails), BLOCK_ROWS), "comparing photos"):
         for left, right in _candidates(cells, cells, start, MAX_RMS):
             rms, near = _compare(thumbnails[left], thumbnails[right], MAX_RMS)
             yield from _list_near(left, right, rms, near, mirrored=False)
@@ -77,14 +77,14 @@ def _candidates(
     cells: NDArray[np.float32], compared_cells: NDArray[np.float32], start: int, limit: float
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield index pairs that may be within `limit`: left in the block of rows at `start`, right larger than left."""
-    rows, columns = cells[start : start + _ROWS], compared_cells[start:]
+    rows, columns = cells[start : start + BLOCK_ROWS], compared_cells[start:]
     norms = np.square(rows).sum(1)[:, None] + np.square(columns).sum(1)
     bound = 1.01 * limit**2 * cells.shape[1]  # 1 % more for float32's rounding; all pixels decide afterwards
     left, right = np.nonzero(norms - 2 * (rows @ columns.T) <= bound)
     ascending = right > left
     left, right = left[ascending] + start, right[ascending] + start
-    for first in range(0, len(left), _CHECKS):
-        yield left[first : first + _CHECKS], right[first : first + _CHECKS]
+    for first in range(0, len(left), PAIRS_AT_ONCE):
+        yield left[first : first + PAIRS_AT_ONCE], right[first : first + PAIRS_AT_ONCE]
 
 
 def _compare(left: Thumbnails, right: Thumbnails, limit: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -38,7 +38,7 @@ class EpochRecord:
 
 @dataclass(slots=True)
 class EpochSums:
-    """The running sums of an unfinished epoch."""
+    """The running sums of an unfinished epoch. skipped: steps that changed no weight, because a gradient overflowed."""
 
     images: int = 0
     steps: int = 0
@@ -46,15 +46,21 @@ class EpochSums:
     correct: int = 0
     seconds: float = 0.0
     gradient_norms: dict[str, float] = field(default_factory=dict)
+    skipped: int = 0
 
     def add(self, images: int, loss: float, correct: int, norms: Mapping[str, float] | None = None) -> None:
-        """Add one step. loss: mean over its images."""
+        """Add one step. loss: mean over its images. norms: gradient norm by stage."""
         self.images += images
         self.steps += 1
         self.loss += loss * images
         self.correct += correct
         for stage, norm in (norms or {}).items():
             self.gradient_norms[stage] = self.gradient_norms.get(stage, 0.0) + norm
+
+    def add_skipped(self, images: int, loss: float, correct: int) -> None:
+        """Add a step that changed no weight; its gradient norm is not finite."""
+        self.add(images, loss, correct)
+        self.skipped += 1
 
     def finish(self, epoch: int, phase: Phase, loss: float, accuracy: float, lr: float) -> EpochRecord:
         """Return the finished epoch. loss, accuracy: on the validation split."""
@@ -68,7 +74,7 @@ class EpochSums:
             lr=lr,
             images_per_s=self.images / self.seconds,
             seconds=self.seconds,
-            gradient_norms={stage: norm / self.steps for stage, norm in self.gradient_norms.items()},
+            gradient_norms={stage: norm / (self.steps - self.skipped) for stage, norm in self.gradient_norms.items()},
         )
 
 
@@ -86,6 +92,7 @@ class TrainingProgress:
     """The progress of a run. run: its id in the history. recipe, data: its settings and photos at the start.
 
     best_epoch: the epoch with the lowest validation loss, 0 before the first. sums: of the current epoch.
+    cached_versions: number of cached versions of each photo, 0 where none is cached; None before that is decided.
     """
 
     run: str
@@ -95,6 +102,7 @@ class TrainingProgress:
     best_epoch: int = 0
     best_loss: float = math.inf
     sums: EpochSums = field(default_factory=EpochSums)
+    cached_versions: int | None = None
 
     def add(self, record: EpochRecord) -> bool:
         """Append an epoch and start the next one. Return whether it is the best so far."""

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, VegrtError
 from vegrt.terminal.progress import track
-from vegrt.train.data.loader import Draw, Samples, make_data_loader, ordered_batches
+from vegrt.train.data.loader import BatchLoader, ordered_batches
+from vegrt.train.data.samples import Draw, Samples
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import Learner
+from vegrt.train.loop.transfer import on_device
+from vegrt.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-ACTIVATION_CACHE_BYTES = 4 << 30  # for training and validation together
 BATCH = 64
 
 
@@ -46,57 +49,92 @@ class CachedActivations(Samples):
         return True
 
 
-def cache_activations(learner: Learner, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
+@dataclass(frozen=True, slots=True)
+class CachedSets:
+    """Both sets as the training uses them. versions: number of cached versions of each photo; 0 where nothing is cached."""
+
+    train: Samples
+    validation: Samples
+    versions: int
+
+
+def cache_activations(
+    learner: Learner, train: Samples, validation: Samples, *, limit_bytes: int, decided: int | None = None
+) -> CachedSets:
     """Return both sets as activations of the learner's frozen stages, which it then skips.
 
-    Caches the recipe's number of `views`, or as many as fit into ACTIVATION_CACHE_BYTES. Returns both sets unchanged when no
-    augmented version fits, or when the network cannot be split. Every process caches all photos.
+    Caches the recipe's number of `views`, or as many as fit into `limit_bytes`. Returns both sets unchanged when no augmented
+    version fits, or when the network cannot be split. Every process caches all photos, and all cache the same versions.
+    decided: the number of versions at the start of a resumed training, because another number would give other weights. Raises
+    VegrtError when they do not fit any more.
     """
-    recipe = learner.recipe
-    requested = 1 if recipe.augment == "none" else recipe.views
+    unchanged = CachedSets(train, validation, 0)
     try:
         prefix = learner.frozen_part()
     except ModelError as error:
         log.warning("%s; computing its frozen stages at every step", error)
-        return train, validation
-    plain = train.plain()
-    size_bytes = _activations(prefix, plain, [[Draw(0)]], learner.device, recipe.workers, "")[0].nbytes
-    views = min(requested, (ACTIVATION_CACHE_BYTES // size_bytes - len(validation.photos)) // len(train.photos))
-    if views < min(2, requested):
-        log.warning("activations after %s do not fit into memory; computing them at every step", recipe.freeze_until)
-        return train, validation
-    if views < requested:
-        log.warning("only %d of %d versions of each photo fit into memory", views, requested)
-    log.info("caching activations after %s for %d version(s) of each photo", recipe.freeze_until, views)
-    versions = []
-    for view in range(views):
-        samples = train if view else plain
-        batches = _batches(len(train.photos), recipe.seed, view)
-        versions.append(_activations(prefix, samples, batches, learner.device, recipe.workers, f"version {view + 1}"))
+        return unchanged
+    work = _Work(prefix, learner.device, learner.recipe)
+    version_bytes = work.activations(train.plain(), [[Draw(0)]])[0].nbytes
+    fitting = (limit_bytes // version_bytes - len(validation.photos)) // len(train.photos)
+    if decided is not None and decided > fitting:
+        needed_mib = (decided * len(train.photos) + len(validation.photos)) * version_bytes >> 20
+        raise VegrtError(
+            f"{decided} cached versions of each photo need {needed_mib:,} MiB, expected at most {limit_bytes >> 20:,} MiB, "
+            "half of the available memory; free some memory, then repeat with --resume"
+        )
+    versions = decided if decided is not None else min(learner.processes.gather([_choose(learner.recipe, fitting)]))
+    if not versions:
+        return unchanged
+    log.info("caching activations after %s for %d version(s) of each photo", learner.recipe.freeze_until, versions)
+    cached = [work.version(train if number else train.plain(), number) for number in range(versions)]
     batches = ordered_batches(len(validation.photos), BATCH)
-    validation_activations = _activations(prefix, validation, batches, learner.device, recipe.workers, "validation")
+    validation_activations = work.activations(validation, batches, "validation")
     learner.skip_frozen()
-    return CachedActivations(train, versions), CachedActivations(validation, [validation_activations])
+    return CachedSets(
+        CachedActivations(train, cached), CachedActivations(validation, [validation_activations]), versions
+    )
 
 
-def _batches(count: int, seed: int, view: int) -> list[list[Draw]]:
-    """Return batches of all photos in their own order; each photo has its own seed for this view."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + view)
-    seeds = torch.randint(2**62, (count,), generator=generator).tolist()
-    return [[Draw(draw.photo, seeds[draw.photo]) for draw in batch] for batch in ordered_batches(count, BATCH)]
+def _choose(recipe: Recipe, fitting: int) -> int:
+    """Return how many versions of each photo to cache; 0 when not even one augmented version fits."""
+    requested = 1 if recipe.augment == "none" else recipe.views
+    versions = max(0, min(requested, fitting))
+    if versions < min(2, requested):
+        log.warning("activations after %s do not fit into memory; computing them at every step", recipe.freeze_until)
+        return 0
+    if versions < requested:
+        log.warning("only %d of %d versions of each photo fit into memory", versions, requested)
+    return versions
 
 
-@torch.no_grad()
-def _activations(
-    prefix: nn.Module, samples: Samples, batches: list[list[Draw]], device: torch.device, workers: int, description: str
-) -> list[Tensor]:
-    """Return one tensor for each photo, on the CPU: float16, or float32 where float16 would overflow."""
-    prefix.eval()
-    activations: list[Tensor] = []
-    loader = make_data_loader(samples, batches, workers)
-    for images, _ in track(loader, f"frozen stages, {description}", len(batches)) if description else loader:
-        with precision(device):
-            values = prefix(images.to(device)).float().cpu()
-        half = values.to(torch.float16)
-        activations += (half if bool(half.isfinite().all()) else values).unbind()
-    return activations
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What computes activations: the frozen stages, on their device."""
+
+    prefix: nn.Module
+    device: torch.device
+    recipe: Recipe
+
+    def version(self, samples: Samples, number: int) -> list[Tensor]:
+        """Return the activations of one version of all photos; each photo has its own seed for this version."""
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + number)
+        count = len(samples.photos)
+        seeds = torch.randint(2**62, (count,), generator=generator).tolist()
+        batches = [[Draw(draw.photo, seeds[draw.photo]) for draw in batch] for batch in ordered_batches(count, BATCH)]
+        return self.activations(samples, batches, f"version {number + 1}")
+
+    @torch.no_grad()
+    def activations(self, samples: Samples, batches: list[list[Draw]], description: str = "") -> list[Tensor]:
+        """Return one tensor for each photo, on the CPU: float16, or float32 where float16 would overflow."""
+        self.prefix.eval()
+        activations: list[Tensor] = []
+        loaded = on_device(BatchLoader(samples, self.recipe.workers, self.device).load(batches), self.device)
+        for images, _ in track(loaded, f"frozen stages, {description}", len(batches)) if description else loaded:
+            with precision(self.device):
+                values = (
+                    self.prefix(images).float().cpu()
+                )  # the host holds them: a GPU waits once per batch, in one pass only
+            half = values.to(torch.float16)
+            activations += (half if bool(half.isfinite().all()) else values).unbind()
+        return activations

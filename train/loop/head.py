@@ -6,38 +6,65 @@ import copy
 import math
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vegrt.train.data.loader import epoch_batches
+from vegrt.train.data.loader import Batch, epoch_batches
 from vegrt.train.history.records import EpochRecord, EpochSums
-from vegrt.train.loop.device import precision
-from vegrt.train.loop.learner import learning_rate, make_optimizer, set_rate
+from vegrt.train.loop.device import precision, storage_device
+from vegrt.train.loop.optimizer import Schedule, make_optimizer, set_rate
 from vegrt.train.loop.validation import ValidationResult, validation_result
 from vegrt.train.recipe import Recipe
 
-Features = tuple[Tensor, Tensor]  # float32 (N, F), int64 (N,)
+_PART = 8192  # photos whose features are moved at once to a GPU that cannot hold all
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The input of the head for each photo: values, float32 (N, ...), and labels, int64 (N,), on one device."""
+
+    values: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 @torch.no_grad()
 def compute_features(
-    model: nn.Module, head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
+    model: nn.Module, head: nn.Module, batches: Iterable[Batch], count: int, device: torch.device
 ) -> Features:
-    """Return the input of the head for each photo, and the labels, on the device. head: a part of the model."""
+    """Return the input of the head for `count` photos: on the device if its memory allows, else on the CPU.
+
+    head: a part of the model. batches: of all these photos, on the device.
+    """
     inputs_of_head: list[Tensor] = []
-    labels: list[Tensor] = []
+    features, end = Features(torch.empty(0), torch.empty(0)), 0
     hook = head.register_forward_pre_hook(lambda _, inputs: inputs_of_head.append(inputs[0].float()))
     try:
         model.eval()
         with precision(device):
-            for images, batch_labels in batches:
-                model(images.to(device))
-                labels.append(batch_labels.to(device))
+            for images, labels in batches:
+                model(images)
+                values = inputs_of_head.pop()
+                if not end:
+                    features = _room(values[0], count, device)
+                start, end = end, end + len(values)
+                features.values[start:end] = values
+                features.labels[start:end] = labels
     finally:
         hook.remove()
-    return torch.cat(inputs_of_head), torch.cat(labels)
+    return features
+
+
+def _room(value: Tensor, count: int, device: torch.device) -> Features:
+    """Return room for the features of `count` photos, each like `value`."""
+    storage = storage_device(count * value.nbytes, device)
+    values = torch.empty((count, *value.shape), device=storage)
+    return Features(values, torch.empty(count, dtype=torch.int64, device=storage))
 
 
 def train_head(
@@ -50,8 +77,7 @@ def train_head(
         start = time.perf_counter()
         sums = _epoch(head, recipe, optimizer, train, class_weights, epoch)
         sums.seconds = time.perf_counter() - start
-        with torch.no_grad():
-            result = validation_result(head.eval()(validation[0]), validation[1])
+        result = _validate(head, validation)
         if result.loss < best_loss:
             best_loss, best_weights = result.loss, copy.deepcopy(head.state_dict())
         yield sums.finish(epoch, "head", result.loss, result.accuracy, optimizer.param_groups[0]["lr"]), result
@@ -66,18 +92,38 @@ def _epoch(
     class_weights: Tensor | None,
     epoch: int,
 ) -> EpochSums:
+    """Train for one epoch. Reads the losses of its steps once, at its end."""
     torch.manual_seed(recipe.seed * 1_000_003 + epoch)
     head.train()
-    sums = EpochSums()
-    batches = epoch_batches(len(train[1]), recipe.batch_size, seed=recipe.seed, epoch=epoch)
-    for index, batch in enumerate(batches, start=(epoch - 1) * len(batches)):
-        indices = torch.tensor([draw.photo for draw in batch], device=train[1].device)
-        logits, labels = head(train[0][indices]), train[1][indices]
+    device = _device_of(head)
+    batches = epoch_batches(len(train), recipe.batch_size, seed=recipe.seed, epoch=epoch)
+    photos = torch.tensor([[draw.photo for draw in batch] for batch in batches], device=train.labels.device)
+    schedule = Schedule(recipe.epochs_head * len(batches), recipe.lr_head, recipe.warmup)
+    measures: list[Tensor] = []
+    for index, indices in enumerate(photos, start=(epoch - 1) * len(batches)):
+        labels = train.labels[indices].to(device)
+        logits = head(train.values[indices].to(device))
         loss = cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        set_rate(optimizer, learning_rate(index, recipe.epochs_head * len(batches), recipe.lr_head, recipe.warmup))
+        set_rate(optimizer, schedule.rate(index))
         optimizer.step()
-        plain = cross_entropy(logits.detach(), labels).item()
-        sums.add(len(batch), plain, int((logits.argmax(1) == labels).sum()))
+        measures.append(
+            torch.stack([cross_entropy(logits.detach(), labels), (logits.argmax(1) == labels).sum().float()])
+        )
+    sums = EpochSums()
+    for batch, (plain_loss, correct) in zip(batches, torch.stack(measures).tolist(), strict=True):
+        sums.add(len(batch), plain_loss, int(correct))
     return sums
+
+
+@torch.no_grad()
+def _validate(head: nn.Module, features: Features) -> ValidationResult:
+    device = _device_of(head)
+    parts = (features.values,) if features.values.device == device else torch.split(features.values, _PART)
+    logits = torch.cat([head.eval()(part.to(device)) for part in parts])
+    return validation_result(logits.cpu(), features.labels.cpu())
+
+
+def _device_of(head: nn.Module) -> torch.device:
+    return next(head.parameters()).device

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from vegrt.errors import DivergedError
-from vegrt.files.text import as_utf8
 from vegrt.terminal.interrupts import Interrupted, noting_interrupts
 from vegrt.terminal.progress import track
-from vegrt.train.data.loader import Samples, epoch_batches, make_data_loader, ordered_batches
-from vegrt.train.history.mistakes import Explanation, Mistake
+from vegrt.train.data.loader import BatchLoader, ordered_batches, steps_per_epoch
+from vegrt.train.data.samples import Samples
 from vegrt.train.history.records import EpochRecord, TrainingProgress
 from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.checkpoint import Checkpoints
-from vegrt.train.loop.learner import Learner, learning_rate
+from vegrt.train.loop.epoch import Epoch, start_epoch
+from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.processes import ProcessGroup
+from vegrt.train.loop.transfer import on_device
 from vegrt.train.loop.validation import ValidationResult, concatenate, validate
 from vegrt.train.recipe import Recipe
 
@@ -27,8 +29,9 @@ log = logging.getLogger(__name__)
 EpochCallback = Callable[[EpochRecord], None]
 
 VALIDATION_BATCH = 64
-HARDEST = 24  # number of photos of the highest loss that are recorded
-MISTAKES = 200  # number of wrongly answered photos that are recorded, worst first
+STEPS_PER_READ = (
+    20  # a GPU works without a pause while so many steps follow each other; their results are read together
+)
 
 
 class StopTraining(Exception):
@@ -60,14 +63,18 @@ class Loop:
         where it is handled like Ctrl-C, saves after the current step and raises KeyboardInterrupt; a second one interrupts at
         once.
         """
+        workers, device = self.recipe.workers, self.learner.device
+        train, validation = (BatchLoader(samples, workers, device) for samples in (self.train, self.validation))
         with noting_interrupts() as interrupted:
             while not self._finished():
-                self._epoch(interrupted)
+                epoch = start_epoch(self.recipe, len(self.progress.epochs) + 1, len(self.train.photos))
+                self._take_steps(epoch, train, interrupted)
+                self._end(epoch, self.validate(validation))
 
     def outlook(self) -> str:
         """Return one line with the number of photos, epochs and steps, and the position where the training continues."""
         recipe, progress = self.recipe, self.progress
-        steps = len(epoch_batches(len(self.train.photos), recipe.batch_size, seed=0, epoch=1))
+        steps = steps_per_epoch(len(self.train.photos), recipe.batch_size)
         head = f"{recipe.epochs_head} epochs of the head, then " if recipe.epochs_head else ""
         started = bool(progress.epochs or progress.sums.steps)
         position = f"; continuing in epoch {len(progress.epochs) + 1} after step {progress.sums.steps}"
@@ -103,18 +110,15 @@ class Loop:
             return
         if best is not None:
             self.checkpoints.save_best(self.learner.evaluated_weights())
-            self.recorder.explain(self._explanation(best))
+            self.recorder.explain(best.explanation(self.classes, self.validation.photos))
         self.checkpoints.save_last(self.learner.state(), self.progress)
 
-    def validate(self) -> ValidationResult:
+    def validate(self, loader: BatchLoader) -> ValidationResult:
         """Return the result on the validation split; each process evaluates a part of it."""
         self.processes.align(self.learner.evaluation_model)
         portion = self.processes.portion(ordered_batches(len(self.validation.photos), VALIDATION_BATCH))
-        result = validate(
-            self.learner.evaluation_model,
-            make_data_loader(self.validation, portion, self.recipe.workers),
-            self.learner.device,
-        )
+        device = self.learner.device
+        result = validate(self.learner.evaluation_model, on_device(loader.load(portion), device), device)
         return concatenate(self.processes.gather([result]))
 
     def _finished(self) -> bool:
@@ -123,32 +127,51 @@ class Loop:
             return True
         return len(self.progress.epochs) >= self.recipe.epochs_head + self.recipe.epochs
 
-    def _epoch(self, interrupted: Interrupted) -> None:
-        epoch, sums = len(self.progress.epochs) + 1, self.progress.sums
-        batches = epoch_batches(len(self.train.photos), self.recipe.batch_size, seed=self.recipe.seed, epoch=epoch)
-        shares = [self.processes.share(batch) for batch in batches[sums.steps :]]
-        remaining = make_data_loader(self.train, shares, self.recipe.workers)
-        last_time = time.perf_counter()
-        for images, labels in track(remaining, f"epoch {epoch}", len(batches) - sums.steps):
-            rate = self._rate(epoch, sums.steps, len(batches))
-            step = self.learner.step(images, labels, lr=rate, seed=batches[sums.steps][0].seed + self.processes.rank)
-            if not step.is_finite():
-                raise self._diverged(f"step {sums.steps + 1} of epoch {epoch}", rate)
-            sums.add(len(labels) * self.processes.size, step.loss, step.correct, step.gradient_norms)
-            last_time, previous_time = time.perf_counter(), last_time
-            sums.seconds += last_time - previous_time
-            if self.processes.any(interrupted.noted):
-                self._interrupt(epoch)
-        result = self.validate()
-        rate = self._rate(epoch, len(batches) - 1, len(batches))
-        if not math.isfinite(result.loss):
-            raise self._diverged(f"the validation after epoch {epoch}", rate)
-        better = self.add(sums.finish(epoch, "all", result.loss, result.accuracy, rate))
-        self.save(best=result if better else None)
+    def _take_steps(self, epoch: Epoch, loader: BatchLoader, interrupted: Interrupted) -> None:
+        """Take the remaining steps of an epoch. Reads their results every STEPS_PER_READ steps, and before a state is saved."""
+        done = self.progress.sums.steps
+        shares = [self.processes.share(batch) for batch in epoch.batches[done:]]
+        loaded = track(on_device(loader.load(shares), self.learner.device), f"epoch {epoch.number}", len(shares))
+        for step, (images, labels) in enumerate(loaded, done):
+            seed = epoch.batches[step][0].seed + self.processes.rank
+            epoch.unread.append(self.learner.step(images, labels, lr=self._rate(epoch, step), seed=seed))
+            is_read = len(epoch.unread) == STEPS_PER_READ or step + 1 == len(epoch.batches)
+            stop = (is_read or self.processes.asks_cheaply) and self.processes.any(interrupted.noted)
+            if is_read or stop:
+                self._read(epoch)
+            if stop:
+                self._interrupt(epoch.number)
 
-    def _rate(self, epoch: int, step: int, steps: int) -> float:
-        steps_before = (epoch - self.recipe.epochs_head - 1) * steps + step
-        return learning_rate(steps_before, self.recipe.epochs * steps, self.recipe.lr, self.recipe.warmup)
+    def _rate(self, epoch: Epoch, step: int) -> float | Tensor:
+        """Return the learning rate of a step. Skipped steps do not advance it, and only the device knows how many there were."""
+        applied = self.learner.applied_steps
+        return epoch.rate(step) if applied is None else epoch.schedule.rate_at(applied)
+
+    def _read(self, epoch: Epoch) -> None:
+        """Add the results of the unread steps to the sums. Raises DivergedError for one that is not finite."""
+        sums = self.progress.sums
+        for step in self.learner.read(epoch.unread):
+            images = len(self.processes.share(epoch.batches[sums.steps])) * self.processes.size
+            if step.is_skipped:
+                sums.add_skipped(images, step.loss, step.correct)
+            elif step.is_finite():
+                sums.add(images, step.loss, step.correct, step.gradient_norms)
+            else:
+                raise self._diverged(f"step {sums.steps + 1} of epoch {epoch.number}", epoch.rate(sums.steps))
+        if self.learner.has_underflowed():
+            raise self._diverged(f"step {sums.steps} of epoch {epoch.number}", epoch.rate(sums.steps - 1))
+        epoch.unread.clear()
+        sums.seconds += epoch.seconds_since_read()
+
+    def _end(self, epoch: Epoch, result: ValidationResult) -> None:
+        """Record and save an epoch after its validation."""
+        rate, sums = epoch.rate(len(epoch.batches) - 1), self.progress.sums
+        if not math.isfinite(result.loss):
+            raise self._diverged(f"the validation after epoch {epoch.number}", rate)
+        if sums.skipped:
+            log.info("epoch %d: skipped %d of %d steps: float16 overflowed", epoch.number, sums.skipped, sums.steps)
+        better = self.add(sums.finish(epoch.number, "all", result.loss, result.accuracy, rate))
+        self.save(best=result if better else None)
 
     def _diverged(self, moment: str, rate: float) -> DivergedError:
         best = self.progress.best_epoch
@@ -169,22 +192,3 @@ class Loop:
         )
         self.processes.wait()  # torchrun stops all processes when one ends, even the one that is writing
         raise KeyboardInterrupt
-
-    def _explanation(self, result: ValidationResult) -> Explanation:
-        order = result.hardest(len(result.labels))
-        wrong = [index for index in order if result.answers[index] != result.labels[index]]
-        return Explanation(
-            classes=self.classes,
-            confusion=tuple(map(tuple, result.confusion(len(self.classes)))),
-            hardest=tuple(self._mistake(result, index) for index in order[:HARDEST]),
-            mistakes=tuple(self._mistake(result, index) for index in wrong[:MISTAKES]),
-        )
-
-    def _mistake(self, result: ValidationResult, index: int) -> Mistake:
-        photo = self.validation.photos.photos[index]
-        return Mistake(
-            photo=as_utf8(photo.path.absolute()),
-            label=self.classes[photo.label],
-            answer=self.classes[int(result.answers[index])],
-            loss=result.losses[index].item(),
-        )

@@ -70,6 +70,11 @@ class ProcessGroup:
         result: Tensor = self._accelerator.reduce(values, "sum") if self._accelerator else values
         return result
 
+    @property
+    def asks_cheaply(self) -> bool:
+        """Whether `any` can be called at every step. With several GPUs it waits for all of them."""
+        return self.size == 1 or self.device.type == "cpu"
+
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process."""
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0) if self.size > 1 else flag

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from vegrt.files.text import as_utf8
+from vegrt.train.data.loader import Batch
+from vegrt.train.data.samples import DecodedPhotos
+from vegrt.train.history.mistakes import Explanation, Mistake
 from vegrt.train.loop.device import precision
+
+HARDEST = 24  # number of photos of the highest loss that are recorded
+MISTAKES = 200  # number of wrongly answered photos that are recorded, worst first
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +51,43 @@ class ValidationResult:
         order: list[int] = self.losses.argsort(descending=True, stable=True)[:count].tolist()
         return order
 
+    def explanation(self, classes: tuple[str, ...], photos: DecodedPhotos) -> Explanation:
+        """Return what the history records of these answers. photos: those that were validated."""
+        answers, labels, losses = self.answers.tolist(), self.labels.tolist(), self.losses.tolist()
+        order = self.hardest(len(labels))
+        wrong = [index for index in order if answers[index] != labels[index]]
+
+        def mistake(index: int) -> Mistake:
+            photo = photos.photos[index]
+            return Mistake(as_utf8(photo.path.absolute()), classes[photo.label], classes[answers[index]], losses[index])
+
+        return Explanation(
+            classes=classes,
+            confusion=tuple(map(tuple, self.confusion(len(classes)))),
+            hardest=tuple(mistake(index) for index in order[:HARDEST]),
+            mistakes=tuple(mistake(index) for index in wrong[:MISTAKES]),
+        )
+
 
 def validation_result(logits: Tensor, labels: Tensor) -> ValidationResult:
-    """Return the result for float32 logits (N, K) and labels (N,)."""
-    logits, labels = logits.cpu(), labels.cpu()
+    """Return the result for float32 logits (N, K) and labels (N,), on their device."""
     return ValidationResult(cross_entropy(logits, labels, reduction="none"), logits.argmax(1), labels)
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> ValidationResult:
-    """Return the result of `model` in evaluation mode on batches of its input and labels."""
+def validate(model: nn.Module, batches: Iterable[Batch], device: torch.device) -> ValidationResult:
+    """Return the result of `model` in evaluation mode on batches on its device. Reads the answers once, at the end."""
     model.eval()
     parts = []
-    for images, truth in batches:
+    for images, labels in batches:
         with precision(device):
-            parts.append(validation_result(model(images.to(device)).float(), truth))
+            parts.append(validation_result(model(images).float(), labels))
     return concatenate(parts)
 
 
 def concatenate(parts: Sequence[ValidationResult]) -> ValidationResult:
-    """Return the parts as one result, in their order."""
-    none = ValidationResult(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-    columns = zip(*((part.losses, part.answers, part.labels) for part in (none, *parts)), strict=True)
-    return ValidationResult(*map(torch.cat, columns))
+    """Return the parts as one result on the CPU, in their order."""
+    if not parts:
+        return ValidationResult(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    columns = zip(*((part.losses, part.answers, part.labels) for part in parts), strict=True)
+    return ValidationResult(*(torch.cat(column).cpu() for column in columns))

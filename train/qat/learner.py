@@ -42,11 +42,12 @@ class QatLearner(Learner):
         class_weights: Tensor | None,
         processes: ProcessGroup,
     ) -> None:
-        super().__init__(network, recipe, device, class_weights, processes)
+        super().__init__(
+            network, recipe, device, class_weights, processes, dtype=torch.float32
+        )  # as GraphNetwork computes
         bundle, encoding = open_source(Path(recipe.qat)), encoding_of(recipe.qat_encoding)
         calibration = read_calibration(bundle.file("calibration"))
-        averaged = self.network if self.averaged is None else self.averaged
-        self.evaluation_model = quantized_network(averaged, bundle, calibration, encoding).to(device)
+        self.evaluation_model = quantized_network(self.evaluated_network, bundle, calibration, encoding).to(device)
         self.model = self._compiled(quantized_network(self.network, bundle, calibration, encoding).to(device))
         self.teacher = WithPreprocessing(load_network(bundle), self.contract).to(device).eval().requires_grad_(False)
         if float_layers := calibration.float_layers.get(encoding):

@@ -108,19 +108,29 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """Details of an engine: its fingerprint (vegrt.infer.runtimes.fingerprint), and counts from the builder's layer list."""
+    """Details of an engine: its fingerprint (vegrt.infer.runtimes.fingerprint), builder options, and counts of its layer audit.
+
+    unchecked: layers with weights whose type could not be read. layers_from: the builder's log or the engine inspector.
+    """
 
     builder: Label = ""
     version: Label = ""
     target: Label = ""
     device: Label = ""
+    platform: Label = ""
     profile: Label = ""
     version_compatible: bool = False
     hardware_compatible: bool = False
+    workspace_mib: Count = 0
+    level: Count | None = None
+    tf32: bool = False
+    min_int8: Share | None = None
     weight_layers: Count = 0
     convolutions: Count = 0
     matched: Count = 0
+    unchecked: Count = 0
     wanted: Label = ""
+    layers_from: Label = ""
 
 
 def check_part(kind: type[Any], value: Any, place: str) -> None:

@@ -1,1 +1,1 @@
-"""The commands by group. Each parses, calls one library function and shows the result; heavy imports are inside."""
+"""The commands by group. Each parses its options, calls one library function and shows the result; heavy imports are inside."""

@@ -21,7 +21,7 @@ def pack(
 ) -> None:
     """Pack a bundle into one file.
 
-    The archive holds the files that the manifest lists, the results and the signature; the same bundle gives the same bytes.
+    The archive contains the files in the manifest, the results and the signature; the same bundle gives the same bytes.
     """
     from vegrt.bundle.overwriting import check_no_file
     from vegrt.bundle.pack import pack as run_pack
@@ -39,7 +39,7 @@ def pack(
 @app.command()
 def unpack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive made by `vegrt bundle pack`.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; it must be missing or empty.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty.")],
     as_json: JsonOption = False,
 ) -> None:
     """Unpack a bundle.
@@ -64,7 +64,7 @@ def sign(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a bundle's manifest, which holds the SHA-256 of every file.
+    """Sign a bundle's manifest, which lists the SHA-256 of every artifact, and its results.
 
     Check the signature with `vegrt verify BUNDLE --public-key KEY`. Sign again after every change of the bundle.
     """

@@ -10,13 +10,13 @@ import typer
 from vegrt.commands.options.shared import JsonOption, OverwriteFileOption, show
 from vegrt.errors import DataError, require
 
-app = typer.Typer(no_args_is_help=True, help="Make, fetch, audit and split data folders.")
+app = typer.Typer(no_args_is_help=True, help="Draw, download, audit and split data sets.")
 
 
 @app.command("sample")
 def data_sample(
     out: Annotated[Path, typer.Argument(help="New folder for the data set.")],
-    seed: Annotated[int, typer.Option(help="Seed of the pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
     train: Annotated[int, typer.Option(min=1, help="Training images per class.")] = 100,
     validation: Annotated[int, typer.Option(min=1, help="Validation images per class.")] = 40,
     test: Annotated[int, typer.Option(min=1, help="Test images per class.")] = 100,
@@ -35,7 +35,7 @@ def data_sample(
 def data_fetch(out: Annotated[Path, typer.Argument(help="Folder for the data set.")]) -> None:
     """Download the Vegetable Image Dataset.
 
-    Downloads it from Kaggle and verifies its counts. A folder that was filled by hand is only verified.
+    Downloads it from Kaggle and verifies its counts. A folder that already contains photos is only verified.
     """
     from vegrt.train.data.fetch import fetch
 
@@ -51,7 +51,7 @@ def data_audit(
 ) -> None:
     """Find duplicates and leaks between splits.
 
-    Counts the photos and lists unreadable, odd-sized, duplicate and near-duplicate photos. Writes audit.json and audit.html.
+    Counts the photos and lists unreadable photos, unusual sizes, duplicates and near duplicates. Writes audit.json, audit.html.
     """
     from vegrt.report.run.audit_page import write_audit
     from vegrt.train.data.audit import audit
@@ -69,14 +69,16 @@ def data_audit(
 def data_split(
     data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; use it as --data of other commands.")],
-    fractions: Annotated[str, typer.Option(help="Shares of train, validation and test, with sum 1.")] = "0.7,0.15,0.15",
+    fractions: Annotated[
+        str, typer.Option(help="Shares of train, validation and test; their sum is 1.")
+    ] = "0.7,0.15,0.15",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a split without leaks.
+    """Split a data set without leaks.
 
-    Photos of one scene stay in one split, and every class keeps its shares. Writes a CSV file and copies no photos.
+    Photos of a scene stay in the same split, and every class keeps its shares. Writes a CSV file and copies no photos.
     """
     from vegrt.bundle.overwriting import check_no_file
     from vegrt.train.data.audit import audit

@@ -1,10 +1,10 @@
-"""vegrt deploy triton and jetson: write a bundle in the form that a server or a device needs."""
+"""vegrt deploy triton and jetson: write a bundle in the format of a server or a device."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,13 @@ class Backend(str, Enum):
     tensorrt = "tensorrt"
 
 
+class JetPackVersion(str, Enum):
+    """The values of --jetpack."""
+
+    six = "6"
+    seven = "7"
+
+
 @app.command()
 def triton(
     bundle: BundleArgument,
@@ -44,6 +51,11 @@ def triton(
     ] = Backend.onnxruntime,
     max_batch: BatchOption = 32,
     instances: Annotated[int, typer.Option(min=1, help="Number of copies of the model per device.")] = 1,
+    gpu: Annotated[str, typer.Option(metavar="SM", help="GPU of the server, such as sm89, to select the engine.")] = "",
+    container: Annotated[
+        str,
+        typer.Option(metavar="RELEASE", help="Release of the Triton container, such as 26.05, to select the engine."),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write a Triton model repository.
@@ -53,27 +65,41 @@ def triton(
     from vegrt.bundle.bundle import open_bundle
     from vegrt.export.deploy.triton import Serving, deploy_triton
 
-    serving = Serving(variant.value, "tensorrt" if backend == Backend.tensorrt else "onnxruntime", max_batch, instances)
-    folder = deploy_triton(open_bundle(bundle), out, serving)
+    runtime: Literal["tensorrt", "onnxruntime"] = "tensorrt" if backend == Backend.tensorrt else "onnxruntime"
+    serving = Serving(variant.value, runtime, max_batch, instances, gpu, container)
+    written = deploy_triton(open_bundle(bundle), out, serving)
     if as_json:
-        show({"repository": str(out), "model": folder.name, "variant": variant.value, "backend": backend.value}, True)
+        names = {
+            "repository": str(out),
+            "model": written.model.name,
+            "variant": variant.value,
+            "backend": backend.value,
+        }
+        show({**names, "artifact": written.artifact, "container": written.container, "command": written.command}, True)
     else:
-        typer.echo(
-            f"{folder}: {variant.value}, {backend.value}; serve it: tritonserver --model-repository {out.resolve()}"
-        )
+        typer.echo(f"{written.model}: {variant.value}, {backend.value}; serve it: {written.command}")
 
 
 @app.command()
-def jetson(bundle: BundleArgument, out: OutArgument, max_batch: BatchOption = 32, as_json: JsonOption = False) -> None:
-    """Write a folder for a Jetson with JetPack 6.
+def jetson(
+    bundle: BundleArgument,
+    out: OutArgument,
+    max_batch: BatchOption = 32,
+    jetpack: Annotated[
+        JetPackVersion,
+        typer.Option(help="JetPack version: 6 (6.1 or 6.2, TensorRT 10.3) or 7 (7.2.2 or later, TensorRT 11.4.1)."),
+    ] = JetPackVersion.six,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder for a Jetson.
 
     Contains int8 and fp16 ONNX models, classes, a small program, and a README with the trtexec commands that build the engines on
     the device.
     """
     from vegrt.bundle.bundle import open_bundle
-    from vegrt.export.deploy.jetson import deploy_jetson
+    from vegrt.export.deploy.jetson import JETPACKS, deploy_jetson
 
-    names = deploy_jetson(open_bundle(bundle), out, max_batch=max_batch)
+    names = deploy_jetson(open_bundle(bundle), out, max_batch=max_batch, jetpack=JETPACKS[jetpack.value])
     show({"folder": str(out), "files": names}, True) if as_json else typer.echo(
         f"{out}: {len(names)} files; see README.md"
     )

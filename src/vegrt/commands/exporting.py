@@ -29,8 +29,11 @@ from vegrt.commands.options.engine import (
     HardwareCompatibleOption,
     MinInt8Option,
     OpsetOption,
+    PresetOption,
+    Tf32Option,
     VersionCompatibleOption,
     WorkspaceOption,
+    profile_of,
 )
 from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
@@ -52,9 +55,11 @@ def export(
     opset: OpsetOption = 20,
     bf16: Bf16Option = False,
     fp32_engine: Fp32EngineOption = False,
-    batch: BatchOption = "1,8,32",
+    preset: PresetOption = None,
+    batch: BatchOption = None,
     workspace: WorkspaceOption = 1024,
     builder_level: BuilderLevelOption = None,
+    tf32: Tf32Option = False,
     version_compatible: VersionCompatibleOption = False,
     hardware_compatible: HardwareCompatibleOption = False,
     min_int8: MinInt8Option = None,
@@ -80,18 +85,18 @@ def export(
     """Write the ONNX variants and engines.
 
     Writes fp32, fp16, int8 (TensorRT's rules) and int8-cpu, calibrated on DATA/validation; each is compared with its reference.
-    With an audit, validation photos that are near duplicates of test photos do not calibrate.
-    An exported bundle needs --overwrite if evaluations, benchmarks, engines or a search for float layers would become void.
+    With an audit, validation photos that are near duplicates of test photos are not used for calibration.
+    An exported bundle needs --overwrite if this invalidates evaluations, benchmarks, engines or a search for float layers.
     """
-    given = [option for option in (from_onnx, classes, contract) if option is not None]
-    if len(given) not in (0, 3):
+    imported = [path for path in (from_onnx, classes, contract) if path is not None]
+    if len(imported) not in (0, 3):
         raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
     _require_packages()
     from contextlib import nullcontext
 
     from vegrt.bundle.change import exclusive
     from vegrt.bundle.overwriting import check_nothing_invalidated
-    from vegrt.export.engines.build import BuildOptions, ExportOptions, Profile
+    from vegrt.export.engines.options import BuildOptions, ExportOptions
     from vegrt.export.imported.source import importing
     from vegrt.export.onnx.model import check_opset
     from vegrt.export.stage import ExportJob
@@ -99,11 +104,11 @@ def export(
     from vegrt.export.summary import describe_export, export_lines
 
     check_opset(opset)
-    build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible)
-    options = ExportOptions(opset, bf16, fp32_engine, Profile.parse(batch), build, min_int8)
+    build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible, tf32)
+    options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8)
     float_type = renamed_rest(ctx, float_type, rest)
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
-    with importing(bundle, *given) if given else nullcontext(), exclusive(bundle):
+    with importing(bundle, *imported) if imported else nullcontext(), exclusive(bundle):
         check_nothing_invalidated(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
         result = run_export(bundle, data, ExportJob(engine, near_test, options, settings, untrained, recorded(ctx)))
@@ -129,15 +134,15 @@ def calibrate(
     ] = False,
     curve: Annotated[
         bool,
-        typer.Option("--curve", help="Score ranges from 32, 64 ... all photos; writes results/curve.json."),
+        typer.Option("--curve", help="Score ranges from 32, 64, ... and all photos; writes results/curve.json."),
     ] = False,
     overwrite: OverwriteModelsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate an exported bundle again, or analyse its calibration.
 
-    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if evaluations, benchmarks, engines or a
-    search for float layers would become void. A calibration with the same key is not repeated.
+    Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if this invalidates evaluations,
+    benchmarks, engines or a search for float layers. A calibration with the same key is not repeated.
     --sensitivity and --curve are analyses: they write results and change no model, unless one of --max-drop, --max-flips,
     --float-layers, --float-type and --engine also requests a new calibration.
     """
@@ -170,9 +175,11 @@ def calibrate(
 
 def _replaces_models(ctx: typer.Context) -> bool:
     """Return whether an option was given that only has an effect on a new calibration."""
-    given = any(ctx.params[name] is not None for name in ("max_drop", "max_flips", "float_layers"))
+    sets_floats = any(ctx.params[name] is not None for name in ("max_drop", "max_flips", "float_layers"))
     sources = [ctx.get_parameter_source(name) for name in ("float_type", "rest")]
-    return given or bool(ctx.params["engine"]) or any(source and source.name == "COMMANDLINE" for source in sources)
+    return (
+        sets_floats or bool(ctx.params["engine"]) or any(source and source.name == "COMMANDLINE" for source in sources)
+    )
 
 
 def _require_packages() -> None:

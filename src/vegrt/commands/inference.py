@@ -56,7 +56,11 @@ def infer(
     engine: options.EngineOption = options.InferEngine.local,
     workers: options.WorkersOption = 0,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="With --runtime tensorrt: rebuild engines that do not fit this GPU.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="With --runtime tensorrt: rebuild engines that do not fit this GPU or that TensorRT refuses.",
+        ),
     ] = False,
     public_key: PublicKeyOption = None,
     as_json: JsonOption = False,
@@ -118,14 +122,19 @@ def _rebuild(path: Path, variant: str | None, runtime: str | None, public_key: P
         raise VegrtError(
             f"--rebuild: builds TensorRT engines, the runtime is {runtime or 'not named'}; add --runtime tensorrt"
         )
-    from vegrt.infer.runtimes.tensorrt.engine import local_fingerprint
+    from vegrt.infer.runtimes.tensorrt.engine import local_fingerprint, open_tensorrt
 
-    here = local_fingerprint()
+    local = local_fingerprint()
     require("onnx", "export")
     require("onnx_ir", "export")
     from vegrt.export.engines.rebuild import rebuild_engines
 
-    rebuild_engines(path, (variant,) if variant else None, here)
+    rebuild_engines(
+        path,
+        (variant,) if variant else None,
+        local,
+        open_engine=lambda bundle, name: open_tensorrt(bundle, name).close(),
+    )
 
 
 def _writer(*, finishes: bool) -> Callable[[str], None]:

@@ -50,12 +50,12 @@ def report(
         Path | None, typer.Option("--data", help="Folder of the evaluated photos, to show those with changed answers.")
     ] = None,
     bench: Annotated[
-        list[Path] | None, typer.Option(help="bench.json of the same artifacts from another device; can be repeated.")
+        list[Path] | None, typer.Option(help="bench.json of the same artifacts from another device; may be repeated.")
     ] = None,
     audit: Annotated[
         Path | None,
         typer.Option(
-            help=f"audit.json of `vegrt data audit`; default: that of these photos in BUNDLE, in DATA, or {AUDIT}."
+            help=f"audit.json of `vegrt data audit`; default: the one for these photos in BUNDLE, in DATA, or {AUDIT}."
         ),
     ] = None,
     objective: ObjectiveOption = ObjectiveName.latency,
@@ -110,7 +110,7 @@ def _outputs(
 
 
 def _audits(file: Path | None, data: Path | None, bundles: list[Bundle]) -> list[ReportedAudit]:
-    """Return the requested audit, or all audits of the bundles' photos in a bundle, beside the photos or in this folder."""
+    """Return the requested audit, or all audits of the bundles' photos in a bundle, next to the photos or in this folder."""
     from vegrt.errors import DataError
     from vegrt.report.facts.data import is_audit_of
     from vegrt.train.data.audit_file import read_reported_audit

@@ -90,14 +90,14 @@ def runs_delete(
     ctx: typer.Context,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of runs, as for show.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Delete runs recorded as running too, such as killed ones.")
+        bool, typer.Option("--force", help="Also delete runs recorded as running, such as killed ones.")
     ] = False,
     runs: RunsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete recorded runs.
 
-    Deletes all named runs or none; their bundles stay.
+    Deletes all named runs or none of them; their bundles are kept.
     """
     from vegrt.train.history.runs_db import delete_runs
 

@@ -19,7 +19,7 @@ from vegrt.commands.options.shared import (
 def serve(
     bundle: BundleArgument,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 for all: there is no authentication.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses. There is no authentication.")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port, which is logged.")
@@ -36,14 +36,14 @@ def serve(
     max_batch: Annotated[int, typer.Option(min=1, help="Largest batch, in images.")] = 16,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="Longest wait in ms for a batch to fill.")] = 5.0,
     queue: Annotated[
-        int, typer.Option(min=1, help="Most images in the service at once; more are refused with 503.")
+        int, typer.Option(min=1, help="Largest number of images in the service; more are refused with status 503.")
     ] = 128,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request body, in bytes.")] = 16 * 2**20,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Largest photo, in pixels, checked before decoding.")
     ] = 34_000_000,
     max_connections: Annotated[
-        int, typer.Option(min=1, help="Most connections at once; fewer if the limit of open files is lower.")
+        int, typer.Option(min=1, help="Largest number of connections; fewer if the limit of open files is lower.")
     ] = 800,
     header_timeout_s: Annotated[float, typer.Option(help="Longest time in s for a request's header to arrive.")] = 10.0,
     idle_timeout_s: Annotated[
@@ -58,14 +58,14 @@ def serve(
     ] = 4096,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(help="Host name that browsers may use, besides this machine's own; may be repeated."),
+        typer.Option(help="Additional host name that browsers may use; may be repeated."),
     ] = None,
     public_key: PublicKeyOption = None,
 ) -> None:
     """Serve a bundle over HTTP.
 
     Web page at /, photos at /v1/predict, Open Inference Protocol at /v2, Prometheus metrics at /metrics. Requests are batched.
-    On SIGTERM or Ctrl-C, accepted requests are answered before the service ends. See docs/serving.md.
+    On SIGTERM or Ctrl-C, the service answers accepted requests and stops. See docs/serving.md.
     """
     from vegrt.errors import require
 

@@ -72,7 +72,7 @@ def _check_qat(flags: Mapping[str, Any], out: Path) -> None:
     if qat is None:
         return
     require("onnx_ir", "export")
-    if given := [f"--{name}" for name in SETTLED if flags[name] is not None]:
-        raise VegrtError(f"--qat {qat}: the bundle already determines {', '.join(given)}; omit it")
+    if settled := [f"--{name}" for name in SETTLED if flags[name] is not None]:
+        raise VegrtError(f"--qat {qat}: the bundle already determines {', '.join(settled)}; omit it")
     if Path(qat).resolve() == out.resolve():
         raise VegrtError(f"--out {out}: is also the bundle of --qat, which would be replaced; choose another --out")

@@ -24,15 +24,15 @@ def tune(
     recipe: RecipeOption = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Let a better trial replace OUT/best, even if that has models or results."),
+        typer.Option("--overwrite", help="Let a better trial replace OUT/best, even if it has models or results."),
     ] = False,
     runs: RunsOption = Path("runs.db"),
     as_json: JsonOption = False,
     **flags: Any,
 ) -> None:
-    """Find a better recipe by trials.
+    """Search for a better recipe.
 
-    Searches learning rates, weight decay, augmentation and frozen stages around the recipe's values, by the loss on
+    Tries learning rates, weight decay, augmentation and frozen stages around the recipe's values, judged by the loss on
     DATA/validation. After an interruption, repeat the command to continue. OUT/best.toml is the best recipe, for train --recipe.
     """
     from vegrt.errors import require

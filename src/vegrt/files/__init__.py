@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, temporary files, locks, CSV cells."""
+"""Atomic writes, temporary files, locks, hashes and printable text."""

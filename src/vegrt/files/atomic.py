@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all."""
+"""Atomic writes: files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from vegrt.errors import VegrtError
 from vegrt.files.temporary import make_temporary
 from vegrt.files.text import printable
 
-_OF_WRITING = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-)  # a full disk, a limit, a read-only place
+# errors that only writing raises: disk full, quota or size limit exceeded, read-only file system
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to; on success it becomes `path`, on failure it is removed.
+    """Yield a temporary path next to `path` to write to; on success it becomes `path`, on failure it is removed.
 
-    What a process that was killed left of the same is removed first. Raises VegrtError when the folder cannot be written or the
-    disk is full, and for an OSError of the block: see `unwritten`.
+    Temporary files of `path` that killed processes left are removed first. Raises VegrtError if the folder cannot be written or
+    the disk is full, and for an OSError in the block: see `unwritten`.
     """
-    temporary, held = _temporary(path, folder=False)
+    temporary, descriptor = _temporary(path, folder=False)
     try:
-        with _blaming(path, temporary):
+        with _mapping_errors(path, temporary):
             yield temporary
             share(temporary)
             with temporary.open("rb") as file:
@@ -37,52 +36,52 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(held)
+        os.close(descriptor)
 
 
 @contextmanager
 def creating(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
+    """Yield a new folder next to `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
 
-    What a process that was killed left of the same is removed first. Raises VegrtError when `path` holds something already, when
-    it cannot be written, and for an OSError of the block: see `unwritten`.
+    Temporary folders of `path` that killed processes left are removed first. Raises VegrtError if `path` exists and is not an
+    empty folder, if it cannot be written, and for an OSError in the block: see `unwritten`.
     """
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
-        raise VegrtError(f"{path}: exists and is not an empty folder; choose another place, or delete it")
-    temporary, held = _temporary(path, folder=True)
+        raise VegrtError(f"{path}: exists and is not an empty folder; choose another path, or delete it")
+    temporary, descriptor = _temporary(path, folder=True)
     try:
-        with _blaming(path, temporary):
+        with _mapping_errors(path, temporary):
             yield temporary
             sync_files(temporary)
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(held)
+        os.close(descriptor)
 
 
 def share(path: Path) -> None:
-    """Give a file or folder that was made for its owner alone the rights that the umask leaves others."""
+    """Give a file or folder that only its owner may access the permissions that the umask allows."""
     path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def unwritten(path: Path, place: Path, error: OSError) -> VegrtError:
-    """Return why `path` was not written, for an OSError of whatever filled `place`, a file or folder that was to become it.
+    """Return the VegrtError for an OSError that prevented `path` from being written.
 
-    It may be of writing there, or of reading a source: the error's own file name tells, else its number where that is of
-    writing only. Where neither tells, nothing is blamed.
+    place: the temporary file or folder that was being filled. The error may come from writing it or from reading a source: the
+    file name in the error decides, or an error number that only writing has; otherwise the message names neither.
     """
     cause = error.strerror or str(error) or type(error).__name__
     name = error.filename if isinstance(error.filename, (str, bytes)) else None
     named = Path(os.fsdecode(name)) if name is not None else None
     if error.errno in _OF_WRITING or (named is not None and ({path, place} & {named, *named.parents})):
-        return VegrtError(f"{path}: writing failed ({cause}); nothing was left half-written")
+        return VegrtError(f"{path}: writing failed ({cause}); no partial file was left")
     if named is not None:
         return VegrtError(f"{printable(named)}: cannot be read ({cause}); {path} was not written")
-    return VegrtError(f"{path}: was not written ({cause}); nothing was left half-written")
+    return VegrtError(f"{path}: was not written ({cause}); no partial file was left")
 
 
 @contextmanager
-def _blaming(path: Path, place: Path) -> Iterator[None]:
+def _mapping_errors(path: Path, place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -90,7 +89,7 @@ def _blaming(path: Path, place: Path) -> Iterator[None]:
 
 
 def sync_files(folder: Path) -> None:
-    """Have the disk hold every file below a folder before this returns."""
+    """Flush every file below a folder to disk."""
     for file in folder.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:
@@ -98,7 +97,7 @@ def sync_files(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, atomically; a `?` stands for what is no Unicode, such as of a path in Latin-1."""
+    """Write `text` as UTF-8 to `path`, atomically; characters that UTF-8 cannot encode become `?`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
@@ -112,7 +111,7 @@ def _temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
     try:
         return make_temporary(path, folder=folder)
     except OSError as error:
-        raise VegrtError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        raise VegrtError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
 
 
 def _umask() -> int:

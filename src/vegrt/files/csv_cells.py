@@ -1,4 +1,4 @@
-"""CSV files whose cells no spreadsheet takes for formulas: whoever opens a table must not run what a file name says."""
+"""CSV cells that a spreadsheet does not read as formulas, because file names and class names are untrusted."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # OWASP's list of first characters, the full-width ones too
+_FORMULA = frozenset(
+    "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+)  # OWASP's list of first characters, with the full-width forms
 
 
 def path_cell(path: str) -> str:
-    """Return a relative path with ./ before it where it would be a formula: still the same file."""
+    """Return a relative path, prefixed with ./ if it would be a formula; it still names the same file."""
     return f"./{path}" if path[:1] in _FORMULA else path
 
 
 def text_cell(text: str) -> str:
-    """Return a class name or a message with an apostrophe before it where it would be a formula."""
+    """Return a class name or a message, prefixed with an apostrophe if it would be a formula."""
     return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV lines that end with \\n, every cell quoted that holds a comma, a quote or a line end of any kind."""
+    """Return rows as CSV lines that end with \\n; cells with a comma, a quote or any line ending are quoted."""
     lines = _Lines()
-    csv.writer(lines, lineterminator="\r\n").writerows(
-        rows
-    )  # it quotes what is in this; a lone \r too, which ends a row
+    # the writer quotes cells with any character of its lineterminator: with \r\n, also a single \r, which would end a row
+    csv.writer(lines, lineterminator="\r\n").writerows(rows)
     return "".join(lines)
 
 
 class _Lines(list[str]):
-    """What csv.writer writes, a row at a time."""
+    """Collects the rows that csv.writer writes."""
 
     def write(self, row: str) -> None:
         self.append(row.removesuffix("\r\n") + "\n")

@@ -1,6 +1,6 @@
-"""Locks that end with the process that holds them, however it ends: on a folder that is being changed, or on any open file.
+"""Locks on a folder that is being changed, or on any open file; the system releases them when the process ends, however it ends.
 
-A lock is taken on the file or folder itself, so it leaves no lock file behind (docs/decisions/0022). Readers take none.
+A lock is taken on the file or folder itself, so there is no lock file to leave behind (docs/decisions/0022). Readers take none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Key = tuple[int, int]  # device and inode of the folder
 
 @dataclass(slots=True)
 class _FolderLock:
-    """A lock that this process holds. depth: how often its thread has taken it."""
+    """A lock that this process holds. depth: how many times its thread has taken it."""
 
     descriptor: int
     thread: int
@@ -30,20 +30,22 @@ _folder_locks: dict[_Key, _FolderLock] = {}
 
 
 def take_lock(descriptor: int) -> bool:
-    """Lock an open file or folder until it is closed; return False, at once, when another descriptor has the lock.
+    """Lock an open file or folder until it is closed; return False immediately if another descriptor holds the lock.
 
     Raises OSError on a file system without locks.
     """
-    from filelock import lock_descriptor  # here: it takes 30 ms to load, and a command that only reads takes no lock
+    from filelock import (
+        lock_descriptor,
+    )  # imported here: it takes 30 ms to load, and commands that only read need no lock
 
     return lock_descriptor(descriptor, blocking=False)
 
 
 @contextmanager
 def locked(path: Path, *, make: bool = False) -> Iterator[None]:
-    """Lock a folder against other processes and threads that change it; the thread that holds it may take it again.
+    """Lock a folder against changes by other processes and threads; the thread that holds the lock may take it again.
 
-    make: make a missing folder. Raises BundleError, at once, when the lock is taken.
+    make: create a missing folder. Raises BundleError immediately if the lock is taken.
     """
     descriptor = _open(path, make)
     key = _key(descriptor)
@@ -81,12 +83,10 @@ def _lock(path: Path, descriptor: int) -> None:
         is_ours = take_lock(descriptor)
     except OSError as error:
         os.close(descriptor)
-        raise BundleError(
-            f"{path}: cannot be locked ({error.strerror}); work on a copy on a disk of this machine"
-        ) from error
+        raise BundleError(f"{path}: cannot be locked ({error.strerror}); work on a copy on a local disk") from error
     if not is_ours:
         os.close(descriptor)
-        raise BundleError(f"{path}: another process is changing it; wait until that is done")
+        raise BundleError(f"{path}: another process is changing it; wait until it has finished")
 
 
 def _key(descriptor: int) -> _Key:
@@ -94,12 +94,12 @@ def _key(descriptor: int) -> _Key:
     return status.st_dev, status.st_ino
 
 
-def _forget() -> None:
-    """Close a forked child's copies of its parent's descriptors: with them the child would hold the locks after its parent."""
+def _drop_inherited_locks() -> None:
+    """Close a forked child's copies of its parent's descriptors: they would keep the locks after the parent exits."""
     for lock in _folder_locks.values():
         with suppress(OSError):
             os.close(lock.descriptor)
     _folder_locks.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_drop_inherited_locks)

@@ -1,4 +1,4 @@
-"""Temporary files and folders, each locked by the process that fills it: one that nobody locks was left by a killed process."""
+"""Temporary files and folders, each locked by the process that fills it; an unlocked one was left by a killed process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from vegrt.files.locking import take_lock
 
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)  # a file system without such locks
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)  # file system without locks
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def make_temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
-    """Return a new hidden file or folder beside `path`, and the descriptor that locks it until it is closed.
+    """Return a new hidden file or folder next to `path`, and the descriptor that locks it until it is closed.
 
     Temporary files and folders of `path` that killed processes left are removed first. Raises OSError.
     """
@@ -33,12 +33,12 @@ def make_temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
 
 
 def _affixes(path: Path, folder: bool) -> tuple[str, str]:
-    """Return prefix and suffix of a temporary name; a file keeps its own suffix, because writers choose a format by it."""
+    """Return prefix and suffix of a temporary name; a file keeps its suffix, because some writers derive the format from it."""
     return (f".{path.name}.", ".tmp") if folder else (f".{path.stem}.", f".tmp{path.suffix}")
 
 
 def _open_locked(temporary: Path) -> int | None:
-    """Return a descriptor that locks the new temporary; None when another process removed it as abandoned before the lock."""
+    """Return a descriptor that locks the new temporary; None if another process removed it as abandoned before that."""
     try:
         descriptor = os.open(temporary, _FLAGS)
     except FileNotFoundError:
@@ -56,8 +56,8 @@ def _open_locked(temporary: Path) -> int | None:
 
 
 def _remove_abandoned(folder: Path, pattern: re.Pattern[str]) -> None:
-    for name in [name for name in os.listdir(folder) if pattern.fullmatch(name)]:  # noqa: PTH208 - names are enough
-        with suppress(OSError):  # no locks here, or not ours to delete
+    for name in [name for name in os.listdir(folder) if pattern.fullmatch(name)]:  # noqa: PTH208 (names suffice)
+        with suppress(OSError):  # no locks on this file system, or no permission to delete
             descriptor = os.open(folder / name, _FLAGS)
             try:
                 if take_lock(descriptor):

@@ -9,15 +9,15 @@ from typing import Any
 from vegrt.errors import VegrtError
 
 
-def read_toml(file: Path, what: str) -> dict[str, Any]:
-    """Return a TOML file's values. what: the file's purpose, for messages. Raises VegrtError when it cannot be read."""
+def read_toml(file: Path, purpose: str) -> dict[str, Any]:
+    """Return the values of a TOML file. purpose: what the file is for, for messages. Raises VegrtError if it cannot be read."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        import tomli as tomllib  # here, because an edge box has no need of it
+        import tomli as tomllib  # imported here, because inference does not need it
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise VegrtError(f"{file}: {what} cannot be read ({error.strerror})") from error
+        raise VegrtError(f"{file}: {purpose} cannot be read ({error.strerror}); make it readable") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, numbers of thousands of digits
-        raise VegrtError(f"{file}: not a TOML {what} ({str(error).splitlines()[0]:.120})") from error
+        raise VegrtError(f"{file}: not a TOML {purpose} ({str(error).splitlines()[0]:.120})") from error

@@ -1,1 +1,1 @@
-"""A photo file to the pixels that a model takes."""
+"""From a photo file to the pixels of a model's input."""

@@ -1,12 +1,12 @@
-"""Converts samples of more than 8 bits to 8 bits. Black and white are what the file states; nothing is guessed.
+"""Converts samples of more than 8 bits to 8 bits. The file states the values of black and white; they are never guessed.
 
 | samples | black and white |
 |---|---|
-| 16-bit grey | 0 and 65535. By TIFF's BitsPerSample (12), MinSampleValue and MaxSampleValue, or PNG's sBIT where they say less |
+| 16-bit grey | 0 and 65535, or less by TIFF's BitsPerSample (12), MinSampleValue and MaxSampleValue, or PNG's sBIT |
 | the same, with no stated range and no value above 4095 | refused: 12-bit values would become nearly black |
-| 16-bit colour | 0 and 65535; Pillow keeps the upper 8 bits. With no value above 4095 refused |
-| float grey | 0.0 and 1.0, or TIFF's SMinSampleValue and SMaxSampleValue; refused beyond |
-| 32-bit or signed grey | TIFF's SMinSampleValue and SMaxSampleValue, else refused |
+| 16-bit colour | 0 and 65535; Pillow keeps the upper 8 bits. Refused if no value is above 4095 |
+| float grey | 0.0 and 1.0, or TIFF's SMinSampleValue and SMaxSampleValue; values out of range are refused |
+| 32-bit or signed grey | TIFF's SMinSampleValue and SMaxSampleValue; refused without them |
 | PGM and PPM of any depth | 0 and the maximum in the header |
 
 TIFF's "0 is white" is inverted. A 16-bit image with no value above 16383 is read, with a warning.
@@ -28,19 +28,19 @@ from vegrt.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_STRIP_PIXELS = 1 << 18  # pixels per step; so 49 million pixels take no more memory than their own bytes
+_STRIP_PIXELS = 1 << 18  # pixels per step, so that the temporary arrays stay small for any image
 # Tags of TIFF 6.0, sections 8 and 19
 _BITS, _PHOTOMETRIC, _MIN, _MAX = 258, 262, 280, 281
 _FORMAT, _S_MIN, _S_MAX = 339, 340, 341
 _SIGNED = 2  # a value of _FORMAT
-_CURE = "store it with its range (TIFF BitsPerSample or MaxSampleValue, PNG sBIT), or scaled to 8 or 16 bits"
+_CURE = "store it with its range (TIFF BitsPerSample or MaxSampleValue, PNG sBIT), or scale it to 8 or 16 bits"
 
 
 @dataclass(frozen=True, slots=True)
 class SampleFormat:
     """The sample format that a file states.
 
-    bits: of one stored sample. limits: the values of black and white. significant: bits by PNG's sBIT, 0 without one.
+    bits: width of one stored sample. limits: the values of black and white. significant: bits by PNG's sBIT, 0 if absent.
     inverted: whether 0 is white. signed: whether the samples are signed.
     """
 
@@ -71,7 +71,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_grey8(image: Image.Image, stated: SampleFormat, subject: str) -> Image.Image:
-    """Return a loaded image of mode I, I;16 or F as L. Raises DataError where black and white are unknown."""
+    """Return a loaded image of mode I, I;16 or F as mode L. Raises DataError if the values of black and white are unknown."""
     low, high = _limits(image, stated, subject)
     scale = 255 / (high - low)
     pixels = np.empty((image.height, image.width), np.uint8)
@@ -83,9 +83,9 @@ def to_grey8(image: Image.Image, stated: SampleFormat, subject: str) -> Image.Im
 
 
 def check_colours(image: Image.Image, stated: SampleFormat, subject: str) -> None:
-    """Raise DataError where a loaded image lost its content when Pillow cut its 16-bit samples to 8 bits."""
+    """Raise DataError if a loaded image lost its content when Pillow reduced its 16-bit samples to 8 bits."""
     if stated.signed and stated.bits == 8:
-        raise DataError(f"{subject}: signed 8-bit samples, and the file does not state black and white; {_CURE}")
+        raise DataError(f"{subject}: signed 8-bit samples, but the file does not state black and white; {_CURE}")
     if stated.bits != 16 or is_deep(image) or stated.significant == 16 or stated.limits == (0, 65535):
         return
     extrema: Any = image.getextrema()
@@ -110,13 +110,13 @@ def _first(tags: Any, *names: int) -> float | None:
 
 
 def _numbers(value: Any) -> list[float]:
-    """Return the finite numbers in a tag, whose value may be anything."""
+    """Return the finite numbers in a tag, whose value may be of any type."""
     values = value if isinstance(value, (tuple, list)) else (value,)
     return [float(number) for number in values if isinstance(number, (int, float)) and math.isfinite(number)]
 
 
 def _sbit(image: Image.Image) -> int:
-    """Return the significant bits of the first channel, from the sBIT chunk that Pillow ignores; 0 without one."""
+    """Return the significant bits of the first channel, from the sBIT chunk, which Pillow ignores; 0 if there is none."""
     file = getattr(image, "fp", None)
     if file is None or not getattr(image, "tile", None):
         return 0
@@ -143,19 +143,19 @@ def _limits(image: Image.Image, stated: SampleFormat, subject: str) -> tuple[flo
     if stated.limits is not None:
         if low < stated.limits[0] or high > stated.limits[1]:
             stated_range = f"{stated.limits[0]:g} to {stated.limits[1]:g}"
-            raise DataError(
-                f"{subject}: samples from {low:g} to {high:g}, where the file states {stated_range}; {_CURE}"
-            )
+            raise DataError(f"{subject}: samples from {low:g} to {high:g}, but the file states {stated_range}; {_CURE}")
         return stated.limits
     if stated.bits != 16 or stated.signed:
         kind = "float" if image.mode == "F" else "signed" if stated.signed else f"{stated.bits}-bit"
         raise DataError(
-            f"{subject}: {kind} samples from {low:g} to {high:g}, and the file does not state black and white; {_CURE}"
+            f"{subject}: {kind} samples from {low:g} to {high:g}, but the file does not state black and white; {_CURE}"
         )
     if not stated.significant:
         _check_top(int(high), "16-bit grey", subject)
     elif high < 1 << stated.significant and used & ((1 << (16 - stated.significant)) - 1):
-        return 0, (1 << stated.significant) - 1  # not shifted to the upper bits, as the PNG specification demands
+        return 0, (
+            1 << stated.significant
+        ) - 1  # not scaled to the upper bits, although the PNG specification requires it
     return 0, 65535
 
 
@@ -169,7 +169,7 @@ def _check_top(highest: int, kind: str, subject: str) -> None:
 
 
 def _extremes(image: Image.Image, stated: SampleFormat) -> tuple[float, float, int]:
-    """Return the lowest and the highest sample, and for integers the bits that any sample has."""
+    """Return the lowest and the highest sample, and for integers the bitwise OR of all samples."""
     low, high, used = math.inf, -math.inf, 0
     for _, strip in _strips(image, stated):
         lowest, highest = float(strip.min()), float(strip.max())  # either is nan when any sample is
@@ -181,7 +181,7 @@ def _extremes(image: Image.Image, stated: SampleFormat) -> tuple[float, float, i
 
 
 def _strips(image: Image.Image, stated: SampleFormat) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield the first row of each strip, and its samples (rows, W)."""
+    """Yield for each strip the index of its first row, and its samples (rows, W)."""
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))

@@ -1,7 +1,7 @@
-"""The image formats that vegrt opens, for all commands: those that cameras, phones and browsers write.
+"""The image formats that all commands open: those that cameras, phones and browsers write.
 
-Pillow knows forty more. One of them starts another program (Ghostscript, for PostScript), most are rarely tested, and none is
-used for photos. The first bytes of a file decide its format, never its name.
+Pillow supports forty more. One of them starts another program (Ghostscript, for PostScript), most are rarely tested, and none
+is used for photos. The format is detected by the first bytes of a file, never by its name.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError, WebPImagePlugin
 from vegrt.errors import DataError, TooManyPixelsError, VegrtError
 from vegrt.photo.heif import heif_or_avif, load_plugin
 
-_PRELOADED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")  # by Image.preinit; the others are imported when first needed
-FORMATS = (*_PRELOADED, "TIFF", "AVIF", "HEIF")  # JPEG includes MPO, a JPEG with more images after it
+_PRELOADED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")  # loaded by Image.preinit; the others on first use
+FORMATS = (*_PRELOADED, "TIFF", "AVIF", "HEIF")  # JPEG includes MPO, a JPEG followed by more images
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".tif", ".tiff", ".avif", ".heic", ".heif", ".hif"}
 )
 MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a GiB of RGB
 _HEAD_BYTES = 64
-_OTHER_PREFIXES = {  # first bytes of files that are often named like a photo, and of image formats that are not opened
+_OTHER_PREFIXES = {  # first bytes of files that often have the name of a photo, and of image formats that are not supported
     b"%!PS": "PostScript",
     b"\xc5\xd0\xd3\xc6": "PostScript",
     b"%PDF": "PDF",
@@ -56,7 +56,7 @@ _OTHER_PREFIXES = {  # first bytes of files that are often named like a photo, a
     b"<": "a web page",
     b"{": "JSON",
 }
-_PREFIXES = {  # first bytes of the formats that are opened
+_PREFIXES = {  # first bytes of the supported formats
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
     b"GIF8": "GIF",
@@ -69,14 +69,14 @@ _PREFIXES = {  # first bytes of the formats that are opened
     b"MM*\0": "TIFF",
 }
 _PLUGINS = {"TIFF": "PIL.TiffImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
-Image.preinit()  # load these plugins now: decoding from several threads at once is safe then
+Image.preinit()  # load these plugins now, so that decoding in several threads is safe
 assert WebPImagePlugin.WebPImageFile.format in _PRELOADED
 
 
 def open_image(source: Path | bytes, subject: str) -> ImageFile.ImageFile:
-    """Return the image after reading its header only. The caller closes it.
+    """Return the image after reading only its header. The caller closes it.
 
-    Raises DataError for a file of another format, and any exception of Pillow for a damaged one: see `readable`.
+    Raises DataError for an unsupported format, and any of Pillow's exceptions for a damaged file: see `readable`.
     """
     opened = partial(Image.open, io.BytesIO(source) if isinstance(source, bytes) else source)
     try:
@@ -93,7 +93,7 @@ def open_image(source: Path | bytes, subject: str) -> ImageFile.ImageFile:
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
-    """Return width and height, in pixels as stored, from the header alone. Raises DataError."""
+    """Return width and height in pixels, as stored, reading only the header. Raises DataError."""
     subject = "image" if isinstance(source, bytes) else str(source)
     with readable(subject), open_image(source, subject) as image:
         return image.size
@@ -101,17 +101,17 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
 
 @contextmanager
 def readable(subject: str) -> Iterator[None]:
-    """Map every exception of reading an image to one DataError: plugins and decoders document no exception types."""
+    """Map every exception raised while reading an image to DataError: Pillow's decoders do not document their exceptions."""
     try:
         yield
     except VegrtError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixelsError(
-            f"{subject}: more than {MAX_PIXELS:,} pixels, refused as a decompression bomb"
+            f"{subject}: more than {MAX_PIXELS:,} pixels; refused as a decompression bomb"
         ) from error
     except MemoryError as error:
-        raise DataError(f"{subject}: not enough memory to decode it") from error
+        raise DataError(f"{subject}: not enough memory to decode it; shrink the photo") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise DataError(f"{subject}: cannot be read ({error.strerror})") from error
@@ -127,7 +127,7 @@ def _head(source: Path | bytes) -> bytes:
 
 
 def _kind(head: bytes) -> str:
-    """Return one of FORMATS, the name of another kind of file, or an empty text for an unknown one."""
+    """Return one of FORMATS, the name of another file type, or an empty string if it is unknown."""
     if head[:4] == b"RIFF":
         return {b"WEBP": "WEBP", b"AVI ": "a video", b"WAVE": "a sound"}.get(head[8:12], "")
     if head[4:8] == b"ftyp":
@@ -138,22 +138,22 @@ def _kind(head: bytes) -> str:
 
 def _refusal(subject: str, kind: str, head: bytes) -> DataError:
     if kind in FORMATS:
-        return DataError(f"{subject}: damaged image (it begins as {kind}, but Pillow cannot read the rest)")
+        return DataError(f"{subject}: damaged image (its header is that of {kind}, but Pillow cannot read it)")
     if not kind and head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         kind = "text"
-    fault = f"not a photo but {kind}" if kind else "not a photo, or of an unknown format"
+    fault = f"not a photo but {kind}" if kind else "not a photo, or an unknown format"
     return DataError(f"{subject}: {fault}; expected {', '.join(FORMATS)}")
 
 
 def _load_plugin(kind: str, subject: str) -> None:
-    """Import Pillow's plugin for TIFF, AVIF or HEIF; safe from several threads at once. Raises DataError."""
+    """Import Pillow's plugin for TIFF, AVIF or HEIF; thread-safe. Raises DataError if it is not installed."""
     if kind == "HEIF":
         if not load_plugin():
-            raise DataError(f"{subject}: a HEIC photo; to read it: pip install pillow-heif")
+            raise DataError(f"{subject}: HEIC needs a plugin; install it with: pip install pillow-heif")
         return
     try:
         import_module(_PLUGINS[kind])
     except ImportError:
         raise DataError(
-            f"{subject}: {kind}, which this Pillow cannot read; to read it: pip install -U pillow"
+            f"{subject}: {kind} is not supported by the installed Pillow; upgrade it with: pip install -U pillow"
         ) from None

@@ -1,4 +1,4 @@
-"""HEIC photos, which Pillow reads with a plugin only: recognised by their first bytes; the plugin is loaded when first needed."""
+"""Detects HEIC photos by their first bytes, and loads the plugin with which Pillow reads them on first use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _AVIF = frozenset({b"avif", b"avis"})
 
 
 def heif_or_avif(head: bytes) -> str:
-    """Return `HEIF` or `AVIF` by the brands, major or compatible, in the first bytes of a file; an empty text for a video.
+    """Return `HEIF` or `AVIF` by the major and compatible brands in the first bytes of a file; an empty string for a video.
 
-    The brand `mif1` alone may be either; the brands after it decide.
+    The brand `mif1` is used by both; the other brands decide.
     """
     end = min(len(head), int.from_bytes(head[:4], "big"))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
@@ -20,7 +20,7 @@ def heif_or_avif(head: bytes) -> str:
 
 @cache
 def load_plugin() -> bool:
-    """Register the HEIC plugin with Pillow; return False where pillow-heif is not installed."""
+    """Register the HEIC plugin with Pillow; return False if pillow-heif is not installed."""
     try:
         import pillow_heif
     except ImportError:

@@ -1,7 +1,7 @@
-"""Converts the colours of an embedded ICC profile to sRGB: what screens show, and what a network saw in training.
+"""Converts the colours of an embedded ICC profile to sRGB, the colour space of screens and of training photos.
 
-Relative colorimetric with black point compensation, by LittleCMS, which comes with Pillow. A profile that equals sRGB changes no
-pixel. A profile that cannot be used counts as sRGB, as in every browser, and is logged once.
+Relative colorimetric with black point compensation, by LittleCMS, which comes with Pillow. An sRGB profile leaves all
+pixels unchanged. An unusable profile counts as sRGB, as in every browser, and is logged once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_PROFILE_BYTES = 1 << 22  # profiles of CMYK presses have one or two million
-_ROUNDING = 2  # levels of 255: the most by which sRGB profiles of different vendors differ
-_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # colour space of a profile: mode of its pixels
+MAX_PROFILE_BYTES = 1 << 22  # profiles of CMYK printing presses have 1 to 2 MB
+_ROUNDING = 2  # levels of 255, the largest difference between sRGB profiles of different vendors
+_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # a profile's colour space -> Pillow's mode
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -38,7 +38,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     from PIL import ImageCms
 
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is None for conversion in place only
+    assert converted is not None, "it is None only for a conversion in place"
     return converted
 
 
@@ -60,12 +60,12 @@ def _lab() -> ImageCmsTransform:
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
-    """Return the conversion of pixels of that mode to sRGB; None where none is needed, or the profile cannot be used."""
+    """Return the conversion of pixels with this mode to sRGB; None if none is needed, or the profile is unusable."""
     from PIL import ImageCms
 
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
     if mode == "L":
-        # LittleCMS's optimized table for grey is too coarse: dark pixels of a linear profile are up to 7 of 255 wrong
+        # LittleCMS's optimized table for grey is too coarse: errors of up to 7 of 255 in dark pixels of a linear profile
         flags |= ImageCms.Flags.NOOPTIMIZE
     try:
         transform = ImageCms.buildTransform(
@@ -97,7 +97,7 @@ def _changes_nothing(transform: ImageCmsTransform, mode: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _probe() -> Image.Image:
-    """Return 17 x 17 x 17 colours, evenly spread, and all 256 greys."""
+    """Return an image of 17 x 17 x 17 evenly spaced colours and all 256 greys."""
     steps = np.append(np.arange(0, 256, 16), 255).astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     greys = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)

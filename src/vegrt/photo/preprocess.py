@@ -35,13 +35,13 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # about corrupt EXIF; decomp
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """How pixels become model input. Written beside the weights, never typed twice.
+    """How pixels become model input. Stored with the weights, so that nobody has to enter it again.
 
     size: height and width of the square centre crop, in pixels.
     resize: length of the shorter side before the crop, in pixels (bilinear, antialiased).
     mean, std: per RGB channel, of pixels scaled to [0, 1]; applied inside the graph.
-    icc: use of an embedded colour profile. `srgb`: colours are converted to sRGB (see vegrt.photo.icc). `ignore`: the profile is
-    ignored, as in bundles made before the contract had this field.
+    icc: how embedded colour profiles are used. `srgb`: colours are converted to sRGB (see vegrt.photo.icc). `ignore`: profiles
+    are ignored, as in bundles made before the contract had this field.
     """
 
     size: int = 224
@@ -60,25 +60,27 @@ class Contract:
             and min(self.std) > 1e-6
             and all(abs(number) < 1e6 for number in numbers)
         ):
-            raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected three means, three positive stds")
+            raise BundleError(
+                f"contract: mean {self.mean}, std {self.std}; expected 3 means and 3 positive stds, one per channel"
+            )
         if self.icc not in ("srgb", "ignore"):
             raise BundleError(f"contract: icc {self.icc!r}; expected srgb or ignore")
         _check_units(self.mean, self.std)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contract as JSON values; without `icc` where profiles are ignored, as older versions wrote it."""
+        """Return the contract as JSON values; without `icc` if profiles are ignored, as older versions wrote it."""
         value = asdict(self) | {"mean": list(self.mean), "std": list(self.std), "layout": "NHWC", "color": "RGB"}
         return {key: item for key, item in value.items() if (key, item) != ("icc", "ignore")}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Contract:
-        """Return the contract written by `to_dict`. Raises BundleError for missing or unknown values."""
+        """Return the contract written by `to_dict`. Raises BundleError for a missing or unknown value."""
         try:
             stored = build(_Stored, value)
         except FormatError as error:
             raise BundleError(f"contract: {error}; export the bundle again") from error
         if (stored.layout, stored.color) != ("NHWC", "RGB"):
-            raise BundleError(f"contract: {stored.layout!a} {stored.color!a}; this vegrt reads NHWC RGB only")
+            raise BundleError(f"contract: {stored.layout!a} {stored.color!a}; expected layout NHWC and color RGB")
         return cls(**{field.name: getattr(stored, field.name) for field in fields(cls)})
 
 
@@ -92,24 +94,24 @@ class _Stored:
     std: tuple[float, float, float]
     layout: str
     color: str
-    icc: Icc = "ignore"  # older contracts lack it
+    icc: Icc = "ignore"  # not in older contracts
 
 
 def _check_units(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise BundleError, with the correct numbers, for mean and std of pixels in 0..255: with them every photo would be grey."""
+    """Raise BundleError, with the correct values, if mean and std are for pixels in 0..255: every photo would become grey."""
     if not all(isfinite(number) for number in (*mean, *std)):
         raise BundleError(f"contract: mean {list(mean)}, std {list(std)}; expected finite numbers")
     if max(*map(abs, mean), *std) <= 1:
         return
     corrected = (f"{name} = {_in_unit_range(values)}" for name, values in (("mean", mean), ("std", std)))
     raise BundleError(
-        f"contract: mean {list(mean)}, std {list(std)} are for pixels in 0..255; expected those for pixels in [0, 1], each "
-        f"number divided by 255: {', '.join(corrected)}"
+        f"contract: mean {list(mean)}, std {list(std)} are for pixels in 0..255; expected values for pixels in [0, 1]; "
+        f"divide each number by 255: {', '.join(corrected)}"
     )
 
 
 def _in_unit_range(values: Sequence[float]) -> list[float]:
-    """Return mean or std for pixels in [0, 1]; values below 1 are taken as already in that range."""
+    """Return mean or std for pixels in [0, 1]; values below 1 are assumed to be in that range already."""
     return [round(value / 255, 6) for value in values] if max(map(abs, values)) >= 1 else list(values)
 
 
@@ -123,12 +125,12 @@ def decode(
 ) -> Image.Image:
     """Return an upright 8-bit RGB image without metadata; the first frame of an animation.
 
-    EXIF orientation is applied, once; alpha is dropped; `icc` selects the use of colour profiles (see Contract).
+    EXIF orientation is applied exactly once; alpha is dropped; icc: how colour profiles are used (see Contract).
     vegrt.photo.depth converts samples of more than 8 bits. At most 12 bytes of memory are used per pixel.
-    shorter_side: in pixels; a large JPEG is decoded at the smallest of the scales 1/1, 1/2, 1/4, 1/8 that still covers twice that
-    side, which is several times faster.
-    name: the photo's name in messages, by default the path. Raises TooManyPixelsError above max_pixels, by the header, and
-    DataError for anything but a complete, readable image of a format in vegrt.photo.formats.
+    shorter_side: in pixels; a large JPEG is decoded at the smallest of the scales 1/1, 1/2, 1/4, 1/8 that keeps at least twice
+    this length, which is several times faster.
+    name: the photo's name in messages, by default the path. Raises TooManyPixelsError if the header states more than max_pixels,
+    and DataError for a file that is not a complete image of a format in vegrt.photo.formats.
     """
     subject = name or _subject(source)
     with readable(subject):
@@ -141,12 +143,11 @@ def decode(
 
 
 def upright_rgb(image: Image.Image, icc: Icc = "srgb", subject: str = "image") -> Image.Image:
-    """Return a copy of a Pillow image, converted as in `decode`. Raises DataError, and what Pillow raises for a damaged file."""
+    """Return a copy of a Pillow image, converted as in `decode`. Raises DataError, and Pillow's exceptions for a damaged file."""
     stated = sample_format(image)
     image.load()
-    turn = _TURNS.get(
-        _orientation(image)
-    )  # after loading: Pillow's TIFF reader turns the pixels itself and drops the tag
+    # after loading: Pillow's TIFF reader rotates the pixels itself and drops the tag
+    turn = _TURNS.get(_orientation(image))
     check_colours(image, stated, subject)
     profile = image.info.get("icc_profile") if icc == "srgb" else None
     rgb = _to_rgb(to_grey8(image, stated, subject) if is_deep(image) else image, profile)
@@ -154,27 +155,27 @@ def upright_rgb(image: Image.Image, icc: Icc = "srgb", subject: str = "image") -
         rgb = rgb.transpose(turn)
     elif rgb is image:
         rgb = image.copy()
-    rgb.info.clear()  # profile and orientation are applied; a file written from this image must not have them again
+    rgb.info.clear()  # profile and orientation are applied: a file written from this image must not contain them
     return rgb
 
 
 def prepare(image: Image.Image, contract: Contract, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB: shorter side resized with antialias, then the centre crop. H = W = contract.size.
+    """Return (H, W, 3) uint8 RGB: shorter side resized with antialiasing, then the centre crop. H = W = contract.size.
 
-    Raises TooManyPixelsError when the resized image would have more than max_pixels.
+    Raises TooManyPixelsError if the resized image would have more than max_pixels.
     """
     if (new_size := resized(image.size, contract, max_pixels)) != image.size:
-        image = image.resize(new_size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialias
-    left, top = (image.width - contract.size) // 2, (image.height - contract.size) // 2
+        image = image.resize(new_size, Image.Resampling.BILINEAR)  # antialiased: Pillow widens the filter to shrink
+    x, y = (image.width - contract.size) // 2, (image.height - contract.size) // 2
     if image.size != (contract.size, contract.size):
-        image = image.crop((left, top, left + contract.size, top + contract.size))
+        image = image.crop((x, y, x + contract.size, y + contract.size))
     return np.asarray(image, dtype=np.uint8)
 
 
 def resized(size: tuple[int, int], contract: Contract, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return width and height of an image, in pixels, after the resize and before the crop.
 
-    Raises TooManyPixelsError for more than max_pixels: a line of 1x60000 would become gigabytes.
+    Raises TooManyPixelsError for more than max_pixels: an image of 1x60000 pixels would become gigabytes.
     """
     width, height = size
     scale = contract.resize / min(width, height)
@@ -199,19 +200,21 @@ def _subject(source: Path | bytes) -> str:
 
 
 def _check_source(subject: str, source: Path | bytes) -> None:
-    if isinstance(source, Path) and not source.is_file():  # opening a named pipe would wait for ever
+    if isinstance(source, Path) and not source.is_file():  # opening a named pipe would block forever
         raise DataError(f"{subject}: {'not a regular file' if source.exists() else 'no such file'}")
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
-        raise DataError(f"{subject}: empty, 0 bytes; not a photo")
+        raise DataError(f"{subject}: empty file (0 bytes); not a photo")
 
 
 def _check_pixels(subject: str, size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        raise TooManyPixelsError(f"{subject}: {size[0]}x{size[1]} pixels; at most {max_pixels:,} are decoded")
+        raise TooManyPixelsError(
+            f"{subject}: {size[0]}x{size[1]} pixels; expected at most {max_pixels:,}; shrink the photo"
+        )
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation; 1 (upright) where it is damaged, because the photo may still be good."""
+    """Return the EXIF orientation; 1 (upright) if the EXIF data is damaged, because the photo may still be good."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
@@ -225,7 +228,7 @@ def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return lab_to_srgb(image)
     if image.mode == "P" and "transparency" in image.info:
         image = image.copy()
-        del image.info["transparency"]  # alpha is dropped anyhow; Pillow would warn
+        del image.info["transparency"]  # alpha is dropped in any case; Pillow would warn
     if profile is None:
         return image if image.mode == "RGB" else image.convert("RGB")
     if image.mode not in ("RGB", "L", "CMYK"):

@@ -1,1 +1,1 @@
-"""Standard streams, progress bars and signals."""
+"""Standard streams, tables, progress bars and signals."""

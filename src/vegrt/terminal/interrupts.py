@@ -14,10 +14,10 @@ _BOTH = (signal.SIGINT, signal.SIGTERM)
 
 
 def terminate_as_interrupt() -> None:
-    """Make SIGTERM raise KeyboardInterrupt in the main thread, unless the parent process had it ignored.
+    """Make SIGTERM raise KeyboardInterrupt in the main thread, unless the parent process made it ignored.
 
-    This works in background jobs too, for which shells ignore SIGINT. Forked children get the default handler back: their parent
-    ends them by SIGTERM.
+    This also works in background jobs, for which shells ignore SIGINT. Forked children get the default handler back, because
+    their parent ends them with SIGTERM.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
@@ -61,7 +61,7 @@ def noting_interrupts() -> Iterator[Interrupted]:
 
 @contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """Restore SIGTERM's handler after the block: some libraries replace it by one that ends the process."""
+    """Restore SIGTERM's handler after the block: some libraries replace it with one that ends the process."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():

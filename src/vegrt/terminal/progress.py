@@ -25,12 +25,11 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 @contextmanager
 def counting(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Yield a function that advances a progress bar on stderr. Shows nothing if stderr is not a terminal."""
-    is_terminal = (
-        sys.stderr is not None and sys.stderr.isatty()
-    )  # None: closed, in a program that uses vegrt as a library
+    # sys.stderr is None if it is closed, in a program that uses vegrt as a library
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
     if (
         not is_terminal and "FORCE_COLOR" not in os.environ
-    ):  # rich takes 70 ms to load, half as long as classifying one photo
+    ):  # loading rich takes 70 ms, half the time of classifying a photo
         yield lambda count: None
         return
     from rich.console import Console

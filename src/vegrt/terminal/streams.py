@@ -1,7 +1,7 @@
 """Standard streams for commands: a stream that is closed, full or abandoned by its reader ends a command in one defined way.
 
-Control characters in text on stdout are escaped, whatever names are printed; a failing stderr never ends a command. Results alone
-reach stdout: what native libraries print by themselves (MNN, ONNX Runtime, TensorRT) goes to stderr.
+Control characters in text on stdout are escaped, because names may contain any; a failing stderr never ends a command. Only
+results reach stdout: what native libraries (MNN, ONNX Runtime, TensorRT) and child processes print goes to stderr.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Stdout(io.FileIO):
         if self._is_closed:
             self._is_closed = False
             raise VegrtError(
-                "stdout: closed, so the answer cannot be printed; leave out >&-, or redirect stdout to a file"
+                "stdout: closed, so the result cannot be printed; remove >&-, or redirect stdout to a file"
             )
         try:
             return super().write(content)
@@ -119,7 +119,7 @@ def _escape_as_json(error: UnicodeError) -> tuple[str, int]:
 
 
 def _encoding_of(stream: Any) -> str:
-    """Return a stream's encoding, but UTF-8 instead of ASCII: typer bypasses a stream that is ASCII."""
+    """Return a stream's encoding, with UTF-8 in place of ASCII: typer bypasses an ASCII stream."""
     name = getattr(stream, "encoding", None) or "utf-8"
     return "utf-8" if codecs.lookup(name).name == "ascii" else name
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal, made in one place: rich's, with titles and cells that may hold any text."""
+"""Tables for the terminal, made with rich; titles and cells may contain any text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def make_table(
 ) -> Table:
     """Return a table; rows may be shorter than the headings. Long cells are folded.
 
-    notes: lines below it; empty ones are left out. text: headings of the columns with text; then all others are right-aligned and
-    the table has no frame. section_ends: numbers of the rows that are followed by a line. styles: rich's styles of the cells that
-    hold exactly these texts.
+    notes: lines below the table; empty ones are dropped. text: headings of the text columns; if given, all other columns are
+    right-aligned and the table has no frame. section_ends: indices of the rows that are followed by a line. styles: rich's styles
+    for cells with exactly these texts.
     """
     from rich import box
     from rich.markup import escape

@@ -21,7 +21,8 @@ from vegrt.calibration.graph.encode import Range, insert_qdq
 from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
 from vegrt.calibration.graph.placement import Encoding, plan_quantization, quantizable_nodes
 from vegrt.errors import EngineError, ModelError
-from vegrt.export.engines.build import Profile, build_engine
+from vegrt.export.engines.build import build_engine
+from vegrt.export.engines.options import Profile
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.export.onnx.model import export_fp32
 

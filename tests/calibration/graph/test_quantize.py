@@ -24,6 +24,8 @@ from vegrt.infer.runtimes.candidates import is_float16
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import load_image
 
+BLOCKS, CONVOLUTIONS = 4, 15  # of the small network
+
 
 @pytest.fixture
 def fresh(bundle: Bundle) -> Callable[[], ir.Model]:
@@ -36,10 +38,10 @@ def test_tensorrts_placement_follows_its_rules(fresh: Callable[[], ir.Model]) ->
     nodes = {node.name: node for node in model.graph}
     read = {(edge.node, edge.index) for edges in placement.activations.values() for edge in edges}
     convolutions = [node for node in model.graph if node.op_type == "Conv"]
-    assert len(convolutions) == 20
+    assert len(convolutions) == CONVOLUTIONS
     assert {(node.name, 0) for node in convolutions} <= read
     residual = [node for node in model.graph if node.op_type == "Add" and node.name in {name for name, _ in read}]
-    assert len(residual) == 8  # one per block, and of its two inputs only the skip connection
+    assert len(residual) == BLOCKS  # one per block, and of its two inputs only the skip connection
     assert all(sum((node.name, index) in read for index in (0, 1)) == 1 for node in residual)
     assert "fc" in nodes
     assert ("fc", 0) not in read  # the classifier stays in float
@@ -51,7 +53,7 @@ def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], i
     model = fresh()
     read = {(e.node, e.index) for edges in plan_quantization(model, "unsigned").activations.values() for e in edges}
     adds = [n.name for n in model.graph if n.op_type == "Add" and not any(v and v.is_initializer() for v in n.inputs)]
-    assert len(adds) == 8
+    assert len(adds) == BLOCKS
     assert all((name, 0) in read and (name, 1) in read for name in adds)
 
 
@@ -60,7 +62,7 @@ def test_float_layers_stay_in_float(fresh: Callable[[], ir.Model]) -> None:
     name = next(quantizable_nodes(model)).name
     placement = plan_quantization(model, "signed", float_layers=frozenset({str(name)}))
     assert f"{name}.weight" not in placement.weights
-    assert len(placement.weights) == 19
+    assert len(placement.weights) == CONVOLUTIONS - 1
 
 
 def test_weights_round_to_the_nearest_step_of_their_channel() -> None:
@@ -88,7 +90,7 @@ def test_scales_and_zero_points_follow_each_encodings_rules(bundle: Bundle) -> N
             assert zero_point.dtype == kind
             assert kind is np.uint8 or zero_point == 0
         weights = [name for name in stored if name.endswith(".weight.q")]
-        assert len(weights) == 20
+        assert len(weights) == CONVOLUTIONS
         assert max(int(np.abs(stored[name].astype(int)).max()) for name in weights) == (127 if kind is np.int8 else 64)
 
 

@@ -23,10 +23,12 @@ from vegrt.evaluate.benchmark.cases import Case, TimedRunner
 from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
 from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
 from vegrt.evaluate.benchmark.presets import bench_scenario
-from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle
+from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
 from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
 from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.onnxruntime.runner import BoundRunner
+from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.photo.preprocess import load_image
@@ -139,6 +141,23 @@ def test_each_measure_runs_the_images_that_it_says(bundle: Bundle, photos: Path)
     assert np.array_equal(runner.answers(4), witness.runner.logits(whole).argmax(axis=1))
 
 
+def test_a_runner_prepares_itself_for_each_size_before_it_is_timed(bundle: Bundle, photos: Path) -> None:
+    """On a GPU graphs are captured and kernels chosen then: here the bindings of a session on the CPU are made."""
+    session = open_session(bundle.file("model", "fp32"))
+    prepared: list[int] = []
+
+    class Preparing(BoundRunner):
+        def prepare(self, batch: int) -> None:
+            prepared.append(batch)
+            super().prepare(batch)
+
+    timed = TimedRunner(Preparing(session, None), gather_inputs(bundle, photos, 4), 3, 4)
+    for batch in (1, 4):
+        warm_up_runner(timed, batch)
+    timed.time("batches", 4, 0)
+    assert prepared == [1, 4]
+
+
 @pytest.fixture(scope="module")
 def opened(bundle: Bundle) -> dict[Candidate, OpenedCandidate]:
     inputs = gather_inputs(bundle, None, 2)
@@ -192,7 +211,7 @@ def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
     assert 20 < peak < ballast_mib, ballast.size
     assert peak_rss_mib(bundle, Candidate("int4", "openvino"), device="cpu", threads=1, batch=1) is None
     assert "int4/openvino: peak memory not measured" in caplog.text
-    assert "no int4 model in it" in caplog.text
+    assert "no int4 model" in caplog.text
 
 
 def test_the_kernel_s_figure_is_read() -> None:

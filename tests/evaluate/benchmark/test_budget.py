@@ -17,9 +17,9 @@ from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.setup import Conditions, OpenedCandidate
 from vegrt.evaluate.benchmark.tables import bench_table
+from vegrt.evaluate.wording import skipped_sentence
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.benchmark import MEASURES, Measure
-from vegrt.results.wording import skipped_sentence
 
 KEYS = [Candidate(variant, runtime) for variant in ("fp32", "int8-cpu") for runtime in ("onnxruntime", "openvino")]
 

@@ -7,18 +7,16 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.command_line import answer, call
 from vegrt.bundle.bundle import Bundle
-from vegrt.cli import app
-from vegrt.evaluate.benchmark import noise
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.statistics import summarize_times
+from vegrt.evaluate.wording import noise_warning
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.results.benchmark import Bench, BenchCandidate, Timing
 from vegrt.results.convert import fields_of, to_dict
 from vegrt.results.header import header_fields
-from vegrt.results.wording import noise_sentence
 
 
 def candidate_with(low_ms: float, high_ms: float) -> BenchCandidate:
@@ -41,7 +39,7 @@ QUIET, WIDE = [candidate_with(9.9, 10.1)], [candidate_with(8.0, 13.0)]
     [
         (0.1, 0.02, QUIET, ""),
         (9.0 * (os.cpu_count() or 1), 0.02, QUIET, ""),  # of what ended before it began
-        (0.1, 0.35, QUIET, "other programs took 35% of the cores"),
+        (0.1, 0.35, QUIET, "other programs used 35% of the cores"),
         (9.0 * (os.cpu_count() or 1), None, QUIET, "load average"),
         (0.1, None, QUIET, ""),
         (0.1, 0.02, WIDE, "half of the intervals are wider than 50% of their median"),
@@ -51,16 +49,15 @@ QUIET, WIDE = [candidate_with(9.9, 10.1)], [candidate_with(8.0, 13.0)]
 def test_noisy_machines(load: float | None, others: float | None, rows: list[BenchCandidate], words: str) -> None:
     noise = measure_noise(load, others, rows)
     assert noise.is_noisy == bool(words)
-    assert words in noise_sentence(noise)
+    assert words in noise_warning(noise)
 
 
 def test_older_results_are_taken_as_quiet() -> None:
-    assert noise_sentence(None) == ""
+    assert noise_warning(None) == ""
 
 
 def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat, cores = tmp_path / "stat", sorted(os.sched_getaffinity(0))
-    monkeypatch.setattr(noise, "_STAT", stat)
 
     def spend(seconds: float) -> None:
         ticks = int(seconds * os.sysconf("SC_CLK_TCK"))
@@ -68,15 +65,14 @@ def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch:
 
     for own_s, expected in ((0.0, 0.5), (0.5 * len(cores), 0.0)):
         spend(100.0)
-        meter = start_meter()
+        meter = start_meter(stat)
         spend(100.0 + 0.5 * len(cores))
         monkeypatch.setattr("time.perf_counter", lambda at=meter.began_s: at + 1.0)
         monkeypatch.setattr("time.process_time", lambda at=meter.own_s, own=own_s: at + own)
         assert meter.others_share() == pytest.approx(expected, abs=0.02)
         monkeypatch.undo()
-        monkeypatch.setattr(noise, "_STAT", stat)
     stat.unlink()
-    assert start_meter().others_share() is None
+    assert start_meter(stat).others_share() is None
 
 
 def test_this_machine_says_what_others_take() -> None:
@@ -92,8 +88,8 @@ def test_a_comparison_says_which_result_was_noisy(bundle: Bundle, tmp_path: Path
         noise = measure_noise(0.1, 0.0, rows)
         result = Bench(**header_fields(bundle, Bench.KIND), noise=noise, candidates=(row,))
         (tmp_path / f"{name}.json").write_text(json.dumps(to_dict(result)))
-    words = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]
-    shown = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    words = ["compare", tmp_path / "a.json", tmp_path / "b.json"]
+    shown = answer(*words)
     assert shown["schema_version"] == 2
     assert (shown["pairs"][0]["base"]["noise"]["wide"], shown["pairs"][0]["new"]["noise"]["wide"]) == (False, True)
-    assert "b.json: noisy" in "".join(CliRunner().invoke(app, words).stdout.split("\n"))
+    assert "b.json: noisy" in "".join(call(*words).stdout.split("\n"))

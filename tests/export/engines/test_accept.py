@@ -88,7 +88,7 @@ BROKEN: dict[str, tuple[Sabotage, str]] = {
     "asymmetric zero point": (asymmetric, "zero point 3; zero points are 0 in the signed encoding"),
     "int32 bias": (quantized_bias, "bias.dequantize: dequantizes a bias; biases stay in float"),
     "negative scale": (negative_scale, "scale -0.05; scales are finite, positive"),
-    "mixed types": (mixed_types, "conv1: inputs of FLOAT16, FLOAT16, FLOAT; all inputs have one float type"),
+    "mixed types": (mixed_types, "conv1.0: inputs of FLOAT16, FLOAT16, FLOAT; all inputs have one float type"),
     "unknown operator": (unknown_operator, "is a SuperPool; expected an operator of ONNX"),
     "missing profile": (no_profile, "has shape ['N', 'HW', 'HW', 3]; expected only the batch to be dynamic"),
     "truncated file": (truncated, "truncated or not an ONNX file ("),

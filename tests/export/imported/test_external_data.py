@@ -12,10 +12,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from typer.testing import CliRunner
 
+from tests.command_line import call
 from vegrt.bundle.bundle import open_bundle
-from vegrt.cli import app
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export.imported import external_data as external
 from vegrt.export.imported.onnx_file import ImportedRunner, read_imported
@@ -160,11 +159,11 @@ def said(key: str, value: str) -> Spoil:
         (said("location", ""), "is in ''; expected the name of a file"),
         (said("location", "."), r"is in '\.'; expected the name of a file"),
         (linked, r"is in .*model\.onnx\.data \(a link\)"),
-        (piped, "which is no regular file; refused"),
+        (piped, "which is not a regular file; refused"),
         (cut, "model.onnx.data ends after 0 of its 864 bytes"),
         (said("offset", "9" * 30), "ends after 0 of its 864 bytes"),
         (said("offset", "-4"), "864 bytes at -4 in"),
-        (said("offset", "many"), "is no number"),
+        (said("offset", "many"), "is not a number"),
         (said("length", "12"), "12 bytes at 0 in model.onnx.data; expected 864"),
         (huge, "GiB of data in other files"),
     ],
@@ -193,7 +192,7 @@ def test_a_failed_export_of_an_imported_model_leaves_no_files(folder: Path, phot
     network(folder / "model.onnx", weights=misordered_weights())
     words = ["export", folder / "out", "--data", photos, "--no-engine", "--from-onnx", folder / "model.onnx"]
     words += ["--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = call(*words)
     assert (result.exit_code, "no better than chance" in result.stderr) == (1, True), result.output
     assert not (folder / "out").exists()
 

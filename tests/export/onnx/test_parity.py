@@ -31,14 +31,14 @@ def evidence(bundle: Bundle, test_split: Split) -> Evidence:
 
 
 def scale_one_weight(graph: onnx.GraphProto) -> None:
-    tensor = next(tensor for tensor in graph.initializer if tensor.name == "layer2.1.conv1.weight")
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "layer2.0.conv1.weight")
     array = numpy_helper.to_array(tensor).copy()
     array[0, 0, 1, 1] += 5
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
 def swap_two_layers(graph: onnx.GraphProto) -> None:
-    first, second = (next(n for n in graph.node if n.name == f"layer3.1.conv{i}") for i in (1, 2))
+    first, second = (next(n for n in graph.node if n.name == f"layer1.0.conv{i}") for i in (1, 2))
     first.input[1], second.input[1] = second.input[1], first.input[1]
 
 
@@ -53,18 +53,18 @@ def swap_classes(graph: onnx.GraphProto) -> None:
 
 
 def blank(graph: onnx.GraphProto) -> None:
-    tensor = next(tensor for tensor in graph.initializer if tensor.name == "conv1.weight")
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "conv1.0.weight")
     tensor.CopyFrom(numpy_helper.from_array(np.full(tensor.dims, np.nan, np.float32), tensor.name))
 
 
 @pytest.mark.parametrize(
     ("sabotage", "layer"),
     [
-        (scale_one_weight, "layer2.1.conv1"),
-        (swap_two_layers, "layer3.1.conv1"),
+        (scale_one_weight, "layer2.0.conv1"),
+        (swap_two_layers, "layer1.0.conv1"),
         (drop_an_activation, "layer1.0.conv2"),
         (swap_classes, "fc"),
-        (blank, "conv1"),
+        (blank, "conv1.0"),
     ],
 )
 def test_a_broken_graph_is_refused_with_photo_and_layer(

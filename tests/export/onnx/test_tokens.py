@@ -15,8 +15,9 @@ from vegrt.calibration.graph.encode import Range, insert_qdq
 from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
 from vegrt.calibration.graph.placement import plan_quantization
 from vegrt.errors import ModelError
-from vegrt.export.engines.build import Profile, build_engine
-from vegrt.export.engines.engines import audit_model, check_audit
+from vegrt.export.engines.audit import audit_model, check_audit
+from vegrt.export.engines.build import build_engine
+from vegrt.export.engines.options import Profile
 from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
 from vegrt.export.onnx.model import EXPORTERS, Exporter, by_torch_export, by_torchscript
 from vegrt.export.onnx.tidy import tidy

@@ -94,7 +94,7 @@ def test_a_fault_of_ours_is_no_bad_image() -> None:
 
 
 def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_LEAVE_S", 0.3)
+    monkeypatch.setattr(pipeline, "LEAVE_S", 0.3)
     released = threading.Event()
     started = threading.Semaphore(0)
 
@@ -111,6 +111,30 @@ def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.M
     parts.close()
     released.set()
     assert time.monotonic() - before < 8 * 0.3  # and not 16 times
+
+
+def test_a_stream_is_ready_when_its_next_batch_comes_without_waiting() -> None:
+    more = threading.Event()
+
+    def slow() -> Iterator[Item | None]:
+        yield from (pixels(0), None)
+        assert more.wait(30)
+        yield from (pixels(1), None)
+
+    def becomes_ready() -> bool:
+        deadline = time.monotonic() + 30
+        while not parts.is_ready() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return parts.is_ready()
+
+    parts = stream(slow(), SMALL, 16, threads=2)
+    next(parts)
+    assert not parts.is_ready()
+    more.set()
+    assert becomes_ready()
+    next(parts)
+    assert becomes_ready()  # for the end
+    assert next(parts, None) is None
 
 
 def test_no_items_are_no_batches() -> None:

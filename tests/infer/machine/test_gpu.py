@@ -1,4 +1,4 @@
-"""What needs an NVIDIA GPU. Run by `make gpu-check`, where a missing GPU is a failure and not a skip."""
+"""What needs an NVIDIA GPU. `make gpu-check` runs it, in one process, and a missing GPU is a failure there and not a skip."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("candidate", GPU, ids=str)
 def test_gpu_runners_answer_like_the_cpu(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
-    want = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
-    got = open_candidate(bundle, candidate, device="cuda").logits(images)
-    assert (got.argmax(axis=1) == want.argmax(axis=1)).mean() >= 0.95
+    on_cpu = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
+    on_gpu = open_candidate(bundle, candidate, device="cuda").logits(images)
+    assert (on_gpu.argmax(axis=1) == on_cpu.argmax(axis=1)).mean() >= 0.95
 
 
 def test_an_engine_gives_the_same_with_and_without_graphs_and_for_any_number_of_parts(
@@ -62,22 +62,26 @@ def test_an_engine_gives_the_same_with_and_without_graphs_and_for_any_number_of_
 
 
 def test_a_closed_engine_has_given_its_memory_back(bundle: Bundle, images: NDArray[np.uint8]) -> None:
+    """CUDA reports the free memory of the whole device: other programs on it change that too, so a leak must show every time."""
     from cuda.bindings import runtime as cudart
 
     def free_bytes() -> int:
         return int(cudart.cudaMemGetInfo()[1])
 
     open_tensorrt(bundle, "fp16").close()  # what CUDA and TensorRT load once stays
-    before = free_bytes()
-    for _ in range(5):
-        runner = open_tensorrt(bundle, "fp16")
-        for _ in range(3):
-            runner.logits(images)
-        runner.close()
-        runner.close()
+    lost_bytes = []
+    for _ in range(3):
+        before = free_bytes()
+        for _ in range(5):
+            runner = open_tensorrt(bundle, "fp16")
+            for _ in range(3):
+                runner.logits(images)
+            runner.close()
+            runner.close()
+        lost_bytes.append(before - free_bytes())
     with pytest.raises(EngineError, match="closed"):
         runner.logits(images)
-    assert free_bytes() >= before - (32 << 20)
+    assert min(lost_bytes) <= 32 << 20
 
 
 def test_the_gpu_is_taken_where_there_is_one(bundle: Bundle) -> None:

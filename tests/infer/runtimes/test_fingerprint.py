@@ -11,10 +11,12 @@ import pytest
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.errors import BundleError, EngineError
-from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches
-from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
+from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches, this_platform
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, read_plan
+from vegrt.machine import examine_machine
 
-ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin")
+ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin", "jetpack-aarch64")
+SERVER = Fingerprint("tensorrt", "10.13.3", "sm86", "A10", "linux-x86_64")
 
 
 @pytest.mark.parametrize(
@@ -25,21 +27,83 @@ ORIN = Fingerprint("tensorrt", "10.3.0", "sm87", "Orin")
         ({"version": "10.13.0"}, ["built by tensorrt 10.3.0, this is 10.13.0"]),
         ({"target": "sm86", "device": "A10"}, ["built for Orin (SM87), this is A10 (SM86)"]),
         ({"builder": "tensorrt_rtx", "version": "1.7"}, ["built by tensorrt, this is tensorrt_rtx"]),
+        ({"platform": "linux-aarch64"}, ["built on jetpack-aarch64, this is linux-aarch64"]),
+        ({"platform": ""}, []),
     ],
 )
 def test_a_difference_is_named_from_what_was_built_to_what_is_here(change: dict[str, str], expected: list[str]) -> None:
     assert mismatches(ORIN, replace(ORIN, **change)) == expected  # type: ignore[arg-type]  # all of these are texts
 
 
-def test_compatible_engines_fit_more() -> None:
-    newer, other = replace(ORIN, version="10.13.0"), replace(ORIN, target="sm120", device="RTX 5090")
-    assert mismatches(replace(ORIN, version_compatible=True), newer) == []
-    assert mismatches(replace(ORIN, version_compatible=True), replace(ORIN, version="11.4.0"))
-    assert mismatches(replace(ORIN, hardware_compatible=True), other) == []
-    assert mismatches(replace(ORIN, hardware_compatible=True), replace(ORIN, target="sm75"))
+@pytest.mark.parametrize(
+    ("built", "local", "fits"),
+    [
+        ("10.3.0", "10.13.0", True),
+        ("10.13.0", "10.3.0", False),  # never an older runtime
+        ("10.9.0", "10.13.0", True),  # numbers, not texts
+        ("10.16.1", "11.4.0", True),
+        ("11.0.0", "10.16.1", False),
+        ("8.6.1", "10.3.0", False),  # TensorRT would, but vegrt builds none of 8
+        ("9.3.0", "11.4.0", False),
+        ("10.7.0", "10.7.0.post1", True),
+        ("11.4.0", "12.0.0", False),
+        ("nightly", "10.3.0", False),
+    ],
+)
+def test_a_version_compatible_engine_runs_on_newer_versions_only(built: str, local: str, fits: bool) -> None:
+    engine = replace(SERVER, version=built, version_compatible=True)
+    assert (mismatches(engine, replace(SERVER, version=local)) == []) == fits
+    assert mismatches(replace(engine, version_compatible=False), replace(SERVER, version=local))
+
+
+def test_a_version_compatible_engine_stays_on_its_operating_system_and_processor() -> None:
+    engine = replace(SERVER, version_compatible=True)
+    newer = replace(SERVER, version="10.16.0")
+    assert mismatches(engine, replace(newer, platform="windows-x86_64"))
+    assert mismatches(engine, replace(newer, platform="linux-aarch64"))
+    assert mismatches(replace(engine, platform=""), newer) == []  # of a bundle before it was recorded
+
+
+def test_hardware_compatible_engines_run_from_ampere_on_but_not_on_a_jetson() -> None:
+    other = replace(SERVER, target="sm120", device="RTX 5090")
+    assert mismatches(replace(SERVER, hardware_compatible=True), other) == []
+    assert mismatches(replace(SERVER, hardware_compatible=True), replace(SERVER, target="sm75"))
+    thor = replace(ORIN, target="sm110", device="Thor")
+    assert mismatches(replace(ORIN, hardware_compatible=True), thor) == ["built for Orin (SM87), this is Thor (SM110)"]
     ahead = Fingerprint("tensorrt_rtx", "1.7", "sm80plus")
     assert mismatches(ahead, Fingerprint("tensorrt_rtx", "1.7", "sm89")) == []
     assert mismatches(ahead, Fingerprint("tensorrt_rtx", "1.7", "sm75"))
+
+
+@pytest.mark.parametrize(
+    ("board", "processor", "expected"),
+    [
+        ("", "x86_64", "linux-x86_64"),
+        ("", "AMD64", "linux-x86_64"),
+        ("NVIDIA Jetson AGX Orin Developer Kit", "aarch64", "jetpack-aarch64"),
+        ("Raspberry Pi 5 Model B", "aarch64", "linux-aarch64"),
+    ],
+)
+def test_a_jetson_is_a_platform_of_its_own(
+    board: str, processor: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = replace(examine_machine(), board=board)
+    monkeypatch.setattr("vegrt.infer.runtimes.fingerprint.examine_machine", lambda: machine)
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    assert this_platform() == expected
+
+
+def test_a_damaged_plan_is_not_opened(copied: Bundle) -> None:
+    artifact = copied.artifact("engine", "fp16")
+    assert read_plan(copied, artifact)
+    file = copied.path_of(artifact.path)
+    plan = bytearray(file.read_bytes())
+    plan[len(plan) // 2] ^= 1
+    file.write_bytes(plan)
+    unverified = open_bundle(copied.path, verify=False)
+    with pytest.raises(BundleError, match=r"fp16\.engine: damaged, its SHA-256 is not that of the manifest"):
+        read_plan(unverified, artifact)
 
 
 def test_the_manifest_keeps_the_fingerprint(bundle: Bundle) -> None:
@@ -47,6 +111,7 @@ def test_the_manifest_keeps_the_fingerprint(bundle: Bundle) -> None:
     found = Fingerprint.from_details(details)
     assert (found.builder, found.target, found.version) == ("tensorrt_rtx", "sm80plus", details["version"])
     assert details["profile"] == "b1-8-32"
+    assert details["platform"] == this_platform()
     assert fitting_engine(bundle, "int8", found).variant == "int8"
 
 

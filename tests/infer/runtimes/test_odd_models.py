@@ -21,7 +21,8 @@ from vegrt.errors import ModelError
 from vegrt.evaluate.verify import verify
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.candidates import Candidate
-from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime, open_session, read_tensors
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import open_session, read_tensors
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.openvino import open_openvino
 from vegrt.photo.preprocess import Contract

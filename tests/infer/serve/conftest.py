@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.infer.api import Model, load
+from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.infer.serve.app import Service
 from vegrt.infer.serve.server import listen, make_server, url_of
@@ -84,7 +85,7 @@ def shared(model: Model) -> Iterator[Running]:
 @pytest.fixture
 def held(bundle: Bundle, model: Model) -> Iterator[tuple[Model, threading.Event]]:
     """A model whose runner waits until the event is set."""
-    runner = Held(model._runner)
+    runner = Held(open_candidate(bundle, model.candidate))
     yield Model(bundle, model.candidate, runner), runner.gate
     runner.gate.set()
 

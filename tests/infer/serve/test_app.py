@@ -93,7 +93,7 @@ def test_a_photo_may_come_as_bytes_of_any_type_or_in_a_form(
         answer = reply.json()
         assert same_answer(answer, expected[3], model)
         assert set(answer) == {"label", "probability", "top", "bundle", "variant", "ms"}
-        assert (answer["bundle"], answer["variant"]) == ("resnet18", "fp32")
+        assert (answer["bundle"], answer["variant"]) == ("small", "fp32")
 
 
 def bomb() -> bytes:
@@ -122,9 +122,9 @@ def test_what_is_no_photo_is_refused_in_one_line(shared: Running, files: list[Pa
         (whole[: len(whole) // 2], {}, 422, "damaged image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, 422, "image: "),
         (bomb(), {}, 413, "pixels"),
-        (big(8000, 8000), {}, 413, "8000x8000 pixels; at most 34,000,000"),
+        (big(8000, 8000), {}, 413, "8000x8000 pixels; expected at most 34,000,000"),
         (b"no form", form, 400, "malformed"),
-        (field + whole, form, 400, "ends before its closing boundary"),
+        (field + whole, form, 400, "the closing boundary is missing"),
         (b"--b--\r\n", form, 400, "multipart form"),
         (field.replace(b"file", b"photo") + b"x\r\n--b--\r\n", form, 400, "1 fields ('photo'); expected one, 'file'"),
         (2 * (field + whole + b"\r\n") + b"--b--\r\n", form, 400, "2 fields ('file', 'file'); expected one"),
@@ -144,7 +144,7 @@ def test_a_body_is_cut_off_at_its_limit_whatever_it_claims(start: Start, files: 
     running = start(max_bytes=50_000)
     assert predict(running, files[0].read_bytes()).status_code == 200
     reply = predict(running, bytes(60_000))
-    assert (reply.status_code, reply.json()["error"]) == (413, "body: 60000 bytes; at most 50000")
+    assert (reply.status_code, reply.json()["error"]) == (413, "body: 60000 bytes; expected at most 50000")
 
     def chunks() -> Any:
         yield from (bytes(10_000) for _ in range(6))
@@ -215,33 +215,35 @@ def test_the_triton_client_finds_the_model_and_gets_the_logits(
     with tritonclient.http.InferenceServerClient(shared.url.removeprefix("http://")) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
-        assert client.is_model_ready("resnet18")
-        assert client.is_model_ready("resnet18", "1")
+        assert client.is_model_ready("small")
+        assert client.is_model_ready("small", "1")
         assert not client.is_model_ready("resnet19")
         assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-        metadata = client.get_model_metadata("resnet18")
+        metadata = client.get_model_metadata("small")
         assert metadata["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 48, 48, 3]}]
         assert metadata["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
         for count, binary_in, binary_out in ((1, True, True), (40, True, True), (2, False, True), (3, True, False)):
             tensor = tritonclient.http.InferInput("images", [count, 48, 48, 3], "UINT8")
             tensor.set_data_from_numpy(pixels[:count], binary_data=binary_in)
             wanted = [tritonclient.http.InferRequestedOutput("logits", binary_data=binary_out)]
-            answer = client.infer("resnet18", [tensor], request_id=f"r{count}", outputs=wanted)
+            answer = client.infer("small", [tensor], request_id=f"r{count}", outputs=wanted)
             np.testing.assert_allclose(answer.as_numpy("logits"), expected[:count], rtol=1e-4, atol=1e-4)
             assert answer.get_response()["id"] == f"r{count}"
         tensor = tritonclient.http.InferInput("images", [1, 48, 48, 3], "UINT8")
         tensor.set_data_from_numpy(pixels[:1])
-        default = client.infer("resnet18", [tensor]).as_numpy("logits")  # asks for binary_data_output
+        default = client.infer("small", [tensor]).as_numpy("logits")  # asks for binary_data_output
         np.testing.assert_allclose(default, expected[:1], rtol=1e-4, atol=1e-4)
         wanted = [tritonclient.http.InferRequestedOutput("logits", class_count=2)]
-        (best, _) = client.infer("resnet18", [tensor], outputs=wanted).as_numpy("logits")[0]
+        (best, _) = client.infer("small", [tensor], outputs=wanted).as_numpy("logits")[0]
         assert best.decode().endswith(f":{model.classes[int(expected[0].argmax())]}")
-        with pytest.raises(tritonclient.http.InferenceServerException, match="not served; this is 'resnet18'"):
+        with pytest.raises(tritonclient.http.InferenceServerException, match="unknown; expected 'small'"):
             client.infer("resnet19", [tensor])
         too_many = tritonclient.http.InferInput("images", [129, 48, 48, 3], "UINT8")
         too_many.set_data_from_numpy(np.zeros((129, 48, 48, 3), np.uint8))
-        with pytest.raises(tritonclient.http.InferenceServerException, match="129 images in one request; at most 128"):
-            client.infer("resnet18", [too_many])
+        with pytest.raises(
+            tritonclient.http.InferenceServerException, match="129 images in one request; expected at most 128"
+        ):
+            client.infer("small", [too_many])
 
 
 def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
@@ -252,15 +254,15 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
         assert list(reply.json()) == ["error"]
         return message
 
-    infer = "/v2/models/resnet18/infer"
+    infer = "/v2/models/small/infer"
     assert "not JSON" in error("POST", infer, 400, content=b"{")
-    assert "a list of one tensor" in error("POST", infer, 400, content=b"{}")
+    assert "a list with one tensor" in error("POST", infer, 400, content=b"{}")
     long = json.dumps({"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 1], "data": [0] * 99_999}]})
     assert "shape [1, 1]" in error("POST", infer, 400, content=long.encode())
     headers = {"Inference-Header-Content-Length": "zz"}
     assert "Header-Content-Length" in error("POST", infer, 400, content=b"{}", headers=headers)
-    assert "not served" in error("GET", "/v2/models/other", 404)
-    assert "not served" in error("GET", "/v2/models/resnet18/versions/2/ready", 404)
+    assert "unknown; expected 'small'" in error("GET", "/v2/models/other", 404)
+    assert "unknown; expected 'small'" in error("GET", "/v2/models/small/versions/2/ready", 404)
     assert "Not Found" in error("GET", "/v2/models/../../etc/passwd", 404)
     assert "Not Found" in error("GET", "/%2e%2e/%2e%2e/etc/passwd", 404)
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
@@ -275,22 +277,22 @@ def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running
         ("top_k=0", "a number of classes"),
         ("top_k=two", "a number of classes"),
         ("top_k=", "a number of classes"),
-        ("top_k=1&top_k=2", "given twice"),
-        ("topk=2", "'topk': unknown; known here: top_k"),
+        ("top_k=1&top_k=2", "repeated; expected at most one"),
+        ("topk=2", "'topk': unknown; expected top_k"),
     ):
         reply = HTTP.post(f"{shared.url}/v1/predict?{query}", content=photo)
         assert (reply.status_code, reason in reply.json()["error"]) == (400, True), reply.text
-    model = f"{shared.url}/v2/models/resnet18"
+    model = f"{shared.url}/v2/models/small"
     for reply in (
         HTTP.post(f"{model}/infer?classification=1", content=b"{}"),
         HTTP.get(f"{model}?version=2"),
         HTTP.get(f"{model}/ready?version=1"),
     ):
-        assert (reply.status_code, "this path takes none" in reply.json()["error"]) == (400, True), reply.text
+        assert (reply.status_code, "this path has no parameters" in reply.json()["error"]) == (400, True), reply.text
 
 
 def test_head_is_get_without_a_body(shared: Running) -> None:
-    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/resnet18", "/metrics", "/openapi.json"):
+    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/small", "/metrics", "/openapi.json"):
         head, get = HTTP.head(shared.url + path), HTTP.get(shared.url + path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == get.headers["content-type"]

@@ -130,7 +130,7 @@ def test_no_more_than_the_queue_is_admitted_and_places_come_back() -> None:
                 made.check_room()
         assert made.inside == 0
         run(ask(made, images_of([1, 2, 3])))
-        with pytest.raises(TooLarge, match="4 images in one request; at most 3"):
+        with pytest.raises(TooLarge, match="4 images in one request; expected at most 3"):
             run(ask(made, images_of([1, 2, 3, 4])))
         with made.admit(), pytest.raises(Overloaded):
             run(ask(made, images_of([1, 2, 3])))

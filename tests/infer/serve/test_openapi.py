@@ -60,7 +60,7 @@ def test_it_is_openapi_and_its_schemas_are_json_schema(document: Any) -> None:
 def test_it_has_every_route_and_no_other(document: Any, shared: Running) -> None:
     app = build_app(shared.service, Hosts.of("127.0.0.1", ()))
     served = {
-        (route.path.format(name="resnet18", version="1"), method.lower())
+        (route.path.format(name="small", version="1"), method.lower())
         for route in app.routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
@@ -75,7 +75,7 @@ def test_what_is_sent_and_errors_are_described(document: Any) -> None:
         "application/octet-stream",
         "multipart/form-data",
     }
-    assert set(posts["/v2/models/resnet18/infer"]["requestBody"]["content"]) == {JSON, "application/octet-stream"}
+    assert set(posts["/v2/models/small/infer"]["requestBody"]["content"]) == {JSON, "application/octet-stream"}
     for path, _, words in operations(document):
         assert not [one for one in words.get("parameters", ()) if one["name"] == "version"], path
         for status, answer in words["responses"].items():
@@ -84,7 +84,7 @@ def test_what_is_sent_and_errors_are_described(document: Any) -> None:
 
 
 def test_answers_are_as_described(document: Any, shared: Running, files: list[Path], pixels: NDArray[Any]) -> None:
-    model = "/v2/models/resnet18"
+    model = "/v2/models/small"
     for path, method, words in operations(document):
         if method == "get":
             check(document, httpx.get(shared.url + path), path)

@@ -64,7 +64,7 @@ def test_browsers_are_asked_and_programs_are_not(shared: Any, files: list[Path])
         return httpx.post(shared.url + path, content=photo, headers=headers)
 
     assert ask().status_code == ask(host="x").status_code == ask(origin=shared.url).status_code == 200
-    for path in ("/v1/predict", "/v2/models/resnet18/infer"):
+    for path in ("/v1/predict", "/v2/models/small/infer"):
         evil = {"origin": "http://evil.example", "host": address}
         for headers in (evil, {"origin": "http://evil.example", "host": "evil.example"}, {"origin": "null"}):
             refused = ask(path, **headers)

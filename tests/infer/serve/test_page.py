@@ -185,4 +185,4 @@ def test_a_server_that_is_gone_is_said(browser: Browser, start: Start, files: li
     browser.run("window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))")
     browser.type("#photo", str(files[0]))
     browser.wait_for("!document.querySelector('#problem').hidden")
-    assert browser.text("#problem") == "The server does not answer."
+    assert browser.text("#problem") == "The server does not respond."

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from vegrt.infer.api import Model
 from vegrt.infer.serve import body, listening
 from vegrt.infer.serve.body import Bodies
-from vegrt.infer.serve.refusal import GaveWay, Overloaded
+from vegrt.infer.serve.refusal import Dropped, Overloaded
 from vegrt.infer.serve.settings import ServerSettings
 
 Start = Callable[..., Any]
@@ -109,7 +109,7 @@ def test_a_body_below_the_rate_is_refused_and_its_connection_closed(start: Start
     running = start(header_timeout_s=0.2, min_rate=1_000_000)
     answer = drip(sockets(running, HEAD), b"a")
     assert answer.startswith(b"HTTP/1.1 408")
-    assert b"at least 1000000 bytes/s expected" in answer
+    assert b"expected at least 1000000 bytes/s" in answer
     assert running.service.bodies.reading == 0
 
 
@@ -195,7 +195,9 @@ def test_without_a_free_descriptor_it_says_so_once_and_goes_on_afterwards(
             assert block, answer
             answer += block
     lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
-    assert lines == ["a connection cannot be accepted (Too many open files); for more open files: ulimit -n"]
+    assert lines == [
+        "a connection cannot be accepted (Too many open files); raise the limit of open files with: ulimit -n"
+    ]
 
 
 def test_the_limit_of_open_files_limits_the_connections(caplog: pytest.LogCaptureFixture) -> None:
@@ -206,7 +208,7 @@ def test_the_limit_of_open_files_limits_the_connections(caplog: pytest.LogCaptur
         assert 1 <= listening.most_connections(512) < 200
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "not 512: 200 open files are allowed" in caplog.text
+    assert "instead of 512, because only 200 open files are allowed" in caplog.text
 
 
 def test_what_is_no_http_is_answered_as_every_error(start: Start, sockets: Any) -> None:
@@ -239,7 +241,7 @@ async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = No
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServerSettings, "max_held_bytes", 100)
-    monkeypatch.setattr(body, "_YOUNG_S", 0.0)
+    monkeypatch.setattr(body, "YOUNG_S", 0.0)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -253,12 +255,12 @@ def test_the_slowest_body_gives_its_memory_to_the_next() -> None:
         for block in (60 * b"y", b""):
             await fast.queue.put(block)
         assert await whole(bodies, fast) == 60 * b"y"
-        with pytest.raises(GaveWay):
+        with pytest.raises(Dropped):
             await tasks[1]
-        assert not tasks[0].done() or isinstance(tasks[0].exception(), GaveWay)
+        assert not tasks[0].done() or isinstance(tasks[0].exception(), Dropped)
         await slow.queue.put(b"")
         await asyncio.wait([tasks[0]])
-        assert bodies.reading == bodies._held_bytes == 0
+        assert bodies.reading == bodies.held_bytes == 0
 
     asyncio.run(scene())
 
@@ -276,6 +278,6 @@ def test_what_has_arrived_whole_gives_way_to_nobody() -> None:
             await whole(bodies, second)
         done.set()
         assert await task == 90 * b"x"
-        assert bodies._held_bytes == 0
+        assert bodies.held_bytes == 0
 
     asyncio.run(scene())

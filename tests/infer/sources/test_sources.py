@@ -311,7 +311,7 @@ class _Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("vegrt.infer.sources.remote._WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr("vegrt.infer.sources.remote.WAITS_S", (0.01, 0.01))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(_Server, "asked", {}, raising=False)

@@ -90,7 +90,7 @@ def test_has_all_sections(text: str, usual: Bundle) -> None:
 
 
 def test_describes_one_bundle(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(VegrtError, match="a model card describes one bundle, 2 were named"):
+    with pytest.raises(VegrtError, match="a model card describes one bundle, but 2 were given"):
         write_card([make(), make(name="other")], tmp_path / "card.md")
     assert not (tmp_path / "card.md").exists()
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from string import Formatter
 
+import vegrt.evaluate.wording
 import vegrt.report
 from vegrt.report.language.korean import KOREAN
 from vegrt.report.language.korean_card import CARD
@@ -14,6 +15,7 @@ from vegrt.report.language.korean_charts import CHARTS
 from vegrt.report.language.language import present_language, translate, using_language
 
 FOLDER = Path(vegrt.report.__file__).parent
+SHARED = Path(vegrt.evaluate.wording.__file__)  # sentences for the terminal and the report
 HANGUL = re.compile("[가-힣]")
 SAME_IN_BOTH = {"ms", "{key}: ECE {ece}"}
 
@@ -21,7 +23,7 @@ SAME_IN_BOTH = {"ms", "{key}: ECE {ece}"}
 def translatable() -> dict[str, str]:
     """The literals passed to `translate` and `mark`, with the file of each."""
     texts: dict[str, str] = {}
-    for file in sorted(FOLDER.rglob("*.py")):
+    for file in [SHARED, *sorted(FOLDER.rglob("*.py"))]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             named = (
                 isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("translate", "mark")

@@ -112,7 +112,7 @@ def test_a_long_answer_from_kaggle_still_makes_one_line(tmp_path: Path, monkeypa
         raise ValueError("403 Client Error.\n\nYou don't have permission")
 
     pytest.importorskip("kagglehub", reason="needs the extra fetch", exc_type=ImportError)
-    monkeypatch.setattr(fetch_module, "_check_network", refuse)
+    monkeypatch.setattr(fetch_module, "check_network", refuse)
     with pytest.raises(VegrtError, match=r"download failed \(403 Client Error\.\); .*/data$"):
         fetch(tmp_path / "data")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from vegrt.backbones import BACKBONES, build_network
 from vegrt.errors import ModelError
 from vegrt.train.loop.freeze import check_stage, parameters_by_stage, stage_names
-from vegrt.train.loop.learner import Learner, learning_rate
+from vegrt.train.loop.learner import Learner, Step
 from vegrt.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,12 +32,8 @@ def weights_of(learner: Learner) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in learner.network.state_dict().items()}
 
 
-def test_rate_rises_then_falls_to_nearly_zero() -> None:
-    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[9] == rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[-1] < 1e-3
+def take_step(learner: Learner, *, lr: float = 1e-3, seed: int = 0) -> Step:
+    return learner.read([learner.step(*batch(), lr=lr, seed=seed)])[0]
 
 
 def test_a_step_that_overflows_leaves_the_weights_alone(tiny_recipe: Recipe) -> None:
@@ -45,7 +41,7 @@ def test_a_step_that_overflows_leaves_the_weights_alone(tiny_recipe: Recipe) -> 
     with torch.no_grad():
         learner.network.get_parameter("fc.bias")[0] = float("inf")
     before = weights_of(learner)
-    step = learner.step(*batch(), lr=1e-3, seed=0)
+    step = take_step(learner)
     assert not step.is_finite()
     parameters = dict(learner.network.named_parameters())
     assert all(torch.equal(parameters[name], before[name]) for name in parameters)
@@ -54,7 +50,7 @@ def test_a_step_that_overflows_leaves_the_weights_alone(tiny_recipe: Recipe) -> 
 def test_frozen_stages_keep_weights_and_statistics(tiny_recipe: Recipe) -> None:
     learner = learner_of(replace(tiny_recipe, weights="imagenet", freeze_until="layer2"))
     before = weights_of(learner)
-    step = learner.step(*batch(), lr=1e-2, seed=0)
+    step = take_step(learner, lr=1e-2)
     after = weights_of(learner)
     frozen = ("conv1.", "bn1.", "layer1.", "layer2.")
     assert all(torch.equal(before[name], after[name]) for name in after if name.startswith(frozen))
@@ -75,15 +71,15 @@ def test_the_average_follows_its_formula_and_is_evaluated(tiny_recipe: Recipe) -
 
 def test_clipping_bounds_the_whole_gradient(tiny_recipe: Recipe) -> None:
     learner = learner_of(replace(tiny_recipe, clip_norm=0.01))
-    step = learner.step(*batch(), lr=1e-3, seed=0)
+    step = take_step(learner)
     assert sum(norm**2 for norm in step.gradient_norms.values()) ** 0.5 > 0.1
     total = torch.nn.utils.get_total_norm([p.grad for p in learner.network.parameters() if p.grad is not None])
     assert total.item() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_class_weights_change_the_objective_and_not_the_reported_loss(tiny_recipe: Recipe) -> None:
-    plain = learner_of(tiny_recipe).step(*batch(), lr=1e-3, seed=0)
-    weighted = learner_of(tiny_recipe, torch.tensor([0.5, 5.0, 1.0])).step(*batch(), lr=1e-3, seed=0)
+    plain = take_step(learner_of(tiny_recipe))
+    weighted = take_step(learner_of(tiny_recipe, torch.tensor([0.5, 5.0, 1.0])))
     assert weighted.loss == plain.loss
     assert weighted.objective != plain.objective
 

@@ -37,7 +37,8 @@ def steps(processes: ProcessGroup, recipe: Recipe) -> dict[str, list[float]]:
     images = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 3, (3, 8), generator=generator)
     mine = torch.tensor(processes.share(range(8)))
-    results = [learner.step(images[number][mine], labels[number][mine], lr=1e-3, seed=0) for number in range(3)]
+    measures = [learner.step(images[number][mine], labels[number][mine], lr=1e-3, seed=0) for number in range(3)]
+    results = learner.read(measures)
     return {
         "losses": [step.loss for step in results],
         "correct": [step.correct for step in results],

@@ -14,8 +14,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from typer.testing import CliRunner
 
+from tests.command_line import call
 from vegrt.backbones import BACKBONES, build_network, contract_of
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
@@ -25,7 +25,6 @@ from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.graph.placement import Encoding, quantizable_layers
 from vegrt.calibration.graph.quantize import WEIGHT_LEVELS
 from vegrt.calibration.saved import read_calibration
-from vegrt.cli import app
 from vegrt.dataset.photos import read_split
 from vegrt.export.onnx.model import export_fp32
 from vegrt.networks import WithPreprocessing, load_network
@@ -214,9 +213,7 @@ def without_roles(bundle: Bundle, path: Path, role: str) -> Path:
 
 
 def refusal(qat: Path, data: Path, out: Path, *flags: str) -> str:
-    result = CliRunner().invoke(
-        app, ["train", "--qat", str(qat), "--data", str(data), "--out", str(out), *flags], catch_exceptions=True
-    )
+    result = call("train", "--qat", qat, "--data", data, "--out", out, *flags)
     assert result.exit_code != 0
     assert not (out / ".train").exists()
     return str(result.exception) + result.output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shlex
@@ -24,8 +23,8 @@ import torch
 from optuna.trial import create_trial
 from safetensors.torch import load_file
 from typer.main import get_command
-from typer.testing import CliRunner
 
+from tests.command_line import answer, call
 from vegrt.backbones import build_network, find_backbone
 from vegrt.bundle.bundle import open_bundle
 from vegrt.cli import app
@@ -160,14 +159,14 @@ def test_a_trained_trial_that_the_study_did_not_record_is_not_trained_again(
 
 def test_a_finished_study_is_shown_again(tuned: Tuned, colours: Path, recipe: Recipe) -> None:
     command = words(colours, recipe, tuned.best.parent)
-    shown = CliRunner().invoke(app, command)
+    shown = call(*command)
     assert shown.exit_code == 0, shown.output
     best, following = (line.partition(": vegrt ") for line in shown.stdout.splitlines()[-2:])
     assert (best[0], following[0]) == (f"best: {tuned.best}; train it again", "next")
     for _, _, command_line in (best, following):  # as printed they are whole: nothing is missing, nothing unknown
         parsed(command_line)
     assert f"--recipe {tuned.recipe}" in best[2]
-    body = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    body = answer(*command)
     assert body["trials"] == [asdict(row) for row in tuned.trials]
     assert (body["best"], body["importance"]) == (str(tuned.best), {})
 

@@ -20,7 +20,7 @@ AuditOption = Annotated[
     Path | None,
     typer.Option(
         help="audit.json written by `vegrt data audit DATA` "
-        f"(default: the first that was made for these photos, in BUNDLE, in DATA, or {AUDIT})."
+        f"(default: the first one for these photos in BUNDLE, in DATA, or {AUDIT})."
     ),
 ]
 
@@ -44,6 +44,6 @@ def by_audit(audit: Path | None, bundle: Path, data: Path, load: Callable[[Path]
 
 
 def places(data: Path | None, *bundles: Path) -> list[Path]:
-    """Return the existing audit files in the bundles, beside the photos and here, in this order. data: a folder or a CSV file."""
+    """Return the existing audit files in the bundles, next to the photos and here, in this order. data: folder or CSV file."""
     folders = [*bundles, *([] if data is None else [data.parent if data.suffix.lower() == ".csv" else data])]
     return [file for file in (*(folder / AUDIT.name for folder in folders), AUDIT) if file.is_file()]

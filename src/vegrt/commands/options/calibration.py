@@ -48,7 +48,7 @@ FloatLayersOption = Annotated[
     ),
 ]
 FloatTypeOption = Annotated[
-    FloatType, typer.Option("--float-type", help="Float type of everything in int8.onnx that is not 8-bit.")
+    FloatType, typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit.")
 ]
 RestOption = Annotated[FloatType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
 

@@ -1,4 +1,4 @@
-"""The console that prints tables: the names in them may hold control characters."""
+"""The console that prints tables: names in them may contain control characters."""
 
 from __future__ import annotations
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vegrt.export.engines.options import Profile
+
+
+class EnginePreset(str, Enum):
+    """Values of --preset."""
+
+    online = "online"
+    offline = "offline"
+
 
 EngineOption = Annotated[
     bool | None,
@@ -17,10 +29,19 @@ Bf16Option = Annotated[
     bool, typer.Option("--bf16", help="Also write bf16.onnx and its engine, for TensorRT and OpenVINO.")
 ]
 Fp32EngineOption = Annotated[bool, typer.Option("--fp32-engine", help="Also build an fp32 engine.")]
-BatchOption = Annotated[
-    str,
+PresetOption = Annotated[
+    EnginePreset | None,
     typer.Option(
-        "--batch", metavar="MIN,OPT,MAX", help="Batch sizes of engines: smallest, the one to tune for, largest."
+        "--preset",
+        help="Batch sizes of engines: online 1,8,32 (default) for few photos at a time; offline 1,64,256 for many at a time.",
+    ),
+]
+BatchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--batch",
+        metavar="MIN,OPT,MAX",
+        help="Batch sizes of engines instead of --preset: smallest, tuned for, largest.",
     ),
 ]
 WorkspaceOption = Annotated[
@@ -36,12 +57,18 @@ BuilderLevelOption = Annotated[
         "(default: TensorRT's).",
     ),
 ]
+Tf32Option = Annotated[
+    bool,
+    typer.Option(
+        "--tf32", help="Let engines round float32 products to TF32, which is faster and less exact (default: off)."
+    ),
+]
 VersionCompatibleOption = Annotated[
     bool, typer.Option("--version-compatible", help="Build engines that later TensorRT versions can also load.")
 ]
 HardwareCompatibleOption = Annotated[
     bool,
-    typer.Option("--hardware-compatible", help="Build engines for any GPU from Ampere on; they are somewhat slower."),
+    typer.Option("--hardware-compatible", help="Build engines for all GPUs since Ampere; they are somewhat slower."),
 ]
 MinInt8Option = Annotated[
     float | None,
@@ -52,3 +79,14 @@ MinInt8Option = Annotated[
         "quantized in int8.onnx).",
     ),
 ]
+
+
+def profile_of(preset: EnginePreset | None, batch: str | None) -> Profile:
+    """Return the batch sizes from --preset or --batch. Raises EngineError for an invalid --batch."""
+    from vegrt.export.engines.options import PRESETS, Profile
+
+    if batch is None:
+        return PRESETS[(preset or EnginePreset.online).value]
+    if preset is not None:
+        raise typer.BadParameter("sets the batch sizes, as --preset does; leave one of them out", param_hint="--batch")
+    return Profile.parse(batch)

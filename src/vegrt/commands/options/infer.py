@@ -42,14 +42,14 @@ OutOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 PrintOption = Annotated[bool, typer.Option("--print", help="With --out: also print the rows.")]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Resume the interrupted or earlier run in --out: skip images that it holds.")
+    bool, typer.Option("--resume", help="Resume the run in --out: skip images that it already contains.")
 ]
 BatchSizeOption = Annotated[
     str,
     typer.Option(
         "--batch",
         metavar="N|auto",
-        help="Images per call of the runtime; auto: measure for two seconds which size is fastest.",
+        help="Images per call of the runtime; auto: the fastest size, measured for two seconds.",
     ),
 ]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="Write the K best classes of each image.")]
@@ -81,13 +81,13 @@ SortIntoOption = Annotated[
 FollowOption = Annotated[bool, typer.Option("--follow", help="Watch folders for new images until Ctrl-C.")]
 EveryOption = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Take every Nth frame of a video.")]
 NullOption = Annotated[
-    bool, typer.Option("--null", "-0", help="Names in lists end with NUL, as find -print0 writes them.")
+    bool, typer.Option("--null", "-0", help="Names in lists end with NUL, as written by find -print0.")
 ]
 EngineOption = Annotated[
     InferEngine,
     typer.Option(
         "--engine",
-        help="local, or ray: a Ray Data job (at RAY_ADDRESS, or started here); --out is a folder of Parquet files.",
+        help="local, or ray: a Ray Data job (at RAY_ADDRESS, or on a new cluster here); --out is then a folder of Parquet files.",
     ),
 ]
 WorkersOption = Annotated[

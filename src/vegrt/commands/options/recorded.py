@@ -15,8 +15,8 @@ UNRECORDED = frozenset({"--json", "--help"})
 def recorded(ctx: typer.Context) -> dict[str, Any]:
     """Return {"name", "options"} of the running command: the values of the given options by flag, as JSON values.
 
-    It reads the command's own table of options, so no flag can be forgotten. Of files and folders only the name is recorded: a
-    bundle is given to others, and paths of this machine are private.
+    It reads the command's own table of options, so no flag can be forgotten. Files and folders are recorded by name only: a
+    bundle may be passed on, and local paths are private.
     """
     options: dict[str, Any] = {}
     for option in ctx.command.params:

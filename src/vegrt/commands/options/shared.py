@@ -25,7 +25,7 @@ class Device(str, Enum):
 
 DeviceOption = Annotated[
     Device | None,
-    typer.Option("--device", help="Device: cpu or cuda (default: a GPU if one works here, else the CPU)."),
+    typer.Option("--device", help="Device: cpu or cuda (default: the GPU if it is usable, otherwise the CPU)."),
 ]
 
 
@@ -56,7 +56,7 @@ PublicKeyOption = Annotated[
 OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 OverwriteModelsOption = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace models even if evaluations, benchmarks or engines become void."),
+    typer.Option("--overwrite", help="Replace models even if this invalidates evaluations, benchmarks or engines."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RuntimeOption = Annotated[
@@ -69,7 +69,7 @@ RuntimeOption = Annotated[
 
 
 def warn_renamed(former: str, name: str) -> None:
-    """Log one line for a spelling that works for one more version."""
+    """Log one line for an old spelling, which works for one more version."""
     log.warning("%s is now called %s; %s will be removed in the next version", former, name, former)
 
 
