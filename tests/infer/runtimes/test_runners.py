@@ -40,9 +40,10 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
     return np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
 
 
-@pytest.mark.parametrize(
-    "candidate", [*CPU, Candidate("fp32", "mnn"), Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")], ids=str
-)
+OTHERS = [Candidate("fp32", "mnn"), Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")]
+
+
+@pytest.mark.parametrize("candidate", [*CPU, *OTHERS], ids=str)
 def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
     want = TorchRunner(bundle).logits(images)
     runner = open_candidate(bundle, candidate)
