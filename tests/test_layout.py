@@ -126,13 +126,14 @@ def private_names(tree: ast.AST) -> Iterator[str]:
     """Yield the private names of others that a test imports, reads or replaces, with their line."""
     for node in ast.walk(tree):
         names: list[str] = []
+        line = getattr(node, "lineno", 0)
         if isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in OWN):
             names = [node.attr]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.endswith("setattr"):
             names = [str(argument.value) for argument in node.args[:2] if isinstance(argument, ast.Constant)]
-        yield from (f"{node.lineno}: {name}" for name in names if re.search(r"(^|\.)_[^_]", name))
+        yield from (f"{line}: {name}" for name in names if re.search(r"(^|\.)_[^_]", name))
 
 
 OWN = ("self", "cls", "os")  # os._exit has no public form
