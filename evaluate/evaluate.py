@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,16 +13,18 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split, warn_unreadable
-from vegrt.errors import BundleError, DataError, ModelError
+from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run
 from vegrt.evaluate.diagnose import DiagnosisSubject, check_labels, find_causes, try_explain
 from vegrt.evaluate.figures import LabelledAnswers, figures_of
 from vegrt.evaluate.paired import Margin, compare_answers, compare_top1, gate
 from vegrt.evaluate.predictions import collect_predictions, write_table
 from vegrt.evaluate.resampling import RESAMPLES, Resamples
+from vegrt.evaluate.selection import Selection, select_candidates
 from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.runtimes.candidates import Candidate, candidate_row, candidates, is_installed, nothing_runs
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidate_row, nothing_runs, reference_candidate
+from vegrt.infer.runtimes.host import gpu_name, is_installed
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
@@ -29,6 +32,8 @@ from vegrt.results.convert import fields_of
 from vegrt.results.evaluation import CandidateResult, Evaluation, Figures, Gate, Paired
 from vegrt.results.header import header_fields
 from vegrt.terminal.progress import track
+
+log = logging.getLogger(__name__)
 
 BATCH = 32
 
@@ -38,20 +43,29 @@ class CollectedLogits:
     """The result of one pass over a split.
 
     runners, logits: by candidate; logits are (N, K). readable: positions in the split of the N readable photos. errors: the
-    reasons why the other photos were skipped.
+    reasons why the other photos were skipped. failed: errors of candidates that could not be loaded, by path of the artifact.
     """
 
     runners: dict[Candidate, Runner]
     logits: dict[Candidate, NDArray[np.float32]]
     readable: list[int]
     errors: list[str]
+    failed: dict[str, str]
 
 
-def candidates_to_evaluate(bundle: Bundle, runtime: str | None = None, *, torch: bool = True) -> list[Candidate]:
-    """Return the bundle's candidates and, if PyTorch is installed, the checkpoint from which fp32.onnx was exported."""
-    runnable = candidates(bundle, runtime)
-    with_checkpoint = torch and runtime is None and bundle.has("weights") and is_installed("torch")
-    return [*runnable, Candidate("fp32", "torch")] if with_checkpoint and runnable else runnable
+def candidates_to_evaluate(
+    bundle: Bundle, selection: Selection | None = None, *, torch: bool = True
+) -> list[Candidate]:
+    """Return the selected candidates, behind the reference that all of them are compared with.
+
+    If PyTorch is installed and all candidates are selected, the checkpoint from which fp32.onnx was exported comes last.
+    """
+    selection = selection or Selection()
+    selected = select_candidates(bundle, selection)
+    reference = reference_candidate(bundle, selected)
+    chosen = [*([reference] if reference else []), *(candidate for candidate in selected if candidate != reference)]
+    with_checkpoint = torch and selection.is_all and bundle.has("weights") and is_installed("torch")
+    return [*chosen, Candidate("fp32", "torch")] if with_checkpoint else chosen
 
 
 def evaluate(
@@ -62,17 +76,19 @@ def evaluate(
     margin: float | None,
     leaked: Collection[str] | None = None,
     table: Path | None = None,
+    gpu_required: bool = True,
 ) -> Evaluation:
     """Return the evaluation of candidates on a split.
 
     chosen: the candidates; the first is the reference. margin: of the gate, in percentage points; None: the smallest margin that
     the readable photos can decide. leaked: names of photos, as from `Split.relative`; all figures are also computed without them;
-    None: no audit. table: Parquet file to write every photo's logits to, if pyarrow is installed.
+    None: no audit. table: Parquet file to write every photo's logits to, if pyarrow is installed. gpu_required: whether a
+    candidate on a GPU that cannot be loaded ends the evaluation; else it is listed as not run.
     Raises DataError when the split's classes differ from the bundle's, when no photo is readable, and for permuted or shuffled
     labels; BundleError when the manifest contradicts its models; ModelError for a model that expects BGR.
     """
     check_split(bundle, split)
-    collected = collect_logits(bundle, split, chosen)
+    collected = collect_logits(bundle, split, chosen, gpu_required=gpu_required)
     warn_unreadable(collected.errors, len(split))
     readable, logits = collected.readable, collected.logits
     if not readable:
@@ -82,7 +98,7 @@ def evaluate(
     check_labels(subject, collected.runners[chosen[0]])
     evaluation = evaluate_logits(bundle, split, readable, logits, margin=margin, leaked=leaked)
     rows = list(evaluation.candidates)
-    for index, candidate in enumerate(chosen):
+    for index, candidate in enumerate(logits):
         if rows[index].gate.verdict == "FAIL":
             answers, runner = LabelledAnswers.of(logits[candidate], labels), collected.runners[candidate]
             causes = try_explain(partial(find_causes, subject, answers, runner)) or ()
@@ -92,7 +108,7 @@ def evaluate(
     return replace(
         evaluation,
         unreadable=tuple(collected.errors),
-        not_run=tuple(not_run(bundle, chosen)),
+        not_run=tuple(not_run(bundle, logits, failed=collected.failed)),
         candidates=tuple(rows),
     )
 
@@ -125,7 +141,7 @@ def evaluate_logits(
         clean_logits = {candidate: values[clean] for candidate, values in logits.items()}
         without_leaks = _figures(clean_logits, labels[clean], gate_margin)
     return Evaluation(
-        **header_fields(bundle, Evaluation.KIND),
+        **header_fields(bundle, Evaluation.KIND, gpu=gpu_name(candidate.device for candidate in logits)),
         split=split.name,
         data_fingerprint=split.fingerprint(),
         images=len(readable),
@@ -148,12 +164,14 @@ def evaluate_logits(
     )
 
 
-def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> CollectedLogits:
+def collect_logits(
+    bundle: Bundle, split: Split, chosen: list[Candidate], *, gpu_required: bool = True
+) -> CollectedLogits:
     """Return every candidate's logits for all readable photos of a split; each photo is decoded once."""
     if not chosen:
         raise nothing_runs(bundle)
-    runners: dict[Candidate, Runner] = {candidate: open_candidate(bundle, candidate) for candidate in chosen}
-    parts: dict[Candidate, list[NDArray[np.float32]]] = {candidate: [] for candidate in chosen}
+    runners, failed = _open_all(bundle, chosen, gpu_required=gpu_required)
+    parts: dict[Candidate, list[NDArray[np.float32]]] = {candidate: [] for candidate in runners}
     readable: list[int] = []
     errors: list[str] = []
     paths = [photo.path for photo in split.photos]
@@ -167,7 +185,24 @@ def collect_logits(bundle: Bundle, split: Split, chosen: list[Candidate]) -> Col
                 raise ModelError(f"{bundle.path}: {candidate} gives logits that are not finite; export it again")
             parts[candidate].append(logits)
     collected_logits = {candidate: np.concatenate(rows) for candidate, rows in parts.items() if rows}
-    return CollectedLogits(runners, collected_logits, readable, errors)
+    return CollectedLogits(runners, collected_logits, readable, errors, failed)
+
+
+def _open_all(
+    bundle: Bundle, chosen: Sequence[Candidate], *, gpu_required: bool
+) -> tuple[dict[Candidate, Runner], dict[str, str]]:
+    """Return the runners, and the errors of those that could not be loaded, by the path of their artifact."""
+    runners: dict[Candidate, Runner] = {}
+    failed: dict[str, str] = {}
+    for candidate in chosen:
+        try:
+            runners[candidate] = open_candidate(bundle, candidate)
+        except VegrtError as error:
+            if gpu_required or candidate.device == "cpu":
+                raise
+            log.warning("%s cannot be loaded here and is not evaluated (%s)", candidate, error)
+            failed[artifact_of(bundle, candidate).path] = str(error)
+    return runners, failed
 
 
 def _figures(

@@ -11,11 +11,12 @@ from pathlib import Path
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import SPLITS, Split
 from vegrt.errors import DataError, FormatError, VegrtError
+from vegrt.results.bundle_results import log_ignored
 from vegrt.results.evaluation import Evaluation
-from vegrt.results.files import load_result
+from vegrt.results.evaluations import read_evaluation
+from vegrt.results.rows import PARTIAL
 from vegrt.schema import read_json
 
-PARTIAL = "-only-"  # stands before the runtime in the name of a result of one runtime
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -24,7 +25,7 @@ def find_set_name(
 ) -> str:
     """Return the set name for results of these photos: `name`, or the split's name if they are the bundle's own photos.
 
-    kind: evaluate or robustness. partial: suffix of the file name of a result of one runtime; else empty.
+    kind: evaluate or robustness. partial: suffix of the file name of a result of some candidates; else empty.
     Raises VegrtError for an invalid name, DataError if the name belongs to other photos and `overwrite` is not set.
     """
     fingerprint, set_name = split.fingerprint(), split.name if name is None else check_set_name(name)
@@ -49,16 +50,19 @@ def check_set_name(name: str) -> str:
     if name in SPLITS:
         raise VegrtError(f"--name {name}: is the name of a split of the bundle; choose another, or omit --name")
     if PARTIAL in f"-{name}-":
-        raise VegrtError(f"--name {name}: -only- marks results of one runtime; choose another")
+        raise VegrtError(f"--name {name}: -only- marks results of some candidates; choose another")
     return name
 
 
 def other_sets(bundle: Bundle) -> dict[str, Evaluation]:
     """Return the current evaluations on photos other than the bundle's test split, by set name, sorted."""
-    files = sorted((bundle.path / "results").glob("evaluate-*.json"))
-    names = [file.stem.removeprefix("evaluate-") for file in files if PARTIAL not in file.stem]
-    results = {name: load_result(bundle, Evaluation, f"evaluate-{name}") for name in names if name != "test"}
-    return {name: result for name, result in results.items() if result is not None}
+    files = (bundle.path / "results").glob("evaluate-*.json")
+    results: dict[str, Evaluation] = {}
+    for name in sorted({file.stem.removeprefix("evaluate-").partition(PARTIAL)[0] for file in files} - {"test"}):
+        merged, ignored = read_evaluation(bundle, name)
+        log_ignored(bundle, ignored)
+        results |= {name: merged.evaluation} if merged else {}
+    return results
 
 
 def _stored_fingerprint(file: Path) -> str | None:

@@ -22,7 +22,7 @@ from vegrt.evaluate.paired import compare_top1
 from vegrt.evaluate.resampling import RESAMPLES, Resamples, percentile
 from vegrt.evaluate.statistics import CONFIDENCE, wilson
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.runtimes.candidates import Candidate, candidate_row, nothing_runs
+from vegrt.infer.runtimes.candidates import Candidate, candidate_row, nothing_runs, reference_candidate
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.results.analysis import CorruptionLevels, ExtraDrop, Robustness, RobustnessRow
@@ -66,13 +66,14 @@ LEVELS = (
 
 
 def robustness_candidates(chosen: Sequence[Candidate], bundle: Bundle) -> list[Candidate]:
-    """Return the reference, which is the first candidate, and the int8 candidates. Raises VegrtError if there is no int8."""
-    if not chosen:
+    """Return the reference and the int8 candidates among the chosen ones. Raises VegrtError if there is no int8."""
+    reference = reference_candidate(bundle, chosen)
+    if reference is None:
         raise nothing_runs(bundle)
-    quantized = [candidate for candidate in chosen[1:] if candidate.variant.startswith("int8")]
+    quantized = [candidate for candidate in chosen if candidate.variant.startswith("int8")]
     if not quantized:
         raise VegrtError(f"{bundle.path}: no int8 model to run; make it: vegrt export {bundle.path} --data DATA")
-    return [chosen[0], *quantized]
+    return [reference, *quantized]
 
 
 def run_robustness(bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, images: int = IMAGES) -> Robustness:

@@ -4,31 +4,23 @@ model for these photos. Models that cannot run here are listed with the cause an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.signature import changed_results, open_again
-from vegrt.errors import BundleError, DataError, EngineError, FormatError, MissingExtraError, ModelError, VegrtError
+from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
+from vegrt.evaluate.golden import GoldenPhotos, answer_golden, load_golden
 from vegrt.evaluate.wording import not_run_cause, not_run_cure
-from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates, is_installed
-from vegrt.infer.runtimes.logits import cosines
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
 from vegrt.infer.runtimes.open import open_candidate
-from vegrt.photo.preprocess import load_image
-from vegrt.results.golden import read_golden
+from vegrt.results.bundle_results import ignored_sentences, read_results
 
 Status = Literal["ok", "FAIL", "not run"]
-
-# minimum cosine similarity to the stored fp32 logits, by variant
-TOLERANCE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.9, "int8-cpu": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class Check:
 
 
 def verify(bundle: Bundle) -> list[Check]:
-    """Return the checks of a bundle: files, classes and contract in the models' metadata, golden pixels, golden logits.
+    """Return the checks of a bundle: files, classes and contract in the models' metadata, results, golden pixels and logits.
 
     Runs every model and engine, but not the checkpoint: `vegrt evaluate` does that. A failed check names its cause if known.
     Raises BundleError for a damaged file, before any model is run.
@@ -60,17 +52,31 @@ def verify(bundle: Bundle) -> list[Check]:
     checks += [Check("files", "ok", f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
     if bundle.has("model"):
         checks.append(_check_metadata(bundle))
+    checks += _check_results(bundle)
     if not bundle.has("golden"):
         return checks + _without_golden(bundle)
-    images, logits, equal_count = _golden(bundle)
-    detail = f"{equal_count} of {len(images)} golden photos decode to the same pixels as where the bundle was made"
-    checks.append(Check("golden pixels", "ok" if equal_count == len(images) else "FAIL", detail))
-    runnable = _runnable(bundle)
-    checks += [_check_logits(bundle, candidate, images, logits) for candidate in runnable]
+    golden = load_golden(bundle)
+    same, count = golden.same_pixels, len(golden.images)
+    detail = f"{same} of {count} golden photos decode to the same pixels as where the bundle was made"
+    checks.append(Check("golden pixels", "ok" if same == count else "FAIL", detail))
+    runnable = candidates(bundle)
+    checks += [_check_logits(bundle, candidate, golden) for candidate in runnable]
     return checks + [
         Check(missing.artifact, "not run", not_run_cause(missing), missing.artifact, not_run_cure(missing))
         for missing in not_run(bundle, runnable)
     ]
+
+
+def _check_results(bundle: Bundle) -> list[Check]:
+    """Return which results count for infer and the report: their candidates, and the files with rows that do not count."""
+    results = read_results(bundle)
+    ignored = [Check(file, "not run", text) for file, text in ignored_sentences(results.ignored).items()]
+    evaluated = len(results.evaluation.evaluation.candidates) if results.evaluation else 0
+    measured = sum(len(merged.bench.candidates) for merged in results.benches)
+    if not evaluated and not measured:
+        return ignored
+    counts = f"{evaluated} candidates are evaluated on the test split, {measured} are measured"
+    return [Check("candidates in results", "ok", counts), *ignored]
 
 
 def conclusion(checks: Sequence[Check]) -> Status:
@@ -90,12 +96,6 @@ def models_run(checks: Sequence[Check]) -> tuple[int, int]:
 def cure_of(checks: Sequence[Check]) -> str:
     """Return the first cure among the checks that were not run; empty when none is known."""
     return next((check.cure for check in checks if check.status == "not run" and check.cure), "")
-
-
-def _runnable(bundle: Bundle) -> list[Candidate]:
-    """Return the candidates to run; engines too if TensorRT is installed, because only loading shows if they fit this GPU."""
-    on_gpu = candidates(bundle, "tensorrt") if is_installed("tensorrt") else []
-    return [*candidates(bundle), *(candidate for candidate in on_gpu if candidate.runtime == "tensorrt")]
 
 
 def _without_golden(bundle: Bundle) -> list[Check]:
@@ -118,20 +118,6 @@ def signature_checks(bundle: Bundle) -> list[Check]:
     return [*checks, Check("results", "ok", f"{len(signed.results)} results match the signature")]
 
 
-def _golden(bundle: Bundle) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
-    """Return the golden photos (N, H, W, 3), their stored fp32 logits (N, K), and the number that decode to the stored hash."""
-    try:
-        entries = read_golden(bundle)
-        images = [load_image(bundle.listed_file(entry.file), bundle.manifest.contract) for entry in entries]
-        equal = [
-            hashlib.sha256(image.tobytes()).hexdigest() == entry.pixels_sha256
-            for image, entry in zip(images, entries, strict=True)
-        ]
-        return np.stack(images), np.array([entry.logits for entry in entries], np.float32), sum(equal)
-    except (OSError, FormatError, DataError) as error:
-        raise BundleError(f"{bundle.path}/golden: damaged ({error}); export the bundle again") from error
-
-
 def _check_metadata(bundle: Bundle) -> Check:
     subject = "classes and contract"
     try:
@@ -147,20 +133,27 @@ def _check_metadata(bundle: Bundle) -> Check:
     return Check(subject, "ok", f"{agreed}; without this metadata: {', '.join(silent)}" if silent else agreed)
 
 
-def _check_logits(
-    bundle: Bundle, candidate: Candidate, images: NDArray[np.uint8], golden: NDArray[np.float32]
-) -> Check:
+def _refusal(candidate: Candidate, error: VegrtError, path: str) -> Check:
+    """Return the check of a candidate that does not run: not run if it is not for this machine, else a fault of the bundle."""
+    if isinstance(error, MissingExtraError | EngineError):
+        return Check(str(candidate), "not run", str(error), path)
+    return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
+
+
+def _check_logits(bundle: Bundle, candidate: Candidate, golden: GoldenPhotos) -> Check:
     path = artifact_of(bundle, candidate).path
     try:
         runner = open_candidate(bundle, candidate)
-        cosine = float(cosines(golden, runner.logits(images)).min())
-    except (MissingExtraError, EngineError) as error:  # not for this machine; any other error is a fault of the bundle
-        return Check(str(candidate), "not run", str(error), path)
     except VegrtError as error:
-        return Check(str(candidate), "FAIL", f"cannot be run ({error})", path)
-    minimum = TOLERANCE.get(candidate.variant, 0.9)
-    detail = f"cosine with the stored fp32 logits {cosine:.5f}, at least {minimum}"
-    if cosine >= minimum:
-        return Check(str(candidate), "ok", detail, path)
-    cause = try_explain(lambda: explain_difference(golden, runner, images, bundle.manifest.classes))
-    return Check(str(candidate), "FAIL", f"{detail}; {cause}" if cause else detail, path)
+        if candidate.device == "cuda":  # a matter of this machine: the same file is checked on the CPU
+            return Check(str(candidate), "not run", str(error), path)
+        return _refusal(candidate, error, path)
+    try:
+        answer = answer_golden(runner, candidate.variant, golden)
+    except VegrtError as error:
+        return _refusal(candidate, error, path)
+    if answer.is_right:
+        return Check(str(candidate), "ok", str(answer), path)
+    classes = bundle.manifest.classes
+    cause = try_explain(lambda: explain_difference(golden.logits, runner, golden.images, classes))
+    return Check(str(candidate), "FAIL", f"{answer}; {cause}" if cause else str(answer), path)

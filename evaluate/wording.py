@@ -33,7 +33,11 @@ _NOT_RUN: dict[NotRunCause, tuple[str, str]] = {  # cause and cure
     "no-openvino": ("ONNX Runtime has no bfloat16 convolution", "pip install 'vegrt[openvino]'"),
     "no-tensorrt": ("TensorRT is not installed", "on the engine's GPU: pip install 'vegrt[tensorrt]'"),
     "rtx-engine": ("a TensorRT-RTX engine, which vegrt builds but does not run", ""),
+    "no-gpu": ("no usable GPU", "see: vegrt doctor"),
+    "other-machine": ("an engine for another GPU or TensorRT", "vegrt infer IMAGES --runtime tensorrt --rebuild"),
+    "not-loaded": ("it cannot be loaded", ""),
     "not-requested": ("it was not requested", ""),
+    "added-since": ("it was added after the evaluation", "vegrt evaluate BUNDLE --data DATA"),
 }
 MLPERF_STYLE = "MLPerf-style, not compliant: scaled down, without LoadGen, not reviewed"
 
@@ -66,8 +70,8 @@ def _judgement(evaluation: Evaluation, figures: Figures, translate: Translate) -
     )
     if gate.judged_drop:
         span = translate("from the checkpoint to the reference: {span}", span=span)
-    margin = translate("the margin of {points} points", points=f"{evaluation.margin_points:g}")
-    if evaluation.margin_auto:
+    margin = translate("the margin of {points} points", points=f"{margin_points(evaluation, gate):g}")
+    if evaluation.margin_auto and gate.margin_points is None:
         images = f"{evaluation.images:,}"
         margin = translate("{margin} (the smallest that {images} photos can decide)", margin=margin, images=images)
     if gate.verdict == "PASS":
@@ -75,6 +79,11 @@ def _judgement(evaluation: Evaluation, figures: Figures, translate: Translate) -
     if gate.verdict == "FAIL":
         return translate("{span}, entirely above {margin}", span=span, margin=margin)
     return translate("{span}, which includes {margin}", span=span, margin=margin)
+
+
+def margin_points(evaluation: Evaluation, gate: Gate) -> float:
+    """Return the margin of a verdict: the evaluation's, or in a merged evaluation that of the file that holds the verdict."""
+    return evaluation.margin_points if gate.margin_points is None else gate.margin_points
 
 
 def _span(interval: Interval, confidence: float, translate: Translate) -> str:
@@ -100,7 +109,7 @@ def _advice(evaluation: Evaluation, gate: Gate, translate: Translate) -> list[st
         advice.append(translate("at these rates about {images} images would decide", images=images))
     elif not gate.causes:  # files of version 1 do not state whether more images would help
         advice.append(translate("at these rates more images would hardly decide"))
-    if least is not None and evaluation.margin_points < least:
+    if least is not None and margin_points(evaluation, gate) < least:
         advice.append(
             translate(
                 "{images} photos can decide margins of {points} points or more, set with --margin",
@@ -154,7 +163,13 @@ def extra_drop_sentence(extra: ExtraDrop, confidence: float, *, translate: Trans
 
 def not_run_cause(missing: NotRun) -> str:
     """Return why an artifact was not run."""
-    return missing.detail or "unknown" if missing.cause == "text" else _NOT_RUN[missing.cause][0]
+    if missing.cause == "text":
+        return missing.detail or "unknown"
+    cause = _NOT_RUN[missing.cause][0]
+    if (engine := missing.engine) is not None:
+        device = f"{engine.device} ({engine.target})" if engine.device else engine.target
+        cause = f"{cause}: built for {device} by {engine.builder} {engine.version}"
+    return f"{cause} ({missing.detail})" if missing.detail else cause
 
 
 def not_run_cure(missing: NotRun) -> str:

@@ -138,8 +138,8 @@ def _complete(
             staging.file("fp32.mnn").write_bytes(mnn.content)
             staging.add("fp32.mnn", "mnn", "fp32", {"parity": mnn.parity.to_dict(), "reference": "fp32"})
         add_calibration(staging, outcome.calibration, outcome.key)
-        add_golden(staging, photos.used, open_onnxruntime(fp32.source))
-        add_engines(staging, models, required=job.engines, options=job.options, previous=path)
+        golden = add_golden(staging, photos.used, open_onnxruntime(fp32.source))
+        add_engines(staging, models, required=job.engines, options=job.options, previous=path, golden=golden)
         entry = calibration_entry(fp32.model, outcome, photos, settings)
         entry["commands"] = [*earlier, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_source_artifacts(bundle), calibration=entry)

@@ -19,6 +19,7 @@ from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError
 from vegrt.files.text import json_text
 from vegrt.infer.autobatch import find_batch
+from vegrt.infer.decode.crew import Way
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded, Stream, stream
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
@@ -30,7 +31,7 @@ from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.open import LoadedModel, open_runner
 from vegrt.infer.runtimes.overlap import answered
 from vegrt.infer.runtimes.runner import BundleRunner, Device
-from vegrt.infer.sources.open import SourceOptions, is_endless, open_sources, reading_threads
+from vegrt.infer.sources.open import SourceOptions, fetches, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Request:
     """The arguments of `vegrt infer`; None and 0 leave the choice to the program.
 
     sources: as `vegrt.infer.sources.open` reads them. batch: images per call of the runner; 0: the fastest size is measured
-    first. public_key: file with the key whose signature the bundle must have.
+    first. public_key: file with the key whose signature the bundle must have. decode: who decodes photos. decode_workers: threads
+    or processes for that; 0: `threads`, and one per core where that is 0 too.
     """
 
     sources: tuple[str | Path, ...]
@@ -58,6 +60,8 @@ class Request:
     photo_outputs: PhotoOutputs = field(default_factory=PhotoOutputs)
     objective: Objective = DEFAULT
     public_key: Path | None = None
+    decode: Way = "auto"
+    decode_workers: int = 0
 
 
 def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> None:
@@ -113,7 +117,7 @@ def predict(
 
     threads: number of decode threads; 0 for one per core.
     """
-    with closing(stream(items, bundle.manifest.contract, batch, threads=threads)) as batches:
+    with closing(stream(items, bundle.manifest.contract, batch, workers=threads)) as batches:
         for _, rows in _answered(batches, runner, bundle.manifest.classes, row_format):
             yield rows
 
@@ -142,8 +146,12 @@ def _sink(request: Request, write: Write, head: dict[str, Any] | None) -> Abstra
 def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request) -> Stream:
     contract = model.bundle.manifest.contract
     batch = request.batch or find_batch(model.runner, contract.size)
-    threads = reading_threads(request.sources, request.threads)
-    return stream(items, contract, batch, threads=threads, keep=request.photo_outputs.any)
+    way, workers = request.decode, request.decode_workers or request.threads
+    if fetches(request.sources):  # not a matter of cores
+        if way == "processes":
+            log.info("--decode processes: photos behind URLs are fetched and decoded in threads")
+        way, workers = "threads", request.decode_workers or reading_threads(request.sources, request.threads)
+    return stream(items, contract, batch, way=way, workers=workers, keep=request.photo_outputs.any)
 
 
 def _answered(

@@ -29,17 +29,17 @@ def command(python: Path, arguments: argparse.Namespace, *flags: str) -> list[st
     return [str(python), *flags, "-m", "vegrt.cli", "--quiet", "infer", str(arguments.photo), *options]
 
 
-def seconds_of(words: list[str]) -> float:
+def seconds_of(command_line: list[str]) -> float:
     """Return the duration of a command. Raises CalledProcessError if it fails."""
     start = time.perf_counter()
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
-def imports_of(words: list[str]) -> tuple[list[str], dict[str, float]]:
+def imports_of(command_line: list[str]) -> tuple[list[str], dict[str, float]]:
     """Return the heavy packages that a command imports, and its ten slowest imports: name -> ms, with nested imports."""
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    entries = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)([\w.]+)", done.stderr)
+    process = subprocess.run(command_line, check=True, capture_output=True, text=True)
+    entries = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)([\w.]+)", process.stderr)
     times = {name: int(total) / 1e3 for _, total, _, name in entries}
     slowest = sorted(times, key=lambda name: -times[name])[:10]
     # packages imported by importlib have no line of their own, only their submodules do

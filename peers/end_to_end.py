@@ -48,11 +48,11 @@ def run(program: str, arguments: argparse.Namespace, batch: int, limit: int) -> 
     ]
     file, *flags = PROGRAMS[program]
     command = [sys.executable, str(HERE / file), str(arguments.photos), *flags, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        words = done.stderr.strip().splitlines() or ["no message"]
-        return {"name": program, "skipped": f"exit {done.returncode}: {words[-1]}"}
-    line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        messages = process.stderr.strip().splitlines() or ["no message"]
+        return {"name": program, "skipped": f"exit {process.returncode}: {messages[-1]}"}
+    line: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return line
 
 

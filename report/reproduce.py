@@ -39,15 +39,16 @@ def reproduction_commands(facts: Facts, *, bundle_path: str = "") -> list[str]:
 
 
 def _measuring_commands(facts: Facts, path: str) -> Iterator[str]:
-    evaluation, robustness, bench = facts.evaluation, facts.robustness, facts.bench
+    evaluation, robustness = facts.evaluation, facts.robustness
     margin = f" --margin {evaluation.margin_points:g}" if evaluation else ""
-    recorded = command_line(evaluation.command if evaluation else None, "evaluate", path)
-    yield recorded or f"vegrt evaluate {path} --data DATA --split test{margin}"
+    evaluated = [line for command in facts.commands.evaluate if (line := command_line(command, "evaluate", path))]
+    yield from evaluated or [f"vegrt evaluate {path} --data DATA --split test{margin}"]
     measured = robustness.command if robustness else None
     # older versions measured robustness with `evaluate --robustness`
     if line := command_line(measured, "robustness", path) or command_line(measured, "evaluate", path):
         yield line
-    yield command_line(bench.command if bench else None, "bench", path) or f"vegrt bench {path}"
+    benched = [line for command in facts.commands.bench if (line := command_line(command, "bench", path))]
+    yield from benched or [f"vegrt bench {path}"]
 
 
 def command_of(value: Any) -> Command | None:

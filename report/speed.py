@@ -17,7 +17,8 @@ def speed_sentence(facts: Facts, chosen: SummaryRow, reference: SummaryRow, rows
     """Return the speed, compared with the reference and with fp32 on the same runtime, which shows the gain from quantization."""
     if chosen.cost_ms(facts.objective) is None:
         return translate("not measured.")
-    same = next((row for row in rows if (row.variant, row.runtime) == ("fp32", chosen.runtime)), None)
+    place = (chosen.runtime, chosen.device)
+    same = next((row for row in rows if (row.variant, (row.runtime, row.device)) == ("fp32", place)), None)
     ratios = [_ratio_text(facts, chosen, reference, candidate_name(reference))] if reference.key != chosen.key else []
     if same and same.key not in (reference.key, chosen.key):
         ratios.append(_ratio_text(facts, chosen, same, translate("fp32 on the same runtime")))
@@ -37,7 +38,9 @@ def speed_up(facts: Facts, row: SummaryRow, baseline: SummaryRow) -> Ratio | Non
     if not (own.samples_ms and base.samples_ms):
         return Ratio(base_cost / cost, base_cost / cost, base_cost / cost, paired=False)
     times, base_times = to_array(own.samples_ms) / own.batch, to_array(base.samples_ms) / base.batch
-    paired = facts.bench is not None and facts.bench.scenario == "interleaved" and len(times) == len(base_times)
+    runs = [facts.runs.get((key, timing.batch)) for key, timing in ((row.key, own), (baseline.key, base))]
+    interleaved = facts.bench is not None and facts.bench.scenario == "interleaved" and runs[0] == runs[1]
+    paired = interleaved and len(times) == len(base_times)
     return ratio_of_times(times, base_times, paired=paired)
 
 

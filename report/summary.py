@@ -37,6 +37,7 @@ TEXT_COLUMNS = 3  # of HEADINGS; the others hold numbers
 TIMES = slice(7, 10)  # of HEADINGS
 RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
+    "onnxruntime-tensorrt": "ONNX Runtime with TensorRT",
     "openvino": "OpenVINO",
     "mnn": "MNN",
     "tensorrt": "TensorRT",
@@ -56,6 +57,7 @@ class SummaryRow:
     key: str
     variant: str
     runtime: str
+    device: str
     size_bytes: int
     artifact_sha256: str
     top1: Interval | None = None
@@ -93,8 +95,9 @@ class SummaryRow:
 
     @property
     def runtime_name(self) -> str:
-        """Return the runtime in its official spelling."""
-        return RUNTIMES.get(self.runtime, self.runtime)
+        """Return the runtime in its official spelling, with the device or the target of an engine where the key states it."""
+        name, place = RUNTIMES.get(self.runtime, self.runtime), self.key.removeprefix(f"{self.variant}/{self.runtime}")
+        return f"{name} ({place.strip('/').upper()})" if place else name
 
     def cost_ms(self, objective: Objective) -> float | None:
         """Return milliseconds per photo for the objective; None if it was not measured."""
@@ -102,7 +105,7 @@ class SummaryRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values, units in the keys."""
-        names = ("key", "variant", "runtime", "size_bytes", "flips", "verdict", "reason", "p50_ms", "p99_ms")
+        names = ("key", "variant", "runtime", "device", "size_bytes", "flips", "verdict", "reason", "p50_ms", "p99_ms")
         return {
             **{name: getattr(self, name) for name in names},
             **_percent("top1", "percent", self.top1),
@@ -171,6 +174,7 @@ def summary_row(
         candidate.key,
         candidate.variant,
         candidate.runtime,
+        candidate.device,
         candidate.size_bytes,
         candidate.artifact_sha256,
         top1=figures.top1 if figures else None,

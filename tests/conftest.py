@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from tests.result_files import Results, make_two_gpus
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import Split, read_split
 from vegrt.export.stage import export
@@ -127,6 +128,18 @@ def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
     """A copy of the exported bundle that a test may change."""
     shutil.copytree(bundle.path, tmp_path / "copied")
     return open_bundle(tmp_path / "copied")
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path) -> Bundle:
+    """A bundle of dummy files with engines for two GPUs."""
+    return make_two_gpus(tmp_path / "two-gpus")
+
+
+@pytest.fixture
+def results(two_gpus: Bundle) -> Results:
+    """What writes result files of that bundle."""
+    return Results(two_gpus)
 
 
 @pytest.fixture

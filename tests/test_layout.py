@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -37,8 +38,14 @@ def test_each_stage_is_a_link_to_its_top_level_folder(stage: str) -> None:
 
 
 def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(tmp_path: Path) -> None:
+    """It is built from a copy: what earlier builds left beside the sources would be packed too."""
+    for name in ("src", *STAGES):
+        leftovers = shutil.ignore_patterns("*.egg-info", "__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / "vegrt" / name, symlinks=True, ignore=leftovers)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "vegrt")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    subprocess.run([*build, str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    subprocess.run([*build, str(tmp_path), str(tmp_path / "vegrt")], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vegrt"}
@@ -120,6 +127,15 @@ def test_every_file_that_the_guide_for_contributors_names_exists() -> None:
     places = re.findall(r"`((?:[a-z_]+/)+[a-z_-]*(?:\.[a-z]+)?)`", text)
     assert len(places) > 50
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").rglob("*.md")))
+    mentions = re.findall(r"(tests/[\w/]+\.py)((?:(?:, )?::\w+)*)", text)
+    assert len(mentions) > 50
+    for file, names in mentions:
+        functions = re.findall(r"def (\w+)", (ROOT / file).read_text())
+        assert not {*re.findall(r"\w+", names)} - {*functions}, file
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:

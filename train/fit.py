@@ -56,7 +56,7 @@ def train(
     """Train on DATA/train, choose the epoch by DATA/validation, write the bundle `out` and return it.
 
     The bundle appears when the training is finished. Until then OUT/.train holds its state, and OUT is locked.
-    resume: continue from that state; the weights will be the same as without the interruption.
+    resume: continue from that state; on a CPU the weights will be the same as without the interruption.
     overwrite: discard an unfinished training in OUT; at the end replace the bundle in OUT with its models and results.
     runs_db: SQLite file that records every epoch when it is finished.
     on_epoch: called with every finished epoch, before it is saved; it may raise StopTraining to end the training.
@@ -203,5 +203,6 @@ def _summary(loop: Loop) -> dict[str, Any]:
         "validation_accuracy": progress.epochs[progress.best_epoch - 1].validation_accuracy,
         "seconds": sum(record.seconds for record in progress.epochs),
         "unreadable": {"train": loop.train.photos.unreadable, "validation": loop.validation.photos.unreadable},
+        "cached_versions": progress.cached_versions or 0,
         "epochs": progress.to_dict()["epochs"],
     }

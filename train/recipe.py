@@ -141,7 +141,12 @@ class Recipe:
             choices=get_args(Augment),
         ),
     )
-    seed: int = field(default=0, metadata=_entry("Seed of weights, order and augmentation", (0, 2**31 - 1)))
+    seed: int = field(
+        default=0,
+        metadata=_entry(
+            "Seed of weights, order and augmentation; on a CPU, equal seeds give equal weights", (0, 2**31 - 1)
+        ),
+    )
     workers: int = field(
         default=-1,
         metadata=_entry(
@@ -197,9 +202,9 @@ def make_recipe(file: Path | None = None, **flags: Any) -> Recipe:
     With weights `none`, the defaults are no head phase, more epochs and a higher learning rate. vgg16 has a lower one.
     Raises VegrtError for a file that is not TOML, an unknown key, a value of the wrong type or out of range.
     """
-    given = read_toml(file, "recipe") if file is not None else {}
-    given |= {name: value for name, value in flags.items() if value is not None}
-    values = _checked(given)
+    settings = read_toml(file, "recipe") if file is not None else {}
+    settings |= {name: value for name, value in flags.items() if value is not None}
+    values = _checked(settings)
     if values.get("qat"):
         return replace(Recipe(), **qat_defaults.completed(values))
     default = replace(Recipe(), **(_FROM_SCRATCH if values.get("weights") == SCRATCH else {}))
@@ -224,10 +229,10 @@ def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{name} {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := sorted(given.keys() - TYPES.keys()):
+def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(settings.keys() - TYPES.keys()):
         raise VegrtError(f"recipe: unknown key(s) {', '.join(unknown)}; expected some of {', '.join(TYPES)}")
-    return {name: _converted(TYPES[name], name, value) for name, value in given.items()}
+    return {name: _converted(TYPES[name], name, value) for name, value in settings.items()}
 
 
 def _converted(kind: type[Any], name: str, value: Any) -> Any:

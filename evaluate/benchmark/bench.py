@@ -18,6 +18,7 @@ from vegrt.evaluate.benchmark.rounds import RoundTimings, interleave
 from vegrt.evaluate.benchmark.setup import WARM_UP, Conditions, OpenedCandidate, check_request, open_all
 from vegrt.evaluate.benchmark.statistics import plan_rounds, summarize_times
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
+from vegrt.infer.runtimes.host import gpu_name
 from vegrt.results.benchmark import MEASURES, Bench, BenchCandidate, Measure, Stages, Timing
 from vegrt.results.convert import fields_of
 from vegrt.results.header import header_fields
@@ -51,14 +52,15 @@ def bench(
     opened = open_all(bundle, chosen, inputs, conditions, largest)
     reserved_s = reserve_for_memory(opened, budget, enabled=conditions.memory)
     meter = start_meter()
-    with watch_gpu(any(candidate.runner.device == "cuda" for candidate in opened.values())) as gpu:
+    devices = {candidate.device for candidate in opened}
+    with watch_gpu("cuda" in devices) as gpu:
         costs, timings = time_all(opened, batch_sizes, inputs.decode_s, budget, reserved_s, rounds)
     others_share = meter.others_share()
-    rows = [_row(bundle, candidate, opened[candidate], timings) for candidate in chosen]
+    rows = [_row(bundle, candidate, opened[candidate], timings) for candidate in opened]
     peaks = measure_memory(bundle, opened, conditions, largest, budget, costs)
     rows = [replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)]
     return Bench(
-        **header_fields(bundle, Bench.KIND),
+        **header_fields(bundle, Bench.KIND, gpu=gpu_name(devices)),
         scenario="interleaved",
         rounds=len(next(iter(timings.values()))),
         warm_up=WARM_UP,
@@ -97,9 +99,8 @@ def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, timings:
     """Return a candidate's times for all measures, and the stages at batch 1 and at the batch size that is fastest alone."""
     alone, copies, end_to_end = (_summaries(timings, candidate, measure) for measure in MEASURES)
     fastest = max(alone, key=lambda timing: timing.images_per_s).batch
-    row = replace(candidate_row(bundle, candidate), device=opened.runner.device)
     return BenchCandidate(
-        **fields_of(row),
+        **fields_of(candidate_row(bundle, candidate)),
         load_s=opened.load_s,
         batches=alone,
         copies=copies,
@@ -113,11 +114,13 @@ def _row(bundle: Bundle, candidate: Candidate, opened: OpenedCandidate, timings:
 
 
 def _summaries(timings: RoundTimings, candidate: Candidate, measure: Measure) -> tuple[Timing, ...]:
-    return tuple(
-        summarize_times(case.batch, [timing.total_s if timing else None for timing in rounds])
+    """Return a candidate's times of a measure by batch size; the cases are in the order of their costs."""
+    by_batch = {
+        case.batch: [timing.total_s if timing else None for timing in rounds]
         for case, rounds in timings.items()
         if (case.candidate, case.measure) == (candidate, measure)
-    )
+    }
+    return tuple(summarize_times(batch, by_batch[batch]) for batch in sorted(by_batch))
 
 
 def _stages(batch: int, timings: list[CaseTiming | None]) -> Stages:

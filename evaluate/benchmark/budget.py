@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from vegrt.bundle.bundle import Bundle
 from vegrt.evaluate.benchmark.cases import Case
 from vegrt.evaluate.benchmark.memory import TIMEOUT_S, peak_rss_mib
-from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, device_of, warm_up_runner
+from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.benchmark import MEASURES, Measure, Skipped
@@ -111,10 +111,10 @@ def measure_memory(
         if process_s + work_s > budget.left_s:
             budget.skipped.append(Skipped(str(candidate), largest_batch, "memory"))
             continue
-        began_s, device = budget.spent_s, device_of(candidate, conditions)
+        began_s = budget.spent_s
         timeout_s = min(TIMEOUT_S, max(_LEAST_TIMEOUT_S, budget.left_s))
         peaks[candidate] = peak_rss_mib(
-            bundle, candidate, device=device, threads=conditions.threads, batch=largest_batch, timeout_s=timeout_s
+            bundle, candidate, threads=conditions.threads, batch=largest_batch, timeout_s=timeout_s
         )
         process_s = max(0.1, budget.spent_s - began_s - work_s)
     return peaks

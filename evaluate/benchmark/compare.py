@@ -83,7 +83,7 @@ class Comparison:
 def compare_benches(paths: list[Path], measure: Measure, *, limit: float | None = None) -> Comparison:
     """Return the comparison of every later result with the first, or of one result's candidates with its first candidate.
 
-    paths: result files, or bundles, whose results/bench.json is read. limit: the largest ratio new / base of medians that passes,
+    paths: result files, or bundles, of which all benchmarks are read. limit: the largest ratio new / base of medians that passes,
     such as 1.1; with a limit, every case and the comparison get a verdict.
     Raises VegrtError for a file that is no benchmark result, and when two results share no candidate and batch size.
     """
@@ -144,7 +144,7 @@ def circumstance_changes(base: dict[str, str], new: dict[str, str]) -> tuple[Cir
 
 
 def _case(base: CaseSamples, new: CaseSamples, limit: float | None, *, paired: bool) -> CaseComparison:
-    paired = paired and len(base.samples_ms) == len(new.samples_ms)
+    paired = paired and base.run == new.run and len(base.samples_ms) == len(new.samples_ms)
     ratio = ratio_of_times(base.samples_ms, new.samples_ms, paired=paired)
     return CaseComparison(
         key=new.key,

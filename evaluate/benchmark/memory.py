@@ -1,6 +1,6 @@
 """Peak memory of a candidate, measured in a separate process so that the candidates' memory does not add up.
 
-The process is `python -m vegrt.evaluate.benchmark.memory BUNDLE VARIANT RUNTIME DEVICE THREADS BATCH`; it prints its peak
+The process is `python -m vegrt.evaluate.benchmark.memory BUNDLE VARIANT RUNTIME DEVICE ENGINE THREADS BATCH`; it prints its peak
 in KiB.
 """
 
@@ -22,13 +22,21 @@ TIMEOUT_S = 600.0
 
 
 def peak_rss_mib(
-    bundle: Bundle, candidate: Candidate, *, device: Device, threads: int, batch: int, timeout_s: float = TIMEOUT_S
+    bundle: Bundle, candidate: Candidate, *, threads: int, batch: int, timeout_s: float = TIMEOUT_S
 ) -> float | None:
     """Return the peak resident memory in MiB of a process that loads a candidate and runs two batches.
 
     Includes the interpreter and the runtime's libraries, but not GPU memory. Returns None, with a warning, on failure.
     """
-    arguments = [str(bundle.path), candidate.variant, candidate.runtime, device, str(threads), str(batch)]
+    arguments = [
+        str(bundle.path),
+        candidate.variant,
+        candidate.runtime,
+        candidate.device,
+        candidate.engine,
+        str(threads),
+        str(batch),
+    ]
     command = [sys.executable, "-m", "vegrt.evaluate.benchmark.memory", *arguments]
     try:
         process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s)
@@ -52,7 +60,7 @@ def parse_peak_kib(status: str) -> int:
     raise ValueError("no VmHWM in /proc/self/status")
 
 
-def _main(bundle: str, variant: str, runtime: str, device: Device, threads: str, batch: str) -> None:
+def _main(bundle: str, variant: str, runtime: str, device: Device, engine: str, threads: str, batch: str) -> None:
     import numpy as np
 
     from vegrt.bundle.bundle import open_bundle
@@ -60,7 +68,8 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, threads: str,
     from vegrt.infer.runtimes.open import open_candidate
 
     opened = open_bundle(Path(bundle), verify=False)
-    runner = open_candidate(opened, Candidate(variant, find_runtime(runtime)), device=device, threads=int(threads))
+    candidate = Candidate(variant, find_runtime(runtime), device, engine)
+    runner = open_candidate(opened, candidate, threads=int(threads))
     size = opened.manifest.contract.size
     for _ in range(2):
         runner.logits(np.zeros((int(batch), size, size, 3), np.uint8))

@@ -33,6 +33,7 @@ from vegrt.evaluate.benchmark.setup import (
 )
 from vegrt.evaluate.benchmark.statistics import bootstrap_mean, summarize_times
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
+from vegrt.infer.runtimes.host import gpu_name
 from vegrt.results.benchmark import Bench, BenchCandidate, Preset, Timing
 from vegrt.results.convert import fields_of
 from vegrt.results.header import header_fields
@@ -90,14 +91,15 @@ def bench_scenario(
     opened = open_all(bundle, chosen, inputs, conditions, max(batches))
     meter = start_meter()
     rows = []
-    with watch_gpu(any(candidate.runner.device == "cuda" for candidate in opened.values())) as gpu:
-        for candidate in track(chosen, _PRESETS[scenario].name):
+    devices = {candidate.device for candidate in opened}
+    with watch_gpu("cuda" in devices) as gpu:
+        for candidate in track(list(opened), _PRESETS[scenario].name):
             wait_idle()
             rows.append(_run_candidate(bundle, candidate, opened[candidate], scenario, batches, duration_s))
     noise = measure_noise(load_average, meter.others_share(), rows)
     peaks = measure_memory(bundle, opened, conditions, max(batches), budget, {})
     return Bench(
-        **header_fields(bundle, Bench.KIND),
+        **header_fields(bundle, Bench.KIND, gpu=gpu_name(devices)),
         scenario=scenario,
         preset=replace(_PRESETS[scenario], min_duration_s=duration_s),
         rounds=1,
@@ -123,7 +125,7 @@ def _run_candidate(
         alone, copies = _run_single_stream(opened.runner, duration_s)
     else:
         alone, copies = _run_offline(opened.runner, batches, duration_s)
-    row = replace(candidate_row(bundle, candidate), device=opened.runner.device)
+    row = candidate_row(bundle, candidate)
     return BenchCandidate(
         **fields_of(row), load_s=opened.load_s, batches=(alone,), copies=(copies,), end_to_end=(), stages_ms=()
     )

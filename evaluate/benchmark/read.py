@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import open_bundle
 from vegrt.errors import FormatError, VegrtError
 from vegrt.evaluate.benchmark.statistics import to_array
+from vegrt.results.benches import MergedBench, read_benches
 from vegrt.results.benchmark import Bench, Measure, Noise
-from vegrt.results.files import load_result, read_result
+from vegrt.results.bundle_results import log_ignored
+from vegrt.results.files import read_result
 
 
 @dataclass(frozen=True, slots=True)
 class CaseSamples:
-    """The timings of one candidate at one batch size. samples_ms: (rounds,), NaN for rounds that the case skipped."""
+    """The timings of one candidate at one batch size. samples_ms: (rounds,), NaN for rounds that the case skipped.
+
+    run: the result file that holds them, where several files are read as one.
+    """
 
     key: str
     batch: int
     artifact_sha256: str
     p50_ms: float
     samples_ms: NDArray[np.float64]
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +55,20 @@ class BenchSamples:
         return f"{', '.join(map(str, keys))} at batch {', '.join(map(str, batches))}"
 
 
-def read_bench(path: Path) -> Bench:
-    """Return the benchmark in a result file, or in a bundle's results/bench.json.
+def read_bench(path: Path) -> MergedBench:
+    """Return the benchmark in a result file, or all of a bundle's on the machine of its bench.json as one.
 
     Raises VegrtError for a missing file, a file that is no benchmark result, and a bundle whose artifacts have changed since.
     """
     if path.is_dir():
-        bench = load_result(open_bundle(path, verify=False), Bench, "bench")
-        if bench is None:
+        bundle = open_bundle(path, verify=False)
+        benches, ignored = read_benches(bundle)
+        log_ignored(bundle, ignored)
+        if not benches:
             raise VegrtError(f"{path}: no benchmark of its present artifacts; make it: vegrt bench {path}")
-        return bench
+        return benches[0]
     try:
-        return read_result(path, Bench)
+        return MergedBench(read_result(path, Bench))
     except OSError as error:
         raise VegrtError(f"{path}: cannot be read ({error.strerror}); expected a result file of vegrt bench") from error
     except FormatError as error:
@@ -69,9 +77,10 @@ def read_bench(path: Path) -> Bench:
 
 def read_samples(path: Path, measure: Measure) -> BenchSamples:
     """Return the timings of one measure in the file or bundle that `read_bench` reads. Raises VegrtError when it has none."""
-    bench = read_bench(path)
+    merged = read_bench(path)
+    bench = merged.bench
     try:
-        cases = {(case.key, case.batch): case for case in _cases(bench, measure)}
+        cases = {(case.key, case.batch): case for case in _cases(merged, measure)}
     except FormatError as error:
         raise VegrtError(f"{path}: damaged benchmark result ({error}); run vegrt bench again") from error
     if not cases:
@@ -80,8 +89,8 @@ def read_samples(path: Path, measure: Measure) -> BenchSamples:
     return BenchSamples(path, bench.created, bench.bundle.name, interleaved, _circumstances(bench), cases, bench.noise)
 
 
-def _cases(bench: Bench, measure: Measure) -> Iterator[CaseSamples]:
-    for row in bench.candidates:
+def _cases(merged: MergedBench, measure: Measure) -> Iterator[CaseSamples]:
+    for row in merged.bench.candidates:
         for timing in row.timings(measure):
             place = f"{row.key} at {timing.batch}"
             if timing.samples_ms is None:
@@ -90,7 +99,8 @@ def _cases(bench: Bench, measure: Measure) -> Iterator[CaseSamples]:
             timed = samples[~np.isnan(samples)]
             if not len(timed) or not ((timed > 1e-9) & (timed < 1e12)).all():
                 raise FormatError("has invalid samples_ms", place)
-            yield CaseSamples(row.key, timing.batch, row.artifact_sha256, float(np.median(timed)), samples)
+            run = merged.runs.get((row.key, timing.batch), "")
+            yield CaseSamples(row.key, timing.batch, row.artifact_sha256, float(np.median(timed)), samples, run)
 
 
 def _circumstances(bench: Bench) -> dict[str, str]:
@@ -98,7 +108,7 @@ def _circumstances(bench: Bench) -> dict[str, str]:
     values: dict[str, object] = {
         "CPU": f"{machine.cpu}, {machine.cores or 0:g} cores",
         "platform": machine.platform or "unknown",
-        "GPU": (gpu and gpu.name) or "none",
+        "GPU": bench.gpu_name or "none",
         "GPU driver": (gpu and gpu.driver) or "none",
         "threads": "unknown" if bench.threads is None else bench.threads,
         "scenario": bench.scenario or "unknown",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,11 +14,13 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.cases import TimedRunner
 from vegrt.evaluate.benchmark.inputs import Inputs
-from vegrt.infer.runtimes.candidates import Candidate, nothing_runs, package_of
+from vegrt.infer.runtimes.candidates import Candidate, nothing_runs
+from vegrt.infer.runtimes.host import package_of
 from vegrt.infer.runtimes.open import open_candidate
-from vegrt.infer.runtimes.runner import Device
 from vegrt.machine import available_cores
 from vegrt.terminal.progress import track
+
+log = logging.getLogger(__name__)
 
 WARM_UP = 3
 LONG_S = 1.0
@@ -29,14 +32,15 @@ LARGEST_BATCH = 4096  # 600 MB of 224x224 images; a larger size is probably a ty
 class Conditions:
     """Conditions under which all candidates are timed.
 
-    threads: 0 for all cores that this process may use. device: for runtimes that support CPU and GPU. data: photos to use, see
-    `gather_inputs`. memory: whether to measure each candidate's peak memory in a separate process.
+    threads: 0 for all cores that this process may use. data: photos to use, see `gather_inputs`. memory: whether to measure each
+    candidate's peak memory in a separate process. gpu_required: whether a candidate on a GPU that cannot be loaded ends the
+    benchmark; else it is left out.
     """
 
     threads: int = 0
-    device: Device = "cpu"
     data: Path | None = None
     memory: bool = True
+    gpu_required: bool = True
 
     @property
     def thread_count(self) -> int:
@@ -64,7 +68,7 @@ def check_request(bundle: Bundle, chosen: list[Candidate], batch_sizes: tuple[in
 def open_all(
     bundle: Bundle, chosen: list[Candidate], inputs: Inputs, conditions: Conditions, largest_batch: int
 ) -> dict[Candidate, OpenedCandidate]:
-    """Open every candidate and time its loading.
+    """Open every candidate and time its loading. Raises VegrtError when none can be loaded.
 
     The runtime's library is imported before the timing; its first candidate's time still includes what it loads lazily.
     """
@@ -72,12 +76,19 @@ def open_all(
     for candidate in track(chosen, "Loading"):
         with suppress(ImportError):  # open_candidate reports what is missing
             importlib.import_module(package_of(candidate.runtime))
-        device = device_of(candidate, conditions)
         start = time.perf_counter()
-        runner = open_candidate(bundle, candidate, device=device, threads=conditions.threads)
+        try:
+            runner = open_candidate(bundle, candidate, threads=conditions.threads)
+        except VegrtError as error:
+            if conditions.gpu_required or candidate.device == "cpu":
+                raise
+            log.warning("%s cannot be loaded here and is not timed (%s)", candidate, error)
+            continue
         load_s = time.perf_counter() - start
         timed_runner = TimedRunner(runner, inputs, len(bundle.manifest.classes), largest_batch)
         opened[candidate] = OpenedCandidate(timed_runner, load_s)
+    if not opened:
+        raise nothing_runs(bundle)
     return opened
 
 
@@ -101,8 +112,3 @@ def wait_idle(cpu_s: Callable[[], float] = time.process_time, nap: Callable[[flo
         nap(NAP_S)
         if cpu_s() - before < NAP_S / 10:
             return
-
-
-def device_of(candidate: Candidate, conditions: Conditions) -> Device:
-    """Return the device on which a candidate is timed."""
-    return "cuda" if candidate.runtime == "tensorrt" else conditions.device

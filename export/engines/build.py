@@ -6,7 +6,10 @@ by returning None or False, so every return is checked; the reason is in its log
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn
@@ -42,7 +45,24 @@ def build_engine(
     trt: the imported TensorRT module. timing_cache: of an earlier build by the same version on the same device, or empty.
     Raises EngineError, with TensorRT's last error, when any step fails.
     """
-    return _Build(trt, subject).run(model, profile, options or BuildOptions(), timing_cache)
+    with _garbage_kept():
+        return _Build(trt, subject).run(model, profile, options or BuildOptions(), timing_cache)
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Suspend the garbage collector.
+
+    TensorRT-RTX 1.7 calls the logger while it holds a lock for which the destructor of a builder waits. If the collector, started
+    by an allocation of the logger, found an earlier builder in a cycle, both would wait for ever.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Build:

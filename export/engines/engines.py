@@ -12,6 +12,7 @@ from types import ModuleType
 
 from vegrt.bundle.change import Staging
 from vegrt.errors import EngineError, MissingExtraError
+from vegrt.evaluate.golden import GoldenPhotos, check_golden
 from vegrt.export.engines.accept import check_model
 from vegrt.export.engines.audit import LayerAudit, audit_model, check_audit
 from vegrt.export.engines.build import Engine, build_engine
@@ -20,6 +21,7 @@ from vegrt.export.engines.options import BuildOptions, ExportOptions
 from vegrt.files.atomic import write_json
 from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.fingerprint import Fingerprint, allows_hardware_compatibility, this_platform
+from vegrt.infer.runtimes.tensorrt.engine import open_plan
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)
@@ -66,12 +68,14 @@ def add_engines(
     required: bool | None,
     options: ExportOptions | None = None,
     previous: Path | None = None,
+    golden: GoldenPhotos | None = None,
 ) -> None:
     """Stage engines of fp16, int8 and the variants that the options add, with their layer audits, for every target.
 
-    previous: the bundle, whose timing caches are reused. required: False builds nothing. None builds if possible and logs
-    failures, as the ONNX models do not depend on engines. True raises MissingExtraError when there is no target, and EngineError
-    when a build fails or when a layer with weights did not get the type of its variant.
+    previous: the bundle, whose timing caches are reused. golden: photos that an engine for this GPU has to answer.
+    required: False builds nothing. None builds if possible and logs failures, as the ONNX models do not depend on engines.
+    True raises MissingExtraError when there is no target, and EngineError when a build fails, when a layer with weights did not
+    get the type of its variant, or when a golden photo is answered wrongly.
     """
     options = options or ExportOptions()
     targets = [] if required is False else _usable(find_targets(), options)
@@ -84,7 +88,7 @@ def add_engines(
     jobs = [(target, variant) for target in targets for variant in WEIGHT_TYPES if variant in variants]
     for target, variant in track(jobs, "Building engines"):
         try:
-            build_into(staging, target, variant, models[variant], options, previous)
+            build_into(staging, target, variant, models[variant], options, previous, golden)
         except EngineError as error:
             if required:
                 raise
@@ -92,7 +96,13 @@ def add_engines(
 
 
 def build_into(
-    staging: Staging, target: Target, variant: str, model: bytes, options: ExportOptions, previous: Path | None
+    staging: Staging,
+    target: Target,
+    variant: str,
+    model: bytes,
+    options: ExportOptions,
+    previous: Path | None,
+    golden: GoldenPhotos | None = None,
 ) -> None:
     """Stage one engine with its audit and timing cache. Raises EngineError as add_engines does."""
     module, subject = target.module, f"{variant}.onnx for {target.module.__name__}"
@@ -105,8 +115,9 @@ def build_into(
     check_audit(subject, audit, min_share=options.min_int8 if variant == "int8" else None)
     folder = f"engines/{target.folder}-{options.profile}{options.build.suffix}"
     path, layers = f"{folder}/{variant}.engine", f"{folder}/{variant}.layers.json"
+    details = _details(target, options, audit) | _golden_details(target, path, engine.plan, variant, options, golden)
     staging.file(path).write_bytes(engine.plan)
-    staging.add(path, "engine", variant, _details(target, options, audit))
+    staging.add(path, "engine", variant, details)
     write_json(staging.file(layers), audit.to_dict())
     staging.add(layers, "audit", variant)
     if engine.timing_cache:
@@ -158,6 +169,22 @@ def _details(target: Target, options: ExportOptions, audit: LayerAudit) -> dict[
     )
     settings = asdict(build) | {"profile": str(options.profile), "min_int8": options.min_int8}
     return fingerprint.to_dict() | settings | audit.counts()
+
+
+def _golden_details(
+    target: Target, path: str, plan: bytes, variant: str, options: ExportOptions, golden: GoldenPhotos | None
+) -> dict[str, object]:
+    """Return how a plan that was built for this GPU answers the golden photos; nothing where it cannot run.
+
+    Not yet run on hardware: see docs/gpu.md. Raises EngineError when it answers them wrongly.
+    """
+    if golden is None or not target.device:
+        return {}
+    runner = open_plan(plan, path, golden.logits.shape[1], runs_host_code=options.build.version_compatible)
+    try:
+        return {"golden_cosine": check_golden(path, runner, variant, golden).cosine}
+    finally:
+        runner.close()
 
 
 def _read_first(folders: Sequence[Path | None], name: str) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
 from vegrt.errors import EngineError, MissingExtraError, RefusedEngineError, VegrtError
+from vegrt.evaluate.golden import load_golden
 from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets
 from vegrt.export.engines.options import recorded_options
 from vegrt.infer.runtimes.fingerprint import Fingerprint
@@ -50,10 +51,11 @@ def _rebuild(
     models = {variant: bundle.file("model", variant).read_bytes() for variant in missing}
     refused = {state.refused for state in states.values()}
     manifest = replace(bundle.manifest, artifacts=tuple(item for item in artifacts if item.path not in refused))
+    golden = load_golden(bundle) if bundle.has("golden") else None
     with changing(path) as staging:
         for variant, model in track(models.items(), "Building engines", len(models)):
             options = recorded_options(bundle, variant)
-            build_into(staging, _local_target(targets[0], local), variant, model, options, path)
+            build_into(staging, _local_target(targets[0], local), variant, model, options, path, golden)
         staging.finish(manifest)
     log.info("%s: %s engines built for %s", path, ", ".join(missing), local)
     return missing

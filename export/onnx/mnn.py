@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, VegrtError, require
 from vegrt.export.onnx.parity import FP32, Evidence, check_parity
-from vegrt.infer.runtimes.candidates import is_installed
+from vegrt.infer.runtimes.host import is_installed
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.infer.runtimes.mnn import open_mnn
 

@@ -69,21 +69,30 @@ def error_rows(batch: Decoded) -> list[AnswerRow]:
 
 def answer_rows(batch: Decoded, answers: Answers, classes: Sequence[str], row_format: RowFormat) -> list[AnswerRow]:
     """Return a row per item of a batch. answers: of its N readable photos."""
-    rows, logits, embeddings = error_rows(batch), answers.logits, answers.embeddings
+    logits, embeddings = answers.logits, answers.embeddings
     probabilities = softmax(logits)
     scores = probabilities if row_format.scores == "probabilities" else logits.astype(np.float64)
     best = top_classes(logits, row_format.top_k)
     values = np.round(np.take_along_axis(scores, best, axis=1), DECIMALS).tolist()
     confident = (probabilities.max(axis=1) >= row_format.min_probability).tolist()
     finite: list[bool] = np.isfinite(logits).all(axis=1).tolist()  # type: ignore[assignment]
+    answered: list[AnswerRow] = []
     for number, (position, indices) in enumerate(zip(batch.readable, best.tolist(), strict=True)):
-        path = rows[position].path
+        path = batch.items[position].name
         if not finite[number]:
-            rows[position] = AnswerRow(path, error="the model's answer is not finite; export the bundle again")
+            answered.append(AnswerRow(path, error="the model's answer is not finite; export the bundle again"))
             continue
         ranked = tuple(zip([classes[index] for index in indices], values[number], strict=True))
         label = ranked[0][0] if confident[number] else UNSURE
-        rows[position] = AnswerRow(path, label, ranked, "", None if embeddings is None else embeddings[number])
+        answered.append(AnswerRow(path, label, ranked, "", None if embeddings is None else embeddings[number]))
+    return _with_errors(batch, answered) if batch.errors else answered
+
+
+def _with_errors(batch: Decoded, answered: Sequence[AnswerRow]) -> list[AnswerRow]:
+    """Return all rows of a batch. answered: those of the readable photos."""
+    rows = error_rows(batch)
+    for position, row in zip(batch.readable, answered, strict=True):
+        rows[position] = row
     return rows
 
 

@@ -160,6 +160,8 @@ def output_location(request: Request) -> str:
         "--embeddings": bool(request.output.embeddings),
         "--annotate and --sort-into": request.photo_outputs.any,
         "--follow": request.reading.follow,
+        "--decode processes": request.decode == "processes",
+        "--decode-workers": bool(request.decode_workers),
     }
     for option, given in refused.items():
         if given:

@@ -1,72 +1,107 @@
-"""The candidates of a bundle on this machine: its variants, each with the runtimes that can run it."""
+"""The candidates of a bundle on a machine: its variants, each with the runtimes and devices that can run it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.errors import MissingExtraError, VegrtError
+from vegrt.infer.runtimes.host import RUNTIMES, Host, examine_host, is_installed
 from vegrt.infer.runtimes.runner import Device, RuntimeName
-from vegrt.results.common import CandidateRow
+from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, local_fingerprint
+from vegrt.results.common import GPU_RUNTIMES, CandidateRow, candidate_key
+from vegrt.results.rows import engine_record, engines_of
 
-RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn", "tensorrt", "torch", "onnxruntime-tensorrt")
 ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn")
-ON_GPU: tuple[RuntimeName, ...] = ("tensorrt", "onnxruntime-tensorrt")  # only there
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
-_PACKAGES = {"openvino": "openvino", "mnn": "MNN", "tensorrt": "tensorrt", "torch": "torchvision"}
 _EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A variant of a bundle and the runtime that would run it."""
+    """A variant of a bundle, the runtime and the device that would run it.
+
+    device: always cuda for the runtimes that need a GPU. engine: path of the TensorRT engine in the bundle; empty for other
+    runtimes, and where the engine that fits the machine is meant.
+    """
 
     variant: str
     runtime: RuntimeName
+    device: Device = "cpu"
+    engine: str = ""
 
-    @property
-    def device(self) -> Device:
-        """Return the device on which evaluate and bench run it."""
-        return "cuda" if self.runtime in ON_GPU else "cpu"
+    def __post_init__(self) -> None:
+        if self.runtime in GPU_RUNTIMES:
+            object.__setattr__(self, "device", "cuda")
 
     def __str__(self) -> str:
-        """Return `variant/runtime`, the key used in result files."""
-        return f"{self.variant}/{self.runtime}"
+        """Return the key used in result files: `variant/runtime`, with `/cuda` where the runtime could use the CPU too."""
+        return candidate_key(self.variant, self.runtime, self.device)
 
 
-def candidates(bundle: Bundle, runtime: str | None = None, device: Device = "cpu") -> list[Candidate]:
-    """Return the candidates for `device` on this machine, the fp32 reference first; only those of `runtime` if it is named.
+def candidates(
+    bundle: Bundle, runtime: str | None = None, device: Device | None = None, *, host: Host | None = None
+) -> list[Candidate]:
+    """Return the candidates that a machine can choose from, those on the CPU first.
 
-    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 here. On a CPU it runs on ONNX Runtime
-    only, to prove its accuracy. TensorRT is offered on a GPU or when named; when named, with fp32 on ONNX Runtime as its
-    reference. ONNX Runtime's TensorRT provider is offered only when named: it builds an engine first, for minutes.
+    device: None for the CPU and, if CUDA works and a runtime for it is installed, the GPU. host: the machine; None for this one.
+    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 there. On a CPU it runs on ONNX Runtime
+    only, to prove its accuracy; int8-cpu runs on CPUs only. Of TensorRT engines, only those that fit the machine are offered,
+    and all variants if the runtime is named, so that opening one reports why it does not fit. ONNX Runtime's TensorRT provider
+    is offered only when named: it builds an engine first, for minutes.
     """
-    if runtime == "torch":
-        return [Candidate("fp32", find_runtime("torch"))]
-    if runtime in ON_GPU:
-        named = find_runtime(runtime)
-        reference = [Candidate("fp32", "onnxruntime")] if is_installed("onnxruntime") else []
-        return reference + [Candidate(variant, named) for variant in _variants_for(bundle, named)]
-    offered: tuple[RuntimeName, ...] = ("onnxruntime", "tensorrt") if device == "cuda" else ON_CPU
-    runtimes = [find_runtime(runtime)] if runtime else [name for name in offered if is_installed(name)]
-    offers = [Candidate(variant, name) for name in runtimes for variant in _variants_for(bundle, name)]
-    return offers if runtime else [offer for offer in offers if (offer.variant, offer.runtime) != ("fp16", "openvino")]
+    host = host or examine_host(device)
+    named = find_runtime(runtime, host.runtimes) if runtime else None
+    return [
+        candidate
+        for tried in devices_to_use(runtime, device, host)
+        for name in ([named] if named else _offered(tried, device is not None, host))
+        for candidate in _of_runtime(bundle, name, tried, host, is_named=named is not None)
+    ]
+
+
+def devices_to_use(runtime: str | None, device: Device | None, host: Host) -> tuple[Device, ...]:
+    """Return the devices of a machine that a runtime can use, the CPU first; only `device` if it is named."""
+    if runtime in GPU_RUNTIMES:
+        return ("cuda",)
+    if device is not None:
+        return (device,)
+    if not host.gpu.gpus or runtime not in (None, "onnxruntime"):
+        return ("cpu",)
+    usable = host.cuda_provider or (runtime is None and host.tensorrt is not None)
+    return ("cpu", "cuda") if usable else ("cpu",)
+
+
+def reference_candidate(
+    bundle: Bundle, offered: Collection[Candidate], *, host: Host | None = None
+) -> Candidate | None:
+    """Return the candidate that all others are compared with: fp32 on ONNX Runtime on the CPU, wherever that is installed.
+
+    So verdicts that were measured by several commands have the same reference. Else the first fp32 candidate, or the first one.
+    """
+    installed = host.runtimes if host else {name for name in ON_CPU if is_installed(name)}
+    if "onnxruntime" in installed and "fp32" in bundle.variants():
+        return Candidate("fp32", "onnxruntime")
+    exact = (candidate for candidate in offered if candidate.variant == "fp32")
+    return next(exact, next(iter(offered), None))
 
 
 def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
-    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX model."""
+    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX model.
+
+    Raises BundleError when there is none, EngineError when the candidate names no engine and none fits this machine.
+    """
     if candidate.runtime == "torch":
         return bundle.artifact("weights")
     if candidate.runtime == "tensorrt":
-        built = [artifact for artifact in bundle.manifest.artifacts if _is_engine(artifact)]
-        engines = [artifact for artifact in built if artifact.variant == candidate.variant]
-        return engines[0] if engines else bundle.artifact("engine", candidate.variant)
-    if candidate.runtime == "mnn":
-        return bundle.artifact("mnn", candidate.variant)
-    return bundle.artifact("model", candidate.variant)
+        for engine in engines_of(bundle, candidate.variant):
+            if engine.path == candidate.engine:
+                return engine
+        return fitting_engine(bundle, candidate.variant, local_fingerprint())
+    return bundle.artifact("mnn" if candidate.runtime == "mnn" else "model", candidate.variant)
 
 
 def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
@@ -79,6 +114,7 @@ def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
         device=candidate.device,
         artifact_sha256=artifact.sha256,
         size_bytes=artifact.size_bytes,
+        engine=engine_record(artifact) if artifact.role == "engine" else None,
     )
 
 
@@ -88,24 +124,17 @@ def is_float16(bundle: Bundle, variant: str) -> bool:
     return stated == "float16" if stated else variant in ("fp16", "int8")
 
 
-def find_runtime(name: str) -> RuntimeName:
-    """Return the installed runtime of that name. Raises VegrtError for an unknown, MissingExtraError for a missing one."""
+def find_runtime(name: str, installed: Collection[RuntimeName] | None = None) -> RuntimeName:
+    """Return the installed runtime of that name. Raises VegrtError for an unknown, MissingExtraError for a missing one.
+
+    installed: None for those on this machine.
+    """
     for runtime in RUNTIMES:
         if runtime == name:
-            if not is_installed(runtime):
+            if not (is_installed(runtime) if installed is None else runtime in installed):
                 raise MissingExtraError(f"{name}: not installed; pip install 'vegrt[{_EXTRAS.get(name, name)}]'")
             return runtime
     raise VegrtError(f"runtime {name!r}: unknown; expected one of {', '.join(RUNTIMES)}")
-
-
-def is_installed(runtime: RuntimeName) -> bool:
-    """Return whether the runtime's package is installed, without importing it."""
-    return find_spec(package_of(runtime)) is not None
-
-
-def package_of(runtime: RuntimeName) -> str:
-    """Return the name by which Python imports a runtime's package."""
-    return _PACKAGES.get(runtime, "onnxruntime")
 
 
 def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None = None) -> VegrtError:
@@ -124,16 +153,50 @@ def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None
     )
 
 
-def _variants_for(bundle: Bundle, runtime: RuntimeName) -> list[str]:
+def _offered(device: Device, is_named: bool, host: Host) -> list[RuntimeName]:
+    """Return the runtimes to offer on a device. A GPU that is named is tried even if ONNX Runtime was not built for it."""
+    if device == "cpu":
+        return [name for name in ON_CPU if name in host.runtimes]
+    usable = {"onnxruntime": host.cuda_provider or is_named, "tensorrt": True}
+    return [name for name in RUNTIMES if usable.get(name) and name in host.runtimes]
+
+
+def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host, *, is_named: bool) -> list[Candidate]:
+    if runtime == "torch":
+        return [Candidate("fp32", "torch", device)]
     if runtime == "tensorrt":
-        return list(dict.fromkeys(artifact.variant for artifact in bundle.manifest.artifacts if _is_engine(artifact)))
+        return _engines(bundle, host, is_named=is_named)
     if runtime == "mnn":
-        return [artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == "mnn"]
-    variants = bundle.variants()
+        return [Candidate(item.variant, "mnn") for item in bundle.manifest.artifacts if item.role == "mnn"]
+    return [
+        Candidate(variant, runtime, device)
+        for variant in bundle.variants()
+        if _runs(variant, runtime, device) and (is_named or (variant, runtime) != ("fp16", "openvino"))
+    ]
+
+
+def _engines(bundle: Bundle, host: Host, *, is_named: bool) -> list[Candidate]:
+    engines = [artifact for artifact in bundle.manifest.artifacts if artifact.role == "engine"]
+    found = []
+    for variant in dict.fromkeys(engine.variant for engine in engines if engines_of(bundle, engine.variant)):
+        engine = _fitting(bundle, variant, host)
+        if engine is not None or is_named:
+            found.append(Candidate(variant, "tensorrt", "cuda", engine.path if engine else ""))
+    return found
+
+
+def _fitting(bundle: Bundle, variant: str, host: Host) -> Artifact | None:
+    if host.tensorrt is None:
+        return None
+    try:
+        return fitting_engine(bundle, variant, host.tensorrt)
+    except VegrtError:
+        return None
+
+
+def _runs(variant: str, runtime: RuntimeName, device: Device) -> bool:
     if runtime == "onnxruntime-tensorrt":
-        return [variant for variant in variants if variant in _FOR_TENSORRT]
-    return [variant for variant in variants if runtime != "onnxruntime" or variant not in _UNKNOWN_TO_ONNX_RUNTIME]
-
-
-def _is_engine(artifact: Artifact) -> bool:
-    return artifact.role == "engine" and artifact.details.get("builder") == "tensorrt"
+        return variant in _FOR_TENSORRT
+    if runtime == "onnxruntime":
+        return variant not in _UNKNOWN_TO_ONNX_RUNTIME and (device == "cpu" or variant != "int8-cpu")
+    return True

@@ -109,12 +109,13 @@ def _embedding_width(runner: BundleRunner, size: int) -> int:
 
 
 def open_candidate(
-    bundle: Bundle, candidate: Candidate, *, device: Device = "cpu", threads: int = 0, embeddings: bool = False
+    bundle: Bundle, candidate: Candidate, *, device: Device | None = None, threads: int = 0, embeddings: bool = False
 ) -> BundleRunner:
-    """Return the candidate loaded, for embeddings too if asked.
+    """Return the candidate loaded, for embeddings too if asked. device: None for the candidate's own.
 
     Raises VegrtError when its runtime or artifact is missing, or cannot give embeddings.
     """
+    device = device or candidate.device
     if embeddings and candidate.runtime not in _WITH_EMBEDDINGS:
         raise VegrtError(f"embeddings: {candidate.runtime} does not give them; add --runtime onnxruntime or openvino")
     if candidate.runtime == "torch":
@@ -124,7 +125,7 @@ def open_candidate(
     if candidate.runtime == "tensorrt":
         from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 
-        return open_tensorrt(bundle, candidate.variant)
+        return open_tensorrt(bundle, candidate.variant, candidate.engine)
     classes = len(bundle.manifest.classes)
     if candidate.runtime == "mnn":
         return open_mnn(bundle.file("mnn", candidate.variant), device=device, threads=threads, classes=classes)

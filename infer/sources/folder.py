@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vegrt.dataset.walk import SkippedFiles, walk
 from vegrt.errors import DataError
-from vegrt.files.text import printable
+from vegrt.files.text import as_utf8, printable
 from vegrt.infer.decode.item import Item
 from vegrt.photo.formats import SUFFIXES
 
@@ -36,9 +36,10 @@ def folder_items(folder: Path, skipped: SkippedFiles) -> Iterator[Item]:
     Every file that is named like a photo becomes an item, a broken link too, so that it gets a row with an answer or an error.
     """
     for entry in walk(folder, skipped):
-        name = entry.name
+        path = Path(entry.path)
+        name = as_utf8(path)
         closed = entry.kind == "closed"
-        yield Item(name, DataError(f"{name}: folder cannot be read ({entry.reason})") if closed else Path(entry.path))
+        yield Item(name, DataError(f"{name}: folder cannot be read ({entry.reason})") if closed else path)
 
 
 def _log_skipped(folder: Path, skipped: SkippedFiles) -> Iterator[Item]:

@@ -68,9 +68,14 @@ def is_packed(word: str | Path) -> bool:
     return Path(word).is_file() and os.fspath(word).lower().endswith((*_ARCHIVES, *_VIDEOS))
 
 
+def fetches(words: Sequence[str | Path]) -> bool:
+    """Return whether photos come over a network, so that reading them is mostly waiting."""
+    return any(_fetches(os.fspath(word)) for word in words)
+
+
 def reading_threads(words: Sequence[str | Path], threads: int) -> int:
     """Return the number of threads that read and decode; 0 for the usual number. More if they mostly wait for a network."""
-    return max(threads, _WAITING_THREADS) if any(_fetches(os.fspath(word)) for word in words) else threads
+    return max(threads, _WAITING_THREADS) if fetches(words) else threads
 
 
 def _open(word: str, reading: SourceOptions) -> Iterator[Item | None]:

@@ -115,8 +115,10 @@ def _use_section(facts: Facts) -> Section:
 
 def _run_commands(facts: Facts, conclusion: Conclusion) -> str:
     to_ship = conclusion.to_ship if conclusion.outcome == "PASS" else None
-    extra = _EXTRAS.get(to_ship.runtime, "cpu") if to_ship else "cpu"
+    on_gpu = to_ship is not None and to_ship.device == "cuda"
+    extra = _EXTRAS.get(to_ship.runtime, "gpu" if on_gpu else "cpu") if to_ship else "cpu"
     flags = f" --variant {to_ship.variant} --runtime {to_ship.runtime}" if to_ship else ""
+    flags += " --device cuda" if on_gpu else ""
     path = _card_path(facts)
     return f"pip install 'vegrt[{extra}]'\nvegrt verify {path}\nvegrt infer images/ --bundle {path}{flags}"
 

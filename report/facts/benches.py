@@ -11,6 +11,8 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.read import read_bench
 from vegrt.results.benchmark import Bench
+from vegrt.results.bundle_results import ignored_sentence
+from vegrt.results.rows import row_key, split_rows
 
 log = logging.getLogger(__name__)
 
@@ -25,19 +27,19 @@ class BenchFile:
 
 def read_bench_files(paths: Sequence[Path]) -> tuple[BenchFile, ...]:
     """Return the benchmarks in these files. Raises VegrtError as `read_bench` does."""
-    return tuple(BenchFile(path, read_bench(path)) for path in paths)
+    return tuple(BenchFile(path, read_bench(path).bench) for path in paths)
 
 
 def matching_benches(bundle: Bundle, files: Sequence[BenchFile]) -> list[Bench]:
     """Return the benchmarks that measured artifacts of the bundle, each with the rows of these artifacts only."""
-    hashes = {artifact.sha256 for artifact in bundle.manifest.artifacts}
     benches = []
     for file in files:
-        rows = tuple(row for row in file.bench.candidates if row.artifact_sha256 in hashes)
-        if left_out := len(file.bench.candidates) - len(rows):
-            log.warning("%s: %d candidates are not artifacts of %s; ignored", file.path, left_out, bundle.path)
+        rows, ignored = split_rows(bundle, file.path.name, file.bench.candidates)
+        if ignored:
+            log.warning("%s: %s", file.path, ignored_sentence(ignored))
         if rows:
-            benches.append(replace(file.bench, candidates=rows))
+            named = tuple(replace(row, key=row_key(bundle, row)) for row in rows)
+            benches.append(replace(file.bench, candidates=named))
     return benches
 
 
@@ -56,4 +58,4 @@ def machine_name(bench: Bench) -> str:
     """Return the name of the machine that was measured: its GPU, if one ran, its processor and the number of cores."""
     machine = bench.machine
     processor = machine.cpu if machine.cores is None else f"{machine.cpu}, {machine.cores:g} cores"
-    return f"{bench.gpu.name}; {processor}" if bench.gpu and bench.gpu.name else processor
+    return f"{bench.gpu_name}; {processor}" if bench.gpu_name else processor

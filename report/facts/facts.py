@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.report.facts.benches import BenchFile, machine_name, matching_benches
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate
+from vegrt.results.bundle_results import log_ignored, read_results
+from vegrt.results.common import Command
 from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation
 from vegrt.results.files import load_result
 from vegrt.train.data.audit_file import ReportedAudit
@@ -57,11 +59,20 @@ class ReportRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuringCommands:
+    """The commands that made the results of a report; None for a result from Python or from an early version."""
+
+    evaluate: tuple[Command | None, ...] = ()
+    bench: tuple[Command | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """A bundle with its results. None: missing, or made with other artifacts.
 
     bench: the bundle's own, otherwise the first from another machine. other_benches: the remaining ones from other machines.
-    audit: the audit of the photos that the bundle was made with.
+    audit: the audit of the photos that the bundle was made with. runs: the file of each time in `bench`, by key and batch size.
+    commands: those that evaluated and measured, where they were recorded.
     """
 
     bundle: Bundle
@@ -73,6 +84,8 @@ class Facts:
     other_benches: tuple[Bench, ...] = ()
     audit: ReportedAudit | None = None
     request: ReportRequest = field(default_factory=ReportRequest)
+    runs: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    commands: MeasuringCommands = field(default_factory=MeasuringCommands)
 
     @property
     def objective(self) -> Objective:
@@ -137,18 +150,19 @@ def load_facts(
 
     Raises VegrtError if the bundle has neither an evaluation nor a benchmark.
     """
-    own = load_result(bundle, Bench, "bench")
-    measured = [*([own] if own else []), *matching_benches(bundle, benches)]
+    results = read_results(bundle)
+    log_ignored(bundle, results.ignored)
+    merged, own = results.evaluation, results.benches[0] if results.benches else None
+    measured = [*(other.bench for other in results.benches), *matching_benches(bundle, benches)]
     bench, others = (measured[0], tuple(measured[1:])) if measured else (None, ())
-    evaluation = load_result(bundle, Evaluation, "evaluate-test")
-    if evaluation is None and bench is None:
+    if merged is None and bench is None:
         raise VegrtError(
             f"{bundle.path}: no results of the current artifacts; make them with: "
             f"vegrt evaluate {bundle.path} --data DATA; vegrt bench {bundle.path}"
         )
     return Facts(
         bundle,
-        evaluation,
+        merged.evaluation if merged else None,
         bench,
         sensitivity=load_result(bundle, Sensitivity, "sensitivity"),
         curve=load_result(bundle, Curve, "curve"),
@@ -156,6 +170,8 @@ def load_facts(
         other_benches=others,
         audit=audit,
         request=request or ReportRequest(),
+        runs=own.runs if own else {},
+        commands=MeasuringCommands(merged.commands if merged else (), own.commands if own else ()),
     )
 
 

@@ -84,7 +84,7 @@ def parse_cpuinfo(text: str) -> Cpu:
     """Return the processor in the text of /proc/cpuinfo: features that all cores share, model of the first."""
     cores = [dict(_fields(block)) for block in text.split("\n\n") if block.strip()]
     flags = [set(core.get("flags", core.get("Features", "")).split()) for core in cores]
-    flags = [each for each in flags if each]  # on ARM, the last block may describe the board
+    flags = [core_flags for core_flags in flags if core_flags]  # on ARM, the last block may describe the board
     shared = set.intersection(*flags) if flags else set()
     first = next((core for core in cores if "model name" in core or "CPU part" in core), {})
     part = _ARM_PARTS.get((first.get("CPU implementer", ""), first.get("CPU part", "")), "")

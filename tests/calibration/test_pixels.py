@@ -28,7 +28,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         files.append(file)
         return preprocess.load_image(file, *more)
 
-    monkeypatch.setattr("vegrt.infer.decode.pipeline.load_image", counting)
+    monkeypatch.setattr("vegrt.infer.decode.local.load_image", counting)
     return files
 
 

@@ -18,6 +18,7 @@ from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.evaluate import candidates_to_evaluate, evaluate, evaluate_logits
 from vegrt.evaluate.figures import calibration_error
 from vegrt.evaluate.paired import Margin, compare_top1, gate
+from vegrt.evaluate.selection import Selection
 from vegrt.evaluate.wording import gate_reason
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.choice import choose
@@ -73,7 +74,7 @@ def test_the_checkpoint_is_a_row_and_never_the_choice(copied: Bundle, test_split
     chosen = candidates_to_evaluate(copied)
     assert chosen[-1] == Candidate("fp32", "torch")
     assert Candidate("fp32", "torch") not in candidates_to_evaluate(copied, torch=False)
-    assert Candidate("fp32", "torch") not in candidates_to_evaluate(copied, "openvino")
+    assert Candidate("fp32", "torch") not in candidates_to_evaluate(copied, Selection("openvino"))
     evaluation = evaluate(copied, test_split, [chosen[0], chosen[-1]], margin=30)
     oracle = evaluation.candidates[1]
     assert oracle.gate.verdict == "PASS"

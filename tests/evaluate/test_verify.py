@@ -21,9 +21,7 @@ from vegrt.infer.runtimes.onnx_file import model_conflicts
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     """Have vegrt find none of these packages, as where they are not installed."""
     hidden = {*packages}
-    monkeypatch.setattr(
-        "vegrt.infer.runtimes.candidates.find_spec", lambda name: None if name in hidden else find_spec(name)
-    )
+    monkeypatch.setattr("vegrt.infer.runtimes.host.find_spec", lambda name: None if name in hidden else find_spec(name))
 
 
 def test_an_exported_bundle_passes_every_check_that_can_run_here(bundle: Bundle) -> None:

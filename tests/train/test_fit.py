@@ -100,23 +100,19 @@ def test_rerun_is_bit_equal(reference: Bundle, colours: Path, tiny_recipe: Recip
     assert_same_weights(tmp_path / "again", reference.path)
 
 
-def saved_epochs(out: Path) -> int:
-    """Return the number of finished epochs in the resume state; -1 without a resume state."""
-    progress = Checkpoints(out).load_progress()
-    return -1 if progress is None else len(progress.epochs)
-
-
-def wait_until(condition: Callable[[], bool], deadline_s: float = 60) -> None:
+def wait_for_epochs(out: Path, count: int, deadline_s: float = 60) -> float:
+    """Return once the resume state has so many finished epochs: the seconds of the last one, 0.2 without one."""
     end = time.monotonic() + deadline_s
-    while not condition():
+    while (progress := Checkpoints(out).load_progress()) is None or len(progress.epochs) < count:
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+    return progress.epochs[-1].seconds if progress.epochs else 0.2
 
 
 def kill_after(epochs: int, command: list[str], out: Path) -> None:
+    """Kill a training of two more epochs at any moment of the next one."""
     process = subprocess.Popen(command)
-    wait_until(lambda: saved_epochs(out) >= epochs or process.poll() is not None)
-    time.sleep(random.uniform(0, 0.5))
+    time.sleep(random.uniform(0, wait_for_epochs(out, epochs)))
     process.kill()
     assert process.wait() == -signal.SIGKILL
 
@@ -140,7 +136,7 @@ def test_ctrl_c_saves_within_the_epoch(
     out, db = tmp_path / "interrupted", tmp_path / "runs.db"
 
     def press() -> None:
-        wait_until(lambda: saved_epochs(out) >= 3)
+        wait_for_epochs(out, 3)
         os.kill(os.getpid(), signal.SIGINT)
 
     finger = threading.Thread(target=press)
@@ -236,7 +232,7 @@ def empty(folder: Path) -> None:
         (lambda data: shutil.rmtree(data / "train"), "no train/ folder"),
         (lambda data: empty(data / "train/Beet"), "expected at least one in every class"),
         (lambda data: keep_only(data / "train/Beet"), "expected at least 2"),
-        (lambda data: (data / "validation/Beet").rename(data / "validation/Bean"), "Beet missing"),
+        (lambda data: (data / "validation/Beet").rename(data / "validation/Bean"), "class Beet is missing"),
     ],
     ids=["no data", "no split", "empty class", "one class", "classes differ"],
 )

@@ -45,7 +45,7 @@ class BatchLoader:
 
     workers: their number; -1 starts none where the pixels are in memory and the device is a CPU, else up to MAX_WORKERS. They
     are forked, so they share the pixels instead of copying them.
-    device: where the batches are used. For a GPU they are in pinned memory, which it reads while the CPU goes on.
+    device: where the batches are used; for a GPU they are in pinned memory, from which copies are asynchronous.
     """
 
     def __init__(self, samples: Samples, workers: int, device: torch.device) -> None:
@@ -55,7 +55,7 @@ class BatchLoader:
         self._batches: list[list[Draw]] = []
         self._loader = _Loader(
             samples,
-            batch_sampler=self._batches,  # iterated anew in every epoch
+            batch_sampler=self._batches,  # DataLoader iterates over it again in every epoch
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=on_gpu,

@@ -6,7 +6,7 @@ import os
 
 from vegrt.machine import available_cores, available_memory_bytes
 
-_UNKNOWN_MEMORY_BYTES = 3 << 30  # assumed to be available where the system does not tell
+_UNKNOWN_MEMORY_BYTES = 3 << 30  # assumed to be available where the system does not report it
 
 
 def share_of_memory_bytes() -> int:

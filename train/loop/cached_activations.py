@@ -74,8 +74,8 @@ def cache_activations(
     except ModelError as error:
         log.warning("%s; computing its frozen stages at every step", error)
         return unchanged
-    work = _Work(prefix, learner.device, learner.recipe)
-    version_bytes = work.activations(train.plain(), [[Draw(0)]])[0].nbytes
+    stages = _FrozenStages(prefix, learner.device, learner.recipe)
+    version_bytes = stages.activations(train.plain(), [[Draw(0)]])[0].nbytes
     fitting = (limit_bytes // version_bytes - len(validation.photos)) // len(train.photos)
     if decided is not None and decided > fitting:
         needed_mib = (decided * len(train.photos) + len(validation.photos)) * version_bytes >> 20
@@ -87,9 +87,9 @@ def cache_activations(
     if not versions:
         return unchanged
     log.info("caching activations after %s for %d version(s) of each photo", learner.recipe.freeze_until, versions)
-    cached = [work.version(train if number else train.plain(), number) for number in range(versions)]
+    cached = [stages.version(train if number else train.plain(), number) for number in range(versions)]
     batches = ordered_batches(len(validation.photos), BATCH)
-    validation_activations = work.activations(validation, batches, "validation")
+    validation_activations = stages.activations(validation, batches, "validation")
     learner.skip_frozen()
     return CachedSets(
         CachedActivations(train, cached), CachedActivations(validation, [validation_activations]), versions
@@ -109,8 +109,8 @@ def _choose(recipe: Recipe, fitting: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """What computes activations: the frozen stages, on their device."""
+class _FrozenStages:
+    """The frozen stages, on their device, to compute activations with."""
 
     prefix: nn.Module
     device: torch.device

@@ -61,7 +61,7 @@ def tuned_cudnn(device: torch.device, *, exact: bool) -> Iterator[None]:
     """Let cuDNN time its algorithms inside the block, because all batches have one size. Changes nothing on a CPU.
 
     exact: without TF32, which rounds the inputs of float32 convolutions to 11 bits. Equal weights in every run are not asked of a
-    GPU: docs/decisions/0023-equal-weights-on-cpus.md.
+    GPU: docs/decisions/0025-equal-weights-on-cpus.md.
     """
     if device.type != "cuda":
         yield

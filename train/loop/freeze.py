@@ -51,12 +51,12 @@ def set_training(model: nn.Module, frozen: list[nn.Module]) -> None:
 
 
 def parameters_by_stage(network: nn.Module, backbone: Backbone) -> dict[str, list[nn.Parameter]]:
-    """Return the trainable parameters by stage, head and rest, without empty groups."""
+    """Return the trainable parameters by stage, of the head, and of neither (REST), without empty groups."""
     groups: dict[str, list[nn.Parameter]] = {}
     for names in (*backbone.stages, (backbone.head,)):
         parameters = [parameter for name in names for parameter in network.get_submodule(name).parameters()]
         label = HEAD if names == (backbone.head,) else names[0]
         groups[label] = [parameter for parameter in parameters if parameter.requires_grad]
     grouped = {id(parameter) for group in groups.values() for parameter in group}
-    rest = [item for item in network.parameters() if item.requires_grad and id(item) not in grouped]
-    return {label: group for label, group in (*groups.items(), (REST, rest)) if group}
+    outside = [item for item in network.parameters() if item.requires_grad and id(item) not in grouped]
+    return {label: group for label, group in (*groups.items(), (REST, outside)) if group}

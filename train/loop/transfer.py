@@ -12,8 +12,8 @@ from vegrt.train.data.loader import Batch
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """Yield the batches on the device; on a CPU, the batches themselves.
 
-    A GPU copies a batch on a second stream while it still computes with earlier ones: the CPU is ahead of it, because a step
-    does not wait. That takes pinned memory, as `BatchLoader` uses; pixels travel as uint8 and are normalised there.
+    A GPU copies a batch on a second stream while it computes the steps of earlier ones, because `Learner.step` does not wait for
+    it. Asynchronous copies need pinned memory, which `BatchLoader` uses. Pixels are copied as uint8; the network normalises them.
     """
     if device.type != "cuda":
         yield from batches

@@ -107,5 +107,5 @@ def _check_names_and_shapes(
 
 
 def _shortened(names: list[str]) -> str:
-    rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + rest
+    remainder = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + remainder

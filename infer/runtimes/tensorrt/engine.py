@@ -13,26 +13,24 @@ from vegrt.infer.runtimes.fingerprint import Fingerprint, mismatches, this_platf
 from vegrt.infer.runtimes.tensorrt.runner import TensorRtRunner, load_engine
 
 
-def open_tensorrt(bundle: Bundle, variant: str) -> TensorRtRunner:
-    """Return a runner for the bundle's engine of `variant` that was built by this TensorRT for this GPU.
+def open_tensorrt(bundle: Bundle, variant: str, path: str = "") -> TensorRtRunner:
+    """Return a runner for the bundle's engine of `variant` that was built by this TensorRT for this GPU. path: of the engine.
 
     Raises EngineError when there is no GPU, when no engine fits it, or when TensorRT refuses the plan; BundleError when the
     plan is damaged.
     """
-    here = local_fingerprint()
+    artifact = fitting_engine(bundle, variant, local_fingerprint(), path)
+    compatible = Fingerprint.from_details(artifact.details).version_compatible
+    plan, classes = read_plan(bundle, artifact), len(bundle.manifest.classes)
+    return open_plan(plan, artifact.path, classes, cure=_rebuild(bundle), runs_host_code=compatible)
+
+
+def open_plan(
+    plan: bytes, subject: str, classes: int, *, cure: str = "report it", runs_host_code: bool = False
+) -> TensorRtRunner:
+    """Return the runner of a plan, as `load_engine` does, on this machine's GPU."""
     trt = require("tensorrt", "tensorrt")
-    cuda = Cuda(load_cudart())
-    artifact = fitting_engine(bundle, variant, here)
-    plan = read_plan(bundle, artifact)
-    return load_engine(
-        trt,
-        cuda,
-        plan,
-        artifact.path,
-        len(bundle.manifest.classes),
-        cure=_rebuild(bundle),
-        runs_host_code=Fingerprint.from_details(artifact.details).version_compatible,
-    )
+    return load_engine(trt, Cuda(load_cudart()), plan, subject, classes, cure=cure, runs_host_code=runs_host_code)
 
 
 def read_plan(bundle: Bundle, artifact: Artifact) -> bytes:
@@ -58,20 +56,27 @@ def local_fingerprint() -> Fingerprint:
     return Fingerprint("tensorrt", trt.__version__, gpu.target, gpu.name, this_platform())
 
 
-def fitting_engine(bundle: Bundle, variant: str, here: Fingerprint) -> Artifact:
-    """Return the bundle's engine of `variant` that opens here.
+def fitting_engine(bundle: Bundle, variant: str, here: Fingerprint, path: str = "") -> Artifact:
+    """Return the bundle's engine of `variant` that opens here; of several, one that was not built to run elsewhere too.
 
+    path: the only engine to consider; empty for all.
     Raises BundleError when there is none of that builder, EngineError that says how the nearest one differs.
     """
     engines = [item for item in bundle.manifest.artifacts if (item.role, item.variant) == ("engine", variant)]
-    engines = [engine for engine in engines if engine.details.get("builder") == here.builder]
+    engines = [item for item in engines if item.details.get("builder") == here.builder and path in ("", item.path)]
     if not engines:
         raise BundleError(f"{bundle.path}: holds no {variant} {here.builder} engine; {_rebuild(bundle)}")
     pairs = [(mismatches(Fingerprint.from_details(engine.details), here), engine) for engine in engines]
-    problems, nearest = min(pairs, key=lambda pair: len(pair[0]))
+    problems, nearest = min(pairs, key=lambda pair: (len(pair[0]), _width(pair[1])))
     if problems:
         raise EngineError(f"{nearest.path}: {'; '.join(problems)}; {_rebuild(bundle)}")
     return nearest
+
+
+def _width(engine: Artifact) -> int:
+    """Return in how many ways an engine was built to run elsewhere too, which makes it slower."""
+    built = Fingerprint.from_details(engine.details)
+    return built.version_compatible + built.hardware_compatible
 
 
 def _rebuild(bundle: Bundle) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vegrt.errors import FormatError
 from vegrt.schema import read_json
 
+_ENGINE_RUNTIME = "tensorrt"
 _TABLES = "predictions-{name}.parquet"  # next to evaluate-{name}.json
 
 
@@ -15,7 +16,8 @@ def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
     """Return the names, such as results/bench.json, of results that describe an artifact not among `hashes`.
 
     hashes: SHA-256 of the artifacts of the new bundle, in hex. Links, unreadable files, and files that vegrt did not write are
-    never stale.
+    never stale. Nor is a file in which only rows of engines describe other artifacts: such rows are left out where results are
+    read (vegrt.results.rows), because rebuilding an engine changes nothing about the models.
     """
     results = bundle / "results"
     if results.is_symlink():
@@ -30,6 +32,8 @@ def _is_stale(file: Path, hashes: set[str]) -> bool:
     try:
         result = read_json(file)
         is_ours = str(result["schema"]).startswith("vegrt-")
-        return is_ours and not {str(row["artifact_sha256"]) for row in result["candidates"]} <= hashes
-    except (OSError, FormatError, KeyError, TypeError):
+        rows = result["candidates"]
+        runtimes = [row.get("runtime") for row in rows if str(row["artifact_sha256"]) not in hashes]
+        return is_ours and bool(runtimes) and ({*runtimes} != {_ENGINE_RUNTIME} or len(runtimes) == len(rows))
+    except (OSError, FormatError, KeyError, TypeError, AttributeError):
         return False

@@ -12,12 +12,17 @@ import typer
 from vegrt.commands.options.gate import InconclusiveOption, exit_code
 from vegrt.commands.options.numbers import parse_numbers
 from vegrt.commands.options.recorded import recorded
-from vegrt.commands.options.shared import BundleArgument, Device, JsonOption, RuntimeOption, show
+from vegrt.commands.options.shared import (
+    BundleArgument,
+    JsonOption,
+    MeasuredDeviceOption,
+    RuntimeOption,
+    VariantsOption,
+    show,
+)
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
-    from vegrt.bundle.bundle import Bundle
-    from vegrt.infer.runtimes.candidates import Candidate
     from vegrt.results.benchmark import Measure
 
 
@@ -52,12 +57,10 @@ BatchesOption = Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes
 ThreadsOption = Annotated[
     int, typer.Option(min=0, help="Threads of CPU runtimes; 0: all cores that this process may use.")
 ]
-TimingDeviceOption = Annotated[Device, typer.Option(help="Device for ONNX Runtime and PyTorch.")]
 TimingDataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Folder or CSV file of test photos; default: golden photos, random pixels."),
 ]
-VariantsOption = Annotated[list[str] | None, typer.Option(help="Time only this variant; repeatable.")]
 PresetOption = Annotated[
     PresetName | None, typer.Option(help="Run an MLPerf-style scenario (not compliant) instead of rounds.")
 ]
@@ -74,7 +77,7 @@ def bench(
     budget_s: BudgetOption = 60.0,
     batch: BatchesOption = "1,4,16",
     threads: ThreadsOption = 0,
-    device: TimingDeviceOption = Device.cpu,
+    device: MeasuredDeviceOption = None,
     data: TimingDataOption = None,
     variant: VariantsOption = None,
     runtime: RuntimeOption = None,
@@ -83,24 +86,26 @@ def bench(
     memory: MemoryOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Time every variant and runtime on this machine.
+    """Time every variant, runtime and device that infer could choose on this machine.
 
     Times the network alone, with copies, and from JPEG to label, in interleaved rounds. Results of some candidates only
-    and of presets go to separate files beside results/bench.json.
+    and of presets go to separate files beside results/bench.json; they are added to it where results are read.
     """
     from vegrt.bundle.bundle import open_bundle
     from vegrt.evaluate.benchmark.bench import bench as run_bench
     from vegrt.evaluate.benchmark.presets import bench_scenario
     from vegrt.evaluate.benchmark.setup import Conditions
     from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
+    from vegrt.evaluate.selection import Selection, select_candidates
     from vegrt.results.common import Command
     from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
-    chosen = _select_candidates(opened, variant, runtime, device)
+    selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
+    chosen = select_candidates(opened, selection)
     sizes = parse_numbers(batch, int, option="--batch", example="1,4,16")
-    conditions = Conditions(threads, device.value, data, memory)
+    conditions = Conditions(threads, data, memory, gpu_required=not selection.is_all)
     if preset is None:
         result = run_bench(opened, chosen, rounds=rounds, batch_sizes=sizes, budget_s=budget_s, conditions=conditions)
     else:
@@ -108,7 +113,8 @@ def bench(
             opened, chosen, preset.value, batch_sizes=sizes, duration_s=duration_s, conditions=conditions
         )
     result = replace(result, command=Command(**recorded(ctx)))
-    save_result(opened, _result_name(preset, variant, runtime, device), result)
+    scenario = f"-{preset.value}" if preset else ""
+    save_result(opened, f"bench{scenario}{selection.suffix}", result)
     if as_json:
         show(to_dict(result), True)
     else:
@@ -140,28 +146,3 @@ def compare(
     comparison = compare_benches(results, _MEASURES[measure], limit=fail_if_slower)
     show(to_dict(comparison) if as_json else comparison_tables(comparison), as_json)
     raise typer.Exit(exit_code(comparison.verdict, inconclusive))
-
-
-def _select_candidates(
-    bundle: Bundle, variants: list[str] | None, runtime: str | None, device: Device
-) -> list[Candidate]:
-    """Return the candidates to time. Raises VegrtError for a variant that no candidate has."""
-    from vegrt.infer.runtimes.candidates import candidates, nothing_runs
-
-    runnable = candidates(bundle, runtime, device.value)
-    if not runnable:
-        raise nothing_runs(bundle, runtime=runtime)
-    available = dict.fromkeys(candidate.variant for candidate in runnable)
-    if unknown := [name for name in variants or () if name not in available]:
-        raise VegrtError(f"--variant {unknown[0]}: no runtime here runs it; expected one of {', '.join(available)}")
-    return [candidate for candidate in runnable if not variants or candidate.variant in variants]
-
-
-def _result_name(preset: PresetName | None, variants: list[str] | None, runtime: str | None, device: Device) -> str:
-    """Return the result's name; results of a preset or of some candidates do not replace the result of all candidates."""
-    parts: list[str] = [
-        *(variants or ()),
-        *([runtime] if runtime else []),
-        *(["cuda"] if device == Device.cuda else []),
-    ]
-    return "-".join(["bench", *([preset.value] if preset else []), *(["only", *parts] if parts else [])])

@@ -15,8 +15,10 @@ from vegrt.commands.options.shared import (
     BundleArgument,
     DataOption,
     JsonOption,
+    MeasuredDeviceOption,
     PublicKeyOption,
     RuntimeOption,
+    VariantsOption,
     show,
     warn_renamed,
 )
@@ -51,7 +53,9 @@ def evaluate(
     split: SplitOption = "test",
     margin: MarginOption = "0.5",
     inconclusive: InconclusiveOption = None,
+    variant: VariantsOption = None,
     runtime: RuntimeOption = None,
+    device: MeasuredDeviceOption = None,
     audit: AuditOption = None,
     torch: TorchOption = True,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
@@ -62,7 +66,8 @@ def evaluate(
 ) -> None:
     """Measure accuracy and give the gate's verdict.
 
-    Compares every variant and runtime that runs here with fp32 on the same photos. Exit 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
+    Compares every variant, runtime and device that infer could choose here with fp32 on the same photos. Exit 0 PASS, 3 FAIL, 4
+    INCONCLUSIVE. With --variant, --runtime or --device, only some of them; the result is added to that of the others.
     The result on the bundle's own test split decides what infer runs and what the report concludes; a result on other photos
     needs a --name and decides nothing. With an audit, every figure is also given without the test photos that leaked from train
     or validation.
@@ -77,6 +82,7 @@ def evaluate(
     from vegrt.evaluate.evaluate import candidates_to_evaluate
     from vegrt.evaluate.evaluate import evaluate as run_evaluation
     from vegrt.evaluate.photo_sets import find_set_name
+    from vegrt.evaluate.selection import Selection
     from vegrt.evaluate.tables import evaluation_table
     from vegrt.results.common import Command
     from vegrt.results.convert import to_dict
@@ -84,11 +90,20 @@ def evaluate(
     from vegrt.results.verdict import worst_verdict
 
     opened = open_bundle(bundle)
-    photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
+    selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
+    photos, partial = read_split(data, find_split(split), opened.manifest.classes), selection.suffix
     set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
-    chosen, leaked = candidates_to_evaluate(opened, runtime, torch=torch), _leaked(audit, data, photos, opened)
+    chosen, leaked = candidates_to_evaluate(opened, selection, torch=torch), _leaked(audit, data, photos, opened)
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
-    evaluation = run_evaluation(opened, photos, chosen, margin=margin_points, leaked=leaked, table=table)
+    evaluation = run_evaluation(
+        opened,
+        photos,
+        chosen,
+        margin=margin_points,
+        leaked=leaked,
+        table=table,
+        gpu_required=not selection.is_all,
+    )
     evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
     save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
     show(to_dict(evaluation) if as_json else evaluation_table(evaluation), as_json)
@@ -114,6 +129,7 @@ def robustness(
     from vegrt.dataset.photos import find_split, read_split
     from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.robustness import robustness_candidates, run_robustness
+    from vegrt.evaluate.selection import Selection
     from vegrt.evaluate.tables import robustness_table
     from vegrt.infer.runtimes.candidates import candidates
     from vegrt.results.common import Command
@@ -121,9 +137,9 @@ def robustness(
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
-    photos, partial = read_split(data, find_split(split), opened.manifest.classes), _partial_suffix(runtime)
+    photos, partial = read_split(data, find_split(split), opened.manifest.classes), Selection(runtime).suffix
     set_name = find_set_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
-    chosen = robustness_candidates(candidates(opened, runtime), opened)
+    chosen = robustness_candidates(candidates(opened, runtime, "cpu"), opened)
     result = run_robustness(opened, photos, chosen, images=images)
     result = replace(result, name=set_name, command=Command(**recorded(ctx)))
     save_result(opened, f"robustness-{set_name}{partial}", result)
@@ -174,10 +190,3 @@ def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> se
     if audit is None and photos.name != "test":
         return None
     return by_audit(audit, bundle.path, data, lambda path: leaked_test_photos(path, photos, trained_on))
-
-
-def _partial_suffix(runtime: str | None) -> str:
-    """Return the suffix for the result of one runtime, which does not replace the result of all runtimes."""
-    from vegrt.evaluate.photo_sets import PARTIAL
-
-    return f"{PARTIAL}{runtime}" if runtime else ""

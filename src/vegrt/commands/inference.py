@@ -40,6 +40,8 @@ def infer(
         int, typer.Option(min=0, help="Threads of the runtime; 0: all cores that this process may use.")
     ] = 0,
     batch: options.BatchSizeOption = "16",
+    decode: options.DecodeOption = options.Decode.auto,
+    decode_workers: options.DecodeWorkersOption = 0,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     overwrite: options.OverwriteOption = False,
@@ -91,6 +93,8 @@ def infer(
         PhotoOutputs(annotate, sort_into),
         objective.value,
         public_key,
+        decode.value,
+        decode_workers,
     )
     if engine is options.InferEngine.ray:
         from vegrt.infer.ray.job import run_ray

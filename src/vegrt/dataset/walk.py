@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -91,13 +92,13 @@ def walk(folder: Path, skipped: SkippedFiles) -> Iterator[WalkEntry]:
     Only the names of the folders on the current path are in memory. skipped: counts the entries that are not yielded.
     """
     visited = _above(folder)
-    open_folders = [iter([(os.fspath(folder), True)])]
+    open_folders: list[Iterator[tuple[str, Kind | None]]] = [iter([(os.fspath(folder), None)])]
     while open_folders:
-        path, is_folder = next(open_folders[-1], ("", False))
+        path, kind = next(open_folders[-1], ("", None))
         if not path:
             open_folders.pop()
-        elif not is_folder:
-            yield WalkEntry(path, _kind(path))
+        elif kind is not None:
+            yield WalkEntry(path, kind)
         else:
             try:
                 if _is_first(path, visited):
@@ -129,22 +130,22 @@ def _is_first(folder: str, visited: set[tuple[int, int]]) -> bool:
     return True
 
 
-def _entries(folder: str, skipped: SkippedFiles) -> list[tuple[str, bool]]:
-    """Return the paths of subfolders and of entries named like a photo in a folder, sorted, and whether each is a folder."""
-    paths = []
+def _entries(folder: str, skipped: SkippedFiles) -> list[tuple[str, Kind | None]]:
+    """Return the paths of entries named like a photo in a folder, each with its kind, and of subfolders, with None; sorted."""
+    paths: list[tuple[str, Kind | None]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
                 skipped.hidden += 1
             elif _is_folder(entry):
-                paths.append((entry.path, True))
+                paths.append((entry.path, None))
             elif is_photo_name(entry.name):
-                paths.append((entry.path, False))
+                paths.append((entry.path, _kind(entry)))
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
                 skipped.kinds["dangling"] += 1
             else:
                 skipped.others[suffix_of(entry.name)] += 1
-    return sorted(paths)
+    return sorted(paths, key=itemgetter(0))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -154,7 +155,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _kind(path: str) -> Kind:
-    if os.path.isfile(path):  # noqa: PTH113
-        return "photo"
-    return "special" if os.path.exists(path) else "dangling"  # noqa: PTH110
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    try:
+        if entry.is_file():  # asks the system about links only
+            return "photo"
+    except OSError:  # as in _is_folder
+        return "dangling"
+    return "special" if os.path.exists(entry.path) else "dangling"  # noqa: PTH110

@@ -21,6 +21,7 @@ from vegrt.errors import BundleError, DataError, FormatError, TooManyPixelsError
 from vegrt.photo.depth import check_colours, is_deep, sample_format, to_grey8
 from vegrt.photo.formats import MAX_PIXELS, open_image, readable
 from vegrt.photo.icc import lab_to_srgb, to_srgb
+from vegrt.photo.plain_jpeg import decode_plain, file_content
 from vegrt.schema import build
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -190,8 +191,13 @@ def load_image(
     source: Path | bytes, contract: Contract, name: str = "", *, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
     """Return one photo as (H, W, 3) uint8 RGB, ready for a runner. Raises as `decode` does."""
-    with readable(name or _subject(source)):
-        image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels, icc=contract.icc)
+    name = name or _subject(source)
+    with readable(name):
+        if isinstance(source, Path) and (content := file_content(source)) is not None:
+            source = content
+        image = decode_plain(source, contract.resize, max_pixels) if isinstance(source, bytes) else None
+        if image is None:
+            image = decode(source, shorter_side=contract.resize, name=name, max_pixels=max_pixels, icc=contract.icc)
         return prepare(image, contract, max_pixels=max_pixels)
 
 

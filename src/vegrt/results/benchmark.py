@@ -153,3 +153,8 @@ class Bench(Result):
 
     def __post_init__(self) -> None:
         check_unique([row.key for row in self.candidates])
+
+    @property
+    def gpu_name(self) -> str:
+        """Return the name of the GPU that ran; empty if none did or it is unknown."""
+        return self.machine.gpu or (self.gpu.name if self.gpu and self.gpu.name else "")

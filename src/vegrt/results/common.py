@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from vegrt.errors import FormatError
 from vegrt.schema import Label, Rule, between
 
+GPU_RUNTIMES: tuple[Literal["tensorrt"], Literal["onnxruntime-tensorrt"]] = ("tensorrt", "onnxruntime-tensorrt")
 Verdict = Literal["REFERENCE", "PASS", "FAIL", "INCONCLUSIVE"]
 
 OMITTED = Rule(lambda value: value is not None, "a value, or no such key")  # for None the key is omitted, never null
@@ -47,11 +48,15 @@ class BundleName:
 
 @dataclass(frozen=True, slots=True)
 class MachineRecord:
-    """The machine that measured. cores: number of cores that the process could use; missing in old files."""
+    """The machine that measured. cores: number of cores that the process could use. gpu: the name of the GPU that ran.
+
+    Old files have neither; gpu is also missing where nothing ran on a GPU.
+    """
 
     cpu: Label
     cores: Annotated[Figure | None, OMITTED] = None
     platform: Label = ""
+    gpu: Annotated[Label | None, OMITTED] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +88,25 @@ class ArtifactRow:
     key: Label = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRecord:
+    """The TensorRT engine that a candidate ran. path: in the bundle. builder, version: what built it.
+
+    target: the compute capability that it was built for, as sm87. device: the name of the GPU. platform: operating system and
+    processor, as linux-x86_64. Both are empty if unknown.
+    """
+
+    path: Label
+    builder: Label
+    version: Label
+    target: Label
+    device: Label = ""
+    platform: Label = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CandidateRow:
-    """A candidate and its artifact. Old files do not name the device; it was the CPU."""
+    """A candidate and its artifact. engine: only of engines. Old files name neither device (it was the CPU) nor engine."""
 
     key: Label
     variant: Label
@@ -93,6 +114,13 @@ class CandidateRow:
     device: Label = "cpu"
     artifact_sha256: str
     size_bytes: Size
+    engine: Annotated[EngineRecord | None, OMITTED] = None
+
+
+def candidate_key(variant: str, runtime: str, device: str) -> str:
+    """Return the key of a candidate in result files; the device is named only where the runtime has a choice of it."""
+    key = f"{variant}/{runtime}"
+    return key if device == "cpu" or runtime in GPU_RUNTIMES else f"{key}/{device}"
 
 
 def check_unique(keys: Sequence[str]) -> None:

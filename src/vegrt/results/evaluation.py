@@ -11,6 +11,7 @@ from vegrt.results.common import (
     OMITTED,
     CandidateRow,
     Drop,
+    EngineRecord,
     Figure,
     Interval,
     Proportion,
@@ -117,13 +118,15 @@ class Gate:
     """The gate's verdict.
 
     causes: possible causes of a FAIL. images_to_decide: images needed to decide an INCONCLUSIVE; None: more would hardly decide.
-    judged_drop: the drop that was compared with the margin, if it is not that of `paired`.
+    judged_drop: the drop that was compared with the margin, if it is not that of `paired`. margin_points: the margin, if it is
+    not the evaluation's; only in a merged evaluation (vegrt.results.evaluations), never in a file.
     """
 
     verdict: Verdict
     causes: tuple[Cause, ...] = ()
     images_to_decide: Count | None = None
     judged_drop: Annotated[Drop | None, OMITTED] = None
+    margin_points: Annotated[float | None, OMITTED] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,18 +222,26 @@ NotRunCause = Literal[
     "no-mnn",
     "no-openvino",  # a bf16 model, which ONNX Runtime cannot run
     "no-tensorrt",
+    "no-gpu",
     "rtx-engine",  # vegrt builds it but does not run it
+    "other-machine",  # an engine for another GPU or TensorRT
+    "not-loaded",  # detail: the error
     "not-requested",
+    "added-since",  # after the evaluation
     "text",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """An artifact that was not run. artifact: its path in the bundle. detail: the sentence of an old file, for `text`."""
+    """An artifact that was not run. artifact: its path in the bundle. engine: what was built, for `other-machine`.
+
+    detail: the error that `not-loaded` means, and the sentence of an old file for `text`.
+    """
 
     artifact: str
     cause: NotRunCause
+    engine: Annotated[EngineRecord | None, OMITTED] = None
     detail: Annotated[str | None, OMITTED] = None
 
 

@@ -35,26 +35,30 @@ def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
 
 
 def load_result(bundle: Bundle, kind: type[R], name: str) -> R | None:
-    """Return results/<name>.json, or None when it is missing or an artifact has changed since the measurement.
+    """Return results/<name>.json as `load_stored` does; None also when any of its artifacts has changed since the measurement."""
+    result = load_stored(bundle, kind, name)
+    if result is not None and not _measured_hashes(result) <= _artifact_hashes(bundle):
+        path = bundle.path / "results" / f"{name}.json"
+        log.warning("%s: measured on artifacts that have changed since; ignored, run it again", path)
+        return None
+    return result
+
+
+def load_stored(bundle: Bundle, kind: type[R], name: str) -> R | None:
+    """Return results/<name>.json whatever it measured, or None when it is missing.
 
     For a bundle that was opened with a public key: None also when the signature does not cover this version of the file. A file
-    that is no result of this kind is ignored like a stale one, with a warning.
+    that is no result of this kind is ignored, with a warning.
     """
     path = bundle.path / "results" / f"{name}.json"
     try:
         content = _trusted(bundle, path)
-        if content is None:
-            return None
-        result = parse_result(content, kind)
+        return None if content is None else parse_result(content, kind)
     except FileNotFoundError:
         return None
     except (OSError, FormatError) as error:
         log.warning("%s: unreadable result (%s); ignored, run it again", path, error)
         return None
-    if not _measured_hashes(result) <= _artifact_hashes(bundle):
-        log.warning("%s: measured on artifacts that have changed since; ignored, run it again", path)
-        return None
-    return result
 
 
 def read_result(path: Path, kind: type[R]) -> R:

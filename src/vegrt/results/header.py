@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,17 +15,28 @@ from vegrt.results.common import BundleName, MachineRecord
 from vegrt.version import __version__
 
 SCHEMA_VERSION = 2
-_PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "MNN", "tensorrt", "torch")
+_PACKAGES = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "MNN",
+    "tensorrt",
+    "tensorrt-cu12",
+    "tensorrt-cu13",
+    "torch",
+)
 
 
-def header_fields(bundle: Bundle, kind: str) -> dict[str, Any]:
-    """Return the fields of `Result` for a result of this kind, measured now on this machine."""
+def header_fields(bundle: Bundle, kind: str, *, gpu: str | None = None) -> dict[str, Any]:
+    """Return the fields of `Result` for a result of this kind, measured now on this machine. gpu: name of the GPU that ran."""
     return {
         "schema": f"vegrt-{kind}",
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "bundle": BundleName(bundle.manifest.name, bundle.sha256()),
-        "machine": this_machine(),
+        "machine": replace(this_machine(), gpu=gpu),
         "versions": installed_versions(),
     }
 

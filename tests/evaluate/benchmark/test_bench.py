@@ -206,10 +206,10 @@ def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
 ) -> None:
     ballast_mib = 600
     ballast = np.ones(ballast_mib << 17)
-    peak = peak_rss_mib(bundle, INT8, device="cpu", threads=1, batch=1)
+    peak = peak_rss_mib(bundle, INT8, threads=1, batch=1)
     assert peak is not None
     assert 20 < peak < ballast_mib, ballast.size
-    assert peak_rss_mib(bundle, Candidate("int4", "openvino"), device="cpu", threads=1, batch=1) is None
+    assert peak_rss_mib(bundle, Candidate("int4", "openvino"), threads=1, batch=1) is None
     assert "int4/openvino: peak memory not measured" in caplog.text
     assert "no int4 model" in caplog.text
 

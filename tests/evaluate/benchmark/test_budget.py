@@ -47,6 +47,9 @@ class Slow:
     timed: list[tuple[Measure, int]] = field(default_factory=list)
     device: str = "cpu"
 
+    def prepare(self, batch: int) -> None:
+        pass
+
     def alone(self, batch: int) -> CaseTiming:
         seconds = self.fixed_s + batch * self.image_s
         self.clock.work(seconds)

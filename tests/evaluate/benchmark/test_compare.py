@@ -166,6 +166,10 @@ def test_a_bundle_stands_for_its_benchmark_unless_that_is_stale(copied: Bundle, 
     assert len(pair.cases) == 4
     body["candidates"][0]["artifact_sha256"] = "another"
     save_result(copied, "bench", from_dict(Bench, body))
+    (pair,) = compare_benches([copied.path, make("b.json", seed=2)], "batches").pairs
+    assert {case.key for case in pair.cases} == {body["candidates"][1]["key"]}
+    body["candidates"][1]["artifact_sha256"] = "another"
+    save_result(copied, "bench", from_dict(Bench, body))
     with pytest.raises(VegrtError, match="no benchmark of its present artifacts"):
         compare_benches([copied.path], "batches")
 

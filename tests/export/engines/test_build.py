@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -112,6 +114,36 @@ def test_a_graph_that_tensorrt_refuses_is_one_engine_error(bundle: Bundle) -> No
         build_engine(trt, "fp32", model.SerializeToString(), Profile())
     with pytest.raises(EngineError, match=r"tensorrt_rtx .* cannot parse it"):
         build_engine(trt, "fp32", b"not a model", Profile())
+
+
+WITH_A_BUILDER_IN_A_CYCLE = """
+import gc, logging, sys
+from pathlib import Path
+import tensorrt_rtx as trt
+from vegrt.export.engines.build import build_engine
+from vegrt.export.engines.options import Profile
+
+class Allocating(logging.Handler):
+    def emit(self, record):
+        logging.getLogger().removeHandler(self)
+        [[] for _ in range(200_000)]  # enough to start the collector
+
+model = Path(sys.argv[1]).read_bytes()
+logging.basicConfig(level=logging.DEBUG, handlers=[Allocating()])
+cycle = [trt.Builder(trt.Logger(trt.Logger.ERROR))]
+cycle.append(cycle)
+gc.set_threshold(100_000)
+del cycle
+print(len(build_engine(trt, "fp16", model, Profile()).plan), gc.isenabled())
+"""
+
+
+def test_an_earlier_builder_among_the_garbage_does_not_stop_the_build(bundle: Bundle) -> None:
+    """Its destructor waits for a lock that TensorRT-RTX holds while it calls the logger."""
+    command = [sys.executable, "-c", WITH_A_BUILDER_IN_A_CYCLE, str(bundle.file("model", "fp16"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(" True\n")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the cache's functions in RTX

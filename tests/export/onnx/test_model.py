@@ -31,7 +31,7 @@ def test_the_graph_contains_the_contract_and_plain_operators(bundle: Bundle) -> 
     model = onnx.load(bundle.file("model", "fp32"))
     kinds = [node.op_type for node in model.graph.node]
     assert kinds[:4] == ["Cast", "Transpose", "Mul", "Add"]  # Cast first: TensorRT takes uint8 nowhere else
-    assert kinds.count("Conv") == 20
+    assert kinds.count("Conv") == 15
     assert kinds[-3:] == ["GlobalAveragePool", "Flatten", "Gemm"]
     assert not {"BatchNormalization", "Shape", "Gather", "Reshape"} & set(kinds)
     (images,), (logits,) = model.graph.input, model.graph.output
@@ -65,7 +65,7 @@ def test_every_variant_answers_like_torch(bundle: Bundle, test_split: Split) -> 
 def test_fp16_is_half_the_size_and_keeps_its_interface(bundle: Bundle) -> None:
     sizes = {one.variant: one.size_bytes for one in bundle.manifest.artifacts if one.role == "model"}
     assert 0.49 < sizes["fp16"] / sizes["fp32"] < 0.52
-    assert sizes["int8"] / sizes["fp32"] < 0.27
+    assert sizes["int8"] / sizes["fp32"] < 0.28
     graph = onnx.load(bundle.file("model", "fp16")).graph
     assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -105,7 +105,7 @@ def test_an_exporter_that_fails_the_gate_is_dropped_and_the_older_gives_the_same
     assert Counter(node.op_type for node in old.graph) == Counter(node.op_type for node in new.graph)
     layers = [[node.name for node in model.graph if node.op_type in {"Conv", "Gemm"}] for model in (new, old)]
     assert layers[0] == layers[1]
-    assert len(layers[0]) == 21
+    assert len(layers[0]) == 16
     assert set(new.graph.initializers) == set(old.graph.initializers)
     assert plan_quantization(old, "signed").weights == plan_quantization(new, "signed").weights
     to_fp16(old)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from vegrt.errors import DataError
-from vegrt.infer.decode import pipeline
+from vegrt.infer.decode import crew
+from vegrt.infer.decode.crew import BUFFERS
 from vegrt.infer.decode.item import Item
-from vegrt.infer.decode.pipeline import BUFFERS, Decoded, batches, stream
+from vegrt.infer.decode.pipeline import Decoded, batches, stream
 from vegrt.photo.preprocess import Contract, load_image
 
 SMALL = Contract(8, 8)
@@ -38,7 +39,7 @@ def seen(parts: Iterator[Decoded]) -> list[tuple[str, int | str]]:
 def test_every_item_comes_once_and_in_order(size: int, threads: int) -> None:
     items = [Item(str(n), DataError(f"bad {n}")) if n % 5 == 3 else pixels(n) for n in range(43)]
     expected = [(str(n), f"bad {n}" if n % 5 == 3 else n) for n in range(43)]
-    assert seen(stream(items, SMALL, size, threads=threads)) == expected
+    assert seen(stream(items, SMALL, size, workers=threads)) == expected
 
 
 def test_an_endless_source_is_read_no_further_than_the_buffers_reach() -> None:
@@ -50,7 +51,7 @@ def test_an_endless_source_is_read_no_further_than_the_buffers_reach() -> None:
             taken = number + 1
             yield pixels(number)
 
-    parts = stream(endless(), SMALL, 4, threads=3)
+    parts = stream(endless(), SMALL, 4, workers=3)
     bases = set()
     for asked in range(1, 30):
         part = next(parts)
@@ -68,7 +69,7 @@ def test_a_pause_of_the_source_gives_a_short_batch_at_once() -> None:
         assert more.wait(30)  # set only once the two have arrived
         yield pixels(2)
 
-    parts = stream(slow(), SMALL, 16, threads=2)
+    parts = stream(slow(), SMALL, 16, workers=2)
     assert [item.name for item in next(parts).items] == ["0", "1"]
     more.set()
     assert [[item.name for item in part.items] for part in parts] == [["2"]]
@@ -79,7 +80,7 @@ def test_what_the_source_raises_comes_after_the_items_before_it() -> None:
         yield from map(pixels, range(6))
         raise DataError("list.txt: line 7 makes no sense")
 
-    parts = stream(broken(), SMALL, 4, threads=2)
+    parts = stream(broken(), SMALL, 4, workers=2)
     assert [len(next(parts).items), len(next(parts).items)] == [4, 2]
     with pytest.raises(DataError, match="line 7"):
         next(parts)
@@ -94,7 +95,7 @@ def test_a_fault_of_ours_is_no_bad_image() -> None:
 
 
 def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "LEAVE_S", 0.3)
+    monkeypatch.setattr(crew, "LEAVE_S", 0.3)
     released = threading.Event()
     started = threading.Semaphore(0)
 
@@ -103,7 +104,7 @@ def test_closing_waits_once_for_all_threads_that_are_stuck(monkeypatch: pytest.M
         released.wait(60)
         return b""
 
-    parts = stream([*map(pixels, range(8)), *(Item(str(n), stuck) for n in range(16))], SMALL, 8, threads=16)
+    parts = stream([*map(pixels, range(8)), *(Item(str(n), stuck) for n in range(16))], SMALL, 8, workers=16)
     next(parts)
     for _ in range(16):
         assert started.acquire(timeout=60)
@@ -127,7 +128,7 @@ def test_a_stream_is_ready_when_its_next_batch_comes_without_waiting() -> None:
             time.sleep(0.001)
         return parts.is_ready()
 
-    parts = stream(slow(), SMALL, 16, threads=2)
+    parts = stream(slow(), SMALL, 16, workers=2)
     next(parts)
     assert not parts.is_ready()
     more.set()

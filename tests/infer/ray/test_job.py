@@ -114,6 +114,8 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
             (mixed,), output=to, photo_outputs=PhotoOutputs(sort_into=tmp_path / "sorted")
         ),
         "--follow: not supported with": Request((mixed,), output=to, reading=SourceOptions(follow=True)),
+        "--decode processes: not supported with": Request((mixed,), output=to, decode="processes"),
+        "--decode-workers: not supported with": Request((mixed,), output=to, decode_workers=2),
         "no such file": Request((mixed / "none",), output=to),
         "camera:0: never ends": Request((mixed, "camera:0"), output=to),
         "rtsp://localhost/x: cannot be listed": Request(("rtsp://localhost/x",), output=to),

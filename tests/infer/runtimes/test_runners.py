@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
-from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime
+from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino import compile_model, needs_float, open_openvino, open_request, run_request
@@ -225,9 +225,12 @@ def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None
 
 
 def test_the_tensorrt_provider_is_offered_the_variants_that_it_takes(bundle: Bundle) -> None:
-    found = [str(one) for one in candidates(bundle, "onnxruntime-tensorrt")]
-    assert found == ["fp32/onnxruntime", *(f"{one}/onnxruntime-tensorrt" for one in ("fp32", "fp16", "int8"))]
-    assert candidates(bundle, "onnxruntime-tensorrt")[1].device == "cuda"
+    offered = candidates(bundle, "onnxruntime-tensorrt")
+    assert [str(candidate) for candidate in offered] == [
+        f"{variant}/onnxruntime-tensorrt" for variant in ("fp32", "fp16", "int8")
+    ]
+    assert {candidate.device for candidate in offered} == {"cuda"}
+    assert reference_candidate(bundle, offered) == Candidate("fp32", "onnxruntime")
 
 
 def test_openvino_reads_contiguous_images_where_they_lie(bundle: Bundle, images: NDArray[np.uint8]) -> None:

@@ -16,6 +16,14 @@ class Scores(str, Enum):
     logits = "logits"
 
 
+class Decode(str, Enum):
+    """The values of --decode."""
+
+    auto = "auto"
+    threads = "threads"
+    processes = "processes"
+
+
 class InferEngine(str, Enum):
     """The values of --engine."""
 
@@ -50,6 +58,23 @@ BatchSizeOption = Annotated[
         "--batch",
         metavar="N|auto",
         help="Images per call of the runtime; auto: the fastest size, measured for two seconds.",
+    ),
+]
+DecodeOption = Annotated[
+    Decode,
+    typer.Option(
+        "--decode",
+        help="Decode photos in threads or in processes; auto: processes once threads are too slow for the model.",
+    ),
+]
+DecodeWorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--decode-workers",
+        min=0,
+        max=1024,
+        metavar="N",
+        help="Threads or processes that decode; 0: as --threads, or one per core.",
     ),
 ]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="Write the K best classes of each image.")]

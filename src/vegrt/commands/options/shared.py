@@ -66,6 +66,13 @@ RuntimeOption = Annotated[
         help="Runtime: onnxruntime, onnxruntime-tensorrt, openvino, mnn, tensorrt or torch (default: the fastest here).",
     ),
 ]
+MeasuredDeviceOption = Annotated[
+    Device | None,
+    typer.Option(
+        "--device", help="Measure on this device only: cpu or cuda (default: the CPU, and a GPU if one works here)."
+    ),
+]
+VariantsOption = Annotated[list[str] | None, typer.Option("--variant", help="Measure only this variant; repeatable.")]
 
 
 def warn_renamed(former: str, name: str) -> None:
