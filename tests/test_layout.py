@@ -129,6 +129,15 @@ def test_every_file_that_the_guide_for_contributors_names_exists() -> None:
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
+def test_every_test_that_the_docs_name_exists() -> None:
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").rglob("*.md")))
+    mentions = re.findall(r"(tests/[\w/]+\.py)((?:(?:, )?::\w+)*)", text)
+    assert len(mentions) > 50
+    for file, names in mentions:
+        functions = re.findall(r"def (\w+)", (ROOT / file).read_text())
+        assert not {*re.findall(r"\w+", names)} - {*functions}, file
+
+
 def private_names(tree: ast.AST) -> Iterator[str]:
     """Yield the private names of others that a test imports, reads or replaces, with their line."""
     for node in ast.walk(tree):

@@ -105,8 +105,7 @@ def _costs(
 def _expected(candidate: Candidate, host: Host) -> Expected:
     """Return the forecast for a candidate. Among equals int8 comes first, then the runtime that suits the variant best.
 
-    fp32 is chosen for exactness, so on a CPU ONNX Runtime comes first: OpenVINO computes fp32 in bf16 on processors that support
-    it. On a GPU TensorRT comes first.
+    On a GPU TensorRT comes first.
     """
     on_gpu = candidate.device == "cuda"
     verdicts = {
@@ -117,8 +116,7 @@ def _expected(candidate: Candidate, host: Host) -> Expected:
         return Expected(None, "", (len(_SPEEDS), "int8" not in candidate.variant, candidate.runtime != "tensorrt"))
     if on_gpu and candidate.runtime == "onnxruntime":
         return _with_cuda_provider(candidate)
-    best_runtime = "onnxruntime" if candidate.variant == "fp32" and not on_gpu else verdict.runtime
-    order = (_SPEEDS.index(verdict.speed), "int8" not in candidate.variant, best_runtime != candidate.runtime)
+    order = (_SPEEDS.index(verdict.speed), "int8" not in candidate.variant, verdict.runtime != candidate.runtime)
     return Expected(verdict.speed, verdict.reason, order)
 
 

@@ -124,6 +124,22 @@ with open({str(tmp_path / "file")!r}, "w") as file:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_prints_of_native_libraries_and_child_processes_do_not_reach_stdout() -> None:
+    program = """
+import ctypes, os, sys
+from vegrt.terminal.streams import open_missing_streams
+open_missing_streams()
+print("first result")
+ctypes.CDLL(None).puts(b"chatter")
+ctypes.CDLL(None).fflush(None)
+os.system("echo chatter of a child")
+print("second result")
+"""
+    done = shell("", main=program)
+    assert done.stdout == "first result\nsecond result\n"
+    assert done.stderr == "chatter\nchatter of a child\n"
+
+
 def test_a_narrow_encoding_is_no_traceback() -> None:
     program = "from vegrt.terminal.streams import open_missing_streams; open_missing_streams(); "
     program += "from vegrt.commands.options.shared import show; show({'a': '한\U0001f955'}, True)"

@@ -1,6 +1,7 @@
 """Standard streams for commands: a stream that is closed, full or abandoned by its reader ends a command in one defined way.
 
-Control characters in text on stdout are escaped, because names may contain any; a failing stderr never ends a command.
+Control characters in text on stdout are escaped, because names may contain any; a failing stderr never ends a command. Only
+results reach stdout: what native libraries (ONNX Runtime, TensorRT) and child processes print there goes to stderr.
 """
 
 from __future__ import annotations
@@ -55,10 +56,14 @@ def unescaped(stream: Any) -> Iterator[None]:
 
 
 class _Stdout(io.FileIO):
-    """Descriptor 1. After a failure it discards everything, because Python flushes its buffer once more when it exits."""
+    """The stdout that the process was started with, under another number; descriptor 1 becomes another name of stderr.
+
+    After a failure it discards everything, because Python flushes its buffer once more when it exits.
+    """
 
     def __init__(self, *, is_closed: bool) -> None:
-        super().__init__(_STDOUT, "wb", closefd=False)
+        super().__init__(os.dup(_STDOUT), "wb")
+        os.dup2(_STDERR, _STDOUT)  # native libraries and child processes write to descriptor 1
         self._is_closed = is_closed
 
     def write(self, content: Any) -> int:
@@ -71,10 +76,10 @@ class _Stdout(io.FileIO):
         try:
             return super().write(content)
         except BrokenPipeError as error:
-            _discard(_STDOUT)
+            _discard(self.fileno())
             raise ReaderLeft from error
         except OSError as error:
-            _discard(_STDOUT)
+            _discard(self.fileno())
             raise VegrtError(
                 f"stdout: writing failed ({error.strerror}); free some space, then repeat the command"
             ) from error
