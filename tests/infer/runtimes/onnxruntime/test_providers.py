@@ -51,7 +51,7 @@ def test_errors_of_a_gpu_session_lose_their_signatures() -> None:
     assert session_words(RuntimeError("plain")) == "plain"
 
 
-def test_a_provider_that_cannot_be_loaded_is_told_in_the_loaders_words() -> None:
+def test_the_loaders_message_is_quoted_for_a_provider_that_cannot_be_loaded() -> None:
     words = loader_words(onnxruntime, CUDA)  # the build for CPUs does not have the file
     assert words.endswith("libonnxruntime_providers_cuda.so: cannot open shared object file: No such file or directory")
     assert loader_words(onnxruntime, CPU) == ""
