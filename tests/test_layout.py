@@ -107,9 +107,9 @@ def test_commands_and_options_that_the_readme_shows_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"^ {4}vegrt ((?:(?:data|runs|bundle|deploy) )?[a-z]+)(.*)$", text, re.MULTILINE)
     assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
-    for command, rest in shown:
+    for command, options in shown:
         usage = usage_of(command)
-        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.partition("#")[0]):
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options.partition("#")[0]):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", usage), f"vegrt {command} has no {option}"
 
 

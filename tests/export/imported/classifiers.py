@@ -89,7 +89,7 @@ def original_answer(file: Path, images: NDArray[np.uint8], *, nhwc: bool = False
     pixels = ((images / 255 - CONTRACT.mean) / CONTRACT.std).astype(np.float32)
     pixels = pixels if nhwc else pixels.transpose(0, 3, 1, 2)
     name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: np.ascontiguousarray(one[None])})[0] for one in pixels])
+    return np.concatenate([session.run(None, {name: np.ascontiguousarray(image[None])})[0] for image in pixels])
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

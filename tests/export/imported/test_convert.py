@@ -79,9 +79,9 @@ def test_a_file_with_tensorflows_layout_is_accepted(tmp_path: Path) -> None:
     file, images = tmp_path / "model.onnx", random_images(5)
     tensorflow_like(file)
     model = convert_imported(read_imported(file, 3, CONTRACT), CLASSES, CONTRACT)
-    got = open_onnxruntime(serialize(model)).logits(images)
-    np.testing.assert_allclose(softmax(got), original_answer(file, images, nhwc=True), atol=1e-5)
-    assert np.ptp(got) > 0.01
+    logits = open_onnxruntime(serialize(model)).logits(images)
+    np.testing.assert_allclose(softmax(logits), original_answer(file, images, nhwc=True), atol=1e-5)
+    assert np.ptp(logits) > 0.01
     counts = Counter(node.op_type for node in model.graph)
     assert (counts["Transpose"], counts["Gemm"], counts["BatchNormalization"]) == (1, 1, 0)
 
@@ -118,5 +118,5 @@ def test_float16_works_where_an_optimizer_removed_operators_of_the_contract(pixe
     model = convert_imported(read_imported(tmp_path / "model.onnx", 3, contract), CLASSES, contract)
     want = open_onnxruntime(serialize(model)).logits(images)
     to_fp16(model)
-    got = open_onnxruntime(serialize(model), float16=True).logits(images)
-    np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
+    logits = open_onnxruntime(serialize(model), float16=True).logits(images)
+    np.testing.assert_allclose(logits, want, atol=0.05 * np.abs(want).max())

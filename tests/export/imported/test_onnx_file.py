@@ -23,7 +23,7 @@ from vegrt.export.imported.onnx_file import read_imported
 def test_weights_with_nan_are_named(tmp_path: Path) -> None:
     tensorflow_like(tmp_path / "model.onnx")
     proto = onnx.load(tmp_path / "model.onnx")
-    stored = next(one for one in proto.graph.initializer if one.name == "w2")
+    stored = next(weights for weights in proto.graph.initializer if weights.name == "w2")
     stored.CopyFrom(numpy_helper.from_array(np.full(stored.dims, np.nan, np.float32), "w2"))
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(VegrtError, match="gives NaN or infinity for random pixels, its w2 contains NaN"):
@@ -58,7 +58,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_a_model_that_is_no_image_classifier_is_one_line(name: str, tmp_path: Path) -> None:
+def test_a_model_that_is_no_image_classifier_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     changes, message = UNFIT[name]
     tensorflow_like(tmp_path / "model.onnx", **changes)
     with pytest.raises(VegrtError, match=message) as caught:
@@ -83,7 +83,7 @@ def simple(file: Path, kind: int, *shape: int | str) -> None:
         (FLOAT, ("N", 3, 48, 48), r"gives float32 \(2, 3, 48, 48\) for 2 image\(s\); expected float32 \(N, K\)"),
     ],
 )
-def test_an_input_that_is_no_image_is_one_line(kind: int, shape: Any, message: str, tmp_path: Path) -> None:
+def test_an_input_that_is_no_image_is_refused_in_one_line(kind: int, shape: Any, message: str, tmp_path: Path) -> None:
     simple(tmp_path / "model.onnx", kind, *shape)
     with pytest.raises(VegrtError, match=message):
         read_imported(tmp_path / "model.onnx", 3, CONTRACT)

@@ -62,7 +62,7 @@ def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Pat
     assert "holds another model, classes or contract" in failure(*words)
 
 
-def test_a_fixed_batch_that_cannot_be_made_dynamic_is_one_line(folder: Path) -> None:
+def test_a_fixed_batch_that_cannot_be_made_dynamic_is_refused_in_one_line(folder: Path) -> None:
     """Its last Reshape keeps three numbers, whatever the batch."""
     three = helper.make_node("Constant", [], ["three"], value_ints=[3])
     first = helper.make_node("Constant", [], ["first"], value_ints=[0])
@@ -78,7 +78,7 @@ def test_a_fixed_batch_that_cannot_be_made_dynamic_is_one_line(folder: Path) -> 
     assert not (folder / "out").exists()
 
 
-def test_unsuitable_files_are_one_line_and_write_nothing(folder: Path, photos: Path) -> None:
+def test_unsuitable_files_are_refused_in_one_line_and_nothing_is_written(folder: Path, photos: Path) -> None:
     tensorflow_like(folder / "model.onnx")
     words = ["--data", photos, "--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
 
@@ -119,7 +119,7 @@ def write(file: Path, text: str) -> Path:
         ),
     ],
 )
-def test_an_invalid_contract_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_contract_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(VegrtError, match=message):
         read_contract(write(tmp_path / "contract.toml", text))
 

@@ -196,8 +196,8 @@ def test_a_row_of_an_earlier_version_counts_if_its_engine_is_the_only_one(
     forget_engines(two_gpus.path / "results/evaluate-test.json")
     assert INT8 not in order(rank_choices(two_gpus, device="cuda", host=SERVER))
     assert "int8/tensorrt: does not state which of several engines ran; ignored, measure again" in caplog.text
-    kept = [artifact for artifact in two_gpus.manifest.artifacts if not artifact.path.startswith("engines/orin")]
-    alone = replace(two_gpus, manifest=replace(two_gpus.manifest, artifacts=tuple(kept)))
+    artifacts = [artifact for artifact in two_gpus.manifest.artifacts if not artifact.path.startswith("engines/orin")]
+    alone = replace(two_gpus, manifest=replace(two_gpus.manifest, artifacts=tuple(artifacts)))
     assert order(rank_choices(alone, device="cuda", host=SERVER))[0] == INT8
 
 
