@@ -69,7 +69,7 @@ bench: $(READY)
 	$(if $(wildcard $(BUNDLE)/manifest.json),$(VENV)/bin/python peers/end_to_end.py $(SHARED)/vegetables/test --bundle $(BUNDLE))
 
 accept: $(READY)
-	$(VENV)/bin/python -m pytest -n 0 tests/slow/peers.py
+	$(VENV)/bin/python tests/slow/peers_agree.py $(BUNDLE) $(SHARED)/vegetables/test
 	$(VENV)/bin/python tests/slow/kill.py $(SHARED)/vegetables
 	$(VENV)/bin/python tests/slow/kill_export.py $(BUNDLE) $(SHARED)/vegetables
 

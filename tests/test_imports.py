@@ -67,8 +67,8 @@ def level(module: str) -> int:
     parts = module.split(".")
     for count in range(len(parts), 0, -1):
         name = ".".join(parts[:count])
-        if found := [number for number, names in enumerate(ORDER) if name in names]:
-            return found[0]
+        if levels := [number for number, names in enumerate(ORDER) if name in names]:
+            return levels[0]
     raise AssertionError(module)
 
 
@@ -81,7 +81,10 @@ def test_no_import_runs_back_up(imports: dict[str, set[str]]) -> None:
         "commands",
     }
     backwards = [
-        f"{name} -> {other}" for name, others in imports.items() for other in others if level(other) > level(name)
+        f"{name} -> {imported}"
+        for name, others in imports.items()
+        for imported in others
+        if level(imported) > level(name)
     ]
     assert backwards == []
 

@@ -107,9 +107,9 @@ def test_commands_and_options_that_the_readme_shows_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"^ {4}vegrt ((?:(?:data|runs|bundle|deploy) )?[a-z]+)(.*)$", text, re.MULTILINE)
     assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
-    for command, rest in shown:
+    for command, options in shown:
         usage = usage_of(command)
-        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.partition("#")[0]):
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options.partition("#")[0]):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", usage), f"vegrt {command} has no {option}"
 
 
@@ -127,6 +127,15 @@ def test_every_file_that_the_guide_for_contributors_names_exists() -> None:
     places = re.findall(r"`((?:[a-z_]+/)+[a-z_-]*(?:\.[a-z]+)?)`", text)
     assert len(places) > 50
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").rglob("*.md")))
+    mentions = re.findall(r"(tests/[\w/]+\.py)((?:(?:, )?::\w+)*)", text)
+    assert len(mentions) > 50
+    for file, names in mentions:
+        functions = re.findall(r"def (\w+)", (ROOT / file).read_text())
+        assert not {*re.findall(r"\w+", names)} - {*functions}, file
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:

@@ -57,8 +57,8 @@ def received(tmp_path: Path) -> Path:
 
 
 def everything(folder: Path) -> dict[str, Any]:
-    found = {path: path.lstat() for path in folder.rglob("*")}
-    return {str(path): (known.st_ino, known.st_mtime_ns, known.st_size) for path, known in found.items()}
+    states = {path: path.lstat() for path in folder.rglob("*")}
+    return {str(path): (known.st_ino, known.st_mtime_ns, known.st_size) for path, known in states.items()}
 
 
 def _read(bundle: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_bundle_itself_may_be_reached_by_a_link(received: Path) -> None:
     "command",
     ["infer PHOTO --bundle B", "verify B", "report B", "bundle pack B OUT.zip", "export B --data .", "compare B"],
 )
-def test_every_command_says_it_in_one_line(received: Path, command: str) -> None:
+def test_every_command_reports_a_link_in_one_line(received: Path, command: str) -> None:
     (received / "results/bench.json").unlink()
     (received / "results/bench.json").symlink_to("/etc/hostname")
     (received.parent / "photo.jpg").touch()

@@ -47,12 +47,12 @@ GOOD: dict[str, Any] = {
 
 
 def test_a_value_is_built_with_its_types_and_defaults() -> None:
-    found = build(Outer, GOOD)
-    assert found.by_name == {"a/b": Inner(1.0)}
-    assert found.either == Inner(0.5)
-    assert found.samples == (1.5, None, 2)
-    assert (found.pair, found.listed) == ((0.0, 1.0), (Inner(1.0),))
-    assert isinstance(found.by_name["a/b"].value, float)
+    outer = build(Outer, GOOD)
+    assert outer.by_name == {"a/b": Inner(1.0)}
+    assert outer.either == Inner(0.5)
+    assert outer.samples == (1.5, None, 2)
+    assert (outer.pair, outer.listed) == ((0.0, 1.0), (Inner(1.0),))
+    assert isinstance(outer.by_name["a/b"].value, float)
 
 
 @pytest.mark.parametrize(

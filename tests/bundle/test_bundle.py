@@ -115,7 +115,7 @@ def test_an_artifact_outside_the_bundle_is_refused(copied: Bundle, path: str) ->
         open_bundle(copied.path)
 
 
-def test_what_is_no_bundle_says_how_to_make_one(tmp_path: Path, trained: Bundle) -> None:
+def test_the_error_for_a_missing_bundle_says_how_to_make_one(tmp_path: Path, trained: Bundle) -> None:
     with pytest.raises(BundleError, match="no such folder; expected a bundle, made by: vegrt train"):
         open_bundle(tmp_path / "none")
     with pytest.raises(BundleError, match=r"without manifest\.json"):
@@ -124,7 +124,7 @@ def test_what_is_no_bundle_says_how_to_make_one(tmp_path: Path, trained: Bundle)
         trained.file("model", "int8")
 
 
-def test_a_commit_whose_manifest_was_moved_already_takes_nothing_away(tmp_path: Path) -> None:
+def test_a_commit_whose_manifest_was_already_moved_removes_nothing(tmp_path: Path) -> None:
     """Killed after its last rename: what is left of `.commit` says nothing about the bundle."""
     write(tmp_path / "m", b"one", extra="x.engine")
     (tmp_path / "m" / COMMIT / "engines").mkdir(parents=True)

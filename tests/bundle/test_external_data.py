@@ -30,8 +30,8 @@ def external() -> TensorProto:
 
 def graph(tensor: TensorProto | None = None, *nodes: onnx.NodeProto) -> onnx.GraphProto:
     value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
-    made = nodes or (helper.make_node("Identity", ["w"], ["y"]),)
-    return helper.make_graph(list(made), "g", [], [value], [tensor] if tensor else [])
+    graph_nodes = nodes or (helper.make_node("Identity", ["w"], ["y"]),)
+    return helper.make_graph(list(graph_nodes), "g", [], [value], [tensor] if tensor else [])
 
 
 def _initializer() -> onnx.ModelProto:
@@ -90,7 +90,7 @@ def test_external_data_is_found_wherever_it_is_named(make: object, tmp_path: Pat
         check_self_contained(tmp_path / "x.onnx")
 
 
-def test_a_word_that_looks_like_it_is_no_external_data(tmp_path: Path) -> None:
+def test_a_word_that_looks_like_external_data_is_accepted(tmp_path: Path) -> None:
     tensor = numpy_helper.from_array(np.frombuffer(b"location" * 4, np.float32), "location")
     model = helper.make_model(graph(tensor, helper.make_node("Identity", ["location"], ["y"], "EPContext")))
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
@@ -112,13 +112,13 @@ DEEP = b"\x3a\x0a\x0a\x08"  # a graph of ten bytes, in it a node of eight
         DEEP + b"\xff" * 8 + b"\x42\x08location",
     ],
 )
-def test_what_is_no_onnx_file_is_one_line(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_onnx_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(BundleError, match=r"x\.onnx: not an ONNX file"):
         check_self_contained(tmp_path / "x.onnx")
 
 
-def test_a_hidden_way_to_write_it_is_found_too(tmp_path: Path) -> None:
+def test_external_data_written_in_an_unusual_way_is_found(tmp_path: Path) -> None:
     """An enumeration and a key of more bits than they have, which protobuf cuts off."""
     tensor = b"\x70\x81\x80\x80\x80\x10" + b"\x0a\x08location"  # data_location 1 + 2**32
     key = b"\xaa\x80\x80\x80\x10"  # 5 << 3 | 2, and bit 32

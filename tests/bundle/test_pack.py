@@ -95,10 +95,10 @@ def test_a_bundle_comes_out_as_it_went_in(small: Path, suffix: str, tmp_path: Pa
     assert names == [MANIFEST, "engines/größe/int8.engine", "weights.safetensors", "results/bench.json"]
     opened = unpack(file, tmp_path / "out")
     assert opened.manifest == open_bundle(tmp_path / "out").manifest == open_bundle(small).manifest
-    found = sorted(
+    names_unpacked = sorted(
         path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
     )
-    assert found == sorted(names)
+    assert names_unpacked == sorted(names)
     assert [(tmp_path / "out" / name).read_bytes() for name in names] == [(small / name).read_bytes() for name in names]
     assert (tmp_path / "out").stat().st_mode == small.stat().st_mode
 
@@ -139,13 +139,13 @@ def test_one_changed_byte_of_a_file_is_found(small: Path, suffix: str, tmp_path:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_twice_is_refused(small: Path, suffix: str, tmp_path: Path) -> None:
+def test_a_duplicate_name_is_refused(small: Path, suffix: str, tmp_path: Path) -> None:
     members = members_of(small)
     refused(write(tmp_path, suffix, [*members, members[1]]), r"'engines/größe/int8\.engine' occurs twice")
     refused(write(tmp_path, suffix, [*members, members[0]]), r"'manifest\.json' occurs twice")
 
 
-def test_what_is_no_plain_file_is_refused(small: Path, tmp_path: Path) -> None:
+def test_only_plain_files_are_unpacked(small: Path, tmp_path: Path) -> None:
     members = [*members_of(small)[:2], ("weights.safetensors", b"")]
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
         refused(write(tmp_path, ".tar.zst", members, kind=kind), "is not a plain file")
@@ -215,7 +215,7 @@ def test_no_name_leads_out_of_the_folder(small: Path, tmp_path: Path, name: str,
 
 @settings(max_examples=300, deadline=None)
 @given(name=NAMES)
-def test_a_name_that_is_let_through_stays_inside(name: str) -> None:
+def test_an_accepted_name_stays_inside_the_folder(name: str) -> None:
     try:
         check_relative_path("x", name)
     except BundleError:
@@ -258,7 +258,7 @@ def test_the_command_line(bundle: Bundle, small: Path, tmp_path: Path) -> None:
         assert message in failure("bundle", *words)
 
 
-def test_the_checksum_behind_the_last_member_is_looked_at(small: Path, tmp_path: Path) -> None:
+def test_the_checksum_after_the_last_member_is_checked(small: Path, tmp_path: Path) -> None:
     """It is all that covers the manifest of a bundle that nobody signed."""
     pack(small, tmp_path / "m.tar.zst")
     content = (tmp_path / "m.tar.zst").read_bytes()

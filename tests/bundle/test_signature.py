@@ -61,7 +61,7 @@ def signer(path: Path, key: Path) -> str:
     return signature.fingerprint
 
 
-def test_a_signature_is_of_one_key_and_one_manifest(signed: Path) -> None:
+def test_a_signature_fits_one_key_and_one_manifest(signed: Path) -> None:
     key = signed.parent / "key.pub"
     fingerprint = signer(signed, key)
     result = call("verify", signed, "--public-key", key)
@@ -76,13 +76,13 @@ def test_a_signature_is_of_one_key_and_one_manifest(signed: Path) -> None:
     assert signer(signed, key) == fingerprint
 
 
-def test_a_changed_file_is_found_behind_a_true_signature(signed: Path) -> None:
+def test_a_changed_file_is_found_although_the_signature_is_valid(signed: Path) -> None:
     (signed / "weights.safetensors").write_bytes(b"WEIGHTS")
     assert "weights.safetensors: damaged" in failure("verify", signed, "--public-key", signed.parent / "key.pub")
     assert "damaged" in failure("bundle", "sign", signed, "--key", signed.parent / "key.pem")
 
 
-def test_a_signature_that_lies_about_itself_is_false(signed: Path) -> None:
+def test_a_signature_with_wrong_facts_is_invalid(signed: Path) -> None:
     """The hints name the right key and the right manifest, but another key signed."""
     key = signed.parent / "key.pub"
     right = json.loads((signed / SIGNATURE).read_text())
@@ -124,11 +124,11 @@ def evidence(bundle: Path, verdict: str = "PASS") -> None:
         gate = {"verdict": "REFERENCE" if variant == "fp32" else verdict}
         judged.append(row | figures | {"gate": gate})
         timed.append(row | {"batches": [{"batch": 1, "p50_ms": p50_ms, "images_per_s": 1000 / p50_ms}]})
-    said = {one["key"]: {"top1": [0, 1], "probability": [1.0, 1.0]} for one in judged}
-    predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": said}
-    given = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95, "predictions": predictions}
+    answers = {row["key"]: {"top1": [0, 1], "probability": [1.0, 1.0]} for row in judged}
+    predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": answers}
+    shared = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95, "predictions": predictions}
     headers = {kind: to_dict(header_fields(opened, kind)) for kind in ("evaluate", "bench")}
-    save_result(opened, "evaluate-test", from_dict(Evaluation, headers["evaluate"] | given | {"candidates": judged}))
+    save_result(opened, "evaluate-test", from_dict(Evaluation, headers["evaluate"] | shared | {"candidates": judged}))
     save_result(opened, "bench", from_dict(Bench, headers["bench"] | {"candidates": timed}))
 
 
@@ -201,8 +201,8 @@ def test_a_result_that_the_signature_does_not_cover_steers_nothing(
     assert chosen(judged, None) == "int8-cpu/onnxruntime"
     assert chosen(judged, key) == "fp32/onnxruntime"
     assert "evaluate-test.json: not covered by the signature of key" in caplog.text
-    found = {one.subject: one.status for one in signature_checks(open_signed(judged, key))}
-    assert found == {"signature": "ok", "results": "not run" if harm is _format_1 else "FAIL"}
+    statuses = {check.subject: check.status for check in signature_checks(open_signed(judged, key))}
+    assert statuses == {"signature": "ok", "results": "not run" if harm is _format_1 else "FAIL"}
     sign(judged, judged.parent / "key.pem")
     assert chosen(judged, key) == "int8-cpu/onnxruntime"
     (judged / "results/bench.json").unlink()
@@ -237,7 +237,7 @@ def test_the_list_of_results_is_what_was_signed(judged: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_infer_serve_load_report_and_verify_ask_before_anything_runs(judged: Path) -> None:
+def test_infer_serve_load_report_and_verify_check_the_signature_first(judged: Path) -> None:
     """The models would not load: the signature must speak first."""
     key, photo = judged.parent / "key.pub", judged.parent / "x.jpg"
     photo.touch()
@@ -274,7 +274,7 @@ def test_the_signed_text_is_as_documented() -> None:
     assert text.endswith("\n")
 
 
-def test_what_is_no_ed25519_key_is_one_line(signed: Path) -> None:
+def test_a_file_that_is_no_ed25519_key_is_refused_in_one_line(signed: Path) -> None:
     folder, curve = signed.parent, ec.generate_private_key(ec.SECP256R1())
     (folder / "ec.pem").write_bytes(curve.private_bytes(*PRIVATE, NoEncryption()))
     (folder / "ec.pub").write_bytes(curve.public_key().public_bytes(*PUBLIC))

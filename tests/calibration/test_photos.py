@@ -47,8 +47,8 @@ def test_photos_correlate_with_themselves_and_noise_does_not(photos: Path, tmp_p
         for size in (48, 100, 224):
             image = load_image(tmp_path / f"noise.{suffix}", Contract(size, size))
             assert correlation(image[None])[0] < NOISE_CORRELATION
-    found = [load_image(photo.path, CONTRACT) for photo in read_split(photos, "validation").photos]
-    assert correlation(np.stack(found)).min() > NOISE_CORRELATION  # though they are mostly noise themselves
+    pixels = [load_image(photo.path, CONTRACT) for photo in read_split(photos, "validation").photos]
+    assert correlation(np.stack(pixels)).min() > NOISE_CORRELATION  # though they are mostly noise themselves
     ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[:, None, None], (48, 48, 3))
     flat = np.full((48, 48, 3), 255, np.uint8)
     assert correlation(np.stack([ramp, flat])).min() > 0.8
@@ -74,11 +74,11 @@ def test_near_duplicates_of_test_photos_are_left_out_with_one_warning(
     near = near_test_photos(tmp_path / "audit/audit.json", data, CLASSES)
     assert near == {f"Cress/{number:03d}.jpg" for number in range(COPIES)}
     with caplog.at_level(logging.WARNING):
-        found = calibration_photos(data, CLASSES, CONTRACT, near_test=near)
-    kept = found.used.photos
-    assert found.left_out == COPIES
-    assert len(kept) == 48 - COPIES
-    assert not {photo.path.relative_to(data / "validation").as_posix() for photo in kept} & near
+        photos = calibration_photos(data, CLASSES, CONTRACT, near_test=near)
+    used = photos.used.photos
+    assert photos.left_out == COPIES
+    assert len(used) == 48 - COPIES
+    assert not {photo.path.relative_to(data / "validation").as_posix() for photo in used} & near
     left_out, few = (record.getMessage() for record in caplog.records)
     assert (
         "10 of 48 photos are left out of calibration: the audit lists them as near duplicates of test photos"

@@ -212,7 +212,7 @@ def test_the_hostile_layer_is_named_first_and_the_budget_saves_the_model(
 ) -> None:
     caplog.set_level(logging.INFO, "vegrt")
     few = run_calibration(tmp_path / "few", subject(hostile=4), CalibrationSettings()).calibration
-    assert [one.tensor for one in few.outliers] == ["relu1"]
+    assert [outlier.tensor for outlier in few.outliers] == ["relu1"]
     assert "conv2: channel" in caplog.text
     hostile = subject(hostile=2)  # so many that clipping them does not help
     plain = run_calibration(tmp_path, hostile, CalibrationSettings()).calibration
@@ -274,14 +274,14 @@ def test_the_budget_keeps_the_fewest_of_the_most_sensitive(costs: list[int], bud
     """With costs that add up, the greedy choice by falling cost is optimal: fewer layers cannot do."""
     ordered = sorted((f"layer{index}" for index in range(len(costs))), key=lambda name: -costs[int(name[5:])])
 
-    def holds(kept: frozenset[str]) -> bool:
-        return sum(cost for index, cost in enumerate(costs) if f"layer{index}" not in kept) <= budget
+    def holds(float_layers: frozenset[str]) -> bool:
+        return sum(cost for index, cost in enumerate(costs) if f"layer{index}" not in float_layers) <= budget
 
-    kept = fewest_float_layers(ordered, holds)
-    assert holds(frozenset(kept))
+    float_layers = fewest_float_layers(ordered, holds)
+    assert holds(frozenset(float_layers))
     falling = sorted(costs, reverse=True)
     fewest = next(count for count in range(len(costs) + 1) if sum(falling[count:]) <= budget)
-    assert len(kept) == fewest
+    assert len(float_layers) == fewest
 
 
 def test_a_model_that_answers_nan_gets_no_score() -> None:

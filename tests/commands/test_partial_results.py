@@ -37,7 +37,9 @@ def test_a_partial_evaluation_is_compared_with_the_common_reference(measured: Bu
     assert "gpu" not in body["machine"]
 
 
-def test_infer_report_card_verify_and_compare_read_it(measured: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_infer_report_card_verify_and_compare_read_partial_results(
+    measured: Bundle, photos: Path, tmp_path: Path
+) -> None:
     assert str(choose(measured).candidate) == "int8-cpu/openvino"
     card = tmp_path / "card.md"
     shown = call("report", measured.path, "--json", "--card", card)
@@ -52,15 +54,17 @@ def test_infer_report_card_verify_and_compare_read_it(measured: Bundle, photos: 
     assert "--variant int8-cpu --runtime openvino" in text
     assert "vegrt bench models/small --rounds 1 --batch 1 --variant int8-cpu --runtime openvino --no-memory" in text
     assert "2 candidates are evaluated on the test split, 1 are measured" in call("verify", measured.path).stdout
-    other = call("evaluate", measured.path, "--data", photos, "--device", "cpu", "--runtime", "onnxruntime", *MARGIN)
-    assert other.exit_code == 0, other.output
+    evaluated = call(
+        "evaluate", measured.path, "--data", photos, "--device", "cpu", "--runtime", "onnxruntime", *MARGIN
+    )
+    assert evaluated.exit_code == 0, evaluated.output
     assert (measured.path / "results/evaluate-test-only-onnxruntime-cpu.json").is_file()
     (rows,) = json.loads(call("report", measured.path, "--json", "--card", card).stdout)["bundles"].values()
     assert {"int8-cpu/openvino", "int8-cpu/onnxruntime", "fp16/onnxruntime"} < {row["key"] for row in rows}
     assert call("compare", measured.path, measured.path).exit_code == 0
 
 
-def test_a_device_that_is_not_here_is_an_error_when_it_is_named(copied: Bundle, photos: Path) -> None:
+def test_naming_a_missing_device_is_an_error(copied: Bundle, photos: Path) -> None:
     from vegrt.infer.machine.gpu import probe_gpus
 
     if probe_gpus().gpus:

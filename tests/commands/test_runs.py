@@ -80,5 +80,5 @@ def test_delete_takes_all_or_none(db: Path) -> None:
     assert "no run 'last'; recorded runs: none" in failure("runs", "show", "last", "--runs", db)
 
 
-def test_no_history_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_history_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "no such run history; `vegrt train` creates it" in failure("runs", "--runs", tmp_path / "absent.db")

@@ -25,7 +25,7 @@ BAD = ("", "  ", "\x1b[31mred", "a\nb", "a\x7f", "a\x85b", "a\u2028b", "\ud800",
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_such_a_name_is_refused_and_shown_so_that_any_terminal_can_hold_it(name: str) -> None:
+def test_an_unsafe_name_is_refused_and_shown_escaped(name: str) -> None:
     assert class_fault(name)
     assert classes_fault(["Bean", name]).isprintable()
 
@@ -37,7 +37,7 @@ def test_names_of_all_scripts_are_names(name: str) -> None:
     assert not class_fault(name)
 
 
-def test_two_names_that_look_the_same_are_one_too_many() -> None:
+def test_two_names_that_look_the_same_are_refused() -> None:
     assert classes_fault(["b", "b"]) == "duplicate class b"
     assert "look the same" in classes_fault(["caf\u00e9", "cafe\u0301"])
     assert "at least 2" in classes_fault(["only"])
@@ -79,9 +79,9 @@ def test_folders_of_another_file_system_cost_one_line_everywhere(
         with pytest.raises(SystemExit) as stopped:
             app(words)
         assert stopped.value.code == 1
-        said = capsys.readouterr().err
-        assert "rename it" in said
-        assert len(said.splitlines()) == 1
+        message = capsys.readouterr().err
+        assert "rename it" in message
+        assert len(message.splitlines()) == 1
 
 
 def test_a_csv_names_the_line(tmp_path: Path) -> None:

@@ -62,12 +62,12 @@ def test_names_with_line_breaks_of_unicode_and_val_are_taken(photos: Path, tmp_p
         ('path,class,split\n"a.jpg,Beet,test\n' + 140_000 * "x", "line .*field larger"),
     ],
 )
-def test_what_makes_no_sense_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_lines_are_reported_with_their_number(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.csv").write_bytes(os.fsencode(text))
     with pytest.raises(DataError, match=message):
         read_split(tmp_path / "list.csv", "test")
 
 
-def test_a_listing_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_listing_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.csv: cannot be read .*expected a CSV"):
         read_split(tmp_path / "none.csv", "test")

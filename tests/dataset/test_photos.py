@@ -41,7 +41,7 @@ def test_the_fingerprint_sees_content_and_names(photos: Path, tmp_path: Path) ->
     assert len({before, renamed, read_split(tmp_path / "data", "test").fingerprint()}) == 3
 
 
-def test_what_is_not_the_expected_tree_is_said_in_words(photos: Path, tmp_path: Path) -> None:
+def test_an_unexpected_tree_is_described(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder; expected DATA/\{train,validation,test\}"):
         read_splits(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no train/ folder"):
@@ -86,7 +86,7 @@ def test_every_suffix_that_infer_reads_is_a_photo_of_a_data_set(tmp_path: Path) 
     assert read_split(tmp_path / "data", "train").counts()["Beet"] == 1 + len(SUFFIXES)
 
 
-def test_what_is_left_out_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_are_counted_and_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = small_set(tmp_path / "data")
     train = data / "train"
     names = (

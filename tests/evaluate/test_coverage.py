@@ -26,7 +26,7 @@ WITHOUT_GPU = replace(SERVER, gpu=GpuProbe((), "", "no driver"), tensorrt=None, 
 
 
 @pytest.mark.parametrize(
-    ("host", "own", "other"),
+    ("host", "own_cause", "other_cause"),
     [
         (SERVER, "not-requested", "other-machine"),
         (replace(SERVER, tensorrt=replace(L4, version="11.0.0")), "other-machine", "other-machine"),
@@ -34,13 +34,15 @@ WITHOUT_GPU = replace(SERVER, gpu=GpuProbe((), "", "no driver"), tensorrt=None, 
         (replace(WITHOUT_GPU, runtimes=frozenset({"onnxruntime"})), "no-tensorrt", "no-tensorrt"),
     ],
 )
-def test_an_engine_that_was_not_run_has_its_cause(two_gpus: Bundle, host: Host, own: str, other: str) -> None:
+def test_an_engine_that_was_not_run_has_its_cause(
+    two_gpus: Bundle, host: Host, own_cause: str, other_cause: str
+) -> None:
     missing = {entry.artifact: entry for entry in not_run(two_gpus, [REFERENCE], host=host)}
     assert "fp32.onnx" not in missing
     assert missing["int8.onnx"].cause == "not-requested"
     causes = [missing[ENGINE[gpu].format("int8")].cause for gpu in ("L4", "Orin")]
-    assert causes == [own, other]
-    if other == "other-machine":
+    assert causes == [own_cause, other_cause]
+    if other_cause == "other-machine":
         words = not_run_cause(missing[ENGINE["Orin"].format("int8")])
         assert words == "an engine for another GPU or TensorRT: built for Orin (sm87) by tensorrt 10.3.0"
 

@@ -13,8 +13,8 @@ def found_by_drawing(drop: float, discordance: float, total: int, tests: int = 4
     wrong, right = (discordance + drop) / 2, (discordance - drop) / 2
     counts = random.multinomial(total, [wrong, right, 1 - wrong - right], size=tests)[:, :2]
     kinds, times = np.unique(counts, axis=0, return_counts=True)
-    found = [int(b) > int(c) and binomtest(int(b), int(b + c)).pvalue <= 0.05 for b, c in kinds]
-    return float(np.asarray(found) @ times / tests)
+    detected = [int(b) > int(c) and binomtest(int(b), int(b + c)).pvalue <= 0.05 for b, c in kinds]
+    return float(np.asarray(detected) @ times / tests)
 
 
 @pytest.mark.parametrize(("wrong", "right", "total"), [(0, 0, 900), (4, 2, 900), (20, 10, 3000), (60, 40, 500)])
@@ -44,7 +44,7 @@ def test_the_normal_approximation_joins_where_it_takes_over() -> None:
     assert mcnemar_power(0.019, 0.14, 3000) == connor_power(0.019, 0.14, 3000)
 
 
-def test_too_few_images_notice_nothing() -> None:
+def test_too_few_images_detect_nothing() -> None:
     """Five newly wrong photos of five have p = 1/16: only from six on can the test reject."""
     assert detectable_drop(0, 0, 5) is None
     assert detectable_drop(0, 0, 6) is not None

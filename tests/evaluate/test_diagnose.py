@@ -122,10 +122,10 @@ def test_a_graph_for_bgr_is_named(copied: Bundle, test_split: Split) -> None:
     bad = rewritten(copied, "fp32", take_bgr)
     with pytest.raises(ModelError, match="with red and blue swapped; it looks like a model for BGR input"):
         evaluate(bad, test_split, [FP32], margin=0.5)
-    found = failed_checks(bad)
-    assert found.keys() == {"fp32/onnxruntime", "fp32/openvino"}
+    failures = failed_checks(bad)
+    assert failures.keys() == {"fp32/onnxruntime", "fp32/openvino"}
     assert all(
-        "they match when red and blue are swapped: it looks like BGR input" in detail for detail in found.values()
+        "they match when red and blue are swapped: it looks like BGR input" in detail for detail in failures.values()
     )
 
 
@@ -151,9 +151,9 @@ def test_a_contract_with_reversed_means_is_named(copied: Bundle, test_split: Spl
 
 def test_a_swapped_class_order_is_named(copied: Bundle, photos: Path) -> None:
     bad = restated(copied, classes=SWAPPED)
-    said = "class order differs between manifest and fp32.onnx: Beet is called Cress, Cress is called Beet"
-    assert said in failed_checks(bad)["classes and contract"]
-    with pytest.raises(BundleError, match=said):
+    message = "class order differs between manifest and fp32.onnx: Beet is called Cress, Cress is called Beet"
+    assert message in failed_checks(bad)["classes and contract"]
+    with pytest.raises(BundleError, match=message):
         evaluate(bad, read_split(photos, "test", SWAPPED), [FP32], margin=0.5)
 
 
@@ -167,9 +167,10 @@ def test_a_class_order_that_models_and_manifest_swap_alike_is_named(copied: Bund
 
 
 def test_a_graph_with_another_class_order_is_named(copied: Bundle) -> None:
-    found = failed_checks(rewritten(copied, "int8-cpu", reorder_classes))
+    failures = failed_checks(rewritten(copied, "int8-cpu", reorder_classes))
     assert (
-        "another class order: Beet is predicted as Cress, Cress is predicted as Beet" in found["int8-cpu/onnxruntime"]
+        "another class order: Beet is predicted as Cress, Cress is predicted as Beet"
+        in failures["int8-cpu/onnxruntime"]
     )
 
 

@@ -183,6 +183,6 @@ def test_results_come_back_until_the_artifacts_change(copied: Bundle) -> None:
     assert 0 < timing.p50_ms <= timing.p90_ms <= timing.p99_ms
     assert timing.images_per_s == pytest.approx(4 / timing.p50_ms * 1000)
     assert load_result(copied, Evaluation, "evaluate-test") is None
-    other = replace(loaded.candidates[0], artifact_sha256="other")
-    save_result(copied, "bench", replace(loaded, candidates=(other,)))
+    foreign = replace(loaded.candidates[0], artifact_sha256="other")
+    save_result(copied, "bench", replace(loaded, candidates=(foreign,)))
     assert load_result(copied, Bench, "bench") is None

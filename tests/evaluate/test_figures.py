@@ -27,10 +27,10 @@ def drawn(
 
 def test_means_are_those_of_plain_loops() -> None:
     logits, labels = drawn(50)
-    found = figures_of(LabelledAnswers.of(logits, labels), Resamples(50))
+    figures = figures_of(LabelledAnswers.of(logits, labels), Resamples(50))
     rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits.astype(float)]
     brier = [sum((p - (k == label)) ** 2 for k, p in enumerate(row)) for row, label in zip(rows, labels, strict=True)]
-    intervals = [found.brier, found.nll, found.margin_mean, found.ece]
+    intervals = [figures.brier, figures.nll, figures.margin_mean, figures.ece]
     expected = [
         np.mean(brier),
         np.mean([-np.log(row[label]) for row, label in zip(rows, labels, strict=True)]),
@@ -61,12 +61,12 @@ def test_reliability_bins_explain_the_calibration_error() -> None:
     probabilities = softmax(logits)
     bins = reliability_bins(probabilities, labels)
     assert len(bins) == 15
-    assert sum(one.count for one in bins) == 400
+    assert sum(bin_.count for bin_ in bins) == 400
     assert (bins[0].low, bins[-1].high) == (0.0, 1.0)
-    gaps = [one.count * abs((one.accuracy or 0) - (one.confidence or 0)) for one in bins if one.count]
+    gaps = [bin_.count * abs((bin_.accuracy or 0) - (bin_.confidence or 0)) for bin_ in bins if bin_.count]
     assert sum(gaps) / 400 == pytest.approx(calibration_error(probabilities, labels))
-    assert all(one.accuracy is None and one.confidence is None for one in bins if not one.count)
-    assert any(not one.count for one in bins)  # three classes: no confidence below a third
+    assert all(bin_.accuracy is None and bin_.confidence is None for bin_ in bins if not bin_.count)
+    assert any(not bin_.count for bin_ in bins)  # three classes: no confidence below a third
     assert bin_gaps(probabilities, labels).shape == (400, 15)
 
 
@@ -97,21 +97,21 @@ def test_f1_intervals_are_those_of_resampled_images(seed: int, images: int) -> N
     truth, answer = labels[picked] == 0, top1[picked] == 0
     plain = 2 * (truth & answer).sum(axis=1) / np.maximum(truth.sum(axis=1) + answer.sum(axis=1), 1)
     confusion = LabelledAnswers.of(logits, labels).confusion()
-    got = f1_intervals(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), images)[0]
-    assert got is not None
-    assert [got.low, got.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.05)
+    interval = f1_intervals(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), images)[0]
+    assert interval is not None
+    assert [interval.low, interval.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.05)
 
 
 def test_divergence_is_zero_for_equal_answers_and_known_for_others() -> None:
     logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1]], np.float32))
-    other = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
+    candidate_logits = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
     labels = np.array([0, 0])
-    reference, candidate = LabelledAnswers.of(logits, labels), LabelledAnswers.of(other, labels)
+    reference, candidate = LabelledAnswers.of(logits, labels), LabelledAnswers.of(candidate_logits, labels)
     expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
     assert kl_divergences(reference, candidate) == pytest.approx([expected, 0.0], abs=1e-6)
-    found = compare_answers(reference, candidate, Resamples(2)).kl
-    assert found is not None
-    assert (found.low, found.value, found.high) == pytest.approx((0.0, expected / 2, expected), abs=1e-6)
+    divergence = compare_answers(reference, candidate, Resamples(2)).kl
+    assert divergence is not None
+    assert (divergence.low, divergence.value, divergence.high) == pytest.approx((0.0, expected / 2, expected), abs=1e-6)
 
 
 def test_drops_of_classes_add_up_and_are_corrected() -> None:
@@ -132,7 +132,7 @@ def test_drops_of_classes_add_up_and_are_corrected() -> None:
 
 def test_one_image_and_logits_of_any_size_give_figures() -> None:
     logits = np.array([[1e4, -1e4]], np.float32)
-    found = figures_of(LabelledAnswers.of(logits, np.array([1])), Resamples(1))
-    assert isinstance(found.nll, Interval)
-    assert found.nll.value == 2e4
-    assert found.top1.value == 0.0
+    figures = figures_of(LabelledAnswers.of(logits, np.array([1])), Resamples(1))
+    assert isinstance(figures.nll, Interval)
+    assert figures.nll.value == 2e4
+    assert figures.top1.value == 0.0

@@ -23,8 +23,8 @@ class Changed:
         self._runner, self._swap, self._factor = runner, swap, factor
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        given = np.ascontiguousarray(images[..., ::-1]) if self._swap else images
-        return self._runner.logits(given) * np.float32(self._factor)
+        pixels = np.ascontiguousarray(images[..., ::-1]) if self._swap else images
+        return self._runner.logits(pixels) * np.float32(self._factor)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from vegrt.evaluate.statistics import decidable_margin, tango, verdict_of
 
 
 @pytest.mark.parametrize(("images", "points"), [(359, 1.1), (60, 6.1), (765, 0.5), (764, 0.6), (3000, 0.2)])
-def test_the_least_margin_is_the_least(images: int, points: float) -> None:
+def test_the_decidable_margin_is_the_smallest(images: int, points: float) -> None:
     assert decidable_margin(images) == points
     unchanged = tango(0, 0, images)
     assert verdict_of(unchanged, points / 100) == "PASS"

@@ -32,8 +32,8 @@ def photo(size: int = 64) -> NDArray[np.uint8]:
     return (127 + 100 * waves).astype(np.uint8)
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda one: one.name)
-def test_every_level_is_further_from_the_photo_than_the_one_before(corruption: Corruption) -> None:
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+def test_each_level_of_a_corruption_is_stronger_than_the_last(corruption: Corruption) -> None:
     clean = photo()
     before = clean.copy()
     distances = []
@@ -66,8 +66,8 @@ def test_rotation_goes_to_both_sides_and_leaves_no_black_corner() -> None:
     pixels = np.full((40, 40, 3), 200, np.uint8)
     pixels[:20] = 90
     turned = [rotate(pixels, 30, np.random.default_rng(seed)) for seed in range(8)]
-    assert min(one.min() for one in turned) >= 90
-    assert len({one.tobytes() for one in turned}) == 2
+    assert min(image.min() for image in turned) >= 90
+    assert len({image.tobytes() for image in turned}) == 2
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_the_answer_in_words_follows_the_interval() -> None:
     resamples, right = Resamples(100), np.ones((26, 100), bool)
     harmed = right.copy()
     harmed[1:, :30] = False  # thirty photos are lost whenever they are worsened
-    worse, better, same = (extra_drop("int8", right, other, resamples) for other in (harmed, ~harmed, right))
+    worse, better, same = (extra_drop("int8", right, corrupted, resamples) for corrupted in (harmed, ~harmed, right))
     assert "loses more on corrupted photos" in extra_drop_sentence(worse, 0.95)
     assert "loses less on corrupted photos" in extra_drop_sentence(better, 0.95)
     assert "no measurable difference" in extra_drop_sentence(same, 0.95)
@@ -124,13 +124,13 @@ def test_the_answer_in_words_follows_the_interval() -> None:
 
 def test_the_sample_is_balanced_and_fixed(test_split: Split) -> None:
     chosen = sample(test_split, 15)
-    assert [sum(one.label == label for one in chosen) for label in range(3)] == [5, 5, 5]
+    assert [sum(photo.label == label for photo in chosen) for label in range(3)] == [5, 5, 5]
     assert chosen == sample(test_split, 15)
     assert len(sample(test_split, 10_000)) == 60
     assert len(sample(test_split, 1)) == 3
 
 
-def test_without_int8_there_is_nothing_to_climb(bundle: Bundle) -> None:
+def test_robustness_needs_an_int8_model(bundle: Bundle) -> None:
     assert robustness_candidates([FP32, Candidate("fp16", "onnxruntime"), INT8], bundle) == [FP32, INT8]
     with pytest.raises(VegrtError, match="no int8 model"):
         robustness_candidates([FP32], bundle)

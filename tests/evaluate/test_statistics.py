@@ -20,9 +20,9 @@ from vegrt.results.common import Interval
 def test_wilson_is_scipys(total: int, share: float) -> None:
     successes = round(total * share)
     expected = binomtest(successes, total).proportion_ci(0.95, method="wilson")
-    got = wilson(successes, total)
-    assert got.low == pytest.approx(expected.low, abs=1e-9)
-    assert got.high == pytest.approx(expected.high, abs=1e-9)
+    interval = wilson(successes, total)
+    assert interval.low == pytest.approx(expected.low, abs=1e-9)
+    assert interval.high == pytest.approx(expected.high, abs=1e-9)
 
 
 @given(wrong=st.integers(0, 300), right=st.integers(0, 300))
@@ -73,11 +73,11 @@ def direct_score(b: int, c: int, n: int, delta: float) -> float:
 @given(n=st.integers(20, 1000), first=st.floats(0.01, 0.4), second=st.floats(0.01, 0.4))
 def test_tango_inverts_the_score_test_found_by_direct_maximisation(n: int, first: float, second: float) -> None:
     b, c = max(1, round(n * first)), max(1, round(n * second))
-    got, z = tango(b, c, n), norm.ppf(0.975)
+    interval, z = tango(b, c, n), norm.ppf(0.975)
     drop = (b - c) / n
     high = brentq(lambda delta: direct_score(b, c, n, delta) + z, drop, 0.999)
     low = brentq(lambda delta: direct_score(b, c, n, delta) - z, -0.999, drop)
-    assert (got.low, got.value, got.high) == pytest.approx((low, drop, high), abs=2e-4)
+    assert (interval.low, interval.value, interval.high) == pytest.approx((low, drop, high), abs=2e-4)
 
 
 def test_tango_without_a_flip_is_the_closed_form() -> None:
@@ -107,9 +107,9 @@ def test_tango_is_antisymmetric() -> None:
     ],
 )
 def test_tango_gives_published_intervals(b: int, c: int, n: int, confidence: float, low: float, high: float) -> None:
-    got = tango(b, c, n, confidence)
+    interval = tango(b, c, n, confidence)
     digits = 5e-4 if n < 100 else 5e-5
-    assert (got.low, got.high) == pytest.approx((low, high), abs=digits)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=digits)
 
 
 @pytest.mark.parametrize("discordance", [0.006, 0.02, 0.08])
@@ -146,8 +146,8 @@ def test_tango_covers_the_truth(total: int, discordance: float, drop: float, lea
     for pairs in range(low, high + 1):
         chances = binom.pmf(np.arange(pairs + 1), pairs, (discordance + drop) / (2 * discordance))
         for wrong in np.flatnonzero(chances > 1e-6):
-            found = tango(int(wrong), pairs - int(wrong), total)
-            covered += binom.pmf(pairs, total, discordance) * chances[wrong] * (found.low <= drop <= found.high)
+            interval = tango(int(wrong), pairs - int(wrong), total)
+            covered += binom.pmf(pairs, total, discordance) * chances[wrong] * (interval.low <= drop <= interval.high)
     assert least <= covered <= most
 
 
@@ -175,9 +175,9 @@ def test_holm_is_statsmodels(count: int) -> None:
 @given(total=st.integers(1, 5000), share=st.floats(0, 1), confidence=st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_wilson_is_statsmodels(total: int, share: float, confidence: float) -> None:
     successes = round(total * share)
-    got = wilson(successes, total, confidence)
+    interval = wilson(successes, total, confidence)
     low, high = proportion_confint(successes, total, 1 - confidence, method="wilson")
-    assert (got.low, got.high) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-9)
+    assert (interval.low, interval.high) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-9)
 
 
 @given(wrong=st.integers(0, 60), right=st.integers(0, 60))

@@ -29,7 +29,7 @@ def test_an_exported_bundle_passes_every_check_that_can_run_here(bundle: Bundle)
     assert {check.status for check in checks} == {"ok", "not run"}
     ran = {check.subject for check in checks if check.status == "ok"}
     assert {"files", "golden pixels", "fp32/onnxruntime", "int8-cpu/openvino"} <= ran
-    engines = [one.path for one in bundle.manifest.artifacts if one.role == "engine"]
+    engines = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "engine"]
     assert [check.subject for check in checks if check.status == "not run"] == [*engines, "weights.safetensors"]
     assert models_run(checks) == (4, 5 + len(engines))
     assert conclusion(checks) == "ok"
@@ -62,7 +62,7 @@ def test_without_a_runtime_no_model_is_called_right(bundle: Bundle, monkeypatch:
 @pytest.mark.parametrize(
     "words", [["evaluate", "--data"], ["robustness", "--data"], ["bench"], ["bench", "--variant", "fp32"]]
 )
-def test_without_a_runtime_the_cause_is_that(
+def test_a_missing_runtime_is_named_as_the_cause(
     bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     hide(monkeypatch, "onnxruntime", "openvino", "torchvision")
@@ -104,10 +104,10 @@ def test_models_made_before_contracts_said_icc_fit_manifests_that_ignore_profile
     contract = bundle.manifest.contract
     older = replace(bundle, manifest=replace(bundle.manifest, contract=replace(contract, icc="ignore")))
     silent = {key: value for key, value in contract.to_dict().items() if key != "icc"}
-    for said in (silent, silent | {"icc": "ignore"}):
-        assert not list(model_conflicts(older, "x.onnx", {"vegrt.contract": json.dumps(said)}))
-        (found,) = model_conflicts(bundle, "x.onnx", {"vegrt.contract": json.dumps(said)})
-        assert str(found) == "contract differs: icc srgb in the manifest, ignore in x.onnx"
+    for stated in (silent, silent | {"icc": "ignore"}):
+        assert not list(model_conflicts(older, "x.onnx", {"vegrt.contract": json.dumps(stated)}))
+        (conflict,) = model_conflicts(bundle, "x.onnx", {"vegrt.contract": json.dumps(stated)})
+        assert str(conflict) == "contract differs: icc srgb in the manifest, ignore in x.onnx"
 
 
 def test_swapped_channels_are_noticed_although_the_hashes_fit(copied: Bundle) -> None:

@@ -29,7 +29,7 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     copied: Bundle, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_json(tmp_path / "float.json", float_layers_json({"signed": ["conv1.0", "layer1.0.add"]}))
-    before = {one.path: one.sha256 for one in copied.manifest.artifacts}
+    before = {artifact.path: artifact.sha256 for artifact in copied.manifest.artifacts}
     words = ["calibrate", copied.path, "--data", photos, "--no-engine", "--float-type", "fp32", "--curve"]
     words.append("--overwrite")  # the engines
     calibration = answer(*words, "--float-layers", tmp_path / "float.json")["calibration"]
@@ -37,9 +37,11 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     assert 0.8 < calibration["int8_macs_share"]["int8"] < 1
     assert not [record for record in caplog.records if "calibrating again" in record.getMessage()]
     after = open_bundle(copied.path)
-    changed = {one.path for one in after.manifest.artifacts if before.get(one.path) != one.sha256}
+    changed = {artifact.path for artifact in after.manifest.artifacts if before.get(artifact.path) != artifact.sha256}
     assert changed == {"int8.onnx", "calibration.json", "float-layers.json"}
-    assert not [one for one in after.manifest.artifacts if one.role == "engine"]  # none of the model that was replaced
+    assert not [
+        artifact for artifact in after.manifest.artifacts if artifact.role == "engine"
+    ]  # none of the model that was replaced
     assert not (copied.path / PROGRESS).exists()
     assert not is_float16(after, "int8")
     graph = onnx.load(after.file("model", "int8")).graph

@@ -28,7 +28,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_not_a_number_is_refused_in_json(tmp_path: Path) -> None:
+def test_nan_is_refused_in_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
@@ -55,7 +55,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "x.json").stat().st_mode & 0o777 == 0o640
 
 
-def test_sha256_is_the_published_one_of_abc(tmp_path: Path) -> None:
+def test_sha256_of_abc_is_the_published_one(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -84,7 +84,7 @@ def test_a_source_that_cannot_be_read_is_not_called_a_failed_write(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "start"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "out: writing failed (No space left on device)"),
         (OSError(errno.ENOSPC, "No space", "source"), "out: writing failed (No space)"),  # as shutil names it
@@ -97,5 +97,5 @@ def test_a_source_that_cannot_be_read_is_not_called_a_failed_write(
         (TimeoutError(), "out: was not written (TimeoutError)"),
     ],
 )
-def test_writing_is_blamed_only_for_what_is_of_writing(error: OSError, said: str) -> None:
-    assert str(unwritten(Path("out"), Path("PLACE"), error)).startswith(said)
+def test_only_errors_of_writing_are_called_failed_writes(error: OSError, start: str) -> None:
+    assert str(unwritten(Path("out"), Path("PLACE"), error)).startswith(start)

@@ -40,10 +40,10 @@ def paths(photos: Path) -> list[Path]:
     return sorted(photos.glob("test/*/*.jpg"))[::6]
 
 
-def close(got: Prediction, want: Prediction) -> bool:
+def close(first: Prediction, second: Prediction) -> bool:
     """Return whether two answers are the same but for what batching does to the last bits."""
-    same = [score.label for score in got.top] == [score.label for score in want.top]
-    return same and all(abs(a.probability - b.probability) < 1e-5 for a, b in zip(got.top, want.top, strict=True))
+    same = [score.label for score in first.top] == [score.label for score in second.top]
+    return same and all(abs(a.probability - b.probability) < 1e-5 for a, b in zip(first.top, second.top, strict=True))
 
 
 def test_importing_vegrt_loads_nothing_and_unknown_names_are_unknown() -> None:
@@ -57,17 +57,21 @@ def test_importing_vegrt_loads_nothing_and_unknown_names_are_unknown() -> None:
 def test_one_photo_gives_one_prediction_that_is_the_runners(model: Model, paths: list[Path]) -> None:
     pixels = load_image(paths[0], model.bundle.manifest.contract)
     probabilities = softmax(model.logits(pixels[None]))[0]
-    got = model.predict(paths[0], top_k=2)
+    prediction = model.predict(paths[0], top_k=2)
     best = int(probabilities.argmax())
-    assert (got.label, got.index, got.probability) == (model.classes[best], best, probabilities[best])
-    assert [score.index for score in got.top] == np.argsort(-probabilities)[:2].tolist()
-    assert json.loads(json.dumps(got.to_dict())) == {
-        "label": got.label,
-        "probability": got.probability,
-        "index": got.index,
-        "top": [{"label": s.label, "probability": s.probability, "index": s.index} for s in got.top],
+    assert (prediction.label, prediction.index, prediction.probability) == (
+        model.classes[best],
+        best,
+        probabilities[best],
+    )
+    assert [score.index for score in prediction.top] == np.argsort(-probabilities)[:2].tolist()
+    assert json.loads(json.dumps(prediction.to_dict())) == {
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "index": prediction.index,
+        "top": [{"label": s.label, "probability": s.probability, "index": s.index} for s in prediction.top],
     }
-    assert str(got) == f"{got.label} {100 * got.probability:.1f} %"
+    assert str(prediction) == f"{prediction.label} {100 * prediction.probability:.1f} %"
     assert len(model.predict(paths[0], top_k=99).top) == len(model.classes)
 
 
@@ -111,11 +115,11 @@ def test_a_bad_photo_of_many_raises_or_takes_its_place(model: Model, paths: list
     images = [paths[0], tmp_path / "bad.jpg", tmp_path / "none.jpg", paths[1]]
     with pytest.raises(DataError, match=r"bad\.jpg: not a photo"):
         model.predict(images)
-    got = model.predict(images, on_error="return")
-    assert isinstance(got[1], DataError)
-    assert isinstance(got[2], DataError)
-    assert "no such file" in str(got[2])
-    assert [isinstance(answer, Prediction) for answer in got] == [True, False, False, True]
+    outcomes = model.predict(images, on_error="return")
+    assert isinstance(outcomes[1], DataError)
+    assert isinstance(outcomes[2], DataError)
+    assert "no such file" in str(outcomes[2])
+    assert [isinstance(outcome, Prediction) for outcome in outcomes] == [True, False, False, True]
     answers = model.predict_iter(images)
     assert isinstance(next(answers), Prediction)
     with pytest.raises(DataError):
@@ -124,7 +128,7 @@ def test_a_bad_photo_of_many_raises_or_takes_its_place(model: Model, paths: list
         model.predict(tmp_path / "bad.jpg", on_error="return")
 
 
-def test_what_is_no_photo_says_what_was_expected(model: Model, paths: list[Path]) -> None:
+def test_the_error_for_a_wrong_photo_says_what_was_expected(model: Model, paths: list[Path]) -> None:
     array = np.zeros((20, 30, 3), np.uint8)
     for wrong, reason in (
         (array.astype(np.float32), r"float32 \(20, 30, 3\); expected uint8 \(H, W, 3\)"),
@@ -191,11 +195,11 @@ def test_reading_ahead_keeps_order_and_loses_nothing(total: int, size: int) -> N
             raise DataError(str(number))
         return number
 
-    got = list(read_ahead(range(total), read, size))
-    flat = [int(str(result)) for results in got for result in results]
+    blocks = list(read_ahead(range(total), read, size))
+    flat = [int(str(result)) for results in blocks for result in results]
     assert flat == list(range(total))
-    assert all(len(results) == size for results in got[:-1])
-    assert all(isinstance(result, DataError) == (int(str(result)) % 5 == 3) for results in got for result in results)
+    assert all(len(results) == size for results in blocks[:-1])
+    assert all(isinstance(result, DataError) == (int(str(result)) % 5 == 3) for results in blocks for result in results)
 
 
 def test_what_the_callers_iterable_raises_is_not_swallowed(model: Model, paths: list[Path]) -> None:
@@ -214,11 +218,11 @@ def test_several_threads_may_ask_one_model(bundle: Bundle, paths: list[Path], ru
     want = [model.predict(path) for path in paths]
     numbers = [number % len(paths) for number in range(80)]
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda number: model.predict(paths[number]), numbers))
-    assert all(answer == want[number] for answer, number in zip(got, numbers, strict=True))
+        predictions = list(pool.map(lambda number: model.predict(paths[number]), numbers))
+    assert all(answer == want[number] for answer, number in zip(predictions, numbers, strict=True))
 
 
-def test_of_equal_probabilities_the_first_class_comes_first() -> None:
+def test_equal_probabilities_keep_the_order_of_classes() -> None:
     (answer,) = predictions(np.array([[1, 2, 2, 0]], np.float32), ("a", "b", "c", "d"), 3)
     assert [score.label for score in answer.top] == ["b", "c", "a"]
     assert sum(score.probability for score in answer.top) < 1

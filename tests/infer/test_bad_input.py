@@ -27,13 +27,13 @@ RED = (220, 30, 40)
 
 def answers(*sources: Path) -> dict[str, str | tuple[int, ...]]:
     """Return each file's name with its mean colour, or its error."""
-    found: dict[str, str | tuple[int, ...]] = {}
+    outcomes: dict[str, str | tuple[int, ...]] = {}
     for part in stream(open_sources(sources, SourceOptions()), SMALL, 4):
         colours = dict(zip(part.readable, part.images.mean(axis=(1, 2)).round().astype(int).tolist(), strict=True))
         for row, item in enumerate(part.items):
             name = item.name.rpartition("/")[2]
-            found[name] = part.errors[row] if row in part.errors else tuple(colours[row])
-    return found
+            outcomes[name] = part.errors[row] if row in part.errors else tuple(colours[row])
+    return outcomes
 
 
 def picture(mode: str = "RGB") -> Image.Image:
@@ -53,7 +53,7 @@ def bomb(side: int) -> bytes:
     return small[:12] + head + struct.pack(">I", zlib.crc32(head)) + small[33:]
 
 
-def test_kinds_of_pictures_that_are_answered(tmp_path: Path) -> None:
+def test_every_kind_of_picture_is_classified(tmp_path: Path) -> None:
     blue = Image.new("RGB", (40, 30), (0, 0, 255))
     picture("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
     picture("P").save(tmp_path / "palette.png")
@@ -63,17 +63,17 @@ def test_kinds_of_pictures_that_are_answered(tmp_path: Path) -> None:
     for suffix in ("bmp", "tif", "tiff", "webp"):
         picture().save(tmp_path / f"kind.{suffix}")
     Image.fromarray(np.full((30, 40), 128 * 257, np.uint16)).save(tmp_path / "deep.png")
-    got = answers(tmp_path)
+    outcomes = answers(tmp_path)
     grey = picture("L").getpixel((0, 0))
-    assert got.pop("grey.jpg") == (grey,) * 3
-    assert got.pop("deep.png") == (128,) * 3
-    assert len(got) == 8
-    for name, colour in got.items():
+    assert outcomes.pop("grey.jpg") == (grey,) * 3
+    assert outcomes.pop("deep.png") == (128,) * 3
+    assert len(outcomes) == 8
+    for name, colour in outcomes.items():
         assert isinstance(colour, tuple), (name, colour)
-        assert max(abs(one - other) for one, other in zip(colour, RED, strict=True)) <= 6, (name, colour)
+        assert max(abs(value - expected) for value, expected in zip(colour, RED, strict=True)) <= 6, (name, colour)
 
 
-def test_a_photo_that_was_held_upright_is_looked_at_upright(tmp_path: Path) -> None:
+def test_a_photo_is_turned_upright_by_its_exif(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying: 90 degrees clockwise shows it upright
     two = Image.new("RGB", (40, 20))
@@ -84,7 +84,7 @@ def test_a_photo_that_was_held_upright_is_looked_at_upright(tmp_path: Path) -> N
     assert top > 60 > 10 > bottom
 
 
-def test_one_clear_line_for_what_is_no_picture(tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_one_clear_line(tmp_path: Path) -> None:
     whole = encoded(picture(), "JPEG")
     contents = {
         "empty.jpg": b"",
@@ -99,8 +99,8 @@ def test_one_clear_line_for_what_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "good.jpg").write_bytes(whole)
-    got = answers(tmp_path)
-    assert isinstance(got.pop("good.jpg"), tuple)
+    outcomes = answers(tmp_path)
+    assert isinstance(outcomes.pop("good.jpg"), tuple)
     expected = {
         "empty.jpg": "empty file (0 bytes)",
         "text.jpg": "not a photo but text; expected JPEG, PNG",
@@ -112,11 +112,11 @@ def test_one_clear_line_for_what_is_no_picture(tmp_path: Path) -> None:
     }
     if find_spec("pillow_heif"):
         expected["phone.heic"] = "phone.heic: "
-    assert got.keys() == expected.keys()
+    assert outcomes.keys() == expected.keys()
     for name, words in expected.items():
-        assert str(got[name]).startswith(str(tmp_path / name)), got
-        assert words in str(got[name]), got
-        assert len(str(got[name]).splitlines()) == 1
+        assert str(outcomes[name]).startswith(str(tmp_path / name)), outcomes
+        assert words in str(outcomes[name]), outcomes
+        assert len(str(outcomes[name]).splitlines()) == 1
 
 
 def test_a_picture_too_large_for_memory_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(before)
 
 
-def test_what_may_not_be_read_is_said_so() -> None:
+def test_unreadable_files_are_reported() -> None:
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
         folder = Path(name)
         folder.chmod(0o755)
@@ -160,14 +160,14 @@ def test_what_may_not_be_read_is_said_so() -> None:
         (folder / "closed").chmod(0)
         try:
             with nobody():
-                got = answers(folder)
+                outcomes = answers(folder)
                 with pytest.raises(DataError, match=r"closed/x\.jpg: cannot be read \(Permission denied\)"):
                     load_image(folder / "closed/x.jpg", SMALL)
         finally:
             (folder / "closed").chmod(0o755)
-    assert isinstance(got["open.jpg"], tuple)
-    assert "locked.jpg: cannot be read (Permission denied)" in str(got["locked.jpg"])
-    assert "closed: folder cannot be read (Permission denied)" in str(got["closed"])
+    assert isinstance(outcomes["open.jpg"], tuple)
+    assert "locked.jpg: cannot be read (Permission denied)" in str(outcomes["locked.jpg"])
+    assert "closed: folder cannot be read (Permission denied)" in str(outcomes["closed"])
 
 
 def test_a_name_of_any_bytes_is_printable(tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def table(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def test_killed_at_work_the_output_is_whole_and_the_rest_follows(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_after_a_kill_the_output_is_whole_and_resuming_adds_the_rest(
+    bundle: Bundle, photos: Path, tmp_path: Path
+) -> None:
     paths = sorted((photos / "test").rglob("*.jpg"))
     (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
     out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
@@ -75,7 +77,7 @@ def test_killed_at_work_the_output_is_whole_and_the_rest_follows(bundle: Bundle,
     assert not part.exists()
 
 
-def test_ctrl_c_says_how_to_go_on(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     process = start(bundle, "-", "-o", tmp_path / "out.jsonl")
     assert process.stdin
     process.stdin.write(f"{photos}/test/Beet\n".encode())
@@ -91,7 +93,7 @@ def test_ctrl_c_says_how_to_go_on(bundle: Bundle, photos: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_watched_folder_ends_in_good_order(
+def test_following_a_folder_ends_with_complete_files(
     number: signal.Signals, bundle: Bundle, photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "inbox").mkdir()

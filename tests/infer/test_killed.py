@@ -51,14 +51,14 @@ def contents(folder: Path) -> Folder:
 def torn_at(name: str, before: Folder, now: Folder) -> Folder:
     """Return `now` with the half only of what was written to a file since."""
     old, new = before.get(name, b""), now[name]
-    kept = len(old) if new.startswith(old) else 0
-    return now if len(new) == len(old) else {**now, name: new[: kept + (len(new) - kept) // 2]}
+    length = len(old) if new.startswith(old) else 0
+    return now if len(new) == len(old) else {**now, name: new[: length + (len(new) - length) // 2]}
 
 
 @contextmanager
 def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Folder]]:
     """Yield a list to which each state of `folder` comes that a run within the block leads through, torn writes included."""
-    found: list[Folder] = []
+    states: list[Folder] = []
     before = [contents(folder)]
     last = [""]
 
@@ -66,7 +66,7 @@ def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fold
         _changing.clear()  # looking changes nothing
         now = contents(folder)
         torn = [] if last[0] == "os.rename" else [torn_at(name, before[0], now) for name in now]
-        found.extend(state for state in (*torn, now) if state not in found)
+        states.extend(state for state in (*torn, now) if state not in states)
         before[0], last[0] = now, event
         _changing.append(look)
 
@@ -87,7 +87,7 @@ def moments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fold
         patch.setattr(PartFile, "update_head", late)
         _changing.append(look)
         try:
-            yield found
+            yield states
         finally:
             look("")
             _changing.clear()
@@ -98,9 +98,9 @@ def run(to: OutputOptions, identity: dict[str, str], rows: list[AnswerRow]) -> N
     try:
         to.check()
         outputs.begin(identity)
-        for one in rows:
-            if not outputs.holds(one.path):
-                outputs.append([one])
+        for row in rows:
+            if not outputs.holds(row.path):
+                outputs.append([row])
         outputs.finish()
     finally:
         outputs.close()
@@ -138,8 +138,8 @@ def rows_in(to: OutputOptions) -> tuple[list[str], list[float] | None]:
 
 
 def expected(rows: list[AnswerRow], to: OutputOptions) -> tuple[list[str], list[float] | None]:
-    numbers = [float(one.embedding[0]) for one in rows if one.embedding is not None]
-    return [one.path for one in rows], numbers if to.embeddings else None
+    numbers = [float(row.embedding[0]) for row in rows if row.embedding is not None]
+    return [row.path for row in rows], numbers if to.embeddings else None
 
 
 def restored(state: Folder, folder: Path) -> Path:
@@ -150,7 +150,7 @@ def restored(state: Folder, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_run_killed_anywhere_is_gone_on_with(
+def test_a_run_killed_anywhere_can_be_resumed(
     kind: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (work := tmp_path / "work").mkdir()
@@ -166,7 +166,7 @@ def test_a_run_killed_anywhere_is_gone_on_with(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
+def test_a_kill_while_a_complete_file_is_resumed_loses_no_row(
     kind: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sources of the second run are others: what it loses of the first one's rows nobody makes again."""
@@ -183,7 +183,7 @@ def test_killed_while_a_complete_file_is_gone_on_with_no_row_of_it_is_lost(
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("noted", [False, True])
-def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
+def test_a_kill_while_a_file_is_overwritten_never_mixes_old_and_new_rows(
     kind: tuple[str, str], noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever goes on then, with the new run or with the old one, has its rows alone, all of them, or is refused."""
@@ -195,13 +195,13 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
     for number, state in enumerate(states):
         folder = restored(state, tmp_path / str(number))
         to = destination(folder, kind, resume=True)
-        said = failure(to, MINE, ROWS)
-        if not said:
+        message = failure(to, MINE, ROWS)
+        if not message:
             gone_on += 1
             assert rows_in(to) == expected(ROWS, to), state
             continue
         # before it has noted that it may, and after all is done
-        assert any(words in said for words in ("written with different settings", "run.json is missing"))
+        assert any(words in message for words in ("written with different settings", "run.json is missing"))
         answers = [name for name in state if name in (f"x{kind[0]}", f"e{kind[1]}")]
         assert all(contents(folder)[name] == state[name] for name in answers)
         assert rows_in(to) in (expected(STALE, to), expected(ROWS, to))
@@ -212,7 +212,7 @@ def test_killed_while_it_is_overwritten_old_rows_and_new_are_never_mixed(
     assert gone_on > len(states) / 2
 
 
-def test_what_version_0_1_0_left_is_gone_on_with(tmp_path: Path) -> None:
+def test_files_left_by_version_0_1_0_are_resumed(tmp_path: Path) -> None:
     to = destination(tmp_path, (".jsonl", ""), resume=True)
     (tmp_path / "x.jsonl.part").touch()  # killed before its first row: no note, nothing to lose
     run(to, MINE, ROWS)
@@ -224,7 +224,7 @@ def test_what_version_0_1_0_left_is_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "[" * 100_000, '{"state": 7}', '{"state": []}', "\xff"])
-def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
+def test_any_damage_of_a_note_is_one_line(text: str, tmp_path: Path) -> None:
     to = destination(tmp_path, (".csv", ""), resume=True)
     (tmp_path / "x.csv.run.json").write_text(text, encoding="latin-1")
     (tmp_path / "x.csv").write_text("path,label,probability,error\n")
@@ -233,7 +233,7 @@ def test_a_note_of_any_kind_is_one_line(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_file_of_somebody_else_is_one_line(suffix: str, tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused_in_one_line(suffix: str, tmp_path: Path) -> None:
     to = destination(tmp_path, (suffix, ""), resume=True)
     for content in (
         b'path,label,probability,error\n"a"b,c\nd,e,1,\n',

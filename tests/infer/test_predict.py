@@ -33,9 +33,9 @@ def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool
 def test_one_line_per_image_and_the_same_answers_as_evaluation(bundle: Bundle, photos: Path, test_split: Split) -> None:
     evaluation = evaluate(bundle, test_split, [Candidate("fp32", "onnxruntime")], margin=0.5)
     expected = [bundle.manifest.classes[top1] for top1 in evaluation.predictions.candidates["fp32/onnxruntime"].top1]
-    got = [line.split("\t") for line in lines(bundle, photos / "test", variant="fp32", runtime="onnxruntime")]
-    assert [label for _, label, _ in got] == expected
-    assert [path for path, _, _ in got] == [str(photo.path) for photo in test_split.photos]
+    rows = [line.split("\t") for line in lines(bundle, photos / "test", variant="fp32", runtime="onnxruntime")]
+    assert [label for _, label, _ in rows] == expected
+    assert [path for path, _, _ in rows] == [str(photo.path) for photo in test_split.photos]
 
 
 def test_one_bad_image_costs_one_line_and_order_is_kept(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
@@ -43,10 +43,10 @@ def test_one_bad_image_costs_one_line_and_order_is_kept(bundle: Bundle, photos: 
         (tmp_path / f"{number:02d}.jpg").write_bytes((photos / f"test/Beet/{number:03d}.jpg").read_bytes())
     (tmp_path / "07.jpg").write_text("text")
     (tmp_path / "13.jpg").write_bytes(b"")
-    got = lines(bundle, tmp_path)
-    assert len(got) == 20
-    assert [number for number, line in enumerate(got) if "\terror\t" in line] == [7, 13]
-    assert all(line.startswith(str(tmp_path / f"{number:02d}.jpg")) for number, line in enumerate(got))
+    printed = lines(bundle, tmp_path)
+    assert len(printed) == 20
+    assert [number for number, line in enumerate(printed) if "\terror\t" in line] == [7, 13]
+    assert all(line.startswith(str(tmp_path / f"{number:02d}.jpg")) for number, line in enumerate(printed))
 
 
 def test_a_runner_that_works_on_two_batches_at_once_gives_the_same_rows(
@@ -67,17 +67,17 @@ def test_a_runner_that_works_on_two_batches_at_once_gives_the_same_rows(
     assert [row.path for row in overlapping] == [str(path) for path in paths]
 
 
-def test_names_of_any_bytes_and_odd_things_named_like_images(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_odd_files_with_names_of_images_cost_one_line_each(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     content = (photos / "test/Beet/000.jpg").read_bytes()
     (tmp_path / "new\nline.jpg").write_bytes(content)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg")).write_bytes(content)
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
-    got = lines(bundle, tmp_path, out=tmp_path / "out.jsonl")
-    assert len(got) == 4
-    assert sum("\terror\t" in line for line in got) == 2  # the broken link and the pipe
-    assert any("new\\nline.jpg" in line for line in got)
+    printed = lines(bundle, tmp_path, out=tmp_path / "out.jsonl")
+    assert len(printed) == 4
+    assert sum("\terror\t" in line for line in printed) == 2  # the broken link and the pipe
+    assert any("new\\nline.jpg" in line for line in printed)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert any("\\xff\\xfe.jpg" in row["path"] for row in rows)
 
@@ -100,7 +100,7 @@ def test_json_is_one_object_that_names_what_ran(bundle: Bundle, photos: Path) ->
     assert (answer["variant"], answer["runtime"], len(answer["predictions"])) == ("int8-cpu", "openvino", 20)
 
 
-def test_what_cannot_be_done_is_said_before_any_work(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_impossible_requests_are_refused_before_any_work(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         lines(bundle, tmp_path / "none")
     with pytest.raises(DataError, match="no images"):
@@ -116,8 +116,8 @@ def test_the_pipeline_gives_every_image_once_in_order_for_any_batch_size(bundle:
     paths = [photo.path for photo in test_split.photos[:23]]
     contract = bundle.manifest.contract
     for size in (1, 4, 23, 64):
-        got = list(batches(paths, contract, size))
-        assert [index for batch in got for index in batch.indices] == list(range(23))
-        assert max(len(batch.indices) for batch in got) == min(size, 23)
-        rows = [row for batch in got for row in batch.images]
+        parts = list(batches(paths, contract, size))
+        assert [index for batch in parts for index in batch.indices] == list(range(23))
+        assert max(len(batch.indices) for batch in parts) == min(size, 23)
+        rows = [row for batch in parts for row in batch.images]
         assert all((row == load_image(path, contract)).all() for row, path in zip(rows, paths, strict=True))

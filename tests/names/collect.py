@@ -25,12 +25,12 @@ def uses_in(source: str) -> dict[str, Uses]:
     """Return what a source uses of each library, `tensorrt` and `cuda`; an Any parameter belongs to the only library in it."""
     tree = ast.parse(source)
     libraries = {ROOTS[node.id] for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in ROOTS}
-    found = {library: Uses() for library in libraries}
+    uses = {library: Uses() for library in libraries}
     owners: dict[str, str] = {name: library for name, library in ROOTS.items() if library in libraries}
     aliases: dict[str, str] = dict.fromkeys(owners, "")  # name -> its chain from the module, where it is known
     for function in _functions(tree) if libraries else ():
-        _collect(function, dict(owners), dict(aliases), found, (owners, aliases))
-    return found
+        _collect(function, dict(owners), dict(aliases), uses, (owners, aliases))
+    return uses
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -42,11 +42,11 @@ def _collect(
     function: ast.FunctionDef,
     owners: dict[str, str],
     aliases: dict[str, str],
-    found: dict[str, Uses],
+    uses: dict[str, Uses],
     lasting: tuple[dict[str, str], dict[str, str]],
 ) -> None:
     """Note what a function uses. lasting: owners and aliases for the functions after it, which get those of self."""
-    library = "tensorrt" if "tensorrt" in found else "cuda"
+    library = "tensorrt" if "tensorrt" in uses else "cuda"
     for argument in [*function.args.args, *function.args.kwonlyargs]:
         if isinstance(argument.annotation, ast.Name) and argument.annotation.id == "Any":
             owners.setdefault(argument.arg, library)
@@ -64,10 +64,10 @@ def _collect(
                     lasting[0][name] = owners[root]
                     lasting[1].update({name: chain} if chain is not None else {})
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load | ast.Store):
-            _note(node, owners, aliases, found)
+            _note(node, owners, aliases, uses)
 
 
-def _note(node: ast.Attribute, owners: dict[str, str], aliases: dict[str, str], found: dict[str, Uses]) -> None:
+def _note(node: ast.Attribute, owners: dict[str, str], aliases: dict[str, str], uses: dict[str, Uses]) -> None:
     root = _root(node.value)
     if root not in owners or node.attr.startswith("__") or _dotted(node) in owners:
         return
@@ -79,9 +79,9 @@ def _note(node: ast.Attribute, owners: dict[str, str], aliases: dict[str, str], 
         return  # of a plain value that a member holds: properties.name.decode
     chain = _chain(node, aliases)
     if chain:
-        found[owners[root]].chains.add(chain)
+        uses[owners[root]].chains.add(chain)
     else:
-        found[owners[root]].members.add(node.attr)
+        uses[owners[root]].members.add(node.attr)
 
 
 def _in_order(function: ast.FunctionDef) -> list[ast.AST]:

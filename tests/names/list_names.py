@@ -24,22 +24,22 @@ Names = dict[str, list[str]]
 
 def names_of(module: ModuleType) -> Names:
     """Return every public name of a module, with the public members of those that are classes."""
-    found = {name: getattr(module, name) for name in _public(dir(module))}
-    return {name: _public(dir(value)) if inspect.isclass(value) else [] for name, value in found.items()}
+    values = {name: getattr(module, name) for name in _public(dir(module))}
+    return {name: _public(dir(value)) if inspect.isclass(value) else [] for name, value in values.items()}
 
 
 def names_in_stub(source: str) -> Names:
     """Return the same from the lines of a .pyi file (that of 10.13 is no valid Python); a class has its bases' members too."""
-    found: Names = {}
+    names: Names = {}
     current = ""
     for line in source.splitlines():
         if opened := re.match(r"class (\w+)(?:\((.*)\))?:", line):
             current = opened[1]
             bases = re.findall(r"\w+", opened[2] or "")
-            found[current] = [name for base in bases for name in found.get(base, [])]
+            names[current] = [name for base in bases for name in names.get(base, [])]
         elif current and (member := re.match(r"    (?:def |class )?(\w+)\s*[(:=]", line)):
-            found[current].append(member[1])
-    return {name: _public(set(members)) for name, members in found.items()}
+            names[current].append(member[1])
+    return {name: _public(set(members)) for name, members in names.items()}
 
 
 def _public(names: Iterable[str]) -> list[str]:

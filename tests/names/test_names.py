@@ -38,7 +38,7 @@ collect, list_names = _load("collect"), _load("list_names")
 
 def missing(uses: Any, names: dict[str, list[str]]) -> set[str]:
     """Return what a list of names lacks; of a chain its first two parts are looked up."""
-    members = {member for found in names.values() for member in found}
+    members = {member for owned in names.values() for member in owned}
     chains = {chain for chain in uses.chains if not _listed(chain.split("."), names)}
     lacking: set[str] = chains | (uses.members - members)
     return lacking
@@ -52,11 +52,11 @@ def missing_in(uses: Any, module: ModuleType) -> set[str]:
     """Return what an installed module lacks."""
     chains = {chain for chain in uses.chains if reduce(_step, chain.split("."), module) is None}
     classes = [value for _, value in inspect.getmembers(module, inspect.isclass)]
-    return chains | {name for name in uses.members if not any(hasattr(one, name) for one in classes)}
+    return chains | {name for name in uses.members if not any(hasattr(owner, name) for owner in classes)}
 
 
-def _step(found: Any, name: str) -> Any:
-    return getattr(found, name, None)
+def _step(value: Any, name: str) -> Any:
+    return getattr(value, name, None)
 
 
 @pytest.mark.parametrize("listing", [STUBS, *LEAN])
@@ -121,8 +121,8 @@ def test_names_that_are_gone_are_noticed() -> None:
 
 
 def test_lists_are_made_of_names_alone() -> None:
-    found = list_names.names_of(importlib.import_module("cuda.bindings.runtime"))
-    assert "cudaMalloc" in found
-    assert "cudaMemcpyHostToDevice" in found["cudaMemcpyKind"]
+    names = list_names.names_of(importlib.import_module("cuda.bindings.runtime"))
+    assert "cudaMalloc" in names
+    assert "cudaMemcpyHostToDevice" in names["cudaMemcpyKind"]
     stub = "class A:\n    x: int\n    def f(self, a = 1, b): ...\nclass B(A):\n    class C: ...\n    y = 1\n"
     assert list_names.names_in_stub(stub) == {"A": ["f", "x"], "B": ["C", "f", "x", "y"]}

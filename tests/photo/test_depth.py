@@ -106,10 +106,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", FIT)
 def test_black_and_white_are_what_the_file_says(name: str) -> None:
-    found = np.asarray(decode(FIT[name]), int)
-    assert np.abs(found - GREY[..., None]).max() <= 1
+    decoded = np.asarray(decode(FIT[name]), int)
+    assert np.abs(decoded - GREY[..., None]).max() <= 1
     with Image.open(io.BytesIO(FIT[name])) as image:
-        assert np.array_equal(np.asarray(upright_rgb(image)), found)
+        assert np.array_equal(np.asarray(upright_rgb(image)), decoded)
 
 
 @pytest.mark.parametrize("name", REFUSED)

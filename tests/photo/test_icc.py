@@ -79,9 +79,9 @@ WIDE = {"Adobe RGB": (ADOBE, 2.2), "Display P3": (P3, 2.2), "linear": (SRGB, 1.0
 def test_colours_become_srgb(name: str, kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(colours(), kind, icc_profile=rgb_profile(*WIDE[name]), **options)
-    found = np.asarray(decode(data), float)
-    assert np.abs(found - converted(colours(), *WIDE[name])).max() < 2
-    assert np.abs(found - colours()).max() > 10
+    decoded = np.asarray(decode(data), float)
+    assert np.abs(decoded - converted(colours(), *WIDE[name])).max() < 2
+    assert np.abs(decoded - colours()).max() > 10
     assert np.array_equal(np.asarray(decode(data, icc="ignore")), colours())
 
 
@@ -95,8 +95,8 @@ def test_a_large_jpeg_is_scaled_first_and_converted_then() -> None:
 
 
 def test_an_srgb_profile_changes_no_pixel() -> None:
-    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(np.asarray(decode(encoded(colours(), icc_profile=made))), colours())
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(np.asarray(decode(encoded(colours(), icc_profile=profile))), colours())
 
 
 def test_a_grey_profile_is_one_of_grey_photos() -> None:

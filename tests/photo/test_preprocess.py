@@ -77,9 +77,9 @@ def test_exif_orientation_is_applied() -> None:
 
 def lab(image: Image.Image) -> Image.Image:
     srgb, target = (ImageCms.createProfile(name) for name in ("sRGB", "LAB"))
-    made = ImageCms.profileToProfile(image.convert("RGB"), srgb, target, outputMode="LAB")
-    assert made is not None
-    return made
+    converted = ImageCms.profileToProfile(image.convert("RGB"), srgb, target, outputMode="LAB")
+    assert converted is not None
+    return converted
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "1", "I;16", "F"])
@@ -90,10 +90,10 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     image = Image.fromarray(np.asarray(grey, np.float32) / 255) if mode == "F" else image
     path = tmp_path / ("x.tif" if mode in ("CMYK", "F", "YCbCr", "LAB") else "x.png")
     image.save(path)
-    got = np.asarray(decode(path), dtype=int)
-    assert got.shape == (32, 32, 3)
+    decoded = np.asarray(decode(path), dtype=int)
+    assert decoded.shape == (32, 32, 3)
     if mode not in ("1", "P"):
-        assert np.abs(got[..., 0] - np.asarray(grey, dtype=int)).max() <= 2
+        assert np.abs(decoded[..., 0] - np.asarray(grey, dtype=int)).max() <= 2
 
 
 def test_a_palette_with_transparency_raises_no_warning(tmp_path: Path) -> None:

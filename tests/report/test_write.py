@@ -132,8 +132,8 @@ def test_another_device_has_panels_of_its_own(make: Make, tmp_path: Path) -> Non
     assert list(facts.benches())[1] == "Cortex-A78AE, 6 cores"
     drawn = bundle_charts(facts, None)
     for name in ("accuracy-latency", "throughput"):
-        here, there = (panel["title"] for panel in drawn[name].panels)
-        assert (here in facts.benches(), there) == (True, "Cortex-A78AE, 6 cores")
+        on_this_machine, on_the_other = (panel["title"] for panel in drawn[name].panels)
+        assert (on_this_machine in facts.benches(), on_the_other) == (True, "Cortex-A78AE, 6 cores")
     write_report(
         [bundle], ReportFiles(markdown=tmp_path / "out.md"), sources=Sources(benches=read_bench_files([elsewhere]))
     )

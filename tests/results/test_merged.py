@@ -150,10 +150,10 @@ def test_what_no_file_covers_was_not_run(two_gpus: Bundle, results: Results) -> 
         staging.file("bf16.onnx").write_bytes(b"bf16")
         staging.add("bf16.onnx", "model", "bf16")
         staging.finish(two_gpus.manifest)
-    left = {entry.artifact: entry.cause for entry in evaluated(open_bundle(two_gpus.path)).evaluation.not_run}
-    assert left.pop("bf16.onnx") == "added-since"
-    assert left.pop("int8.onnx") == "not-requested"
-    assert {*left} == {"fp16.onnx", *(ENGINE[gpu].format(name) for gpu, name in OTHER_ENGINES)}
+    causes = {entry.artifact: entry.cause for entry in evaluated(open_bundle(two_gpus.path)).evaluation.not_run}
+    assert causes.pop("bf16.onnx") == "added-since"
+    assert causes.pop("int8.onnx") == "not-requested"
+    assert {*causes} == {"fp16.onnx", *(ENGINE[gpu].format(name) for gpu, name in OTHER_ENGINES)}
 
 
 OTHER_ENGINES = (("L4", "fp16"), ("Orin", "fp16"), ("Orin", "int8"))

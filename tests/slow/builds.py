@@ -86,26 +86,26 @@ def addition_rows(backbone: str) -> Iterator[list[str]]:
         model = copy_graph(fp16)
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(-1.0, 1.0)), "signed")
         layers = build_engine(trt, way, serialize(model), Profile()).layers
-        given = Counter(kind for layer in layers for kind in layer.outputs[:1])
-        yield [backbone, way, str(len(layers)), *(str(given[kind]) for kind in ("Int8", "Half", "Float"))]
+        counts = Counter(kind for layer in layers for kind in layer.outputs[:1])
+        yield [backbone, way, str(len(layers)), *(str(counts[kind]) for kind in ("Int8", "Half", "Float"))]
 
 
 def without_additions(model: ir.Model, ours: Placement) -> Placement:
     additions = {node.name for node in model.graph if node.op_type == "Add"}
-    kept = {
+    activations = {
         name: tuple(edge for edge in edges if edge.node not in additions) for name, edges in ours.activations.items()
     }
-    return replace(ours, activations={name: edges for name, edges in kept.items() if edges})
+    return replace(ours, activations={name: edges for name, edges in activations.items() if edges})
 
 
 def both_inputs(model: ir.Model, ours: Placement) -> Placement:
     skipped = {edge.node for edges in ours.activations.values() for edge in edges}
-    found = {name: dict.fromkeys(edges) for name, edges in ours.activations.items()}
+    edges_of = {name: dict.fromkeys(edges) for name, edges in ours.activations.items()}
     for node in model.graph:
         if node.op_type == "Add" and node.name in skipped:
             for index, value in enumerate(node.inputs):
-                found.setdefault(str(value and value.name), {})[Edge(node.name, index)] = None
-    return replace(ours, activations={name: tuple(edges) for name, edges in found.items()})
+                edges_of.setdefault(str(value and value.name), {})[Edge(node.name, index)] = None
+    return replace(ours, activations={name: tuple(edges) for name, edges in edges_of.items()})
 
 
 def main(words: list[str]) -> None:

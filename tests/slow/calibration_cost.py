@@ -41,8 +41,8 @@ def measure(bundle: Path, data: Path, case: str) -> None:
         outcome = f"stopped at {LIMIT_GIB} GiB ({type(error).__name__})"
     seconds = time.perf_counter() - start
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"case": case, "seconds": round(seconds, 1), "peak_mib": round(peak_mib), "outcome": outcome}
-    sys.stdout.write(json.dumps(found) + "\n")
+    line = {"case": case, "seconds": round(seconds, 1), "peak_mib": round(peak_mib), "outcome": outcome}
+    sys.stdout.write(json.dumps(line) + "\n")
 
 
 class Photos:

@@ -72,11 +72,11 @@ def write(out: TextIO, path: Path, times: int) -> None:
 
 def read(out: TextIO, path: Path, end: Path) -> None:
     """Open the bundle again and again until a file appears; print how often, and how often it was a change's new side."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     last = 0
     _wait(path.parent / "begin")
     while not end.exists():
-        bundle = open_bundle(path, verify=found["openings"] % 4 != 3)
+        bundle = open_bundle(path, verify=counts["openings"] % 4 != 3)
         try:
             count = count_of(bundle)
         except FileNotFoundError:
@@ -86,9 +86,9 @@ def read(out: TextIO, path: Path, end: Path) -> None:
         if count < last:
             raise AssertionError(f"{count} after {last}")
         last = count
-        found["openings"] += 1
-        found["in a commit"] += bundle.in_commit
-    out.write(f"{found['openings']} {found['in a commit']}\n")
+        counts["openings"] += 1
+        counts["in a commit"] += bundle.in_commit
+    out.write(f"{counts['openings']} {counts['in a commit']}\n")
 
 
 def _wait(begin: Path) -> None:
@@ -127,21 +127,21 @@ def kill_one(path: Path) -> str:
         where = "while files were staged"
     elif (path / COMMIT).exists():
         where = "while files were moved" if (path / COMMIT / MANIFEST).exists() else "after the manifest was moved"
-    seen = count_of(open_bundle(path))
-    if count_of(open_bundle(path, verify=False)) != seen or seen not in (printed, printed + 1):
-        raise AssertionError(f"{seen} after {printed} ({where})")
+    count = count_of(open_bundle(path))
+    if count_of(open_bundle(path, verify=False)) != count or count not in (printed, printed + 1):
+        raise AssertionError(f"{count} after {printed} ({where})")
     if (new := change(path)) not in (printed + 1, printed + 2) or count_of(open_bundle(path)) != new:
         raise AssertionError(f"{new} after {printed} ({where})")
-    if left := sorted(one.name for one in path.iterdir() if one.name.startswith(".")):
-        raise AssertionError(f"left: {left}")
-    side = "new" if seen > printed else "old"
+    if leftovers := sorted(file.name for file in path.iterdir() if file.name.startswith(".")):
+        raise AssertionError(f"left: {leftovers}")
+    side = "new" if count > printed else "old"
     return f"{where}: {side}"
 
 
 def kills(path: Path, times: int) -> str:
     change(path)
-    found = Counter(kill_one(path) for _ in range(times))
-    return f"{times} kills, no damage: " + ", ".join(f"{count} {where}" for where, count in sorted(found.items()))
+    kinds = Counter(kill_one(path) for _ in range(times))
+    return f"{times} kills, no damage: " + ", ".join(f"{count} {where}" for where, count in sorted(kinds.items()))
 
 
 def interleavings(path: Path, times: int) -> str:
@@ -151,11 +151,11 @@ def interleavings(path: Path, times: int) -> str:
     (path.parent / "begin").touch()
     failed = [os.waitpid(pid, 0)[1] for pid, _ in writers]
     end.touch()
-    said = [out.read().split() for _, out in readers]
+    printed = [out.read().split() for _, out in readers]
     failed += [os.waitpid(pid, 0)[1] for pid, _ in readers]
     if any(failed) or (count := count_of(open_bundle(path))) != times // 2 * 2:
         raise AssertionError(f"exit codes {failed}, {count_of(open_bundle(path))} of {times // 2 * 2} changes")
-    openings, new = (sum(int(words[place]) for words in said) for place in (0, 1))
+    openings, new = (sum(int(words[place]) for words in printed) for place in (0, 1))
     return f"{count} changes by 2 writers, none lost; {openings} openings by 2 readers, {new} of them amid a commit, none failed"
 
 

@@ -52,9 +52,9 @@ def paired_line(images: int, rate: float, drop: float) -> str:
     """Return a line of the first table."""
     covered = passed = 0.0
     for wrong, right, weight in outcomes(images, rate, drop):
-        found = tango(wrong, right, images)
-        covered += weight * (found.low <= drop <= found.high)
-        passed += weight * (verdict_of(found, MARGIN) == "PASS")
+        interval = tango(wrong, right, images)
+        covered += weight * (interval.low <= drop <= interval.high)
+        passed += weight * (verdict_of(interval, MARGIN) == "PASS")
     shown = f"{passed:12.4f}" if drop == MARGIN else f"{'':>12}"
     share = wilson_coverage(images, 1 - rate)
     return f"{images:7} {rate:12.3f} {drop:10.3f} {covered:13.4f} {shown} {share:14.4f}"

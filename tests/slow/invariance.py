@@ -30,9 +30,9 @@ def main(bundle: Path, data: Path) -> None:
     paths = [split.photos[index].path for index in order]
     images = np.concatenate([batch.images for batch in batches(paths, opened.manifest.contract, 32)])
     sys.stdout.write("| candidate | largest difference of a logit | largest logit | other top-1 |\n|---|---|---|---|\n")
-    for one in candidates(opened):
-        apart, largest, changed = compare(open_candidate(opened, one), images)
-        sys.stdout.write(f"| {one} | {apart:.3g} | {largest:.3g} | {changed} |\n")
+    for candidate in candidates(opened):
+        apart, largest, changed = compare(open_candidate(opened, candidate), images)
+        sys.stdout.write(f"| {candidate} | {apart:.3g} | {largest:.3g} | {changed} |\n")
         sys.stdout.flush()
 
 

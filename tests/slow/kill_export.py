@@ -42,7 +42,7 @@ def main(source: Path, data: Path) -> None:
             time.sleep(after)
             process.kill()
             process.wait()
-            left = (
+            place = (
                 "in a commit" if (bundle / COMMIT).is_dir() else "with files staged" if _staged(bundle) else "elsewhere"
             )
             verified = subprocess.run(
@@ -51,15 +51,15 @@ def main(source: Path, data: Path) -> None:
             new = state(bundle)
             bad += verified.returncode != 0
             which = "old" if new == old else "new"
-            said = f"vegrt verify: exit {verified.returncode}, {verified.stdout.count('ok  ')} checks passed"
+            verdict = f"vegrt verify: exit {verified.returncode}, {verified.stdout.count('ok  ')} checks passed"
             sys.stdout.write(
-                f"blow {blow + 1} after {after:.1f} of {seconds:.1f} s, {left}: the {which} bundle; {said}\n"
+                f"blow {blow + 1} after {after:.1f} of {seconds:.1f} s, {place}: the {which} bundle; {verdict}\n"
             )
             old = new
         subprocess.run(export_of(bundle, data), check=True)
-        rest = _staged(bundle)
-        sys.stdout.write(f"after a last export nothing unfinished is left: {not rest}\n")
-        raise SystemExit(bool(bad or rest))
+        unfinished = _staged(bundle)
+        sys.stdout.write(f"after a last export nothing unfinished is left: {not unfinished}\n")
+        raise SystemExit(bool(bad or unfinished))
 
 
 def _staged(bundle: Path) -> list[Path]:

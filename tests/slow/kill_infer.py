@@ -83,41 +83,41 @@ def blow(process: subprocess.Popen[bytes], out: Path, seconds: float) -> str:
 
 
 def attack(
-    bundle: Path, photos: Path, kind: tuple[str, str], folder: Path, *, left: int, old: int
+    bundle: Path, photos: Path, kind: tuple[str, str], folder: Path, *, remaining: int, old: int
 ) -> tuple[Counter[str], bool]:
     """Return how many blows fell when, and whether the table is right in the end. old: rows that are there before."""
     out = folder / f"x.{kind[0]}"
-    one, many = folder / "one", folder / "many"
+    single, many = folder / "one", folder / "many"
     many.mkdir()
-    one.mkdir()
+    single.mkdir()
     files = sorted(photos.rglob("*.jpg"))
     for number in range(NEW):
         (many / f"{number:04d}.jpg").write_bytes(files[number % len(files)].read_bytes())
-    (one / "0.jpg").write_bytes(files[0].read_bytes())
+    (single / "0.jpg").write_bytes(files[0].read_bytes())
     others = [out.with_name(f"e.{kind[1]}")] if kind[1] else []
     if old:
-        subprocess.run(command(bundle, one, out, kind[1]), check=True)
+        subprocess.run(command(bundle, single, out, kind[1]), check=True)
         for file in [out, *others]:
             multiply(file)
     start = time.monotonic()
     blows: Counter[str] = Counter()
-    code, said, seconds = -9, "", 4.0
+    code, errors, seconds = -9, "", 4.0
     while code == -9:
         words = command(bundle, many, out, kind[1], resume=bool(old or blows))
         process = subprocess.Popen(words, stderr=subprocess.PIPE)
-        when = blow(process, out, seconds) if blows.total() < min(BLOWS, left) else ""
-        said = process.communicate()[1].decode()
+        when = blow(process, out, seconds) if blows.total() < min(BLOWS, remaining) else ""
+        errors = process.communicate()[1].decode()
         code = process.returncode
         if when:
             blows[when] += 1
     want = [f"old-{number}" for number in range(old)] + [str(many / f"{number:04d}.jpg") for number in range(NEW)]
-    got = names_in(out)
+    names = names_in(out)
     rows = [len(np.load(file)) if file.suffix == ".npy" else len(names_in(file)) for file in others]
     files_left = {path.name for path in folder.iterdir()} - {"one", "many"}
-    right = code == 0 and got == want and rows == [len(want)] * len(others)
+    right = code == 0 and names == want and rows == [len(want)] * len(others)
     right &= files_left - {f"{out.name}.run.json"} == {out.name, *(file.name for file in others)}
     if not right:
-        sys.stdout.write(f"exit {code}, {said!r}, {len(got)} rows for {len(want)}, {rows}, {sorted(files_left)}\n")
+        sys.stdout.write(f"exit {code}, {errors!r}, {len(names)} rows for {len(want)}, {rows}, {sorted(files_left)}\n")
     sys.stdout.write(
         f"{'+'.join(filter(None, kind))} of {old} rows: {dict(blows)} in {time.monotonic() - start:.0f} s, right: {right}\n"
     )
@@ -130,9 +130,11 @@ def main(bundle: Path, photos: Path, kills: int) -> None:
     wrong = rounds = 0
     while blows.total() < kills:
         with tempfile.TemporaryDirectory() as folder:
-            left, old = kills - blows.total(), OLD if rounds % 3 else 0
-            found, right = attack(bundle, photos, KINDS[rounds % len(KINDS)], Path(folder), left=left, old=old)
-        blows += found
+            remaining, old = kills - blows.total(), OLD if rounds % 3 else 0
+            kills_done, right = attack(
+                bundle, photos, KINDS[rounds % len(KINDS)], Path(folder), remaining=remaining, old=old
+            )
+        blows += kills_done
         rounds += 1
         wrong += not right
     sys.stdout.write(f"{blows.total()} kills ({dict(blows)}) in {rounds} rounds, {wrong} of them with a wrong end\n")

@@ -51,8 +51,8 @@ def main(path: Path, data: Path, python: Path) -> None:
         for variant in ("int8", "int8-cpu")
     }
     for name, runner in (runners | theirs(bundle, data, python)).items():
-        got = answers(runner, images)
-        sys.stdout.write(f"| {name} | {(got == want).mean():.2%} | {(got == labels).mean():.2%} |\n")
+        labels_given = answers(runner, images)
+        sys.stdout.write(f"| {name} | {(labels_given == want).mean():.2%} | {(labels_given == labels).mean():.2%} |\n")
         sys.stdout.flush()
     sys.stdout.write(f"| fp32 | | {(want == labels).mean():.2%} |\n")
 
@@ -61,7 +61,7 @@ def theirs(bundle: Bundle, data: Path, python: Path) -> dict[str, Runner]:
     """Return ModelOpt's models, made with the photos that our calibration observed."""
     photos = calibration_photos(data, bundle.manifest.classes, bundle.manifest.contract)
     observed, _ = split_photos(photos.used, CalibrationSettings())
-    found: dict[str, Runner] = {}
+    runners: dict[str, Runner] = {}
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "photos.npy"), observed.images())
         for method in METHODS:
@@ -69,8 +69,8 @@ def theirs(bundle: Bundle, data: Path, python: Path) -> dict[str, Runner]:
             shutil.copy(bundle.file("model", "fp32"), model)  # it rewrites its input
             command = [python, "-c", MODELOPT, model, Path(folder, "photos.npy"), method, out]
             subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
-            found[f"ModelOpt {method}"] = open_onnxruntime(out.read_bytes())
-    return found
+            runners[f"ModelOpt {method}"] = open_onnxruntime(out.read_bytes())
+    return runners
 
 
 def pixels(bundle: Bundle, paths: list[Path]) -> NDArray[np.uint8]:

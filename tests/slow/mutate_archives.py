@@ -53,21 +53,21 @@ def damaged(content: bytes, draws: random.Random) -> bytes:
 
 def outcome(file: Path, out: Path, whole: str) -> str:
     try:
-        found = unpack(file, out)
+        bundle = unpack(file, out)
     except VegrtError as error:
         return "refused" if len(str(error).splitlines()) == 1 and not out.exists() else "refused in a bad way"
     except Exception:
         traceback.print_exc()
         return "traceback"
-    return "unpacked" if found.sha256() == whole else "another bundle"
+    return "unpacked" if bundle.sha256() == whole else "another bundle"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int, nargs="?", default=3061)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    draws, counts = random.Random(given.seed), Counter[str]()
+    arguments = parser.parse_args()
+    draws, counts = random.Random(arguments.seed), Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         make_bundle(work / "small")
@@ -75,7 +75,7 @@ def main() -> None:
         originals = {suffix: work / f"whole{suffix}" for suffix in (".zip", ".tar.zst")}
         for file in originals.values():
             pack(work / "small", file)
-        for number in range(given.count):
+        for number in range(arguments.count):
             suffix = draws.choice(list(originals))
             file, out = work / f"{number}{suffix}", work / "place/out"
             file.write_bytes(damaged(originals[suffix].read_bytes(), draws))
@@ -84,8 +84,10 @@ def main() -> None:
             counts["left behind"] += any(path.name != "out" for path in out.parent.iterdir())
             shutil.rmtree(out.parent)
             file.unlink()
-    sys.stdout.write(f"{given.count} archives: {dict(counts)}\n")
-    raise SystemExit(sum(counts[kind] for kind in ("unpacked", "refused")) != given.count or counts["left behind"] > 0)
+    sys.stdout.write(f"{arguments.count} archives: {dict(counts)}\n")
+    raise SystemExit(
+        sum(counts[kind] for kind in ("unpacked", "refused")) != arguments.count or counts["left behind"] > 0
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def subjects() -> dict[str, bytes]:
     exif[0x0112], exif[0x010F] = 6, "maker"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     tagged: dict[str, Any] = {"exif": exif, "icc_profile": profile}
-    found = {
+    files = {
         "jpeg": encoded(photo, "JPEG", **tagged),
         "jpeg progressive": encoded(photo, "JPEG", progressive=True, quality=95, subsampling=0),
         "jpeg grey": encoded(grey, "JPEG"),
@@ -82,8 +82,8 @@ def subjects() -> dict[str, bytes]:
         "tiff lab": encoded(Image.merge("LAB", (grey, grey, grey)), "TIFF"),
     }
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "zstd"):
-        found[f"tiff {compression}"] = encoded(photo, "TIFF", compression=compression, **tagged)
-    return found | heif(photo)
+        files[f"tiff {compression}"] = encoded(photo, "TIFF", compression=compression, **tagged)
+    return files | heif(photo)
 
 
 def heif(photo: Image.Image) -> dict[str, bytes]:
@@ -138,10 +138,10 @@ def cut(data: bytearray, draw: random.Random) -> None:
 
 
 def splice(data: bytearray, draw: random.Random) -> None:
-    other = subjects()[draw.choice(sorted(subjects()))]
-    start, size = draw.randrange(len(other)), draw.randint(1, 400)
+    donor = subjects()[draw.choice(sorted(subjects()))]
+    start, size = draw.randrange(len(donor)), draw.randint(1, 400)
     at = draw.randrange(len(data) + 1)
-    data[at : at + size] = other[start : start + size]
+    data[at : at + size] = donor[start : start + size]
 
 
 def repeat(data: bytearray, draw: random.Random) -> None:
@@ -182,7 +182,7 @@ def work(indices: range, seed: int, file: Path, results: Connection) -> None:
 def run(count: int, seed: int, folder: Path) -> dict[str, Counter[str]]:
     """Return outcomes by subject. A worker that hangs or dies is replaced by one that goes on behind its last image."""
     fork = multiprocessing.get_context("fork")
-    found: dict[str, Counter[str]] = {name: Counter() for name in sorted(subjects())}
+    outcomes: dict[str, Counter[str]] = {name: Counter() for name in sorted(subjects())}
     index = 0
     while index < count:
         results, sender = fork.Pipe(duplex=False)
@@ -191,34 +191,34 @@ def run(count: int, seed: int, folder: Path) -> dict[str, Counter[str]]:
         sender.close()
         while index < count:
             try:
-                said = results.recv() if results.poll(LIMIT_S) else "hang"
+                outcome = results.recv() if results.poll(LIMIT_S) else "hang"
             except EOFError:
-                said = "crash"
-            kind = said.partition(":")[0]
+                outcome = "crash"
+            kind = outcome.partition(":")[0]
             name, data = damaged(index, seed)
-            found[name][kind] += 1
+            outcomes[name][kind] += 1
             if kind in BAD:
-                sys.stderr.write(f"{name}, number {index}: {said}\n")
+                sys.stderr.write(f"{name}, number {index}: {outcome}\n")
                 (Path(tempfile.gettempdir()) / f"mutated-{seed}-{index}").write_bytes(data)
             index += 1
             if kind in ("hang", "crash"):
                 break
         worker.kill()
         worker.join()
-    return found
+    return outcomes
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int, nargs="?", default=12_000)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = run(given.count, given.seed, Path(folder))
+        outcomes = run(arguments.count, arguments.seed, Path(folder))
     kinds = ("decoded", "refused", *BAD)
-    total: Counter[str] = sum(found.values(), Counter())
+    total: Counter[str] = sum(outcomes.values(), Counter())
     rows = [("image", *kinds), ("---", *("---:" for _ in kinds))]
-    rows += [(name, *(f"{counts[kind]:,}" for kind in kinds)) for name, counts in {**found, "all": total}.items()]
+    rows += [(name, *(f"{counts[kind]:,}" for kind in kinds)) for name, counts in {**outcomes, "all": total}.items()]
     sys.stdout.writelines(f"| {' | '.join(row)} |\n" for row in rows)
     return 1 if any(total[kind] for kind in BAD) else 0
 

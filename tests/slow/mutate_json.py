@@ -64,28 +64,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--limit-s", type=int, default=60)
-    given = parser.parse_args()
-    base = given.work.resolve() / "base"
+    arguments = parser.parse_args()
+    base = arguments.work.resolve() / "base"
     if not (base / "done").is_file():
         make_base(base, in_process)
     plan = [(file, name, weight) for file, named in PLAN.items() for name, weight in named.items()]
-    plan = [entry for entry in plan if re.search(given.only, f"{entry[0]}:{entry[1]}")]
-    draws = random.Random(given.seed)
+    plan = [entry for entry in plan if re.search(arguments.only, f"{entry[0]}:{entry[1]}")]
+    draws = random.Random(arguments.seed)
     counts, failed = Counter[tuple[str, str, str]](), 0
     warm_up()
-    for number in range(given.count):
+    for number in range(arguments.count):
         (file, name, _), seed = draws.choices(plan, [weight for *_, weight in plan])[0], draws.randrange(1 << 30)
-        outcome, output = run_job(base, given.work.resolve() / "job", file, name, seed, given.limit_s)
+        outcome, output = run_job(base, arguments.work.resolve() / "job", file, name, seed, arguments.limit_s)
         counts[file, name, outcome] += 1
         if number % 100 == 99:
-            sys.stderr.write(f"{number + 1} of {given.count}, {failed} failed\n")
+            sys.stderr.write(f"{number + 1} of {arguments.count}, {failed} failed\n")
         if outcome not in ("0", "1", "3", "4"):
             failed += 1
             sys.stdout.write(f"{number} {file} {name} seed {seed}: {outcome} {output}\n")
             sys.stdout.flush()
     for (file, name, outcome), count in sorted(counts.items()):
         sys.stdout.write(f"{count:6} {file} {name} {outcome}\n")
-    sys.stdout.write(f"{failed} of {given.count} mutations did not end in one line or in success\n")
+    sys.stdout.write(f"{failed} of {arguments.count} mutations did not end in one line or in success\n")
     raise SystemExit(failed > 0)
 
 

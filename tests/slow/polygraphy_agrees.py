@@ -32,11 +32,11 @@ def main(path: Path, photos: Path) -> None:
     files = image_files(photos)[:COUNT]
     images = np.stack([load_image(file, bundle.manifest.contract) for file in files])
     with tempfile.TemporaryDirectory() as folder:
-        given, taken = Path(folder, "inputs.json"), Path(folder, "outputs.json")
-        storage.save_json([{"images": images}], str(given))
-        command = ["run", str(model), "--onnxrt", "--load-inputs", str(given), "--save-outputs", str(taken)]
+        inputs, outputs = Path(folder, "inputs.json"), Path(folder, "outputs.json")
+        storage.save_json([{"images": images}], str(inputs))
+        command = ["run", str(model), "--onnxrt", "--load-inputs", str(inputs), "--save-outputs", str(outputs)]
         subprocess.run([sys.executable, "-c", "from polygraphy.tools import main; main()", *command], check=True)
-        ((_, iterations),) = results.RunResults.load(str(taken)).items()
+        ((_, iterations),) = results.RunResults.load(str(outputs)).items()
         theirs = np.asarray(iterations[0]["logits"])
     parity = compare_logits(theirs, open_onnxruntime(model).logits(images))
     sys.stdout.write(f"polygraphy and vegrt on {model.name}: {parity.to_dict()}\n")

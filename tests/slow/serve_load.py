@@ -138,8 +138,8 @@ class Load:
 def fits(answer: dict[str, object], want: Prediction) -> bool:
     top = answer["top"]
     assert isinstance(top, list)
-    got = {score["index"]: score["probability"] for score in top}
-    return all(abs(got.get(score.index, 0.0) - score.probability) < TOLERANCE for score in want.top[:2])
+    probabilities = {score["index"]: score["probability"] for score in top}
+    return all(abs(probabilities.get(score.index, 0.0) - score.probability) < TOLERANCE for score in want.top[:2])
 
 
 def distinguishable(want: list[Prediction]) -> float:
@@ -189,7 +189,7 @@ def main() -> int:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
         assert service.stderr is not None
         try:
-            port = next(int(found[1]) for line in service.stderr if (found := re.search(r"serving on .*:(\d+)/", line)))
+            port = next(int(match[1]) for line in service.stderr if (match := re.search(r"serving on .*:(\d+)/", line)))
             tallies = asyncio.run(phases(Load(port, [path.read_bytes() for path in photos], want), options))
         finally:
             service.send_signal(signal.SIGTERM)

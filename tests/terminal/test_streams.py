@@ -40,7 +40,7 @@ def on_a_terminal(*words: object) -> str:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", MAIN, *map(str, words)], stdout=theirs, stderr=theirs)
     os.close(theirs)
-    found = b""
+    output = b""
     while True:
         try:
             block = os.read(ours, 1 << 16)
@@ -48,14 +48,17 @@ def on_a_terminal(*words: object) -> str:
             break
         if not block:
             break
-        found += block
+        output += block
     os.close(ours)
     process.wait(timeout=60)
-    return found.decode()
+    return output.decode()
 
 
 def is_safe(text: str) -> bool:
-    return not any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or one in "\u202e\u2066\u2069" for one in text)
+    return not any(
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in "\u202e\u2066\u2069"
+        for character in text
+    )
 
 
 def one_line(text: str) -> str:
@@ -87,10 +90,10 @@ def test_names_of_any_bytes() -> None:
 )
 def test_stdout_in_every_state(words: list[str]) -> None:
     """Exit code 141 for a reader that left, 1 and one line for a full or closed stdout: tables, JSON, help and version."""
-    left = shell("| true", *words)
-    assert left.returncode == 141, left
-    assert "Traceback" not in left.stderr
-    assert "ignored" not in left.stderr
+    done = shell("| true", *words)
+    assert done.returncode == 141, done
+    assert "Traceback" not in done.stderr
+    assert "ignored" not in done.stderr
     full = shell("> /dev/full", *words)
     assert (full.returncode, one_line(full.stderr)) == (
         1,

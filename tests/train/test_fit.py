@@ -49,8 +49,8 @@ def reference(colours: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempP
     return train(colours, out, tiny_recipe, runs_db=out.parent / "runs.db")
 
 
-def assert_same_weights(one: Path, other: Path) -> None:
-    first, second = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
+def assert_same_weights(first_bundle: Path, second_bundle: Path) -> None:
+    first, second = load_file(first_bundle / "weights.safetensors"), load_file(second_bundle / "weights.safetensors")
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 

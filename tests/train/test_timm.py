@@ -37,9 +37,9 @@ def test_contract_and_stages_come_from_timm() -> None:
 def test_frozen_stages_of_timm_can_be_split_off() -> None:
     backbone = find_backbone("timm:mobilenetv3_small_050")
     network = build_network(backbone.name, 3).eval()
-    first, rest = split_at(network, backbone, "blocks.2")
+    first, tail = split_at(network, backbone, "blocks.2")
     images = torch.rand(2, 3, 64, 64)
-    torch.testing.assert_close(rest(first(images)), network(images))
+    torch.testing.assert_close(tail(first(images)), network(images))
     frozen = frozen_modules(network, backbone, "blocks.2")
     parameters = {id(parameter) for module in frozen for parameter in module.parameters()}
     assert {id(parameter) for parameter in first.parameters()} == parameters

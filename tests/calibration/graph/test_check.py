@@ -255,8 +255,8 @@ def test_a_hard_backbone_keeps_the_rules(tmp_path: Path) -> None:
         (copy_graph(fp32), "unsigned", frozenset()),
         (fp32, "unsigned", some),
     ]
-    for model, encoding, kept in plans:
-        placement = plan_quantization(model, encoding, float_layers=kept)
+    for model, encoding, float_layers in plans:
+        placement = plan_quantization(model, encoding, float_layers=float_layers)
         assert placement.weights
         low = -1.0 if encoding == "signed" else 0.0
         insert_qdq(model, placement, dict.fromkeys(placement.activations, Range(low, 1.0)), encoding)

@@ -126,7 +126,7 @@ def test_quantized_models_do_not_depend_on_batch_size_or_order(bundle: Bundle, t
         parts = np.concatenate([runner.logits(images[i : i + 7]) for i in range(0, 33, 7)])
         singly = np.concatenate([runner.logits(image[None]) for image in images])
         backwards = runner.logits(np.ascontiguousarray(images[::-1]))[::-1]
-        assert max(_apart(whole, other) for other in (parts, singly, backwards)) < 0.02
+        assert max(_apart(whole, logits) for logits in (parts, singly, backwards)) < 0.02
 
 
 def test_divergence_is_zero_for_equal_and_positive_for_other_logits() -> None:
@@ -135,5 +135,5 @@ def test_divergence_is_zero_for_equal_and_positive_for_other_logits() -> None:
     assert mean_kl_divergence(logits, -logits) > 0.1
 
 
-def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float(np.abs(one - other).max())
+def _apart(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float(np.abs(first - second).max())

@@ -74,7 +74,7 @@ def test_linear_layers_on_tokens_count_as_float() -> None:
     patch, block, head = TOKENS * WIDTH * 3 * PATCH**2, TOKENS * WIDTH * HIDDEN, WIDTH * CLASSES
     macs = multiplications(model)
     assert [count for _, count in macs] == [patch, *[block] * 2 * BLOCKS, head]
-    assert [one.op_type for one in weight_layers(model)] == ["Conv", *["MatMul"] * 2 * BLOCKS, "Gemm"]
+    assert [node.op_type for node in weight_layers(model)] == ["Conv", *["MatMul"] * 2 * BLOCKS, "Gemm"]
     (work,) = work_in_8_bits(model, {"int8": ()}).values()
     assert work.share == pytest.approx(patch / sum(count for _, count in macs))
     assert (work.layers, work.all_layers) == (1, 2 + 2 * BLOCKS)

@@ -29,34 +29,34 @@ def observation(values: Samples) -> Observation:
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["normal", "outliers"]))
 def test_the_percentile_equals_that_of_the_samples(seed: int, kind: str) -> None:
     values = samples(seed, kind)
-    seen = observation(values)
+    observed = observation(values)
     expected = np.quantile(np.abs(values), 0.9999, method="inverted_cdf")
-    got = clip_threshold(seen.magnitudes(), seen.peak, "percentile", 127)
-    assert abs(got - expected) <= seen.peak / BINS * 1.01
+    threshold = clip_threshold(observed.magnitudes(), observed.peak, "percentile", 127)
+    assert abs(threshold - expected) <= observed.peak / BINS * 1.01
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["normal", "outliers"]))
 def test_mse_equals_the_error_of_quantizing_every_sample(seed: int, kind: str) -> None:
     values = samples(seed, kind)
-    seen = observation(values)
+    observed = observation(values)
 
     def true_error(threshold: float) -> float:
         scale = threshold / 127
         return float(np.square(values - np.clip(np.rint(values / scale), -127, 127) * scale).mean())
 
-    chosen = clip_threshold(seen.magnitudes(), seen.peak, "mse", 127)
-    best = min(true_error(float(threshold)) for threshold in np.linspace(seen.peak / 16, seen.peak, 200))
+    chosen = clip_threshold(observed.magnitudes(), observed.peak, "mse", 127)
+    best = min(true_error(float(threshold)) for threshold in np.linspace(observed.peak / 16, observed.peak, 200))
     assert true_error(chosen) <= best * 1.05
 
 
-def slow_divergence(magnitudes: list[int], kept: int, levels: int) -> float:
-    target = [float(count) for count in magnitudes[:kept]]
-    target[-1] += sum(magnitudes[kept:])
+def slow_divergence(magnitudes: list[int], bins: int, levels: int) -> float:
+    target = [float(count) for count in magnitudes[:bins]]
+    target[-1] += sum(magnitudes[bins:])
     groups: dict[int, list[int]] = {}
-    for index in range(kept):
-        groups.setdefault(min(index * levels // kept, levels - 1), []).append(index)
-    q = [0.0] * kept
+    for index in range(bins):
+        groups.setdefault(min(index * levels // bins, levels - 1), []).append(index)
+    q = [0.0] * bins
     for members in groups.values():
         filled = [index for index in members if target[index] > 0]
         for index in filled:
@@ -74,12 +74,12 @@ def slow_divergence(magnitudes: list[int], kept: int, levels: int) -> float:
 @settings(max_examples=60, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 1000), min_size=40, max_size=80).filter(any),
-    kept=st.integers(10, 40),
+    bins=st.integers(10, 40),
     levels=st.integers(4, 10),
 )
-def test_entropy_is_the_divergence_computed_bin_by_bin(counts: list[int], kept: int, levels: int) -> None:
-    got = clipping_kl(np.array(counts), kept, levels)
-    assert got == pytest.approx(slow_divergence(counts, kept, levels), abs=1e-9)
+def test_entropy_is_the_divergence_computed_bin_by_bin(counts: list[int], bins: int, levels: int) -> None:
+    divergence = clipping_kl(np.array(counts), bins, levels)
+    assert divergence == pytest.approx(slow_divergence(counts, bins, levels), abs=1e-9)
 
 
 def test_squared_error_grows_when_more_is_clipped_or_steps_get_coarse() -> None:
@@ -90,8 +90,8 @@ def test_squared_error_grows_when_more_is_clipped_or_steps_get_coarse() -> None:
 
 def test_every_clipping_method_clips_an_outlier_and_minmax_does_not() -> None:
     values = np.concatenate([samples(0, "normal"), np.array([1000.0], np.float32)])
-    seen = observation(values)
-    thresholds = {method: clip_threshold(seen.magnitudes(), seen.peak, method, 127) for method in METHODS}
+    observed = observation(values)
+    thresholds = {method: clip_threshold(observed.magnitudes(), observed.peak, method, 127) for method in METHODS}
     assert thresholds["minmax"] == 1000.0
     assert max(thresholds["percentile"], thresholds["entropy"]) < 100
     assert thresholds["mse"] <= 1000.0
@@ -100,8 +100,8 @@ def test_every_clipping_method_clips_an_outlier_and_minmax_does_not() -> None:
 def test_zeros_of_a_relu_do_not_make_entropy_clip_the_rest() -> None:
     values = np.maximum(samples(1, "normal"), 0)
     values[:15_000] = 0
-    seen = observation(values)
-    assert clip_threshold(seen.magnitudes(), seen.peak, "entropy", 127) > 1.5
+    observed = observation(values)
+    assert clip_threshold(observed.magnitudes(), observed.peak, "entropy", 127) > 1.5
 
 
 def test_ranges_match_the_encoding() -> None:

@@ -27,7 +27,7 @@ def photo_set(images: NDArray[np.uint8]) -> PhotoSet:
 
 @settings(max_examples=100, deadline=None)
 @given(values=arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e4, 1e4, width=32)))
-def test_the_histogram_equals_numpys_except_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
+def test_the_histogram_is_that_of_numpy_except_for_ties_at_the_edges(values: NDArray[np.float32]) -> None:
     peak = float(np.abs(values).max())
     counts = histogram(values, peak)
     assert counts.sum() == values.size

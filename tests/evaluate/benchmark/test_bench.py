@@ -117,7 +117,8 @@ def test_a_bundle_without_golden_photos_times_its_random_pixels(bundle: Bundle) 
     bare = replace(
         bundle,
         manifest=replace(
-            bundle.manifest, artifacts=tuple(one for one in bundle.manifest.artifacts if one.role != "golden")
+            bundle.manifest,
+            artifacts=tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role != "golden"),
         ),
     )
     inputs = gather_inputs(bare, None, 2)
@@ -161,15 +162,20 @@ def test_a_runner_prepares_itself_for_each_size_before_it_is_timed(bundle: Bundl
 @pytest.fixture(scope="module")
 def opened(bundle: Bundle) -> dict[Candidate, OpenedCandidate]:
     inputs = gather_inputs(bundle, None, 2)
-    runners = {one: TimedRunner(Witness(open_candidate(bundle, one, threads=1)), inputs, 3, 2) for one in (FP32, INT8)}
-    return {one: OpenedCandidate(runner, 0.1) for one, runner in runners.items()}
+    runners = {
+        candidate: TimedRunner(Witness(open_candidate(bundle, candidate, threads=1)), inputs, 3, 2)
+        for candidate in (FP32, INT8)
+    }
+    return {candidate: OpenedCandidate(runner, 0.1) for candidate, runner in runners.items()}
 
 
-def test_candidates_take_turns_and_settle_in_between(
+def test_candidates_take_turns_with_idle_pauses_between(
     opened: dict[Candidate, OpenedCandidate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
-    counts = {Case(one, batch, "copies"): 6 for one in opened for batch in (1, 2)} | {Case(INT8, 1, "batches"): 3}
+    counts = {Case(candidate, batch, "copies"): 6 for candidate in opened for batch in (1, 2)} | {
+        Case(INT8, 1, "batches"): 3
+    }
     timings: bench_rounds.RoundTimings = {}
     monkeypatch.setattr(bench_rounds, "wait_idle", lambda: settled.append(_count(timings)))
     list(bench_rounds.interleave(opened, counts, 60.0, timings))
@@ -185,15 +191,15 @@ def test_candidates_take_turns_and_settle_in_between(
 
 def test_rounds_end_with_the_time_but_not_before_each_case_was_timed(opened: dict[Candidate, OpenedCandidate]) -> None:
     counts = {Case(INT8, 1, "batches"): 30, Case(INT8, 2, "copies"): 2}
-    for seconds, made in ((0.0, 32), (1.0, 2)):
+    for seconds, count in ((0.0, 32), (1.0, 2)):
         timings: bench_rounds.RoundTimings = {}
         ticks = itertools.count(0.0, 1000 * seconds)
         list(bench_rounds.interleave({INT8: opened[INT8]}, counts, 10.0, timings, clock=ticks.__next__))
-        assert _count(timings) == made
+        assert _count(timings) == count
         assert all(any(rounds) for rounds in timings.values())
 
 
-def test_settling_waits_for_silence_but_not_for_ever() -> None:
+def test_the_wait_for_an_idle_machine_is_limited() -> None:
     naps: list[float] = []
     wait_idle(iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.02, 9.0]).__next__, naps.append)
     assert len(naps) == 3
@@ -214,7 +220,7 @@ def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
     assert "no int4 model" in caplog.text
 
 
-def test_the_kernel_s_figure_is_read() -> None:
+def test_the_peak_memory_of_the_kernel_is_read() -> None:
     assert parse_peak_kib("VmPeak:\t  900 kB\nVmHWM:\t    512 kB\nVmRSS:\t 1 kB\n") == 512
     with pytest.raises(ValueError, match="no VmHWM"):
         parse_peak_kib("VmRSS:\t 1 kB\n")
@@ -250,7 +256,7 @@ def test_offline_hands_over_everything_at_once(bundle: Bundle, monkeypatch: pyte
     assert "not compliant" in str(scenario_table(result).title)
 
 
-def test_requests_that_cannot_be_meant_are_refused(bundle: Bundle, trained: Bundle) -> None:
+def test_impossible_requests_are_refused(bundle: Bundle, trained: Bundle) -> None:
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         bench(trained, [], rounds=1)
     for sizes in ((), (0,), (1, 100_000)):

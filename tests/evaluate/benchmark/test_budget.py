@@ -62,8 +62,8 @@ class Slow:
 
 def opened_with(clock: Clock, costs_s: list[float]) -> dict[Candidate, OpenedCandidate]:
     return {
-        one: OpenedCandidate(Slow(clock, cost, 0.1 * cost), 0.1)  # type: ignore[arg-type]
-        for one, cost in zip(KEYS, costs_s, strict=False)
+        candidate: OpenedCandidate(Slow(clock, cost, 0.1 * cost), 0.1)  # type: ignore[arg-type]
+        for candidate, cost in zip(KEYS, costs_s, strict=False)
     }
 
 
@@ -82,19 +82,21 @@ def test_the_times_keep_to_the_budget_whatever_they_cost(
     opened, budget = opened_with(clock, costs_s), Budget(budget_s, clock)
     _, timings = time_all(opened, sizes, 0.0, budget, 0.0, rounds)
     smallest = [1.1 * cost * min(sizes) for cost in costs_s]
-    least_s = sum((3 + len(MEASURES) + 1) * one + bench_budget.SETTLE_S for one in smallest)  # warmed up, timed once
+    least_s = sum(
+        (3 + len(MEASURES) + 1) * cost_s + bench_budget.SETTLE_S for cost_s in smallest
+    )  # warmed up, timed once
     round_s = sum((1 + bench_budget.SETTLE_S) + 4 * 1.1 * cost * max(sizes) for cost in costs_s if timings)
     assert budget.spent_s <= max(1.2 * budget_s, least_s) + round_s
     for candidate in opened:
         for measure in MEASURES:
             assert any(timings[Case(candidate, min(sizes), measure)]), "every candidate has its times"
-    every = {(str(one), batch) for one in opened for batch in sizes}
-    skipped = {(one.key, one.batch) for one in budget.skipped}
+    every = {(str(candidate), batch) for candidate in opened for batch in sizes}
+    skipped = {(case.key, case.batch) for case in budget.skipped}
     assert skipped | {(str(case.candidate), case.batch) for case in timings} == every
     assert not skipped & {(str(case.candidate), case.batch) for case in timings}
 
 
-def test_dear_batch_sizes_are_skipped_and_cheap_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_batch_sizes_are_skipped_and_fast_ones_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of 0.15 s a photo at batch sizes 1, 4 and 16: five timings of three measures at 16 alone are 36 s."""
     clock = Clock()
     monkeypatch.setattr(bench_rounds, "wait_idle", lambda: clock.work(bench_budget.SETTLE_S))
@@ -102,7 +104,7 @@ def test_dear_batch_sizes_are_skipped_and_cheap_ones_kept(monkeypatch: pytest.Mo
     _, timings = time_all(opened, (1, 4, 16), 0.0, budget, 0.0, 30)
     assert budget.spent_s < 75
     timed = {(case.candidate, case.batch) for case in timings}
-    assert {(one, 1) for one in opened} | {(KEYS[1], 4), (KEYS[1], 16)} <= timed
+    assert {(candidate, 1) for candidate in opened} | {(KEYS[1], 4), (KEYS[1], 16)} <= timed
     assert (KEYS[0], 16) not in timed
     assert min(sum(timing is not None for timing in rounds) for rounds in timings.values()) >= 5
 
@@ -118,10 +120,10 @@ def test_memory_is_measured_as_long_as_there_is_time(bundle: Bundle, monkeypatch
     opened, budget = opened_with(clock, [0.01] * 4), Budget(10.0, clock)
     assert 0 < reserve_for_memory(opened, budget, enabled=True) <= 10 / 3
     assert reserve_for_memory(opened, budget, enabled=False) == 0
-    found = measure_memory(bundle, opened, Conditions(), 16, budget, {})
-    assert list(found.values()) == [100.0, 100.0, 100.0, None]
+    peaks_mib = measure_memory(bundle, opened, Conditions(), 16, budget, {})
+    assert list(peaks_mib.values()) == [100.0, 100.0, 100.0, None]
     assert budget.spent_s <= 10
-    assert [(one.key, one.what) for one in budget.skipped] == [(str(KEYS[3]), "memory")]
+    assert [(measure.key, measure.what) for measure in budget.skipped] == [(str(KEYS[3]), "memory")]
     nothing = measure_memory(bundle, opened_with(clock, [0.01]), Conditions(memory=False), 16, budget, {})
     assert list(nothing.values()) == [None]
     assert len(budget.skipped) == 1, "what was not wanted was not skipped"

@@ -75,7 +75,7 @@ def test_a_ratio_of_two_files_is_what_was_put_in(make: Make) -> None:
     comparison = compare_benches([make("a.json"), make("b.json", 1.3, seed=1)], "batches")
     (pair,) = comparison.pairs
     assert [(case.key, case.batch) for case in pair.cases] == [
-        (str(one), batch) for one in (FP32, INT8) for batch in (1, 16)
+        (str(candidate), batch) for candidate in (FP32, INT8) for batch in (1, 16)
     ]
     for case in pair.cases:
         assert case.ratio_low < 1.3 < case.ratio_high
@@ -121,7 +121,7 @@ def test_one_slow_case_is_enough_and_a_third_file_is_compared_with_the_first(mak
     assert comparison.verdict == "FAIL"
 
 
-def test_what_differs_is_said(make: Make) -> None:
+def test_differences_of_the_setup_are_reported(make: Make) -> None:
     def other(body: dict[str, Any]) -> None:
         body["machine"]["cpu"] = "Cortex-A78AE"
         body["versions"]["onnxruntime"] = "1.20.0"
@@ -133,9 +133,17 @@ def test_what_differs_is_said(make: Make) -> None:
 
     comparison = compare_benches([make("a.json"), make("b.json", change=other)], "batches", limit=2.0)
     (pair,) = comparison.pairs
-    found = {change.what: change.new for change in pair.differences}
-    assert set(found) == {"CPU", "GPU", "GPU driver", "threads", "bundle", "onnxruntime version", "tensorrt version"}
-    assert "Cortex-A78AE" in found["CPU"]
+    new_values = {change.what: change.new for change in pair.differences}
+    assert set(new_values) == {
+        "CPU",
+        "GPU",
+        "GPU driver",
+        "threads",
+        "bundle",
+        "onnxruntime version",
+        "tensorrt version",
+    }
+    assert "Cortex-A78AE" in new_values["CPU"]
     assert [case.same_artifact for case in pair.cases] == [False, False]
     assert pair.only_in_base == (f"{INT8} at 1", f"{INT8} at 16")
     assert pair.only_in_new == ("int8/tensorrt at 1", "int8/tensorrt at 16")
@@ -174,7 +182,7 @@ def test_a_bundle_stands_for_its_benchmark_unless_that_is_stale(copied: Bundle, 
         compare_benches([copied.path], "batches")
 
 
-def test_what_is_no_benchmark_is_refused_in_words(make: Make, tmp_path: Path) -> None:
+def test_a_file_that_is_no_benchmark_is_refused_with_the_cause(make: Make, tmp_path: Path) -> None:
     def refused(change: Callable[[dict[str, Any]], Any], message: str) -> None:
         with pytest.raises(VegrtError, match=message):
             read_samples(make("bad.json", change=change), "batches")

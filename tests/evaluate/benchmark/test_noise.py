@@ -56,7 +56,7 @@ def test_older_results_are_taken_as_quiet() -> None:
     assert noise_warning(None) == ""
 
 
-def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_time_of_other_programs_is_separated_from_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat, cores = tmp_path / "stat", sorted(os.sched_getaffinity(0))
 
     def spend(seconds: float) -> None:
@@ -75,7 +75,7 @@ def test_what_others_take_is_told_from_what_we_take(tmp_path: Path, monkeypatch:
     assert start_meter(stat).others_share() is None
 
 
-def test_this_machine_says_what_others_take() -> None:
+def test_the_share_of_other_programs_is_measured_here() -> None:
     others = start_meter().others_share()
     assert others is None or 0 <= others <= 1
 

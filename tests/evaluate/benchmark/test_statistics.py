@@ -59,7 +59,8 @@ def test_intervals_cover_what_they_estimate() -> None:
         low, high = bootstrap(base)
         medians += bool(low[0] <= 1.0 <= high[0])
         ratios += [
-            one.low <= 1.1 <= one.high for one in (ratio_of_times(base, new, paired=paired) for paired in (False, True))
+            ratio.low <= 1.1 <= ratio.high
+            for ratio in (ratio_of_times(base, new, paired=paired) for paired in (False, True))
         ]
     assert 0.908 <= medians / 300 <= 0.992
     assert ((ratios >= 0.908 * 300) & (ratios <= 0.992 * 300)).all()
@@ -138,7 +139,7 @@ def test_a_plan_keeps_to_the_budget_and_to_its_bounds(costs: dict[int, float], b
         assert spent <= budget + 1e-6
 
 
-def test_what_cheap_cases_leave_goes_to_dear_ones() -> None:
+def test_time_that_fast_cases_leave_goes_to_slow_ones() -> None:
     assert plan_rounds({"cheap": 0.01, "dear": 1.0}, float("inf"), 30) == {"cheap": 30, "dear": 30}
     assert plan_rounds({"cheap": 0.01, "dear": 1.0}, 20.3, 30) == {"cheap": 30, "dear": 20}
 

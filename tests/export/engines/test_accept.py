@@ -19,8 +19,8 @@ Sabotage = Callable[[onnx.ModelProto], onnx.ModelProto | bytes | None]
 
 
 def constant(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
-    found = [tensor for tensor in model.graph.initializer if tensor.name == name]
-    tensor = found[0] if found else model.graph.initializer.add()
+    stored = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    tensor = stored[0] if stored else model.graph.initializer.add()
     tensor.CopyFrom(numpy_helper.from_array(array, name))
     for value in [value for value in model.graph.value_info if value.name == name]:
         model.graph.value_info.remove(value)
@@ -113,7 +113,7 @@ def test_each_broken_file_is_refused_with_its_own_message(int8: onnx.ModelProto,
     assert line.startswith("int8.onnx: ")
     assert expected in line
     assert "\n" not in line
-    others = [text for other, (_, text) in BROKEN.items() if other != name]
+    others = [text for case, (_, text) in BROKEN.items() if case != name]
     assert not any(text in line for text in others)
 
 

@@ -102,7 +102,7 @@ def test_words_are_types_or_unknown(words: str, expected: str) -> None:
     assert is_unknown(expected) == expected.startswith("unknown")
 
 
-def test_weights_of_another_type_than_the_input_are_no_answer() -> None:
+def test_weights_of_another_type_than_the_input_leave_the_type_unknown() -> None:
     layer = Layer("a", "CaskConvolution", ("Int8",), ("Int8",), ("a",), weights="Float")
     assert layer.computes_in == "unknown (reads Int8, weights are Float)"
     assert Layer("a", "NoOp", (), (), ("a",)).computes_in == "unknown (no inputs listed)"

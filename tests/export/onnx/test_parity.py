@@ -195,10 +195,10 @@ def test_an_explanation_that_fails_hides_nothing(evidence: Evidence) -> None:
     parity = parity_of(60, 30, 1.0)
     imported = replace(evidence.bundle.manifest, artifacts=())
     without = replace(evidence, bundle=replace(evidence.bundle, manifest=imported))
-    for given in (evidence, without):
+    for each in (evidence, without):
         with pytest.raises(
             ModelError, match=r"fp32\.onnx: cosine .* \(30 of 60 photos\); .*\.jpg; nothing was written$"
         ):
-            check_parity("fp32.onnx", parity, FP32, given, b"no graph")
+            check_parity("fp32.onnx", parity, FP32, each, b"no graph")
     assert try_explain(lambda: str(1 / 0)) is None
     assert try_explain(lambda: "because") == "because"

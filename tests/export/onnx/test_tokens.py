@@ -76,8 +76,8 @@ def test_only_the_cast_reads_the_pixels_and_every_precision_answers(
         runner = open_onnxruntime(serialize(graph), float16=graph is half)
         for count in (1, 5):
             np.testing.assert_allclose(runner.logits(images[:count]), want[:count], atol=tolerance * np.abs(want).max())
-    kept = [value.dtype for value in half.graph.initializers.values() if "patches.weight" in str(value.name)]
-    assert kept == [ir.DataType.FLOAT16]
+    types = [value.dtype for value in half.graph.initializers.values() if "patches.weight" in str(value.name)]
+    assert types == [ir.DataType.FLOAT16]
 
 
 def test_the_contract_is_found_by_following_the_pixels_in_any_order(
@@ -100,8 +100,8 @@ def test_the_contract_is_found_by_following_the_pixels_in_any_order(
 
 def test_pixels_that_another_operator_reads_are_refused(exported: tuple[WithPreprocessing, ir.Model]) -> None:
     model = copy_graph(exported[1])
-    other = ir.node("Flatten", [model.graph.inputs[0]], name="other")
-    model.graph.insert_before(model.graph[0], other)
+    second_reader = ir.node("Flatten", [model.graph.inputs[0]], name="other")
+    model.graph.insert_before(model.graph[0], second_reader)
     with pytest.raises(ModelError, match=r"images is read by .*Flatten; expected the contract's Cast alone"):
         to_fp16(model)
 

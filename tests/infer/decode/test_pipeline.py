@@ -27,11 +27,11 @@ def pixels(number: int) -> Item:
 
 def seen(parts: Iterator[Decoded]) -> list[tuple[str, int | str]]:
     """Return each item's name with its pixel value or error."""
-    found: list[tuple[str, int | str]] = []
+    contents: list[tuple[str, int | str]] = []
     for part in parts:
         values = dict(zip(part.readable, part.images[:, 0, 0, 0].tolist(), strict=True))
-        found += [(item.name, part.errors.get(row, values.get(row, "lost"))) for row, item in enumerate(part.items)]
-    return found
+        contents += [(item.name, part.errors.get(row, values.get(row, "lost"))) for row, item in enumerate(part.items)]
+    return contents
 
 
 @pytest.mark.parametrize("threads", [1, 5])
@@ -86,7 +86,7 @@ def test_what_the_source_raises_comes_after_the_items_before_it() -> None:
         next(parts)
 
 
-def test_a_fault_of_ours_is_no_bad_image() -> None:
+def test_an_error_of_the_program_is_not_reported_as_a_bad_image() -> None:
     def fetch() -> bytes:
         raise ZeroDivisionError
 
@@ -147,12 +147,12 @@ def test_items_keep_what_was_fetched_only_if_asked(photos: Path) -> None:
     path = photos / "test/Beet/000.jpg"
     content = path.read_bytes()
     items = [Item("fetched", lambda: content), Item("path", path)]
-    (kept,), (left,) = (list(stream(items, SMALL, 4, keep=keep)) for keep in (True, False))
-    assert [item.content for item in kept.items] == [content, path]
-    assert [item.content for item in left.items] == [b"", path]
+    (with_content,), (without,) = (list(stream(items, SMALL, 4, keep=keep)) for keep in (True, False))
+    assert [item.content for item in with_content.items] == [content, path]
+    assert [item.content for item in without.items] == [b"", path]
 
 
 def test_batches_for_keeping_are_the_callers(photos: Path) -> None:
     paths = sorted(photos.glob("test/Beet/*.jpg"))[:9]
-    got = np.concatenate([batch.images for batch in list(batches([*paths, photos], SMALL, 2))])
-    assert (got == np.stack([load_image(path, SMALL) for path in paths])).all()
+    pixels_read = np.concatenate([batch.images for batch in list(batches([*paths, photos], SMALL, 2))])
+    assert (pixels_read == np.stack([load_image(path, SMALL) for path in paths])).all()

@@ -91,14 +91,14 @@ def expected(item: Item) -> NDArray[np.uint8] | str:
 @pytest.mark.parametrize("size", [5, 64])
 def test_both_ways_give_the_same_for_every_kind_of_content(way: Way, size: int, files: list[Path]) -> None:
     items = all_kinds(files)
-    found: list[tuple[str, NDArray[np.uint8] | str]] = []
+    contents: list[tuple[str, NDArray[np.uint8] | str]] = []
     for part in stream(items, SMALL, size, way=way, workers=2):
         rows = dict(zip(part.readable, part.images.copy(), strict=True))
-        found += [(item.name, part.errors.get(row, rows.get(row, "lost"))) for row, item in enumerate(part.items)]
+        contents += [(item.name, part.errors.get(row, rows.get(row, "lost"))) for row, item in enumerate(part.items)]
     wanted = [(item.name, expected(item)) for item in items if item is not None]
-    assert [name for name, _ in found] == [name for name, _ in wanted]
-    for (name, got), (_, want) in zip(found, wanted, strict=True):
-        assert np.array_equal(got, want), name
+    assert [name for name, _ in contents] == [name for name, _ in wanted]
+    for (name, pixels), (_, want) in zip(contents, wanted, strict=True):
+        assert np.array_equal(pixels, want), name
 
 
 def test_an_endless_source_is_read_no_further_than_the_buffers_reach(files: list[Path]) -> None:
@@ -224,15 +224,15 @@ def decoder_for(shape: tuple[int, ...]) -> Iterator[RemoteDecoder]:
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process started and that still run."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
         except OSError:  # ended meanwhile
             continue
         if int(parent) == pid and state != "Z":
-            found.append(int(folder.name))
-    return found
+            pids.append(int(folder.name))
+    return pids
 
 
 def is_gone(pid: int) -> bool:

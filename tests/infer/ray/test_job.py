@@ -74,8 +74,8 @@ def test_a_job_of_two_workers_gives_the_rows_of_one_machine_in_order(
     ray = [*words, "--engine", "ray", "--workers", "2", "--json", "-o", f"file://{tmp_path}/ray.parquet"]
     done = subprocess.run([sys.executable, "-c", WARNS, *ray], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stderr.splitlines() if "core_worker.cc" not in line]  # of Ray's own, issue 53727
-    assert all(line.startswith("vegrt: ") for line in said), done.stderr
+    messages = [line for line in done.stderr.splitlines() if "core_worker.cc" not in line]  # of Ray's own, issue 53727
+    assert all(line.startswith("vegrt: ") for line in messages), done.stderr
     summary = json.loads(done.stdout)
     assert (summary["images"], summary["errors"], summary["workers"]) == (56, 3, 2)
     sources = (str(mixed), f"file://{mixed}/00.jpg")
@@ -84,11 +84,11 @@ def test_a_job_of_two_workers_gives_the_rows_of_one_machine_in_order(
         sources, "fp32", "onnxruntime", threads=1, row_format=RowFormat(top_k=2), output=OutputOptions(local)
     )
     run(bundle.path, request, print, as_json=False)
-    want, got = (pyarrow.parquet.read_table(path) for path in (local, tmp_path / "ray.parquet"))
-    assert got.schema.names == want.schema.names
-    assert got.schema.types == want.schema.types
+    local_table, ray_table = (pyarrow.parquet.read_table(path) for path in (local, tmp_path / "ray.parquet"))
+    assert ray_table.schema.names == local_table.schema.names
+    assert ray_table.schema.types == local_table.schema.types
     assert len(list((tmp_path / "ray.parquet").iterdir())) == 4  # two workers, two files each: the work was shared out
-    for mine, theirs in zip(got.to_pylist(), want.to_pylist(), strict=True):
+    for mine, theirs in zip(ray_table.to_pylist(), local_table.to_pylist(), strict=True):
         numbers = [mine.pop(name) for name in ("probability", "probability_2")]
         expected = [theirs.pop(name) for name in ("probability", "probability_2")]
         assert mine == theirs
@@ -130,7 +130,7 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
 
 
 @pytest.mark.parametrize(
-    ("given", "place"),
+    ("out", "place"),
     [
         ("s3://bucket/a/out.parquet", "s3://bucket/a/out.parquet"),
         ("file:///folder/out.parquet", "file:///folder/out.parquet"),
@@ -138,8 +138,8 @@ def test_what_a_job_cannot_do_is_said_before_ray_starts(bundle: Bundle, mixed: P
         ("/out.parquet", "/out.parquet"),
     ],
 )
-def test_a_url_survives_being_a_path(given: str, place: str) -> None:
-    assert output_location(Request(("x",), output=OutputOptions(Path(given)))) == place
+def test_a_url_survives_being_a_path(out: str, place: str) -> None:
+    assert output_location(Request(("x",), output=OutputOptions(Path(out)))) == place
 
 
 def test_workers_find_what_the_job_named(mixed: Path) -> None:
@@ -155,9 +155,9 @@ def test_workers_find_what_the_job_named(mixed: Path) -> None:
 
 
 def test_no_more_is_taken_after_what_cannot_be_distributed(mixed: Path) -> None:
-    left = iter([Item("a", mixed / "00.jpg"), Item("x.zip!/a.jpg", b"bytes"), Item("x.zip!/b.jpg", b"more")])
-    refused(r"x\.zip!/a\.jpg: --engine ray distributes", partial(names_of, left))
-    assert next(left).name == "x.zip!/b.jpg"
+    items = iter([Item("a", mixed / "00.jpg"), Item("x.zip!/a.jpg", b"bytes"), Item("x.zip!/b.jpg", b"more")])
+    refused(r"x\.zip!/a\.jpg: --engine ray distributes", partial(names_of, items))
+    assert next(items).name == "x.zip!/b.jpg"
 
 
 def test_a_workers_error_is_told_as_it_was() -> None:

@@ -154,6 +154,24 @@ def test_times_of_both_devices_are_compared_only_where_both_were_measured_here(
     assert order(rank_choices(two_gpus, host=SERVER))[0] == FP32_CUDA  # what a T4 took says little about this GPU
 
 
+def test_times_of_this_machine_come_before_those_of_the_main_file(two_gpus: Bundle, results: Results) -> None:
+    results.evaluated({FP32_CUDA: "PASS", FP16: "PASS", INT8: "PASS", OPENVINO: "PASS"})
+    results.timed({FP16: 0.5, INT8: 0.6, OPENVINO: 0.1}, gpu="NVIDIA T4")
+    assert order(rank_choices(two_gpus, device="cuda", host=SERVER))[:2] == [FP16, INT8]
+    results.timed({FP16: 0.5, INT8: 0.4}, "bench-only-tensorrt", gpu="NVIDIA L4")
+    choices = rank_choices(two_gpus, host=SERVER)
+    assert order(choices)[:2] == [INT8, FP16]
+    assert choices[0].reason.startswith("fastest that passed the gate; not benchmarked: ")
+    assert OPENVINO not in order(choices)[:3]  # its time is of the machine with the T4, whose CPU is of the same model
+
+
+def test_fp32_that_failed_is_no_fallback(two_gpus: Bundle, results: Results) -> None:
+    results.evaluated({FP32_CUDA: "FAIL", FP16: "INCONCLUSIVE"})
+    choices = rank_choices(two_gpus, host=SERVER)
+    assert choices[0].candidate == REFERENCE
+    assert FP32_CUDA not in order(choices)
+
+
 def order_behind(bundle: Bundle) -> list[Candidate]:
     """Return what comes behind the candidates that were evaluated: fp32 that was not."""
     return [
@@ -178,8 +196,8 @@ def test_a_row_of_an_earlier_version_counts_if_its_engine_is_the_only_one(
     forget_engines(two_gpus.path / "results/evaluate-test.json")
     assert INT8 not in order(rank_choices(two_gpus, device="cuda", host=SERVER))
     assert "int8/tensorrt: does not state which of several engines ran; ignored, measure again" in caplog.text
-    kept = [artifact for artifact in two_gpus.manifest.artifacts if not artifact.path.startswith("engines/orin")]
-    alone = replace(two_gpus, manifest=replace(two_gpus.manifest, artifacts=tuple(kept)))
+    artifacts = [artifact for artifact in two_gpus.manifest.artifacts if not artifact.path.startswith("engines/orin")]
+    alone = replace(two_gpus, manifest=replace(two_gpus.manifest, artifacts=tuple(artifacts)))
     assert order(rank_choices(alone, device="cuda", host=SERVER))[0] == INT8
 
 

@@ -35,7 +35,7 @@ def test_the_classifier_of_the_embedding_is_the_answer(bundle: Bundle, test_spli
     assert embeddings is not None
     assert (embeddings.shape, embeddings.dtype) == ((9, EMBEDDING), np.dtype(np.float32))
     model = onnx.load(bundle.file("model", variant))
-    weights = {one.name: numpy_helper.to_array(one).astype(np.float32) for one in model.graph.initializer}
+    weights = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer}
     again = embeddings @ weights["fc.weight"].T + weights["fc.bias"]
     exact = (
         variant == "fp32" and candidate.runtime == "onnxruntime"
@@ -75,7 +75,7 @@ def test_heads_of_several_kinds() -> None:
 def test_bytes_are_read_as_onnx_reads_them(bundle: Bundle) -> None:
     content = bundle.file("model", "int8").read_bytes()
     nodes = onnx.load_from_string(content).graph.node
-    assert [(one.kind, one.inputs, one.outputs) for one in read_nodes(content)] == [
+    assert [(node.kind, node.inputs, node.outputs) for node in read_nodes(content)] == [
         (node.op_type, tuple(node.input), tuple(node.output)) for node in nodes
     ]
     more = onnx.load_from_string(with_output(content, "x" * 300))

@@ -65,8 +65,8 @@ def test_a_version_compatible_engine_stays_on_its_operating_system_and_processor
 
 
 def test_hardware_compatible_engines_run_from_ampere_on_but_not_on_a_jetson() -> None:
-    other = replace(SERVER, target="sm120", device="RTX 5090")
-    assert mismatches(replace(SERVER, hardware_compatible=True), other) == []
+    another = replace(SERVER, target="sm120", device="RTX 5090")
+    assert mismatches(replace(SERVER, hardware_compatible=True), another) == []
     assert mismatches(replace(SERVER, hardware_compatible=True), replace(SERVER, target="sm75"))
     thor = replace(ORIN, target="sm110", device="Thor")
     assert mismatches(replace(ORIN, hardware_compatible=True), thor) == ["built for Orin (SM87), this is Thor (SM110)"]
@@ -108,20 +108,25 @@ def test_a_damaged_plan_is_not_opened(copied: Bundle) -> None:
 
 def test_the_manifest_keeps_the_fingerprint(bundle: Bundle) -> None:
     details = bundle.artifact("engine", "int8").details
-    found = Fingerprint.from_details(details)
-    assert (found.builder, found.target, found.version) == ("tensorrt_rtx", "sm80plus", details["version"])
+    fingerprint = Fingerprint.from_details(details)
+    assert (fingerprint.builder, fingerprint.target, fingerprint.version) == (
+        "tensorrt_rtx",
+        "sm80plus",
+        details["version"],
+    )
     assert details["profile"] == "b1-8-32"
     assert details["platform"] == this_platform()
-    assert fitting_engine(bundle, "int8", found).variant == "int8"
+    assert fitting_engine(bundle, "int8", fingerprint).variant == "int8"
 
 
 def test_an_engine_of_another_version_is_one_line_with_its_cure(bundle: Bundle) -> None:
-    found = Fingerprint.from_details(bundle.artifact("engine", "fp16").details)
+    fingerprint = Fingerprint.from_details(bundle.artifact("engine", "fp16").details)
     with pytest.raises(EngineError) as refused:
-        fitting_engine(bundle, "fp16", replace(found, version="9.9", target="sm75"))
+        fitting_engine(bundle, "fp16", replace(fingerprint, version="9.9", target="sm75"))
     line = str(refused.value)
     assert (
-        f"built by tensorrt_rtx {found.version}, this is 9.9; built for SM80PLUS, this is SM75; build it: vegrt" in line
+        f"built by tensorrt_rtx {fingerprint.version}, this is 9.9; built for SM80PLUS, this is SM75; build it: vegrt"
+        in line
     )
     assert "\n" not in line
     with pytest.raises(BundleError, match="holds no fp16 tensorrt engine"):
@@ -132,22 +137,29 @@ def test_engines_are_rebuilt_from_the_onnx_where_they_do_not_fit(bundle: Bundle,
     pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'vegrt[rtx]'")
     from vegrt.export.engines.rebuild import rebuild_engines
 
-    here = Fingerprint.from_details(bundle.artifact("engine", "fp16").details)
+    host = Fingerprint.from_details(bundle.artifact("engine", "fp16").details)
     path = tmp_path / "copied"
     shutil.copytree(bundle.path, path, ignore=shutil.ignore_patterns("int8*", "golden"))
-    old = [one for one in bundle.manifest.artifacts if one.role in ("weights", "engine") or one.variant == "fp16"]
-    kept = tuple(
+    old = [
+        artifact
+        for artifact in bundle.manifest.artifacts
+        if artifact.role in ("weights", "engine") or artifact.variant == "fp16"
+    ]
+    artifacts = tuple(
         replace(
-            one, details=one.details | {"version": "1.0", "workspace_mib": 64} if one.role == "engine" else one.details
+            artifact,
+            details=artifact.details | {"version": "1.0", "workspace_mib": 64}
+            if artifact.role == "engine"
+            else artifact.details,
         )
-        for one in old
-        if one.variant in ("", "fp16")
+        for artifact in old
+        if artifact.variant in ("", "fp16")
     )
     with changing(path) as staging:
-        staging.finish(replace(bundle.manifest, artifacts=kept))
+        staging.finish(replace(bundle.manifest, artifacts=artifacts))
     with pytest.raises(EngineError, match=r"built by tensorrt_rtx 1\.0"):
-        fitting_engine(open_bundle(path), "fp16", here)
-    assert rebuild_engines(path, None, here) == ["fp16"]
-    rebuilt = fitting_engine(open_bundle(path), "fp16", here)
+        fitting_engine(open_bundle(path), "fp16", host)
+    assert rebuild_engines(path, None, host) == ["fp16"]
+    rebuilt = fitting_engine(open_bundle(path), "fp16", host)
     assert rebuilt.details["workspace_mib"] == 64  # as it was built before
-    assert rebuild_engines(path, None, here) == []
+    assert rebuild_engines(path, None, host) == []

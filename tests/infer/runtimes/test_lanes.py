@@ -43,10 +43,10 @@ def numbers(first: int, count: int) -> NDArray[np.uint8]:
 
 @given(count=st.integers(0, 200), largest=st.integers(1, 40))
 def test_parts_cover_everything_in_order(count: int, largest: int) -> None:
-    found = list(parts(count, largest))
-    assert [index for part in found for index in range(count)[part]] == list(range(count))
-    assert all(part.stop - part.start == largest for part in found[:-1])
-    assert all(0 < part.stop - part.start <= largest for part in found[-1:])
+    ranges = list(parts(count, largest))
+    assert [index for part in ranges for index in range(count)[part]] == list(range(count))
+    assert all(part.stop - part.start == largest for part in ranges[:-1])
+    assert all(0 < part.stop - part.start <= largest for part in ranges[-1:])
 
 
 @given(
@@ -75,24 +75,24 @@ def test_batches_come_back_in_order_however_many_are_begun_before_one_is_finishe
 
 def test_single_calls_take_turns_and_two_batches_are_in_progress() -> None:
     busy: list[DoublingLane] = []
-    made = [DoublingLane(busy), DoublingLane(busy)]
-    lanes = Lanes(made, 32)
+    both = [DoublingLane(busy), DoublingLane(busy)]
+    lanes = Lanes(both, 32)
     first = lanes.begin(numbers(0, 16))
     second = lanes.begin(numbers(16, 16))
-    assert busy == made
-    kept = lanes.finish(first)
+    assert busy == both
+    answers = lanes.finish(first)
     third = lanes.begin(numbers(32, 16))
-    assert busy == [made[1], made[0]]
+    assert busy == [both[1], both[0]]
     assert [lanes.finish(begun)[0, 0] for begun in (second, third)] == [32.0, 64.0]
-    assert kept[0, 0] == 0.0  # not a view of a lane's buffer
+    assert answers[0, 0] == 0.0  # not a view of a lane's buffer
     assert len(lanes) == 2
 
 
 def test_a_failure_fails_all_that_is_in_progress_and_nothing_after_it() -> None:
     busy: list[DoublingLane] = []
-    made = [DoublingLane(busy), DoublingLane(busy)]
-    lanes = Lanes(made, 32)
-    made[0].fails_at = 14.0
+    both = [DoublingLane(busy), DoublingLane(busy)]
+    lanes = Lanes(both, 32)
+    both[0].fails_at = 14.0
     first, second = lanes.begin(numbers(0, 16)), lanes.begin(numbers(100, 2))
     for begun in (first, second, first):
         with pytest.raises(RuntimeError, match="this image fails"):

@@ -47,10 +47,10 @@ def network(
         *(last or (helper.make_node("Identity", ["scores"], ["logits"]),)),
     ]
     values = {"sides": np.array([1, 2]), "weights": np.ones((3, CLASSES), np.float32), **constants}
-    given = helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 8, 8, 3])
-    made = logits or helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])
+    images = helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 8, 8, 3])
+    outputs = logits or helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])
     initializers = [numpy_helper.from_array(value, key) for key, value in values.items()]
-    graph = helper.make_graph(nodes, "odd", [given], [made], initializers)
+    graph = helper.make_graph(nodes, "odd", [images], [outputs], initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.evil", 1)]
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
 

@@ -178,8 +178,8 @@ def test_a_provider_that_is_loaded_has_a_library_that_loads(bundle: Bundle) -> N
 def test_fp32_on_cuda_is_float32(bundle: Bundle, images: NDArray[np.uint8]) -> None:
     """TF32 would differ in the third digit."""
     want = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
-    got = open_candidate(bundle, Candidate("fp32", "onnxruntime"), device="cuda").logits(images)
-    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+    logits = open_candidate(bundle, Candidate("fp32", "onnxruntime"), device="cuda").logits(images)
+    np.testing.assert_allclose(logits, want, rtol=1e-3, atol=1e-3)
 
 
 def test_int8_with_a_float32_rest_runs_on_the_tensorrt_provider(
@@ -222,5 +222,5 @@ def test_the_tensorrt_provider_keeps_its_engine_and_its_timings(bundle: Bundle, 
     logits = _on_tensorrt(bundle.file("model", "fp16"), bundle, tmp_path)
     size = bundle.manifest.contract.size
     logits(np.zeros((1, size, size, 3), np.uint8))
-    kept = {file.suffix for file in (tmp_path / "cache").iterdir()}
-    assert {".engine", ".timing"} <= kept
+    suffixes = {file.suffix for file in (tmp_path / "cache").iterdir()}
+    assert {".engine", ".timing"} <= suffixes

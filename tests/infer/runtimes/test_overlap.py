@@ -81,16 +81,16 @@ def test_as_many_batches_are_in_progress_as_there_are_lanes_where_the_next_one_i
 
 def test_no_answer_waits_for_a_batch_that_comes_later() -> None:
     """As with a watched folder: the second batch comes only after the first has been answered."""
-    runner, seen = CountingRunner(), list[int]()
+    runner, delivered = CountingRunner(), list[int]()
 
     def slow() -> Iterator[int]:
         for number in range(3):
-            assert seen == list(range(number))
+            assert delivered == list(range(number))
             yield number
 
     for batch, _ in answered(runner, slow(), images_of, lambda: False):
-        seen.append(batch)
-    assert seen == [0, 1, 2]
+        delivered.append(batch)
+    assert delivered == [0, 1, 2]
     assert runner.most == 1
 
 

@@ -44,18 +44,18 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
 def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
     want = TorchRunner(bundle).logits(images)
     runner = open_candidate(bundle, candidate)
-    got = runner.logits(images)
-    assert got.dtype == np.float32
-    assert got.shape == (len(images), 3)
-    assert (got.argmax(axis=1) == want.argmax(axis=1)).mean() >= (0.99 if candidate.variant == "fp32" else 0.9)
+    logits = runner.logits(images)
+    assert logits.dtype == np.float32
+    assert logits.shape == (len(images), 3)
+    assert (logits.argmax(axis=1) == want.argmax(axis=1)).mean() >= (0.99 if candidate.variant == "fp32" else 0.9)
     for size in (1, 7):
         part = runner.logits(images[:size])
         assert part.shape == (size, 3)
-        assert np.abs(part - got[:size]).max() < 0.05
+        assert np.abs(part - logits[:size]).max() < 0.05
     first = runner.logits(images[:2]).copy()
-    kept = runner.logits(images[:2])
+    earlier = runner.logits(images[:2])
     runner.logits(images[5:7])
-    assert np.array_equal(kept, first)  # a runner must not hand out a buffer that the next call overwrites
+    assert np.array_equal(earlier, first)  # a runner must not hand out a buffer that the next call overwrites
 
 
 def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bundle: Bundle) -> None:
@@ -94,27 +94,27 @@ def row(bundle: Bundle, key: str, **more: Any) -> dict[str, Any]:
     """Return a candidate's row of a result file: what the test says, and the rest as it may be."""
     variant, runtime = key.split("/")
     known = bundle.artifact("model", variant)
-    found = {"key": key, "variant": variant, "runtime": runtime, "artifact_sha256": known.sha256, "size_bytes": 9}
+    row = {"key": key, "variant": variant, "runtime": runtime, "artifact_sha256": known.sha256, "size_bytes": 9}
     if "gate" in more:
         sure = {"value": 1.0, "low": 0.9, "high": 1.0}
         counts = dict.fromkeys(("flips", "newly_wrong", "newly_right", "wrong_to_other_wrong"), 0)
         paired = counts | {"agreement": 1.0, "drop": dict.fromkeys(sure, 0.0), "mcnemar_p": 1.0}
-        found |= {"top1": sure, "top3": sure, "nll": 0.1, "ece": 0.1, "confusion": [[1, 0], [0, 1]], "paired": paired}
+        row |= {"top1": sure, "top3": sure, "nll": 0.1, "ece": 0.1, "confusion": [[1, 0], [0, 1]], "paired": paired}
     for point in more.get("batches", ()):
         point.setdefault("batch", 1)
         point.setdefault("p50_ms", 1000 * point["batch"] / point["images_per_s"])
-    return found | more
+    return row | more
 
 
 def save_result(bundle: Bundle, name: str, body: dict[str, Any]) -> None:
     """Save a result as `results.save_result` does, with what the test leaves out of an evaluation: two photos."""
     if name == "evaluate-test":
-        keys = [one["key"] for one in body["candidates"]]
+        keys = [row["key"] for row in body["candidates"]]
         body["candidates"][0]["gate"]["verdict"] = "REFERENCE"
-        said = {key: {"top1": [0, 1], "probability": [1.0, 1.0]} for key in keys}
-        predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": said}
-        given = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95}
-        body = given | {"predictions": predictions} | body
+        answers = {key: {"top1": [0, 1], "probability": [1.0, 1.0]} for key in keys}
+        predictions = {"paths": ["a/0.jpg", "b/0.jpg"], "labels": [0, 1], "candidates": answers}
+        figures = {"images": 2, "classes": ["a", "b"], "margin_points": 0.5, "confidence": 0.95}
+        body = figures | {"predictions": predictions} | body
     kind = Evaluation if name == "evaluate-test" else Bench
     results.save_result(bundle, name, from_dict(kind, to_dict(header_fields(bundle, kind.KIND)) | body))
 
@@ -147,13 +147,17 @@ def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bun
         choose(bundle, "int4")
     with pytest.raises(VegrtError, match="holds no ONNX model yet; make it: vegrt export"):
         choose(trained)
-    assert {str(one) for one in candidates(bundle)} >= {"fp32/onnxruntime", "fp16/onnxruntime", "int8-cpu/openvino"}
+    assert {str(candidate) for candidate in candidates(bundle)} >= {
+        "fp32/onnxruntime",
+        "fp16/onnxruntime",
+        "int8-cpu/openvino",
+    }
 
 
 def test_torch_is_the_checkpoint_and_nothing_else(bundle: Bundle, trained: Bundle) -> None:
-    for one in (bundle, trained):
-        assert [str(found) for found in candidates(one, "torch")] == ["fp32/torch"]
-        assert str(choose(one, runtime="torch").candidate) == "fp32/torch"
+    for subject in (bundle, trained):
+        assert [str(candidate) for candidate in candidates(subject, "torch")] == ["fp32/torch"]
+        assert str(choose(subject, runtime="torch").candidate) == "fp32/torch"
     with pytest.raises(VegrtError, match="not int8"):
         open_candidate(bundle, Candidate("int8", "torch"))
     with pytest.raises(VegrtError, match="int8 to run on torch"):
@@ -161,10 +165,10 @@ def test_torch_is_the_checkpoint_and_nothing_else(bundle: Bundle, trained: Bundl
 
 
 def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
-    assert {one.runtime for one in candidates(bundle, device="cuda")} == {"onnxruntime"}
+    assert {candidate.runtime for candidate in candidates(bundle, device="cuda")} == {"onnxruntime"}
 
 
-def test_the_best_that_loads_is_opened_and_the_reason_is_said(
+def test_the_best_model_that_loads_is_opened_and_the_reason_is_logged(
     copied: Bundle, images: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = {"fp32/onnxruntime": 50.0, "int8-cpu/onnxruntime": 90.0, "int8-cpu/openvino": 120.0}
@@ -214,7 +218,7 @@ def test_without_a_benchmark_an_8_bit_variant_that_passed_comes_first(copied: Bu
     assert str(choose(copied, "fp32").candidate) == "fp32/onnxruntime"  # the exact one, whatever the forecast says
 
 
-def test_what_was_found_on_the_cpu_says_nothing_of_a_gpu(copied: Bundle) -> None:
+def test_results_on_the_cpu_do_not_count_for_a_gpu(copied: Bundle) -> None:
     gates = [row(copied, "int8-cpu/onnxruntime", gate={"verdict": "PASS"}, device="cpu")]
     save_result(copied, "evaluate-test", {"candidates": gates})
     assert choose(copied).candidate.variant == "int8-cpu"

@@ -32,8 +32,8 @@ HTTP = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=32))  # for 
 
 
 def metric(running: Running, line: str) -> float:
-    (found,) = re.findall(rf"^{re.escape(line)} (\S+)$", HTTP.get(f"{running.url}/metrics").text, re.MULTILINE)
-    return float(found)
+    (value,) = re.findall(rf"^{re.escape(line)} (\S+)$", HTTP.get(f"{running.url}/metrics").text, re.MULTILINE)
+    return float(value)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -51,10 +51,10 @@ def predict(running: Running, body: bytes, **headers: str) -> httpx.Response:
 def same_answer(answer: dict[str, Any], logits: NDArray[np.float32], model: Model) -> bool:
     """Return whether an answer is that of these logits; those of another photo differ by more than batching does."""
     want = softmax(logits[None])[0]
-    got = {score["index"]: score["probability"] for score in answer["top"]}
+    probabilities = {score["index"]: score["probability"] for score in answer["top"]}
     names = all(score["label"] == model.classes[score["index"]] for score in answer["top"])
-    near = all(abs(want[index] - probability) < 1e-5 for index, probability in got.items())
-    return names and near and len(got) == len(want) and answer["label"] == model.classes[int(want.argmax())]
+    near = all(abs(want[index] - probability) < 1e-5 for index, probability in probabilities.items())
+    return names and near and len(probabilities) == len(want) and answer["label"] == model.classes[int(want.argmax())]
 
 
 def test_32_clients_get_the_answers_of_their_own_photos(
@@ -268,7 +268,7 @@ def test_errors_are_json_with_a_fitting_status(shared: Running) -> None:
     assert "Method Not Allowed" in error("GET", "/v1/predict", 405)
 
 
-def test_what_is_asked_for_is_done_or_refused_and_never_left_out(shared: Running, files: list[Path]) -> None:
+def test_what_a_request_asks_for_is_done_or_refused(shared: Running, files: list[Path]) -> None:
     photo = files[0].read_bytes()
     tops = {count: HTTP.post(f"{shared.url}/v1/predict?top_k={count}", content=photo).json() for count in (1, 2, 99)}
     assert [len(answer["top"]) for answer in tops.values()] == [1, 2, 3]

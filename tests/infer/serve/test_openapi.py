@@ -35,9 +35,9 @@ def operations(document: Any) -> list[tuple[str, str, Any]]:
 
 def check(document: Any, reply: httpx.Response, path: str, method: str = "get") -> None:
     """Raise unless an answer is what the document says of its path and status."""
-    said = document["paths"][path][method]["responses"][str(reply.status_code)]["content"]
+    media_types = document["paths"][path][method]["responses"][str(reply.status_code)]["content"]
     kind = reply.headers["content-type"].partition(";")[0]
-    schema = said[kind]["schema"] | {"components": document["components"]}
+    schema = media_types[kind]["schema"] | {"components": document["components"]}
     Draft202012Validator(schema).validate(reply.json() if kind == JSON else reply.text)
 
 
@@ -77,7 +77,7 @@ def test_what_is_sent_and_errors_are_described(document: Any) -> None:
     }
     assert set(posts["/v2/models/small/infer"]["requestBody"]["content"]) == {JSON, "application/octet-stream"}
     for path, _, words in operations(document):
-        assert not [one for one in words.get("parameters", ()) if one["name"] == "version"], path
+        assert not [parameter for parameter in words.get("parameters", ()) if parameter["name"] == "version"], path
         for status, answer in words["responses"].items():
             if status != "200" and not path.endswith("ready"):
                 assert answer["content"][JSON]["schema"] == {"$ref": "#/components/schemas/Error"}

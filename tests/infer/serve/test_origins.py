@@ -28,7 +28,7 @@ OPEN = Hosts.of("0.0.0.0", ["Photos.Example"])
         (OPEN, "https://photos.example", "127.0.0.1:8000"),  # a proxy that does not pass the name on
     ],
 )
-def test_its_own_pages_are_let_in(hosts: Hosts, origin: str, host: str) -> None:
+def test_pages_of_the_server_itself_are_accepted(hosts: Hosts, origin: str, host: str) -> None:
     assert hosts.refusal(origin, host) == ""
 
 
@@ -51,13 +51,13 @@ def test_its_own_pages_are_let_in(hosts: Hosts, origin: str, host: str) -> None:
         (OPEN, "http://evil.example", "photos.example"),
     ],
 )
-def test_others_are_refused_in_one_line(hosts: Hosts, origin: str, host: str) -> None:
+def test_pages_of_other_sites_are_refused_in_one_line(hosts: Hosts, origin: str, host: str) -> None:
     reason = hosts.refusal(origin, host)
     assert reason.startswith("origin ")
     assert "\n" not in reason
 
 
-def test_browsers_are_asked_and_programs_are_not(shared: Any, files: list[Path]) -> None:
+def test_only_browsers_are_checked_for_their_origin(shared: Any, files: list[Path]) -> None:
     photo, address = files[0].read_bytes(), shared.url.removeprefix("http://")
 
     def ask(path: str = "/v1/predict", **headers: str) -> httpx.Response:

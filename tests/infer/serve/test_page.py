@@ -76,12 +76,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         try:
-            port = next(found[1] for line in driver.stdout if (found := re.search(r"on port (\d+)\.", line)))
+            port = next(match[1] for line in driver.stdout if (match := re.search(r"on port (\d+)\.", line)))
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http:
-                made = http.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
-                assert "sessionId" in made, made
-                yield Browser(http, made["sessionId"])
-                http.delete(f"/session/{made['sessionId']}")
+                created = http.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
+                assert "sessionId" in created, created
+                yield Browser(http, created["sessionId"])
+                http.delete(f"/session/{created['sessionId']}")
         finally:
             driver.terminate()
 
@@ -116,7 +116,7 @@ def test_a_photo_that_is_chosen_is_answered_and_nothing_is_on_the_console(
     assert browser.console() == []
 
 
-def test_what_is_no_photo_is_said_and_the_next_one_is_answered(
+def test_the_page_reports_a_file_that_is_no_photo_and_goes_on(
     browser: Browser, shared: Any, model: Model, files: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "text.jpg").write_text("text")
@@ -179,7 +179,7 @@ def test_a_script_from_elsewhere_does_not_run(browser: Browser, shared: Any) -> 
     assert any("Content Security Policy" in message for message in browser.console())
 
 
-def test_a_server_that_is_gone_is_said(browser: Browser, start: Start, files: list[Path]) -> None:
+def test_the_page_reports_a_server_that_is_gone(browser: Browser, start: Start, files: list[Path]) -> None:
     running = start()
     browser.open(running.url)
     browser.run("window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))")

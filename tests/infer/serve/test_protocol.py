@@ -39,9 +39,9 @@ def refused(request: object, tail: bytes = b"", header: str | None = None) -> st
 
 def test_json_data_may_be_flat_or_nested() -> None:
     for data in (PIXELS.ravel().tolist(), PIXELS.tolist()):
-        got = parse({"inputs": [tensor(data=data)]})
-        np.testing.assert_array_equal(got.images, PIXELS)
-        assert (got.id, got.binary, got.classes) == (None, False, 0)
+        request = parse({"inputs": [tensor(data=data)]})
+        np.testing.assert_array_equal(request.images, PIXELS)
+        assert (request.id, request.binary, request.classes) == (None, False, 0)
 
 
 def test_binary_data_follows_the_json() -> None:
@@ -50,9 +50,9 @@ def test_binary_data_follows_the_json() -> None:
         "inputs": [tensor(data=None, parameters={"binary_data_size": 24})],
         "outputs": [{"name": "logits", "parameters": {"binary_data": True, "classification": 2}}],
     }
-    got = parse(asked, PIXELS.tobytes())
-    np.testing.assert_array_equal(got.images, PIXELS)
-    assert (got.id, got.binary, got.classes) == ("ä7", True, 2)
+    request = parse(asked, PIXELS.tobytes())
+    np.testing.assert_array_equal(request.images, PIXELS)
+    assert (request.id, request.binary, request.classes) == ("ä7", True, 2)
     assert parse({"inputs": [tensor()], "parameters": {"binary_data_output": True}}).binary
 
 
@@ -127,11 +127,11 @@ JSON = st.recursive(
 )
 def test_no_request_gets_more_than_a_refusal(request_: dict[str, Any], tail: bytes, header: str | None) -> None:
     try:
-        got = parse_infer(json.dumps(request_).encode() + tail, header, SIZE)
+        parsed = parse_infer(json.dumps(request_).encode() + tail, header, SIZE)
     except Refusal:
         pass
     else:
-        render_infer(got, np.zeros((len(got.images), 3), np.float32), "m", ("a", "b", "c"))
+        render_infer(parsed, np.zeros((len(parsed.images), 3), np.float32), "m", ("a", "b", "c"))
 
 
 @settings(max_examples=200, deadline=None)

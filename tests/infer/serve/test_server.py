@@ -49,14 +49,14 @@ def process(*words: object) -> Iterator[tuple[subprocess.Popen[str], str, list[s
     command = [sys.executable, "-W", "error", *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
-        seen = []
+        lines = []
         try:
             for line in started.stderr:
-                seen.append(line)
-                if found := re.search(r"vegrt: serving on (http://127\.0\.0\.1:\d+)/", line):
-                    yield started, found[1], seen
+                lines.append(line)
+                if match := re.search(r"vegrt: serving on (http://127\.0\.0\.1:\d+)/", line):
+                    yield started, match[1], lines
                     return
-            raise AssertionError("".join(seen))
+            raise AssertionError("".join(lines))
         finally:
             started.kill()
 
@@ -99,7 +99,7 @@ def test_the_command_serves_what_was_asked_for(bundle: Bundle, files: list[Path]
     words = ["-m", "vegrt.cli", "serve", bundle.path, "--port", 0, "--variant", "int8-cpu", "--runtime", "openvino"]
     with process(
         *words, "--max-bytes", 9_000, "--threads", 1, "--max-delay-ms", 0.5, "--allowed-host", "a.example"
-    ) as (service, url, said):
+    ) as (service, url, lines):
         reply = httpx.post(f"{url}/v1/predict", content=files[0].read_bytes(), timeout=60)
         assert (reply.status_code, reply.json()["variant"]) == (200, "int8-cpu")
         assert httpx.get(f"{url}/v2/models/small").json()["platform"] == "vegrt_openvino"
@@ -110,7 +110,7 @@ def test_the_command_serves_what_was_asked_for(bundle: Bundle, files: list[Path]
             assert httpx.post(f"{url}/v1/predict", headers=headers, content=photo).status_code == status
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0
-    assert "".join(said).count("int8-cpu on openvino") == 1
+    assert "".join(lines).count("int8-cpu on openvino") == 1
 
 
 def test_a_port_that_is_taken_is_one_line(bundle: Bundle) -> None:

@@ -79,7 +79,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_bodies_on_their_way_take_no_places(start: Start, sockets: Any, files: list[Path]) -> None:
+def test_arriving_bodies_take_no_place_in_the_queue(start: Start, sockets: Any, files: list[Path]) -> None:
     running = start(queue=2)
     for _ in range(20):
         sockets(running, HEAD + b"some")
@@ -137,7 +137,7 @@ def test_a_client_that_takes_no_byte_of_its_answers_is_closed(start: Start, sock
     wait_for(lambda: not running.server.server_state.connections)
 
 
-def test_at_the_limit_of_connections_who_waits_longest_gives_way(
+def test_at_the_limit_the_connection_that_idled_longest_is_closed(
     start: Start, sockets: Any, files: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     running = start(max_connections=4)
@@ -211,7 +211,7 @@ def test_the_limit_of_open_files_limits_the_connections(caplog: pytest.LogCaptur
     assert "instead of 512, because only 200 open files are allowed" in caplog.text
 
 
-def test_what_is_no_http_is_answered_as_every_error(start: Start, sockets: Any) -> None:
+def test_bytes_that_are_not_http_are_answered_as_any_error(start: Start, sockets: Any) -> None:
     answer = read_all(sockets(start(), b"\x16\x03\x01 hello\r\n\r\n"))
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert answer.endswith(b'{"error": "Invalid HTTP request received."}')
@@ -232,10 +232,10 @@ class Sender:
 
 
 async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = None) -> bytes:
-    async with bodies.read(sender.request()) as found:
+    async with bodies.read(sender.request()) as received:
         if until:
             await until.wait()
-        return found
+        return received
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_the_slowest_body_gives_its_memory_to_the_next() -> None:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_what_has_arrived_whole_gives_way_to_nobody() -> None:
+def test_a_complete_body_is_never_dropped() -> None:
     async def scene() -> None:
         bodies, first, second, done = Bodies(ServerSettings()), Sender(), Sender(), asyncio.Event()
         for block in (90 * b"x", b""):

@@ -35,13 +35,13 @@ def test_tar_members_come_from_memory_and_links_are_refused(kind: str, tree: Pat
         add(archive, "pipe.jpg", b"", type=tarfile.FIFOTYPE)
         add(archive, long, b"two")
     before = set(tree.rglob("*"))
-    found = items_of(f"x.{kind}")
-    assert [item.name.partition("!/")[2] for item in found] == [
+    members = items_of(f"x.{kind}")
+    assert [item.name.partition("!/")[2] for item in members] == [
         *("../../escape.jpg", "link.jpg", "hard.jpg", "pipe.jpg"),
         long,
     ]
-    assert [found[0].content, found[-1].content] == [b"one", b"two"]
-    assert all("not a regular file; refused" in str(item.content) for item in found[1:-1])
+    assert [members[0].content, members[-1].content] == [b"one", b"two"]
+    assert all("not a regular file; refused" in str(item.content) for item in members[1:-1])
     assert set(tree.rglob("*")) == before
 
 
@@ -58,18 +58,18 @@ def test_zip_members_links_passwords_and_a_macs_notes(tree: Path) -> None:
     entry = content.index(b"locked.jpg", content.index(b"PK\x01\x02")) - 46
     content[entry + 8] |= 1  # the flag of an encrypted member
     Path("x.zip").write_bytes(content)
-    found = items_of("x.zip")
-    assert [item.name for item in found] == ["x.zip!/folder/a.jpg", "x.zip!/link.jpg", "x.zip!/locked.jpg"]
-    assert found[0].content == b"one"
-    assert [str(item.content).rpartition(": ")[2] for item in found[1:]] == ["a link; refused", "encrypted; refused"]
+    members = items_of("x.zip")
+    assert [item.name for item in members] == ["x.zip!/folder/a.jpg", "x.zip!/link.jpg", "x.zip!/locked.jpg"]
+    assert members[0].content == b"one"
+    assert [str(item.content).rpartition(": ")[2] for item in members[1:]] == ["a link; refused", "encrypted; refused"]
 
 
 def zip_without(huge: bytes) -> bytes:
     """Return a zip whose member is said to be large, and is damaged."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("huge.jpg", huge)
-    content = bytearray(made.getvalue())
+    content = bytearray(buffer.getvalue())
     content[:4] = b"gone"  # the member's own header; the archive's list stays
     return bytes(content)
 
@@ -109,7 +109,7 @@ def test_huge_members_cost_their_own_line(tree: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
-def test_a_damaged_archive_is_one_error_after_what_is_whole(name: str, tree: Path) -> None:
+def test_a_damaged_archive_is_one_error_after_its_whole_members(name: str, tree: Path) -> None:
     photos = [os.urandom(3000) for _ in range(3)]
     if name == "x.zip":
         with zipfile.ZipFile(name, "w") as archive:
@@ -124,8 +124,8 @@ def test_a_damaged_archive_is_one_error_after_what_is_whole(name: str, tree: Pat
                 add(tar, f"{number}.jpg", photo)
         content = bytearray(Path(name).read_bytes())[:5000]
     Path(name).write_bytes(content)
-    found = items_of(name)
-    assert found[0].content == photos[0]
-    assert "damaged" in str(found[1].content)
+    members = items_of(name)
+    assert members[0].content == photos[0]
+    assert "damaged" in str(members[1].content)
     Path(name).write_bytes(b"text")
     assert "damaged archive" in str(items_of(name)[0].content)

@@ -23,23 +23,23 @@ def test_a_folder_is_searched_in_the_order_of_paths(tree: Path) -> None:
     assert names_of(tree) == expected
 
 
-def test_what_is_left_out_of_a_folder_is_said_at_its_end(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_are_reported_at_the_end_of_a_folder(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        found = open_sources([tree], SourceOptions())
-        next(found)
+        photos = open_sources([tree], SourceOptions())
+        next(photos)
         assert not caplog.messages
-        list(found)
+        list(photos)
     assert caplog.messages == [f"{tree}: skipped: 1 hidden, 1 not a photo (.md)"]
 
 
 def test_folders_are_read_as_they_are_needed(tree: Path) -> None:
-    found = open_sources([tree], SourceOptions())
-    next(found)
+    photos = open_sources([tree], SourceOptions())
+    next(photos)
     (tree / "c/late.jpg").touch()
-    assert str(tree / "c/late.jpg") in [item.name for item in found if item]
+    assert str(tree / "c/late.jpg") in [item.name for item in photos if item]
 
 
-def test_a_very_deep_tree_is_no_recursion(tmp_path: Path) -> None:
+def test_a_very_deep_tree_is_no_recursion_error(tmp_path: Path) -> None:
     deep = tmp_path
     for _ in range(200):
         deep = deep / "d"

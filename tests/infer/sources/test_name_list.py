@@ -23,10 +23,10 @@ def test_lists_name_files_folders_archives_and_what_is_not_there(tree: Path) -> 
     with zipfile.ZipFile("z.zip", "w") as archive:
         archive.write("b.jpg")
     Path("list.txt").write_bytes(b"b.jpg\r\n\nnone.jpg\na\nz.zip\ns3\xff.jpg")
-    found = items_of("list.txt")
-    assert [item.name for item in found][:3] == ["b.jpg", "none.jpg", "a/1.jpg"]
-    assert [item.name for item in found][5:] == ["z.zip!/b.jpg", "s3\\xff.jpg"]
-    assert os.fsencode(fetched(found[-1])) == b"s3\xff.jpg"  # type: ignore[arg-type]
+    listed = items_of("list.txt")
+    assert [item.name for item in listed][:3] == ["b.jpg", "none.jpg", "a/1.jpg"]
+    assert [item.name for item in listed][5:] == ["z.zip!/b.jpg", "s3\\xff.jpg"]
+    assert os.fsencode(fetched(listed[-1])) == b"s3\xff.jpg"  # type: ignore[arg-type]
 
 
 def test_names_that_end_with_nul_may_hold_new_lines(tree: Path) -> None:
@@ -41,36 +41,36 @@ def test_names_are_the_same_wherever_blocks_are_cut(lines: list[bytes], size: in
     content = (b"\0" if null else b"\n").join(lines)
     blocks = [content[start : start + size] for start in range(0, len(content), size)]
     mixed = itertools.chain.from_iterable((block, None) for block in blocks)
-    found = [name for name in split_names("x", iter(mixed), null=null) if name is not None]
-    assert [os.fsencode(name) for name in found] == lines
+    names = [name for name in split_names("x", iter(mixed), null=null) if name is not None]
+    assert [os.fsencode(name) for name in names] == lines
 
 
-def test_a_list_that_is_none_takes_no_memory(tree: Path) -> None:
+def test_a_file_that_is_no_list_takes_no_memory(tree: Path) -> None:
     blocks = itertools.repeat(b"x" * 1000)
     with pytest.raises(DataError, match="a name of more than 65,536 bytes"):
         next(split_names("x", iter(blocks), null=False))
     assert LONGEST_NAME_BYTES == 65_536
 
 
-def test_stdin_is_read_as_it_comes_and_pauses_are_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_is_read_as_it_comes_with_its_pauses(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with open(reader) as stdin:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", stdin)
-        found = open_sources(["-"], SourceOptions())
+        photos = open_sources(["-"], SourceOptions())
         os.write(writer, b"b.jpg\na/1")
-        assert [getattr(next(found), "name", None) for _ in range(2)] == ["b.jpg", None]
+        assert [getattr(next(photos), "name", None) for _ in range(2)] == ["b.jpg", None]
         os.write(writer, b".jpg")
         os.close(writer)
-        assert [item.name for item in found if item] == ["a/1.jpg"]
+        assert [item.name for item in photos if item] == ["a/1.jpg"]
 
 
-def test_stdin_that_says_nothing_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_stdin_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     reading = SourceOptions()
     with open(reader) as stdin:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", stdin)
-        found = open_sources(["-"], reading)
-        assert next(found) is None
+        photos = open_sources(["-"], reading)
+        assert next(photos) is None
         reading.stop.set()
-        assert list(found) == []
+        assert list(photos) == []
     os.close(writer)

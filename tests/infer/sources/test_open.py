@@ -11,7 +11,7 @@ from vegrt.errors import DataError
 from vegrt.infer.sources.open import SourceOptions, open_sources
 
 
-def test_globs_that_the_shell_left_alone(tree: Path) -> None:
+def test_globs_that_the_shell_did_not_expand(tree: Path) -> None:
     assert names_of("a/*.jpg", "*.webp") == ["a/1.jpg", "a.webp"]
     assert names_of("**/*.jpg") == ["a/1.jpg", "b.jpg", "c/3.jpg"]
     assert names_of("a/**") == ["a/1.jpg", "a/2.PNG", "a/deep/x.gif", "a/notes.md"]
@@ -22,7 +22,7 @@ def test_globs_that_the_shell_left_alone(tree: Path) -> None:
         names_of("*.bmp")
 
 
-def test_what_is_not_there_is_said_before_the_first_item(tree: Path) -> None:
+def test_missing_words_are_reported_before_the_first_item(tree: Path) -> None:
     with pytest.raises(DataError, match="none: no such file or folder"):
         open_sources(["b.jpg", "none"], SourceOptions())
     (tree / "empty").mkdir()

@@ -54,11 +54,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(_Server, "asked", {}, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as one:
-        thread = threading.Thread(target=partial(one.serve_forever, 0.01))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as http_server:
+        thread = threading.Thread(target=partial(http_server.serve_forever, 0.01))
         thread.start()
-        yield f"http://127.0.0.1:{one.server_address[1]}"
-        one.shutdown()
+        yield f"http://127.0.0.1:{http_server.server_address[1]}"
+        http_server.shutdown()
         thread.join()
 
 
@@ -78,7 +78,7 @@ def test_http_is_fetched_late_and_asked_again_when_that_may_help(server: str) ->
 
 
 @pytest.mark.parametrize("name", ["drip-head.jpg", "drip-body.jpg"])
-def test_a_server_that_drips_is_left_after_a_while_and_not_asked_again(
+def test_a_dripping_server_is_given_up_and_not_asked_again(
     server: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources_deadline, "HEAD_START_S", 0.2)

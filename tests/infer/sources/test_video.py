@@ -23,9 +23,9 @@ def test_frames_of_a_video(tree: Path) -> None:
             picture = np.full((24, 32, 3), number * 30, np.uint8)
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode())
-    found = items_of("clip.mp4", every=3)
-    assert [item.name for item in found] == ["clip.mp4#0", "clip.mp4#3", "clip.mp4#6"]
-    for item, value in zip(found, (0, 90, 180), strict=True):
+    frames = items_of("clip.mp4", every=3)
+    assert [item.name for item in frames] == ["clip.mp4#0", "clip.mp4#3", "clip.mp4#6"]
+    for item, value in zip(frames, (0, 90, 180), strict=True):
         frame = fetched(item)
         assert isinstance(frame, np.ndarray)
         assert frame.shape == (24, 32, 3)

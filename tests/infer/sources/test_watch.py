@@ -18,12 +18,12 @@ def test_a_watched_folder_gives_what_has_settled(tmp_path: Path, caplog: pytest.
 
     def until(count: int) -> list[str]:
         """Return the names that come during so many looks."""
-        found = []
+        names = []
         while count:
             item = next(looks)
             count -= item is None
-            found += [Path(item.name).name] if item else []
-        return found
+            names += [Path(item.name).name] if item else []
+        return names
 
     assert until(1) == []  # it may still be growing
     assert until(2) == ["old.jpg"]

@@ -120,13 +120,13 @@ def _call(url: str, body: Any, *, method: str = "POST") -> Any:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as found:
-        yield found
+    with browser(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280, 2560])
-def test_asks_nothing_logs_nothing_and_fits(
+def test_the_page_loads_nothing_logs_nothing_and_fits(
     opened: Browser, page: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     opened.look(page, width=width, scheme=scheme)

@@ -234,12 +234,12 @@ def test_the_flags_in_how_to_reproduce_make_the_same_recipe(choices: dict[str, A
     recipe = make_recipe(**choices)
     words = recipe_flags(recipe.to_dict())
     assert len(words) >= len(choices)
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     while words:
         name = words.pop(0).removeprefix("--").replace("-", "_")
         kind = type(getattr(recipe, name))
-        given[name] = True if kind is bool else kind(words.pop(0))
-    assert make_recipe(**given) == recipe
+        settings[name] = True if kind is bool else kind(words.pop(0))
+    assert make_recipe(**settings) == recipe
 
 
 def test_how_to_reproduce_shows_only_the_name_of_a_weights_file() -> None:

@@ -36,17 +36,17 @@ def test_the_two_parts_are_the_network(name: str) -> None:
     with torch.no_grad():
         answers = network(images)
         for stage in stage_names(BACKBONES[name]):
-            first, rest = split_at(network, BACKBONES[name], stage)
+            first, tail = split_at(network, BACKBONES[name], stage)
             activations = first(images)
-            torch.testing.assert_close(rest(activations), answers, rtol=1e-4, atol=1e-4)
-            frozen, learning = ({id(parameter) for parameter in part.parameters()} for part in (first, rest))
+            torch.testing.assert_close(tail(activations), answers, rtol=1e-4, atol=1e-4)
+            frozen, learning = ({id(parameter) for parameter in part.parameters()} for part in (first, tail))
             assert not learning & frozen
             assert learning | frozen == everything
     assert activations.ndim == 2  # after the last stage: pooled
-    if any(isinstance(module, torch.nn.Dropout) for module in rest.modules()):
-        rest.train()
+    if any(isinstance(module, torch.nn.Dropout) for module in tail.modules()):
+        tail.train()
         ones = torch.ones_like(activations)
-        assert not torch.equal(rest(ones.clone()), rest(ones.clone()))  # a clone: dropout works in place
+        assert not torch.equal(tail(ones.clone()), tail(ones.clone()))  # a clone: dropout works in place
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_reading_cached_activations_is_the_same_training(
     plain = replace(frozen_recipe, augment="none", views=1)
     first = train(colours, tmp_path / "kept", plain)
     assert "caching activations after layer3 for 1 version(s) of each photo" in caplog.text
-    other = train(colours, tmp_path / "computed", replace(plain, views=0))
-    for ours, theirs in zip(first.manifest.training["epochs"], other.manifest.training["epochs"], strict=True):
+    computed = train(colours, tmp_path / "computed", replace(plain, views=0))
+    for ours, theirs in zip(first.manifest.training["epochs"], computed.manifest.training["epochs"], strict=True):
         tolerance = 1e-3 if ours["phase"] == "head" else 0.1  # float16 rounding, which training amplifies
         assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=tolerance)
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=tolerance)

@@ -114,10 +114,10 @@ def test_the_scale_is_part_of_the_saved_state(tiny_recipe: Recipe, tmp_path: Pat
     for learner in (first, second):
         set_scale(learner, 2.0**12)
         take_step(learner, seed=2)
-    left, right = first.state(), second.state()
-    assert left.keys() == right.keys() >= {"scaler.scale", "scaler.growth_tracker"}
-    assert left["scaler.growth_tracker"] == 1
-    assert all(torch.equal(left[name], right[name]) for name in left)
+    before, after = first.state(), second.state()
+    assert before.keys() == after.keys() >= {"scaler.scale", "scaler.growth_tracker"}
+    assert before["scaler.growth_tracker"] == 1
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_state_resumes_on_a_device_of_another_number_format(tiny_recipe: Recipe) -> None:

@@ -168,7 +168,7 @@ def test_training_recovers_the_loss_from_rounding(copied: Bundle, photos: Path, 
         (["--qat-encoding", "int4"], "expected one of int8, int8-cpu"),
     ],
 )
-def test_flags_that_do_not_go_with_it(
+def test_flags_that_do_not_go_with_qat_are_refused(
     bundle: Bundle, photos: Path, tmp_path: Path, flags: list[str], message: str
 ) -> None:
     assert message in refusal(bundle.path, photos, tmp_path / "new", *flags)

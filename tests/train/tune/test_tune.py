@@ -55,8 +55,8 @@ def tuned(colours: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
     return tune(colours, out, recipe, trials=TRIALS, runs_db=out.parent / "runs.db")
 
 
-def assert_same_weights(one: Path, other: Path) -> None:
-    first, second = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
+def assert_same_weights(first_bundle: Path, second_bundle: Path) -> None:
+    first, second = load_file(first_bundle / "weights.safetensors"), load_file(second_bundle / "weights.safetensors")
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
@@ -75,9 +75,9 @@ def words(colours: Path, recipe: Recipe, out: Path) -> list[str]:
 
 def parsed(line: str) -> None:
     """Parse a command that was printed, without running it. Raises click's UsageError."""
-    name, *rest = shlex.split(line)
+    name, *options = shlex.split(line)
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    command.make_context(name, rest)
+    command.make_context(name, options)
 
 
 def test_the_first_trial_is_the_recipe_and_out_has_the_best_bundle(tuned: Tuned, recipe: Recipe) -> None:
@@ -292,8 +292,10 @@ def test_importance_is_given_once_there_are_enough_trials() -> None:
 
 def test_a_second_process_cannot_use_the_study(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
     out = tmp_path / "a study?#%41"
-    with open_study(out, recipe, read_splits(colours)), ThreadPoolExecutor(1) as other:
-        second = other.submit(tune, colours, out, recipe, trials=1)  # a thread is as strange to the lock as a process
+    with open_study(out, recipe, read_splits(colours)), ThreadPoolExecutor(1) as executor:
+        second = executor.submit(
+            tune, colours, out, recipe, trials=1
+        )  # a thread is as strange to the lock as a process
         assert isinstance(second.exception(), BundleError)
         assert "another process" in str(second.exception())
     assert not (out / "trials").exists()

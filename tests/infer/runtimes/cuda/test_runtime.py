@@ -76,8 +76,8 @@ def test_the_binding_by_ctypes_answers_as_cuda_bindings_does() -> None:
             continue
         answers = []
         for library in (ours, theirs):
-            given = [_resolve(library, value) for value in arguments.get(name, [0] * count)]
-            answers.append(getattr(library, name)(*given))
+            resolved = [_resolve(library, value) for value in arguments.get(name, [0] * count)]
+            answers.append(getattr(library, name)(*resolved))
         assert [len(answer) for answer in answers] in ([1, 1], [2, 2]), name
         assert int(answers[0][0]) == int(answers[1][0]), name
         assert answers[0][0].name == answers[1][0].name, name

@@ -58,11 +58,11 @@ class WatchedSession:
 def test_bound_inputs_and_parts_give_the_same_logits_and_leave_the_images_alone(
     session: Any, images: NDArray[np.uint8], want: NDArray[np.float32]
 ) -> None:
-    runner, given = BoundRunner(session, None, largest=8), images.copy()
-    for size in (len(given), 8, 8, 3):
-        np.testing.assert_allclose(runner.logits(given[:size]), want[:size], rtol=1e-4, atol=1e-4)
-    assert np.array_equal(given, images)
-    np.testing.assert_allclose(runner.logits(given[::2]), want[::2], rtol=1e-4, atol=1e-4)  # not contiguous
+    runner, buffer = BoundRunner(session, None, largest=8), images.copy()
+    for size in (len(buffer), 8, 8, 3):
+        np.testing.assert_allclose(runner.logits(buffer[:size]), want[:size], rtol=1e-4, atol=1e-4)
+    assert np.array_equal(buffer, images)
+    np.testing.assert_allclose(runner.logits(buffer[::2]), want[::2], rtol=1e-4, atol=1e-4)  # not contiguous
 
 
 def test_two_batches_run_at_once_and_get_their_own_answers(
@@ -88,13 +88,13 @@ def test_a_binding_is_made_once_for_each_lane_and_size(
     runner = BoundRunner(watched, None)
     for batch in (16, 4, 16):
         runner.prepare(batch)
-    made = watched.bindings
-    assert made == LANES * 2
-    kept = runner.logits(images[:16])
+    bindings = watched.bindings
+    assert bindings == LANES * 2
+    logits = runner.logits(images[:16])
     for size in (4, 16, 4, 16):
         np.testing.assert_allclose(runner.logits(images[:size]), want[:size], rtol=1e-4, atol=1e-4)
-    assert watched.bindings == made
-    np.testing.assert_allclose(kept, want[:16], rtol=1e-4, atol=1e-4)  # a later call did not overwrite it
+    assert watched.bindings == bindings
+    np.testing.assert_allclose(logits, want[:16], rtol=1e-4, atol=1e-4)  # a later call did not overwrite it
 
 
 def test_a_batch_that_fails_is_an_error_and_the_next_one_is_right(

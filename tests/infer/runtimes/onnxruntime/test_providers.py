@@ -51,7 +51,7 @@ def test_errors_of_a_gpu_session_lose_their_signatures() -> None:
     assert session_words(RuntimeError("plain")) == "plain"
 
 
-def test_a_provider_that_cannot_be_loaded_is_told_in_the_loaders_words() -> None:
+def test_the_loaders_message_is_quoted_for_a_provider_that_cannot_be_loaded() -> None:
     words = loader_words(onnxruntime, CUDA)  # the build for CPUs does not have the file
     assert words.endswith("libonnxruntime_providers_cuda.so: cannot open shared object file: No such file or directory")
     assert loader_words(onnxruntime, CPU) == ""
@@ -92,7 +92,7 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch) -> GpuBuild:
 def test_what_preloading_prints_is_logged(
     gpu_build: GpuBuild, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "vegrt.infer.runtimes.onnxruntime.providers"):
         load_libraries(gpu_build, CUDA)
     assert capfd.readouterr().out == ""
     assert "Failed to load libcublasLt.so.13" in caplog.text

@@ -43,16 +43,16 @@ def uploads(cudart: Cudart) -> list[int]:
 def test_a_stream_of_batches_of_16_uses_both_streams_at_once(cudart: Cudart) -> None:
     runner = runner_on(cudart)
     assert isinstance(runner, OverlappingRunner)
-    given = [photos(16, seed) for seed in range(6)]
-    buffer = np.empty_like(given[0])  # a decode buffer, which each batch overwrites
+    batches = [photos(16, seed) for seed in range(6)]
+    buffer = np.empty_like(batches[0])  # a decode buffer, which each batch overwrites
 
     def images_of(batch: int) -> NDArray[np.uint8]:
-        buffer[:] = given[batch]
+        buffer[:] = batches[batch]
         return buffer
 
     for batch, answers in answered(runner, iter(range(6)), images_of, lambda: True):
         assert answers is not None
-        np.testing.assert_array_equal(answers.logits, logits_of(given[batch]))
+        np.testing.assert_array_equal(answers.logits, logits_of(batches[batch]))
     assert cudart.most_in_progress == LANES == 2
     first, second = cudart.streams
     assert uploads(cudart)[:2] == [first, second]

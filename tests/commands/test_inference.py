@@ -69,7 +69,7 @@ def test_json_stays_one_object_when_the_disk_is_full(
     assert f"{len(rows) - 1} rows are kept in {tmp_path}/o.csv.part" in line
 
 
-def test_what_cannot_be_written_is_said_before_the_bundle_is_opened(photos: Path, tmp_path: Path) -> None:
+def test_unwritable_places_are_reported_before_the_bundle_is_opened(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for option, value in (
         ("-o", "file/x.csv"),
@@ -82,7 +82,7 @@ def test_what_cannot_be_written_is_said_before_the_bundle_is_opened(photos: Path
         assert "cannot be written" in result.stderr
 
 
-def test_sorted_annotated_and_again(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_sorting_and_annotating_may_be_repeated(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     words = [photos / "test/Beet", "--sort-into", tmp_path / "sorted", "--annotate", tmp_path / "seen", "--batch", 8]
     for _ in range(2):  # the second time everything is there already
         assert infer(bundle, *words).exit_code == 0
@@ -92,7 +92,7 @@ def test_sorted_annotated_and_again(bundle: Bundle, photos: Path, tmp_path: Path
     assert target.samefile(photos / "test/Beet/000.jpg")
 
 
-def test_resuming_without_anything_new_and_with(
+def test_resuming_adds_new_photos_or_nothing(
     bundle: Bundle, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "o.csv"
@@ -144,10 +144,10 @@ def test_embeddings_in_rows_of_the_output(bundle: Bundle, photos: Path, tmp_path
         bundle, tmp_path / "bad.jpg", photos / "test/Cress", "--embeddings", tmp_path / "e.npy", "--batch", 7
     )
     assert result.exit_code == 0
-    got = np.load(tmp_path / "e.npy")
-    assert got.shape == (21, EMBEDDING)
-    assert np.isnan(got[0]).all()
-    assert np.isfinite(got[1:]).all()
+    embeddings = np.load(tmp_path / "e.npy")
+    assert embeddings.shape == (21, EMBEDDING)
+    assert np.isnan(embeddings[0]).all()
+    assert np.isfinite(embeddings[1:]).all()
 
 
 def test_the_former_name_of_bundle_works_and_names_the_new_one(

@@ -31,7 +31,9 @@ def other_than_default(option: Any) -> list[str]:
         return [(option.secondary_opts or option.opts)[0] if option.default else option.opts[0]]
     choices = getattr(option.type, "choices", None)
     value = (
-        next(str(one) for one in choices if one != option.default) if choices else OTHER.get(option.type.name, "a b")
+        next(str(choice) for choice in choices if choice != option.default)
+        if choices
+        else OTHER.get(option.type.name, "a b")
     )
     return [option.opts[0], value]
 
@@ -39,30 +41,32 @@ def other_than_default(option: Any) -> list[str]:
 @pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
 def test_no_flag_is_forgotten(name: str) -> None:
     command = COMMANDS[name]
-    options = [one for one in command.params if one.param_type_name == "option" and not UNRECORDED & {*one.opts}]
+    options = [
+        option for option in command.params if option.param_type_name == "option" and not UNRECORDED & {*option.opts}
+    ]
     words = [word for option in options for word in other_than_default(option)]
     with command.make_context(name, ["m", *words], resilient_parsing=False) as ctx:
-        found = recorded(ctx)
-    assert found["name"] == name
-    assert len(found["options"]) == len(options) > 5
-    assert json.loads(json.dumps(found)) == found
-    line = command_line(command_of(found), name, "m")
+        record = recorded(ctx)
+    assert record["name"] == name
+    assert len(record["options"]) == len(options) > 5
+    assert json.loads(json.dumps(record)) == record
+    line = command_line(command_of(record), name, "m")
     assert line is not None
     shown = shlex.split(line)
     assert {word for word in words if word.startswith("--")} <= {*shown}
     assert "some/where" not in line, "of a file the name alone"
-    assert ("DATA" in shown) == ("--data" in found["options"])
+    assert ("DATA" in shown) == ("--data" in record["options"])
 
 
 @pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
-def test_what_is_the_default_is_not_recorded(name: str) -> None:
+def test_defaults_are_not_recorded(name: str) -> None:
     with COMMANDS[name].make_context(name, ["m"], resilient_parsing=True) as ctx:
         assert recorded(ctx)["options"] == {}
 
 
-def test_of_train_the_recipe_is_recorded_and_nothing_else_matters() -> None:
+def test_only_the_recipe_of_a_training_is_recorded() -> None:
     known = {field.name for field in fields(Recipe)} | PLACES
-    options = {one.name.rstrip("_") for one in COMMANDS["train"].params if one.param_type_name == "option"}
+    options = {option.name.rstrip("_") for option in COMMANDS["train"].params if option.param_type_name == "option"}
     assert options - known == set()
 
 
@@ -88,7 +92,7 @@ def test_results_and_manifest_hold_how_they_were_made(copied: Bundle, photos: Pa
         assert f"\n{line}\n" in text
 
 
-def test_what_was_recorded_by_a_stranger_cannot_become_another_command(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_recorded_command_cannot_inject_another_command(bundle: Bundle, tmp_path: Path) -> None:
     options = {"--x;rm": 1, "-y": 2, "--ok": "a; rm -rf ~\n$(reboot)", "--Bad Flag": True, "--on": True}
     line = command_line(command_of({"name": "bench", "options": options}), "bench", "m")
     assert line == "vegrt bench m --ok 'a; rm -rf ~ $(reboot)' --on"

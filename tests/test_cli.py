@@ -41,7 +41,7 @@ def test_the_whole_job(copied: Bundle, photos: Path, tmp_path: Path) -> None:
     assert verified["models_run"] == 4
 
 
-def test_evaluate_takes_the_audit_that_is_of_its_photos(
+def test_evaluate_uses_the_audit_of_its_photos(
     bundle: Bundle,
     photos: Path,
     tmp_path: Path,
@@ -69,7 +69,9 @@ def test_evaluate_takes_the_audit_that_is_of_its_photos(
     assert caplog.messages[-1] == "audit: m/audit.json, made for these photos"
 
 
-def test_other_photos_are_evaluated_under_a_name_and_do_not_steer(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_other_photos_are_evaluated_under_a_name_and_do_not_affect_the_choice(
+    copied: Bundle, photos: Path, tmp_path: Path
+) -> None:
     shutil.copytree(photos / "test", tmp_path / "phone/test")
     (tmp_path / "phone/test/Beet/000.jpg").unlink()
     results, words = copied.path / "results", ["evaluate", copied.path, "--no-torch", "--data"]
@@ -159,7 +161,7 @@ def test_the_only_bundle_under_models_is_found(
     assert "2 bundles (models/one, models/two)" in failure("infer", photos / "test")
 
 
-def test_bad_input_is_one_line_and_exit_1(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_bad_input_is_reported_in_one_line_with_exit_1(copied: Bundle, photos: Path, tmp_path: Path) -> None:
     assert "no such folder" in failure(
         "train", "--data", tmp_path / "none", "--out", tmp_path / "m", "--weights", "none"
     )

@@ -45,8 +45,8 @@ def contents(path: Path, *, verify: bool = True) -> dict[str, str]:
 
 
 def everything(folder: Path) -> list[tuple[str, int, int]]:
-    found = ((path, path.lstat()) for path in [folder, *folder.rglob("*")])
-    return sorted((str(path), known.st_ino, known.st_mtime_ns) for path, known in found)
+    states = ((path, path.lstat()) for path in [folder, *folder.rglob("*")])
+    return sorted((str(path), known.st_ino, known.st_mtime_ns) for path, known in states)
 
 
 OLD = {"weights.safetensors": "old", "x/old.engine": "old"}
@@ -74,7 +74,7 @@ def killed(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_change_killed_anywhere_is_one_bundle_for_who_reads_and_is_finished_by_who_writes(
+def test_after_a_kill_anywhere_readers_see_one_bundle_and_the_next_writer_finishes(
     killed: Callable[[str], Path], step: str
 ) -> None:
     path = killed(step)
@@ -173,7 +173,7 @@ def _no_folder(commit: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_surplus, _results, _damaged, _missing, _no_manifest, _leaving, _no_folder])
-def test_a_commit_that_is_no_change_of_ours_is_read_past_and_never_finished(
+def test_a_commit_not_written_by_vegrt_is_ignored_and_never_finished(
     killed: Callable[[str], Path], harm: Callable[[Path], None]
 ) -> None:
     path = killed("renamed")
@@ -188,15 +188,15 @@ def test_a_commit_that_is_no_change_of_ours_is_read_past_and_never_finished(
     assert contents(path) == {"weights.safetensors": "newer"}
 
 
-def test_a_second_writer_is_refused_at_once_and_its_own_thread_is_not(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_at_once_but_not_the_same_thread(tmp_path: Path) -> None:
     write(tmp_path, "one")
-    said: list[str] = []
+    messages: list[str] = []
 
     def second() -> None:
         try:
             write(tmp_path, "two")
         except BundleError as error:
-            said.append(str(error))
+            messages.append(str(error))
 
     with exclusive(tmp_path):
         thread = threading.Thread(target=second)
@@ -205,17 +205,17 @@ def test_a_second_writer_is_refused_at_once_and_its_own_thread_is_not(tmp_path: 
         program = (
             f"from vegrt.files.locking import locked\nfrom pathlib import Path\nwith locked(Path('{tmp_path}')): pass"
         )
-        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        assert "another process is changing it" in other.stderr
+        process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert "another process is changing it" in process.stderr
         write(tmp_path, "three")
-    assert len(said) == 1
-    assert "another process is changing it" in said[0]
+    assert len(messages) == 1
+    assert "another process is changing it" in messages[0]
     assert contents(tmp_path) == {"weights.safetensors": "three"}
     with locked(tmp_path), pytest.raises(BundleError, match="no such folder"), locked(tmp_path / "none"):
         pass
 
 
-def test_a_result_of_what_was_changed_meanwhile_is_not_kept(tmp_path: Path) -> None:
+def test_a_result_of_a_model_that_changed_meanwhile_is_dropped(tmp_path: Path) -> None:
     write(tmp_path, "one")
     bundle = open_bundle(tmp_path)
     row = ArtifactRow(artifact_sha256=bundle.artifact("weights").sha256)
@@ -227,13 +227,13 @@ def test_a_result_of_what_was_changed_meanwhile_is_not_kept(tmp_path: Path) -> N
         save_result(bundle, "curve", result)
 
 
-def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_pack_are_no_bundle_and_the_next_run_removes_them(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write(models / "m", "one")
     pack(models / "m", models / "a.zip")
-    left, running = models / ".out.0123abcd.tmp", models / ".out.89ab0123.tmp"
+    abandoned, running = models / ".out.0123abcd.tmp", models / ".out.89ab0123.tmp"
     others = [models / ".out.notes.tmp", models / ".a.0123.tmp.zip"]
-    for folder in (left, running, others[0]):
+    for folder in (abandoned, running, others[0]):
         shutil.copytree(models / "m", folder)
     others[1].write_text("mine")
     (models / ".a.0123abcd.tmp.zip").write_text("half")
@@ -242,7 +242,7 @@ def test_what_a_killed_unpack_or_pack_left_is_no_bundle_and_goes_with_the_next(t
     try:
         assert take_lock(descriptor)  # as the process does that is still filling it
         unpack(models / "a.zip", models / "out")
-        assert (left.exists(), running.exists()) == (False, True)
+        assert (abandoned.exists(), running.exists()) == (False, True)
     finally:
         os.close(descriptor)
     pack(models / "m", models / "a.zip")

@@ -34,7 +34,7 @@ def item(path: Path, content: bytes) -> Item:
     return Item(str(path), path)
 
 
-def test_two_of_one_name_stay_two_and_a_repetition_changes_nothing(tmp_path: Path) -> None:
+def test_photos_of_one_name_stay_apart_and_a_repetition_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first, second = item(tmp_path / "a/1.jpg", b"one"), item(tmp_path / "b/1.jpg", b"two")
     member = Item("z.zip!/in/1.jpg", b"three")
@@ -48,7 +48,7 @@ def test_two_of_one_name_stay_two_and_a_repetition_changes_nothing(tmp_path: Pat
     assert not list(out.rglob(".*"))
 
 
-def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
+def test_no_file_of_the_user_is_overwritten(tmp_path: Path) -> None:
     mine = item(tmp_path / "out/Beet/1.jpg", b"mine")
     sort_into(tmp_path / "out", item(tmp_path / "1.jpg", b"new"), "Beet")
     assert files(tmp_path / "out")["Beet/1.jpg"] == b"mine"
@@ -60,12 +60,12 @@ def test_where_links_are_impossible_copies_are_made(tmp_path: Path, monkeypatch:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(1, "Operation not permitted")
 
-    one = item(tmp_path / "1.jpg", b"one")
-    other = item(tmp_path / "b/1.jpg", b"two")
+    first = item(tmp_path / "1.jpg", b"one")
+    second = item(tmp_path / "b/1.jpg", b"two")
     monkeypatch.setattr(os, "link", refuse)
     for _ in range(2):
-        sort_into(tmp_path / "out", one, "Beet")
-        sort_into(tmp_path / "out", other, "Beet")
+        sort_into(tmp_path / "out", first, "Beet")
+        sort_into(tmp_path / "out", second, "Beet")
     assert sorted(files(tmp_path / "out").values()) == [b"one", b"two"]
     assert not (tmp_path / "out/Beet/1.jpg").samefile(tmp_path / "1.jpg")
 
@@ -89,15 +89,15 @@ def test_a_class_name_is_one_folder(label: str) -> None:
 
 
 def test_class_names_do_not_leave_the_folder(tmp_path: Path) -> None:
-    one = item(tmp_path / "1.jpg", b"one")
+    photo = item(tmp_path / "1.jpg", b"one")
     for label in ("../../etc", "..", "/abs", "a/b"):
-        sort_into(tmp_path / "deep/out", one, label)
+        sort_into(tmp_path / "deep/out", photo, label)
     assert set(files(tmp_path)) == {"1.jpg"} | {
         f"deep/out/{name}/1.jpg" for name in ("%2E.%2F..%2Fetc", "%2E.", "%2Fabs", "a%2Fb")
     }
     (tmp_path / "deep/out/Beet").symlink_to(tmp_path)
     with pytest.raises(VegrtError, match="Beet: a link"):
-        sort_into(tmp_path / "deep/out", one, "Beet")
+        sort_into(tmp_path / "deep/out", photo, "Beet")
 
 
 def test_names_of_items() -> None:
@@ -145,11 +145,11 @@ def test_tiny_photos_and_long_names_can_be_drawn_on(tmp_path: Path) -> None:
         assert drawn.size == (9, 7)
 
 
-def copies(folder: Path, *found: Item) -> None:
-    rows = [AnswerRow(one.name, "Beet", (("Beet", 0.9),)) for one in found]
-    pixels = np.zeros((len(found), 8, 8, 3), np.uint8)
+def copies(folder: Path, *items: Item) -> None:
+    rows = [AnswerRow(copied.name, "Beet", (("Beet", 0.9),)) for copied in items]
+    pixels = np.zeros((len(items), 8, 8, 3), np.uint8)
     extras = PhotoOutputs(annotate=folder / "drawn", sort_into=folder / "sorted")
-    extras.make(Decoded(list(found), list(range(len(found))), pixels, {}), rows, RowFormat())
+    extras.make(Decoded(list(items), list(range(len(items))), pixels, {}), rows, RowFormat())
 
 
 def test_a_photo_that_its_own_format_cannot_hold_becomes_a_png(
@@ -175,9 +175,9 @@ def test_a_name_that_would_become_too_long_is_cut_and_stays_its_own(
         copies(tmp_path, *every)
     assert not caplog.records
     for folder in ("drawn", "sorted/Beet"):
-        found = [path.name for path in (tmp_path / folder).iterdir()]
-        assert len(found) == len(every)
-        assert max(len(name.encode()) for name in found) <= 255
+        written = [path.name for path in (tmp_path / folder).iterdir()]
+        assert len(written) == len(every)
+        assert max(len(name.encode()) for name in written) <= 255
     assert not list(tmp_path.rglob(".*"))
 
 

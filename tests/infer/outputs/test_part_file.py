@@ -57,15 +57,15 @@ def whole(kind: str, folder: Path, stem: str = "x") -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_torn_anywhere_it_goes_on_to_the_same_file(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+def test_cut_anywhere_it_resumes_to_the_same_file(kind: str, data: st.DataObject, tmp_path: Path) -> None:
     complete, part = whole(kind, tmp_path, "whole")
     file = make(kind, tmp_path, "torn")
     file.out.unlink(missing_ok=True)
     file.part.write_bytes(part[: data.draw(st.integers(0, len(part)), label="cut")])
-    kept = file.resume()
-    assert 0 <= kept <= len(ROWS)
-    file.keep(kept := data.draw(st.integers(0, kept), label="kept"))
-    for row in ROWS[kept:]:
+    count = file.resume()
+    assert 0 <= count <= len(ROWS)
+    file.keep(count := data.draw(st.integers(0, count), label="kept"))
+    for row in ROWS[count:]:
         file.append([row])
     file.finish()
     if kind.endswith(".parquet"):
@@ -76,7 +76,7 @@ def test_torn_anywhere_it_goes_on_to_the_same_file(kind: str, data: st.DataObjec
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_complete_file_can_be_gone_on_with(kind: str, tmp_path: Path) -> None:
+def test_a_complete_file_can_be_resumed(kind: str, tmp_path: Path) -> None:
     whole(kind, tmp_path)
     file = make(kind, tmp_path)
     assert file.resume() == len(ROWS)
@@ -95,10 +95,10 @@ def test_an_unfinished_array_can_be_loaded(tmp_path: Path) -> None:
     file.append(ROWS[:3])
     with file.part.open("ab") as torn:
         torn.write(b"half a row")
-    got = np.load(file.part)
-    assert np.array_equal(got[0], np.array([0.1, 1 / 3, 7], np.float32))
-    assert np.isnan(got[2]).all()
-    assert got.shape == (3, 3)
+    embeddings = np.load(file.part)
+    assert np.array_equal(embeddings[0], np.array([0.1, 1 / 3, 7], np.float32))
+    assert np.isnan(embeddings[2]).all()
+    assert embeddings.shape == (3, 3)
     file.close()
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_at_the_turn_to_parquet_keeps_the_part(
     assert [path.name for path in tmp_path.iterdir()] == ["x.parquet.part"]
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_an_unwritable_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path / "file/x.csv", Path("/proc/x.csv"), tmp_path):
         with pytest.raises(VegrtError, match="cannot be written"):
@@ -181,7 +181,7 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_note_says_what_began_it_and_only_that_goes_on(tmp_path: Path) -> None:
+def test_only_the_settings_in_the_note_resume_a_run(tmp_path: Path) -> None:
     out = tmp_path / "x.csv"
     first = begun(out, resume=False)
     first.append(ROWS[:2])
@@ -199,7 +199,7 @@ def test_a_note_says_what_began_it_and_only_that_goes_on(tmp_path: Path) -> None
     third.finish()
 
 
-def test_a_run_that_ended_leaves_no_note_and_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_finished_run_leaves_no_note_and_is_not_resumed(tmp_path: Path) -> None:
     whole_run = begun(tmp_path / "x.csv", resume=False)
     whole_run.append(ROWS)
     whole_run.finish()
@@ -214,7 +214,7 @@ def test_nothing_is_left_of_a_run_without_rows(tmp_path: Path) -> None:
     assert left(tmp_path) == set()
 
 
-def test_rows_that_one_file_lacks_are_cut_from_the_other(tmp_path: Path) -> None:
+def test_rows_missing_in_one_file_are_cut_from_the_other(tmp_path: Path) -> None:
     out, vectors = tmp_path / "x.csv", tmp_path / "e.npy"
     run = begun(out, resume=False, embeddings=str(vectors))
     run.append(ROWS[:2])
@@ -228,7 +228,7 @@ def test_rows_that_one_file_lacks_are_cut_from_the_other(tmp_path: Path) -> None
     assert np.load(vectors).shape == (4, 3)
 
 
-def test_beginning_anew_drops_what_was_there_only_if_that_is_said(tmp_path: Path) -> None:
+def test_earlier_rows_are_dropped_only_on_request(tmp_path: Path) -> None:
     out = tmp_path / "x.csv"
     old = begun(out, resume=False)
     old.append(ROWS)
