@@ -28,7 +28,7 @@ from vegrt.export.engines.options import ExportOptions, recorded_options
 from vegrt.export.golden import add_golden
 from vegrt.export.imported.source import load_imported
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
-from vegrt.export.onnx.mnn import make_mnn
+from vegrt.export.onnx.mnn import make_mnn, mnn_of
 from vegrt.export.onnx.model import export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.export.onnx.parity import BF16, FP16, Evidence, check_fp32, check_parity, load_evidence
@@ -131,12 +131,12 @@ def _complete(
     outcome = run_calibration(path, subject, settings)
     reference = evidence.answers(open_onnxruntime(fp32.source))
     models, details = _variants(fp32, outcome, evidence, reference, job)
-    mnn = make_mnn(fp32.source, evidence, reference)
+    mnn = mnn_of(bundle, fp32.source) or make_mnn(fp32.source, evidence, reference)
     with changing(path) as staging:
         _add_models(staging, models, details)
         if mnn:
             staging.file("fp32.mnn").write_bytes(mnn.content)
-            staging.add("fp32.mnn", "mnn", "fp32", {"parity": mnn.parity.to_dict(), "reference": "fp32"})
+            staging.add("fp32.mnn", "mnn", "fp32", {"parity": mnn.parity, "reference": "fp32"})
         add_calibration(staging, outcome.calibration, outcome.key)
         golden = add_golden(staging, photos.used, open_onnxruntime(fp32.source))
         add_engines(staging, models, required=job.engines, options=job.options, previous=path, golden=golden)

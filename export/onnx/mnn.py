@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError, VegrtError, require
 from vegrt.export.onnx.parity import FP32, Evidence, check_parity
 from vegrt.infer.runtimes.host import is_installed
-from vegrt.infer.runtimes.logits import Parity
 from vegrt.infer.runtimes.mnn import open_mnn
 
 log = logging.getLogger(__name__)
@@ -27,10 +29,20 @@ _CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 
 @dataclass(frozen=True, slots=True)
 class MnnModel:
-    """The bytes of fp32.mnn, and its parity with fp32.onnx."""
+    """The bytes of fp32.mnn, and its parity with fp32.onnx as JSON values."""
 
     content: bytes
-    parity: Parity
+    parity: dict[str, Any]
+
+
+def mnn_of(bundle: Bundle, source: bytes) -> MnnModel | None:
+    """Return the bundle's own MNN file if it was made of the float32 graph `source`; None otherwise.
+
+    A file that is converted again differs: the converter writes a random identifier into it (3.6). Results would be deleted.
+    """
+    if not bundle.has("mnn") or bundle.artifact("model", "fp32").sha256 != hashlib.sha256(source).hexdigest():
+        return None
+    return MnnModel(bundle.file("mnn", "fp32").read_bytes(), bundle.artifact("mnn", "fp32").details["parity"])
 
 
 def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) -> MnnModel | None:
@@ -47,7 +59,7 @@ def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) 
             file = Path(folder, "fp32.mnn")
             file.write_bytes(content)
             parity = evidence.measure(reference, open_mnn(file, classes=reference.shape[1]))
-        return MnnModel(content, check_parity("fp32.mnn", parity, FP32, evidence, b""))
+        return MnnModel(content, check_parity("fp32.mnn", parity, FP32, evidence, b"").to_dict())
     except VegrtError as error:
         log.warning("%s; the bundle has no fp32.mnn", str(error).removesuffix("; nothing was written"))
         return None
