@@ -144,7 +144,7 @@ def test_results_about_other_artifacts_are_not_used(copied: Bundle) -> None:
 
 
 def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bundle) -> None:
-    with pytest.raises(VegrtError, match="onnxruntime, openvino, tensorrt, torch"):
+    with pytest.raises(VegrtError, match="onnxruntime, openvino, mnn, tensorrt, torch"):
         find_runtime("tflite")
     with pytest.raises(BundleError, match=r"no int4 model \(variants: fp32, fp16, int8, int8-cpu\)"):
         choose(bundle, "int4")
