@@ -12,11 +12,11 @@ from vegrt.infer.runtimes.host import Host, examine_host
 from vegrt.results.evaluation import NotRun, NotRunCause
 from vegrt.results.rows import engine_record
 
-_RUNNABLE_ROLES = ("model", "engine", "weights")
+_RUNNABLE_ROLES = ("model", "mnn", "engine", "weights")
 
 
 def runnable_artifacts(bundle: Bundle) -> list[Artifact]:
-    """Return the artifacts that give predictions: ONNX models, engines, and the checkpoint, in this order."""
+    """Return the artifacts that give predictions: ONNX and MNN models, engines, and the checkpoint, in this order."""
     return [artifact for role in _RUNNABLE_ROLES for artifact in bundle.manifest.artifacts if artifact.role == role]
 
 
@@ -49,6 +49,8 @@ def _missing(artifact: Artifact, host: Host) -> NotRun:
         return NotRun(artifact.path, cause, engine=engine_record(artifact) if cause == "other-machine" else None)
     if artifact.role == "weights":
         return NotRun(artifact.path, "checkpoint" if "torch" in host.runtimes else "no-torch")
+    if artifact.role == "mnn":
+        return NotRun(artifact.path, "not-requested" if "mnn" in host.runtimes else "no-mnn")
     if not host.runtimes & {*ON_CPU}:
         return NotRun(artifact.path, "no-runtime")
     needs_openvino = artifact.variant == "bf16" and "openvino" not in host.runtimes

@@ -29,6 +29,7 @@ _NOT_RUN: dict[NotRunCause, tuple[str, str]] = {  # cause and cure
     "checkpoint": ("the checkpoint, which only evaluate runs, in PyTorch, and which is not deployed", ""),
     "no-torch": ("the checkpoint: PyTorch is not installed", "pip install 'vegrt[train]'"),
     "no-runtime": ("no runtime is installed", "pip install 'vegrt[cpu]'"),
+    "no-mnn": ("MNN is not installed", "pip install 'vegrt[mnn]'"),
     "no-openvino": ("ONNX Runtime has no bfloat16 convolution", "pip install 'vegrt[openvino]'"),
     "no-tensorrt": ("TensorRT is not installed", "on the engine's GPU: pip install 'vegrt[tensorrt]'"),
     "rtx-engine": ("a TensorRT-RTX engine, which vegrt builds but does not run", ""),

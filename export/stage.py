@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import Staging, changing, exclusive
@@ -26,6 +28,7 @@ from vegrt.export.engines.options import ExportOptions, recorded_options
 from vegrt.export.golden import add_golden
 from vegrt.export.imported.source import load_imported
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
+from vegrt.export.onnx.mnn import make_mnn, mnn_of
 from vegrt.export.onnx.model import export_passing
 from vegrt.export.onnx.overflow import check_overflow
 from vegrt.export.onnx.parity import BF16, FP16, Evidence, check_fp32, check_parity, load_evidence
@@ -34,7 +37,7 @@ from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
 
-_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+_TOOLS = ("torch", "MNN", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 _OVERFLOW_BATCH = 16
 
 
@@ -126,9 +129,14 @@ def _complete(
     batches = subject.observed.batches(_OVERFLOW_BATCH, title="Checking the range of float16")
     check_overflow(copy_graph(fp32.model), batches, paths)
     outcome = run_calibration(path, subject, settings)
-    models, details = _variants(fp32, outcome, evidence, job)
+    reference = evidence.answers(open_onnxruntime(fp32.source))
+    models, details = _variants(fp32, outcome, evidence, reference, job)
+    mnn = mnn_of(bundle, fp32.source) or make_mnn(fp32.source, evidence, reference)
     with changing(path) as staging:
         _add_models(staging, models, details)
+        if mnn:
+            staging.file("fp32.mnn").write_bytes(mnn.content)
+            staging.add("fp32.mnn", "mnn", "fp32", {"parity": mnn.parity, "reference": "fp32"})
         add_calibration(staging, outcome.calibration, outcome.key)
         golden = add_golden(staging, photos.used, open_onnxruntime(fp32.source))
         add_engines(staging, models, required=job.engines, options=job.options, previous=path, golden=golden)
@@ -146,15 +154,18 @@ def _source_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
 
 
 def _variants(
-    fp32: Fp32Graph, outcome: CalibrationOutcome, evidence: Evidence, job: ExportJob
+    fp32: Fp32Graph, outcome: CalibrationOutcome, evidence: Evidence, reference: NDArray[np.float32], job: ExportJob
 ) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
-    """Return the bytes and the manifest's details of each ONNX variant. Raises ModelError when fp16 or bf16 differs from fp32."""
+    """Return the bytes and the manifest's details of each ONNX variant. Raises ModelError when fp16 or bf16 differs from fp32.
+
+    reference: the (N, K) logits of the float32 graph on ONNX Runtime.
+    """
     fp16 = copy_graph(fp32.model)
     to_fp16(fp16)
     models = {"fp32": fp32.source, "fp16": serialize(fp16)} | _int8_models(fp32.model, outcome, job.settings)
-    details = {"fp32": fp32.details} | _measure_variants(models, evidence, job.settings)
+    details = {"fp32": fp32.details} | _measure_variants(models, evidence, reference, job.settings)
     if job.options.bf16:
-        models["bf16"], details["bf16"] = _bf16(fp32.model, evidence)
+        models["bf16"], details["bf16"] = _bf16(fp32.model, evidence, reference)
     return models, details
 
 
@@ -169,10 +180,9 @@ def _int8_models(fp32: ir.Model, outcome: CalibrationOutcome, settings: Calibrat
 
 
 def _measure_variants(
-    models: dict[str, bytes], evidence: Evidence, settings: CalibrationSettings
+    models: dict[str, bytes], evidence: Evidence, reference: NDArray[np.float32], settings: CalibrationSettings
 ) -> dict[str, dict[str, Any]]:
     """Return each variant's parity with fp32. fp16 has to pass its limits; int8 is only measured: `vegrt evaluate` judges it."""
-    reference = evidence.answers(open_onnxruntime(models["fp32"]))
     details: dict[str, dict[str, Any]] = {}
     for variant, kind in (("fp16", "float16"), ("int8", settings.float_type), ("int8-cpu", "float32")):
         parity = evidence.measure(reference, open_onnxruntime(models[variant], float16=kind == "float16"))
@@ -182,13 +192,13 @@ def _measure_variants(
     return details
 
 
-def _bf16(fp32: ir.Model, evidence: Evidence) -> tuple[bytes, dict[str, Any]]:
+def _bf16(fp32: ir.Model, evidence: Evidence, reference: NDArray[np.float32]) -> tuple[bytes, dict[str, Any]]:
     """Return bf16.onnx and the parity of a graph that rounds as it does: ONNX Runtime cannot run the file itself."""
     bf16, rounded = copy_graph(fp32), copy_graph(fp32)
     to_bf16(bf16)
     round_to_bf16(rounded)
     source = serialize(rounded)
-    parity = evidence.measure(open_onnxruntime(serialize(fp32)), open_onnxruntime(source))
+    parity = evidence.measure(reference, open_onnxruntime(source))
     check_parity("bf16.onnx", parity, BF16, evidence, source)
     reason = "ONNX Runtime cannot run bf16.onnx itself; the parity is that of an fp32 graph that rounds to bfloat16"
     return serialize(bf16), {"parity": parity.to_dict(), "reference": "fp32", "float": "bfloat16", "not_run": reason}

@@ -9,16 +9,18 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.manifest import work_lines
 
+_SHOWN = ("model", "mnn", "engine")  # roles
+
 
 def export_lines(bundle: Bundle) -> list[str]:
-    """Return one line per model and engine of a bundle, and one per int8 model with its share of 8-bit work."""
-    lines = [_line(bundle, artifact) for artifact in bundle.manifest.artifacts if artifact.role in ("model", "engine")]
+    """Return one line per ONNX model, MNN model and engine of a bundle, and one per int8 model with its share of 8-bit work."""
+    lines = [_line(bundle, artifact) for artifact in bundle.manifest.artifacts if artifact.role in _SHOWN]
     return [*lines, *work_lines(bundle.manifest.calibration)]
 
 
 def describe_export(bundle: Bundle) -> dict[str, Any]:
     """Return the contents of an exported bundle, as JSON values for `vegrt export --json`."""
-    shown = [artifact for artifact in bundle.manifest.artifacts if artifact.role in ("model", "engine")]
+    shown = [artifact for artifact in bundle.manifest.artifacts if artifact.role in _SHOWN]
     artifacts = [
         {"path": artifact.path, "variant": artifact.variant, "size_bytes": artifact.size_bytes} | artifact.details
         for artifact in shown

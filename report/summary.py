@@ -39,6 +39,7 @@ RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
     "onnxruntime-tensorrt": "ONNX Runtime with TensorRT",
     "openvino": "OpenVINO",
+    "mnn": "MNN",
     "tensorrt": "TensorRT",
     "torch": "PyTorch",
 }

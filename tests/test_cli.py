@@ -38,7 +38,7 @@ def test_the_whole_job(copied: Bundle, photos: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
     verified = answer("verify", path)
     assert verified["status"] == "ok"
-    assert verified["models_run"] == 4
+    assert verified["models_run"] == 5
 
 
 def test_evaluate_uses_the_audit_of_its_photos(

@@ -15,6 +15,7 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.cases import TimedRunner
 from vegrt.evaluate.benchmark.inputs import Inputs
 from vegrt.infer.runtimes.candidates import Candidate, nothing_runs
+from vegrt.infer.runtimes.host import package_of
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.machine import available_cores
 from vegrt.terminal.progress import track
@@ -74,7 +75,7 @@ def open_all(
     opened = {}
     for candidate in track(chosen, "Loading"):
         with suppress(ImportError):  # open_candidate reports what is missing
-            importlib.import_module(candidate.runtime)
+            importlib.import_module(package_of(candidate.runtime))
         start = time.perf_counter()
         try:
             runner = open_candidate(bundle, candidate, threads=conditions.threads)

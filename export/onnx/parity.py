@@ -90,7 +90,7 @@ def check_fp32(evidence: Evidence, expected: NDArray[np.float32], source: bytes)
 
 
 def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidence, source: bytes) -> Parity:
-    """Return the parity of the graph `source` if it is within the limits.
+    """Return the parity of the ONNX graph `source` if it is within the limits. source: empty for a file of another format.
 
     Otherwise raises ModelError, with the worst photo and the first layer that differs from torch on it.
     """
@@ -128,6 +128,6 @@ def binomial_tail(successes: int, total: int, rate: float) -> float:
 
 def _diverging_layer(evidence: Evidence, source: bytes, worst: int, tolerance: float) -> str:
     """Return the first layer that differs from torch, in words; nothing for a graph that was not made from a checkpoint."""
-    if not evidence.bundle.has("weights"):
+    if not source or not evidence.bundle.has("weights"):
         return ""
     return first_divergence(evidence.bundle, source, evidence.images[worst], tolerance)

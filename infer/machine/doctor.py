@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _RUNTIMES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "openvino": ("openvino",),
+    "mnn": ("MNN",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx",),
     "torch": ("torch",),
@@ -78,6 +79,10 @@ def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware)
         advice.append(Advice(_pip("cpu"), "ONNX Runtime, which runs every variant on any CPU"))
     if "avx2" in machine.cpu.features and not versions["openvino"]:
         advice.append(Advice(_pip("openvino"), "OpenVINO, the fastest CPU runtime in our measurements on x86"))
+    if machine.cpu.saturates and not versions["mnn"]:
+        advice.append(
+            Advice(_pip("mnn"), "MNN, whose float32 needs fewer multiplications: without VNNI often the fastest")
+        )
     if not versions["torch"]:
         advice.append(Advice(_pip("export"), "PyTorch, needed only to train and export"))
     return tuple(advice)

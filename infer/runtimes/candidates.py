@@ -14,7 +14,7 @@ from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, local_fingerpri
 from vegrt.results.common import GPU_RUNTIMES, CandidateRow, candidate_key
 from vegrt.results.rows import engine_record, engines_of
 
-ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
+ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn")
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
 _EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
@@ -101,7 +101,7 @@ def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
             if engine.path == candidate.engine:
                 return engine
         return fitting_engine(bundle, candidate.variant, local_fingerprint())
-    return bundle.artifact("model", candidate.variant)
+    return bundle.artifact("mnn" if candidate.runtime == "mnn" else "model", candidate.variant)
 
 
 def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
@@ -149,7 +149,7 @@ def nothing_runs(bundle: Bundle, variant: str | None = None, runtime: str | None
             f"{bundle.path}: {variant or 'nothing'} to run on {runtime or 'this runtime'}; it holds {variants}"
         )
     return MissingExtraError(
-        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, tensorrt"
+        "no runtime is installed here; pip install 'vegrt[cpu]', or one of: gpu, openvino, mnn, tensorrt"
     )
 
 
@@ -166,6 +166,8 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
         return [Candidate("fp32", "torch", device)]
     if runtime == "tensorrt":
         return _engines(bundle, host, is_named=is_named)
+    if runtime == "mnn":
+        return [Candidate(item.variant, "mnn") for item in bundle.manifest.artifacts if item.role == "mnn"]
     return [
         Candidate(variant, runtime, device)
         for variant in bundle.variants()

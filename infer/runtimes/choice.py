@@ -9,7 +9,7 @@ from typing import Any
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, nothing_runs
-from vegrt.infer.runtimes.evidence import Evidence, read_evidence
+from vegrt.infer.runtimes.evidence import CandidateEvidence, read_evidence
 from vegrt.infer.runtimes.host import Host, examine_host
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.runner import Device
@@ -88,7 +88,7 @@ def rank_choices(
     return [Choice(candidate, _NOTHING_PASSED) for candidate in unproven]
 
 
-def _choices(known: Sequence[Evidence], request: _Request) -> list[Choice]:
+def _choices(known: Sequence[CandidateEvidence], request: _Request) -> list[Choice]:
     """Return the candidates that passed the gate or need none, best first.
 
     Those on the GPU come before those on the CPU, unless both were measured on this machine: then their times decide. On each
@@ -104,7 +104,7 @@ def _choices(known: Sequence[Evidence], request: _Request) -> list[Choice]:
     measured = [evidence for evidence in allowed if evidence.cost_ms is not None]
     together = _are_comparable(measured, request.host)
 
-    def order(evidence: Evidence) -> tuple[int, int, Any]:
+    def order(evidence: CandidateEvidence) -> tuple[int, int, Any]:
         device, key = evidence.candidate.device, str(evidence.candidate)
         behind_gpu = int(device == "cpu")
         if evidence in exact:
@@ -118,14 +118,14 @@ def _choices(known: Sequence[Evidence], request: _Request) -> list[Choice]:
     return [Choice(evidence.candidate, _reason(evidence, allowed, request)) for evidence in ranked]
 
 
-def _are_comparable(measured: Sequence[Evidence], host: Host) -> bool:
+def _are_comparable(measured: Sequence[CandidateEvidence], host: Host) -> bool:
     """Return whether candidates of both devices were measured in one benchmark of this machine."""
     here = [evidence for evidence in measured if evidence.processor == host.processor(evidence.candidate.device)]
     devices, benches = {evidence.candidate.device for evidence in here}, {evidence.bench for evidence in here}
     return devices == {"cpu", "cuda"} and len(benches) == 1
 
 
-def _reason(evidence: Evidence, allowed: Sequence[Evidence], request: _Request) -> str:
+def _reason(evidence: CandidateEvidence, allowed: Sequence[CandidateEvidence], request: _Request) -> str:
     if evidence not in allowed:
         others = [other for other in allowed if other.candidate.device == evidence.candidate.device]
         return "fp32, which needs no gate" if others else _NOTHING_PASSED
@@ -143,7 +143,7 @@ def _reason(evidence: Evidence, allowed: Sequence[Evidence], request: _Request) 
     return f"{words}; not benchmarked: {', '.join(unmeasured)}" if unmeasured else words
 
 
-def _unmeasured_reason(evidence: Evidence, request: _Request) -> str:
+def _unmeasured_reason(evidence: CandidateEvidence, request: _Request) -> str:
     if request.variant:
         return "requested"
     expected = evidence.expected

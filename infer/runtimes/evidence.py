@@ -35,7 +35,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CandidateEvidence:
     """What is known about a candidate. verdict: of the gate; None: not evaluated.
 
     cost_ms: milliseconds per photo for the objective; None: not measured. processor: what measured it; empty if unknown. bench:
@@ -61,7 +61,9 @@ class Evidence:
         return preference(self.cost_ms, self.size_bytes, str(self.candidate))
 
 
-def read_evidence(bundle: Bundle, offered: Sequence[Candidate], objective: Objective, host: Host) -> list[Evidence]:
+def read_evidence(
+    bundle: Bundle, offered: Sequence[Candidate], objective: Objective, host: Host
+) -> list[CandidateEvidence]:
     """Return what is known about each candidate, in the same order."""
     results = read_results(bundle)
     log_ignored(bundle, results.ignored)
@@ -72,12 +74,12 @@ def read_evidence(bundle: Bundle, offered: Sequence[Candidate], objective: Objec
     for candidate in offered:
         expected = _expected(candidate, host)
         if candidate.runtime == "tensorrt" and not candidate.engine:  # no engine fits: opening it reports that
-            known.append(Evidence(candidate, expected))
+            known.append(CandidateEvidence(candidate, expected))
             continue
         row = candidate_row(bundle, candidate)
         number, processor, by_id = costs[candidate.device]
         verdict, cost = verdicts.get(row_id(row)), by_id.get(row_id(row))
-        known.append(Evidence(candidate, expected, verdict, cost, row.size_bytes, processor, number))
+        known.append(CandidateEvidence(candidate, expected, verdict, cost, row.size_bytes, processor, number))
     return known
 
 

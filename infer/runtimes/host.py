@@ -14,8 +14,8 @@ from vegrt.infer.runtimes.runner import Device, RuntimeName
 from vegrt.infer.runtimes.tensorrt.engine import local_fingerprint
 from vegrt.machine import Cpu, examine_machine
 
-RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "tensorrt", "torch", "onnxruntime-tensorrt")
-_PACKAGES = {"openvino": "openvino", "tensorrt": "tensorrt", "torch": "torchvision"}
+RUNTIMES: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn", "tensorrt", "torch", "onnxruntime-tensorrt")
+_PACKAGES = {"openvino": "openvino", "mnn": "MNN", "tensorrt": "tensorrt", "torch": "torchvision"}
 _NO_GPU = GpuProbe((), "", "not needed")
 
 
@@ -57,7 +57,12 @@ def gpu_name(devices: Iterable[Device]) -> str | None:
 
 def is_installed(runtime: RuntimeName) -> bool:
     """Return whether the runtime's package is installed, without importing it."""
-    return find_spec(_PACKAGES.get(runtime, "onnxruntime")) is not None
+    return find_spec(package_of(runtime)) is not None
+
+
+def package_of(runtime: RuntimeName) -> str:
+    """Return the name by which Python imports a runtime's package."""
+    return _PACKAGES.get(runtime, "onnxruntime")
 
 
 def _fingerprint() -> Fingerprint | None:

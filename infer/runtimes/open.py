@@ -15,6 +15,7 @@ from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
+from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.objective import DEFAULT, Objective
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
@@ -125,7 +126,10 @@ def open_candidate(
         from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 
         return open_tensorrt(bundle, candidate.variant, candidate.engine)
-    file, classes = bundle.file("model", candidate.variant), len(bundle.manifest.classes)
+    classes = len(bundle.manifest.classes)
+    if candidate.runtime == "mnn":
+        return open_mnn(bundle.file("mnn", candidate.variant), device=device, threads=threads, classes=classes)
+    file = bundle.file("model", candidate.variant)
     embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
         return open_openvino(

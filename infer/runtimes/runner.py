@@ -12,7 +12,7 @@ from vegrt.errors import ModelError
 from vegrt.infer.runtimes.lanes import Begun
 
 Device = Literal["cpu", "cuda"]
-RuntimeName = Literal["onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
+RuntimeName = Literal["mnn", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
 
 
 class Runner(Protocol):

@@ -31,7 +31,7 @@ def test_an_exported_bundle_passes_every_check_that_can_run_here(bundle: Bundle)
     assert {"files", "golden pixels", "fp32/onnxruntime", "int8-cpu/openvino"} <= ran
     engines = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "engine"]
     assert [check.subject for check in checks if check.status == "not run"] == [*engines, "weights.safetensors"]
-    assert models_run(checks) == (4, 5 + len(engines))
+    assert models_run(checks) == (5, 6 + len(engines))
     assert conclusion(checks) == "ok"
     stated = next(check for check in checks if check.subject == "classes and contract")
     assert stated.detail.startswith("4 of 4 models")
@@ -46,7 +46,7 @@ def test_a_bundle_without_golden_photos_is_checked_for_its_files_and_not_called_
 
 
 def test_without_a_runtime_no_model_is_called_right(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    hide(monkeypatch, "onnxruntime", "openvino")
+    hide(monkeypatch, "onnxruntime", "openvino", "MNN")
     checks = verify(bundle)
     models = [check for check in checks if check.artifact.endswith(".onnx")]
     assert {(check.status, check.cure) for check in models} == {("not run", "pip install 'vegrt[cpu]'")}
@@ -65,7 +65,7 @@ def test_without_a_runtime_no_model_is_called_right(bundle: Bundle, monkeypatch:
 def test_a_missing_runtime_is_named_as_the_cause(
     bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    hide(monkeypatch, "onnxruntime", "openvino", "torchvision")
+    hide(monkeypatch, "onnxruntime", "openvino", "MNN", "torchvision")
     asked = [*words, photos] if words[-1] == "--data" else words
     shown = call(asked[0], bundle.path, *asked[1:])
     assert shown.exit_code == 1

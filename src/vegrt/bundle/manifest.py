@@ -26,7 +26,7 @@ from vegrt.version import __version__
 FORMAT = "vegrt-bundle"
 FORMAT_VERSION = 1
 
-Role = Literal["weights", "source", "model", "calibration", "engine", "audit", "timing", "golden"]
+Role = Literal["weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden"]
 _PROVENANCE = ("model", "data", "training", "calibration", "tools")
 _DETAILS: dict[str, type] = {"model": ModelFacts, "engine": EngineFacts}  # by role
 

@@ -219,6 +219,7 @@ NotRunCause = Literal[
     "checkpoint",  # it does not ship; only `vegrt evaluate` runs it
     "no-torch",
     "no-runtime",
+    "no-mnn",
     "no-openvino",  # a bf16 model, which ONNX Runtime cannot run
     "no-tensorrt",
     "no-gpu",

@@ -21,6 +21,7 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "MNN",
     "tensorrt",
     "tensorrt-cu12",
     "tensorrt-cu13",

@@ -1,7 +1,7 @@
 """Standard streams for commands: a stream that is closed, full or abandoned by its reader ends a command in one defined way.
 
 Control characters in text on stdout are escaped, because names may contain any; a failing stderr never ends a command. Only
-results reach stdout: what native libraries (ONNX Runtime, TensorRT) and child processes print there goes to stderr.
+results reach stdout: what native libraries (MNN, ONNX Runtime, TensorRT) and child processes print there goes to stderr.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ CPU revision\t: 3
 Hardware\t: BCM2835
 Model\t\t: Raspberry Pi 4 Model B Rev 1.4
 """
-_RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "torch")
+_RUNTIMES = ("onnxruntime", "openvino", "mnn", "tensorrt", "tensorrt_rtx", "torch")
 NO_GPU = GpuProbe((), "", "no nvidia-smi")
 NO_SOFTWARE = GpuSoftware("", False, ())
 ORIN_GPU = GpuProbe((Gpu("Orin", "8.7", 0),), "540.3.0", "")

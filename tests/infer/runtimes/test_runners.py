@@ -40,7 +40,10 @@ def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
     return np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
 
 
-@pytest.mark.parametrize("candidate", [*CPU, Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")], ids=str)
+OTHERS = [Candidate("fp32", "mnn"), Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")]
+
+
+@pytest.mark.parametrize("candidate", [*CPU, *OTHERS], ids=str)
 def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np.uint8], candidate: Candidate) -> None:
     want = TorchRunner(bundle).logits(images)
     runner = open_candidate(bundle, candidate)
@@ -141,7 +144,7 @@ def test_results_about_other_artifacts_are_not_used(copied: Bundle) -> None:
 
 
 def test_names_that_do_not_exist_list_those_that_do(bundle: Bundle, trained: Bundle) -> None:
-    with pytest.raises(VegrtError, match="onnxruntime, openvino, tensorrt, torch"):
+    with pytest.raises(VegrtError, match="onnxruntime, openvino, mnn, tensorrt, torch"):
         find_runtime("tflite")
     with pytest.raises(BundleError, match=r"no int4 model \(variants: fp32, fp16, int8, int8-cpu\)"):
         choose(bundle, "int4")

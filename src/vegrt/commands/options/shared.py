@@ -63,7 +63,7 @@ RuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="Runtime: onnxruntime, onnxruntime-tensorrt, openvino, tensorrt or torch (default: the fastest on this machine).",
+        help="Runtime: onnxruntime, onnxruntime-tensorrt, openvino, mnn, tensorrt or torch (default: the fastest here).",
     ),
 ]
 MeasuredDeviceOption = Annotated[

@@ -92,7 +92,7 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch) -> GpuBuild:
 def test_what_preloading_prints_is_logged(
     gpu_build: GpuBuild, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "vegrt.infer.runtimes.onnxruntime.providers"):
         load_libraries(gpu_build, CUDA)
     assert capfd.readouterr().out == ""
     assert "Failed to load libcublasLt.so.13" in caplog.text

@@ -1,0 +1,92 @@
+"""fp32.mnn: the float32 graph in MNN's own format, written by the converter of MNN's package."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.errors import ModelError, VegrtError, require
+from vegrt.export.onnx.parity import FP32, Evidence, check_parity
+from vegrt.infer.runtimes.host import is_installed
+from vegrt.infer.runtimes.mnn import open_mnn
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S = 600
+# The converter itself: the package's program `mnnconvert` also installs an upload client with pip and reports each conversion.
+_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+
+
+@dataclass(frozen=True, slots=True)
+class MnnModel:
+    """The bytes of fp32.mnn, and its parity with fp32.onnx as JSON values."""
+
+    content: bytes
+    parity: dict[str, Any]
+
+
+def mnn_of(bundle: Bundle, source: bytes) -> MnnModel | None:
+    """Return the bundle's own MNN file if it was made of the float32 graph `source`; None otherwise.
+
+    A file that is converted again differs: the converter writes a random identifier into it (3.6). Results would be deleted.
+    """
+    if not bundle.has("mnn") or bundle.artifact("model", "fp32").sha256 != hashlib.sha256(source).hexdigest():
+        return None
+    return MnnModel(bundle.file("mnn", "fp32").read_bytes(), bundle.artifact("mnn", "fp32").details["parity"])
+
+
+def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) -> MnnModel | None:
+    """Return the MNN file of the float32 graph `source`. reference: that graph's (N, K) logits on the evidence.
+
+    Returns None where MNN is not installed, and, with a warning, where it cannot convert the graph or fails the parity of
+    fp32.onnx: no other artifact depends on this one.
+    """
+    if not is_installed("mnn"):
+        return None
+    try:
+        content = convert_to_mnn(source)
+        with TemporaryDirectory(prefix="vegrt-mnn-") as folder:
+            file = Path(folder, "fp32.mnn")
+            file.write_bytes(content)
+            parity = evidence.measure(reference, open_mnn(file, classes=reference.shape[1]))
+        return MnnModel(content, check_parity("fp32.mnn", parity, FP32, evidence, b"").to_dict())
+    except VegrtError as error:
+        log.warning("%s; the bundle has no fp32.mnn", str(error).removesuffix("; nothing was written"))
+        return None
+
+
+def convert_to_mnn(source: bytes) -> bytes:
+    """Return an ONNX graph's MNN file. Raises ModelError when the converter fails, MissingExtraError without MNN.
+
+    The converter runs in a process of its own: it prints to stdout, ends with 0 whatever happened, and may crash on a graph.
+    """
+    require("MNN", "mnn")
+    with TemporaryDirectory(prefix="vegrt-mnn-") as folder:
+        model, target = Path(folder, "model.onnx"), Path(folder, "model.mnn")
+        model.write_bytes(source)
+        words = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "vegrt"]
+        command = [sys.executable, "-c", _CONVERT, *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise ModelError(f"fp32.mnn: MNN's converter did not finish within {_TIMEOUT_S} s") from error
+        if target.is_file() and "Error" not in done.stdout + done.stderr:
+            return target.read_bytes()
+        raise ModelError(f"fp32.mnn: MNN cannot convert fp32.onnx ({_reason(done)})")
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the converter's first line about an error; its last line if no line mentions one."""
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
+    return f"{(errors or lines[-1:] or [f'exit status {done.returncode}'])[0]:.300}"
