@@ -7,6 +7,7 @@ of a chart is that of its container in the page.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import altair as alt
@@ -15,7 +16,13 @@ from vegrt.report.html.blocks import Spec
 from vegrt.report.language.language import translate
 
 HEIGHT_PX = 300
-COLOURS = {"ONNX Runtime": "#3d8bd4", "OpenVINO": "#dc7a1f", "TensorRT": "#5f9e1a", "PyTorch": "#c2549d"}
+COLOURS = {
+    "ONNX Runtime": "#3d8bd4",
+    "OpenVINO": "#dc7a1f",
+    "TensorRT": "#5f9e1a",
+    "PyTorch": "#c2549d",
+    "MNN": "#2fa39b",
+}
 HUES = ("#3d8bd4", "#dc7a1f", "#5f9e1a", "#c2549d", "#2fa39b", "#8f7be0", "#b3870f", "#d9482b")
 BLUE, ORANGE = HUES[:2]
 ALERT = "#d9482b"
@@ -71,8 +78,10 @@ def epoch_axis() -> alt.X:
 
 
 def runtime_colour(present: set[str]) -> alt.Color:
-    """Return the colours of the runtimes. present: their names, in the official spelling."""
-    return alt.Color("runtime:N", scale=scale_of(COLOURS, present), legend=SERIES)
+    """Return the colours of the runtimes. present: their names, in the official spelling, maybe with a device behind it."""
+    unused = [hue for hue in HUES if hue not in COLOURS.values()]
+    others = dict(zip(sorted(present - set(COLOURS)), cycle(unused), strict=False))
+    return alt.Color("runtime:N", scale=scale_of(COLOURS | others, present), legend=SERIES)
 
 
 def variant_shape(present: set[str]) -> alt.Shape:

@@ -12,11 +12,18 @@ import vl_convert
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.report.charts.answers import flips_per_class_spec
-from vegrt.report.charts.theme import integer_axis
+from vegrt.report.charts.theme import integer_axis, runtime_colour
 from vegrt.report.facts.facts import load_facts
 from vegrt.report.figures import accuracy_latency_chart, stage_times_chart
+from vegrt.report.summary import RUNTIMES
 
 Make = Callable[..., Bundle]
+
+
+def test_every_runtime_has_a_colour_of_its_own() -> None:
+    scale = runtime_colour({*RUNTIMES.values(), "ONNX Runtime (CUDA)", "TensorRT (SM89)"}).to_dict()["scale"]
+    assert len(scale["domain"]) == len(RUNTIMES) + 2
+    assert len(set(scale["range"])) == len(scale["domain"])
 
 
 @pytest.mark.parametrize("maximum", [1, 2, 3, 6, 7, 12, 13, 59, 1000, 123456])
