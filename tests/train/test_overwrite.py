@@ -144,7 +144,8 @@ def test_out_is_locked_and_an_empty_folder_is_removed(colours: Path, brief: Reci
 def test_sigterm_to_the_whole_group_is_ctrl_c(colours: Path, brief: Recipe, tmp_path: Path) -> None:
     """As a batch system sends it: twice, also to the workers, with SIGINT ignored as for a background job of a shell."""
     out, db, file = tmp_path / "m", tmp_path / "runs.db", tmp_path / "recipe.toml"
-    file.write_text(replace(brief, epochs_head=0, epochs=5000, workers=1).to_toml())
+    recipe = replace(brief, backbone="timm:test_resnet", epochs_head=0, epochs=5000, workers=1)
+    file.write_text(recipe.to_toml())
     words = ["train", "--data", colours, "--out", out, "--recipe", file, "--runs", db]
     command = [sys.executable, "-m", "vegrt.cli", *map(str, words)]
     ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]

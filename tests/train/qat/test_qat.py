@@ -142,7 +142,7 @@ def test_training_recovers_the_loss_from_rounding(copied: Bundle, photos: Path, 
     coarse(copied, 24.0)
     copied = open_bundle(copied.path)
     calibration = read_calibration(copied.file("calibration"))
-    recipe = make_recipe(qat=str(copied.path), epochs=4, batch_size=12, lr=3e-4, augment="none")
+    recipe = make_recipe(qat=str(copied.path), epochs=2, batch_size=12, lr=3e-4, augment="none")
     new_bundle = train(photos, tmp_path / "new", recipe, runs_db=tmp_path / "runs.db")
 
     images, labels = pixels(photos, copied), [photo.label for photo in read_split(photos, "validation").photos]
