@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import vl_convert
@@ -21,7 +22,8 @@ Make = Callable[..., Bundle]
 
 
 def test_every_runtime_has_a_colour_of_its_own() -> None:
-    scale = runtime_colour({*RUNTIMES.values(), "ONNX Runtime (CUDA)", "TensorRT (SM89)"}).to_dict()["scale"]
+    colour: Any = runtime_colour({*RUNTIMES.values(), "ONNX Runtime (CUDA)", "TensorRT (SM89)"}).to_dict()
+    scale = colour["scale"]
     assert len(scale["domain"]) == len(RUNTIMES) + 2
     assert len(set(scale["range"])) == len(scale["domain"])
 
