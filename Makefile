@@ -21,8 +21,8 @@ REPLACE := $(if $(OVERWRITE),--overwrite)
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
 EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 
-# Packages are installed without bytecode, and their modules are compiled when they are first imported. Where the environment forbids
-# to keep the result, every process would compile torch again.
+# Packages are installed without bytecode, and their modules are compiled when they are first imported. If the
+# environment keeps Python from storing the result, every process compiles torch again.
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:

@@ -54,35 +54,33 @@ def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) 
     if not is_installed("mnn"):
         return None
     try:
-        content = convert_to_mnn(source)
         with TemporaryDirectory(prefix="vegrt-mnn-") as folder:
-            file = Path(folder, "fp32.mnn")
-            file.write_bytes(content)
-            parity = evidence.measure(reference, open_mnn(file, classes=reference.shape[1]))
+            file = convert_to_mnn(source, Path(folder))
+            content, parity = file.read_bytes(), evidence.measure(reference, open_mnn(file, classes=reference.shape[1]))
         return MnnModel(content, check_parity("fp32.mnn", parity, FP32, evidence, b"").to_dict())
     except VegrtError as error:
         log.warning("%s; the bundle has no fp32.mnn", str(error).removesuffix("; nothing was written"))
         return None
 
 
-def convert_to_mnn(source: bytes) -> bytes:
-    """Return an ONNX graph's MNN file. Raises ModelError when the converter fails, MissingExtraError without MNN.
+def convert_to_mnn(source: bytes, folder: Path) -> Path:
+    """Write an ONNX graph in MNN's format into a folder and return the file.
 
     The converter runs in a process of its own: it prints to stdout, ends with 0 whatever happened, and may crash on a graph.
+    Raises ModelError when it fails, MissingExtraError without MNN.
     """
     require("MNN", "mnn")
-    with TemporaryDirectory(prefix="vegrt-mnn-") as folder:
-        model, target = Path(folder, "model.onnx"), Path(folder, "model.mnn")
-        model.write_bytes(source)
-        words = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "vegrt"]
-        command = [sys.executable, "-c", _CONVERT, *words]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            raise ModelError(f"fp32.mnn: MNN's converter did not finish within {_TIMEOUT_S} s") from error
-        if target.is_file() and "Error" not in done.stdout + done.stderr:
-            return target.read_bytes()
-        raise ModelError(f"fp32.mnn: MNN cannot convert fp32.onnx ({_reason(done)})")
+    model, target = folder / "fp32.onnx", folder / "fp32.mnn"
+    model.write_bytes(source)
+    words = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "vegrt"]
+    command = [sys.executable, "-c", _CONVERT, *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"fp32.mnn: MNN's converter did not finish within {_TIMEOUT_S} s") from error
+    if target.is_file() and "Error" not in done.stdout + done.stderr:
+        return target
+    raise ModelError(f"fp32.mnn: MNN cannot convert fp32.onnx ({_reason(done)})")
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

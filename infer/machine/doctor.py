@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 from vegrt.infer.machine.forecast import Verdict, forecast
@@ -19,6 +20,7 @@ from vegrt.infer.machine.gpu_sets import CUDA12, CUDA13
 from vegrt.infer.machine.gpu_software import DISTRIBUTIONS, Advice, GpuFacts, GpuSoftware, check_gpu_software
 from vegrt.infer.machine.provider_libraries import find_unloadable
 from vegrt.machine import Machine, examine_machine
+from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,18 +92,11 @@ def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware)
 
 def render(diagnosis: Diagnosis) -> Table:
     """Return the diagnosis as one table: subject, finding, meaning."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("", "found", "meaning", box=box.SIMPLE_HEAD, pad_edge=False)
-    for section in (_machine_rows(diagnosis), _runtime_rows(diagnosis), _variant_rows(diagnosis)):
-        for row in section:
-            table.add_row(*map(escape, row))
-        table.add_section()
-    for advice in diagnosis.install:
-        table.add_row("to do", escape(advice.command), escape(advice.reason))
-    return table
+    headings = ("", "found", "meaning")
+    sections = (_machine_rows(diagnosis), _runtime_rows(diagnosis), _variant_rows(diagnosis))
+    ends = [end - 1 for end in accumulate(map(len, sections))]
+    tasks = [("to do", advice.command, advice.reason) for advice in diagnosis.install]
+    return make_table("", headings, chain(*sections, tasks), text=headings, section_ends=ends)
 
 
 def _machine_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:

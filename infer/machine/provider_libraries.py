@@ -14,6 +14,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 _FILES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
@@ -40,23 +41,39 @@ def find_unloadable() -> dict[str, str]:
 def print_unloadable() -> None:
     """Print one JSON array per provider that does not load: its name and the loader's words. For a process of its own."""
     ort = importlib.import_module("onnxruntime")
-    with redirect_stdout(io.StringIO()), suppress(AttributeError, ImportError):
-        ort.preload_dlls()  # since 1.21: loads CUDA and cuDNN from their packages, and prints what it does not find
-        importlib.import_module("tensorrt")  # loads libnvinfer, which lies in its package
+    preload(ort, tensorrt=True)
     for provider, words in unloadable_in(Path(str(ort.__file__)).parent / "capi").items():
         sys.stdout.write(json.dumps([provider, words]) + "\n")
         sys.stdout.flush()
+
+
+def preload(ort: Any, *, tensorrt: bool) -> str:
+    """Load CUDA's libraries, and TensorRT's, from the packages that hold them; return what could not be loaded, in words.
+
+    ort: the module onnxruntime.
+    """
+    with redirect_stdout(io.StringIO()) as printed:  # preload_dlls prints what it cannot load
+        if hasattr(ort, "preload_dlls"):  # since 1.21
+            ort.preload_dlls()
+    words = printed.getvalue().strip()
+    if tensorrt:
+        try:
+            importlib.import_module("tensorrt")  # loads libnvinfer, which lies in its package
+        except ImportError as error:
+            words += f"\ntensorrt: {error}"
+    return words.strip()
 
 
 def unloadable_in(folder: Path) -> dict[str, str]:
     """Return the loader's words for each provider whose file is in the folder and does not load."""
     with suppress(OSError):
         ctypes.CDLL(str(folder / _SHARED), mode=ctypes.RTLD_GLOBAL)
-    words = {provider: _loader_words(folder / name) for provider, name in _FILES.items() if (folder / name).is_file()}
+    words = {provider: loader_words(folder / name) for provider, name in _FILES.items() if (folder / name).is_file()}
     return {provider: text for provider, text in words.items() if text}
 
 
-def _loader_words(file: Path) -> str:
+def loader_words(file: Path) -> str:
+    """Return in the loader's own words why a library cannot be loaded; empty if it can."""
     try:
         ctypes.CDLL(str(file))
     except OSError as error:

@@ -177,12 +177,12 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
 
 def _engines(bundle: Bundle, host: Host, *, is_named: bool) -> list[Candidate]:
     engines = [artifact for artifact in bundle.manifest.artifacts if artifact.role == "engine"]
-    found = []
+    offered = []
     for variant in dict.fromkeys(engine.variant for engine in engines if engines_of(bundle, engine.variant)):
         engine = _fitting(bundle, variant, host)
         if engine is not None or is_named:
-            found.append(Candidate(variant, "tensorrt", "cuda", engine.path if engine else ""))
-    return found
+            offered.append(Candidate(variant, "tensorrt", "cuda", engine.path if engine else ""))
+    return offered
 
 
 def _fitting(bundle: Bundle, variant: str, host: Host) -> Artifact | None:

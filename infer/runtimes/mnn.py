@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, require
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_logits, reason_of
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_logits, library_errors
 from vegrt.machine import available_cores
 
 
@@ -31,7 +29,7 @@ class MnnRunner:
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
-        with _mapped(self._subject, f"run it on images of shape {images.shape}"):
+        with library_errors("MNN", self._subject, f"run it on images of shape {images.shape}"):
             # MNN takes an ONNX graph's input dimensions as they are and calls them NCHW, whatever their order.
             tensor = self._expressions.placeholder(list(images.shape), self._expressions.NCHW, self._expressions.uint8)
             tensor.write(np.ascontiguousarray(images))
@@ -49,7 +47,7 @@ def open_mnn(file: Path, *, device: str = "cpu", threads: int = 0, classes: int 
     if device != "cpu":
         raise ModelError(f"mnn: device {device!r}; vegrt runs MNN on the cpu only")
     networks = require("MNN.nn", "mnn")
-    with _mapped(str(file), "load it"):
+    with library_errors("MNN", str(file), "load it"):
         # precision high: float32 on every CPU; others compute in float16 or bfloat16 where the CPU can
         settings = {"backend": "CPU", "precision": "high", "numThread": threads or available_cores()}
         manager = networks.create_runtime_manager((settings,))
@@ -57,13 +55,3 @@ def open_mnn(file: Path, *, device: str = "cpu", threads: int = 0, classes: int 
             str(file), ["images"], ["logits"], runtime_manager=manager, shape_mutable=True, rearrange=True
         )
     return MnnRunner(module, subject=str(file), classes=classes)
-
-
-@contextmanager
-def _mapped(subject: str, action: str) -> Iterator[None]:
-    """Turn MNN's exceptions into ModelError. action: what MNN cannot do."""
-    try:
-        yield
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # of a SystemError
-        raise ModelError(f"{subject}: MNN cannot {action} ({reason_of(cause, -1)}); export the bundle again") from error

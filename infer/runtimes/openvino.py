@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, require
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, reason_of
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, library_errors
 from vegrt.machine import available_cores, examine_machine
 
 
@@ -59,7 +58,7 @@ def open_openvino(
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
     outputs, subject = [embedding] if embedding else [], f"{model!s:.200}"
     compiled = compile_model(model, threads=threads, outputs=outputs, in_float=in_float, exact=exact)
-    with _mapped(subject, "read its inputs and outputs"):
+    with library_errors("OpenVINO", subject, "read its inputs and outputs"):
         names = [{name for port in ports for name in port.get_names()} for ports in (compiled.inputs, compiled.outputs)]
         shapes = [str(port.get_partial_shape()) for port in compiled.outputs if "logits" in port.get_names()]
         ranks = [port.get_partial_shape().rank for port in compiled.outputs if "logits" in port.get_names()]
@@ -76,26 +75,15 @@ def open_openvino(
 
 def open_request(compiled: Any, subject: str) -> Any:
     """Return an openvino.InferRequest. Raises ModelError."""
-    with _mapped(subject, "make a request"):
+    with library_errors("OpenVINO", subject, "make a request"):
         return compiled.create_infer_request()
 
 
 def run_request(request: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[NDArray[Any]]:
     """Return copies of the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever OpenVINO reports."""
-    with _mapped(subject, f"run it on images of shape {images.shape}"):
+    with library_errors("OpenVINO", subject, f"run it on images of shape {images.shape}"):
         results = request.infer({"images": images}, share_inputs=True)
         return [np.array(results[name]) for name in outputs]  # copies: the request reuses its output buffers
-
-
-@contextmanager
-def _mapped(subject: str, what: str) -> Iterator[None]:
-    """Turn OpenVINO's exceptions, and those of names that are not UTF-8, into ModelError. what: it cannot do."""
-    try:
-        yield
-    except Exception as error:
-        raise ModelError(
-            f"{subject}: OpenVINO cannot {what} ({reason_of(error, -1)}); export the bundle again"
-        ) from error
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -129,7 +117,7 @@ def compile_model(
     if exact:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     source = str(model) if isinstance(model, Path) else model
-    with _mapped(f"{model!s:.200}", "load it"):
+    with library_errors("OpenVINO", f"{model!s:.200}", "load it"):
         if not outputs and not in_float:
             return _core().compile_model(source, "CPU", settings)
         graph = _core().read_model(source)

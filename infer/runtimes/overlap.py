@@ -1,4 +1,4 @@
-"""Answer a stream of batches with a runner that works on several at once."""
+"""Runners that work on several batches at once, and the answers of a stream of batches by them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,32 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.infer.runtimes.lanes import Begun
+from vegrt.infer.runtimes.lanes import Begun, Lanes
 from vegrt.infer.runtimes.runner import Answers, BundleRunner, OverlappingRunner
 
 Batch = TypeVar("Batch")
+
+
+class LanesRunner:
+    """What runners of several lanes share: they begin a batch, and finish it later. _turns: the lanes."""
+
+    _turns: Lanes
+
+    def begin(self, images: NDArray[np.uint8]) -> Begun:
+        """Begin to answer (N, H, W, 3) uint8 RGB images; they are copied before this returns."""
+        return self._turns.begin(images)
+
+    def finish(self, begun: Begun) -> Answers:
+        """Return the logits of what was begun. Raises ModelError when it cannot run on it, EngineError when the GPU fails."""
+        return Answers(self._turns.finish(begun))
+
+    def answers(self, images: NDArray[np.uint8]) -> Answers:
+        """Return the answers to any number of images; raises as `begin` and `finish`."""
+        return self.finish(self.begin(images))
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images; raises as `answers`."""
+        return self.answers(images).logits
 
 
 def answered(

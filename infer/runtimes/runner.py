@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -101,6 +103,18 @@ def checked_logits(output: Any, images: int, classes: int, subject: str) -> NDAr
 def checked_embeddings(output: NDArray[Any], images: int) -> NDArray[np.float32]:
     """Return a runtime's output of the penultimate layer as (N, D) float32, N = images."""
     return output.astype(np.float32).reshape(images, -1)
+
+
+@contextmanager
+def library_errors(library: str, subject: str, action: str) -> Iterator[None]:
+    """Turn whatever a runtime's library raises into ModelError. action: what it cannot do."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, SystemError) and isinstance(error.__cause__, Exception) else error
+        raise ModelError(
+            f"{subject}: {library} cannot {action} ({reason_of(cause, -1)}); export the bundle again"
+        ) from error
 
 
 def reason_of(error: Exception, line: int = 0) -> str:

@@ -5,18 +5,15 @@ What is said here of CUDA and TensorRT was seen with onnxruntime-gpu 1.26 and 1.
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import io
 import logging
 import os
 import re
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vegrt.errors import MissingExtraError, VegrtError
+from vegrt.infer.machine.provider_libraries import loader_words, preload
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +94,7 @@ def load_libraries(ort: Any, provider: Provider) -> None:
     """Load the libraries that a provider needs from the packages that hold them: its own file does not say where they are.
 
     Raises MissingExtraError when onnxruntime was built without the provider: it would only warn, and run on the CPU. A library
-    that is missing is no error here; `loader_words` tells of it when the session could not be made.
+    that is missing is no error here; `provider_failure` tells of it when the session could not be made.
     """
     if provider.name not in (available := ort.get_available_providers()):
         raise MissingExtraError(
@@ -106,18 +103,10 @@ def load_libraries(ort: Any, provider: Provider) -> None:
         )
     if not provider.library:
         return
-    if hasattr(ort, "preload_dlls"):  # since 1.21
-        with redirect_stdout(io.StringIO()) as printed:  # it prints what it cannot load
-            ort.preload_dlls()
-        log.debug("onnxruntime.preload_dlls: %s", printed.getvalue().strip() or "done")
-    if provider.library == "tensorrt":
-        try:
-            importlib.import_module("tensorrt")  # loads libnvinfer, which lies in its package
-        except ImportError as error:
-            log.debug("tensorrt: %s", error)
+    log.debug("libraries loaded: %s", preload(ort, tensorrt=provider.library == "tensorrt") or "all")
 
 
-def loader_words(ort: Any, provider: Provider) -> str:
+def provider_failure(ort: Any, provider: Provider) -> str:
     """Return in the loader's own words why a provider's library cannot be loaded; empty if it can.
 
     Only after a session with it could not be made: then ONNX Runtime has loaded what the library refers to when it starts.
@@ -125,12 +114,7 @@ def loader_words(ort: Any, provider: Provider) -> str:
     """
     if not provider.library:
         return ""
-    file = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{provider.library}.so"
-    try:
-        ctypes.CDLL(str(file))
-    except OSError as error:
-        return str(error)
-    return ""
+    return loader_words(Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{provider.library}.so")
 
 
 def session_words(error: Exception) -> str:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.cuda.runtime import Cuda, load_cudart
-from vegrt.infer.runtimes.lanes import Begun, Lanes
+from vegrt.infer.runtimes.lanes import Lanes
 from vegrt.infer.runtimes.onnxruntime.lane import BoundLane
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.session import open_session, run_model
+from vegrt.infer.runtimes.overlap import LanesRunner
 from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, reason_of
 
 LANES = 2
@@ -59,7 +60,7 @@ class OnnxRuntimeRunner:
         return Answers(checked_logits(logits, len(images), expected.classes, expected.subject), embeddings)
 
 
-class BoundRunner:
+class BoundRunner(LanesRunner):
     """One ONNX model on a GPU, without embeddings: LANES batches at once, through bindings that stay. Not thread-safe.
 
     cuda: None for a session on the CPU. largest: largest batch of the session; 0 for any. `close` frees its buffers, and so does
@@ -88,22 +89,6 @@ class BoundRunner:
             largest,
             columns=expected.classes,
         )
-
-    def begin(self, images: NDArray[np.uint8]) -> Begun:
-        """Begin to answer (N, H, W, 3) uint8 RGB images; they are copied before this returns."""
-        return self._turns.begin(images)
-
-    def finish(self, begun: Begun) -> Answers:
-        """Return the logits of what was begun. Raises ModelError when it cannot run on it, EngineError when CUDA fails."""
-        return Answers(self._turns.finish(begun))
-
-    def answers(self, images: NDArray[np.uint8]) -> Answers:
-        """Return the answers to any number of images; raises as `finish`."""
-        return self.finish(self.begin(images))
-
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images; raises as `finish`."""
-        return self.answers(images).logits
 
     def prepare(self, batch: int) -> None:
         """Run a batch of this size through every lane: CUDA's libraries and the TensorRT provider put off work to it."""

@@ -20,8 +20,8 @@ from vegrt.infer.runtimes.onnxruntime.providers import (
     Provider,
     TensorRtProvider,
     load_libraries,
-    loader_words,
     note_tf32,
+    provider_failure,
     session_words,
 )
 from vegrt.infer.runtimes.runner import reason_of
@@ -91,7 +91,7 @@ def _mapped_failure(ort: Any, provider: Provider, model: Path | bytes, error: Ex
     subject = model if isinstance(model, Path) else "model"
     if not provider.library:
         return ModelError(f"{subject}: ONNX Runtime cannot load it ({reason_of(error)})")
-    if words := loader_words(ort, provider):
+    if words := provider_failure(ort, provider):
         return MissingExtraError(f"onnxruntime: {provider.name} cannot be loaded ({words}); see: vegrt doctor")
     return ModelError(
         f"{subject}: ONNX Runtime cannot load it with {provider.name} ({session_words(error)}); see: vegrt doctor"

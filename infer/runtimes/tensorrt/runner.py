@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from vegrt.errors import EngineError, RefusedEngineError
 from vegrt.infer.runtimes.cuda.runtime import Cuda
 from vegrt.infer.runtimes.lanes import Begun, Lanes, parts
-from vegrt.infer.runtimes.runner import Answers, RuntimeName
+from vegrt.infer.runtimes.overlap import LanesRunner
+from vegrt.infer.runtimes.runner import RuntimeName
 from vegrt.infer.runtimes.tensorrt.lane import EngineLane
 from vegrt.infer.runtimes.tensorrt.logger import tensorrt_logger
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 LANES = 2
 
 
-class TensorRtRunner:
+class TensorRtRunner(LanesRunner):
     """One deserialized engine. Not thread-safe. `close` frees its GPU memory; so does the garbage collector.
 
     reason: returns TensorRT's last error.
@@ -56,19 +57,7 @@ class TensorRtRunner:
             raise EngineError(f"engine: images of shape {images.shape[1:]} refused; expected {self._shape[1:]}")
         if not self._lanes:
             raise EngineError("engine: the runner was closed; open it again")
-        return self._turns.begin(images)
-
-    def finish(self, begun: Begun) -> Answers:
-        """Return the answers to what was begun: logits; an engine gives no embeddings. Raises EngineError."""
-        return Answers(self._turns.finish(begun))
-
-    def answers(self, images: NDArray[np.uint8]) -> Answers:
-        """Return the answers to any number of images; raises as `begin`."""
-        return self.finish(self.begin(images))
-
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images; raises as `begin`."""
-        return self.answers(images).logits
+        return super().begin(images)
 
     def prepare(self, batch: int) -> None:
         """Capture the CUDA graphs for batches of this size now, so that none is captured while they are timed."""

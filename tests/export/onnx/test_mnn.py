@@ -52,7 +52,7 @@ def test_a_file_that_answers_otherwise_is_left_out(
 
 def test_what_is_not_a_graph_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^fp32\.mnn: MNN cannot convert fp32\.onnx \(.*\)$"):
-        convert_to_mnn(b"not a graph")
+        convert_to_mnn(b"not a graph", tmp_path)
     file = tmp_path / "cut.mnn"
     file.write_bytes(b"not a model" * 100)
     with pytest.raises(ModelError, match=r"cut\.mnn: MNN cannot load it \(.*\); export the bundle again"):

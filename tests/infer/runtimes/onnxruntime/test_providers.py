@@ -22,9 +22,9 @@ from vegrt.infer.runtimes.onnxruntime.providers import (
     CUDA,
     TensorRtProvider,
     load_libraries,
-    loader_words,
     make_cache,
     note_tf32,
+    provider_failure,
     session_words,
 )
 from vegrt.infer.runtimes.onnxruntime.session import disabled_optimizers, open_session
@@ -52,9 +52,9 @@ def test_errors_of_a_gpu_session_lose_their_signatures() -> None:
 
 
 def test_the_loaders_message_is_quoted_for_a_provider_that_cannot_be_loaded() -> None:
-    words = loader_words(onnxruntime, CUDA)  # the build for CPUs does not have the file
+    words = provider_failure(onnxruntime, CUDA)  # the build for CPUs does not have the file
     assert words.endswith("libonnxruntime_providers_cuda.so: cannot open shared object file: No such file or directory")
-    assert loader_words(onnxruntime, CPU) == ""
+    assert provider_failure(onnxruntime, CPU) == ""
 
 
 class GpuBuild:
