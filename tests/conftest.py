@@ -17,10 +17,12 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from tests.gpu import without_gpu
 from tests.result_files import Results, make_two_gpus
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import Split, read_split
 from vegrt.export.stage import export
+from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.train.fit import train
 from vegrt.train.recipe import Recipe
 
@@ -38,6 +40,12 @@ SMALL = Recipe(
     augment="none",
 )
 COUNTS = {"train": 24, "validation": 16, "test": 20}
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_gpu(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") and not (probe := probe_gpus()).gpus:
+        without_gpu(f"no usable NVIDIA GPU ({probe.problem})")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -23,14 +22,6 @@ from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, local_fingerpri
 from vegrt.results.files import save_result
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def _needs_a_gpu() -> None:
-    probe = probe_gpus()
-    if not probe.gpus:
-        reason = f"no usable NVIDIA GPU ({probe.problem})"
-        pytest.fail(reason) if os.environ.get("VEGRT_REQUIRE_GPU") else pytest.skip(reason)
 
 
 def test_what_was_measured_on_the_gpu_is_chosen(bundle: Bundle, test_split: Split, tmp_path: Path) -> None:

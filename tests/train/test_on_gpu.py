@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.gpu import without_gpu
 from vegrt.backbones import build_network
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import read_split
-from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.photo.preprocess import Contract, load_image
 from vegrt.train.data.loader import Batch, BatchLoader, ordered_batches
 from vegrt.train.data.samples import InputTransform, Samples, decode_photos
@@ -33,10 +32,9 @@ CONTRACT = Contract(32, 32)
 
 
 @pytest.fixture(autouse=True)
-def _needs_a_gpu() -> None:
+def _needs_torch_with_cuda() -> None:
     if not torch.cuda.is_available():
-        reason = f"torch finds no usable NVIDIA GPU ({probe_gpus().problem or 'this torch has no CUDA'})"
-        pytest.fail(reason) if os.environ.get("VEGRT_REQUIRE_GPU") else pytest.skip(reason)
+        without_gpu("torch finds no usable NVIDIA GPU: this torch has no CUDA")
 
 
 def loader_of(data: Path, workers: int) -> BatchLoader:

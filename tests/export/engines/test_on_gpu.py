@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -15,18 +14,9 @@ from vegrt.export.engines.build import build_engine
 from vegrt.export.engines.inspector import inspect_plan
 from vegrt.export.engines.options import BuildOptions, Profile
 from vegrt.export.engines.rebuild import rebuild_engines
-from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, local_fingerprint, open_tensorrt
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def _needs_a_gpu() -> None:
-    probe = probe_gpus()
-    if not probe.gpus:
-        reason = f"no usable NVIDIA GPU ({probe.problem})"
-        pytest.fail(reason) if os.environ.get("VEGRT_REQUIRE_GPU") else pytest.skip(reason)
 
 
 @pytest.mark.parametrize(("variant", "matched"), [("fp16", 16), ("int8", 15)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,21 +9,12 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import EngineError
-from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.tensorrt.engine import open_tensorrt
 from vegrt.photo.preprocess import load_image
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def _needs_a_gpu() -> None:
-    probe = probe_gpus()
-    if not probe.gpus:
-        reason = f"no usable NVIDIA GPU ({probe.problem})"
-        pytest.fail(reason) if os.environ.get("VEGRT_REQUIRE_GPU") else pytest.skip(reason)
 
 
 GPU = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
-from vegrt.infer.machine.gpu import probe_gpus
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.cuda import cudart_ctypes
 from vegrt.infer.runtimes.cuda.runtime import Cuda, load_cudart
@@ -41,14 +39,6 @@ OVERLAPPING = [
     Candidate("fp32", "onnxruntime"),
     Candidate("int8", "onnxruntime-tensorrt"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _needs_a_gpu() -> None:
-    probe = probe_gpus()
-    if not probe.gpus:
-        reason = f"no usable NVIDIA GPU ({probe.problem})"
-        pytest.fail(reason) if os.environ.get("VEGRT_REQUIRE_GPU") else pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
