@@ -167,7 +167,7 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
     if runtime == "tensorrt":
         return _engines(bundle, host, is_named=is_named)
     if runtime == "mnn":
-        return [Candidate(item.variant, "mnn") for item in bundle.manifest.artifacts if item.role == "mnn"]
+        return [Candidate(item.variant, "mnn", device) for item in bundle.manifest.artifacts if item.role == "mnn"]
     return [
         Candidate(variant, runtime, device)
         for variant in bundle.variants()

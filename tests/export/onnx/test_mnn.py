@@ -20,6 +20,7 @@ from vegrt.export.onnx.parity import Evidence, load_evidence
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.open import open_runner
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,11 @@ def test_only_results_reach_stdout(bundle: Bundle, photos: Path) -> None:
     (line,) = done.stdout.splitlines()
     assert "000.jpg" in line
     assert "MNN" in done.stderr
+
+
+def test_a_gpu_that_was_asked_for_is_refused_and_not_replaced_by_the_cpu(bundle: Bundle) -> None:
+    with pytest.raises(ModelError, match="mnn: device 'cuda'; vegrt runs MNN on the cpu only"):
+        open_runner(bundle, runtime="mnn", device="cuda")
 
 
 def test_any_batch_on_one_loaded_model(bundle: Bundle) -> None:
