@@ -40,10 +40,24 @@ def test_a_forked_child_ends_by_it() -> None:
     assert done.stdout == f"{-signal.SIGTERM}\n", done.stderr
 
 
-def test_it_is_noted_instead_of_raised_where_that_was_asked_for() -> None:
-    noting = "with noting_interrupts() as found:\n    for _ in range(3): os.kill(os.getpid(), signal.SIGTERM)\n"
-    done = run(START + noting + "    print(found.noted)\nos.kill(os.getpid(), signal.SIGTERM); print('goes on')")
-    assert (done.stdout, done.returncode) == ("True\ngoes on\n", 0), done.stderr
+@pytest.mark.parametrize(
+    ("ending", "message"), [("pass", ""), ("raise ValueError('the loss is not finite')", "the loss is not finite")]
+)
+def test_where_it_is_noted_it_is_raised_at_the_end_however_that_comes(ending: str, message: str) -> None:
+    noting = (
+        "try:\n"
+        "    with noting_interrupts() as found:\n"
+        "        for _ in range(3): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"        print(found.noted); {ending}\n"
+        "except KeyboardInterrupt as error: print(repr(str(error)))\n"
+    )
+    done = run(START + noting + "os.kill(os.getpid(), signal.SIGTERM); print('goes on')")
+    assert (done.stdout, done.returncode) == (f"True\n{message!r}\ngoes on\n", 0), done.stderr
+
+
+def test_an_error_without_an_interrupt_stays_what_it_is() -> None:
+    done = run(START + "with noting_interrupts(): raise ValueError('the loss is not finite')")
+    assert (done.stderr.splitlines()[-1], done.returncode) == ("ValueError: the loss is not finite", 1)
 
 
 def test_a_library_that_takes_it_does_not_keep_it() -> None:

@@ -27,6 +27,7 @@ from vegrt.errors import ModelError, VegrtError
 from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import saved_recipe, train
+from vegrt.train.history.records import EpochRecord
 from vegrt.train.history.runs_db import load_run
 from vegrt.train.loop.checkpoint import Checkpoints
 from vegrt.train.recipe import Recipe
@@ -152,6 +153,22 @@ def test_ctrl_c_saves_within_the_epoch(
     train(colours, out, tiny_recipe, resume=True, runs_db=db)
     assert_same_weights(out, reference.path)
     assert (load_run(db, progress.run).status, len(load_run(db, progress.run).epochs)) == ("finished", 5)
+
+
+def test_ctrl_c_after_the_last_step_is_not_lost(
+    reference: Bundle, colours: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "interrupted"
+
+    def press(record: EpochRecord) -> None:
+        if record.epoch == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(colours, out, tiny_recipe, on_epoch=press)
+    assert find_bundles(tmp_path) == []
+    train(colours, out, tiny_recipe, resume=True)
+    assert_same_weights(out, reference.path)
 
 
 def test_divergence_keeps_the_best_epoch_and_resume_refuses_another_recipe_or_data(

@@ -36,6 +36,7 @@ def noting_interrupts() -> Iterator[Interrupted]:
     """Yield a flag that the first Ctrl-C sets instead of raising KeyboardInterrupt; the second Ctrl-C raises as usual.
 
     SIGTERM sets it too if it is treated as Ctrl-C; a caller's own handler stays. Outside the main thread nothing changes.
+    However the block ends, an interrupt that was noted raises KeyboardInterrupt then: no caller goes on as if it had not been.
     """
     interrupted = Interrupted()
     if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
@@ -54,9 +55,15 @@ def noting_interrupts() -> Iterator[Interrupted]:
         signal.signal(number, note)
     try:
         yield interrupted
+    except Exception as error:
+        if interrupted.noted:
+            raise KeyboardInterrupt(str(error)) from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if interrupted.noted:
+        raise KeyboardInterrupt
 
 
 @contextmanager
