@@ -5,34 +5,72 @@ Letters: N images, K classes, B resamples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
 from vegrt.evaluate.statistics import wilson
-from vegrt.infer.runtimes.logits import log_softmax, top_classes
+from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.results.common import Interval
-from vegrt.results.evaluation import AnswerFigures, ClassFigures, ReliabilityBin
+from vegrt.results.evaluation import MAX_DENSE_CLASSES, AnswerFigures, ClassFigures, ReliabilityBin
 
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledAnswers:
-    """A candidate's answers for N images. log_probabilities, probabilities: (N, K) float64. top1, labels: (N,)."""
+    """A candidate's answers for N images: of each image only what the figures need, so that no (N, K) array is in memory.
 
-    log_probabilities: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
+    All arrays are (N,). top1, labels: class indices. probability: of top1. margin: probability minus that of the second best
+    class. in_top3: whether the label is among the three best. nll: -log of the label's probability, nats. brier: Brier score.
+    divergence: Kullback-Leibler divergence from the reference's probabilities, nats; 0 without a reference. classes: K.
+    """
+
     top1: NDArray[np.intp]
     labels: NDArray[np.int_]
+    probability: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    in_top3: NDArray[np.bool_]
+    nll: NDArray[np.float64]
+    brier: NDArray[np.float64]
+    divergence: NDArray[np.float64]
+    classes: int
 
     @classmethod
-    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int_]) -> LabelledAnswers:
-        """Return the answers that (N, K) logits give."""
+    def of(
+        cls, logits: NDArray[np.float32], labels: NDArray[np.int_], reference: NDArray[np.float32] | None = None
+    ) -> LabelledAnswers:
+        """Return the answers that (N, K) logits give. reference: the reference's (N, K) logits.
+
+        Rows are computed independently, so the answers of a batch are those of the same rows in a larger array.
+        """
         logs = log_softmax(logits)
-        return cls(logs, np.exp(logs), logits.argmax(axis=1), labels)
+        probabilities = np.exp(logs)
+        best = np.partition(probabilities, -2, axis=1)[:, -2:]
+        return cls(
+            top1=logits.argmax(axis=1),
+            labels=labels,
+            probability=probabilities.max(axis=1),
+            margin=best[:, 1] - best[:, 0],
+            in_top3=ranks(logs, labels) < 3,
+            nll=-logs[np.arange(len(labels)), labels],
+            brier=brier(probabilities, labels),
+            divergence=np.zeros(len(labels)) if reference is None else divergences(log_softmax(reference), logs),
+            classes=logits.shape[1],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[LabelledAnswers]) -> LabelledAnswers:
+        """Return the answers of one or more batches as one."""
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+        return cls(**columns, classes=parts[0].classes)
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> LabelledAnswers:
+        """Return the answers for the images of a mask (N,)."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -40,45 +78,56 @@ class LabelledAnswers:
         result: NDArray[np.bool_] = self.top1 == self.labels
         return result
 
-    @property
-    def margins(self) -> NDArray[np.float64]:
-        """Return the (N,) differences between the highest and the second highest probability."""
-        best = np.partition(self.probabilities, -2, axis=1)[:, -2:]
-        result: NDArray[np.float64] = best[:, 1] - best[:, 0]
-        return result
-
     def confusion(self) -> NDArray[np.int_]:
         """Return the (K, K) counts of images: rows are the truth, columns the answer."""
-        classes = self.probabilities.shape[1]
-        cells = np.bincount(self.labels * classes + self.top1, minlength=classes * classes)
-        return cells.reshape(classes, classes)
+        cells = np.bincount(self.labels * self.classes + self.top1, minlength=self.classes**2)
+        return cells.reshape(self.classes, self.classes)
 
 
-def figures_of(answers: LabelledAnswers, resamples: Resamples) -> AnswerFigures:
-    """Return the figures of a candidate's answers. Intervals of proportions are Wilson's, all others bootstrapped."""
-    labels, confusion, count = answers.labels, answers.confusion(), len(answers.labels)
-    top3 = (top_classes(answers.log_probabilities, 3) == labels[:, None]).any(axis=1)
-    gaps = bin_gaps(answers.probabilities, labels)
-    means = (
-        -answers.log_probabilities[np.arange(count), labels],
-        brier(answers.probabilities, labels),
-        answers.margins,
-    )
+_COLUMNS = tuple(field.name for field in fields(LabelledAnswers) if field.name != "classes")
+
+
+def ranks(scores: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArray[np.intp]:
+    """Return the (N,) rank of each label among (N, K) scores, 0 for the highest; of equal scores the lower index is first."""
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    result: NDArray[np.intp] = ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
+    return result
+
+
+def divergences(reference_logs: NDArray[np.float64], candidate_logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (N,) Kullback-Leibler divergences of (N, K) log-probabilities from the reference's, in nats."""
+    result: NDArray[np.float64] = (np.exp(reference_logs) * (reference_logs - candidate_logs)).sum(axis=1)
+    return result
+
+
+def figures_of(
+    answers: LabelledAnswers, resamples: Resamples, *, max_dense_classes: int = MAX_DENSE_CLASSES
+) -> AnswerFigures:
+    """Return the figures of a candidate's answers. Intervals of proportions are Wilson's, all others bootstrapped.
+
+    max_dense_classes: with more classes, the confusion matrix is a list of its cells that are not 0.
+    """
+    count, confusion = len(answers.labels), answers.confusion()
+    gaps = bin_gaps(answers.probability, answers.right)
+    means = (answers.nll, answers.brier, answers.margin)
     resampled = resamples.means(np.column_stack([*means, gaps]))  # (B, 3 + bins)
     errors = np.abs(resampled[:, len(means) :]).sum(axis=1)
     nll, brier_score, margin_mean = (
         percentile(column.mean(), resampled[:, index]) for index, column in enumerate(means)
     )
+    is_dense = answers.classes <= max_dense_classes
     return AnswerFigures(
         top1=wilson(int(answers.right.sum()), count),
-        top3=wilson(int(top3.sum()), count),
+        top3=wilson(int(answers.in_top3.sum()), count),
         nll=nll,
         brier=brier_score,
         margin_mean=margin_mean,
-        ece=percentile(calibration_error(answers.probabilities, labels), errors),
+        ece=percentile(calibration_error(answers.probability, answers.right), errors),
         classes=_classes(confusion),
-        reliability=reliability_bins(answers.probabilities, labels),
-        confusion=tuple(map(tuple, confusion.tolist())),
+        reliability=reliability_bins(answers.probability, answers.right),
+        confusion=tuple(map(tuple, confusion.tolist())) if is_dense else None,
+        confusion_cells=None if is_dense else _cells(confusion),
     )
 
 
@@ -90,23 +139,21 @@ def brier(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArr
     return result
 
 
-def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> float:
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Return the expected calibration error: mean |accuracy - confidence| over equal-width bins, weighted by count."""
-    return float(np.abs(bin_gaps(probabilities, labels).mean(axis=0)).sum())
+    return float(np.abs(bin_gaps(confidence, right).mean(axis=0)).sum())
 
 
-def bin_gaps(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArray[np.float64]:
+def bin_gaps(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return (N, bins): right (1 or 0) minus confidence of each image, in the column of its confidence's bin."""
-    confidence, bins = _binned(probabilities)
-    gaps = np.zeros((len(labels), CALIBRATION_BINS))
-    gaps[np.arange(len(labels)), bins] = (probabilities.argmax(axis=1) == labels) - confidence
+    gaps = np.zeros((len(right), CALIBRATION_BINS))
+    gaps[np.arange(len(right)), _bins(confidence)] = right - confidence
     return gaps
 
 
-def reliability_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> tuple[ReliabilityBin, ...]:
-    """Return the bins of equal width over the top-1 probability, with the images in each."""
-    confidence, bins = _binned(probabilities)
-    right = probabilities.argmax(axis=1) == labels
+def reliability_bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of equal width over the (N,) top-1 probabilities, with the images in each."""
+    bins = _bins(confidence)
     counts, sums, hits = (np.bincount(bins, weights, CALIBRATION_BINS) for weights in (None, confidence, right))
     return tuple(
         ReliabilityBin(
@@ -120,9 +167,14 @@ def reliability_bins(probabilities: NDArray[np.float64], labels: NDArray[np.int_
     )
 
 
-def _binned(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    confidence = probabilities.max(axis=1)
-    return confidence, np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int_]:
+    bins: NDArray[np.int_] = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return bins
+
+
+def _cells(confusion: NDArray[np.int_]) -> tuple[tuple[int, int, int], ...]:
+    truths, answers = confusion.nonzero()
+    return tuple(zip(truths.tolist(), answers.tolist(), confusion[truths, answers].tolist(), strict=True))
 
 
 def _classes(confusion: NDArray[np.int_]) -> tuple[ClassFigures, ...]:

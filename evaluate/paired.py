@@ -33,19 +33,12 @@ def compare_top1(reference: NDArray[np.intp], candidate: NDArray[np.intp], label
 
 def compare_answers(reference: LabelledAnswers, candidate: LabelledAnswers, resamples: Resamples) -> Paired:
     """Return `compare_top1` with the divergence of the probabilities and the drop of every class."""
-    kl = kl_divergences(reference, candidate)
+    kl = candidate.divergence
     return replace(
         compare_top1(reference.top1, candidate.top1, candidate.labels),
         kl=percentile(kl.mean(), resamples.means(kl[:, None])[:, 0]),
-        classes=class_drops(reference.top1, candidate.top1, candidate.labels, candidate.probabilities.shape[1]),
+        classes=class_drops(reference.top1, candidate.top1, candidate.labels, candidate.classes),
     )
-
-
-def kl_divergences(reference: LabelledAnswers, candidate: LabelledAnswers) -> NDArray[np.float64]:
-    """Return the (N,) Kullback-Leibler divergences of the candidate's probabilities from the reference's, in nats."""
-    logs = reference.log_probabilities - candidate.log_probabilities
-    result: NDArray[np.float64] = (reference.probabilities * logs).sum(axis=1)
-    return result
 
 
 def class_drops(

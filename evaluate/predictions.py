@@ -16,29 +16,29 @@ from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.files.atomic import replacing
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.evaluation import CandidateAnswers, Predictions
+from vegrt.results.predictions import DECIMALS
 
 log = logging.getLogger(__name__)
 
 
-def collect_predictions(
-    names: Sequence[str], labels: NDArray[np.int_], answers: Mapping[Candidate, LabelledAnswers]
-) -> Predictions:
+def collect_predictions(names: Sequence[str], answers: Mapping[Candidate, LabelledAnswers]) -> Predictions:
     """Return each readable photo's name and label, and every candidate's top-1, its probability and its margin."""
     by_key = {
         str(candidate): CandidateAnswers(
-            tuple(candidate_answers.top1.tolist()),
-            tuple(candidate_answers.probabilities.max(axis=1).round(6).tolist()),
-            tuple(candidate_answers.margins.round(6).tolist()),
+            tuple(columns.top1.tolist()),
+            tuple(columns.probability.round(DECIMALS).tolist()),
+            tuple(columns.margin.round(DECIMALS).tolist()),
         )
-        for candidate, candidate_answers in answers.items()
+        for candidate, columns in answers.items()
     }
+    labels = next(iter(answers.values())).labels
     return Predictions(tuple(names), tuple(labels.tolist()), by_key)
 
 
 def write_table(
     path: Path,
     names: Sequence[str],
-    labels: NDArray[np.int_],
+    answers: Mapping[Candidate, LabelledAnswers],
     logits: Mapping[Candidate, NDArray[np.float32]],
     classes: Sequence[str],
 ) -> bool:
@@ -53,14 +53,15 @@ def write_table(
     import pyarrow
     import pyarrow.parquet
 
+    labels = next(iter(answers.values())).labels
     columns: dict[str, Any] = {"path": pyarrow.array(names, "string"), "label": pyarrow.array(labels, "int32")}
     for candidate, values in logits.items():
-        answers = LabelledAnswers.of(values, labels)
+        own = answers[candidate]
         flat = pyarrow.array(np.ascontiguousarray(values, np.float32).ravel(), "float32")
         columns |= {
-            f"{candidate}/top1": pyarrow.array(answers.top1, "int32"),
-            f"{candidate}/probability": pyarrow.array(answers.probabilities.max(axis=1), "float32"),
-            f"{candidate}/margin": pyarrow.array(answers.margins, "float32"),
+            f"{candidate}/top1": pyarrow.array(own.top1, "int32"),
+            f"{candidate}/probability": pyarrow.array(own.probability, "float32"),
+            f"{candidate}/margin": pyarrow.array(own.margin, "float32"),
             f"{candidate}/logits": pyarrow.ListArray.from_arrays(
                 np.arange(len(values) + 1, dtype=np.int32) * values.shape[1], flat
             ),

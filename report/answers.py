@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from vegrt.evaluate.wording import extra_drop_sentence, signed_points
 from vegrt.report.facts.facts import Facts
-from vegrt.report.html.blocks import Chart, Section, Table, Text, charts_of, section_of, table_of
+from vegrt.report.html.blocks import (
+    MAX_CLASSES_LISTED,
+    Chart,
+    CompleteRows,
+    Section,
+    Table,
+    Text,
+    charts_of,
+    section_of,
+    table_of,
+)
 from vegrt.report.language.language import mark, translate
 from vegrt.report.summary import NONE, SummaryRow
 from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.common import Interval
-from vegrt.results.evaluation import CandidateResult, Paired
+from vegrt.results.evaluation import CandidateResult, ClassFigures, Paired
 
 CLEAN = "clean"  # the name of uncorrupted photos in a robustness result
 _CORRUPTIONS = {
@@ -71,7 +83,18 @@ def _class_table(facts: Facts, chosen: SummaryRow | None) -> Table | None:
         "Precision, recall and F1 of {key}; McNemar's test for each class, with Holm's correction over all classes",
         key=row.key,
     )
-    return table_of(caption, headings, lines, text_columns=1)
+    if len(lines) <= MAX_CLASSES_LISTED:
+        return table_of(caption, headings, lines, text_columns=1)
+    worst = sorted(range(len(lines)), key=list(map(_f1, row.classes)).__getitem__)[:MAX_CLASSES_LISTED]
+    more = translate("The {shown} of {all} classes with the lowest F1.", shown=len(worst), all=f"{len(lines):,}")
+    complete = CompleteRows("classes.csv", tuple(lines))
+    shown = [lines[label] for label in worst]
+    return table_of(f"{more} {caption}", headings, shown, text_columns=1, complete=complete)
+
+
+def _f1(figures: ClassFigures) -> float:
+    """Return a class's F1 for sorting; classes that have none are last."""
+    return inf if figures.f1 is None else figures.f1.value
 
 
 def reliability_section(facts: Facts, chart: Chart | None) -> Section | None:

@@ -10,6 +10,8 @@ from vegrt.report.charts.answers import (
     MAX_CLASSES_DRAWN,
     confusion_spec,
     flips_per_class_spec,
+    mistakes_of,
+    most_confused,
     reliability_spec,
     robustness_spec,
 )
@@ -107,7 +109,8 @@ def _flips_per_class_chart(facts: Facts) -> Chart | None:
     changed = {key: counts for key, counts in changes.items() if any(map(any, counts))}
     keys = sorted(changed, key=lambda key: -sum(map(sum, changed[key])))[:_MAX_PANELS]
     most = {number: max(sum(changed[key][number]) for key in keys) for number in range(len(classes))} if keys else {}
-    drawn = sorted((number for number in most if most[number]), key=lambda number: -most[number])[:MAX_CLASSES_DRAWN]
+    affected = sorted((number for number in most if most[number]), key=lambda number: -most[number])
+    drawn = affected[:MAX_CLASSES_DRAWN]
     panels = [
         flips_per_class_spec(
             {classes[number]: changed[key][number] for number in drawn},
@@ -120,6 +123,11 @@ def _flips_per_class_chart(facts: Facts) -> Chart | None:
     caption = translate(
         "Newly wrong: fp32 is right and the candidate is wrong. Newly right: the reverse. Classes without changes are not shown."
     )
+    if len(affected) > len(drawn):
+        more = translate(
+            "The {shown} of {all} classes with the most changes.", shown=len(drawn), all=f"{len(affected):,}"
+        )
+        caption = f"{caption} {more}"
     return _chart(
         "flips-per-class", panels, translate("Newly wrong and newly right photos by class"), caption, _NARROW_PX
     )
@@ -127,21 +135,29 @@ def _flips_per_class_chart(facts: Facts) -> Chart | None:
 
 def _confusion_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     """Return the confusion matrices of the reference and of the chosen candidate."""
-    if not facts.evaluation or len(facts.evaluation.classes) > MAX_CLASSES_DRAWN:
+    if not facts.evaluation:
         return None
-    pair = facts.reference_and(chosen.key if chosen else "")
-    mistakes = [_mistake_counts(row.confusion) for row in pair]
+    pair, classes = facts.reference_and(chosen.key if chosen else ""), facts.evaluation.classes
+    matrices = [row.confusion_counts() for row in pair]
+    mistakes = [list(mistakes_of(counts).values()) for counts in matrices]
     maximum = max((max(counts, default=0) for counts in mistakes), default=0)
+    drawn = most_confused(matrices, len(classes))
     panels = [
         confusion_spec(
-            row.confusion,
-            facts.evaluation.classes,
+            counts,
+            drawn,
+            classes,
             maximum=max(1, maximum),
-            title=translate("{key}: {count} photos wrong", key=row.key, count=f"{sum(counts):,}"),
+            title=translate("{key}: {count} photos wrong", key=row.key, count=f"{sum(wrong):,}"),
         )
-        for row, counts in zip(pair, mistakes, strict=True)
+        for row, counts, wrong in zip(pair, matrices, mistakes, strict=True)
     ]
     caption = translate("Only mistakes are coloured; a stronger colour means more photos.")
+    if len(drawn) < len(classes):
+        more = translate(
+            "The {shown} of {all} classes with the most mistakes.", shown=len(drawn), all=f"{len(classes):,}"
+        )
+        caption = f"{caption} {more}"
     return _chart("confusion", panels, translate("Confusion matrix"), caption)
 
 
@@ -237,10 +253,6 @@ def overview_chart(bundles: Sequence[tuple[str, Facts]]) -> Chart | None:
 
 def _chart(name: str, panels: Sequence[Spec], label: str, caption: str, panel_px: int = 416) -> Chart | None:
     return Chart(name, tuple(panels), label, caption, panel_px) if panels else None
-
-
-def _mistake_counts(confusion: Sequence[Sequence[int]]) -> list[int]:
-    return [count for truth, row in enumerate(confusion) for answer, count in enumerate(row) if truth != answer]
 
 
 def _ece_text(ece: Interval | float) -> str:

@@ -32,9 +32,15 @@ def flip_gallery(facts: Facts, data: Path | None) -> Gallery | None:
     cards = [_card(flip, _thumbnail(split, flip), facts.evaluation.classes) for flip in flips[:MAX_SHOWN]]
     missing = sum(card.thumbnail is None for card in cards)
     more = len(flips) - len(cards)
-    note = translate("and {more} more, in results/evaluate-test.json", more=f"{more:,}") if more else ""
+    note = translate("and {more} more, in {file}", more=f"{more:,}", file=_answers_file(facts)) if more else ""
     introduction = (_summary(facts.evaluation, flips), *_photo_notes(facts.evaluation, data, split, missing))
     return Gallery(introduction, tuple(cards), note, only_in_html)
+
+
+def _answers_file(facts: Facts) -> str:
+    """Return the file in the bundle that holds the answers to every photo."""
+    table = "results/evaluate-test.parquet"  # of many photos (vegrt.results.predictions)
+    return table if (facts.bundle.path / table).is_file() else "results/evaluate-test.json"
 
 
 def _summary(evaluation: Evaluation, flips: Sequence[Flip]) -> str:

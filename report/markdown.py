@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import quote
 
 from vegrt.report.html.blocks import (
     Badge,
@@ -55,7 +56,11 @@ def _table_markdown(table: Table) -> str:
         rule,
         *([_cell_markdown(cell) for cell in row] for row in table.rows),
     ]
-    return f"**{escape_markdown(table.caption)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = f"**{escape_markdown(table.caption)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if table.complete is None:
+        return text
+    link = f"[{escape_markdown(table.complete.file)}](<{quote(table.complete.file)}>)"
+    return f"{text}\n\n{escape_markdown(table.complete.words)}: {link}"
 
 
 def _section_markdown(section: Section, link: Link, level: int) -> str:

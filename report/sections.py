@@ -49,11 +49,11 @@ def _confusion_section(facts: Facts, conclusion: Conclusion, chart: Chart | None
         return None
     classes = facts.evaluation.classes
     pair = facts.reference_and(conclusion.chosen.key if conclusion.chosen else "")
+    matrices = [row.confusion_counts() for row in pair]
     counts = {
-        (truth, answer): tuple(row.confusion[truth][answer] for row in pair)
-        for truth in range(len(classes))
-        for answer in range(len(classes))
-        if truth != answer and any(row.confusion[truth][answer] for row in pair)
+        (truth, answer): tuple(matrix.get((truth, answer), 0) for matrix in matrices)
+        for truth, answer in set().union(*matrices)
+        if truth != answer
     }
     most_frequent = sorted(counts.items(), key=lambda item: (-sum(item[1]), item[0]))[:_MAX_CONFUSIONS]
     lines = [(classes[truth], classes[answer], *map(str, photos)) for (truth, answer), photos in most_frequent]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from vegrt.report.html.blocks import Chart, Section, verdict_words
 from vegrt.report.html.page import Article, VerdictPanel, origin_sentence, page_html, require_charts
 from vegrt.report.language.language import Language, translate, using_language
 from vegrt.report.markdown import escape_markdown, sections_markdown, verdict_markdown
+from vegrt.report.row_files import linked_sections, write_row_files
 from vegrt.report.sections import bundle_sections
 from vegrt.report.summary import summary_rows
 from vegrt.report.verdict import Conclusion, conclude
@@ -80,15 +81,15 @@ def write_report(
     if not bundles:
         raise VegrtError("report: no bundle given; expected: vegrt report BUNDLE... -o report.html")
     sources = sources or Sources()
-    facts = load_all_facts(bundles, sources)
+    facts = load_all_facts(bundles, sources, with_predictions=True)
     if outputs.has_charts:
         require_charts()
     with using_language(language):
         return _write(_parts(facts, sources.data, with_charts=outputs.has_charts), outputs)
 
 
-def load_all_facts(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
-    """Return each bundle's facts. Raises VegrtError as write_report does."""
+def load_all_facts(bundles: Sequence[Bundle], sources: Sources, *, with_predictions: bool = False) -> list[Facts]:
+    """Return each bundle's facts. with_predictions: as for load_facts. Raises VegrtError as write_report does."""
     check_benches_match(bundles, sources.benches)
     request = ReportRequest(sources.objective, dict(sources.command))
     return [
@@ -97,6 +98,7 @@ def load_all_facts(bundles: Sequence[Bundle], sources: Sources) -> list[Facts]:
             benches=sources.benches,
             audit=next((audit for audit in sources.audits if is_audit_of(audit, bundle.manifest.data)), None),
             request=request,
+            with_predictions=with_predictions,
         )
         for bundle in bundles
     ]
@@ -157,12 +159,22 @@ def _write(parts: Sequence[_Part], outputs: ReportFiles) -> list[Path]:
     title = translate("Deployment report: {names}", names=", ".join(part.name for part in parts if part.conclusion))
     written = []
     if outputs.html is not None:
-        write_text(outputs.html, _page(title, parts))
-        written.append(outputs.html)
+        linked = _linked(parts, outputs.html)
+        write_text(outputs.html, _page(title, linked))
+        written += [outputs.html, *_row_files(linked, outputs.html)]
     if outputs.markdown is not None:
-        write_text(outputs.markdown, _markdown(title, parts, outputs))
-        written.append(outputs.markdown)
-    return written + _pictures(parts, outputs)
+        linked = _linked(parts, outputs.markdown)
+        write_text(outputs.markdown, _markdown(title, linked, outputs))
+        written += [outputs.markdown, *_row_files(linked, outputs.markdown)]
+    return list(dict.fromkeys([*written, *_pictures(parts, outputs)]))
+
+
+def _linked(parts: Sequence[_Part], document: Path) -> list[_Part]:
+    return [replace(part, sections=linked_sections(part.sections, document, part.folder)) for part in parts]
+
+
+def _row_files(parts: Sequence[_Part], document: Path) -> list[Path]:
+    return [file for part in parts for file in write_row_files(part.sections, document.parent)]
 
 
 def _page(title: str, parts: Sequence[_Part]) -> str:

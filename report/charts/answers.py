@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -23,23 +24,45 @@ from vegrt.report.language.language import translate
 from vegrt.results.analysis import RobustnessRow
 from vegrt.results.evaluation import ReliabilityBin
 
-MAX_CLASSES_DRAWN = 40
+MAX_CLASSES_DRAWN = 30
+ConfusionCounts = Mapping[tuple[int, int], int]  # photos by class and answer, both as indices
 _CLASS_PX = 22
 _GREEN = "#5f9e1a"
 
 
-def confusion_spec(counts: Sequence[Sequence[int]], classes: Sequence[str], *, maximum: int, title: str = "") -> Spec:
-    """Return a heat map that colours only mistakes. maximum: the count with full colour, shared by both matrices."""
+def most_confused(matrices: Sequence[ConfusionCounts], classes: int) -> list[int]:
+    """Return the classes to draw, in label order: all, or the MAX_CLASSES_DRAWN with the most mistakes, as class or as answer."""
+    mistakes = Counter[int]()
+    for counts in matrices:
+        for pair, photos in mistakes_of(counts).items():
+            mistakes.update(dict.fromkeys(pair, photos))
+    order = sorted(range(classes), key=lambda label: (-mistakes[label], label))
+    return sorted(order[:MAX_CLASSES_DRAWN])
+
+
+def mistakes_of(counts: ConfusionCounts) -> dict[tuple[int, int], int]:
+    """Return the counts of wrong answers."""
+    return {(truth, answer): photos for (truth, answer), photos in counts.items() if truth != answer}
+
+
+def confusion_spec(
+    counts: ConfusionCounts, drawn: Sequence[int], names: Sequence[str], *, maximum: int, title: str = ""
+) -> Spec:
+    """Return a heat map that colours only mistakes.
+
+    drawn: the classes to draw. names: of all classes. maximum: the count with full colour, shared by both matrices.
+    """
+    classes = [names[label] for label in drawn]
     data = [
-        {"truth": classes[truth], "answer": classes[answer], "photos": count, "mistake": truth != answer}
-        for truth, row in enumerate(counts)
-        for answer, count in enumerate(row)
-        if count
+        {"truth": names[truth], "answer": names[answer], "photos": counts[truth, answer], "mistake": truth != answer}
+        for truth in drawn
+        for answer in drawn
+        if counts.get((truth, answer))
     ]
-    scale, truth_title, answer_title = alt.Scale(domain=list(classes)), translate("true class"), translate("answer")
+    scale, truth_title, answer_title = alt.Scale(domain=classes), translate("true class"), translate("answer")
     base = chart_of(data).encode(
-        x=alt.X("answer:N", sort=list(classes), title=answer_title, scale=scale, axis=alt.Axis(labelAngle=-60)),
-        y=alt.Y("truth:N", sort=list(classes), title=truth_title, scale=scale),
+        x=alt.X("answer:N", sort=classes, title=answer_title, scale=scale, axis=alt.Axis(labelAngle=-60)),
+        y=alt.Y("truth:N", sort=classes, title=truth_title, scale=scale),
         tooltip=tooltips(data, {"truth": truth_title, "answer": answer_title, "photos": translate("photos")}),
     )
     is_mistake = alt.datum.mistake

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import altair as alt
 
-from vegrt.report.charts.answers import MAX_CLASSES_DRAWN, confusion_spec
+from vegrt.report.charts.answers import confusion_spec, mistakes_of, most_confused
 from vegrt.report.charts.pictures import write_pictures
 from vegrt.report.charts.theme import SERIES, epoch_axis, finish
 from vegrt.report.charts.training import training_curve_spec
 from vegrt.report.html.blocks import Chart, Spec
+from vegrt.train.history.mistakes import Explanation
 from vegrt.train.history.runs_db import Run
 
 _COLOURS = (
@@ -51,12 +52,23 @@ def _charts(run: Run) -> Iterator[Chart]:
     if any(norm > 0 for record in run.epochs for norm in record.gradient_norms.values()):
         caption = "Norm over all weights of a stage before clipping, averaged over the steps of an epoch."
         yield Chart("gradients", (_gradient_norms_spec(run),), "Gradient norm of each stage by epoch", caption)
-    counts, classes = run.explanation.confusion, run.explanation.classes
-    if counts and len(classes) <= MAX_CLASSES_DRAWN:
-        wrong = [count for truth, row in enumerate(counts) for answer, count in enumerate(row) if truth != answer]
-        spec = confusion_spec(counts, classes, maximum=max(wrong))
-        caption = f"{sum(wrong):,} of {sum(map(sum, counts)):,} validation photos wrong. Only mistakes are coloured."
+    if run.explanation.confusion:
+        counts, classes = _confusion_counts(run.explanation), run.explanation.classes
+        drawn, wrong = most_confused([counts], len(classes)), mistakes_of(counts).values()
+        spec = confusion_spec(counts, drawn, classes, maximum=max(wrong, default=0))
+        caption = f"{sum(wrong):,} of {sum(counts.values()):,} validation photos wrong. Only mistakes are coloured."
+        if len(drawn) < len(classes):
+            caption = f"{caption} The {len(drawn)} of {len(classes):,} classes with the most mistakes."
         yield Chart("confusion", (spec,), "Confusion matrix of the best epoch", caption)
+
+
+def _confusion_counts(explanation: Explanation) -> dict[tuple[int, int], int]:
+    return {
+        (truth, answer): photos
+        for truth, row in enumerate(explanation.confusion)
+        for answer, photos in enumerate(row)
+        if photos
+    }
 
 
 def _gradient_norms_spec(run: Run) -> Spec:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from vegrt.report.facts.facts import Facts
-from vegrt.report.html.blocks import Section, Table, Text, fact_table_of, section_of, table_of
+from vegrt.report.html.blocks import (
+    MAX_CLASSES_LISTED,
+    CompleteRows,
+    Section,
+    Table,
+    Text,
+    fact_table_of,
+    section_of,
+    table_of,
+)
 from vegrt.report.language.language import translate
 from vegrt.train.data.audit_file import ReportedAudit
 
@@ -65,4 +74,11 @@ def _count_table(facts: Facts) -> Table | None:
     total = (translate("all"), *(f"{sum(counts.values()):,}" for counts in splits.values()))
     words = {"train": translate("train"), "validation": translate("validation"), "test": translate("test")}
     headings = (translate("class"), *(words.get(name, name) for name in splits))
-    return table_of(translate("Number of photos by class and split"), headings, [*rows, total], text_columns=1)
+    caption = translate("Number of photos by class and split")
+    if len(rows) <= MAX_CLASSES_LISTED:
+        return table_of(caption, headings, [*rows, total], text_columns=1)
+    numbers = {name: sum(counts.get(name, 0) for counts in splits.values()) for name in facts.bundle.manifest.classes}
+    fewest = sorted(rows, key=lambda row: numbers[row[0]])[:MAX_CLASSES_LISTED]
+    more = translate("The {shown} of {all} classes with the fewest photos.", shown=len(fewest), all=f"{len(rows):,}")
+    complete = CompleteRows("photos.csv", (*rows, total))
+    return table_of(f"{caption}. {more}", headings, [*fewest, total], text_columns=1, complete=complete)

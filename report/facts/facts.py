@@ -14,7 +14,7 @@ from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate
 from vegrt.results.bundle_results import log_ignored, read_results
 from vegrt.results.common import Command
-from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation
+from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation, Predictions
 from vegrt.results.files import load_result
 from vegrt.train.data.audit_file import ReportedAudit
 
@@ -72,7 +72,8 @@ class Facts:
 
     bench: the bundle's own, otherwise the first from another machine. other_benches: the remaining ones from other machines.
     audit: the audit of the photos that the bundle was made with. runs: the file of each time in `bench`, by key and batch size.
-    commands: those that evaluated and measured, where they were recorded.
+    commands: those that evaluated and measured, where they were recorded. predictions: of the evaluation;
+    None: in a file and not read.
     """
 
     bundle: Bundle
@@ -86,6 +87,7 @@ class Facts:
     request: ReportRequest = field(default_factory=ReportRequest)
     runs: Mapping[tuple[str, int], str] = field(default_factory=dict)
     commands: MeasuringCommands = field(default_factory=MeasuringCommands)
+    predictions: Predictions | None = None
 
     @property
     def objective(self) -> Objective:
@@ -115,10 +117,10 @@ class Facts:
     def class_changes(self, key: str) -> list[tuple[int, int]]:
         """Return for each class how many photos are (newly wrong, newly right) with a candidate against the reference."""
         assert self.evaluation is not None
-        predictions = self.evaluation.predictions
-        before, now = (predictions.candidates[name].top1 for name in (self.evaluated()[0].key, key))
+        assert self.predictions is not None
+        before, now = (self.predictions.candidates[name].top1 for name in (self.evaluated()[0].key, key))
         counts = [[0, 0] for _ in self.evaluation.classes]
-        for label, old, new in zip(predictions.labels, before, now, strict=True):
+        for label, old, new in zip(self.predictions.labels, before, now, strict=True):
             counts[label][0] += old == label != new
             counts[label][1] += old != label == new
         return [(wrong, right) for wrong, right in counts]
@@ -128,9 +130,8 @@ class Facts:
         return sorted(self._flips(), key=lambda flip: (-flip.newly_wrong, -len(flip.answers), flip.path))
 
     def _flips(self) -> Iterator[Flip]:
-        if not self.evaluation:
+        if (predictions := self.predictions) is None:
             return
-        predictions = self.evaluation.predictions
         columns = [(row.key, predictions.candidates[row.key]) for row in self.evaluated()]
         for index, (path, label) in enumerate(zip(predictions.paths, predictions.labels, strict=True)):
             reference, *others = (_answer(key, column, index) for key, column in columns)
@@ -145,14 +146,16 @@ def load_facts(
     benches: Sequence[BenchFile] = (),
     audit: ReportedAudit | None = None,
     request: ReportRequest | None = None,
+    with_predictions: bool = False,
 ) -> Facts:
-    """Return the bundle's facts. benches: from other machines.
+    """Return the bundle's facts. benches: from other machines. with_predictions: whether the answers to each photo are needed.
 
-    Raises VegrtError if the bundle has neither an evaluation nor a benchmark.
+    Raises VegrtError if the bundle has neither an evaluation nor a benchmark; with predictions also as `read_predictions` does.
     """
-    results = read_results(bundle)
+    results = read_results(bundle, with_predictions=with_predictions)
     log_ignored(bundle, results.ignored)
     merged, own = results.evaluation, results.benches[0] if results.benches else None
+    predictions = merged.evaluation.predictions if merged else None
     measured = [*(other.bench for other in results.benches), *matching_benches(bundle, benches)]
     bench, others = (measured[0], tuple(measured[1:])) if measured else (None, ())
     if merged is None and bench is None:
@@ -172,6 +175,7 @@ def load_facts(
         request=request or ReportRequest(),
         runs=own.runs if own else {},
         commands=MeasuringCommands(merged.commands if merged else (), own.commands if own else ()),
+        predictions=predictions if isinstance(predictions, Predictions) else None,
     )
 
 

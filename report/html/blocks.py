@@ -9,6 +9,7 @@ from typing import Any
 from vegrt.report.language.language import translate
 
 Spec = dict[str, Any]  # a Vega-Lite specification
+MAX_CLASSES_LISTED = 30  # in a table; a file beside the document has all
 
 
 class Badge(str):
@@ -43,16 +44,31 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class CompleteRows:
+    """All rows of a table. file: name of their CSV file; `vegrt.report.row_files` makes it unique to a document."""
+
+    file: str
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def words(self) -> str:
+        """Return the text before the file's name."""
+        return translate("All {rows} rows", rows=f"{len(self.rows):,}")
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table; the first cell of each row is the row's heading.
 
     text_columns: number of columns with text; the others hold numbers, aligned to the right. Default: all hold text.
+    complete: where `rows` are only some: all of them, for a CSV file beside the document, to which the table links.
     """
 
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: int | None = None
+    complete: CompleteRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +167,16 @@ def section_of(name: str, title: str, *blocks: Block | None) -> Section:
 
 
 def table_of(
-    caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int | None = None
+    caption: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    text_columns: int | None = None,
+    complete: CompleteRows | None = None,
 ) -> Table | None:
     """Return a table; None if it has no rows."""
     lines = tuple(tuple(row) for row in rows)
-    return Table(caption, tuple(headings), lines, text_columns) if lines else None
+    return Table(caption, tuple(headings), lines, text_columns, complete) if lines else None
 
 
 def fact_table_of(caption: str, facts: Iterable[tuple[str, str]]) -> Table | None:

@@ -180,7 +180,10 @@ _SECTIONS: dict[str, str] = {
     "Note: {data} has changed since the evaluation, so a photo may differ from the one that was evaluated.": (
         "참고: 평가 이후 {data}의 내용이 바뀌어, 평가한 사진과 다를 수 있습니다."
     ),
-    "and {more} more, in results/evaluate-test.json": "그 밖의 {more}장은 results/evaluate-test.json에 있습니다",
+    "and {more} more, in {file}": "그 밖의 {more}장은 {file}에 있습니다",
+    "All {rows} rows": "전체 {rows}행",
+    "The {shown} of {all} classes with the lowest F1.": "전체 {all}개 클래스 중 F1이 가장 낮은 {shown}개입니다.",
+    "The {shown} of {all} classes with the fewest photos.": "전체 {all}개 클래스 중 사진이 가장 적은 {shown}개입니다.",
     "wrong either way": "둘 다 틀림",
     "photo not shown": "사진 없음",
     "photo {name}": "사진 {name}",

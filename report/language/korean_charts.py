@@ -108,6 +108,8 @@ CHARTS: dict[str, str] = {
     "not shown.": (
         "새로 틀림: fp32는 맞혔으나 후보가 틀린 사진. 새로 맞힘: 그 반대. 변화가 없는 클래스는 표시하지 않습니다."
     ),
+    "The {shown} of {all} classes with the most changes.": "변화가 있는 {all}개 클래스 중 가장 많은 {shown}개입니다.",
+    "The {shown} of {all} classes with the most mistakes.": "전체 {all}개 클래스 중 오답이 가장 많은 {shown}개입니다.",
     "Only mistakes are coloured; a stronger colour means more photos.": (
         "오답에만 색을 칠했으며, 사진이 많을수록 색이 진합니다."
     ),

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from tests.result_files import inline
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import DataError
@@ -49,10 +50,10 @@ def test_an_evaluation_counts_what_torch_counts(bundle: Bundle, test_split: Spli
     confusion = np.array(oracle.confusion)
     assert confusion.sum(axis=1).tolist() == [20, 20, 20]
     assert np.trace(confusion) / 60 == pytest.approx(oracle.top1.value)
-    answers = evaluation.predictions.candidates
+    answers = inline(evaluation).candidates
     first, second = (np.array(answers[row.key].top1) for row in (reference, quantized))
     assert quantized.paired.flips == int((first != second).sum())
-    assert evaluation.predictions.paths[0] == "Beet/000.jpg"
+    assert inline(evaluation).paths[0] == "Beet/000.jpg"
 
 
 def test_every_figure_is_given_again_without_leaked_photos(bundle: Bundle, test_split: Split) -> None:
@@ -102,7 +103,7 @@ def test_every_photo_is_in_the_parquet_table(bundle: Bundle, test_split: Split, 
         bundle, test_split, CHOSEN[:2], margin=0.5, table=tmp_path / "results/predictions-test.parquet"
     )
     table = pyarrow.parquet.read_table(tmp_path / "results/predictions-test.parquet")
-    predicted = evaluation.predictions
+    predicted = inline(evaluation)
     assert table["path"].to_pylist() == list(predicted.paths)
     assert table["label"].to_pylist() == list(predicted.labels)
     assert json.loads(table.schema.metadata[b"vegrt.classes"]) == list(evaluation.classes)
@@ -120,7 +121,7 @@ def test_without_pyarrow_the_log_says_how_to_get_the_table(
 ) -> None:
     monkeypatch.setattr(predictions, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
-        assert not predictions.write_table(tmp_path / "x.parquet", [], np.array([], int), {}, [])
+        assert not predictions.write_table(tmp_path / "x.parquet", [], {}, {}, [])
     assert "vegrt[parquet]" in caplog.text
     assert not list(tmp_path.iterdir())
 
@@ -132,7 +133,7 @@ def test_unreadable_photos_are_listed_and_left_out(bundle: Bundle, photos: Path,
     assert evaluation.images == 59
     assert len(evaluation.unreadable) == 1
     assert "000.jpg: not a photo" in evaluation.unreadable[0]
-    assert len(evaluation.predictions.labels) == 59
+    assert len(inline(evaluation).labels) == 59
 
 
 def test_other_classes_are_refused(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
@@ -164,9 +165,9 @@ def test_the_gate_decides_by_the_interval(wrong: int, verdict: str) -> None:
 
 def test_calibration_error_of_a_known_case() -> None:
     """Ten answers at 0.9 of which six are right, ten at 0.6 of which six are: (0.3 * 10 + 0 * 10) / 20."""
-    probabilities = np.array([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10)
-    labels = np.array([0] * 6 + [1] * 4 + [0] * 6 + [1] * 4)
-    assert calibration_error(probabilities, labels) == pytest.approx(0.15)
+    confidence = np.array([0.9] * 10 + [0.6] * 10)
+    right = np.array([True] * 6 + [False] * 4 + [True] * 6 + [False] * 4)
+    assert calibration_error(confidence, right) == pytest.approx(0.15)
 
 
 def test_results_come_back_until_the_artifacts_change(copied: Bundle) -> None:

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vegrt.evaluate.figures import LabelledAnswers, bin_gaps, calibration_error, figures_of, reliability_bins
-from vegrt.evaluate.paired import class_drops, compare_answers, kl_divergences
+from vegrt.evaluate.paired import class_drops, compare_answers
 from vegrt.evaluate.resampling import Resamples, f1_intervals, percentile
-from vegrt.infer.runtimes.logits import softmax
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import ClassFigures
 
@@ -58,16 +57,16 @@ def test_classes_are_counted_by_truth_and_answer() -> None:
 
 def test_reliability_bins_explain_the_calibration_error() -> None:
     logits, labels = drawn(400)
-    probabilities = softmax(logits)
-    bins = reliability_bins(probabilities, labels)
+    answers = LabelledAnswers.of(logits, labels)
+    bins = reliability_bins(answers.probability, answers.right)
     assert len(bins) == 15
     assert sum(bin_.count for bin_ in bins) == 400
     assert (bins[0].low, bins[-1].high) == (0.0, 1.0)
     gaps = [bin_.count * abs((bin_.accuracy or 0) - (bin_.confidence or 0)) for bin_ in bins if bin_.count]
-    assert sum(gaps) / 400 == pytest.approx(calibration_error(probabilities, labels))
+    assert sum(gaps) / 400 == pytest.approx(calibration_error(answers.probability, answers.right))
     assert all(bin_.accuracy is None and bin_.confidence is None for bin_ in bins if not bin_.count)
     assert any(not bin_.count for bin_ in bins)  # three classes: no confidence below a third
-    assert bin_gaps(probabilities, labels).shape == (400, 15)
+    assert bin_gaps(answers.probability, answers.right).shape == (400, 15)
 
 
 def test_resampled_means_are_those_of_the_drawn_images() -> None:
@@ -106,9 +105,9 @@ def test_divergence_is_zero_for_equal_answers_and_known_for_others() -> None:
     logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1]], np.float32))
     candidate_logits = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
     labels = np.array([0, 0])
-    reference, candidate = LabelledAnswers.of(logits, labels), LabelledAnswers.of(candidate_logits, labels)
+    reference, candidate = LabelledAnswers.of(logits, labels), LabelledAnswers.of(candidate_logits, labels, logits)
     expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
-    assert kl_divergences(reference, candidate) == pytest.approx([expected, 0.0], abs=1e-6)
+    assert candidate.divergence == pytest.approx([expected, 0.0], abs=1e-6)
     divergence = compare_answers(reference, candidate, Resamples(2)).kl
     assert divergence is not None
     assert (divergence.low, divergence.value, divergence.high) == pytest.approx((0.0, expected / 2, expected), abs=1e-6)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from tests.result_files import inline
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, VegrtError
@@ -32,7 +33,7 @@ def lines(bundle: Bundle, *sources: Path, out: Path | None = None, as_json: bool
 
 def test_one_line_per_image_and_the_same_answers_as_evaluation(bundle: Bundle, photos: Path, test_split: Split) -> None:
     evaluation = evaluate(bundle, test_split, [Candidate("fp32", "onnxruntime")], margin=0.5)
-    expected = [bundle.manifest.classes[top1] for top1 in evaluation.predictions.candidates["fp32/onnxruntime"].top1]
+    expected = [bundle.manifest.classes[top1] for top1 in inline(evaluation).candidates["fp32/onnxruntime"].top1]
     rows = [line.split("\t") for line in lines(bundle, photos / "test", variant="fp32", runtime="onnxruntime")]
     assert [label for _, label, _ in rows] == expected
     assert [path for path, _, _ in rows] == [str(photo.path) for photo in test_split.photos]

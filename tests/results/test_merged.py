@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.result_files import ENGINE, Results
+from tests.result_files import ENGINE, Results, inline
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.evaluate.wording import gate_reason
@@ -53,7 +53,7 @@ def test_partial_evaluations_are_joined_behind_the_reference(two_gpus: Bundle, r
         "int8-cpu/onnxruntime": "PASS",
         "int8/tensorrt/sm89": "PASS",
     }
-    assert {*merged.evaluation.predictions.candidates} == {*verdicts(merged)}
+    assert {*inline(merged.evaluation).candidates} == {*verdicts(merged)}
     assert [command.options for command in merged.commands if command] == [{}, {"--x": 1}]
 
 
@@ -68,7 +68,7 @@ def test_two_engines_of_a_variant_have_a_row_each(two_gpus: Bundle, results: Res
 
 
 def other_photos(evaluation: Evaluation) -> Evaluation:
-    answers = evaluation.predictions
+    answers = inline(evaluation)
     return replace(evaluation, predictions=Predictions(("a/1.jpg", "b/1.jpg"), answers.labels, answers.candidates))
 
 
@@ -86,7 +86,7 @@ def test_rows_about_other_photos_are_not_joined(
     if more.pop("predictions", 0) is None:
         more["predictions"] = other_photos(main).predictions
         more["predictions"] = replace(
-            more["predictions"], candidates={"fp32/onnxruntime": main.predictions.candidates["fp32/onnxruntime"]}
+            more["predictions"], candidates={"fp32/onnxruntime": inline(main).candidates["fp32/onnxruntime"]}
         )
         results.evaluated({}, "evaluate-test-only-x", **more)
     else:

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from vegrt.evaluate.figures import LabelledAnswers, bin_gaps, brier
+from vegrt.evaluate.figures import LabelledAnswers, bin_gaps
 from vegrt.evaluate.resampling import Resamples, percentile
 from vegrt.evaluate.statistics import tango, verdict_of, wilson
-from vegrt.infer.runtimes.logits import log_softmax, softmax
 from vegrt.results.common import Interval
 
 SIZES = (300, 900, 3000)
@@ -105,9 +104,8 @@ def population(skill: float, classes: int = 15) -> tuple[NDArray[np.float32], ND
 
 def per_image(logits: NDArray[np.float32], labels: NDArray[np.int_]) -> tuple[NDArray[np.float64], float]:
     """Return nll, Brier, margin and the calibration bins' gaps of each image (N, 18), and the accuracy."""
-    probabilities, answers = softmax(logits), LabelledAnswers.of(logits, labels)
-    nll = -log_softmax(logits)[np.arange(len(labels)), labels]
-    columns = [nll, brier(probabilities, labels), answers.margins, bin_gaps(probabilities, labels)]
+    answers = LabelledAnswers.of(logits, labels)
+    columns = [answers.nll, answers.brier, answers.margin, bin_gaps(answers.probability, answers.right)]
     return np.column_stack(columns), float(answers.right.mean())
 
 

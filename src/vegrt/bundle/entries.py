@@ -14,7 +14,10 @@ MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
 COMMIT = ".commit"
 RESULTS = "results"
-RESULT = re.compile(rf"{RESULTS}/[A-Za-z0-9_-][A-Za-z0-9._-]*\.json")  # the result files that are packed and signed
+_RESULT_NAME = (
+    r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.json|evaluate-[A-Za-z0-9._-]+\.parquet"  # the second: answers of many photos
+)
+RESULT = re.compile(rf"{RESULTS}/(?:{_RESULT_NAME})")  # the result files that are packed and signed
 _NAME_BYTES = 255  # of one part of a name, on every file system
 _PATH_BYTES = 1024
 
@@ -63,8 +66,8 @@ def refuse_links(folder: Path) -> None:
 
 
 def result_names(folder: Path) -> list[str]:
-    """Return the names of a bundle's result files, `results/<name>.json`, sorted."""
-    names = (f"{RESULTS}/{file.name}" for file in (folder / RESULTS).glob("*.json") if is_regular(file))
+    """Return the names of a bundle's result files, `results/<name>.json` and `results/evaluate-<name>.parquet`, sorted."""
+    names = (f"{RESULTS}/{file.name}" for file in (folder / RESULTS).glob("*") if is_regular(file))
     return sorted(name for name in names if RESULT.fullmatch(name))
 
 

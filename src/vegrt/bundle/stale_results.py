@@ -9,7 +9,7 @@ from vegrt.errors import FormatError
 from vegrt.schema import read_json
 
 _ENGINE_RUNTIME = "tensorrt"
-_TABLES = "predictions-{name}.parquet"  # next to evaluate-{name}.json
+_TABLES = ("evaluate-{name}.parquet", "predictions-{name}.parquet")  # next to evaluate-{name}.json
 
 
 def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
@@ -24,7 +24,7 @@ def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
         return []
     files = [file for file in sorted(results.glob("*.json")) if not file.is_symlink() and _is_stale(file, set(hashes))]
     names = [file.stem.removeprefix("evaluate-") for file in files if file.stem.startswith("evaluate-")]
-    tables = [table for name in names if (table := results / _TABLES.format(name=name)).is_file()]
+    tables = [table for name in names for form in _TABLES if (table := results / form.format(name=name)).is_file()]
     return [f"results/{file.name}" for file in files + tables]
 
 

@@ -85,15 +85,17 @@ def evaluate(
     from vegrt.evaluate.selection import Selection
     from vegrt.evaluate.tables import evaluation_table
     from vegrt.results.common import Command
-    from vegrt.results.convert import to_dict
     from vegrt.results.files import save_result
+    from vegrt.results.predictions import check_predictions_storable
     from vegrt.results.verdict import worst_verdict
+    from vegrt.schema import read_json
 
     opened = open_bundle(bundle)
     selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), selection.suffix
     set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
     chosen, leaked = candidates_to_evaluate(opened, selection, torch=torch), _leaked(audit, data, photos, opened)
+    check_predictions_storable(len(photos))
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
     evaluation = run_evaluation(
         opened,
@@ -105,8 +107,8 @@ def evaluate(
         gpu_required=not selection.is_all,
     )
     evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
-    save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
-    show(to_dict(evaluation) if as_json else evaluation_table(evaluation), as_json)
+    stored = save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
+    show(read_json(stored) if as_json else evaluation_table(evaluation), as_json)
     raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
 
 

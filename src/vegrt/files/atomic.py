@@ -102,9 +102,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON to `path`, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, max_indented_bytes: int | None = None) -> None:
+    """Write `value` as JSON to `path`, atomically; indented, unless that makes more than `max_indented_bytes`."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if max_indented_bytes is not None and len(text) > max_indented_bytes:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def _temporary(path: Path, *, folder: bool) -> tuple[Path, int]:

@@ -30,9 +30,9 @@ class BundleResults:
     ignored: tuple[IgnoredRow, ...]
 
 
-def read_results(bundle: Bundle) -> BundleResults:
-    """Return all results of a bundle that count, and those that do not."""
-    evaluation, ignored = read_evaluation(bundle, "test")
+def read_results(bundle: Bundle, *, with_predictions: bool = False) -> BundleResults:
+    """Return all results of a bundle that count, and those that do not. with_predictions: see `read_evaluation`."""
+    evaluation, ignored = read_evaluation(bundle, "test", with_predictions=with_predictions)
     benches, more = read_benches(bundle)
     return BundleResults(evaluation, tuple(benches), (*ignored, *more))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -21,7 +22,11 @@ from vegrt.results.common import (
     check_length,
     check_unique,
 )
-from vegrt.schema import NOT_EMPTY, Count, Share, between
+from vegrt.schema import NOT_EMPTY, Count, Label, Sha256, Share, between
+
+MAX_DENSE_CLASSES = (
+    100  # with more, confusion matrices are stored as lists of cells: at 1,000 classes 99 % of the cells are 0
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,11 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerFigures:
-    """The figures of a candidate's own answers. nll, ece: old files have them without an interval."""
+    """The figures of a candidate's own answers. nll, ece: old files have them without an interval.
+
+    confusion: rows are the truth. confusion_cells: instead of it where there are many classes: truth, answer, photos of each cell
+    that is not 0. Neither is there for many classes without the leaked photos.
+    """
 
     top1: Proportion
     top3: Proportion
@@ -141,7 +150,19 @@ class AnswerFigures:
     ece: Interval | Figure
     classes: tuple[ClassFigures, ...] | None = None
     reliability: tuple[ReliabilityBin, ...] | None = None
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Annotated[tuple[tuple[int, ...], ...] | None, OMITTED] = None
+    confusion_cells: Annotated[tuple[tuple[Count, Count, Count], ...] | None, OMITTED] = None
+
+    def confusion_counts(self) -> dict[tuple[int, int], int]:
+        """Return the number of photos by class and answer, where it is not 0."""
+        if self.confusion_cells is not None:
+            return {(truth, answer): photos for truth, answer, photos in self.confusion_cells}
+        return {
+            (truth, answer): photos
+            for truth, row in enumerate(self.confusion or ())
+            for answer, photos in enumerate(row)
+            if photos
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +178,13 @@ class Figures(AnswerFigures):
         for name, rows in columns.items():
             if rows:
                 check_length(rows, count, f"{place}{name}", "one for each class")
-        for counts in (self.confusion, *self.confusion):
-            check_length(counts, count, f"{place}confusion", "one for each class")
-        if min(map(min, self.confusion)) < 0:
-            raise FormatError("has less than 0 images", f"{place}confusion")
+        if self.confusion is not None:
+            for counts in (self.confusion, *self.confusion):
+                check_length(counts, count, f"{place}confusion", "one for each class")
+            if min(map(min, self.confusion)) < 0:
+                raise FormatError("has less than 0 images", f"{place}confusion")
+        if any(max(truth, answer) >= count for truth, answer, _ in self.confusion_cells or ()):
+            raise FormatError(f"has a label that is none of {count} classes", f"{place}confusion_cells")
         moves = [move for cause in self.gate.causes if isinstance(cause, ClassesPermuted) for move in cause.moves]
         if any(max(move.truth, move.answer) >= count for move in moves):
             raise FormatError(f"has a label that is none of {count} classes", f"{place}gate.causes")
@@ -195,6 +219,14 @@ class Predictions:
     labels: tuple[int, ...]
     candidates: dict[str, CandidateAnswers]
 
+    @property
+    def photos_sha256(self) -> str:
+        """Return a SHA-256 over the names and labels of the photos, in hex; results of the same photos have the same."""
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, self.labels, strict=True):
+            digest.update(f"{path}\0{label}\n".encode())
+        return digest.hexdigest()
+
     def check(self, classes: int, keys: Sequence[str]) -> None:
         """Raise FormatError if columns differ in length, a label is no class, or a candidate is missing."""
         if missing := [key for key in keys if key not in self.candidates]:
@@ -213,6 +245,19 @@ class Predictions:
                 and not 0 <= min(column, default=0) <= max(column, default=0) < classes
             ):
                 raise FormatError(f"has a label that is none of {classes} classes", f"predictions.{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsFile:
+    """The predictions of many photos, in a Parquet file beside the result file (vegrt.results.predictions).
+
+    file: its name. sha256: of the file. photos: their number. photos_sha256: `Predictions.photos_sha256`.
+    """
+
+    file: Label
+    sha256: Sha256
+    photos: Size
+    photos_sha256: Sha256
 
 
 NotRunCause = Literal[
@@ -250,6 +295,7 @@ class Evaluation(Result):
     """An evaluation of candidates on one set of photos, the reference first.
 
     leaked: number of leaked photos; None without an audit. The fields with None and not_run are missing in old files.
+    predictions: read them with `vegrt.results.predictions.read_predictions`, wherever they are stored.
     """
 
     KIND: ClassVar[str] = "evaluate"
@@ -268,16 +314,19 @@ class Evaluation(Result):
     confidence: Share
     resamples: Annotated[Count | None, OMITTED] = None
     candidates: Annotated[tuple[CandidateResult, ...], NOT_EMPTY]
-    predictions: Predictions
+    predictions: Predictions | PredictionsFile
 
     def __post_init__(self) -> None:
         for index, row in enumerate(self.candidates):
             if (row.gate.verdict == "REFERENCE") != (index == 0):
                 expected = "PASS, FAIL or INCONCLUSIVE" if index else "REFERENCE"
                 raise FormatError(f"is {row.gate.verdict}; expected {expected}", f"candidates[{index}].gate.verdict")
+            if row.confusion is None and row.confusion_cells is None:
+                raise FormatError("is missing", f"candidates[{index}].confusion")
             for place, figures in (("", row), (".without_leaks", row.without_leaks)):
                 if figures is not None:
                     figures.check_classes(len(self.classes), f"candidates[{index}]{place}.")
         keys = [row.key for row in self.candidates]
         check_unique(keys)
-        self.predictions.check(len(self.classes), keys)
+        if isinstance(self.predictions, Predictions):
+            self.predictions.check(len(self.classes), keys)

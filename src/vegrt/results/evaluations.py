@@ -8,8 +8,17 @@ from typing import Literal
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.results.common import Command
-from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation, Figures, NotRun, Predictions
+from vegrt.results.evaluation import (
+    CandidateAnswers,
+    CandidateResult,
+    Evaluation,
+    Figures,
+    NotRun,
+    Predictions,
+    PredictionsFile,
+)
 from vegrt.results.files import load_stored
+from vegrt.results.predictions import read_predictions
 from vegrt.results.rows import PARTIAL, IgnoredRow, RowId, row_id, row_key, split_rows, stored_names
 
 _SHIPPED_ROLES = ("model", "engine")
@@ -23,11 +32,14 @@ class MergedEvaluation:
     commands: tuple[Command | None, ...]
 
 
-def read_evaluation(bundle: Bundle, name: str) -> tuple[MergedEvaluation | None, list[IgnoredRow]]:
+def read_evaluation(
+    bundle: Bundle, name: str, *, with_predictions: bool = False
+) -> tuple[MergedEvaluation | None, list[IgnoredRow]]:
     """Return the evaluation of a set of photos, and what was ignored. name: of the set, `test` for the bundle's own test split.
 
     evaluate-<name>.json is the main file; without it, the newest of some candidates. A file counts if its photos and its
-    reference are those of the main file.
+    reference are those of the main file. with_predictions: read those that are in Parquet files too; without it,
+    `predictions` may name such a file, of the main file's candidates only. With it, raises as `read_predictions` does.
     """
     files: list[tuple[str, Evaluation]] = []
     ignored: list[IgnoredRow] = []
@@ -49,12 +61,15 @@ def read_evaluation(bundle: Bundle, name: str) -> tuple[MergedEvaluation | None,
             ignored.append(IgnoredRow(file, "", fault))
         elif file != main[0]:
             counting.append(stored)
+    if with_predictions:
+        folder = bundle.path / "results"
+        counting = [replace(stored, predictions=read_predictions(folder, stored)) for stored in counting]
     return _merged(bundle, counting), ignored
 
 
 def _difference(main: Evaluation, other: Evaluation) -> Literal["other-photos", "other-reference"] | None:
     def photos(result: Evaluation) -> tuple[object, ...]:
-        return (result.data_fingerprint, result.classes, result.predictions.paths, result.predictions.labels)
+        return (result.data_fingerprint, result.classes, result.predictions.photos_sha256)
 
     if photos(main) != photos(other):
         return "other-photos"
@@ -69,17 +84,31 @@ def _merged(bundle: Bundle, files: Sequence[Evaluation]) -> MergedEvaluation:
     for file in newest_last:
         newest |= {row_id(row): (row, file) for row in file.candidates[1:]}
     pairs = [newest[candidate] for candidate in order]
-    answers: dict[str, CandidateAnswers] = {
-        row_key(bundle, row): file.predictions.candidates[row.key] for row, file in pairs
-    }
     rows = tuple(replace(_with_margin(row, file, main), key=row_key(bundle, row)) for row, file in pairs)
     leaked = next((file.leaked for file in files if file.leaked is not None), None)
-    predictions = Predictions(main.predictions.paths, main.predictions.labels, answers)
     evaluation = replace(
-        main, candidates=rows, predictions=predictions, leaked=leaked, not_run=_not_run(bundle, files, rows)
+        main,
+        candidates=rows,
+        predictions=_merged_predictions(bundle, main, pairs),
+        leaked=leaked,
+        not_run=_not_run(bundle, files, rows),
     )
     used = [file for file in files if any(source is file for _, source in pairs)]
     return MergedEvaluation(evaluation, tuple(file.command for file in used))
+
+
+def _merged_predictions(
+    bundle: Bundle, main: Evaluation, pairs: Sequence[tuple[CandidateResult, Evaluation]]
+) -> Predictions | PredictionsFile:
+    """Return the answers of all rows; the main file's reference to its Parquet file if one of them is in such a file."""
+    answers: dict[str, CandidateAnswers] = {}
+    for row, file in pairs:
+        if isinstance(file.predictions, PredictionsFile):
+            return main.predictions
+        answers[row_key(bundle, row)] = file.predictions.candidates[row.key]
+    if isinstance(main.predictions, PredictionsFile):
+        return main.predictions
+    return Predictions(main.predictions.paths, main.predictions.labels, answers)
 
 
 def _with_margin(row: CandidateResult, file: Evaluation, main: Evaluation) -> CandidateResult:

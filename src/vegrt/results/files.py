@@ -15,14 +15,19 @@ from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
 from vegrt.results.convert import AnyResult, R, from_dict, to_dict
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.predictions import MAX_INLINE_PHOTOS, remove_unused, store_predictions
 from vegrt.schema import parse_json, read_bytes
 
 log = logging.getLogger(__name__)
 
+_MAX_INDENTED_BYTES = 4_000_000
 
-def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
-    """Write results/<name>.json and return its path.
 
+def save_result(bundle: Bundle, name: str, result: AnyResult, *, max_inline_photos: int = MAX_INLINE_PHOTOS) -> Path:
+    """Write results/<name>.json and return its path. max_inline_photos: see `vegrt.results.predictions`.
+
+    A file of more than 4 MB is written without indentation.
     Raises BundleError when a measured artifact was replaced during the measurement: the figures may be of the old or the new one.
     """
     if not bundle.is_current() and not _measured_hashes(result) <= _artifact_hashes(
@@ -30,7 +35,11 @@ def save_result(bundle: Bundle, name: str, result: AnyResult) -> Path:
     ):
         raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
     path = bundle.path / "results" / f"{name}.json"
-    write_json(path, to_dict(result))
+    if isinstance(result, Evaluation):
+        result = store_predictions(path, result, max_inline=max_inline_photos)
+    write_json(path, to_dict(result), max_indented_bytes=_MAX_INDENTED_BYTES)
+    if isinstance(result, Evaluation):
+        remove_unused(path, result)
     return path
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.result_files import inline
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.report.facts.facts import Facts, load_facts
@@ -164,8 +165,8 @@ def test_older_results_lack_only_the_newer_fields(make: Make, tmp_path: Path) ->
 def test_gallery_shows_every_flip_with_its_photo(text: str, usual: Bundle) -> None:
     result = load_result(usual, Evaluation, "evaluate-test")
     assert result is not None
-    top1 = [column.top1 for column in result.predictions.candidates.values()]
-    answers = zip(result.predictions.paths, *top1, strict=True)
+    top1 = [column.top1 for column in inline(result).candidates.values()]
+    answers = zip(inline(result).paths, *top1, strict=True)
     flipped = [path for path, *classes in answers if len(set(classes)) > 1]
     assert 0 < len(flipped) <= 48
     gallery = text[text.index('class="gallery"') :]

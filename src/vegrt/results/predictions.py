@@ -1,0 +1,136 @@
+"""The predictions of an evaluation: within its result file or, of many photos, in a Parquet file beside it.
+
+Readers get the same `Predictions` from both. results/evaluate-<name>.parquet has one row per photo, with `path`, `label` and, for
+each candidate, `<key>/top1`, `<key>/probability` and `<key>/margin`. The result file holds its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from vegrt.bundle.entries import is_regular
+from vegrt.errors import BundleError, FormatError, require
+from vegrt.files.atomic import replacing
+from vegrt.files.hashing import sha256_of
+from vegrt.results.evaluation import CandidateAnswers, Evaluation, Predictions, PredictionsFile
+from vegrt.schema import read_bytes
+
+MAX_INLINE_PHOTOS = 5000  # with eight candidates about 2 MB of JSON
+DECIMALS = 6  # of probabilities and margins
+_MAX_BYTES = 1 << 30  # of the file
+_PARQUET = ".parquet"
+
+
+def check_predictions_storable(photos: int, *, max_inline: int = MAX_INLINE_PHOTOS) -> None:
+    """Raise MissingExtraError if predictions of so many photos need pyarrow and it is not installed."""
+    if photos > max_inline:
+        require("pyarrow", "parquet")
+
+
+def store_predictions(path: Path, evaluation: Evaluation, *, max_inline: int = MAX_INLINE_PHOTOS) -> Evaluation:
+    """Return the evaluation as its result file is to hold it.
+
+    path: of the result file. Predictions of more than `max_inline` photos are written to the Parquet file beside it.
+    """
+    predictions = evaluation.predictions
+    if isinstance(predictions, PredictionsFile) or len(predictions.paths) <= max_inline:
+        return evaluation
+    check_predictions_storable(len(predictions.paths), max_inline=max_inline)
+    file = path.with_suffix(_PARQUET)
+    _write(file, predictions)
+    stored = PredictionsFile(file.name, sha256_of(file), len(predictions.paths), predictions.photos_sha256)
+    return replace(evaluation, predictions=stored)
+
+
+def remove_unused(path: Path, evaluation: Evaluation) -> None:
+    """Remove the Parquet file beside a result file that does not refer to it."""
+    if isinstance(evaluation.predictions, Predictions):
+        path.with_suffix(_PARQUET).unlink(missing_ok=True)
+
+
+def read_predictions(folder: Path, evaluation: Evaluation) -> Predictions:
+    """Return the predictions of an evaluation. folder: that of its result file.
+
+    Raises BundleError if the Parquet file is missing, or is not the one that was written with the result file; MissingExtraError
+    without pyarrow.
+    """
+    stored = evaluation.predictions
+    if isinstance(stored, Predictions):
+        return stored
+    require("pyarrow", "parquet")
+    file = folder / stored.file
+    try:
+        if Path(stored.file).name != stored.file or not is_regular(file):
+            raise FormatError("missing, or not a regular file")
+        content = read_bytes(file, limit_bytes=_MAX_BYTES)
+        if hashlib.sha256(content).hexdigest() != stored.sha256:
+            raise FormatError("not the file that was written with the result")
+        predictions = _read(content, stored, [row.key for row in evaluation.candidates])
+        predictions.check(len(evaluation.classes), [row.key for row in evaluation.candidates])
+    except (OSError, FormatError) as error:
+        raise BundleError(
+            f"{file}: {error}; expected the answers of {stored.photos:,} photos; run vegrt evaluate again"
+        ) from error
+    return predictions
+
+
+def _write(file: Path, predictions: Predictions) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns: dict[str, Any] = {
+        "path": pyarrow.array(predictions.paths, "string"),
+        "label": pyarrow.array(predictions.labels, "int32"),
+    }
+    for key, answers in predictions.candidates.items():
+        columns[f"{key}/top1"] = pyarrow.array(answers.top1, "int32")
+        columns[f"{key}/probability"] = pyarrow.array(answers.probability, "float32")
+        if answers.margin is not None:
+            columns[f"{key}/margin"] = pyarrow.array(answers.margin, "float32")
+    with replacing(file) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, compression="zstd")
+
+
+def _read(content: bytes, stored: PredictionsFile, keys: list[str]) -> Predictions:
+    """Return the predictions in a Parquet file. keys: of the candidates."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+        if table.metadata.num_rows != stored.photos:
+            raise FormatError(f"has {table.metadata.num_rows:,} rows")
+        columns = table.read()
+        answers = {key: _answers(columns, key) for key in keys}
+        return Predictions(_column(columns, "path", "string"), _column(columns, "label", "int32"), answers)
+    except (pyarrow.ArrowException, KeyError) as error:
+        raise FormatError(f"not the answers of {', '.join(keys)} ({error})") from error
+
+
+def _answers(columns: Any, key: str) -> CandidateAnswers:
+    margin = f"{key}/margin"
+    return CandidateAnswers(
+        _column(columns, f"{key}/top1", "int32"),
+        _decimals(columns, f"{key}/probability"),
+        _decimals(columns, margin) if margin in columns.column_names else None,
+    )
+
+
+def _decimals(columns: Any, name: str) -> tuple[float, ...]:
+    """Return the numbers as they were before they became float32, which holds six decimals."""
+    numbers = _column(columns, name, "float")
+    if not all(map(isfinite, numbers)):
+        raise FormatError("has a number that is not finite", name)
+    return tuple(round(number, DECIMALS) for number in numbers)
+
+
+def _column(columns: Any, name: str, kind: str) -> tuple[Any, ...]:
+    """Return a column's values. Raises FormatError if it is of another type or has empty cells."""
+    column = columns[name]
+    if str(column.type) != kind or column.null_count:
+        raise FormatError(f"is {column.type} with {column.null_count} empty cells; expected {kind}", name)
+    return tuple(column.to_pylist())
