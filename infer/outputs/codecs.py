@@ -21,7 +21,8 @@ import numpy as np
 from vegrt.errors import FormatError, VegrtError, require
 from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.files.text import json_text
-from vegrt.infer.outputs.part_file import Codec, PartFile
+from vegrt.infer.outputs.names import name_hashes
+from vegrt.infer.outputs.part_file import Codec, PartFile, StoredRows
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, as_cells, as_numbers, as_record, column_names
 from vegrt.schema import build, parse_json
 
@@ -60,10 +61,6 @@ class TableCodec(Codec):
         if row_format.embedding:
             self.columns.insert(-1, _EMBEDDING)
 
-    def names(self, part: Path) -> Iterator[str]:
-        """Yield the `path` of the whole rows in the part, as it is stored."""
-        return (name for name, _ in self.scan(part))
-
     def stored(self, name: str) -> str:
         """Return an item's name as the table stores it."""
         return name
@@ -72,9 +69,18 @@ class TableCodec(Codec):
     def scan(self, part: Path) -> Iterator[tuple[str, int]]:
         """Yield the path of each whole row and the byte position after it. Raises VegrtError for rows of another origin."""
 
-    def count(self, part: Path) -> int:
-        """Return how many whole rows the part holds."""
-        return sum(1 for _ in self.scan(part))
+    def examine(self, part: Path) -> StoredRows:
+        """Return the whole rows of the part. Names are the paths as they are stored."""
+        end = 0
+
+        def names() -> Iterator[str]:
+            nonlocal end
+            for name, position in self.scan(part):
+                end = position
+                yield name
+
+        hashes = name_hashes(names())
+        return StoredRows(len(hashes), end, hashes)
 
     def end_of(self, part: Path, rows: int) -> int:
         """Return the byte position after the first `rows` rows; 0 when the head is incomplete."""
@@ -248,12 +254,12 @@ class NpyCodec(Codec):
                 values[number] = row.embedding
         return values.tobytes()
 
-    def count(self, part: Path) -> int:
-        """Return the number of rows that the header states and the file holds. Raises VegrtError for another array."""
+    def examine(self, part: Path) -> StoredRows:
+        """Return the rows that the header states and the file holds. Raises VegrtError for another array."""
         with part.open("rb") as file:
             head = file.read(_NPY_HEAD_BYTES)
         if len(head) < _NPY_HEAD_BYTES:
-            return 0
+            return StoredRows()
         try:
             shape, _, kind = np.lib.format.read_array_header_1_0(io.BytesIO(head[8:]))
         except ValueError as error:
@@ -262,7 +268,8 @@ class NpyCodec(Codec):
             raise VegrtError(
                 f"{part}: holds {kind} {shape}; expected float32 (N, {self._width}); start over with --overwrite"
             )
-        return min(int(shape[0]), (part.stat().st_size - _NPY_HEAD_BYTES) // (4 * self._width))
+        rows = min(int(shape[0]), (part.stat().st_size - _NPY_HEAD_BYTES) // (4 * self._width))
+        return StoredRows(rows, self.end_of(part, rows))
 
     def end_of(self, part: Path, rows: int) -> int:
         """Return the byte position after the first `rows` rows."""

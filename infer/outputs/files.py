@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vegrt.errors import VegrtError
 from vegrt.infer.outputs.codecs import TableCodec, check_format, embedding_file, table_file
+from vegrt.infer.outputs.names import NameSet
 from vegrt.infer.outputs.part_file import Codec, PartFile, check_no_output, check_writable
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat
 from vegrt.infer.outputs.run_note import Noted, OutputLock, RunNote
@@ -88,7 +86,7 @@ class OutputFiles:
         self._note = RunNote(table.out) if table else None
         self._identity: Mapping[str, Any] = {}
         self._started = False
-        self.done = _Names(())
+        self.done = NameSet()
 
     @property
     def rows(self) -> int:
@@ -173,7 +171,7 @@ class OutputFiles:
         rows = min([file.resume(complete=complete) for file in self._files])
         for file in self._files:
             file.keep(rows)
-        self.done = _Names(table.codec.names(table.part))
+        self.done = NameSet(table.stored.names[:rows])
         log.info("%s: %d rows exist already", table.out, rows)
 
     def _start(self, *, replacing: bool) -> None:
@@ -194,24 +192,3 @@ def open_outputs(options: OutputOptions, row_format: RowFormat, class_count: int
     table = table_file(options.out, row_format, class_count) if options.out else None
     file = options.embeddings_file
     return OutputFiles(options, table, [] if file is None else [embedding_file(file, width)])
-
-
-class _Names:
-    """A set of names as 8-byte hashes: among a hundred million names, two collide with a chance of 1 in 3,000."""
-
-    def __init__(self, names: Iterator[str] | tuple[str, ...]) -> None:
-        self._hashes = np.sort(np.fromiter(map(_hash_of, names), np.uint64))
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def __contains__(self, name: str) -> bool:
-        if not len(self._hashes):
-            return False
-        digest = np.uint64(_hash_of(name))
-        place = int(np.searchsorted(self._hashes, digest))
-        return place < len(self._hashes) and self._hashes[place] == digest
-
-
-def _hash_of(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")

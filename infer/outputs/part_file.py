@@ -11,10 +11,12 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from vegrt.errors import VegrtError
+from vegrt.infer.outputs.names import NO_HASHES, Hashes
 from vegrt.infer.outputs.rows import AnswerRow
 
 
@@ -53,6 +55,15 @@ def _new_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.part.new")
 
 
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """The whole rows of a part. end: byte position after them. names: hashes of their names in order; empty if they have none."""
+
+    count: int = 0
+    end: int = 0
+    names: Hashes = field(default_factory=lambda: NO_HASHES)
+
+
 class Codec(ABC):
     """How rows are stored in a file.
 
@@ -72,8 +83,8 @@ class Codec(ABC):
         """Return the rows as the part stores them."""
 
     @abstractmethod
-    def count(self, part: Path) -> int:
-        """Return how many whole rows the part holds. Raises VegrtError for a part that vegrt did not write."""
+    def examine(self, part: Path) -> StoredRows:
+        """Return the whole rows of the part, in one pass. Raises VegrtError for a part that vegrt did not write."""
 
     @abstractmethod
     def end_of(self, part: Path, rows: int) -> int:
@@ -92,10 +103,11 @@ CodecT = TypeVar("CodecT", bound=Codec, covariant=True)
 
 
 class PartFile(Generic[CodecT]):
-    """One such file. rows: how many it holds."""
+    """One such file. rows: how many it holds. stored: those that an earlier run left."""
 
     def __init__(self, out: Path, codec: CodecT) -> None:
         self.out, self.part, self.codec, self.rows = out, part_of(out), codec, 0
+        self.stored = StoredRows()
         self._file: IO[bytes] | None = None
         self._is_new = False
 
@@ -121,13 +133,15 @@ class PartFile(Generic[CodecT]):
             with self._mapped_errors():
                 _new_of(self.out).unlink(missing_ok=True)
                 self._file = self.part.open("r+b", buffering=0)
-            self.rows = self.codec.count(self.part)
+            self.stored = self.codec.examine(self.part)
+            self.rows = self.stored.count
         return self.rows
 
     def keep(self, rows: int) -> None:
         """Cut everything after the first `rows` rows."""
+        all_rows = rows > 0 and rows == self.stored.count
         with self._mapped_errors():
-            self._opened.truncate(self.codec.end_of(self.part, rows))
+            self._opened.truncate(self.stored.end if all_rows else self.codec.end_of(self.part, rows))
             self._opened.seek(0, os.SEEK_END)
         if not self._opened.tell():
             self.write(self.codec.head(0))
