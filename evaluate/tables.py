@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _HEADINGS = ("candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "NLL", "ECE %", "gate")
+_MAX_CLASSES_NAMED = 10  # of each candidate
 _SIGNIFICANT = 0.05  # p-value, corrected over the classes, below which a class is named
 
 
@@ -90,9 +91,14 @@ def _notes(evaluation: Evaluation) -> list[str]:
         if row.gate.verdict in ("FAIL", "INCONCLUSIVE")
     ]
     for row in evaluation.candidates:
-        for name, change in zip(evaluation.classes, row.paired.classes or (), strict=False):
-            if change.drop is not None and change.p_holm is not None and change.p_holm < _SIGNIFICANT:
-                notes.append(f"{row.key}: {name} {points_span(change.drop)} points, p {change.p_holm:.3f} (Holm)")
+        lines = [
+            f"{row.key}: {name} {points_span(change.drop)} points, p {change.p_holm:.3f} (Holm)"
+            for name, change in zip(evaluation.classes, row.paired.classes or (), strict=False)
+            if change.drop is not None and change.p_holm is not None and change.p_holm < _SIGNIFICANT
+        ]
+        notes += lines[:_MAX_CLASSES_NAMED]
+        if len(lines) > _MAX_CLASSES_NAMED:
+            notes.append(f"{row.key}: and {len(lines) - _MAX_CLASSES_NAMED} more classes")
     if len(evaluation.candidates) == 1:
         notes.append("Nothing was judged: only the reference was run.")
     notes += [f"{missing.artifact} was not run: {not_run_cause(missing)}" for missing in evaluation.not_run]

@@ -22,19 +22,20 @@ from vegrt.terminal.progress import track
 from vegrt.train.data.audit_file import Audit, Pair
 from vegrt.train.data.near_duplicates import SIDE, NearPair, Thumbnails, clusters_of, near_pairs
 
+_READ_AT_ONCE = 4096  # photos; the thread pool keeps a record of 1.5 kB for each
 MAX_PAIRS = 500_000  # limits memory and the size of audit.json when all photos look alike
 
 
 @dataclass(frozen=True, slots=True)
 class _AuditedPhoto:
-    """A readable photo. name: its path below DATA. relative: its path below its split."""
+    """A readable photo. name: its path below DATA. relative: its path below its split. row: of its thumbnail."""
 
     name: str
     split: SplitName
     relative: str
     sha256: str
     size_px: tuple[int, int]
-    thumbnail: Thumbnails
+    row: int
 
 
 _Copies = Sequence[_AuditedPhoto]  # photos with equal bytes
@@ -46,9 +47,9 @@ def audit(data: Path) -> Audit:
     Raises DataError for a folder that is not a data set, or that has more than MAX_PAIRS near pairs.
     """
     splits = read_splits(data)
-    photos, unreadable = _read_all(data, list(splits.values()))
+    photos, unreadable, thumbnails = _read_all(data, list(splits.values()))
     groups = _group_by_content(photos)  # the search compares the first photo of each group
-    near = _find_near_pairs(groups, data)
+    near = _find_near_pairs(_first_thumbnails(groups, thumbnails), data)
     scenes = clusters_of([(pair.left, pair.right) for pair in near], len(groups))
     clusters = [sorted(photo.name for index in scene for photo in groups[index]) for scene in scenes]
     usual = Counter(photo.size_px for photo in photos).most_common(1)[0][0] if photos else (0, 0)
@@ -65,27 +66,39 @@ def audit(data: Path) -> Audit:
     )
 
 
-def _read_all(data: Path, splits: Sequence[Split]) -> tuple[list[_AuditedPhoto], dict[str, str]]:
-    """Return the readable photos in the order of the splits, and the reason for each unreadable one."""
+def _read_all(data: Path, splits: Sequence[Split]) -> tuple[list[_AuditedPhoto], dict[str, str], Thumbnails]:
+    """Return the readable photos in the order of the splits, the reason for each unreadable one, and all thumbnails."""
     photos = [(split, photo) for split in splits for photo in split.photos]
     base = base_folder(data)
     names = [as_utf8(photo.path.relative_to(base)) for _, photo in photos]
+    thumbnails = np.empty((len(photos), SIDE, SIDE, 3), np.uint8)
+    readable: list[_AuditedPhoto] = []
+    unreadable: dict[str, str] = {}
+
+    def read(row: int) -> _AuditedPhoto | str:
+        return _read(names[row], *photos[row], row, thumbnails)
+
     with ThreadPoolExecutor(available_cores()) as pool:  # Pillow decodes without the interpreter lock
-        results = list(track(pool.map(_read, names, *zip(*photos, strict=True)), "reading photos", len(photos)))
-    readable = [result for result in results if isinstance(result, _AuditedPhoto)]
-    return readable, {name: result for name, result in zip(names, results, strict=True) if isinstance(result, str)}
+        for start in track(range(0, len(photos), _READ_AT_ONCE), "reading photos"):
+            rows = range(start, min(start + _READ_AT_ONCE, len(photos)))
+            for row, result in zip(rows, pool.map(read, rows), strict=True):
+                if isinstance(result, str):
+                    unreadable[names[row]] = result
+                else:
+                    readable.append(result)
+    return readable, unreadable, thumbnails
 
 
-def _read(name: str, split: Split, photo: Photo) -> _AuditedPhoto | str:
-    """Return the photo, or the reason why it cannot be read."""
+def _read(name: str, split: Split, photo: Photo, row: int, thumbnails: Thumbnails) -> _AuditedPhoto | str:
+    """Return the photo, with its thumbnail in a row of `thumbnails`, or the reason why it cannot be read."""
     try:
         image = decode(photo.path, shorter_side=SIDE)
         sha256 = content_hash(photo.path)
         size_px = image_size(photo.path)  # decode may have scaled it
     except DataError as error:
         return str(error)
-    thumbnail = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
-    return _AuditedPhoto(name, split.name, split.relative(photo), sha256, size_px, thumbnail)
+    thumbnails[row] = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return _AuditedPhoto(name, split.name, split.relative(photo), sha256, size_px, row)
 
 
 def _group_by_content(photos: Sequence[_AuditedPhoto]) -> list[_Copies]:
@@ -95,9 +108,17 @@ def _group_by_content(photos: Sequence[_AuditedPhoto]) -> list[_Copies]:
     return list(groups.values())
 
 
-def _find_near_pairs(groups: Sequence[_Copies], data: Path) -> list[NearPair]:
-    """Return the near pairs, closest first, as indices into `groups`."""
-    thumbnails = np.array([copies[0].thumbnail for copies in groups], np.uint8).reshape(-1, SIDE, SIDE, 3)
+def _first_thumbnails(groups: Sequence[_Copies], thumbnails: Thumbnails) -> Thumbnails:
+    """Return the thumbnails of the first photo of each group, moved to the beginning of `thumbnails`, which takes no memory."""
+    rows = [copies[0].row for copies in groups]  # ascending, so that no row is overwritten before it is moved
+    for start in range(0, len(rows), _READ_AT_ONCE):
+        block = rows[start : start + _READ_AT_ONCE]
+        thumbnails[start : start + len(block)] = thumbnails[block]
+    return thumbnails[: len(rows)]
+
+
+def _find_near_pairs(thumbnails: Thumbnails, data: Path) -> list[NearPair]:
+    """Return the near pairs, closest first, as indices of the thumbnails."""
     pairs: list[NearPair] = []
     for pair in near_pairs(thumbnails):
         pairs.append(pair)

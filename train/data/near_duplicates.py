@@ -20,7 +20,8 @@ MAX_RMS = 32.0  # root mean square difference over all values of two thumbnails,
 MAX_SHARE = 0.2  # variance of the difference by the sum of both variances; each around the mean of its channel
 MAX_MIRRORED_RMS = 10.0  # mirrored photos are edited copies, which are close; a larger limit matches symmetric objects
 _CELL = 4  # side of the cells that the search averages before it compares, in pixels
-BLOCK_ROWS = 512  # thumbnails in a block, compared with all others at once: 512 x 21,000 float32 are 43 MB
+BLOCK_ROWS = 512  # thumbnails in a block, which is compared with BLOCK_COLUMNS others at once: 17 MB of float32
+BLOCK_COLUMNS = 8192
 PAIRS_AT_ONCE = 2048  # candidate pairs compared by all pixels at once: 25 MB per array
 
 Thumbnails = NDArray[np.uint8]  # (N, SIDE, SIDE, 3) RGB
@@ -41,7 +42,7 @@ def near_pairs(thumbnails: Thumbnails) -> Iterator[NearPair]:
     """Yield every near pair once; as mirrored only if the thumbnails are not near without the flip.
 
     The result is complete: by Jensen's inequality, the RMS between cell means, which selects candidates, is at most the RMS
-    between pixels, which decides. Memory grows neither with N squared nor with the number of pairs.
+    between pixels, which decides. Memory grows neither with N squared nor with the number of pairs; time grows with N squared.
     """
     mirrors = thumbnails[:, :, ::-1]
     cells, mirrored_cells = _cell_means(thumbnails), _cell_means(mirrors)
@@ -77,14 +78,21 @@ def _candidates(
     cells: NDArray[np.float32], compared_cells: NDArray[np.float32], start: int, limit: float
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield index pairs that may be within `limit`: left in the block of rows at `start`, right larger than left."""
-    rows, columns = cells[start : start + BLOCK_ROWS], compared_cells[start:]
-    norms = np.square(rows).sum(1)[:, None] + np.square(columns).sum(1)
+    rows = cells[start : start + BLOCK_ROWS]
+    row_norms = np.square(rows).sum(1)[:, None]
     bound = 1.01 * limit**2 * cells.shape[1]  # 1 % more for float32's rounding; all pixels decide afterwards
-    left, right = np.nonzero(norms - 2 * (rows @ columns.T) <= bound)
-    ascending = right > left
-    left, right = left[ascending] + start, right[ascending] + start
-    for first in range(0, len(left), PAIRS_AT_ONCE):
-        yield left[first : first + PAIRS_AT_ONCE], right[first : first + PAIRS_AT_ONCE]
+    for column in range(start, len(cells), BLOCK_COLUMNS):
+        columns = compared_cells[column : column + BLOCK_COLUMNS]
+        distances = rows @ columns.T  # squared, once the next lines have changed it in place
+        distances *= -2
+        distances += row_norms
+        distances += np.square(columns).sum(1)
+        left, right = np.nonzero(distances <= bound)
+        left, right = left + start, right + column
+        ascending = right > left
+        left, right = left[ascending], right[ascending]
+        for first in range(0, len(left), PAIRS_AT_ONCE):
+            yield left[first : first + PAIRS_AT_ONCE], right[first : first + PAIRS_AT_ONCE]
 
 
 def _compare(left: Thumbnails, right: Thumbnails, limit: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -121,6 +129,10 @@ def _list_near(
 def _cell_means(thumbnails: Thumbnails) -> NDArray[np.float32]:
     """Return (N, cells * 3) means over _CELL x _CELL pixels, minus 128, because float32 is most exact around zero."""
     cells = SIDE // _CELL
-    grid = thumbnails.reshape(-1, cells, _CELL, cells, _CELL, 3)
-    means: NDArray[np.float32] = grid.mean((2, 4), dtype=np.float32).reshape(-1, cells * cells * 3)
-    return means - np.float32(128)
+    means = np.empty((len(thumbnails), cells * cells * 3), np.float32)
+    for start in range(0, len(thumbnails), BLOCK_COLUMNS):  # a mirrored view is copied by reshape
+        block = slice(start, start + BLOCK_COLUMNS)
+        grid = thumbnails[block].reshape(-1, cells, _CELL, cells, _CELL, 3)
+        means[block] = grid.mean((2, 4), dtype=np.float32).reshape(-1, cells * cells * 3)
+    means -= np.float32(128)
+    return means

@@ -69,6 +69,7 @@ def test_blocked_search_finds_what_brute_force_finds(seed: int, count: int) -> N
         photos[index] = np.clip(pixels[:, :: random.choice([-1, 1])], 0, 255)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near, "BLOCK_ROWS", 5)  # several blocks, and pairs across their borders
+        patch.setattr(near, "BLOCK_COLUMNS", 7)
         patch.setattr(near, "PAIRS_AT_ONCE", 3)
         assert search(photos) == by_brute_force(photos)
         assert len(list(near_pairs(photos))) == len(search(photos))
