@@ -17,7 +17,7 @@ class NameSet:
     """A set of names by their hashes: among a hundred million names, two collide with a chance of 1 in 3,000."""
 
     def __init__(self, hashes: Hashes = NO_HASHES) -> None:
-        self._hashes = memoryview(np.sort(hashes))
+        self._hashes = np.sort(hashes).data
 
     def __len__(self) -> int:
         return len(self._hashes)

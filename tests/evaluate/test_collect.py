@@ -72,7 +72,7 @@ def test_figures_of_many_classes_are_the_same_in_less_space(bundle: Bundle, test
         assert row.without_leaks
         assert dense.without_leaks
         assert row.without_leaks.top1 == dense.without_leaks.top1
-        assert row.without_leaks.classes is row.without_leaks.paired.classes is None
+        assert (row.without_leaks.classes, row.without_leaks.paired.classes) == (None, None)
         assert not row.without_leaks.confusion_counts()
 
 

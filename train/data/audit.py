@@ -97,7 +97,7 @@ def _read(name: str, split: Split, photo: Photo, row: int, thumbnails: Thumbnail
         size_px = image_size(photo.path)  # decode may have scaled it
     except DataError as error:
         return str(error)
-    thumbnails[row] = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    thumbnails[row] = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
     return _AuditedPhoto(name, split.name, split.relative(photo), sha256, size_px, row)
 
 
