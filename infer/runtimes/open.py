@@ -27,6 +27,7 @@ from vegrt.infer.runtimes.torch import TorchRunner
 log = logging.getLogger(__name__)
 
 _TRIES = 20  # of loading a bundle that another process changes
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO; the float layers of the others as it likes
 _WITH_EMBEDDINGS = ("onnxruntime", "openvino")
 
 
@@ -127,9 +128,11 @@ def open_candidate(
 
         return open_tensorrt(bundle, candidate.variant, candidate.engine)
     classes = len(bundle.manifest.classes)
+    artifact = artifact_of(bundle, candidate)
+    file = bundle.file(artifact.role, artifact.variant)
     if candidate.runtime == "mnn":
-        return open_mnn(bundle.file("mnn", candidate.variant), device=device, threads=threads, classes=classes)
-    file = bundle.file("model", candidate.variant)
+        half = candidate.variant == "fp16"
+        return open_mnn(file, device=device, threads=threads, half=half, classes=classes)
     embedding = _penultimate(file) if embeddings else ""
     if candidate.runtime == "openvino":
         return open_openvino(
@@ -137,7 +140,7 @@ def open_candidate(
             device=device,
             threads=threads,
             in_float=needs_float(candidate.variant),
-            exact=candidate.variant == "fp32",
+            precision=_PRECISIONS.get(candidate.variant, ""),
             classes=classes,
             embedding=embedding,
         )

@@ -46,7 +46,7 @@ def open_openvino(
     device: str = "cpu",
     threads: int = 0,
     in_float: bool = False,
-    exact: bool = False,
+    precision: str = "",
     classes: int = 0,
     embedding: str = "",
 ) -> OpenVinoRunner:
@@ -57,7 +57,7 @@ def open_openvino(
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
     outputs, subject = [embedding] if embedding else [], f"{model!s:.200}"
-    compiled = compile_model(model, threads=threads, outputs=outputs, in_float=in_float, exact=exact)
+    compiled = compile_model(model, threads=threads, outputs=outputs, in_float=in_float, precision=precision)
     with library_errors("OpenVINO", subject, "read its inputs and outputs"):
         names = [{name for port in ports for name in port.get_names()} for ports in (compiled.inputs, compiled.outputs)]
         shapes = [str(port.get_partial_shape()) for port in compiled.outputs if "logits" in port.get_names()]
@@ -101,21 +101,21 @@ def compile_model(
     threads: int = 0,
     outputs: Sequence[str] = (),
     in_float: bool = False,
-    exact: bool = False,
+    precision: str = "",
 ) -> Any:
     """Return an openvino.CompiledModel. Raises ModelError.
 
     threads: 0 for all cores that this process may use. outputs: names of inner tensors to give too.
     in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
-    exact: compute float32 in float32; otherwise OpenVINO computes it in bfloat16 on a CPU that has such instructions.
+    precision: f32 or bf16: how float32 is computed; empty: in bfloat16 on a CPU that has such instructions, else in float32.
     """
     settings = {
         "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
         "INFERENCE_NUM_THREADS": threads or available_cores(),
         "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
     }
-    if exact:
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
     source = str(model) if isinstance(model, Path) else model
     with library_errors("OpenVINO", f"{model!s:.200}", "load it"):
         if not outputs and not in_float:

@@ -16,9 +16,10 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import Gpu, GpuProbe
-from vegrt.infer.runtimes.candidates import Candidate, candidates
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
+from vegrt.machine import Cpu
 
 JETSON = replace(SERVER, gpu=GpuProbe((Gpu("Orin", "8.7", 0),), "540.3", ""), tensorrt=ORIN)
 
@@ -246,3 +247,36 @@ def test_a_machine_is_offered_what_it_can_run(two_gpus: Bundle) -> None:
     assert [(candidate.variant, candidate.engine) for candidate in named] == [("fp16", ""), ("int8", "")]
     without = replace(SERVER, gpu=GpuProbe((), "", "no driver"), tensorrt=None, cuda_provider=False)
     assert {candidate.device for candidate in candidates(two_gpus, host=without)} == {"cpu"}
+
+
+def test_arithmetic_of_16_bits_is_offered_where_the_cpu_has_it(two_gpus: Bundle) -> None:
+    with changing(two_gpus.path) as staging:
+        staging.file("fp32.mnn").write_bytes(b"fp32")
+        staging.add("fp32.mnn", "mnn", "fp32")
+        staging.finish(replace(two_gpus.manifest, artifacts=(*staging.added, *two_gpus.manifest.artifacts)))
+    bundle = open_bundle(two_gpus.path)
+
+    def offered(*features: str) -> set[str]:
+        runtimes = frozenset({"onnxruntime", "openvino", "mnn"})
+        host = replace(SERVER, cpu=Cpu("a CPU", features), runtimes=runtimes)  # type: ignore[arg-type]
+        return {str(candidate) for candidate in candidates(bundle, device="cpu", host=host)}
+
+    plain = offered("avx2")
+    assert {"fp32/openvino", "fp32/mnn"} < plain
+    assert offered("avx2", "avx512_bf16") - plain == {"bf16/openvino"}
+    assert offered("amx_bf16") - plain == {"bf16/openvino"}
+    assert offered("asimd", "asimdhp") - plain == {"fp16/mnn"}
+    assert artifact_of(bundle, Candidate("bf16", "openvino")).path == "fp32.onnx"
+    assert artifact_of(bundle, Candidate("fp16", "mnn")).path == "fp32.mnn"
+    assert artifact_of(bundle, Candidate("fp16", "onnxruntime")).path == "fp16.onnx"
+
+
+def test_a_file_of_its_own_comes_before_arithmetic_on_fp32(two_gpus: Bundle) -> None:
+    with changing(two_gpus.path) as staging:
+        staging.file("bf16.onnx").write_bytes(b"bf16")
+        staging.add("bf16.onnx", "model", "bf16")
+        staging.finish(replace(two_gpus.manifest, artifacts=(*staging.added, *two_gpus.manifest.artifacts)))
+    bundle, bf16 = open_bundle(two_gpus.path), Candidate("bf16", "openvino")
+    host = replace(SERVER, cpu=Cpu("a CPU", ("avx512_bf16",)))
+    assert candidates(bundle, device="cpu", host=host).count(bf16) == 1
+    assert artifact_of(bundle, bf16).path == "bf16.onnx"

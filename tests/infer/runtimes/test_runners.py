@@ -20,9 +20,11 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
+from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino import compile_model, needs_float, open_openvino, open_request, run_request
 from vegrt.infer.runtimes.torch import TorchRunner
+from vegrt.machine import examine_machine
 from vegrt.photo.preprocess import load_image
 from vegrt.results import files as results
 from vegrt.results.benchmark import Bench
@@ -59,6 +61,20 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
     earlier = runner.logits(images[:2])
     runner.logits(images[5:7])
     assert np.array_equal(earlier, first)  # a runner must not hand out a buffer that the next call overwrites
+
+
+def test_arithmetic_of_16_bits_on_the_float32_model(bundle: Bundle, images: NDArray[np.uint8]) -> None:
+    """On a CPU without the instructions the runtimes compute in float32, and vegrt does not offer these candidates."""
+    exact = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
+    features = {*examine_machine().cpu.features}
+    for candidate, has_it in (
+        (Candidate("bf16", "openvino"), bool(features & {"avx512_bf16", "amx_bf16"})),
+        (Candidate("fp16", "mnn"), "asimdhp" in features),
+    ):
+        logits = open_candidate(bundle, candidate).logits(images)
+        assert cosines(exact, logits).min() > 0.99
+        assert (np.abs(logits - exact).max() > 1e-3) == has_it, candidate
+        assert (candidate in candidates(bundle, device="cpu")) == has_it
 
 
 def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bundle: Bundle) -> None:
