@@ -67,10 +67,16 @@ def export(
         Path | None, typer.Option(help="Create BUNDLE from this ONNX classifier; needs --classes and --contract.")
     ] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="Text file with its class names, one per line, in the order of its scores.")
+        Path | None,
+        typer.Option(
+            help="Its class names, in the order of its scores: one per line, `INDEX: name`, or JSON (see README)."
+        ),
     ] = None,
     contract: Annotated[
         Path | None, typer.Option(help="TOML file with size, resize, mean and std of its input.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Name of its output with the class scores, if it has several outputs.")
     ] = None,
     overwrite: OverwriteModelsOption = False,
     untrained: Annotated[
@@ -88,9 +94,10 @@ def export(
     With an audit, validation photos that are near duplicates of test photos are not used for calibration.
     An exported bundle needs --overwrite if this invalidates evaluations, benchmarks, engines or a search for float layers.
     """
-    imported = [path for path in (from_onnx, classes, contract) if path is not None]
-    if len(imported) not in (0, 3):
+    if len({from_onnx is None, classes is None, contract is None}) > 1:
         raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
+    if output is not None and from_onnx is None:
+        raise typer.BadParameter("--output needs --from-onnx")
     _require_packages()
     from contextlib import nullcontext
 
@@ -108,7 +115,10 @@ def export(
     options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8)
     float_type = renamed_rest(ctx, float_type, rest)
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
-    with importing(bundle, *imported) if imported else nullcontext(), exclusive(bundle):
+    imported = (
+        importing(bundle, from_onnx, classes, contract, output or "") if from_onnx and classes and contract else None
+    )
+    with imported or nullcontext(), exclusive(bundle):
         check_nothing_invalidated(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
         result = run_export(bundle, data, ExportJob(engine, near_test, options, settings, untrained, recorded(ctx)))

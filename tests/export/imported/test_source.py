@@ -25,7 +25,8 @@ from tests.export.imported.classifiers import (
 )
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.errors import VegrtError
-from vegrt.export.imported.source import import_onnx, read_classes, read_contract
+from vegrt.export.imported.class_list import read_classes
+from vegrt.export.imported.source import import_onnx, read_contract
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 
 
@@ -59,7 +60,7 @@ def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Pat
     before = imported.manifest
     assert import_onnx(out, file, folder / "classes.txt", folder / "contract.toml").manifest == before
     (folder / "contract.toml").write_text(TOML.replace("0.4", "0.5"))
-    assert "holds another model, classes or contract" in failure(*words)
+    assert "holds another model, output, classes or contract" in failure(*words)
 
 
 def test_a_fixed_batch_that_cannot_be_made_dynamic_is_refused_in_one_line(folder: Path) -> None:
