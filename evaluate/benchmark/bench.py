@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.budget import Budget, estimate_costs, measure_memory, reserve_for_memory
+from vegrt.evaluate.benchmark.budget import Budget, estimate_costs, measure_processes, reserve_for_processes
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.inputs import gather_inputs
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
@@ -40,8 +40,8 @@ def bench(
     """Return the benchmark of the chosen candidates.
 
     Each round runs every case once, in a new random order (`interleave`); a case is a candidate, a batch size and a
-    measure. rounds: their maximum number. budget_s: seconds for everything, including loading, warm-up and memory. To keep
-    to the budget, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
+    measure. rounds: their maximum number. budget_s: seconds for everything, including loading, warm-up and processes. To
+    keep to the budget, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
     """
     check_request(bundle, chosen, batch_sizes)
     if rounds < 1:
@@ -50,15 +50,15 @@ def bench(
     conditions, largest = conditions or Conditions(), max(batch_sizes)
     inputs = gather_inputs(bundle, conditions.data, largest)
     opened = open_all(bundle, chosen, inputs, conditions, largest)
-    reserved_s = reserve_for_memory(opened, budget, enabled=conditions.memory)
+    reserved_s = reserve_for_processes(opened, budget, enabled=conditions.memory)
     meter = start_meter()
     devices = {candidate.device for candidate in opened}
     with watch_gpu("cuda" in devices) as gpu:
         costs, timings = time_all(opened, batch_sizes, inputs.decode_s, budget, reserved_s, rounds)
     others_share = meter.others_share()
     rows = [_row(bundle, candidate, opened[candidate], timings) for candidate in opened]
-    peaks = measure_memory(bundle, opened, conditions, largest, budget, costs)
-    rows = [replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)]
+    processes = measure_processes(bundle, opened, conditions, largest, budget, costs)
+    rows = [replace(row, **asdict(figures)) for row, figures in zip(rows, processes.values(), strict=True)]
     return Bench(
         **header_fields(bundle, Bench.KIND, gpu=gpu_name(devices)),
         scenario="interleaved",

@@ -22,6 +22,7 @@ def bench_table(bench: Bench) -> Table:
     rows = []
     for row in bench.candidates:
         memory = f"{row.peak_rss_mib:.0f}" if row.peak_rss_mib else ""
+        start = f"{row.first_answer_s:.2f}" if row.first_answer_s else ""
         timings = zip(row.batches, row.timings("copies"), row.timings("end_to_end"), strict=True)
         for index, (alone, copies, end_to_end) in enumerate(timings):
             span = f"{alone.p50_ms:.2f} ({alone.p50_low_ms:.2f} to {alone.p50_high_ms:.2f})"
@@ -31,12 +32,12 @@ def bench_table(bench: Bench) -> Table:
                 f"{copies.p50_ms:.2f}",
                 f"{end_to_end.p50_ms:.2f}",
             )
-            name, peak = ("", "") if index else (row.key, memory)
-            rows.append((name, str(alone.batch), str(alone.count), span, *figures, peak))
+            name, *once = ("", "", "") if index else (row.key, start, memory)
+            rows.append((name, str(alone.batch), str(alone.count), span, *figures, *once))
     sources = f"alone, copies: {bench.images_source}; JPEG to label, in one thread: {bench.photos_source}"
     return make_table(
         f"{bench.rounds} interleaved rounds, {bench.threads} threads: medians in ms, 95 % interval",
-        ("candidate", "batch", "runs", "alone", "p99", "images/s", "copies", "JPEG to label", "peak MiB"),
+        ("candidate", "batch", "runs", "alone", "p99", "images/s", "copies", "JPEG to label", "start s", "peak MiB"),
         rows,
         notes=[sources, skipped_sentence(bench), _noise_note(bench.noise)],
         text=("candidate",),

@@ -67,7 +67,9 @@ PresetOption = Annotated[
 DurationOption = Annotated[
     float, typer.Option(min=0.0, help="Shortest time for each candidate in a preset, in seconds.")
 ]
-MemoryOption = Annotated[bool, typer.Option(help="Measure the peak memory of each candidate in a separate process.")]
+MemoryOption = Annotated[
+    bool, typer.Option(help="Measure peak memory and the time to the first answer, in processes of their own.")
+]
 
 
 def bench(

@@ -117,6 +117,7 @@ def _filled(newer: BenchCandidate, older: BenchCandidate) -> BenchCandidate:
         end_to_end=_by_batch(older.end_to_end or (), newer.end_to_end or ()),
         stages_ms=_by_batch(older.stages_ms or (), newer.stages_ms or ()),
         load_s=older.load_s if newer.load_s is None else newer.load_s,
+        first_answer_s=older.first_answer_s if newer.first_answer_s is None else newer.first_answer_s,
         peak_rss_mib=older.peak_rss_mib if newer.peak_rss_mib is None else newer.peak_rss_mib,
     )
 

@@ -50,9 +50,13 @@ class Stages:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchCandidate(CandidateRow):
-    """A candidate's times by measure. load_s and peak_rss_mib: None where they were not measured."""
+    """A candidate's times by measure. load_s, first_answer_s and peak_rss_mib: None where they were not measured.
+
+    first_answer_s: in a new process, from importing the runtime's library to the answer for one image.
+    """
 
     load_s: Annotated[Figure | None, OMITTED] = None
+    first_answer_s: Annotated[Figure | None, OMITTED] = None
     batches: Annotated[tuple[Timing, ...], NOT_EMPTY]
     copies: Annotated[tuple[Timing, ...] | None, OMITTED] = None
     end_to_end: Annotated[tuple[Timing, ...] | None, OMITTED] = None

@@ -21,8 +21,8 @@ from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.benchmark.cases import Case, TimedRunner
 from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
-from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
 from vegrt.evaluate.benchmark.presets import bench_scenario
+from vegrt.evaluate.benchmark.process import ProcessFigures, parse_peak_kib, run_process
 from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
 from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
@@ -212,11 +212,13 @@ def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
 ) -> None:
     ballast_mib = 600
     ballast = np.ones(ballast_mib << 17)
-    peak = peak_rss_mib(bundle, INT8, threads=1, batch=1)
-    assert peak is not None
-    assert 20 < peak < ballast_mib, ballast.size
-    assert peak_rss_mib(bundle, Candidate("int4", "openvino"), threads=1, batch=1) is None
-    assert "int4/openvino: peak memory not measured" in caplog.text
+    figures = run_process(bundle, INT8, threads=1, batch=1)
+    assert figures.peak_rss_mib is not None
+    assert 20 < figures.peak_rss_mib < ballast_mib, ballast.size
+    assert figures.first_answer_s is not None
+    assert 0 < figures.first_answer_s < 60
+    assert run_process(bundle, Candidate("int4", "openvino"), threads=1, batch=1) == ProcessFigures()
+    assert "int4/openvino: peak memory and first answer not measured" in caplog.text
     assert "no int4 model" in caplog.text
 
 
