@@ -47,8 +47,8 @@ class Budget:
 
 
 def reserve_for_processes(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, enabled: bool) -> float:
-    """Return the seconds to reserve for the processes of all candidates."""
-    needed_s = sum(STARTS * (_PROCESS_S + 2 * candidate.load_s) for candidate in opened.values()) if enabled else 0.0
+    """Return the seconds to reserve for the first process of each candidate; the others take what is left."""
+    needed_s = sum(_PROCESS_S + 2 * candidate.load_s for candidate in opened.values()) if enabled else 0.0
     return min(needed_s, _PROCESS_SHARE * budget.left_s)
 
 
