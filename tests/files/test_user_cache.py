@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def test_the_longest_unused_files_are_deleted_beyond_the_limit(cache: UserCache)
     assert names(cache) == {"a", "b", "d", "e"}
     assert not cache.put("large", b"l" * 1001)
     assert names(cache) == {"a", "b", "d", "e"}
+
+
+def test_writers_at_the_same_time_leave_whole_files(cache: UserCache) -> None:
+    contents = {key: key.encode() * 900 for key in "abcdefgh"}  # twice as many as there is room for
+
+    def use(number: int) -> bool:
+        key = "abcdefgh"[number % 8]
+        cache.put(key, contents[key])
+        return cache.get(key) in (None, contents[key])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(80)))
+    assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= cache.limit_bytes
+
+
+def test_a_file_that_can_only_be_read_is_used(cache: UserCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache.put("a", b"content")
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.get("a") == b"content"
 
 
 @pytest.mark.parametrize("damage", [b"", b"co", b"contenT\0\0\0\0"])
@@ -84,6 +104,10 @@ def test_the_folder_is_where_the_desktop_says(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(VegrtError, match=r"no home folder .* set XDG_CACHE_HOME"):
         cache_home()
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(30, "Read-only file system")
 
 
 def no_home() -> Path:

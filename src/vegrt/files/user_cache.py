@@ -62,9 +62,10 @@ class UserCache:
                 log.debug("%s: damaged; deleted", file)
                 file.unlink(missing_ok=True)
                 return None
-            os.utime(file)  # used now
         except OSError:
             return None
+        with suppress(OSError):  # a cache that can only be read is of use too
+            os.utime(file)  # used now
         return content[:-_CRC_BYTES]
 
     def put(self, key: str, content: bytes) -> bool:
@@ -106,13 +107,12 @@ class UserCache:
     def _files(self) -> list[tuple[float, int, Path]]:
         """Return the time of the last use, the size in bytes and the path of each file."""
         files = []
-        try:
-            for entry in os.scandir(self.folder):
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    files.append((status.st_mtime, status.st_size, Path(entry.path)))
-        except OSError:  # no folder yet, or another process trims it
-            pass
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another process trims too
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        files.append((status.st_mtime, status.st_size, Path(entry.path)))
         return files
 
     def _is_private(self) -> bool:
