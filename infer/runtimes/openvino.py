@@ -116,11 +116,11 @@ def compile_model(
     }
     if exact:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
-    source = str(model) if isinstance(model, Path) else model
-    with library_errors("OpenVINO", f"{model!s:.200}", "load it"):
-        if not outputs and not in_float:
-            return _core().compile_model(source, "CPU", settings)
-        graph = _core().read_model(source)
+    subject = f"{model!s:.200}" if isinstance(model, Path) else "model"
+    with library_errors("OpenVINO", subject, "load it"):
+        if isinstance(model, Path) and not outputs and not in_float:
+            return _core().compile_model(str(model), "CPU", settings)
+        graph = _core().read_model(str(model) if isinstance(model, Path) else model)
         if outputs:
             graph.add_outputs(list(outputs))
         if in_float:
