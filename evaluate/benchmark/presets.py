@@ -20,6 +20,7 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.budget import Budget, measure_processes
 from vegrt.evaluate.benchmark.cases import CaseTiming, TimedRunner
 from vegrt.evaluate.benchmark.inputs import gather_inputs
+from vegrt.evaluate.benchmark.limits import add_limits, measure_limits
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.setup import (
@@ -97,8 +98,9 @@ def bench_scenario(
             wait_idle()
             rows.append(_run_candidate(bundle, candidate, opened[candidate], scenario, batches, duration_s))
     noise = measure_noise(load_average, meter.others_share(), rows)
+    limits = measure_limits(conditions.threads) if conditions.limits else ()
     processes = measure_processes(bundle, opened, conditions, max(batches), budget, {})
-    return Bench(
+    result = Bench(
         **header_fields(bundle, Bench.KIND, gpu=gpu_name(devices)),
         scenario=scenario,
         preset=replace(_PRESETS[scenario], min_duration_s=duration_s),
@@ -113,6 +115,7 @@ def bench_scenario(
             replace(row, **asdict(figures)) for row, figures in zip(rows, processes.values(), strict=True)
         ),
     )
+    return add_limits(result, limits, bundle.manifest.macs_per_image) if conditions.limits else result
 
 
 def _run_candidate(

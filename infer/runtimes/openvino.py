@@ -138,7 +138,8 @@ def compile_model(
     key = _cache_key(sha256, [settings, list(outputs), in_float]) if sha256 else ""
     if key and (cached := _from_cache(key, settings)) is not None:
         return cached
-    with library_errors("OpenVINO", f"{model!s:.200}", "load it"):
+    subject = f"{model!s:.200}" if isinstance(model, Path) else "model"
+    with library_errors("OpenVINO", subject, "load it"):
         compiled = _compiled(str(model) if isinstance(model, Path) else model, settings, outputs, in_float=in_float)
     if key and isinstance(model, Path):
         _keep(key, compiled, model, sha256)
@@ -146,7 +147,7 @@ def compile_model(
 
 
 def _compiled(source: str | bytes, settings: dict[str, Any], outputs: Sequence[str], *, in_float: bool) -> Any:
-    if not outputs and not in_float:
+    if isinstance(source, str) and not outputs and not in_float:
         return _core().compile_model(source, "CPU", settings)
     graph = _core().read_model(source)
     if outputs:

@@ -69,7 +69,10 @@ class OutlierFacts:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFacts:
-    """How the int8 models were calibrated. method: by encoding. float_layers, int8_macs_share: by variant."""
+    """How the int8 models were calibrated. method: by encoding. float_layers, int8_macs_share: by variant.
+
+    macs_per_image: the multiplications of the network for one image, of which int8_macs_share is a share; 0 if unknown.
+    """
 
     method: dict[str, str] = field(default_factory=dict)
     images: Count = 0
@@ -77,6 +80,7 @@ class CalibrationFacts:
     tournament: tuple[Contestant, ...] | None = ()
     float_layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     int8_macs_share: dict[str, float] = field(default_factory=dict)
+    macs_per_image: Count = 0
     outliers: tuple[OutlierFacts, ...] = ()
 
 

@@ -84,6 +84,8 @@ def _merged(bundle: Bundle, files: Sequence[_File]) -> MergedBench:
         candidates=tuple(replace(row, key=row_key(bundle, row)) for row in rows.values()),
         noise=next(iter(noises), None),
         gpu=next((bench.gpu for bench in used if bench.gpu), None),
+        limits=next((bench.limits for bench in (main, *used) if bench.limits and bench.threads == main.threads), None),
+        macs_per_image=next((bench.macs_per_image for bench in (main, *used) if bench.macs_per_image), None),
         machine=replace(main.machine, gpu=next((name for bench in used if (name := bench.machine.gpu)), None)),
     )
     return MergedBench(merged, tuple(bench.command for bench in used), runs)

@@ -32,11 +32,11 @@ from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.photo.preprocess import load_image
-from vegrt.results.benchmark import MEASURES, Bench
+from vegrt.results.benchmark import ARITHMETICS, MEASURES, Bench
 from vegrt.results.convert import to_dict
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
-LIGHT = Conditions(threads=1, memory=False)
+LIGHT = Conditions(threads=1, memory=False, limits=False)
 DOCS = Path(__file__).parents[3] / "docs/results-format.md"
 
 
@@ -86,6 +86,19 @@ def test_the_table_names_every_case_and_where_images_came_from(measured: Bench) 
     assert table.row_count == 4
     assert [*table.columns[0].cells] == [str(FP32), "", str(INT8), ""]
     assert "golden photos" in str(table.caption)
+
+
+def test_rows_state_their_share_of_what_the_cpu_can_multiply(bundle: Bundle, measured: Bench) -> None:
+    assert measured.limits
+    assert measured.macs_per_image == bundle.manifest.macs_per_image
+    assert measured.macs_per_image is not None
+    for row, arithmetic in zip(measured.candidates, ARITHMETICS, strict=True):
+        limit = measured.limit(arithmetic)
+        assert limit is not None
+        for timing in row.batches:
+            work = measured.macs_per_image * timing.images_per_s
+            assert timing.limit_share == pytest.approx(work / limit.macs_per_s)
+        assert {timing.limit_share for timing in (*row.timings("copies"), *row.timings("end_to_end"))} == {None}
 
 
 def test_every_key_is_documented(measured: Bench) -> None:
