@@ -198,7 +198,7 @@ class _Passes:
         return done
 
     def _chunks(self, name: str, done: int) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-        """Yield the photos after the first `done`, about CHUNK at a time: the index of each batch's first photo, and the batches."""
+        """Yield the photos after the first `done`, about CHUNK at a time: each batch's first index, and the batches."""
         starts: list[int] = []
         batches: list[NDArray[np.uint8]] = []
         for images in self.photos.batches(self.batch_size, skip=done, title=f"Observing {name}"):
