@@ -14,7 +14,7 @@ from vegrt.calibration.photos import CalibrationPhotos
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome
 from vegrt.calibration.subject import split_photos
-from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS
+from vegrt.calibration.tournament.race import TOURNAMENT_PHOTOS
 from vegrt.files.hashing import sha256_of_json
 
 

@@ -48,6 +48,14 @@ class TrainingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class StopFacts:
+    """Where a method of the tournament was stopped, and the figure in which it was clearly worse."""
+
+    images: Count
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Contestant:
     """Agreement of one method's int8 model with fp32 on the held-out photos. kl: in nats."""
 
@@ -55,6 +63,7 @@ class Contestant:
     encoding: str
     agreement: Share
     kl: float
+    stopped: StopFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,12 @@ def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Pat
     export_by_torch(tiny(), file, dynamo=False, opset_version=13)
     words = ["export", out, "--data", photos, "--no-engine", "--from-onnx", file]
     words += ["--untrained", "--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
-    (fp32, *_), imported = answer(*words)["artifacts"], open_bundle(out)
+    shown, imported = answer(*words, "--no-racing"), open_bundle(out)
+    fp32, *_ = shown["artifacts"]
+    stages = {"photos", "reference", "fp32.onnx", "observation", "ranges", "tournament", "variants", "other"}
+    assert stages <= shown["seconds"].keys()
+    assert sum(shown["seconds"].values()) == pytest.approx(2 * shown["seconds"]["total"])
+    assert "--no-racing" in imported.manifest.calibration["commands"][0]["options"]
     assert (fp32["reference"], fp32["parity"]["top1_agreement"], fp32["untrained"]) == ("source.onnx", 1.0, True)
     assert imported.variants() == ("fp32", "fp16", "int8", "int8-cpu")
     assert imported.file("source").read_bytes() == file.read_bytes()
