@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
+from vegrt.infer.machine.measured import cache_folder
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.mnn import open_mnn
@@ -164,6 +164,5 @@ def _penultimate(file: Path) -> str:
 
 def _tensorrt_provider(bundle: Bundle, candidate: Candidate) -> TensorRtProvider:
     """Return how ONNX Runtime's TensorRT provider builds: its engines are kept in the user's cache, not in the bundle."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = home / "vegrt/tensorrt-provider" / artifact_of(bundle, candidate).sha256[:16]
+    cache = cache_folder() / "tensorrt-provider" / artifact_of(bundle, candidate).sha256[:16]
     return TensorRtProvider(bundle.manifest.contract.size, candidate.variant == "int8", cache)
