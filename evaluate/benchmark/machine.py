@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.evaluate.benchmark.limits import Effort, measure_limits
 from vegrt.evaluate.benchmark.networks import CLASSES, SmallNetwork, small_network
+from vegrt.evaluate.benchmark.noise import OTHERS, start_meter
 from vegrt.evaluate.benchmark.setup import wait_idle
 from vegrt.infer.machine.measured import (
     NETWORK_KINDS,
@@ -22,7 +23,6 @@ from vegrt.infer.machine.measured import (
     NetworkKind,
     NetworkRate,
     TimedVariant,
-    measurements,
 )
 from vegrt.infer.runtimes.candidates import ON_CPU
 from vegrt.infer.runtimes.host import is_installed
@@ -71,13 +71,21 @@ def measure_machine(threads: int = 0, effort: MachineEffort | None = None) -> Ma
     if not any(map(is_installed, ON_CPU)):
         raise MissingExtraError("no runtime to measure is installed here; pip install 'vegrt[cpu]'")
     effort = effort or MachineEffort()
+    meter = start_meter()
     limits = measure_limits(threads, effort.limits)
-    absent = {runtime: "not installed" for runtime in ON_CPU if not is_installed(runtime)}
+    shares = [meter.others_share()]
+    absent: dict[str, str] = {runtime: "not installed" for runtime in ON_CPU if not is_installed(runtime)}
     with TemporaryDirectory(prefix="vegrt-measure-") as folder:
         cases = list(_open_all(threads, effort.kinds, Path(folder), absent))
+        meter = start_meter()  # here, because MNN's converter is another process
         rates = _time_all(cases, effort)
+        shares.append(meter.others_share())
+    others = max((share for share in shares if share is not None), default=None)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return measurements(created, threads or available_cores(), limits, rates, absent)
+    busy = others is not None and others > OTHERS
+    return MachineMeasurements(
+        created, threads or available_cores(), limits, tuple(rates), absent, others_share=others, busy=busy
+    )
 
 
 def _open_all(threads: int, kinds: tuple[NetworkKind, ...], folder: Path, absent: dict[str, str]) -> Iterator[_Case]:

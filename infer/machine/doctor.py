@@ -167,6 +167,9 @@ def _measured_rows(diagnosis: Diagnosis, measured: MachineMeasurements) -> list[
                 (_said(each) for each in diagnosis.comparisons if (each.kind, each.variant) == (kind, variant)), ""
             )
             rows += [(kind, f"{variant}: {rates} images/s", said)] if rates else []
+    if measured.busy and measured.others_share is not None:
+        cure = "the forecast ignores the measurements; repeat vegrt doctor --measure on a quiet machine"
+        rows.append(("noisy", f"other programs used {measured.others_share:.0%} of the cores", cure))
     return [*rows, *((runtime, "not measured", reason) for runtime, reason in measured.absent.items())]
 
 

@@ -69,10 +69,11 @@ def forecast(
 ) -> tuple[Verdict, ...]:
     """Return how fast each variant will be on that processor and GPU, and why: fp32, fp16, int8, int8-cpu.
 
-    measured: on this processor; for fp32 and int8-cpu it counts instead of the rules. kind: of the network; None if unknown.
+    measured: on this processor; for fp32 and int8-cpu it counts instead of the rules, unless it is doubtful. kind: of the
+    network; None if unknown.
     """
     on_cpu = _on_arm(cpu) if "asimd" in cpu.features else _on_x86(cpu, kind)
-    if measured:
+    if measured and not measured.busy:
         on_cpu = tuple(_by_measurement(verdict, measured, kind) for verdict in on_cpu)
     if not gpu.gpus:
         return on_cpu

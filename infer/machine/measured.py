@@ -7,7 +7,6 @@ one of them it no longer counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from math import exp, log
@@ -21,7 +20,7 @@ from vegrt.machine import Cpu, available_cores
 from vegrt.results.benchmark import MachineLimit
 from vegrt.results.common import Rate, Size
 from vegrt.results.convert import to_dict
-from vegrt.schema import Label, build, matching, read_json
+from vegrt.schema import Label, Share, build, matching, read_json
 
 NetworkKind = Literal["convolutions", "bottlenecks", "depthwise"]
 TimedVariant = Literal["fp32", "int8-cpu"]
@@ -60,14 +59,20 @@ class NetworkRate:
 
 @dataclass(frozen=True, slots=True)
 class MachineMeasurements:
-    """The measurements of one machine. absent: what was not measured, and why, by runtime."""
+    """The measurements of one machine. absent: what was not measured, and why, by runtime.
 
-    schema: Annotated[str, matching(_SCHEMA, _SCHEMA)]
+    others_share: share of the cores that other programs used meanwhile; None: unknown. busy: whether it is too large, so that the
+    measurements are doubtful and no forecast follows them.
+    """
+
     created: Label
     threads: Size
     limits: tuple[MachineLimit, ...]
     networks: tuple[NetworkRate, ...]
     absent: dict[str, Label]
+    schema: Annotated[str, matching(_SCHEMA, _SCHEMA)] = _SCHEMA
+    others_share: Share | None = None
+    busy: bool = False
 
     def ranking(self, variant: str, kind: NetworkKind | None) -> dict[str, float]:
         """Return the images per second of the runtimes for a variant, the fastest first; empty if none was measured.
@@ -81,17 +86,6 @@ class MachineMeasurements:
         most = max(map(len, rates.values()), default=0)
         means = {runtime: _mean(values) for runtime, values in rates.items() if len(values) == most}
         return dict(sorted(means.items(), key=lambda item: -item[1]))
-
-
-def measurements(
-    created: str,
-    threads: int,
-    limits: Iterable[MachineLimit],
-    networks: Iterable[NetworkRate],
-    absent: Mapping[str, str],
-) -> MachineMeasurements:
-    """Return measurements of this version's schema."""
-    return MachineMeasurements(_SCHEMA, created, threads, tuple(limits), tuple(networks), dict(absent))
 
 
 def kind_of(backbone: object) -> NetworkKind | None:

@@ -21,7 +21,6 @@ from vegrt.infer.machine.measured import (
     NetworkRate,
     kind_of,
     load_measurements,
-    measurements,
     measurements_file,
     save_measurements,
 )
@@ -51,7 +50,8 @@ def measured() -> MachineMeasurements:
         for (kind, variant), rates in RATES.items()
         for runtime, rate in rates.items()
     ]
-    return measurements("2026-11-29T00:00:00+00:00", 2, limits, networks, {"mnn": "not installed"})
+    created = "2026-11-29T00:00:00+00:00"
+    return MachineMeasurements(created, 2, tuple(limits), tuple(networks), {"mnn": "not installed"})
 
 
 @pytest.fixture
@@ -69,6 +69,12 @@ def test_measurements_come_back_on_the_same_processor_only(cache: Path, measured
         load_measurements(replace(ZEN, features=("avx2", "avx512_vnni"))) is None
     )  # many processors are called AMD EPYC
     assert load_measurements(replace(ZEN, model="AMD Ryzen")) is None
+
+
+def shown() -> str:
+    text = StringIO()
+    Console(file=text, width=200).print(render(examine()))
+    return text.getvalue()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"schema": "vegrt-machine"}', "[1]"])
@@ -118,6 +124,13 @@ def test_the_forecast_follows_what_was_measured(measured: MachineMeasurements) -
     assert unmeasured == forecast(ZEN, NO_GPU, kind="bottlenecks")
 
 
+def test_a_doubtful_measurement_is_shown_and_not_followed(cache: Path, measured: MachineMeasurements) -> None:
+    doubtful = replace(measured, others_share=0.4, busy=True)
+    assert forecast(ZEN, NO_GPU, measured=doubtful) == forecast(ZEN, NO_GPU)
+    save_measurements(examine_machine().cpu, doubtful)
+    assert "other programs used 40% of the cores" in shown()
+
+
 def test_without_a_kind_the_mean_of_all_kinds_counts_of_runtimes_that_ran_them_all(
     measured: MachineMeasurements,
 ) -> None:
@@ -151,11 +164,6 @@ def test_an_unmeasured_candidate_is_ranked_by_the_measurement_of_its_kind(
 
 
 def test_doctor_shows_what_was_kept(cache: Path, measured: MachineMeasurements) -> None:
-    def shown() -> str:
-        text = StringIO()
-        Console(file=text, width=200).print(render(examine()))
-        return text.getvalue()
-
     assert "vegrt doctor --measure" in shown()
     save_measurements(examine_machine().cpu, measured)
     lines = shown()
