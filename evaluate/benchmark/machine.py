@@ -109,7 +109,9 @@ def _open(runtime: RuntimeName, variant: TimedVariant, network: SmallNetwork, th
     if runtime == "onnxruntime":
         return open_onnxruntime(network.model, threads=threads, classes=CLASSES)
     if runtime == "openvino":
-        return open_openvino(network.model, threads=threads, exact=variant == "fp32", classes=CLASSES)
+        return open_openvino(
+            network.model, threads=threads, precision="f32" if variant == "fp32" else "", classes=CLASSES
+        )
     folder.mkdir()
     return open_mnn(convert_to_mnn(network.model, folder), threads=threads, classes=CLASSES)
 
