@@ -29,7 +29,7 @@ from vegrt.infer.runtimes.host import is_installed
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.mnn_converter import convert_to_mnn
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.infer.runtimes.openvino import open_openvino
+from vegrt.infer.runtimes.openvino.runner import open_openvino
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.machine import available_cores
 from vegrt.terminal.progress import track

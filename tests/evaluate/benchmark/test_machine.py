@@ -19,7 +19,7 @@ from vegrt.infer.machine.measured import NETWORK_KINDS, NetworkKind
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.mnn_converter import convert_to_mnn
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.infer.runtimes.openvino import open_openvino
+from vegrt.infer.runtimes.openvino.runner import open_openvino
 from vegrt.infer.runtimes.runner import Runner
 
 QUICK = MachineEffort(Effort(Product(8, 96, 32), runs=1, least_s=0.0), kinds=("depthwise",), rounds=1)
