@@ -14,7 +14,7 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError, VegrtError
 from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.infer.decode.pipeline import batches
-from vegrt.infer.runtimes.candidates import Candidate, artifact_of, nothing_runs
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, computes_from_fp32, nothing_runs
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.terminal.progress import track
@@ -119,7 +119,10 @@ def _finite_logits(
 ) -> NDArray[np.float32]:
     logits = runner.logits(images)
     if not np.isfinite(logits).all():
-        raise ModelError(f"{bundle.path}: {candidate} gives logits that are not finite; export it again")
+        cure = "export it again"
+        if computes_from_fp32(bundle, candidate):
+            cure = "fp32 is too large for its arithmetic: name the other runtimes with --runtime"
+        raise ModelError(f"{bundle.path}: {candidate} gives logits that are not finite; {cure}")
     return logits
 
 

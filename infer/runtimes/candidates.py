@@ -16,6 +16,12 @@ from vegrt.results.rows import engine_record, engines_of
 
 ON_CPU: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "mnn")
 _UNKNOWN_TO_ONNX_RUNTIME = frozenset({"bf16"})  # it has no bfloat16 convolution (1.32); OpenVINO has
+# The variant that a runtime computes from the float32 model, on CPUs with one of these instruction sets. Elsewhere it would be
+# float32 under another name, or slower than float32.
+_FROM_FP32: dict[RuntimeName, tuple[str, frozenset[str]]] = {
+    "openvino": ("bf16", frozenset({"avx512_bf16", "amx_bf16"})),
+    "mnn": ("fp16", frozenset({"asimdhp"})),
+}
 _FOR_TENSORRT = ("fp32", "fp16", "int8")  # int8-cpu has unsigned activations, which TensorRT refuses
 _EXTRAS = {"onnxruntime": "cpu", "onnxruntime-tensorrt": "gpu", "torch": "train"}
 
@@ -48,10 +54,11 @@ def candidates(
     """Return the candidates that a machine can choose from, those on the CPU first.
 
     device: None for the CPU and, if CUDA works and a runtime for it is installed, the GPU. host: the machine; None for this one.
-    fp16 is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 there. On a CPU it runs on ONNX Runtime
-    only, to prove its accuracy; int8-cpu runs on CPUs only. Of TensorRT engines, only those that fit the machine are offered,
-    and all variants if the runtime is named, so that opening one reports why it does not fit. ONNX Runtime's TensorRT provider
-    is offered only when named: it builds an engine first, for minutes.
+    fp16.onnx is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 there; on a CPU it runs on ONNX Runtime
+    only, to prove its accuracy. int8-cpu runs on CPUs only. On a CPU that has the instructions, OpenVINO computes bf16 and MNN
+    computes fp16 from the float32 model: candidates without a file of their own. Of TensorRT engines, only those that fit the
+    machine are offered, and all variants if the runtime is named, so that opening one reports why it does not fit. ONNX
+    Runtime's TensorRT provider is offered only when named: it builds an engine first, for minutes.
     """
     host = host or examine_host(device)
     named = find_runtime(runtime, host.runtimes) if runtime else None
@@ -90,7 +97,7 @@ def reference_candidate(
 
 
 def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
-    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX model.
+    """Return the artifact that a candidate runs: the checkpoint, an engine, or an ONNX or MNN model.
 
     Raises BundleError when there is none, EngineError when the candidate names no engine and none fits this machine.
     """
@@ -101,7 +108,15 @@ def artifact_of(bundle: Bundle, candidate: Candidate) -> Artifact:
             if engine.path == candidate.engine:
                 return engine
         return fitting_engine(bundle, candidate.variant, local_fingerprint())
-    return bundle.artifact("mnn" if candidate.runtime == "mnn" else "model", candidate.variant)
+    if candidate.runtime == "mnn":
+        return bundle.artifact("mnn", "fp32")
+    return bundle.artifact("model", "fp32" if computes_from_fp32(bundle, candidate) else candidate.variant)
+
+
+def computes_from_fp32(bundle: Bundle, candidate: Candidate) -> bool:
+    """Return whether a candidate has no file of its own: its runtime computes the float32 model in fewer bits."""
+    variant, _ = _FROM_FP32.get(candidate.runtime, ("", frozenset()))
+    return candidate.variant == variant and (candidate.runtime == "mnn" or variant not in bundle.variants())
 
 
 def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
@@ -166,13 +181,20 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
         return [Candidate("fp32", "torch", device)]
     if runtime == "tensorrt":
         return _engines(bundle, host, is_named=is_named)
-    if runtime == "mnn":
-        return [Candidate(item.variant, "mnn", device) for item in bundle.manifest.artifacts if item.role == "mnn"]
-    return [
-        Candidate(variant, runtime, device)
-        for variant in bundle.variants()
+    variants = [
+        variant
+        for variant in _models(bundle, runtime)
         if _runs(variant, runtime, device) and (is_named or (variant, runtime) != ("fp16", "openvino"))
     ]
+    computed, instructions = _FROM_FP32.get(runtime, ("", frozenset()))
+    if "fp32" in variants and computed not in variants and instructions & set(host.cpu.features):
+        variants.append(computed)
+    return [Candidate(variant, runtime, device) for variant in variants]
+
+
+def _models(bundle: Bundle, runtime: RuntimeName) -> list[str]:
+    role = "mnn" if runtime == "mnn" else "model"
+    return [artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == role]
 
 
 def _engines(bundle: Bundle, host: Host, *, is_named: bool) -> list[Candidate]:

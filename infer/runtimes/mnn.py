@@ -1,4 +1,7 @@
-"""MNN on the CPU: computes 3x3 convolutions by Winograd's algorithm, which needs fewer multiplications. Runs fp32.mnn."""
+"""MNN on the CPU: computes 3x3 convolutions by Winograd's algorithm, which needs fewer multiplications.
+
+It runs fp32.mnn, in float32 or, on a CPU that can, in float16.
+"""
 
 from __future__ import annotations
 
@@ -38,18 +41,18 @@ class MnnRunner:
         return checked_logits(logits, len(images), self._classes, self._subject)
 
 
-def open_mnn(file: Path, *, device: str = "cpu", threads: int = 0, classes: int = 0) -> MnnRunner:
+def open_mnn(file: Path, *, device: str = "cpu", threads: int = 0, half: bool = False, classes: int = 0) -> MnnRunner:
     """Return a runner for an MNN file whose input is `images` and whose output is `logits`. Raises ModelError.
 
-    threads: 0 for all cores that this process may use. classes: number of scores per image that the model must give; 0 if
-    unknown.
+    threads: 0 for all cores that this process may use. half: compute in float16 where the CPU has instructions for it (MNN
+    computes in float32 where not). classes: number of scores per image that the model must give; 0 if unknown.
     """
     if device != "cpu":
         raise ModelError(f"mnn: device {device!r}; vegrt runs MNN on the cpu only")
     networks = require("MNN.nn", "mnn")
     with library_errors("MNN", str(file), "load it"):
-        # precision high: float32 on every CPU; others compute in float16 or bfloat16 where the CPU can
-        settings = {"backend": "CPU", "precision": "high", "numThread": threads or available_cores()}
+        # precision high: float32 on every CPU; normal and low compute in float16 where the CPU can
+        settings = {"backend": "CPU", "precision": "low" if half else "high", "numThread": threads or available_cores()}
         manager = networks.create_runtime_manager((settings,))
         module = networks.load_module_from_file(
             str(file), ["images"], ["logits"], runtime_manager=manager, shape_mutable=True, rearrange=True

@@ -123,7 +123,7 @@ def test_a_graph_for_bgr_is_named(copied: Bundle, test_split: Split) -> None:
     with pytest.raises(ModelError, match="with red and blue swapped; it looks like a model for BGR input"):
         evaluate(bad, test_split, [FP32], margin=0.5)
     failures = failed_checks(bad)
-    assert failures.keys() == {"fp32/onnxruntime", "fp32/openvino"}
+    assert failures.keys() - {"bf16/openvino"} == {"fp32/onnxruntime", "fp32/openvino"}  # bf16: on CPUs that have it
     assert all(
         "they match when red and blue are swapped: it looks like BGR input" in detail for detail in failures.values()
     )

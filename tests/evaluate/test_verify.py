@@ -121,8 +121,11 @@ def test_swapped_channels_are_noticed_although_the_hashes_fit(copied: Bundle) ->
         onnx.save(model, staging.file("fp32.onnx"))
         staging.add("fp32.onnx", "model", "fp32")
         staging.finish(copied.manifest)
-    failed = [check.subject for check in verify(open_bundle(copied.path)) if check.status == "FAIL"]
-    assert failed == ["fp32/onnxruntime", "fp32/openvino"]
+    failed = {check.subject for check in verify(open_bundle(copied.path)) if check.status == "FAIL"}
+    assert failed - {"bf16/openvino"} == {
+        "fp32/onnxruntime",
+        "fp32/openvino",
+    }  # bf16: the same file, on CPUs that have it
 
 
 def test_golden_pixels_of_another_decoder_are_noticed(copied: Bundle) -> None:

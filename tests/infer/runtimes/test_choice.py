@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,18 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import Gpu, GpuProbe
-from vegrt.infer.runtimes.candidates import Candidate, candidates
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.choice import Choice, rank_choices
+from vegrt.infer.runtimes.objective import Work
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
+from vegrt.machine import Cpu
 
 JETSON = replace(SERVER, gpu=GpuProbe((Gpu("Orin", "8.7", 0),), "540.3", ""), tensorrt=ORIN)
 
 REFERENCE, OPENVINO = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
 FP32_CUDA = Candidate("fp32", "onnxruntime", "cuda")
 INT8, FP16 = (Candidate(variant, "tensorrt", "cuda", ENGINE["L4"].format(variant)) for variant in ("int8", "fp16"))
+INT8_CPU, EXACT = Candidate("int8-cpu", "onnxruntime"), Candidate("fp16", "onnxruntime")
 INT8_ORIN = Candidate("int8", "tensorrt", "cuda", ENGINE["Orin"].format("int8"))
 
 
@@ -210,6 +214,43 @@ def test_a_row_that_contradicts_the_manifest_is_ignored(two_gpus: Bundle, result
     assert INT8 not in order(rank_choices(two_gpus, device="cuda", host=SERVER))
 
 
+def test_for_a_known_number_of_photos_loading_counts(two_gpus: Bundle, results: Results) -> None:
+    results.evaluated({OPENVINO: "PASS", INT8_CPU: "PASS", EXACT: "PASS"})
+    ms = {REFERENCE: 20.0, OPENVINO: 3.0, INT8_CPU: 5.0, EXACT: 1.0}
+    starts_s = {REFERENCE: 0.5, OPENVINO: 1.0, INT8_CPU: 0.6, EXACT: 9.0}
+    results.timed(ms, batches=(1, 4, 16), first_answers_s=starts_s)
+
+    def best(images: int, **more: Any) -> Choice:
+        return rank_choices(two_gpus, device="cpu", host=SERVER, work=Work(images, 16), **more)[0]
+
+    assert best(1) == Choice(
+        REFERENCE, "shortest time for 1 photo of those that passed the gate: first answer after 0.50 s"
+    )
+    assert best(100) == Choice(
+        INT8_CPU,
+        "shortest time for 100 photos of those that passed the gate: first answer after 0.60 s, all after about 1.09 s",
+    )
+    assert [best(count).candidate for count in (1000, 10_000)] == [OPENVINO, EXACT]
+    assert best(1, objective="latency").candidate == EXACT  # what the user names counts
+    assert best(1, objective="throughput").reason == "most images/s of those that passed the gate"
+    assert (
+        best(1, runtime="openvino").reason == "shortest time for 1 photo of those requested: first answer after 1.00 s"
+    )
+    assert order(rank_choices(two_gpus, device="cpu", host=SERVER))[:3] == [EXACT, OPENVINO, INT8_CPU]
+
+
+def test_without_the_time_to_the_first_answer_of_all_the_choice_is_that_of_the_objective(
+    two_gpus: Bundle, results: Results
+) -> None:
+    results.evaluated({OPENVINO: "PASS", INT8_CPU: "FAIL"})
+    results.timed({REFERENCE: 20.0, OPENVINO: 3.0}, first_answers_s={REFERENCE: 0.5})
+    first = rank_choices(two_gpus, device="cpu", host=SERVER, work=Work(1, 16))[0]
+    assert (first.candidate, first.reason) == (OPENVINO, "fastest that passed the gate")
+    results.timed({REFERENCE: 20.0, OPENVINO: 3.0, INT8_CPU: 1.0}, first_answers_s={REFERENCE: 0.5, OPENVINO: 0.6})
+    first = rank_choices(two_gpus, device="cpu", host=SERVER, work=Work(1, 16))[0]
+    assert first.candidate == REFERENCE, "what failed the gate need not be measured"
+
+
 def forget_engines(file: Path) -> None:
     body = json.loads(file.read_text())
     for row in body["candidates"]:
@@ -246,3 +287,36 @@ def test_a_machine_is_offered_what_it_can_run(two_gpus: Bundle) -> None:
     assert [(candidate.variant, candidate.engine) for candidate in named] == [("fp16", ""), ("int8", "")]
     without = replace(SERVER, gpu=GpuProbe((), "", "no driver"), tensorrt=None, cuda_provider=False)
     assert {candidate.device for candidate in candidates(two_gpus, host=without)} == {"cpu"}
+
+
+def test_arithmetic_of_16_bits_is_offered_where_the_cpu_has_it(two_gpus: Bundle) -> None:
+    with changing(two_gpus.path) as staging:
+        staging.file("fp32.mnn").write_bytes(b"fp32")
+        staging.add("fp32.mnn", "mnn", "fp32")
+        staging.finish(replace(two_gpus.manifest, artifacts=(*staging.added, *two_gpus.manifest.artifacts)))
+    bundle = open_bundle(two_gpus.path)
+
+    def offered(*features: str) -> set[str]:
+        runtimes = frozenset({"onnxruntime", "openvino", "mnn"})
+        host = replace(SERVER, cpu=Cpu("a CPU", features), runtimes=runtimes)  # type: ignore[arg-type]
+        return {str(candidate) for candidate in candidates(bundle, device="cpu", host=host)}
+
+    plain = offered("avx2")
+    assert {"fp32/openvino", "fp32/mnn"} < plain
+    assert offered("avx2", "avx512_bf16") - plain == {"bf16/openvino"}
+    assert offered("amx_bf16") - plain == {"bf16/openvino"}
+    assert offered("asimd", "asimdhp") - plain == {"fp16/mnn"}
+    assert artifact_of(bundle, Candidate("bf16", "openvino")).path == "fp32.onnx"
+    assert artifact_of(bundle, Candidate("fp16", "mnn")).path == "fp32.mnn"
+    assert artifact_of(bundle, Candidate("fp16", "onnxruntime")).path == "fp16.onnx"
+
+
+def test_a_file_of_its_own_comes_before_arithmetic_on_fp32(two_gpus: Bundle) -> None:
+    with changing(two_gpus.path) as staging:
+        staging.file("bf16.onnx").write_bytes(b"bf16")
+        staging.add("bf16.onnx", "model", "bf16")
+        staging.finish(replace(two_gpus.manifest, artifacts=(*staging.added, *two_gpus.manifest.artifacts)))
+    bundle, bf16 = open_bundle(two_gpus.path), Candidate("bf16", "openvino")
+    host = replace(SERVER, cpu=Cpu("a CPU", ("avx512_bf16",)))
+    assert candidates(bundle, device="cpu", host=host).count(bf16) == 1
+    assert artifact_of(bundle, bf16).path == "bf16.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +21,12 @@ from vegrt.dataset.photos import Split
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
+from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.open import open_candidate, open_runner
-from vegrt.infer.runtimes.openvino import compile_model, needs_float, open_openvino, open_request, run_request
+from vegrt.infer.runtimes.openvino.compiled import compile_model, compiled_models
+from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino, open_request, run_request
 from vegrt.infer.runtimes.torch import TorchRunner
+from vegrt.machine import examine_machine
 from vegrt.photo.preprocess import load_image
 from vegrt.results import files as results
 from vegrt.results.benchmark import Bench
@@ -38,6 +42,12 @@ CPU = [
 @pytest.fixture(scope="module")
 def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
     return np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a cache of its own, so that OpenVINO reads the model's file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 OTHERS = [Candidate("fp32", "mnn"), Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")]
@@ -61,6 +71,20 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
     assert np.array_equal(earlier, first)  # a runner must not hand out a buffer that the next call overwrites
 
 
+def test_arithmetic_of_16_bits_on_the_float32_model(bundle: Bundle, images: NDArray[np.uint8]) -> None:
+    """On a CPU without the instructions the runtimes compute in float32, and vegrt does not offer these candidates."""
+    exact = open_candidate(bundle, Candidate("fp32", "onnxruntime")).logits(images)
+    features = {*examine_machine().cpu.features}
+    for candidate, has_it in (
+        (Candidate("bf16", "openvino"), bool(features & {"avx512_bf16", "amx_bf16"})),
+        (Candidate("fp16", "mnn"), "asimdhp" in features),
+    ):
+        logits = open_candidate(bundle, candidate).logits(images)
+        assert cosines(exact, logits).min() > 0.99
+        assert (np.abs(logits - exact).max() > 1e-3) == has_it, candidate
+        assert (candidate in candidates(bundle, device="cpu")) == has_it
+
+
 def test_a_provider_that_is_not_there_is_an_error_and_not_a_silent_fallback(bundle: Bundle) -> None:
     for runtime, provider in (("onnxruntime", "CUDA"), ("onnxruntime-tensorrt", "Tensorrt")):
         with pytest.raises(VegrtError, match=rf"{provider}ExecutionProvider .*vegrt\[gpu\]"):
@@ -80,6 +104,7 @@ def test_without_a_gpu_no_tensorrt_runtime_is_constructed(bundle: Bundle) -> Non
         open_candidate(bundle, Candidate("int8", "tensorrt"))
 
 
+@pytest.mark.usefixtures("empty_cache")
 def test_a_broken_model_is_one_error(copied: Bundle) -> None:
     file = copied.file("model", "fp32")
     file.write_bytes(b"not a model")
@@ -171,6 +196,7 @@ def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
     assert {candidate.runtime for candidate in candidates(bundle, device="cuda")} == {"onnxruntime"}
 
 
+@pytest.mark.usefixtures("empty_cache")
 def test_the_best_model_that_loads_is_opened_and_the_reason_is_logged(
     copied: Bundle, images: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -188,6 +214,7 @@ def test_the_best_model_that_loads_is_opened_and_the_reason_is_logged(
 
     file = copied.file("model", "int8-cpu")
     file.write_bytes(b"not a model")  # after the bundle was opened: its hash is not checked again
+    shutil.rmtree(compiled_models().folder)
     caplog.clear()
     fallen = open_runner(copied)
     assert str(fallen.candidate) == "fp32/onnxruntime"
@@ -323,7 +350,7 @@ INTERRUPTED = """
 import signal, sys
 from pathlib import Path
 from typing import Any
-from vegrt.infer.runtimes.openvino import open_openvino
+from vegrt.infer.runtimes.openvino.runner import open_openvino
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 for _ in range(2):
     runners = [open_openvino(Path(sys.argv[1])) for _ in range(2)]
