@@ -11,7 +11,7 @@ data=$1 weights=$2 out=$3
 for name in resnet18 vgg16 resnet50 mobilenet_v2; do
   vegrt train --data "$data" --backbone $name --weights "$weights/$name.safetensors" --epochs 0 --views 1 \
     --runs "$out/runs.db" --out "$out/$name"
-  vegrt export "$out/$name" --data "$data" --bf16 --no-engine
+  vegrt export "$out/$name" --data "$data" --no-engine
   vegrt evaluate "$out/$name" --data "$data" || [ $? -eq 3 ] || [ $? -eq 4 ]
   vegrt bench "$out/$name"
 done
