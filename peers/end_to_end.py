@@ -37,7 +37,7 @@ from vegrt.machine import available_cores, examine_machine
 HERE = Path(__file__).parent
 OURS, REFERENCE = "vegrt", "vegrt-fp32-onnxruntime"
 FILES, MEMORY = "files", "memory"
-BATCHES = (1, 8, 32)
+BATCHES = (1, 16)
 TRIED = 32  # photos in each run of the search for the batch size
 PACKAGES = ("onnxruntime", "openvino", "nncf", "MNN", "ncnn", "pnnx", "torch", "timm", "ultralytics", "Pillow", "numpy")
 
