@@ -62,7 +62,7 @@ class Job:
     def normalization(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mean and 1 / std per channel, for pixels in 0..255."""
         mean, std = (np.array(self.contract[key], np.float32) * 255 for key in ("mean", "std"))
-        return mean, 1 / std
+        return mean, np.float32(1) / std
 
     def product(self, name: str, make: Callable[[Path], object]) -> Path:
         """Return the folder `name` of converted models; `make` writes into it, unless an earlier run already did."""
@@ -159,7 +159,8 @@ def run_peer(**kinds: type[Peer]) -> None:
     if arguments.serve:
         print(json.dumps({"name": peer.name, "load_s": round(load_s, 3)}), file=prints, flush=True)
         requests = map(json.loads, sys.stdin)
-    warm, batch = set(), 0
+    warm: set[bool] = set()
+    batch = 0
     for request in requests:
         if request["memory"] not in warm or request["batch"] != batch:
             timed_run(peer, request, limit=request["batch"])

@@ -78,7 +78,7 @@ def convert(job: Job, folder: Path) -> None:
 
     size, source = job.contract["size"], folder / "network.onnx"
     source.write_bytes(network_onnx(job).read_bytes())  # pnnx writes beside its input
-    words = [source, f"inputshape=[1,3,{size},{size}]", "fp16=0"]
+    words = [str(source), f"inputshape=[1,3,{size},{size}]", "fp16=0"]
     subprocess.run([sys.executable, "-c", "import pnnx; pnnx.pnnx()", *words], check=True)
 
 
