@@ -13,7 +13,7 @@ from vegrt.calibration.ranges.methods import METHODS
 from vegrt.calibration.ranges.observe import BINS
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.files.hashing import sha256_of_json
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.results.header import installed_versions
 
 TOOLS = ("numpy", "onnx-ir", "onnxruntime", "onnxruntime-gpu")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vegrt.dataset.photos import Photo
 from vegrt.errors import DataError
 from vegrt.infer.decode.pipeline import batches
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.terminal.progress import track
 
 LIMIT_BYTES = 1 << 30  # 7133 photos of 224 x 224 pixels

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.infer.runtimes.open import open_runner
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 SIZE = (4000, 3000)
 

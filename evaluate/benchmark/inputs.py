@@ -14,7 +14,8 @@ from PIL import Image
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import read_split, warn_unreadable
 from vegrt.errors import DataError
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 POOL = 128  # largest number of photos: enough for various sizes, few enough to hold decoded in memory
 RANDOM = "random pixels"

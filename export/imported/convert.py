@@ -23,7 +23,7 @@ from vegrt.export.engines.options import OPSET
 from vegrt.export.imported.onnx_file import ImportedModel
 from vegrt.export.onnx.model import add_metadata
 from vegrt.export.onnx.tidy import constant, tidy
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 log = logging.getLogger(__name__)
 

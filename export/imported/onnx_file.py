@@ -21,7 +21,7 @@ from vegrt.export.imported.external_data import embed, external_tensors
 from vegrt.files.hashing import sha256_of
 from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import RuntimeName
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 Layout = Literal["NCHW", "NHWC"]
 _SOFTMAX = ("Softmax", "LogSoftmax")

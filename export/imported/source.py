@@ -26,7 +26,7 @@ from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_
 from vegrt.files.toml import read_toml
 from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import Runner
-from vegrt.photo.preprocess import MAX_SIDE, Contract
+from vegrt.photo.contract import MAX_SIDE, Contract
 
 log = logging.getLogger(__name__)
 

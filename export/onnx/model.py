@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torchvision.models import MobileNetV2
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.bundle.manifest import FORMAT_VERSION
 from vegrt.calibration.graph.check import HALF_SCALES_OPSET
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
@@ -28,7 +27,7 @@ from vegrt.export.engines.options import OPSET
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.networks import WithPreprocessing, load_network
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +157,7 @@ def add_metadata(model: ir.Model, classes: Sequence[str], contract: Contract, we
     model.producer_name = "vegrt"
     model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
     model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
-    model.metadata_props["vegrt.bundle_format"] = str(FORMAT_VERSION)
+    model.metadata_props["vegrt.bundle_format"] = str(contract.edition)
     model.metadata_props["vegrt.weights_sha256"] = weights_sha256
 
 

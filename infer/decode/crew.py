@@ -18,7 +18,7 @@ from vegrt.infer.decode.pace import FEWEST_CORES, Window, has_lock
 from vegrt.infer.decode.ring import Ring, Run
 from vegrt.infer.decode.shared_buffers import SharedBuffers
 from vegrt.machine import usable_cores
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 if TYPE_CHECKING:
     from vegrt.infer.decode.processes import RemoteDecoder, Workers

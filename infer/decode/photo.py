@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import DataError
+from vegrt.photo.contract import Contract
 from vegrt.photo.formats import readable
-from vegrt.photo.preprocess import Contract, load_image, prepare, upright_rgb
+from vegrt.photo.preprocess import load_image, prepare, upright_rgb
 
 Photo: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 

@@ -23,7 +23,8 @@ from starlette.requests import ClientDisconnect, Request
 from vegrt.errors import DataError, TooManyPixelsError
 from vegrt.infer.serve.refusal import Dropped, NotAPhoto, Overloaded, Refusal, TooLarge, TooSlow
 from vegrt.infer.serve.settings import ServerSettings
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 FIELD = "file"
 _MOST_PARTS = 16  # in a form; a form with more is refused

@@ -16,7 +16,7 @@ import torchvision
 from torch import nn
 
 from vegrt.errors import ModelError, require
-from vegrt.photo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
+from vegrt.photo.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
 
 Head = Literal["gap", "classic"]
 TIMM = "timm:"  # prefix of the names of timm's models

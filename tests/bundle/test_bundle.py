@@ -11,7 +11,7 @@ from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.entries import COMMIT, MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 def write(path: Path, content: bytes, *, crash: bool = False, extra: str = "") -> None:

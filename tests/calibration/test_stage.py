@@ -37,7 +37,7 @@ from vegrt.dataset.photos import Photo
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 CHANNELS, CLASSES, SIDE = 8, 4, 12
 CONTRACT = Contract(SIDE, SIDE, (0, 0, 0), (1, 1, 1))

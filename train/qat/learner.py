@@ -18,7 +18,7 @@ from vegrt.calibration.settings import VARIANTS
 from vegrt.calibration.tournament.calibrate import Calibration
 from vegrt.errors import ModelError
 from vegrt.networks import WithPreprocessing, load_network
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.processes import ProcessGroup

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 SIZE, CLASSES = 48, ("Beet", "Cress", "Eggplant")
 CONTRACT = Contract(SIZE, SIZE, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

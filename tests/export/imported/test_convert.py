@@ -31,7 +31,7 @@ from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import read_imported
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 KINDS: dict[str, dict[str, Any]] = {
     "torchscript-13-fixed": {"dynamo": False, "opset_version": 13},

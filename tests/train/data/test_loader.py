@@ -14,7 +14,8 @@ from PIL import Image
 
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 from vegrt.train.data.loader import BatchLoader, epoch_batches, ordered_batches
 from vegrt.train.data.samples import DecodedPhotos, InputTransform, Samples, decode_photos, read_uncropped
 
