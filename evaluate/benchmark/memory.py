@@ -70,9 +70,9 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, engine: str, 
     opened = open_bundle(Path(bundle), verify=False)
     candidate = Candidate(variant, find_runtime(runtime), device, engine)
     runner = open_candidate(opened, candidate, threads=int(threads))
-    size = opened.manifest.contract.size
+    shape = opened.manifest.contract.shape
     for _ in range(2):
-        runner.logits(np.zeros((int(batch), size, size, 3), np.uint8))
+        runner.logits(np.zeros((int(batch), *shape), np.uint8))
     sys.stdout.write(f"{parse_peak_kib(_STATUS.read_text(encoding='utf-8'))}\n")
 
 

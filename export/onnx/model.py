@@ -90,7 +90,7 @@ def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "tor
     """Return the bundle's checkpoint as an ONNX graph: `images` uint8 (N, H, W, 3) -> `logits` float32 (N, K)."""
     contract = bundle.manifest.contract
     network = WithPreprocessing(_exportable(load_network(bundle)), contract).eval()
-    example = torch.zeros((2, contract.size, contract.size, 3), dtype=torch.uint8)
+    example = torch.zeros((2, *contract.shape), dtype=torch.uint8)
     run = by_torch_export if exporter == "torch.export" else by_torchscript
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals

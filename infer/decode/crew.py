@@ -45,7 +45,7 @@ class Task:
     @property
     def shape(self) -> tuple[int, ...]:
         """Return the shape of a buffer, (B, H, W, 3)."""
-        return (self.batch_size, self.contract.size, self.contract.size, 3)
+        return (self.batch_size, *self.contract.shape)
 
 
 class Crew:

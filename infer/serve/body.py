@@ -137,7 +137,7 @@ def _check_head(request: Request, max_bytes: int) -> None:
 
 
 def photo_pixels(photo: bytes, contract: Contract, max_pixels: int) -> NDArray[np.uint8]:
-    """Return an encoded photo as (1, S, S, 3) uint8 RGB, decoded by the contract.
+    """Return an encoded photo as (1, H, W, 3) uint8 RGB, decoded by the contract.
 
     Raises TooLarge for too many pixels, NotAPhoto for bytes that cannot be decoded.
     """

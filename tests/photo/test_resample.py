@@ -28,7 +28,8 @@ def overlaps(length: int, scaled: int) -> NDArray[np.float64]:
     """Return how much of each input pixel each output pixel covers, (scaled, length), as shares of the output pixel."""
     edges = np.arange(scaled + 1) * length / scaled
     start, stop = np.maximum(edges[:-1, None], np.arange(length)), np.minimum(edges[1:, None], np.arange(1, length + 1))
-    return np.maximum(0, stop - start) * scaled / length
+    shares: NDArray[np.float64] = np.maximum(0, stop - start) * scaled / length
+    return shares
 
 
 @settings(max_examples=60, deadline=None)

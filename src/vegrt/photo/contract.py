@@ -32,6 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "rounding": get_args(Rounding),
     "network_color": get_args(NetworkColor),
 }
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey, ITU-R 601-2; their sum is 1
 _FIRST_EDITION = ("size", "resize", "mean", "std", "icc")
 _LAYOUT, _COLOR = "NHWC", "RGB"  # of the images that every runner is given
 
@@ -100,6 +101,11 @@ class Contract:
         return (self.height, self.width, 3)
 
     @property
+    def channels(self) -> int:
+        """Return the number of the network's channels; images have three in any case."""
+        return 1 if self.network_color == "L" else 3
+
+    @property
     def resize_box(self) -> tuple[int, int]:
         """Return height and width, in pixels, of what a photo is scaled to cover, fill or fit into."""
         return both(self.resize)
@@ -152,7 +158,7 @@ class Contract:
                 )
 
     def _check_channels(self) -> None:
-        channels = len(self.network_color) if self.network_color == "L" else 3
+        channels = self.channels
         numbers = (*self.mean, *self.std)
         if not (
             len(self.mean) == len(self.std) == channels
