@@ -35,7 +35,12 @@ class Job:
 
     @property
     def contract(self) -> dict[str, Any]:
-        """Return size and resize in pixels, mean and std per channel."""
+        """Return size and resize in pixels, mean and std per channel. The peers do only what the first edition can say."""
+        if "fit" in self.manifest["contract"]:
+            skip(
+                Path(sys.argv[0]).stem,
+                "only for bundles whose contract is of the first edition: square, cropped, bilinear",
+            )
         return dict(self.manifest["contract"])
 
 

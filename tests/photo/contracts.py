@@ -17,6 +17,7 @@ def contracts(draw: st.DrawFn) -> Contract:
     height, width = draw(SIDES), draw(SIDES)
     color = draw(st.sampled_from(get_args(NetworkColor)))
     channels = 1 if color == "L" else 3
+    fit = draw(st.sampled_from(get_args(Fit)))
     margin = draw(st.sampled_from([0, 0, 17]))
     return Contract(
         size=(height, width),
@@ -24,11 +25,11 @@ def contracts(draw: st.DrawFn) -> Contract:
         mean=draw(st.tuples(*[st.floats(0, 1)] * channels)),
         std=draw(st.tuples(*[st.floats(0.01, 1)] * channels)),
         icc=draw(st.sampled_from(["srgb", "ignore"])),
-        fit=draw(st.sampled_from(get_args(Fit))),
+        fit=fit,
         interpolation=draw(st.sampled_from(get_args(Interpolation))),
         antialias=draw(st.booleans()),
-        fill=draw(COLOURS),
-        pad_position="center" if margin else draw(st.sampled_from(get_args(PadPosition))),
+        fill=draw(COLOURS) if fit == "letterbox" else (0, 0, 0),
+        pad_position="center" if margin or fit != "letterbox" else draw(st.sampled_from(get_args(PadPosition))),
         background=draw(st.none() | COLOURS),
         rounding=draw(st.sampled_from(get_args(Rounding))),
         network_color=color,

@@ -97,11 +97,12 @@ def decode_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: in
 
 
 def read_uncropped(path: Path, contract: Contract) -> Pixels:
-    """Return a training photo of MARGIN times the input size: whole where the contract crops, else stretched or padded by it.
+    """Return a training photo of MARGIN times the input size or more: whole for a crop, else stretched or padded.
 
     A whole photo is never enlarged. Raises DataError for an unreadable photo, or one that inference would reject.
     """
-    height, width = round(contract.height * MARGIN), round(contract.width * MARGIN)
+    sides = zip((contract.height, contract.width), contract.resize_box, strict=True)
+    height, width = (max(round(side * MARGIN), resized) for side, resized in sides)
     larger = replace(contract, size=(height, width), resize=(height, width))
     image = decode_for(path, larger)
     checked_size(image.size, contract)  # raises for photos that inference rejects: do not train on them

@@ -144,6 +144,9 @@ class Contract:
         if not all(1 <= side <= resized <= MAX_SIDE for side, resized in pairs):
             sizes = f"size {self.size}, resize {self.resize}"
             raise BundleError(f"contract: {sizes}; expected 1 <= size <= resize <= {MAX_SIDE}")
+        for name, default in (("fill", (0, 0, 0)), ("pad_position", "center")):
+            if self.fit != "letterbox" and (value := getattr(self, name)) != default:
+                raise BundleError(f"contract: {name} {value} with fit {self.fit}; expected fit letterbox, which pads")
         if self.pad_position != "center" and self.size != self.resize:
             raise BundleError(
                 f"contract: pad_position {self.pad_position} with resize {self.resize}; expected resize {self.size}, as size"
