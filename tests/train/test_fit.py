@@ -92,7 +92,7 @@ def test_a_stretched_input_that_is_not_square_is_trained_and_stored(
     contract = bundle.manifest.contract
     assert contract == Contract((32, 48), fit="stretch", interpolation="bicubic", mean=contract.mean, std=contract.std)
     assert bundle.manifest.training["recipe"] == wide.to_dict()
-    assert validation_loss(bundle, colours) == pytest.approx(bundle.manifest.training["validation_loss"], abs=2e-3)
+    assert validation_loss(bundle, colours) == pytest.approx(bundle.manifest.training["validation_loss"], abs=0.01)
 
 
 def test_the_history_agrees_with_the_bundle(reference: Bundle) -> None:
