@@ -37,7 +37,7 @@ class Line:
     code: str
     contract: Contract
     prepare: Prepare
-    largest: int = 0
+    largest: float = 0
     only_shrinks: bool = False
 
     def covers(self, image: Image.Image) -> bool:
@@ -305,7 +305,7 @@ LINES = (
         "tf.image.resize(image, (64, 96), antialias=True)",
         Contract(WIDE, fit="stretch"),
         _tensorflow("bilinear", antialias=True),
-        largest=1,
+        largest=1.5,  # Pillow rounds after each of its two passes, TensorFlow not at all
     ),
     Line(
         "tensorflow-area",
