@@ -96,7 +96,7 @@ class Recipe:
         default="auto",
         metadata=_entry(
             "How photos become the model input: crop (of the centre), stretch (aspect ratio lost), letterbox (padded), or auto "
-            "(crop, or as a model of timm was trained)",
+            "(crop without a margin, or as a model of timm was trained)",
             choices=get_args(FitChoice),
         ),
     )

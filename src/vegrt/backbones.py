@@ -91,7 +91,8 @@ def contract_of(
 ) -> Contract:
     """Return the preprocessing contract of a backbone. fit, interpolation: instead of those of its pretrained weights.
 
-    A model of timm gets the pixels that timm gives it. Raises ModelError for a size or an interpolation that is not supported.
+    Without them, a model of timm gets the pixels that timm gives it. A given fit leaves no margin to crop. Raises ModelError for
+    a size or an interpolation that is not supported.
     """
     architecture = find_backbone(backbone)
     if (fixed_size := architecture.size) and size != fixed_size:
@@ -102,7 +103,8 @@ def contract_of(
             f"backbone {backbone}: interpolation {chosen}; expected {' or '.join(CHOICES['interpolation'])}; add "
             "--interpolation bicubic"
         )
-    crop_pct = architecture.crop_pct if fit in (None, architecture.fit) else 1.0
+    is_timms = fit is None and backbone.startswith(TIMM)
+    crop_pct = architecture.crop_pct if is_timms else 1.0
     fit = fit or architecture.fit
     height, width = (floor(side / crop_pct) for side in both(size))
     return Contract(
@@ -113,7 +115,7 @@ def contract_of(
         fit=fit,
         interpolation=cast(Interpolation, chosen),
         fill=_colour_of(architecture.mean) if fit == "letterbox" else (0, 0, 0),
-        rounding="torchvision" if backbone.startswith(TIMM) else "nearest",
+        rounding="torchvision" if is_timms else "nearest",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm.data
 import torch
 from PIL import Image
 
@@ -41,10 +42,9 @@ def test_contract_and_stages_come_from_timm() -> None:
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "vit_tiny_patch16_224", "convnext_atto"])
 def test_pixels_are_those_of_timms_own_transform(name: str) -> None:
     """The photos are noise, so that a shift by one pixel or another filter would show."""
-    timm_data = pytest.importorskip("timm.data")
-    config = timm_data.resolve_data_config(model=build_network(f"timm:{name}", 2))
+    config = timm.data.resolve_data_config(model=build_network(f"timm:{name}", 2))
     side = config["input_size"][-1]
-    transform = timm_data.create_transform(**config, normalize=False)
+    transform = timm.data.create_transform(**config, normalize=False)
     for size in ((301, 417), (640, 333), (side, side), (1000, 257)):
         image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
         expected = transform(image).permute(1, 2, 0).numpy()
@@ -68,8 +68,7 @@ def test_pixels_are_those_of_timms_own_transform(name: str) -> None:
 def test_every_crop_mode_of_timm_has_a_contract(
     config: dict[str, Any], contract: Contract, size: tuple[int, int]
 ) -> None:
-    timm_data = pytest.importorskip("timm.data")
-    transform = timm_data.create_transform((3, 48, 64), interpolation="bilinear", normalize=False, **config)
+    transform = timm.data.create_transform((3, 48, 64), interpolation="bilinear", normalize=False, **config)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
     assert np.array_equal(prepare(image, contract), transform(image).permute(1, 2, 0).numpy())
 
@@ -77,6 +76,8 @@ def test_every_crop_mode_of_timm_has_a_contract(
 def test_a_given_fit_replaces_that_of_timm() -> None:
     contract = contract_of("timm:resnet18", 64, fit="letterbox", interpolation="bicubic")
     assert (contract.resize, contract.fit, contract.interpolation) == (64, "letterbox", "bicubic")
+    plain = contract_of("timm:resnet18", 64, fit="crop", interpolation="bilinear")
+    assert (plain.edition, plain.resize) == (1, 64)
     assert contract_of("resnet18", 64).edition == 1
 
 
