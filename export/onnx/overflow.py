@@ -12,14 +12,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.graph.onnx_graph import expose_tensors
+from vegrt.calibration.graph.onnx_graph import copy_graph, expose_tensors
+from vegrt.calibration.pixels import PhotoSet
+from vegrt.calibration.ranges.observe import ChannelPeaks, PeakCheck
 from vegrt.errors import ModelError
+from vegrt.export.onnx.bounds import magnitude_bounds
 from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
 log = logging.getLogger(__name__)
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 NEAR = LARGEST / 4  # photos in use may reach larger values than those of the calibration
+_BATCH = 16
 
 
 def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names: Sequence[object] = ()) -> float:
@@ -28,7 +32,7 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
     names: of the images, for messages. Raises ModelError that names each layer beyond float16 with its value, or the first
     layer whose result is NaN or infinite even in float32. Changes `model`: pass a copy.
     """
-    results = {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
+    results = _float_results(model)
     peaks, done = dict.fromkeys(results, 0.0), 0
     read = read_tensors(expose_tensors(model, results), list(results))
     for images in batches:
@@ -52,6 +56,32 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
             LARGEST,
         )
     return peak
+
+
+def check_photos(model: ir.Model, photos: PhotoSet) -> None:
+    """Run check_overflow on photos. Does not change `model`."""
+    batches = photos.batches(_BATCH, title="Checking the range of float16")
+    check_overflow(copy_graph(model), batches, [photo.path for photo in photos.photos])
+
+
+def overflow_check(model: ir.Model, photos: PhotoSet) -> PeakCheck:
+    """Return the check for an observation of these photos: it runs the graph again only where a result may be near 65504.
+
+    Then it raises and warns as check_overflow. A result that was not observed is judged by its upper bound.
+    """
+    results = _float_results(model)
+
+    def check(peaks: ChannelPeaks) -> None:
+        bounds = magnitude_bounds(model, peaks)
+        if not all((bounds[name] <= NEAR).all() for name in results):  # also where one is NaN
+            check_photos(model, photos)
+
+    return check
+
+
+def _float_results(model: ir.Model) -> dict[str, str]:
+    """Return the float results of a graph but its outputs: tensor -> layer."""
+    return {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
 
 
 def _not_finite(name: str, layer: str, values: NDArray[np.float32], photos: Sequence[object]) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from vegrt.photo.contract import Contract
 
+_Step = tuple[str, tuple[Any, ...], dict[str, Any]]  # a class, its arguments and options
 Prepare = Callable[[Image.Image], NDArray[Any]]
 SIDE, WIDE = 96, (64, 96)  # (height, width)
 GREY = (114, 114, 114)
@@ -51,7 +52,7 @@ class Line:
         return importlib.util.find_spec(self.module) is not None
 
 
-def _torchvision(*steps: tuple[str, tuple[Any, ...], dict[str, Any]], tensor: bool = False) -> Prepare:
+def _torchvision(*steps: _Step, tensor: bool = False) -> Prepare:
     """Return the v2 transforms of those names and arguments, on a Pillow image or on a uint8 tensor."""
 
     def prepare(image: Image.Image) -> NDArray[Any]:
@@ -135,7 +136,8 @@ def _keras_smart_resize(image: Image.Image) -> NDArray[Any]:
     return np.asarray(keras.preprocessing.image.smart_resize(np.asarray(image, np.float32), WIDE)).clip(0, 255)
 
 
-_RESIZE, _CROP = ("Resize", (110,), {}), ("CenterCrop", (SIDE,), {})
+_RESIZE: _Step = ("Resize", (110,), {})
+_CROP: _Step = ("CenterCrop", (SIDE,), {})
 _PLAIN_STRETCH = ("Resize", (WIDE,), {"antialias": False})
 LINES = (
     Line(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import timm.data
 import torch
 from PIL import Image
 
@@ -27,6 +27,8 @@ from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.split_network import split_at
 from vegrt.train.recipe import Recipe
 
+TIMM_DATA: Any = importlib.import_module("timm.data")  # it has no types
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -42,9 +44,9 @@ def test_contract_and_stages_come_from_timm() -> None:
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "vit_tiny_patch16_224", "convnext_atto"])
 def test_pixels_are_those_of_timms_own_transform(name: str) -> None:
     """The photos are noise, so that a shift by one pixel or another filter would show."""
-    config = timm.data.resolve_data_config(model=build_network(f"timm:{name}", 2))
+    config = TIMM_DATA.resolve_data_config(model=build_network(f"timm:{name}", 2))
     side = config["input_size"][-1]
-    transform = timm.data.create_transform(**config, normalize=False)
+    transform = TIMM_DATA.create_transform(**config, normalize=False)
     for size in ((301, 417), (640, 333), (side, side), (1000, 257)):
         image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
         expected = transform(image).permute(1, 2, 0).numpy()
@@ -68,7 +70,7 @@ def test_pixels_are_those_of_timms_own_transform(name: str) -> None:
 def test_every_crop_mode_of_timm_has_a_contract(
     config: dict[str, Any], contract: Contract, size: tuple[int, int]
 ) -> None:
-    transform = timm.data.create_transform((3, 48, 64), interpolation="bilinear", normalize=False, **config)
+    transform = TIMM_DATA.create_transform((3, 48, 64), interpolation="bilinear", normalize=False, **config)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
     assert np.array_equal(prepare(image, contract), transform(image).permute(1, 2, 0).numpy())
 

@@ -79,7 +79,8 @@ def test_linear_layers_on_tokens_count_as_float() -> None:
     assert work.share == pytest.approx(patch / sum(count for _, count in macs))
     assert (work.layers, work.all_layers) == (1, 2 + 2 * BLOCKS)
     assert str(work) == f"{work.share:.1%} of all multiplications (1 of {2 + 2 * BLOCKS} weight layers) in 8 bits"
-    assert work_in_8_bits(model, {"int8": ("patches",)})["int8"] == Work(0, 0, 2 + 2 * BLOCKS)
+    assert work.macs_per_image == patch + 2 * BLOCKS * block + head
+    assert work_in_8_bits(model, {"int8": ("patches",)})["int8"] == Work(0, 0, 2 + 2 * BLOCKS, work.macs_per_image)
     assert [share_percent(share) for share in (1, 0.99999, 0.9987, 0)] == ["100.0%", "99.9%", "99.9%", "0.0%"]
 
 

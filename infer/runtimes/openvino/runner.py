@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import ModelError, require
+from vegrt.errors import ModelError
+from vegrt.infer.runtimes.lanes import Lanes
+from vegrt.infer.runtimes.openvino.compiled import compile_model
+from vegrt.infer.runtimes.openvino.lane import RequestLane
+from vegrt.infer.runtimes.overlap import LanesRunner
 from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, library_errors
-from vegrt.machine import available_cores, examine_machine
+from vegrt.machine import examine_machine
 
 
 class OpenVinoRunner:
@@ -40,6 +43,32 @@ class OpenVinoRunner:
         return Answers(checked_logits(logits, len(images), self._classes, self._subject), embeddings)
 
 
+class StreamsRunner(LanesRunner):
+    """One ONNX model compiled for throughput, without embeddings: a batch in each of OpenVINO's streams. Not thread-safe.
+
+    lanes: number of batches at once, which OpenVINO chooses.
+    """
+
+    runtime: RuntimeName = "openvino"
+    device = "cpu"
+
+    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0) -> None:
+        with library_errors("OpenVINO", subject, "make its requests"):
+            self.lanes: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            requests = [compiled.create_infer_request() for _ in range(self.lanes)]
+            self._shape = compiled.inputs[0].get_partial_shape()
+        lanes = [RequestLane(request, subject=subject, classes=classes) for request in requests]
+        self._turns = Lanes(lanes, 0, columns=classes)
+
+    def prepare(self, batch: int) -> None:
+        """Run a batch of this size through every lane: a request adapts to a new shape when it first runs."""
+        _, *pixels = self._shape
+        if all(size.is_static for size in pixels):
+            images = np.zeros((batch, *(size.get_length() for size in pixels)), np.uint8)
+            for begun in [self.begin(images) for _ in range(self.lanes)]:
+                self.finish(begun)
+
+
 def open_openvino(
     model: Path | bytes,
     *,
@@ -49,15 +78,27 @@ def open_openvino(
     precision: str = "",
     classes: int = 0,
     embedding: str = "",
-) -> OpenVinoRunner:
+    throughput: bool = False,
+    sha256: str = "",
+) -> OpenVinoRunner | StreamsRunner:
     """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load.
 
     classes: number of scores per image that the model must give; 0 if unknown. embedding: name of the tensor to give too.
+    throughput: for several batches at once; not with an embedding.
+    sha256: of the file, if the compiled model may be taken from the user's cache and kept there.
     """
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
     outputs, subject = [embedding] if embedding else [], f"{model!s:.200}"
-    compiled = compile_model(model, threads=threads, outputs=outputs, in_float=in_float, precision=precision)
+    compiled = compile_model(
+        model,
+        threads=threads,
+        outputs=outputs,
+        in_float=in_float,
+        precision=precision,
+        throughput=throughput,
+        sha256=sha256,
+    )
     with library_errors("OpenVINO", subject, "read its inputs and outputs"):
         names = [{name for port in ports for name in port.get_names()} for ports in (compiled.inputs, compiled.outputs)]
         shapes = [str(port.get_partial_shape()) for port in compiled.outputs if "logits" in port.get_names()]
@@ -70,6 +111,8 @@ def open_openvino(
         raise ModelError(
             f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score per class; export it again"
         )
+    if throughput and not embedding:
+        return StreamsRunner(compiled, subject=subject, classes=classes)
     return OpenVinoRunner(compiled, subject=subject, classes=classes, embedding=embedding)
 
 
@@ -93,62 +136,3 @@ def _listed(names: Iterable[str]) -> str:
 def needs_float(variant: str) -> bool:
     """Return whether the kernels of this CPU would make garbage of a variant's 8-bit weights (decision 0003)."""
     return variant == "int8" and examine_machine().cpu.saturates
-
-
-def compile_model(
-    model: Path | bytes,
-    *,
-    threads: int = 0,
-    outputs: Sequence[str] = (),
-    in_float: bool = False,
-    precision: str = "",
-) -> Any:
-    """Return an openvino.CompiledModel. Raises ModelError.
-
-    threads: 0 for all cores that this process may use. outputs: names of inner tensors to give too.
-    in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
-    precision: f32 or bf16: how float32 is computed; empty: in bfloat16 on a CPU that has such instructions, else in float32.
-    """
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
-        "INFERENCE_NUM_THREADS": threads or available_cores(),
-        "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
-    }
-    if precision:
-        settings["INFERENCE_PRECISION_HINT"] = precision
-    source = str(model) if isinstance(model, Path) else model
-    with library_errors("OpenVINO", f"{model!s:.200}", "load it"):
-        if not outputs and not in_float:
-            return _core().compile_model(source, "CPU", settings)
-        graph = _core().read_model(source)
-        if outputs:
-            graph.add_outputs(list(outputs))
-        if in_float:
-            _spell_out(graph)
-        return _core().compile_model(graph, "CPU", settings)
-
-
-def _spell_out(graph: Any) -> None:
-    """Replace each FakeQuantize, which QuantizeLinear is read as, by the float arithmetic that defines it.
-
-    round((min(max(x, low), high) - low) / step) * step_out + low_out, rounded to even as QuantizeLinear does; step, step_out: the
-    width of the range by levels - 1 (OpenVINO's operation FakeQuantize-1). Nothing is left that it could run by 8-bit kernels.
-    """
-    ops = require("openvino.opset13", "openvino")
-    for node in graph.get_ordered_ops():
-        if node.get_type_name() != "FakeQuantize":
-            continue
-        given, low, high, low_out, high_out = (node.input_value(place) for place in range(5))
-        steps = ops.constant(np.float32(node.get_attributes()["levels"] - 1))
-        step, step_out = (ops.divide(ops.subtract(*ends), steps) for ends in ((high, low), (high_out, low_out)))
-        inside = ops.minimum(ops.maximum(given, low), high)
-        index = ops.round(ops.divide(ops.subtract(inside, low), step), "half_to_even")
-        node.output(0).replace(ops.add(ops.multiply(index, step_out), low_out).output(0))
-
-
-@cache
-def _core() -> Any:
-    """Return the process's one Core. Two of them, closed in the order that they were opened, leave the thread a signal
-    stack that is no longer mapped (OpenVINO 2026.4, CPU plugin): the next Ctrl-C is then a segmentation fault.
-    """
-    return require("openvino", "openvino").Core()
