@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     bundle = open_bundle(arguments.bundle)
-    file, size, core = bundle.file("model", arguments.variant), bundle.manifest.contract.size, openvino.Core()
+    file, shape, core = bundle.file("model", arguments.variant), bundle.manifest.contract.shape, openvino.Core()
     half = max(1, CORES // 2)
     settings: dict[str, Callable[[], BundleRunner]] = {
         "openvino, one request": lambda: with_openvino(file, core),
@@ -78,7 +78,7 @@ def main() -> None:
         f"onnxruntime, {half} threads": lambda: with_onnxruntime(file, threads=half),
     }
     runners = {name: make() for name, make in settings.items()}
-    images = np.random.default_rng(0).integers(0, 256, (arguments.batch, size, size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (arguments.batch, *shape), np.uint8)
     speeds: dict[str, list[float]] = {name: [] for name in runners}
     spins: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(arguments.rounds):

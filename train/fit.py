@@ -17,12 +17,13 @@ import torch
 import torchvision
 from torch import nn
 
-from vegrt.backbones import contract_of, find_backbone
+from vegrt.backbones import find_backbone
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError, DivergedError
 from vegrt.terminal.progress import track
+from vegrt.train.contract import contract_of_recipe
 from vegrt.train.data.loader import BatchLoader, ordered_batches
 from vegrt.train.data.machine_share import share_of_memory_bytes
 from vegrt.train.data.samples import Samples
@@ -179,7 +180,7 @@ def _write_bundle(loop: Loop) -> None:
     manifest = Manifest(
         name=out.resolve().name,
         classes=loop.classes,
-        contract=contract_of(recipe.backbone, recipe.size),
+        contract=contract_of_recipe(recipe),
         model={"backbone": recipe.backbone, "head": recipe.head},
         data=loop.progress.to_dict()["data"],
         training=_summary(loop),

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torchvision.models import MobileNetV2
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.bundle.manifest import FORMAT_VERSION
 from vegrt.calibration.graph.check import HALF_SCALES_OPSET
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
@@ -28,7 +27,7 @@ from vegrt.export.engines.options import OPSET
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.networks import WithPreprocessing, load_network
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "tor
     """Return the bundle's checkpoint as an ONNX graph: `images` uint8 (N, H, W, 3) -> `logits` float32 (N, K)."""
     contract = bundle.manifest.contract
     network = WithPreprocessing(_exportable(load_network(bundle)), contract).eval()
-    example = torch.zeros((2, contract.size, contract.size, 3), dtype=torch.uint8)
+    example = torch.zeros((2, *contract.shape), dtype=torch.uint8)
     run = by_torch_export if exporter == "torch.export" else by_torchscript
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals
@@ -158,7 +157,7 @@ def add_metadata(model: ir.Model, classes: Sequence[str], contract: Contract, we
     model.producer_name = "vegrt"
     model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
     model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
-    model.metadata_props["vegrt.bundle_format"] = str(FORMAT_VERSION)
+    model.metadata_props["vegrt.bundle_format"] = str(contract.edition)
     model.metadata_props["vegrt.weights_sha256"] = weights_sha256
 
 

@@ -10,15 +10,27 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from itertools import pairwise
+from math import floor
 from typing import Any, Literal, cast
 
 import torchvision
 from torch import nn
 
 from vegrt.errors import ModelError, require
-from vegrt.photo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
+from vegrt.photo.contract import (
+    CHOICES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Colour,
+    Contract,
+    Fit,
+    Interpolation,
+    Sides,
+    both,
+)
 
 Head = Literal["gap", "classic"]
+_TIMM_FITS: dict[str | None, Fit] = {"squash": "stretch", "border": "letterbox"}  # its crop_mode
 TIMM = "timm:"  # prefix of the names of timm's models
 _Triple = tuple[float, float, float]
 
@@ -32,6 +44,8 @@ class Backbone:
     they are frozen.
     mean, std: normalization of its pretrained weights, per RGB channel of pixels in [0, 1].
     size: the only accepted input size, in pixels; 0 if any size is.
+    fit, interpolation, crop_pct: how photos were fitted for its pretrained weights. crop_pct: share of the resized photo that the
+    crop keeps.
     """
 
     name: str
@@ -41,6 +55,9 @@ class Backbone:
     mean: _Triple = IMAGENET_MEAN
     std: _Triple = IMAGENET_STD
     size: int = 0
+    fit: Fit = "crop"
+    interpolation: str = "bilinear"
+    crop_pct: float = 1.0
 
 
 _RESNET_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
@@ -69,12 +86,42 @@ def find_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def contract_of(backbone: str, size: int) -> Contract:
-    """Return the preprocessing contract of a backbone. Raises ModelError for an input size that it does not accept."""
+def contract_of(
+    backbone: str, size: Sides, *, fit: Fit | None = None, interpolation: Interpolation | None = None
+) -> Contract:
+    """Return the preprocessing contract of a backbone. fit, interpolation: instead of those of its pretrained weights.
+
+    Without them, a model of timm gets the pixels that timm gives it. A given fit leaves no margin to crop. Raises ModelError for
+    a size or an interpolation that is not supported.
+    """
     architecture = find_backbone(backbone)
     if (fixed_size := architecture.size) and size != fixed_size:
         raise ModelError(f"backbone {backbone}: size {size}; expected {fixed_size}; add --size {fixed_size}")
-    return Contract(size, size, architecture.mean, architecture.std)
+    chosen = interpolation or architecture.interpolation
+    if chosen not in CHOICES["interpolation"]:
+        raise ModelError(
+            f"backbone {backbone}: interpolation {chosen}; expected {' or '.join(CHOICES['interpolation'])}; add "
+            "--interpolation bicubic"
+        )
+    is_timms = fit is None and backbone.startswith(TIMM)
+    crop_pct = architecture.crop_pct if is_timms else 1.0
+    fit = fit or architecture.fit
+    height, width = (floor(side / crop_pct) for side in both(size))
+    return Contract(
+        size,
+        (height, width),
+        architecture.mean,
+        architecture.std,
+        fit=fit,
+        interpolation=cast(Interpolation, chosen),
+        fill=_colour_of(architecture.mean) if fit == "letterbox" else (0, 0, 0),
+        rounding="torchvision" if is_timms else "nearest",
+    )
+
+
+def _colour_of(mean: _Triple) -> Colour:
+    red, green, blue = (round(255 * value) for value in mean)
+    return red, green, blue
 
 
 def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: bool = False) -> nn.Module:
@@ -117,7 +164,18 @@ def _timm_backbone(name: str) -> Backbone:
         raise ModelError(f"backbone {TIMM}{name}: its classifier is not one linear layer; choose another model")
     size = config["input_size"][-1] if config.get("fixed_input_size") else 0
     stages = tuple((stage,) for stage in _parts(network) if not head.startswith(stage))
-    return Backbone(f"{TIMM}{name}", builder, head, stages, tuple(config["mean"]), tuple(config["std"]), size)
+    return Backbone(
+        f"{TIMM}{name}",
+        builder,
+        head,
+        stages,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        size,
+        fit=_TIMM_FITS.get(config.get("crop_mode"), "crop"),
+        interpolation=config.get("interpolation") or "bilinear",
+        crop_pct=config.get("crop_pct") or 0.875,  # timm's own default
+    )
 
 
 def _parts(network: nn.Module) -> Iterator[str]:

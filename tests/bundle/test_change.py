@@ -21,7 +21,7 @@ from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError
 from vegrt.files.locking import locked, take_lock
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.results.analysis import Curve
 from vegrt.results.common import ArtifactRow
 from vegrt.results.files import save_result

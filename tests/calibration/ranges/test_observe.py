@@ -16,7 +16,7 @@ from vegrt.calibration.ranges.observe import BINS, CHUNK, ChannelPeaks, histogra
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 def photo_set(images: NDArray[np.uint8]) -> PhotoSet:

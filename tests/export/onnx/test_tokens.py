@@ -23,7 +23,7 @@ from vegrt.export.onnx.model import EXPORTERS, Exporter, by_torch_export, by_tor
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.networks import WithPreprocessing
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 SIZE, WIDTH = 32, 32
 
