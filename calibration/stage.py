@@ -15,7 +15,7 @@ from vegrt.calibration.saved import FILE, load_calibration
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
 from vegrt.calibration.tournament.budget import mix_precision
-from vegrt.calibration.tournament.calibrate import Calibration, calibrate
+from vegrt.calibration.tournament.calibrate import Calibration, calibrate, quantized_tensors
 from vegrt.calibration.tournament.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def run_calibration(bundle: Path, subject: CalibrationSubject, settings: Calibra
     key = calibration_key(subject.model, subject.hashes, subject.contract, settings, WEIGHT_LEVELS)
     progress = open_progress(bundle, key)
     scorer = Scorer(subject.model, subject.held_out, progress)
-    saved = load_calibration(bundle / FILE, key)
+    saved = load_calibration(bundle / FILE, key, quantized_tensors(subject.model))
     calibration = saved or calibrate(subject.model, subject.observed, scorer, settings, progress)
     for outlier in calibration.outliers:
         log.info("%s", outlier)

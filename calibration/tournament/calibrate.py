@@ -98,9 +98,14 @@ def calibrate(
 
 def observe_tensors(model: ir.Model, photos: PhotoSet, progress: CalibrationProgress) -> dict[str, Observation]:
     """Return an Observation of every tensor that any encoding quantizes."""
-    plans = [plan_quantization(model, encoding) for encoding in ENCODINGS]
-    names = list(dict.fromkeys(name for plan in plans for name in plan.activations))
+    names = quantized_tensors(model)
     return observe(names, read_tensors(expose_tensors(copy_graph(model), names), names), photos, progress)
+
+
+def quantized_tensors(model: ir.Model) -> list[str]:
+    """Return the names of the tensors that any encoding quantizes."""
+    plans = [plan_quantization(model, encoding) for encoding in ENCODINGS]
+    return list(dict.fromkeys(name for plan in plans for name in plan.activations))
 
 
 def all_ranges(

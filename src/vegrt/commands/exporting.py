@@ -9,6 +9,8 @@ import typer
 
 from vegrt.commands.options.audits import AuditOption, by_audit
 from vegrt.commands.options.calibration import (
+    Attention,
+    AttentionOption,
     FloatLayersOption,
     FloatType,
     FloatTypeOption,
@@ -51,6 +53,7 @@ def export(
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
     float_type: FloatTypeOption = FloatType.fp16,
+    attention: AttentionOption = Attention.auto,
     rest: RestOption = None,
     opset: OpsetOption = 20,
     bf16: Bf16Option = False,
@@ -107,7 +110,7 @@ def export(
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible, tf32)
     options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8)
     float_type = renamed_rest(ctx, float_type, rest)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, attention)
     with importing(bundle, *imported) if imported else nullcontext(), exclusive(bundle):
         check_nothing_invalidated(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
@@ -127,6 +130,7 @@ def calibrate(
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
     float_type: FloatTypeOption = FloatType.fp16,
+    attention: AttentionOption = Attention.auto,
     rest: RestOption = None,
     sensitivity: Annotated[
         bool,
@@ -144,7 +148,7 @@ def calibrate(
     Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if this invalidates evaluations,
     benchmarks, engines or a search for float layers. A calibration with the same key is not repeated.
     --sensitivity and --curve are analyses: they write results and change no model, unless one of --max-drop, --max-flips,
-    --float-layers, --float-type and --engine also requests a new calibration.
+    --float-layers, --float-type, --attention and --engine also requests a new calibration.
     """
     _require_packages()
     from vegrt.bundle.bundle import open_bundle
@@ -155,7 +159,7 @@ def calibrate(
     from vegrt.export.stage import ExportJob, load_photos, recalibrate
 
     float_type = renamed_rest(ctx, float_type, rest)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, attention)
     job = ExportJob(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
     only_analyses = (sensitivity or curve) and not _replaces_models(ctx)
     with exclusive(bundle):
@@ -176,7 +180,7 @@ def calibrate(
 def _replaces_models(ctx: typer.Context) -> bool:
     """Return whether an option was given that only has an effect on a new calibration."""
     sets_floats = any(ctx.params[name] is not None for name in ("max_drop", "max_flips", "float_layers"))
-    sources = [ctx.get_parameter_source(name) for name in ("float_type", "rest")]
+    sources = [ctx.get_parameter_source(name) for name in ("float_type", "attention", "rest")]
     return (
         sets_floats or bool(ctx.params["engine"]) or any(source and source.name == "COMMANDLINE" for source in sources)
     )

@@ -21,6 +21,14 @@ class FloatType(str, Enum):
     fp32 = "fp32"
 
 
+class Attention(str, Enum):
+    """The values of --attention."""
+
+    auto = "auto"
+    float = "float"
+    int8 = "int8"
+
+
 PhotosOption = Annotated[int, typer.Option("--photos", help="Observe at most this many photos.")]
 PercentileOption = Annotated[
     float, typer.Option("--percentile", help="Percentile of activation magnitudes for the percentile method.")
@@ -50,6 +58,13 @@ FloatLayersOption = Annotated[
 FloatTypeOption = Annotated[
     FloatType, typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit.")
 ]
+AttentionOption = Annotated[
+    Attention,
+    typer.Option(
+        "--attention",
+        help="Type of attention's products of two activations in the int8 models; auto: int8 unless held-out answers change.",
+    ),
+]
 RestOption = Annotated[FloatType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
 
 
@@ -60,13 +75,20 @@ def settings_of(
     max_flips: int | None,
     float_layers: Path | None,
     float_type: FloatType,
+    attention: Attention,
 ) -> CalibrationSettings:
     """Return the options as CalibrationSettings."""
     from vegrt.calibration.settings import CalibrationSettings, read_float_layers
 
     layers = read_float_layers(float_layers) if float_layers else {}
     return CalibrationSettings(
-        photos, percentile, max_drop, max_flips, layers, "float16" if float_type is FloatType.fp16 else "float32"
+        photos,
+        percentile,
+        max_drop,
+        max_flips,
+        layers,
+        "float16" if float_type is FloatType.fp16 else "float32",
+        attention.value,
     )
 
 
