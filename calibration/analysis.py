@@ -13,8 +13,8 @@ from vegrt.calibration.resume import finish_progress, open_progress
 from vegrt.calibration.saved import FILE, read_calibration
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.subject import prepare_subject
-from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS
 from vegrt.calibration.tournament.curve import sample_curve
+from vegrt.calibration.tournament.race import TOURNAMENT_PHOTOS
 from vegrt.calibration.tournament.scorer import Scorer
 from vegrt.calibration.tournament.sensitivity import SENSITIVITY_PHOTOS, measure_sensitivity
 from vegrt.files.hashing import sha256_of_json

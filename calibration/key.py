@@ -12,6 +12,7 @@ from vegrt.calibration.graph.placement import Encoding
 from vegrt.calibration.ranges.methods import METHODS
 from vegrt.calibration.ranges.observe import BINS
 from vegrt.calibration.settings import CalibrationSettings
+from vegrt.calibration.tournament.race import RULE
 from vegrt.files.hashing import sha256_of_json
 from vegrt.photo.preprocess import Contract
 from vegrt.results.header import installed_versions
@@ -44,7 +45,8 @@ def calibration_key(
             "percentile": settings.percentile,
             "bins": BINS,
             "weight levels": dict(levels),
-        },
+        }
+        | ({"racing": RULE} if settings.racing else {}),
         "tools": installed_versions(TOOLS),
     }
 

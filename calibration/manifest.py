@@ -14,7 +14,7 @@ from vegrt.calibration.photos import CalibrationPhotos
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome
 from vegrt.calibration.subject import split_photos
-from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS
+from vegrt.calibration.tournament.race import TOURNAMENT_PHOTOS
 from vegrt.files.hashing import sha256_of_json
 
 
@@ -39,6 +39,7 @@ def calibration_entry(
         "int8_macs_share": {variant: work.share for variant, work in works.items()},
         "int8_weight_layers": {variant: work.layers for variant, work in works.items()},
         "weight_layers": max((work.all_layers for work in works.values()), default=0),
+        "macs_per_image": max((work.macs_per_image for work in works.values()), default=0),
         "budget": {"max_drop": settings.max_drop, "max_flips": settings.max_flips, "images": len(held_out)},
         "budget_scores": {VARIANTS[encoding]: asdict(score) for encoding, score in calibration.scores.items()},
         "outliers": [asdict(outlier) for outlier in calibration.outliers],

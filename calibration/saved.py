@@ -16,7 +16,8 @@ from vegrt.calibration.key import key_differences
 from vegrt.calibration.ranges.methods import METHODS, Method
 from vegrt.calibration.ranges.outliers import Outlier
 from vegrt.calibration.settings import float_layers_json
-from vegrt.calibration.tournament.calibrate import Calibration, MethodScore
+from vegrt.calibration.tournament.calibrate import Calibration
+from vegrt.calibration.tournament.race import MethodScore, Stop
 from vegrt.calibration.tournament.scorer import QuantizationScore
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
@@ -109,6 +110,7 @@ class _TournamentRow(QuantizationScore):
 
     method: Method
     encoding: Encoding
+    stopped: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,10 @@ class _File:
             },
             tournament=[
                 MethodScore(
-                    row.method, row.encoding, QuantizationScore(**{name: getattr(row, name) for name in figures})
+                    row.method,
+                    row.encoding,
+                    QuantizationScore(**{name: getattr(row, name) for name in figures}),
+                    row.stopped,
                 )
                 for row in self.tournament
             ],

@@ -27,6 +27,7 @@ class CalibrationSettings:
     photos: the most photos to observe; beyond some hundreds ranges hardly change. percentile: of the percentile method.
     max_drop: the most points of accuracy, max_flips: the most changed answers that int8 may cost on the held-out photos; layers
     stay in float until both hold. float_layers: stay in float in any case. float_type: of all that is not 8-bit in int8.onnx.
+    racing: stop clearly worse methods of the tournament early.
     attention: the type of attention's products of two activations; auto lets the held-out photos decide.
     """
 
@@ -36,6 +37,7 @@ class CalibrationSettings:
     max_flips: int | None = None
     float_layers: FloatLayers = field(default_factory=dict)
     float_type: Literal["float16", "float32"] = "float16"
+    racing: bool = True
     attention: Attention = "auto"
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
@@ -44,13 +44,20 @@ def _tournament(entry: dict[str, Any]) -> Table:
     lines = [
         (
             *(row["encoding"], row["method"], f"{row['agreement']:.2%}", f"{row['accuracy']:.2%}", _figure(row["kl"])),
-            "chosen" if entry["method"][row["encoding"]] == row["method"] else "",
+            _outcome(row, entry["method"]),
         )
         for row in entry["tournament"]
     ]
     heads = ("encoding", "method", "agreement with fp32", "accuracy", "KL, nats", "")
     title = f"Ranges from {entry['images']} photos, scored on {entry['judged_images']} held-out photos"
     return make_table(title, heads, lines)
+
+
+def _outcome(row: Mapping[str, Any], winners: Mapping[str, str]) -> str:
+    """Return in words how the tournament ended for a method."""
+    if stopped := row.get("stopped"):
+        return f"stopped after {stopped['images']} photos ({stopped['reason']})"
+    return "chosen" if winners[row["encoding"]] == row["method"] else ""
 
 
 def _mixed_precision(entry: dict[str, Any]) -> Table:

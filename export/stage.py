@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,15 @@ from vegrt.export.imported.source import load_imported
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.onnx.mnn import make_mnn, mnn_of
 from vegrt.export.onnx.model import export_passing
-from vegrt.export.onnx.overflow import check_overflow
-from vegrt.export.onnx.parity import BF16, FP16, Evidence, check_fp32, check_parity, load_evidence
+from vegrt.export.onnx.overflow import check_photos, overflow_check
+from vegrt.export.onnx.parity import BF16, FP16, Evidence, Fp32Gate, check_parity, load_evidence
 from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
+from vegrt.timing import StageTimer
 
 _TOOLS = ("torch", "MNN", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
-_OVERFLOW_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +57,36 @@ class ExportJob:
     command: Mapping[str, Any] = field(default_factory=dict)
 
 
-def export(path: Path, data: Path, job: ExportJob | None = None) -> Bundle:
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The start of all other variants: a float32 graph that passed the gate, on which photos, and by whose request.
+
+    reference: the graph's (N, K) logits in ONNX Runtime for the photos of the evidence. earlier: the commands whose results stay
+    in the bundle.
+    """
+
+    fp32: Fp32Graph
+    reference: NDArray[np.float32]
+    photos: CalibrationPhotos
+    evidence: Evidence
+    job: ExportJob
+    earlier: Sequence[Mapping[str, Any]] = ()
+
+
+def export(path: Path, data: Path, job: ExportJob | None = None, timer: StageTimer | None = None) -> Bundle:
     """Write fp32, fp16, int8, int8-cpu and, if requested, bf16 ONNX models into the bundle at `path` and return it.
 
-    data: its validation split calibrates and checks parity. Raises ModelError when a model differs from its reference, and the
-    errors of check_reference and add_engines; the bundle is then unchanged.
+    data: its validation split calibrates and checks parity. timer: gets the stages' seconds. Raises ModelError when a model
+    differs from its reference, and the errors of check_reference and add_engines; the bundle is then unchanged.
     """
-    job = job or ExportJob()
+    job, timer = job or ExportJob(), timer or StageTimer()
     with exclusive(path):
         bundle = open_bundle(path)
-        photos = load_photos(bundle, data, job)
+        with timer.stage("photos"):
+            photos = load_photos(bundle, data, job)
         evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
-        return _complete(bundle, _fp32(bundle, evidence, job), photos, evidence, job, [])
+        fp32, reference = _fp32(bundle, evidence, job, timer)
+        return _complete(bundle, _Start(fp32, reference, photos, evidence, job), timer)
 
 
 def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = None) -> Bundle:
@@ -83,10 +100,10 @@ def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = N
         evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
         fp32 = load_fp32(bundle)
         untrained = job.untrained or bool(fp32.details.get("untrained"))
-        check_reference(evidence, open_onnxruntime(fp32.source), untrained=untrained)
+        reference = check_reference(evidence, open_onnxruntime(fp32.source), untrained=untrained)
         commands = bundle.manifest.calibration.get("commands", [])
         earlier = [command for command in commands if command.get("name") != "calibrate"]
-        return _complete(bundle, fp32, photos, evidence, job, earlier)
+        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, earlier), StageTimer())
 
 
 def load_photos(bundle: Bundle, data: Path, job: ExportJob) -> CalibrationPhotos:
@@ -95,43 +112,35 @@ def load_photos(bundle: Bundle, data: Path, job: ExportJob) -> CalibrationPhotos
     return calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test)
 
 
-def _fp32(bundle: Bundle, evidence: Evidence, job: ExportJob) -> Fp32Graph:
-    """Return the graph of the bundle's checkpoint, or of the imported model that it holds."""
+def _fp32(
+    bundle: Bundle, evidence: Evidence, job: ExportJob, timer: StageTimer
+) -> tuple[Fp32Graph, NDArray[np.float32]]:
+    """Return the graph of the bundle's checkpoint, or of the imported model that it holds, and its (N, K) logits."""
     untrained = {"untrained": True} if job.untrained else {}
     if bundle.has("source"):
         imported = load_imported(bundle)
         source = serialize(imported.graph)
-        expected = check_reference(evidence, imported.reference, untrained=job.untrained)
-        parity = check_fp32(evidence, expected, source)
-        details = {"parity": parity.to_dict(), "reference": imported.name} | untrained
-        return Fp32Graph(imported.graph, source, details)
-    expected = check_reference(evidence, TorchRunner(bundle), untrained=job.untrained)
-    exported = export_passing(bundle, partial(check_fp32, evidence, expected), opset=job.options.opset)
+        with timer.stage("reference"):
+            gate = Fp32Gate(evidence, check_reference(evidence, imported.reference, untrained=job.untrained))
+        with timer.stage("fp32.onnx"):
+            details = {"parity": gate(source).to_dict(), "reference": imported.name} | untrained
+        return Fp32Graph(imported.graph, source, details), gate.logits
+    with timer.stage("reference"):
+        gate = Fp32Gate(evidence, check_reference(evidence, TorchRunner(bundle), untrained=job.untrained))
+    with timer.stage("fp32.onnx"):
+        exported = export_passing(bundle, gate, opset=job.options.opset)
     details = {"parity": exported.parity.to_dict(), "reference": "torch"} | exported.details() | untrained
-    return Fp32Graph(exported.model, exported.source, details)
+    return Fp32Graph(exported.model, exported.source, details), gate.logits
 
 
-def _complete(
-    bundle: Bundle,
-    fp32: Fp32Graph,
-    photos: CalibrationPhotos,
-    evidence: Evidence,
-    job: ExportJob,
-    earlier: Sequence[Mapping[str, Any]],
-) -> Bundle:
-    """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle.
-
-    earlier: the commands whose results stay in the bundle.
-    """
-    path, settings = bundle.path, job.settings
-    subject = prepare_subject(fp32.model, photos.used, bundle.manifest.contract, settings)
-    paths = [photo.path for photo in subject.observed.photos]
-    batches = subject.observed.batches(_OVERFLOW_BATCH, title="Checking the range of float16")
-    check_overflow(copy_graph(fp32.model), batches, paths)
-    outcome = run_calibration(path, subject, settings)
-    reference = evidence.answers(open_onnxruntime(fp32.source))
-    models, details = _variants(fp32, outcome, evidence, reference, job)
-    mnn = mnn_of(bundle, fp32.source) or make_mnn(fp32.source, evidence, reference)
+def _complete(bundle: Bundle, start: _Start, timer: StageTimer) -> Bundle:
+    """Add all other variants, calibration, golden photos and engines to a bundle's float32 graph; return the new bundle."""
+    path, fp32, job, photos = bundle.path, start.fp32, start.job, start.photos
+    outcome = _calibrate(bundle, start, timer)
+    with timer.stage("variants"):
+        models, details = _variants(start, outcome)
+    with timer.stage("fp32.mnn"):
+        mnn = mnn_of(bundle, fp32.source) or make_mnn(fp32.source, start.evidence, start.reference)
     with changing(path) as staging:
         _add_models(staging, models, details)
         if mnn:
@@ -139,13 +148,27 @@ def _complete(
             staging.add("fp32.mnn", "mnn", "fp32", {"parity": mnn.parity, "reference": "fp32"})
         add_calibration(staging, outcome.calibration, outcome.key)
         golden = add_golden(staging, photos.used, open_onnxruntime(fp32.source))
-        add_engines(staging, models, required=job.engines, options=job.options, previous=path, golden=golden)
-        entry = calibration_entry(fp32.model, outcome, photos, settings)
-        entry["commands"] = [*earlier, *([dict(job.command)] if job.command else [])]
+        with timer.stage("engines"):
+            add_engines(staging, models, required=job.engines, options=job.options, previous=path, golden=golden)
+        entry = calibration_entry(fp32.model, outcome, photos, job.settings)
+        entry["commands"] = [*start.earlier, *([dict(job.command)] if job.command else [])]
         manifest = replace(bundle.manifest, artifacts=_source_artifacts(bundle), calibration=entry)
         staging.finish(replace(manifest, tools=manifest.tools | installed_versions(_TOOLS)))
     finish_progress(path)
     return open_bundle(path)
+
+
+def _calibrate(bundle: Bundle, start: _Start, timer: StageTimer) -> CalibrationOutcome:
+    """Return the calibration, new or the bundle's own. Raises ModelError when a result of the graph exceeds float16."""
+    model, settings = start.fp32.model, start.job.settings
+    subject = prepare_subject(model, start.photos.used, bundle.manifest.contract, settings)
+    check = overflow_check(model, subject.observed)
+    known = dict(zip(start.evidence.photos, start.reference, strict=True))
+    outcome = run_calibration(bundle.path, subject, settings, known=known, check=check, timer=timer)
+    if outcome.reused:  # nothing was observed
+        with timer.stage("observation"):
+            check_photos(model, subject.observed)
+    return outcome
 
 
 def _source_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
@@ -153,13 +176,9 @@ def _source_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
     return tuple(artifact for artifact in bundle.manifest.artifacts if artifact.role in ("weights", "source"))
 
 
-def _variants(
-    fp32: Fp32Graph, outcome: CalibrationOutcome, evidence: Evidence, reference: NDArray[np.float32], job: ExportJob
-) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
-    """Return the bytes and the manifest's details of each ONNX variant. Raises ModelError when fp16 or bf16 differs from fp32.
-
-    reference: the (N, K) logits of the float32 graph on ONNX Runtime.
-    """
+def _variants(start: _Start, outcome: CalibrationOutcome) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
+    """Return the bytes and the manifest's details of each ONNX variant. Raises ModelError when fp16 or bf16 differs from fp32."""
+    fp32, evidence, reference, job = start.fp32, start.evidence, start.reference, start.job
     fp16 = copy_graph(fp32.model)
     to_fp16(fp16)
     models = {"fp32": fp32.source, "fp16": serialize(fp16)} | _int8_models(fp32.model, outcome, job.settings)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.manifest import work_lines
+from vegrt.terminal.tables import make_table
+from vegrt.timing import StageTimer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _SHOWN = ("model", "mnn", "engine")  # roles
 
@@ -16,6 +21,12 @@ def export_lines(bundle: Bundle) -> list[str]:
     """Return one line per ONNX model, MNN model and engine of a bundle, and one per int8 model with its share of 8-bit work."""
     lines = [_line(bundle, artifact) for artifact in bundle.manifest.artifacts if artifact.role in _SHOWN]
     return [*lines, *work_lines(bundle.manifest.calibration)]
+
+
+def seconds_table(timer: StageTimer) -> Table:
+    """Return the seconds of each stage of an export as a table."""
+    rows = [(stage, f"{seconds:.1f}") for stage, seconds in timer.figures().items()]
+    return make_table("", ("stage", "seconds"), rows, text=("stage",))
 
 
 def describe_export(bundle: Bundle) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from vegrt.infer.answers import Prediction, Score, predictions
 from vegrt.infer.decode.photo import Photo, prepared, to_pixels
 from vegrt.infer.decode.read_ahead import read_ahead
 from vegrt.infer.runtimes.candidates import Candidate
-from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.open import open_runner
 from vegrt.infer.runtimes.runner import Device, Runner, RuntimeName
 
@@ -42,7 +42,8 @@ def load(
     device: Device | None = None,
     threads: int = 0,
     batch: int = BATCH,
-    objective: Objective = DEFAULT,
+    objective: Objective | None = None,
+    images: int | None = None,
     public_key: str | Path | None = None,
 ) -> Model:
     """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
@@ -50,10 +51,14 @@ def load(
     public_key: file with the ed25519 key (PEM) whose signature the bundle must have; results outside the signature are ignored.
     variant, runtime, device: None for the fastest that passed the gate and loads here. threads: 0 for all cores that this process
     may use. batch: photos per call of the runner. objective: `latency` for the shortest time of one photo, `throughput` for the
-    most photos per second. Raises VegrtError when no variant runs here.
+    most photos per second; None for the shortest time for so many `images`, loading included, or `latency` if that is None too.
+    Raises VegrtError when no variant runs here.
     """
+    if images is not None and images < 1:
+        raise VegrtError(f"images: {images}; expected 1 or more")
     bundle = open_signed(Path(path), None if public_key is None else Path(public_key))
-    loaded = open_runner(bundle, variant, runtime, device, threads=threads, objective=objective)
+    work = None if images is None else Work(images, max(1, batch))
+    loaded = open_runner(bundle, variant, runtime, device, threads=threads, objective=objective, work=work)
     return Model(loaded.bundle, loaded.candidate, loaded.runner, reason=loaded.reason, batch=batch)
 
 

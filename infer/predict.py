@@ -27,10 +27,11 @@ from vegrt.infer.outputs.photos import PhotoOutputs
 from vegrt.infer.outputs.printed import Sink, Write, json_sink, line_sink, no_sink
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, answer_rows, error_rows
 from vegrt.infer.runtimes.candidates import artifact_of
-from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.open import LoadedModel, open_runner
 from vegrt.infer.runtimes.overlap import answered
 from vegrt.infer.runtimes.runner import BundleRunner, Device
+from vegrt.infer.sources.count import PhotoCount, count_photos
 from vegrt.infer.sources.open import SourceOptions, fetches, is_endless, open_sources, reading_threads
 from vegrt.terminal.progress import counting
 
@@ -44,8 +45,9 @@ class Request:
     """The arguments of `vegrt infer`; None and 0 leave the choice to the program.
 
     sources: as `vegrt.infer.sources.open` reads them. batch: images per call of the runner; 0: the fastest size is measured
-    first. public_key: file with the key whose signature the bundle must have. decode: who decodes photos. decode_workers: threads
-    or processes for that; 0: `threads`, and one per core where that is 0 too.
+    first. objective: None for the shortest time for all photos, loading included, where their number is known. public_key: file
+    with the key whose signature the bundle must have. decode: who decodes photos. decode_workers: threads or processes for that;
+    0: `threads`, and one per core where that is 0 too.
     """
 
     sources: tuple[str | Path, ...]
@@ -58,7 +60,7 @@ class Request:
     row_format: RowFormat = field(default_factory=RowFormat)
     output: OutputOptions = field(default_factory=OutputOptions)
     photo_outputs: PhotoOutputs = field(default_factory=PhotoOutputs)
-    objective: Objective = DEFAULT
+    objective: Objective | None = None
     public_key: Path | None = None
     decode: Way = "auto"
     decode_workers: int = 0
@@ -74,7 +76,8 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
     items = open_sources(request.sources, request.reading)
     request.output.check()
     request.photo_outputs.check()
-    model = _load(bundle_path, request)
+    items, count = count_photos(items, request.sources, request.reading)
+    model = _load(bundle_path, request, count)
     classes = model.bundle.manifest.classes
     outputs = open_outputs(request.output, request.row_format, len(classes), model.embedding_width)
     head = {"bundle": str(bundle_path), "variant": model.candidate.variant, "runtime": model.candidate.runtime}
@@ -122,7 +125,7 @@ def predict(
             yield rows
 
 
-def _load(bundle_path: Path, request: Request) -> LoadedModel:
+def _load(bundle_path: Path, request: Request, count: PhotoCount | None) -> LoadedModel:
     bundle = open_signed(bundle_path, request.public_key)
     request.row_format.check(bundle.manifest.classes)
     return open_runner(
@@ -133,6 +136,8 @@ def _load(bundle_path: Path, request: Request) -> LoadedModel:
         threads=request.threads,
         embeddings=bool(request.output.embeddings),
         objective=request.objective,
+        work=Work(count.images, request.batch or BATCH, count.more) if count else None,
+        begun=request.output.begun_with(),
     )
 
 

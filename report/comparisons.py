@@ -20,6 +20,7 @@ from vegrt.report.html.blocks import (
     verdict_words,
 )
 from vegrt.report.language.language import translate
+from vegrt.report.speed import limit_sentences
 from vegrt.report.summary import (
     HEADINGS,
     NONE,
@@ -180,7 +181,8 @@ def speed_section(facts: Facts, charts: dict[str, Chart]) -> Section:
     pair = charts_of(charts.get("accuracy-latency"), charts.get("throughput"))
     tables = [_machine_table(facts, name, bench) for name, bench in facts.benches().items() if bench is not facts.bench]
     stages = charts_of(charts.get("stage-times"))
-    return section_of("speed", translate("Accuracy and speed"), pair, stages, _memory_table(facts), *tables)
+    limits = Text(sentences, note=True) if (sentences := limit_sentences(facts)) else None
+    return section_of("speed", translate("Accuracy and speed"), pair, limits, stages, _memory_table(facts), *tables)
 
 
 def _memory_table(facts: Facts) -> Table | None:

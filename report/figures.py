@@ -21,6 +21,7 @@ from vegrt.report.charts.training import training_curve_spec
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.language.language import translate
+from vegrt.report.speed import limits_per_s
 from vegrt.report.summary import SummaryRow, summary_rows_on
 from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.benchmark import Bench
@@ -74,11 +75,14 @@ def _placeable(facts: Facts, bench: Bench) -> list[SummaryRow]:
 def _throughput_chart(facts: Facts) -> Chart | None:
     benches = facts.benches()
     panels = [
-        throughput_spec(bench.candidates, title=name if len(benches) > 1 else "")
+        throughput_spec(bench.candidates, limits_per_s(bench), title=name if len(benches) > 1 else "")
         for name, bench in benches.items()
         if bench.candidates
     ]
     caption = translate("The network only, with its input in memory. Larger batches help until all cores are busy.")
+    if any(map(limits_per_s, benches.values())):
+        line = translate("Dashed lines: what the CPU can multiply, as photos per second of this network.")
+        caption = f"{caption} {line}"
     return _chart("throughput", panels, translate("Photos per second against batch size"), caption)
 
 

@@ -173,7 +173,14 @@ def _origin_text(result: Result) -> str:
 
 def _tournament_cells(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
     choice = translate("chosen") if chosen.get(entry["encoding"]) == entry["method"] else ""
+    if stopped := entry.get("stopped"):
+        choice = translate("stopped after {images} photos ({reason})", **_stop_words(stopped))
     return entry["method"], entry["encoding"], f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", choice
+
+
+def _stop_words(stopped: dict[str, Any]) -> dict[str, str]:
+    reasons = {"flips": translate("flips"), "accuracy": translate("accuracy"), "KL": "KL"}
+    return {"images": f"{stopped['images']:,}", "reason": reasons.get(stopped["reason"], stopped["reason"])}
 
 
 def _hash_and_size(artifact: Artifact, digits: int = _HASH_DIGITS) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Sentences about the speed of the chosen candidate, for the objective that it was chosen by."""
+"""Sentences about speed: of the chosen candidate, for the objective that it was chosen by, and against the CPU's limits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from vegrt.evaluate.benchmark.statistics import Ratio, ratio_of_times, to_array
 from vegrt.infer.runtimes.objective import objective_timing
 from vegrt.report.facts.facts import Facts
-from vegrt.report.language.language import translate
-from vegrt.report.summary import SummaryRow, candidate_name
+from vegrt.report.language.language import mark, translate
+from vegrt.report.summary import RUNTIMES, SummaryRow, candidate_name
+from vegrt.results.benchmark import ARITHMETICS, Arithmetic, Bench, BenchCandidate, arithmetic_of
 
 _CLEAR = 1.05  # smaller ratios are not mentioned as a difference
 
@@ -42,6 +43,49 @@ def speed_up(facts: Facts, row: SummaryRow, baseline: SummaryRow) -> Ratio | Non
     interleaved = facts.bench is not None and facts.bench.scenario == "interleaved" and runs[0] == runs[1]
     paired = interleaved and len(times) == len(base_times)
     return ratio_of_times(times, base_times, paired=paired)
+
+
+def limits_per_s(bench: Bench) -> dict[str, float]:
+    """Return the CPU's limits as images per second of the network, by their names, for the arithmetics of rows with a share."""
+    names = {"float32": translate("limit in float32"), "int8": translate("limit in 8 bits")}
+    return {
+        names[arithmetic]: limit.macs_per_s / bench.macs_per_image
+        for arithmetic in _best_shares(bench)
+        if (limit := bench.limit(arithmetic)) and bench.macs_per_image
+    }
+
+
+def limit_sentences(facts: Facts) -> str:
+    """Return the largest share of what the CPU can multiply in each arithmetic; empty if no share was measured."""
+    if facts.bench is None:
+        return ""
+    texts = {
+        "float32": mark("{name} runs {network} at {share} of what this CPU can multiply in float32 ({limit} GMAC/s)."),
+        "int8": mark("{name} runs {network} at {share} of what this CPU can multiply in 8 bits ({limit} GMAC/s)."),
+    }
+    sentences = []
+    for arithmetic, (row, share) in _best_shares(facts.bench).items():
+        if limit := facts.bench.limit(arithmetic):
+            name = translate(
+                "{variant} on {runtime}", variant=row.variant, runtime=RUNTIMES.get(row.runtime, row.runtime)
+            )
+            rate = f"{limit.macs_per_s / 1e9:,.0f}"
+            network = facts.bundle.manifest.name
+            sentences.append(translate(texts[arithmetic], name=name, network=network, share=f"{share:.0%}", limit=rate))
+    if sentences and any(row.runtime == "mnn" for row in facts.bench.candidates):
+        sentences.append(translate("Winograd's convolutions save multiplications, so a share may exceed 100%."))
+    return " ".join(sentences)
+
+
+def _best_shares(bench: Bench) -> dict[Arithmetic, tuple[BenchCandidate, float]]:
+    """Return the candidate with the largest share of the limit in each arithmetic, and that share."""
+    best: dict[Arithmetic, tuple[BenchCandidate, float]] = {}
+    for row in bench.candidates:
+        shares = [timing.limit_share for timing in row.batches if timing.limit_share is not None]
+        arithmetic = arithmetic_of(row.variant)
+        if shares and arithmetic and (arithmetic not in best or max(shares) > best[arithmetic][1]):
+            best[arithmetic] = row, max(shares)
+    return {arithmetic: best[arithmetic] for arithmetic in ARITHMETICS if arithmetic in best}
 
 
 def _figure_sentence(facts: Facts, chosen: SummaryRow, ratios: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from vegrt.bundle.bundle import Bundle, open_bundle
@@ -70,12 +71,14 @@ class Results:
         *,
         gpu: str = "",
         batches: Sequence[int] = (1,),
+        first_answers_s: Mapping[Candidate, float] = MappingProxyType({}),
         **more: Any,
     ) -> Bench:
         """Save a benchmark. ms: of one photo."""
         rows = tuple(
             BenchCandidate(
                 **fields_of(candidate_row(self.bundle, candidate)),
+                first_answer_s=first_answers_s.get(candidate),
                 batches=tuple(
                     Timing(batch=batch, p50_ms=each * batch, images_per_s=1e3 / each, samples_ms=(each * batch,) * 6)
                     for batch in batches

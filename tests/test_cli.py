@@ -26,7 +26,7 @@ def test_the_whole_job(copied: Bundle, photos: Path, tmp_path: Path) -> None:
     assert evaluated.exit_code == (3 if "FAIL" in verdicts else 4 if "INCONCLUSIVE" in verdicts else 0)
     assert evaluated.exit_code == 4  # 60 photos cannot prove a drop below half a point
     assert call("evaluate", path, "--data", photos, "--margin", "30").exit_code == 0
-    timed = answer("bench", path, "--rounds", "2", "--no-memory")
+    timed = answer("bench", path, "--rounds", "2", "--no-memory", "--no-limits")
     assert {row["key"] for row in timed["candidates"]} >= {"fp32/onnxruntime", "int8-cpu/openvino"}
     shown = call("report", path, "--data", photos, "-o", tmp_path / "report.html")
     assert shown.exit_code == 0, shown.output

@@ -1,19 +1,22 @@
 """Streaming observers: exact extrema in pass one, fixed-bin histograms in pass two, for any number of images.
 
-Memory holds one batch of activations and one histogram per tensor, so it does not grow with the number of images. The
-statistics are saved after every chunk, so that an interrupted observation resumes there.
+Pass one keeps the activations in memory as far as they fit; the network runs again in pass two only on the other images. Apart
+from that, memory holds a few batches of activations and one histogram per tensor, whatever the number of images. The statistics
+are saved after every chunk, so that an interrupted observation resumes there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.calibration.pixels import PhotoSet
+from vegrt.calibration.ranges.activations import ActivationStore, Network, Tensors
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.errors import ModelError
 
@@ -23,7 +26,7 @@ CHUNK = 64  # images between two saves
 _BATCH = 1  # all inner tensors of a batch are in memory at once
 _NEAR_ZERO = 1e-30  # a peak below this is zero for every purpose, and 1 / peak would overflow float32
 
-Activations = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +53,34 @@ class Observation:
 
 
 def observe(
-    names: Sequence[str],
-    activations: Activations,
+    network: Network,
     photos: PhotoSet,
     progress: CalibrationProgress | None = None,
     *,
     batch_size: int = _BATCH,
+    store_bytes: int = 0,
 ) -> dict[str, Observation]:
-    """Return an Observation for every tensor in `names`.
+    """Return an Observation for every tensor of `network.names`.
 
-    activations: runs the float model on (N, H, W, 3) uint8 and returns the tensors of `names`, in order, any shape.
-    photos: read twice. progress: saved state of an interrupted observation, and where this one is saved.
-    Raises ModelError when a tensor holds NaN or infinity, or when there are no photos.
+    photos: read once, and again those whose activations do not fit into `store_bytes` of memory. progress: saved state of an
+    interrupted observation, and where this one is saved. Raises what the network's check raises, and ModelError when a tensor
+    holds NaN or infinity, or when there are no photos.
     """
-    passes = _Passes(activations, photos, progress or CalibrationProgress(None, ""), batch_size)
-    extrema = passes.extrema(len(names))
-    for name, (low, high) in zip(names, extrema.spans, strict=True):
+    passes = _Passes(
+        network, photos, progress or CalibrationProgress(None, ""), batch_size, ActivationStore(store_bytes)
+    )
+    extrema = passes.extrema()
+    if network.check:
+        peaks = dict(zip(network.all_names, np.abs(extrema.spans).max(axis=1).tolist(), strict=True))
+        network.check.verify({name: peaks[name] for name in network.check.names})
+    spans = extrema.spans[: len(network.names)]
+    for name, (low, high) in zip(network.names, spans, strict=True):
         if not np.isfinite([low, high]).all():
             raise ModelError(f"{name}: activation range [{low}, {high}]; the float model overflows, train it again")
-    counts = passes.histograms(np.abs(extrema.spans).max(axis=1))
+    counts = passes.histograms(np.abs(spans).max(axis=1))
     return {
         name: Observation(float(span[0]), float(span[1]), row, channels)
-        for name, span, row, channels in zip(names, extrema.spans, counts, extrema.channels, strict=True)
+        for name, span, row, channels in zip(network.names, spans, counts, extrema.channels, strict=True)
     }
 
 
@@ -95,20 +104,30 @@ def histogram(values: NDArray[np.float32], peak: float) -> NDArray[np.int64]:
 
 @dataclass(slots=True)
 class _Extrema:
-    """spans: (T, 2) float64, lowest (at most 0) and highest (at least 0) of each of T tensors; channels: see Observation."""
+    """Extrema of T tensors, of which the first are observed and the others only checked.
+
+    spans: (T, 2) float64, lowest (at most 0) and highest (at least 0). channels: see Observation; of the observed tensors.
+    """
 
     spans: NDArray[np.float64]
     channels: list[NDArray[np.float64]]
 
-    def update(self, tensors: Sequence[NDArray[np.float32]]) -> None:
+    @classmethod
+    def of(cls, tensors: Tensors, observed: int) -> _Extrema:
+        """Return the extrema of one batch. NaN and infinity pass through."""
+        spans, channels = np.zeros((len(tensors), 2)), []
         for index, values in enumerate(tensors):
-            other_axes = tuple(axis for axis in range(values.ndim) if axis != 1)
-            lows, highs = values.min(other_axes, initial=0), values.max(other_axes, initial=0)  # these let NaN through
-            self.spans[index] = (
-                np.minimum(self.spans[index, 0], lows.min()),
-                np.maximum(self.spans[index, 1], highs.max()),
-            )
-            self.channels[index] = np.maximum(self.channels[index], np.maximum(-lows, highs))
+            axes = tuple(axis for axis in range(values.ndim) if axis != 1) if index < observed else None
+            lows, highs = values.min(axes, initial=0), values.max(axes, initial=0)
+            spans[index] = lows.min(), highs.max()
+            if index < observed:
+                channels.append(np.maximum(-lows, highs).astype(np.float64))
+        return cls(spans, channels)
+
+    def update(self, other: _Extrema) -> None:
+        np.minimum(self.spans[:, 0], other.spans[:, 0], out=self.spans[:, 0])
+        np.maximum(self.spans[:, 1], other.spans[:, 1], out=self.spans[:, 1])
+        self.channels = [np.maximum(mine, more) for mine, more in zip(self.channels, other.channels, strict=True)]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"spans": self.spans} | {f"channels.{index}": row for index, row in enumerate(self.channels)}
@@ -118,16 +137,27 @@ class _Extrema:
 class _Passes:
     """The two passes over the photos."""
 
-    activations: Activations
+    network: Network
     photos: PhotoSet
     progress: CalibrationProgress
     batch_size: int
+    store: ActivationStore
 
-    def extrema(self, tensors: int) -> _Extrema:
+    def extrema(self) -> _Extrema:
+        observed, shape = len(self.network.names), (len(self.network.all_names), 2)
         done, saved = self.progress.load("extrema")
-        channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(tensors)]
-        extrema = _Extrema(saved.get("spans", np.zeros((tensors, 2))), channels)
-        if not self._run("extrema", done, extrema.update, extrema.arrays):
+        if saved and saved["spans"].shape != shape:  # saved by an observation with other checks
+            done, saved = 0, {}
+        channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(observed)]
+        extrema = _Extrema(saved.get("spans", np.zeros(shape)), channels)
+        read = self.network.read_all or self.network.read
+
+        def examine(index: int, images: NDArray[np.uint8]) -> _Extrema:
+            tensors = read(images)
+            self.store.add(index, tensors[:observed])
+            return _Extrema.of(tensors, observed)
+
+        if not self._run("extrema", done, examine, extrema.update, extrema.arrays):
             raise ModelError("calibration: no images; expected at least one readable photo in the validation split")
         return extrema
 
@@ -136,28 +166,47 @@ class _Passes:
         done, saved = self.progress.load("histograms")
         counts: NDArray[np.int64] = saved.get("counts", np.zeros((len(peaks), 2 * BINS), np.int64))
 
-        def add(tensors: Sequence[NDArray[np.float32]]) -> None:
-            for index, values in enumerate(tensors):
-                counts[index] += histogram(values, float(peaks[index]))
+        def examine(index: int, images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+            tensors = self.store.take(index) or self.network.read(images)
+            return [histogram(values, float(peak)) for values, peak in zip(tensors, peaks, strict=True)]
 
-        self._run("histograms", done, add, lambda: {"counts": counts})
+        def add(rows: list[NDArray[np.int64]]) -> None:
+            for index, row in enumerate(rows):
+                counts[index] += row
+
+        self._run("histograms", done, examine, add, lambda: {"counts": counts})
         return counts
 
     def _run(
         self,
         name: str,
         done: int,
-        add: Callable[[Sequence[NDArray[np.float32]]], None],
+        examine: Callable[[int, NDArray[np.uint8]], T],
+        add: Callable[[T], None],
         state: Callable[[], Mapping[str, NDArray[Any]]],
     ) -> int:
-        """Add the activations of all photos after the first `done`, save `state` after each chunk; return the photo count."""
-        unsaved = 0
-        for images in self.photos.batches(self.batch_size, skip=done, title=f"Observing {name}"):
-            add(self.activations(images))
-            done, unsaved = done + len(images), unsaved + len(images)
-            if unsaved >= CHUNK:
+        """Examine all photos after the first `done`, save `state` after each chunk; return the photo count.
+
+        examine: called by several threads, with the index of a batch's first photo and the batch. add: gets the results in order.
+        """
+        with ThreadPoolExecutor(self.network.workers) as pool:
+            for starts, batches in self._chunks(name, done):
+                for result in pool.map(examine, starts, batches):
+                    add(result)
+                done = starts[-1] + len(batches[-1])
                 self.progress.save(name, done, state())
-                unsaved = 0
-        if unsaved:
-            self.progress.save(name, done, state())
         return done
+
+    def _chunks(self, name: str, done: int) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
+        """Yield the photos after the first `done`, about CHUNK at a time: each batch's first index, and the batches."""
+        starts: list[int] = []
+        batches: list[NDArray[np.uint8]] = []
+        for images in self.photos.batches(self.batch_size, skip=done, title=f"Observing {name}"):
+            starts.append(done)
+            batches.append(images)
+            done += len(images)
+            if done - starts[0] >= CHUNK:
+                yield starts, batches
+                starts, batches = [], []
+        if starts:
+            yield starts, batches

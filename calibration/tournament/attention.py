@@ -7,7 +7,8 @@ import logging
 from vegrt.calibration.graph.placement import Encoding, attention_products
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
-from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS, Calibration
+from vegrt.calibration.tournament.calibrate import Calibration
+from vegrt.calibration.tournament.race import TOURNAMENT_PHOTOS
 from vegrt.calibration.tournament.scorer import Scorer
 
 log = logging.getLogger(__name__)

@@ -1,46 +1,31 @@
 """Calibration: observe activations, derive ranges by every method, and choose the method by a tournament.
 
 Half of the photos are observed; the other half is held out. For each encoding the method wins whose int8 model agrees most often
-with the float model on held-out photos.
+with the float model on held-out photos (see race.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from vegrt.calibration.graph.encode import Range
-from vegrt.calibration.graph.onnx_graph import copy_graph, expose_tensors
 from vegrt.calibration.graph.placement import Encoding, plan_quantization
 from vegrt.calibration.graph.quantize import ENCODINGS, Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
+from vegrt.calibration.ranges.activations import PeakCheck, memory_for_activations, open_network
 from vegrt.calibration.ranges.methods import METHODS, Method, tensor_range
 from vegrt.calibration.ranges.observe import Observation, observe
 from vegrt.calibration.ranges.outliers import Outlier, find_outliers
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.settings import CalibrationSettings
+from vegrt.calibration.tournament.race import MethodScore, best_method, judge_all, race
 from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer
-from vegrt.infer.runtimes.onnxruntime.session import read_tensors
-
-TOURNAMENT_PHOTOS = 256  # at most: eight models are scored on them
+from vegrt.timing import StageTimer
 
 RangeTable = Mapping[tuple[Encoding, Method], Ranges]
-
-
-@dataclass(frozen=True, slots=True)
-class MethodScore:
-    """The score of one method's int8 model on the held-out photos."""
-
-    method: Method
-    encoding: Encoding
-    score: QuantizationScore
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as flat JSON values."""
-        return {"method": self.method, "encoding": self.encoding} | asdict(self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +60,43 @@ def calibrate(
     scorer: Scorer,
     settings: CalibrationSettings | None = None,
     progress: CalibrationProgress | None = None,
+    *,
+    check: PeakCheck | None = None,
+    timer: StageTimer | None = None,
 ) -> Calibration:
     """Return the calibration of a float32 graph, without layers in float.
 
-    scorer: of the same graph, on the held-out photos. progress: saved state of an interrupted calibration.
+    scorer: of the same graph, on the held-out photos. progress: saved state of an interrupted calibration. check: of magnitudes,
+    before the tournament. timer: gets the stages' seconds.
     """
     settings, progress = settings or CalibrationSettings(), progress or CalibrationProgress(None, "")
-    observations = observe_tensors(model, observed, progress)
-    table = all_ranges(observations, settings)
-    scores = [
-        MethodScore(method, encoding, scorer.score(encoding, ranges, photos=TOURNAMENT_PHOTOS))
-        for (encoding, method), ranges in table.items()
-    ]
+    timer = timer or StageTimer()
+    with timer.stage("observation"):
+        observations = observe_tensors(model, observed, progress, check)
+    with timer.stage("ranges"):
+        table = all_ranges(observations, settings)
+    judge = race if settings.racing else judge_all
+    with timer.stage("tournament"):
+        scores = {
+            encoding: judge(encoding, {method: table[encoding, method] for method in METHODS}, scorer)
+            for encoding in ENCODINGS
+        }
     return Calibration(
         extrema={name: Range(observation.low, observation.high) for name, observation in observations.items()},
         ranges=table,
-        tournament=scores,
-        winners={encoding: best_method(row for row in scores if row.encoding == encoding) for encoding in ENCODINGS},
+        tournament=[row for rows in scores.values() for row in rows],
+        winners={encoding: best_method(rows) for encoding, rows in scores.items()},
         outliers=tuple(find_outliers(observations, plan_quantization(model, "signed"))),
     )
 
 
-def observe_tensors(model: ir.Model, photos: PhotoSet, progress: CalibrationProgress) -> dict[str, Observation]:
-    """Return an Observation of every tensor that any encoding quantizes."""
-    names = quantized_tensors(model)
-    return observe(names, read_tensors(expose_tensors(copy_graph(model), names), names), photos, progress)
+def observe_tensors(
+    model: ir.Model, photos: PhotoSet, progress: CalibrationProgress, check: PeakCheck | None = None
+) -> dict[str, Observation]:
+    """Return an Observation of every tensor that any encoding quantizes. check: of magnitudes, in the same run."""
+    return observe(
+        open_network(model, quantized_tensors(model), check), photos, progress, store_bytes=memory_for_activations()
+    )
 
 
 def quantized_tensors(model: ir.Model) -> list[str]:
@@ -120,8 +117,3 @@ def all_ranges(
         for encoding in ENCODINGS
         for method in METHODS
     }
-
-
-def best_method(scores: Iterable[MethodScore]) -> Method:
-    """Return the method that agrees most often; then by accuracy, then by KL in two digits; ties go to the simplest."""
-    return min(scores, key=lambda row: (-row.score.agreement, -row.score.accuracy, float(f"{row.score.kl:.1e}"))).method

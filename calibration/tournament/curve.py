@@ -9,7 +9,8 @@ from vegrt.calibration.graph.quantize import ENCODINGS
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
-from vegrt.calibration.tournament.calibrate import TOURNAMENT_PHOTOS, Calibration, all_ranges, observe_tensors
+from vegrt.calibration.tournament.calibrate import Calibration, all_ranges, observe_tensors
+from vegrt.calibration.tournament.race import TOURNAMENT_PHOTOS
 from vegrt.calibration.tournament.scorer import Scorer
 from vegrt.results.analysis import CurvePoint
 

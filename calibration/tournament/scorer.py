@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,10 +14,12 @@ from vegrt.calibration.graph.placement import Encoding
 from vegrt.calibration.graph.quantize import Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.resume import CalibrationProgress
+from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
 from vegrt.files.hashing import sha256_of_json
 from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.runner import Runner
 
 _BATCH = 16
 _NO_NOISE_DB = 200.0  # the SQNR of logits that do not differ at all
@@ -43,14 +46,23 @@ class Scorer:
     """Scores quantized versions of one float graph, each version once.
 
     The key of a score is the encoding, the ranges, the float layers and the number of photos. Scores are saved in `progress`, so
-    that an interrupted run does not compute them again.
+    that an interrupted run does not compute them again. known: photo -> (K,) logits of the float graph, where they are known.
     """
 
-    def __init__(self, model: ir.Model, held_out: PhotoSet, progress: CalibrationProgress | None = None) -> None:
-        self._model, self._held_out = model, held_out
+    def __init__(
+        self,
+        model: ir.Model,
+        held_out: PhotoSet,
+        progress: CalibrationProgress | None = None,
+        known: Mapping[Photo, NDArray[np.float32]] | None = None,
+    ) -> None:
+        self.held_out = held_out
+        self._model, self._known = model, dict(known or {})
         self._progress = progress or CalibrationProgress(None, "")
         self._references: dict[int, NDArray[np.float32]] = {}
         self._scores: dict[str, QuantizationScore] = {}
+        self._answers: dict[str, NDArray[np.float32]] = {}
+        self._last_runner: tuple[str, Runner] | None = None
 
     def score(
         self,
@@ -65,9 +77,8 @@ class Scorer:
         photos: how many of the held-out photos are used, the first ones; all by default.
         Raises ModelError when the float or the quantized graph answers NaN or infinity.
         """
-        count = min(len(self._held_out), len(self._held_out) if photos is None else photos)
-        spans = {name: [span.low, span.high] for name, span in ranges.items()}
-        key = sha256_of_json([encoding, spans, sorted(float_layers), count])
+        count = min(len(self.held_out), len(self.held_out) if photos is None else photos)
+        key = _key(encoding, ranges, float_layers, count)
         if key not in self._scores:
             self._scores[key] = self._saved_or_computed(key, encoding, ranges, float_layers, count)
         return self._scores[key]
@@ -78,21 +89,60 @@ class Scorer:
         name = f"score-{key[:32]}"
         if (saved := self._progress.load_figures(name, QuantizationScore)) is not None:
             return saved
-        candidate, photos = copy_graph(self._model), self._held_out.first(count)
-        quantize_graph(candidate, encoding, ranges, float_layers)
-        score = score_logits(self._reference(photos), held_out_logits(candidate, photos), photos.labels)
+        photos, reference = self.held_out.first(count), self.reference(count)
+        logits = held_out_logits(self._quantized(encoding, ranges, float_layers), photos)
+        score = score_logits(reference, logits, photos.labels)
         self._progress.save_figures(name, asdict(score))
         return score
 
-    def _reference(self, photos: PhotoSet) -> NDArray[np.float32]:
-        if len(photos) not in self._references:
-            self._references[len(photos)] = held_out_logits(self._model, photos)
-        return self._references[len(photos)]
+    def reference(self, count: int) -> NDArray[np.float32]:
+        """Return the float graph's (N, K) logits for the first `count` held-out photos. Raises as `held_out_logits`."""
+        if count not in self._references:
+            photos = self.held_out.first(count)
+            if missing := [photo for photo in photos.photos if photo not in self._known]:
+                rows = held_out_logits(self._model, PhotoSet(missing, photos.pixels))
+                self._known |= zip(missing, rows, strict=True)
+            self._references[count] = np.stack([self._known[photo] for photo in photos.photos])
+        return self._references[count]
+
+    def answers(self, encoding: Encoding, ranges: Ranges, count: int) -> NDArray[np.float32]:
+        """Return the quantized graph's (N, K) logits for the first `count` held-out photos, at least one.
+
+        Runs only the photos after those of earlier calls, also of an interrupted calibration. Raises as `held_out_logits`.
+        """
+        name = f"answers-{_key(encoding, ranges, frozenset(), 0)[:32]}"
+        if name not in self._answers and (saved := self._progress.load(name)[1]):
+            self._answers[name] = saved["logits"]
+        earlier = self._answers.get(name)
+        done = 0 if earlier is None else len(earlier)
+        if done < count:
+            photos = PhotoSet(self.held_out.photos[done:count], self.held_out.pixels)
+            more = runner_logits(self._runner(name, encoding, ranges), photos)
+            self._answers[name] = more if earlier is None else np.concatenate([earlier, more])
+            self._progress.save(name, count, {"logits": self._answers[name]})
+        return self._answers[name][:count]
+
+    def _runner(self, name: str, encoding: Encoding, ranges: Ranges) -> Runner:
+        """Return the quantized graph, opened; the last one stays open, because it is often the next one too."""
+        if self._last_runner is None or self._last_runner[0] != name:
+            self._last_runner = None  # two models of VGG16's size in memory are too many
+            model = self._quantized(encoding, ranges, frozenset())
+            self._last_runner = name, open_onnxruntime(serialize(model, check=False))
+        return self._last_runner[1]
+
+    def _quantized(self, encoding: Encoding, ranges: Ranges, float_layers: frozenset[str]) -> ir.Model:
+        candidate = copy_graph(self._model)
+        quantize_graph(candidate, encoding, ranges, float_layers)
+        return candidate
 
 
 def held_out_logits(model: ir.Model, photos: PhotoSet) -> NDArray[np.float32]:
     """Return the graph's (N, K) logits for the photos. Raises ModelError when one is NaN or infinity."""
-    runner = open_onnxruntime(serialize(model, check=False))
+    return runner_logits(open_onnxruntime(serialize(model, check=False)), photos)
+
+
+def runner_logits(runner: Runner, photos: PhotoSet) -> NDArray[np.float32]:
+    """Return a runner's (N, K) logits for the photos. Raises ModelError when one is NaN or infinity."""
     logits = np.concatenate([runner.logits(images) for images in photos.batches(_BATCH, title="Scoring")])
     bad_rows = np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()
     if bad_rows:  # comparisons with NaN are false: the score would not show it
@@ -119,8 +169,14 @@ def score_logits(reference: NDArray[np.float32], logits: NDArray[np.float32], la
 
 def mean_kl_divergence(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
     """Return the mean KL divergence, in nats, from the reference's class probabilities to the candidate's; (N, K) logits."""
+    return float(kl_divergences(reference, logits).mean())
+
+
+def kl_divergences(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return each photo's KL divergence, in nats: (N,) for (N, K) logits."""
     log_p, log_q = log_softmax(reference), log_softmax(logits)
-    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+    result: NDArray[np.float64] = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
+    return result
 
 
 def signal_to_noise_db(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
@@ -128,3 +184,8 @@ def signal_to_noise_db(reference: NDArray[np.float32], logits: NDArray[np.float3
     signal = float(np.square(reference, dtype=np.float64).sum())
     noise = float(np.square(reference.astype(np.float64) - logits).sum())
     return min(10 * float(np.log10(max(signal, 1e-300) / noise)), _NO_NOISE_DB) if noise else _NO_NOISE_DB
+
+
+def _key(encoding: Encoding, ranges: Ranges, float_layers: frozenset[str], count: int) -> str:
+    spans = {name: [span.low, span.high] for name, span in ranges.items()}
+    return sha256_of_json([encoding, spans, sorted(float_layers), count])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.budget import Budget, estimate_costs, measure_memory, reserve_for_memory
+from vegrt.evaluate.benchmark.budget import Budget, estimate_costs, measure_processes, reserve_for_processes
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
 from vegrt.evaluate.benchmark.inputs import gather_inputs
+from vegrt.evaluate.benchmark.limits import BUDGET_SHARE, LIMITS_S, add_limits, measure_limits
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.rounds import RoundTimings, interleave
@@ -40,8 +41,9 @@ def bench(
     """Return the benchmark of the chosen candidates.
 
     Each round runs every case once, in a new random order (`interleave`); a case is a candidate, a batch size and a
-    measure. rounds: their maximum number. budget_s: seconds for everything, including loading, warm-up and memory. To keep
-    to the budget, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed.
+    measure. rounds: their maximum number. budget_s: seconds for everything, including loading, warm-up and processes. To keep
+    to the budget, slow cases skip rounds (`plan_rounds`), and batch sizes and memory that do not fit are skipped and listed; the
+    limits of the CPU are measured if the budget is at least LIMITS_S / BUDGET_SHARE.
     """
     check_request(bundle, chosen, batch_sizes)
     if rounds < 1:
@@ -50,16 +52,18 @@ def bench(
     conditions, largest = conditions or Conditions(), max(batch_sizes)
     inputs = gather_inputs(bundle, conditions.data, largest)
     opened = open_all(bundle, chosen, inputs, conditions, largest)
-    reserved_s = reserve_for_memory(opened, budget, enabled=conditions.memory)
+    limits_s = LIMITS_S if conditions.limits and BUDGET_SHARE * budget_s >= LIMITS_S else 0.0
+    reserved_s = limits_s + reserve_for_processes(opened, budget, enabled=conditions.memory)
     meter = start_meter()
     devices = {candidate.device for candidate in opened}
     with watch_gpu("cuda" in devices) as gpu:
         costs, timings = time_all(opened, batch_sizes, inputs.decode_s, budget, reserved_s, rounds)
     others_share = meter.others_share()
+    limits = measure_limits(conditions.threads) if limits_s else ()
     rows = [_row(bundle, candidate, opened[candidate], timings) for candidate in opened]
-    peaks = measure_memory(bundle, opened, conditions, largest, budget, costs)
-    rows = [replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)]
-    return Bench(
+    processes = measure_processes(bundle, opened, conditions, largest, budget, costs)
+    rows = [replace(row, **asdict(figures)) for row, figures in zip(rows, processes.values(), strict=True)]
+    result = Bench(
         **header_fields(bundle, Bench.KIND, gpu=gpu_name(devices)),
         scenario="interleaved",
         rounds=len(next(iter(timings.values()))),
@@ -74,6 +78,7 @@ def bench(
         gpu=gpu.summary() if gpu else None,
         candidates=tuple(rows),
     )
+    return add_limits(result, limits, bundle.manifest.macs_per_image) if conditions.limits else result
 
 
 def time_all(

@@ -1,14 +1,15 @@
-"""The time budget of a benchmark: which cases and memory measurements fit into it, and which are skipped."""
+"""The time budget of a benchmark: which cases and processes fit into it, and which are skipped."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.evaluate.benchmark.cases import Case
-from vegrt.evaluate.benchmark.memory import TIMEOUT_S, peak_rss_mib
+from vegrt.evaluate.benchmark.process import TIMEOUT_S, ProcessFigures, run_process
 from vegrt.evaluate.benchmark.setup import LONG_S, WARM_UP, Conditions, OpenedCandidate, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS
 from vegrt.infer.runtimes.candidates import Candidate
@@ -16,8 +17,9 @@ from vegrt.results.benchmark import MEASURES, Measure, Skipped
 from vegrt.terminal.progress import track
 
 SETTLE_S = 0.04  # pause between two candidates
-_PROCESS_S = 2.0  # assumed start time of a process that measures memory, until the first one is timed
-_MEMORY_SHARE = 1 / 3  # largest share of the time left after loading that is reserved for memory measurements
+STARTS = 3  # processes per candidate; the time to the first answer is their median
+_PROCESS_S = 2.0  # assumed start time of a process, until the first one is timed
+_PROCESS_SHARE = 1 / 3  # largest share of the time left after loading that is reserved for processes
 _LEAST_TIMEOUT_S = 20.0
 
 
@@ -44,10 +46,10 @@ class Budget:
         return max(0.0, self.total_s - self.spent_s)
 
 
-def reserve_for_memory(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, enabled: bool) -> float:
-    """Return the seconds to reserve for measuring the memory of all candidates."""
+def reserve_for_processes(opened: Mapping[Candidate, OpenedCandidate], budget: Budget, *, enabled: bool) -> float:
+    """Return the seconds to reserve for the first process of each candidate; the others take what is left."""
     needed_s = sum(_PROCESS_S + 2 * candidate.load_s for candidate in opened.values()) if enabled else 0.0
-    return min(needed_s, _MEMORY_SHARE * budget.left_s)
+    return min(needed_s, _PROCESS_SHARE * budget.left_s)
 
 
 def estimate_costs(
@@ -89,35 +91,44 @@ def _estimate_measures(run_s: float, decode_s: float) -> dict[Measure, float]:
     return {measure: run_s + pause + (decode_s if measure == "end_to_end" else 0.0) for measure in MEASURES}
 
 
-def measure_memory(
+def measure_processes(
     bundle: Bundle,
     opened: dict[Candidate, OpenedCandidate],
     conditions: Conditions,
     largest_batch: int,
     budget: Budget,
     costs: Mapping[Case, float],
-) -> dict[Candidate, float | None]:
-    """Return each candidate's peak memory in MiB; None if it is unknown, not requested, or does not fit into the budget.
+) -> dict[Candidate, ProcessFigures]:
+    """Return each candidate's peak memory and the median time to its first answer, from STARTS processes.
 
-    costs: seconds of one timing by case, as far as measured. Empties `opened` to free memory.
+    None stands for what is unknown, not requested, or does not fit into the budget. The first process of each candidate measures
+    its memory too. costs: seconds of one timing by case, as far as measured. Empties `opened` to free memory.
     """
-    expected_s = {
-        candidate: opened[candidate].load_s + 2 * _run_s(candidate, largest_batch, costs) for candidate in opened
-    }
+    loads_s = {candidate: loaded.load_s for candidate, loaded in opened.items()}
     opened.clear()
-    peaks: dict[Candidate, float | None] = dict.fromkeys(expected_s)
+    measured: dict[Candidate, list[ProcessFigures]] = {candidate: [] for candidate in loads_s}
     process_s = _PROCESS_S
-    for candidate, work_s in track(list(expected_s.items()), "Measuring memory") if conditions.memory else ():
+    rounds = [(candidate, number) for number in range(STARTS) for candidate in loads_s] if conditions.memory else []
+    for candidate, number in track(rounds, "Measuring memory and start"):
+        batch = 0 if number else largest_batch
+        work_s = loads_s[candidate] + 2 * _run_s(candidate, batch, costs)
         if process_s + work_s > budget.left_s:
-            budget.skipped.append(Skipped(str(candidate), largest_batch, "memory"))
+            budget.skipped += [] if number else [Skipped(str(candidate), largest_batch, "memory")]
             continue
         began_s = budget.spent_s
         timeout_s = min(TIMEOUT_S, max(_LEAST_TIMEOUT_S, budget.left_s))
-        peaks[candidate] = peak_rss_mib(
-            bundle, candidate, threads=conditions.threads, batch=largest_batch, timeout_s=timeout_s
+        measured[candidate].append(
+            run_process(bundle, candidate, threads=conditions.threads, batch=batch, timeout_s=timeout_s)
         )
         process_s = max(0.1, budget.spent_s - began_s - work_s)
-    return peaks
+    return {candidate: _summary(figures) for candidate, figures in measured.items()}
+
+
+def _summary(processes: Sequence[ProcessFigures]) -> ProcessFigures:
+    """Return the peak memory and the median time to the first answer of several processes of one candidate."""
+    peaks_mib = [process.peak_rss_mib for process in processes if process.peak_rss_mib is not None]
+    starts_s = [process.first_answer_s for process in processes if process.first_answer_s is not None]
+    return ProcessFigures(max(peaks_mib, default=None), statistics.median(starts_s) if starts_s else None)
 
 
 def _run_s(candidate: Candidate, batch: int, costs: Mapping[Case, float]) -> float:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Literal
 
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.evaluate.benchmark.budget import Budget, measure_memory
+from vegrt.evaluate.benchmark.budget import Budget, measure_processes
 from vegrt.evaluate.benchmark.cases import CaseTiming, TimedRunner
 from vegrt.evaluate.benchmark.inputs import gather_inputs
+from vegrt.evaluate.benchmark.limits import add_limits, measure_limits
 from vegrt.evaluate.benchmark.noise import measure_noise, start_meter
 from vegrt.evaluate.benchmark.power import watch_gpu
 from vegrt.evaluate.benchmark.setup import (
@@ -97,8 +98,9 @@ def bench_scenario(
             wait_idle()
             rows.append(_run_candidate(bundle, candidate, opened[candidate], scenario, batches, duration_s))
     noise = measure_noise(load_average, meter.others_share(), rows)
-    peaks = measure_memory(bundle, opened, conditions, max(batches), budget, {})
-    return Bench(
+    limits = measure_limits(conditions.threads) if conditions.limits else ()
+    processes = measure_processes(bundle, opened, conditions, max(batches), budget, {})
+    result = Bench(
         **header_fields(bundle, Bench.KIND, gpu=gpu_name(devices)),
         scenario=scenario,
         preset=replace(_PRESETS[scenario], min_duration_s=duration_s),
@@ -109,8 +111,11 @@ def bench_scenario(
         photos_source=inputs.photos_source,
         noise=noise,
         gpu=gpu.summary() if gpu else None,
-        candidates=tuple(replace(row, peak_rss_mib=peak) for row, peak in zip(rows, peaks.values(), strict=True)),
+        candidates=tuple(
+            replace(row, **asdict(figures)) for row, figures in zip(rows, processes.values(), strict=True)
+        ),
     )
+    return add_limits(result, limits, bundle.manifest.macs_per_image) if conditions.limits else result
 
 
 def _run_candidate(

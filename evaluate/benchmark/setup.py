@@ -33,13 +33,14 @@ class Conditions:
     """Conditions under which all candidates are timed.
 
     threads: 0 for all cores that this process may use. data: photos to use, see `gather_inputs`. memory: whether to measure each
-    candidate's peak memory in a separate process. gpu_required: whether a candidate on a GPU that cannot be loaded ends the
-    benchmark; else it is left out.
+    candidate's peak memory in a separate process. limits: whether to measure what the CPU can multiply. gpu_required: whether a
+    candidate on a GPU that cannot be loaded ends the benchmark; else it is left out.
     """
 
     threads: int = 0
     data: Path | None = None
     memory: bool = True
+    limits: bool = True
     gpu_required: bool = True
 
     @property

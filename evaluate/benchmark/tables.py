@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vegrt.evaluate.benchmark.compare import Comparison, PairComparison
 from vegrt.evaluate.wording import MLPERF_STYLE, noise_warning, skipped_sentence
-from vegrt.results.benchmark import Bench, Measure, Noise
+from vegrt.results.benchmark import ARITHMETICS, Bench, BenchCandidate, Measure, Noise, Timing
 from vegrt.results.common import Verdict
 from vegrt.terminal.tables import make_table
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
+_NOT_MEASURED = "not measured"
 _MEASURE_NAMES: dict[Measure, str] = {"batches": "alone", "copies": "with copies", "end_to_end": "JPEG to label"}
 
 
@@ -22,6 +23,7 @@ def bench_table(bench: Bench) -> Table:
     rows = []
     for row in bench.candidates:
         memory = f"{row.peak_rss_mib:.0f}" if row.peak_rss_mib else ""
+        start = f"{row.first_answer_s:.2f}" if row.first_answer_s else ""
         timings = zip(row.batches, row.timings("copies"), row.timings("end_to_end"), strict=True)
         for index, (alone, copies, end_to_end) in enumerate(timings):
             span = f"{alone.p50_ms:.2f} ({alone.p50_low_ms:.2f} to {alone.p50_high_ms:.2f})"
@@ -31,14 +33,26 @@ def bench_table(bench: Bench) -> Table:
                 f"{copies.p50_ms:.2f}",
                 f"{end_to_end.p50_ms:.2f}",
             )
-            name, peak = ("", "") if index else (row.key, memory)
-            rows.append((name, str(alone.batch), str(alone.count), span, *figures, peak))
+            name, *once = ("", "", "") if index else (row.key, start, memory)
+            rows.append((name, str(alone.batch), str(alone.count), span, *figures, *_share(bench, row, alone), *once))
     sources = f"alone, copies: {bench.images_source}; JPEG to label, in one thread: {bench.photos_source}"
     return make_table(
         f"{bench.rounds} interleaved rounds, {bench.threads} threads: medians in ms, 95 % interval",
-        ("candidate", "batch", "runs", "alone", "p99", "images/s", "copies", "JPEG to label", "peak MiB"),
+        (
+            "candidate",
+            "batch",
+            "runs",
+            "alone",
+            "p99",
+            "images/s",
+            "copies",
+            "JPEG to label",
+            *_share_heading(bench),
+            "start s",
+            "peak MiB",
+        ),
         rows,
-        notes=[sources, skipped_sentence(bench), _noise_note(bench.noise)],
+        notes=[sources, _limits_note(bench), skipped_sentence(bench), _noise_note(bench.noise)],
         text=("candidate",),
     )
 
@@ -55,13 +69,23 @@ def scenario_table(bench: Bench) -> Table:
             figures = (timing.images_per_s, timing.images_per_s_low, timing.images_per_s_high)
         value, low, high, p50, p99 = (f"{figure:.2f}" for figure in (*figures, timing.p50_ms, timing.p99_ms))
         images = str((timing.count or 0) * timing.batch)
-        rows.append((row.key, str(timing.batch), images, value, f"{low} to {high}", p50, p99))
+        share = _share(bench, row, row.batches[0])
+        rows.append((row.key, str(timing.batch), images, value, f"{low} to {high}", p50, p99, *share))
     conditions = f"{bench.threads} threads, at least {preset.min_duration_s:g} s each; images: {bench.images_source}"
     return make_table(
         f"{preset.name}: {MLPERF_STYLE}",
-        ("candidate", "batch", "images", "p90 ms" if single else "images/s", "95 %", "p50 ms", "p99 ms"),
+        (
+            "candidate",
+            "batch",
+            "images",
+            "p90 ms" if single else "images/s",
+            "95 %",
+            "p50 ms",
+            "p99 ms",
+            *_share_heading(bench),
+        ),
         rows,
-        notes=[conditions, _noise_note(bench.noise)],
+        notes=[conditions, _limits_note(bench), _noise_note(bench.noise)],
         text=("candidate",),
     )
 
@@ -82,6 +106,34 @@ def comparison_tables(comparison: Comparison) -> Group:
     if comparison.verdict:
         parts.append(Text(_conclusion(comparison, comparison.verdict)))
     return Group(*parts)
+
+
+def _limits_note(bench: Bench) -> str:
+    """Return what the shares of a benchmark refer to, or why it has none; empty if they were not asked for."""
+    if bench.limits is None:
+        return ""
+    if not bench.limits:
+        return "share of the CPU's limit: not measured; it needs ONNX Runtime or OpenVINO, and --budget-s 20 or more"
+    if bench.macs_per_image is None:
+        again = f"vegrt export {bench.bundle.name} --data DATA --overwrite"
+        return f"share of the CPU's limit: unknown, the manifest does not state the network's multiplications; {again}"
+    limits = (bench.limit(arithmetic) for arithmetic in ARITHMETICS)
+    shown = ", ".join(f"{limit.macs_per_s / 1e9:,.0f} in {limit.arithmetic}" for limit in limits if limit)
+    network = f"the network has {bench.macs_per_image / 1e9:.3g} GMAC"
+    return f"limit of this CPU in GMAC/s: {shown}; {network}; Winograd (MNN) saves some: it may exceed 100 %"
+
+
+def _share_heading(bench: Bench) -> tuple[str, ...]:
+    return ("of limit",) if bench.limits and bench.macs_per_image else ()
+
+
+def _share(bench: Bench, row: BenchCandidate, timing: Timing) -> tuple[str, ...]:
+    """Return the cell under the heading of the shares; no cell where there is no such column."""
+    if not _share_heading(bench):
+        return ()
+    if timing.limit_share is None:
+        return (_NOT_MEASURED if row.device == "cpu" else "",)
+    return (f"{timing.limit_share:.0%}",)
 
 
 def _noise_note(noise: Noise | None) -> str:

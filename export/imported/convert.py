@@ -28,6 +28,7 @@ from vegrt.photo.preprocess import Contract
 log = logging.getLogger(__name__)
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+_IR_VERSION = 4  # before, every weight had to be listed as an input too
 # The optimizer already folds batch normalisation.
 _REWRITE_RULES = (
     rules.matmul_add_to_gemm_rule,
@@ -43,6 +44,7 @@ def convert_imported(imported: ImportedModel, classes: Sequence[str], contract: 
     Raises ModelError when the file's opset cannot be converted.
     """
     model = ir.from_proto(_with_opset(imported))
+    model.ir_version = max(model.ir_version, _IR_VERSION)
     graph = model.graph
     _let_batch_vary(graph, imported, contract)
     _end_at_logits(graph, imported.logits)

@@ -7,6 +7,7 @@ normalised outside of the graph, in numpy.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,13 +95,15 @@ def run_session(session: Any, subject: str, output: str, name: str, batch: NDArr
     return result
 
 
-def read_imported(file: Path, num_classes: int, contract: Contract) -> ImportedModel:
+def read_imported(file: Path, num_classes: int, contract: Contract, output: str = "") -> ImportedModel:
     """Return the ONNX classifier in a file: one image input, one score per class.
 
+    output: the name of the scores in a file with several outputs; the others are left out. Empty for a file with one output.
     Raises ModelError for any other file, in one line that says what was found and what was expected.
     """
     subject = str(file)
     proto, embedded = _load(file, subject)
+    _choose_output(proto.graph, output, subject)
     _check_operators(proto, subject)
     images, layout, batch = _image_input(proto.graph, subject, contract)
     sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
@@ -161,11 +164,8 @@ def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tu
     """Return name, layout and fixed batch size (0: dynamic) of the only input."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        names = [", ".join(value.name for value in values) or "none" for values in (inputs, graph.output)]
-        raise ModelError(
-            f"{subject}: inputs {names[0]}, outputs {names[1]}; expected one image and one score per class"
-        )
+    if len(inputs) != 1:
+        raise ModelError(f"{subject}: inputs {_listed(inputs)}; expected one, the image")
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_value for dim in kind.shape.dim]  # 0 for a dynamic size
     actual = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {_shape_text(kind)}"
@@ -177,6 +177,30 @@ def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tu
     if any(side not in (0, contract.size) for side in sides):
         raise ModelError(f"{subject}: {actual}, the contract's size is {contract.size}; expected {expected}")
     return inputs[0].name, layout, shape[0]
+
+
+def _choose_output(graph: onnx.GraphProto, name: str, subject: str) -> None:
+    """Leave one output in the graph, the named one. Raises ModelError when there are several and none is named, or none of it."""
+    chosen = [value for value in graph.output if name in ("", value.name)]
+    if name and not chosen:
+        raise ModelError(f"{subject}: output {name!r}; expected one of {_listed(graph.output)}")
+    if len(chosen) > 1:
+        raise ModelError(
+            f"{subject}: outputs {_listed(chosen)}; expected one score per class: name that output with --output"
+        )
+    if not chosen:
+        raise ModelError(f"{subject}: has no output; expected one score per class")
+    del graph.output[:]
+    graph.output.extend(chosen)
+
+
+def _listed(values: Iterable[onnx.ValueInfoProto]) -> str:
+    """Return the names and shapes of values, as text."""
+    texts = []
+    for value in values:
+        shape = value.type.tensor_type.shape.dim
+        texts.append(f"{value.name} {_shape_text(value.type.tensor_type)}" if shape else value.name)
+    return ", ".join(texts) or "none"
 
 
 def _shape_text(kind: onnx.TypeProto.Tensor) -> str:

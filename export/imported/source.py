@@ -19,8 +19,8 @@ from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.resume import finish_progress
-from vegrt.dataset.classes import classes_fault
-from vegrt.errors import BundleError, DataError, ModelError, VegrtError
+from vegrt.errors import BundleError, ModelError, VegrtError
+from vegrt.export.imported.class_list import read_classes
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_imported, run_session
 from vegrt.files.toml import read_toml
@@ -45,13 +45,14 @@ class Source:
 def load_imported(bundle: Bundle) -> Source:
     """Return the imported classifier of a bundle. Raises ModelError when it cannot be converted."""
     manifest = bundle.manifest
-    imported = read_imported(bundle.file("source"), len(manifest.classes), manifest.contract)
+    output = str(bundle.artifact("source").details.get("output", ""))
+    imported = read_imported(bundle.file("source"), len(manifest.classes), manifest.contract, output)
     graph = _converted(imported, manifest.classes, manifest.contract)
     return Source(graph, ImportedRunner(imported, manifest.contract), SOURCE)
 
 
 @contextmanager
-def importing(path: Path, file: Path, classes: Path, contract: Path) -> Iterator[Bundle]:
+def importing(path: Path, file: Path, classes: Path, contract: Path, output: str = "") -> Iterator[Bundle]:
     """Yield the bundle of `import_onnx`; remove it if the body of the `with` fails, unless it existed before.
 
     After an interruption the bundle stays, so that its calibration can be resumed.
@@ -59,7 +60,7 @@ def importing(path: Path, file: Path, classes: Path, contract: Path) -> Iterator
     had_folder, had_bundle = path.exists(), (path / MANIFEST).exists()
     bundle = None
     try:
-        bundle = import_onnx(path, file, classes, contract)
+        bundle = import_onnx(path, file, classes, contract, output)
         yield bundle
     except Exception:
         if not had_bundle:
@@ -83,17 +84,18 @@ def _remove_import(path: Path, bundle: Bundle | None, *, folder: bool) -> None:
         log.debug("%s: not removed (%s)", path, error)
 
 
-def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle:
+def import_onnx(path: Path, file: Path, classes: Path, contract: Path, output: str = "") -> Bundle:
     """Write a bundle with an ONNX classifier as its source, ready to be exported, and return it.
 
-    file: the model; its data in other files is put into the bundle's copy. classes: text file, one name per line. contract: TOML.
+    file: the model; its data in other files is put into the bundle's copy. classes: see `read_classes`. contract: TOML.
+    output: the name of the class scores in a model with several outputs; empty for a model with one.
     Importing the same again changes nothing, so that an interrupted command can be repeated. Raises BundleError when `path`
     contains anything else, ModelError for an unsuitable model.
     """
     names, pixels = read_classes(classes), read_contract(contract)
-    imported = read_imported(file, len(names), pixels)
+    imported = read_imported(file, len(names), pixels, output)
     if (path / MANIFEST).exists():
-        return _check_same(open_bundle(path), imported, names, pixels)
+        return _check_same(open_bundle(path), imported, names, pixels, output)
     _converted(imported, names, pixels)  # a model that cannot be converted fails before anything is written
     model = {"onnx": file.name, "producer": imported.proto.producer_name or "unknown", "opset": imported.opset}
     with exclusive(path, make=True), changing(path) as staging:
@@ -103,20 +105,10 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path) -> Bundle
             staging.file(SOURCE).write_bytes(imported.embedded)
         else:
             shutil.copyfile(file, staging.file(SOURCE))
-        staging.add(SOURCE, "source", details={"layout": imported.layout, "batch": imported.batch})
+        chosen = {"output": output} if output else {}
+        staging.add(SOURCE, "source", details={"layout": imported.layout, "batch": imported.batch, **chosen})
         staging.finish(Manifest(path.resolve().name, names, pixels, model))
     return open_bundle(path)
-
-
-def read_classes(file: Path) -> tuple[str, ...]:
-    """Return class names from a text file, one per line. Raises DataError unless there are two or more, each once."""
-    try:
-        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); expected class names, one per line") from error
-    if fault := classes_fault(names):
-        raise DataError(f"{file}: {fault}; expected every name once, one per line, in the order of the scores")
-    return names
 
 
 def read_contract(file: Path) -> Contract:
@@ -172,12 +164,17 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -1e6 < value < 1e6  # false for NaN
 
 
-def _check_same(bundle: Bundle, imported: ImportedModel, classes: tuple[str, ...], contract: Contract) -> Bundle:
-    """Return the bundle. Raises BundleError unless it is the import of this model with these classes and this contract."""
+def _check_same(
+    bundle: Bundle, imported: ImportedModel, classes: tuple[str, ...], contract: Contract, output: str
+) -> Bundle:
+    """Return the bundle. Raises BundleError unless it is the import of this model and output with these classes and contract."""
     manifest = bundle.manifest
     is_same = (manifest.classes, manifest.contract) == (classes, contract) and bundle.has("source")
-    if not is_same or bundle.artifact("source").sha256 != imported.sha256:
+    if is_same:
+        source = bundle.artifact("source")
+        is_same = (source.sha256, source.details.get("output", "")) == (imported.sha256, output)
+    if not is_same:
         raise BundleError(
-            f"{bundle.path}: holds another model, classes or contract; choose another BUNDLE, or delete this one"
+            f"{bundle.path}: holds another model, output, classes or contract; choose another BUNDLE, or delete this one"
         )
     return bundle

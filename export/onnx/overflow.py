@@ -6,13 +6,15 @@ Parity on a CPU does not show them: ONNX Runtime has no float16 kernels there an
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.graph.onnx_graph import expose_tensors
+from vegrt.calibration.graph.onnx_graph import copy_graph, expose_tensors
+from vegrt.calibration.pixels import PhotoSet
+from vegrt.calibration.ranges.activations import PeakCheck
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 NEAR = LARGEST / 4  # photos in use may reach larger values than those of the calibration
+_BATCH = 16
 
 
 def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names: Sequence[object] = ()) -> float:
@@ -28,7 +31,7 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
     names: of the images, for messages. Raises ModelError that names each layer beyond float16 with its value, or the first
     layer whose result is NaN or infinite even in float32. Changes `model`: pass a copy.
     """
-    results = {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
+    results = _float_results(model)
     peaks, done = dict.fromkeys(results, 0.0), 0
     read = read_tensors(expose_tensors(model, results), list(results))
     for images in batches:
@@ -38,6 +41,34 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
                 raise ModelError(_not_finite(name, results[name], values, names[done : done + len(images)]))
             peaks[name] = max(peaks[name], peak)
         done += len(images)
+    return _judge(results, peaks)
+
+
+def check_photos(model: ir.Model, photos: PhotoSet) -> None:
+    """Run check_overflow on photos. Does not change `model`."""
+    batches = photos.batches(_BATCH, title="Checking the range of float16")
+    check_overflow(copy_graph(model), batches, [photo.path for photo in photos.photos])
+
+
+def overflow_check(model: ir.Model, photos: PhotoSet) -> PeakCheck:
+    """Return the check of a float32 graph for a run that observes these photos anyway; it raises and warns as check_overflow."""
+    results = _float_results(model)
+
+    def verify(peaks: Mapping[str, float]) -> None:
+        if not np.isfinite(list(peaks.values())).all():
+            check_photos(model, photos)  # names the photo
+        _judge(results, peaks)
+
+    return PeakCheck(list(results), verify)
+
+
+def _float_results(model: ir.Model) -> dict[str, str]:
+    """Return the float results of a graph but its outputs: tensor -> layer."""
+    return {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
+
+
+def _judge(results: Mapping[str, str], peaks: Mapping[str, float]) -> float:
+    """Return the largest magnitude. Raises ModelError when one is beyond float16, warns when it is near. results: layers."""
     if beyond := [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if peak > LARGEST]:
         raise ModelError(
             f"fp16.onnx: {len(beyond)} results exceed float16's {LARGEST:.0f} on the calibration photos: {', '.join(beyond)}; "

@@ -65,16 +65,21 @@ class Evidence:
 
         reference: a runner or its logits. A photo counts once: it is flipped if it is flipped in any batch.
         """
+        return self.compare(reference, candidate)[0]
+
+    def compare(self, reference: Runner | NDArray[np.float32], candidate: Runner) -> tuple[Parity, NDArray[np.float32]]:
+        """Return the parity as `measure` does, and the candidate's (N, K) logits for the photos."""
         expected = reference if isinstance(reference, np.ndarray) else self.answers(reference)
         photos = len(self.images)
         count = max(photos, sum(_SMALL_BATCHES) + self.largest)
         order = np.arange(count) % photos
         cuts = [*np.cumsum(_SMALL_BATCHES), *range(sum(_SMALL_BATCHES) + self.largest, count, self.largest)]
-        actual = [candidate.logits(self.images[part]) for part in np.split(order, cuts) if len(part)]
-        parity = compare_logits(expected[order], np.concatenate(actual))
+        actual = np.concatenate([candidate.logits(self.images[part]) for part in np.split(order, cuts) if len(part)])
+        parity = compare_logits(expected[order], actual)
         flipped = tuple(sorted({index % photos for index in parity.flipped}))
         agreement = 1 - len(flipped) / photos
-        return replace(parity, images=photos, worst=parity.worst % photos, flipped=flipped, top1_agreement=agreement)
+        parity = replace(parity, images=photos, worst=parity.worst % photos, flipped=flipped, top1_agreement=agreement)
+        return parity, actual[:photos]
 
 
 def load_evidence(bundle: Bundle, photos: PhotoSet, largest: int) -> Evidence:
@@ -83,10 +88,20 @@ def load_evidence(bundle: Bundle, photos: PhotoSet, largest: int) -> Evidence:
     return Evidence(bundle, list(used.photos), used.images(), min(largest, _LARGEST_BATCH))
 
 
-def check_fp32(evidence: Evidence, expected: NDArray[np.float32], source: bytes) -> Parity:
-    """Return the parity of the float32 graph `source` with the expected (N, K) logits. Raises as check_parity does."""
-    parity = evidence.measure(expected, open_onnxruntime(source))
-    return check_parity("fp32.onnx", parity, FP32, evidence, source)
+class Fp32Gate:
+    """The gate of float32 graphs, and the logits of the graph that was measured last.
+
+    expected: the reference's (N, K) logits. logits: (N, K), of the graph in ONNX Runtime; they serve as a reference themselves.
+    """
+
+    def __init__(self, evidence: Evidence, expected: NDArray[np.float32]) -> None:
+        self.logits = expected[:0]
+        self._evidence, self._expected = evidence, expected
+
+    def __call__(self, source: bytes) -> Parity:
+        """Return the parity of the graph `source`. Raises as check_parity does."""
+        parity, self.logits = self._evidence.compare(self._expected, open_onnxruntime(source))
+        return check_parity("fp32.onnx", parity, FP32, self._evidence, source)
 
 
 def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidence, source: bytes) -> Parity:

@@ -14,6 +14,8 @@ from importlib import metadata
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
+from vegrt.errors import VegrtError
+from vegrt.files.user_cache import cache_home, cache_size_bytes
 from vegrt.infer.machine.forecast import Verdict, forecast
 from vegrt.infer.machine.gpu import GpuProbe, probe_gpus
 from vegrt.infer.machine.gpu_sets import CUDA12, CUDA13
@@ -46,11 +48,20 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheUse:
+    """vegrt's part of the user's cache. folder: empty without a home folder."""
+
+    folder: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """The result of `vegrt doctor`."""
 
     python: str
     machine: Machine
+    cache: CacheUse
     gpu: GpuProbe
     gpu_software: GpuSoftware
     runtimes: tuple[Runtime, ...]
@@ -69,7 +80,8 @@ def examine() -> Diagnosis:
     versions = {runtime.name: runtime.version for runtime in runtimes}
     software = _check_gpu(machine, gpu)
     advice = advise(machine, versions, software)
-    return Diagnosis(platform.python_version(), machine, gpu, software, runtimes, forecast(machine.cpu, gpu), advice)
+    variants = forecast(machine.cpu, gpu)
+    return Diagnosis(platform.python_version(), machine, _cache(), gpu, software, runtimes, variants, advice)
 
 
 def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware) -> tuple[Advice, ...]:
@@ -113,6 +125,7 @@ def _machine_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         *(devices or [("GPU", "none", gpu.problem)]),
         *_driver_rows(gpu, diagnosis.gpu_software),
         ("Python", diagnosis.python, ""),
+        ("cache", diagnosis.cache.folder or "none", f"{_mb(diagnosis.cache)} of compiled models; may be deleted"),
     ]
 
 
@@ -149,6 +162,17 @@ def _check_gpu(machine: Machine, gpu: GpuProbe) -> GpuSoftware:
     packages = {name: version for name in DISTRIBUTIONS if (version := _version(name))}
     libraries = find_unloadable() if gpu.gpus and "onnxruntime-gpu" in packages else {}
     return check_gpu_software(GpuFacts(gpu, sys.version_info[:2], machine.architecture, packages, libraries))
+
+
+def _cache() -> CacheUse:
+    try:
+        return CacheUse(str(cache_home()), cache_size_bytes())
+    except VegrtError:
+        return CacheUse("", 0)
+
+
+def _mb(cache: CacheUse) -> str:
+    return f"{cache.size_bytes / 1e6:,.0f} MB"
 
 
 def _is_jetson(machine: Machine) -> bool:

@@ -34,6 +34,11 @@ class OutputOptions:
     overwrite: bool = False
     printed: bool = False
 
+    def begun_with(self) -> tuple[str, str] | None:
+        """Return variant and runtime of the run that is to be resumed; None if there is none."""
+        noted = RunNote(self.out).read() if self.out and self.resume else None
+        return (str(noted.identity.get("variant")), str(noted.identity.get("runtime"))) if noted else None
+
     def check(self) -> None:
         """Raise VegrtError, before any work, for a file that cannot be written or would replace another one."""
         if self.out is None and (self.resume or self.embeddings == IN_TABLE):

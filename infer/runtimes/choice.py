@@ -11,7 +11,7 @@ from vegrt.errors import VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, nothing_runs
 from vegrt.infer.runtimes.evidence import CandidateEvidence, read_evidence
 from vegrt.infer.runtimes.host import Host, examine_host
-from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.objective import DEFAULT, Objective, Work, preference
 from vegrt.infer.runtimes.runner import Device
 
 _NOTHING_PASSED = "no variant passed the gate here yet; see: vegrt evaluate"
@@ -36,6 +36,7 @@ class _Request:
     runtime: str | None
     objective: Objective
     host: Host
+    work: Work | None
 
 
 def choose(
@@ -44,7 +45,7 @@ def choose(
     runtime: str | None = None,
     device: Device = "cpu",
     *,
-    objective: Objective = DEFAULT,
+    objective: Objective | None = None,
 ) -> Choice:
     """Return the fastest candidate that passed the gate, by the bundle's result files, among those that match the arguments.
 
@@ -59,16 +60,24 @@ def rank_choices(
     runtime: str | None = None,
     device: Device | None = None,
     *,
-    objective: Objective = DEFAULT,
+    objective: Objective | None = None,
+    work: Work | None = None,
     host: Host | None = None,
 ) -> list[Choice]:
     """Return the choices, best first; the later ones are fallbacks for a choice that cannot be loaded on this machine.
 
-    device: None is the GPU, if CUDA responds and a runtime for it is installed, and the CPU. objective: the ranking. host: the
-    machine; None for this one. A candidate that failed the gate is no choice unless its variant is named.
+    device: None is the GPU, if CUDA responds and a runtime for it is installed, and the CPU. objective: the ranking; None for
+    the shortest time for `work`, loading included, where that is known and was measured, else DEFAULT. host: the machine; None
+    for this one. A candidate that failed the gate is no choice unless its variant is named.
     Raises VegrtError when no candidate matches variant and runtime, or when all of them failed.
     """
-    request = _Request(variant, runtime, objective, host or examine_host(device))
+    request = _Request(
+        variant,
+        runtime,
+        objective or DEFAULT,
+        host or examine_host(device),
+        work if objective is None else None,
+    )
     offered = [
         candidate
         for candidate in candidates(bundle, runtime, device, host=request.host)
@@ -76,7 +85,7 @@ def rank_choices(
     ]
     if not offered:
         raise nothing_runs(bundle, variant, runtime)
-    known = read_evidence(bundle, offered, objective, request.host)
+    known = read_evidence(bundle, offered, request.objective, request.host, request.work)
     choices = _choices(known, request)
     if choices:
         return choices
@@ -92,8 +101,9 @@ def _choices(known: Sequence[CandidateEvidence], request: _Request) -> list[Choi
     """Return the candidates that passed the gate or need none, best first.
 
     Those on the GPU come before those on the CPU, unless both were measured on this machine: then their times decide. On each
-    device the measured ones come by cost. One that was not measured comes before them if it is expected to be in a faster class
-    than all of them, else behind them. Then comes fp32 that was not evaluated.
+    device the measured ones come by cost: the time for the known work where that was measured for all of them. One that was not
+    measured comes before them if it is expected to be in a faster class than all of them, else behind them. Then comes fp32 that
+    was not evaluated.
     """
     allowed = [evidence for evidence in known if request.variant or evidence.passed]
     exact = [
@@ -102,7 +112,7 @@ def _choices(known: Sequence[CandidateEvidence], request: _Request) -> list[Choi
         if evidence not in allowed and evidence.candidate.variant == "fp32" and evidence.verdict != "FAIL"
     ]
     measured = [evidence for evidence in allowed if evidence.cost_ms is not None]
-    together = _are_comparable(measured, request.host)
+    together, by_work = _are_comparable(measured, request.host), _have_work_times(measured)
 
     def order(evidence: CandidateEvidence) -> tuple[int, int, Any]:
         device, key = evidence.candidate.device, str(evidence.candidate)
@@ -110,12 +120,21 @@ def _choices(known: Sequence[CandidateEvidence], request: _Request) -> list[Choi
         if evidence in exact:
             return (behind_gpu, 3, (evidence.expected.order, key))
         if evidence in measured:
-            return (0 if together else behind_gpu, 1, evidence.preference)
+            return (0 if together else behind_gpu, 1, _preference(evidence, by_work=by_work))
         fastest = min((other.expected.rank for other in measured if other.candidate.device == device), default=0)
         return (behind_gpu, 0 if evidence.expected.rank < fastest else 2, (evidence.expected.order, key))
 
     ranked = sorted([*allowed, *exact], key=order)
-    return [Choice(evidence.candidate, _reason(evidence, allowed, request)) for evidence in ranked]
+    return [Choice(evidence.candidate, _reason(evidence, allowed, request, by_work=by_work)) for evidence in ranked]
+
+
+def _have_work_times(measured: Sequence[CandidateEvidence]) -> bool:
+    return bool(measured) and all(evidence.work_time is not None for evidence in measured)
+
+
+def _preference(evidence: CandidateEvidence, *, by_work: bool) -> tuple[float, int, str]:
+    cost = evidence.work_time.total_s if by_work and evidence.work_time else evidence.cost_ms
+    return preference(cost, evidence.size_bytes, str(evidence.candidate))
 
 
 def _are_comparable(measured: Sequence[CandidateEvidence], host: Host) -> bool:
@@ -125,22 +144,30 @@ def _are_comparable(measured: Sequence[CandidateEvidence], host: Host) -> bool:
     return devices == {"cpu", "cuda"} and len(benches) == 1
 
 
-def _reason(evidence: CandidateEvidence, allowed: Sequence[CandidateEvidence], request: _Request) -> str:
+def _reason(
+    evidence: CandidateEvidence, allowed: Sequence[CandidateEvidence], request: _Request, *, by_work: bool
+) -> str:
     if evidence not in allowed:
         others = [other for other in allowed if other.candidate.device == evidence.candidate.device]
         return "fp32, which needs no gate" if others else _NOTHING_PASSED
     if evidence.cost_ms is None:
         return _unmeasured_reason(evidence, request)
-    words = "fastest" if request.objective == "latency" else "most images/s"
-    if request.variant or request.runtime:
-        words += " of those requested"
-    else:
-        words += " that passed the gate" if request.objective == "latency" else " of those that passed the gate"
+    words = _superlative(request, by_work=by_work)
+    if by_work:
+        words += f": {evidence.work_time}"
     here = request.host.processor(evidence.candidate.device)
     if evidence.processor not in ("", here):
         words += f" on {evidence.processor}; this is {here}, see: vegrt bench"
     unmeasured = [str(other.candidate) for other in allowed if other.cost_ms is None]
     return f"{words}; not benchmarked: {', '.join(unmeasured)}" if unmeasured else words
+
+
+def _superlative(request: _Request, *, by_work: bool) -> str:
+    fastest = request.objective == "latency" and not by_work
+    words = f"shortest time for {request.work}" if by_work else "fastest" if fastest else "most images/s"
+    if request.variant or request.runtime:
+        return f"{words} of those requested"
+    return f"{words} that passed the gate" if fastest else f"{words} of those that passed the gate"
 
 
 def _unmeasured_reason(evidence: CandidateEvidence, request: _Request) -> str:

@@ -10,7 +10,7 @@ from vegrt.infer.machine.forecast import Speed, forecast
 from vegrt.infer.machine.gpu import GpuProbe
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.infer.runtimes.host import Host
-from vegrt.infer.runtimes.objective import Objective, cost_ms, preference
+from vegrt.infer.runtimes.objective import Objective, Work, WorkTime, cost_ms, work_time
 from vegrt.infer.runtimes.runner import Device
 from vegrt.results.benches import MergedBench
 from vegrt.results.bundle_results import log_ignored, read_results
@@ -38,14 +38,16 @@ class Expected:
 class CandidateEvidence:
     """What is known about a candidate. verdict: of the gate; None: not evaluated.
 
-    cost_ms: milliseconds per photo for the objective; None: not measured. processor: what measured it; empty if unknown. bench:
-    the number of the benchmark among the bundle's machines.
+    cost_ms: milliseconds per photo for the objective; None: not measured. work_time: for a known number of photos; None: not
+    asked for or not measured. processor: what measured them; empty if unknown. bench: the number of the benchmark among the
+    bundle's machines.
     """
 
     candidate: Candidate
     expected: Expected
     verdict: Verdict | None = None
     cost_ms: float | None = None
+    work_time: WorkTime | None = None
     size_bytes: int = 0
     processor: str = ""
     bench: int = -1
@@ -55,21 +57,22 @@ class CandidateEvidence:
         """Return whether the gate lets the candidate be chosen."""
         return self.verdict in ("PASS", "REFERENCE")
 
-    @property
-    def preference(self) -> tuple[float, int, str]:
-        """Return the sort key by cost, the best first."""
-        return preference(self.cost_ms, self.size_bytes, str(self.candidate))
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    ms: float
+    work_time: WorkTime | None
 
 
 def read_evidence(
-    bundle: Bundle, offered: Sequence[Candidate], objective: Objective, host: Host
+    bundle: Bundle, offered: Sequence[Candidate], objective: Objective, host: Host, work: Work | None = None
 ) -> list[CandidateEvidence]:
-    """Return what is known about each candidate, in the same order."""
+    """Return what is known about each candidate, in the same order. work: the photos to answer, where their number is known."""
     results = read_results(bundle)
     log_ignored(bundle, results.ignored)
     rows = results.evaluation.evaluation.candidates if results.evaluation else ()
     verdicts = {row_id(row): row.gate.verdict for row in rows}
-    costs = {device: _costs(results.benches, device, objective, host) for device in ("cpu", "cuda")}
+    costs = {device: _costs(results.benches, device, objective, host, work) for device in ("cpu", "cuda")}
     known = []
     for candidate in offered:
         expected = _expected(candidate, host)
@@ -79,13 +82,24 @@ def read_evidence(
         row = candidate_row(bundle, candidate)
         number, processor, by_id = costs[candidate.device]
         verdict, cost = verdicts.get(row_id(row)), by_id.get(row_id(row))
-        known.append(CandidateEvidence(candidate, expected, verdict, cost, row.size_bytes, processor, number))
+        known.append(
+            CandidateEvidence(
+                candidate,
+                expected,
+                verdict,
+                cost_ms=cost.ms if cost else None,
+                work_time=cost.work_time if cost else None,
+                size_bytes=row.size_bytes,
+                processor=processor,
+                bench=number,
+            )
+        )
     return known
 
 
 def _costs(
-    benches: Sequence[MergedBench], device: Device, objective: Objective, host: Host
-) -> tuple[int, str, dict[RowId, float]]:
+    benches: Sequence[MergedBench], device: Device, objective: Objective, host: Host, work: Work | None
+) -> tuple[int, str, dict[RowId, _Cost]]:
     """Return the number of the benchmark to use for a device, what ran it, and the costs by candidate.
 
     That is the benchmark of this machine, or else the first: times of two machines are not compared.
@@ -98,7 +112,11 @@ def _costs(
     here = [number for number in numbers if benches[number].processor(device) == host.processor(device)]
     merged = benches[number := (here or numbers)[0]]
     rows = [row for row in merged.bench.candidates if row.device == device]
-    costs = {row_id(row): cost for row in rows if (cost := cost_ms(row.batches, objective)) is not None}
+    costs = {
+        row_id(row): _Cost(ms, work_time(row, work) if work else None)
+        for row in rows
+        if (ms := cost_ms(row.batches, objective)) is not None
+    }
     return number, merged.processor(device), costs
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import FormatError, ModelError
-from vegrt.protobuf import fields, mapped, messages
+from vegrt.protobuf import field, fields, mapped, messages
 from vegrt.schema import build, parse_json
 
 _LOGITS = "logits"
@@ -57,7 +57,7 @@ def penultimate(model: bytes) -> str:
 
 def with_output(model: bytes, name: str) -> bytes:
     """Return the model with one more output: protobuf merges appended fields into the existing message."""
-    return model + _field(7, _field(12, _field(1, name.encode())))
+    return model + field(7, field(12, field(1, name.encode())))
 
 
 def read_nodes(model: bytes) -> list[Node]:
@@ -169,15 +169,3 @@ def _node(content: memoryview) -> Node:
         if number in texts and isinstance(value, memoryview):
             texts[number].append(str(value, "utf-8"))
     return Node("".join(texts[4]), tuple(texts[1]), tuple(texts[2]))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])

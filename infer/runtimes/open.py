@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
+from vegrt.files.user_cache import cache_home
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.mnn import open_mnn
-from vegrt.infer.runtimes.objective import DEFAULT, Objective
+from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
@@ -25,6 +26,8 @@ from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
 
 log = logging.getLogger(__name__)
+
+Begun: TypeAlias = tuple[str, str]  # variant and runtime of an earlier run
 
 _TRIES = 20  # of loading a bundle that another process changes
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO; the float layers of the others as it likes
@@ -57,20 +60,24 @@ def open_runner(
     *,
     threads: int = 0,
     embeddings: bool = False,
-    objective: Objective = DEFAULT,
+    objective: Objective | None = None,
+    work: Work | None = None,
+    begun: Begun | None = None,
 ) -> LoadedModel:
     """Return the fastest candidate that passed the gate and loads here; variant, runtime and device are kept where named.
 
     Logs the choice. A candidate that cannot be loaded costs a warning, and the next best is tried. device: None for the GPU if
     CUDA works and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU; 0 for all cores that this
-    process may use. embeddings: whether the runner must give embeddings. objective: what fastest means. A bundle that another
+    process may use. embeddings: whether the runner must give embeddings. objective, work: what fastest means, as for
+    `rank_choices`. begun: what runs if it is among the choices, because an earlier run began with it. A bundle that another
     process changes meanwhile is opened again. Raises BundleError for a bundle that cannot be opened, and the first choice's
     VegrtError when nothing can be loaded.
     """
     current = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     for _ in range(_TRIES):
         try:
-            choices = rank_choices(current, variant, runtime, device, objective=objective)
+            choices = rank_choices(current, variant, runtime, device, objective=objective, work=work)
+            choices = _begun_first(choices, begun) if begun else choices
             loaded = _open_first(current, choices, threads, embeddings)
         except VegrtError:
             if current.is_current():
@@ -81,6 +88,15 @@ def open_runner(
                 return loaded
         current = open_again(current)  # another process changed it while it was loaded
     raise BundleError(f"{current.path}: changed each time it was loaded; wait until no other process changes it")
+
+
+def _begun_first(choices: Sequence[Choice], begun: Begun) -> list[Choice]:
+    """Return the choices with those first that a resumed run began with: one file holds the answers of one model."""
+    same = [choice for choice in choices if (choice.candidate.variant, choice.candidate.runtime) == begun]
+    return [
+        *(replace(choice, reason="as in the run that is resumed") for choice in same),
+        *(choice for choice in choices if choice not in same),
+    ]
 
 
 def _open_first(bundle: Bundle, choices: Sequence[Choice], threads: int, embeddings: bool) -> LoadedModel:
@@ -143,6 +159,7 @@ def open_candidate(
             precision=_PRECISIONS.get(candidate.variant, ""),
             classes=classes,
             embedding=embedding,
+            sha256=artifact_of(bundle, candidate).sha256,
         )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)
@@ -167,6 +184,5 @@ def _penultimate(file: Path) -> str:
 
 def _tensorrt_provider(bundle: Bundle, candidate: Candidate) -> TensorRtProvider:
     """Return how ONNX Runtime's TensorRT provider builds: its engines are kept in the user's cache, not in the bundle."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = home / "vegrt/tensorrt-provider" / artifact_of(bundle, candidate).sha256[:16]
+    cache = cache_home() / "tensorrt-provider" / artifact_of(bundle, candidate).sha256[:16]
     return TensorRtProvider(bundle.manifest.contract.size, candidate.variant == "int8", cache)

@@ -63,6 +63,11 @@ def is_endless(words: Sequence[str | Path], reading: SourceOptions) -> bool:
     return reading.follow or any(str(word).startswith(_CAMERA) for word in words)
 
 
+def is_stdin(words: Sequence[str | Path]) -> bool:
+    """Return whether names are read from stdin."""
+    return any(os.fspath(word) == _STDIN for word in words)
+
+
 def is_packed(word: str | Path) -> bool:
     """Return whether a source is one file with many images in it: an archive or a video."""
     return Path(word).is_file() and os.fspath(word).lower().endswith((*_ARCHIVES, *_VIDEOS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -67,8 +67,10 @@ def bundles_latency_spec(rows: Sequence[tuple[str, SummaryRow]], names: Sequence
     return finish(_pareto(data, x, y), spread, marks, title=title)
 
 
-def throughput_spec(candidates: Sequence[BenchCandidate], *, title: str = "") -> Spec:
-    """Return images per second against the batch size."""
+def throughput_spec(
+    candidates: Sequence[BenchCandidate], limits: Mapping[str, float] | None = None, *, title: str = ""
+) -> Spec:
+    """Return images per second against the batch size. limits: images per second at the CPU's limits, by their names."""
     data = [
         {"key": row.key, "variant": row.variant, "runtime": RUNTIMES.get(row.runtime, row.runtime)}
         | {name: value for name in _TIMING_FIELDS if (value := getattr(timing, name)) is not None}
@@ -101,7 +103,7 @@ def throughput_spec(candidates: Sequence[BenchCandidate], *, title: str = "") ->
     layers.append(
         base.mark_point(filled=True, size=110, opacity=1).encode(y=y, shape=shape, tooltip=tooltips(data, titles))
     )
-    return finish(*layers, title=title)
+    return finish(*(_limit_lines(limits) if limits else ()), *layers, title=title)
 
 
 def stage_times_spec(stages: Sequence[tuple[str, Stages]], *, title: str = "", with_batch: bool = False) -> Spec:
@@ -195,6 +197,19 @@ def _pareto(data: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
         chart_of(front).encode(x=x, y=y).mark_line(interpolate="step-after", strokeWidth=1.2, opacity=0.5, color=INK)
     )
     return line
+
+
+def _limit_lines(limits: Mapping[str, float]) -> list[alt.Chart]:
+    """Return a dashed line for each limit, with its name in a legend."""
+    rows = [{"limit": name, "images_per_s": rate} for name, rate in limits.items()]
+    base = chart_of(rows).encode(y=alt.Y("images_per_s:Q", title=translate("photos per second")))
+    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=ALERT)
+    dashes = alt.Scale(domain=list(limits), range=[[6, 4], [2, 3]][: len(limits)])
+    return [
+        base.mark_rule(strokeWidth=1.5, color=ALERT).encode(
+            strokeDash=alt.StrokeDash("limit:N", scale=dashes, legend=legend)
+        )
+    ]
 
 
 def _gate_line(level: float, margin_points: float) -> list[alt.Chart]:

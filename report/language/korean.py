@@ -82,6 +82,15 @@ _VERDICT: dict[str, str] = {
         "{name} 모델이 {reference}의 정확도를 유지하지만 더 빠르지는 않습니다"
     ),
     "{name}: it is the fastest.": "{name}. 가장 빠릅니다.",
+    "{name} runs {network} at {share} of what this CPU can multiply in float32 ({limit} GMAC/s).": (
+        "{name}: {network}을(를) 이 CPU가 float32로 할 수 있는 곱셈({limit} GMAC/s)의 {share}로 실행합니다."
+    ),
+    "{name} runs {network} at {share} of what this CPU can multiply in 8 bits ({limit} GMAC/s).": (
+        "{name}: {network}을(를) 이 CPU가 8비트로 할 수 있는 곱셈({limit} GMAC/s)의 {share}로 실행합니다."
+    ),
+    "Winograd's convolutions save multiplications, so a share may exceed 100%.": (
+        "Winograd 합성곱은 곱셈을 줄이므로 비율이 100%를 넘을 수 있습니다."
+    ),
     "{rate} photos per second in batches of {batch}": "배치 {batch}장에서 초당 {rate}장",
     "{low} to {high}": "{low} ~ {high}",
     "{reasons}. Repeat vegrt bench on a quiet machine.": (
@@ -237,6 +246,7 @@ _SECTIONS: dict[str, str] = {
         "각 범위 결정 방법으로 만든 int8 모델을 따로 떼어 둔 사진으로 비교"
     ),
     "chosen": "선택",
+    "stopped after {images} photos ({reason})": "사진 {images}장 후 중단 ({reason})",
     "Layers kept in float": "부동소수점으로 남긴 층",
     "layers in float": "부동소수점 층",
     "convolution work in 8 bits": "8비트로 수행하는 합성곱 연산",

@@ -48,6 +48,8 @@ CHARTS: dict[str, str] = {
     "photos per second": "초당 처리 사진 수",
     "p50 ms": "p50(ms)",
     "p99 ms": "p99(ms)",
+    "limit in float32": "float32 한계",
+    "limit in 8 bits": "8비트 한계",
     "decode": "디코딩",
     "prepare": "배치 준비",
     "run": "추론",
@@ -98,6 +100,9 @@ CHARTS: dict[str, str] = {
     ),
     "The network only, with its input in memory. Larger batches help until all cores are busy.": (
         "입력을 메모리에 둔 채 신경망만 측정했습니다. 배치가 클수록 모든 코어가 포화될 때까지 처리량이 늘어납니다."
+    ),
+    "Dashed lines: what the CPU can multiply, as photos per second of this network.": (
+        "파선: CPU의 곱셈 한계를 이 신경망의 초당 처리 사진 수로 나타낸 값."
     ),
     "From the JPEG file to the label: decode the file, prepare the batch, run the network, post-process the output. "
     "Each value is a median, so their sum may differ from the end-to-end median.": (

@@ -1,4 +1,4 @@
-"""Reads the fields of protobuf messages in ONNX files, so that an edge device does not need the `onnx` package.
+"""Reads and writes the fields of protobuf messages in ONNX files, so that an edge device does not need the `onnx` package.
 
 A message is a sequence of fields, each a key (number << 3 | wire type) and its value: protobuf.dev/programming-guides/encoding.
 Encodings that a runtime might read differently (groups, overlong numbers) are refused.
@@ -51,6 +51,25 @@ def messages(message: memoryview, field_number: int) -> Iterator[memoryview]:
     for number, value in fields(message):
         if number == field_number and isinstance(value, memoryview):
             yield value
+
+
+def field(number: int, content: bytes) -> bytes:
+    """Return a field of bytes: a text, or a message inside a message."""
+    return _encoded(number << 3 | _BYTES) + _encoded(len(content)) + content
+
+
+def number_field(number: int, value: int) -> bytes:
+    """Return a field of a non-negative integer."""
+    return _encoded(number << 3 | _NUMBER) + _encoded(value)
+
+
+def _encoded(value: int) -> bytes:
+    """Return a non-negative integer as protobuf's variable-length integer."""
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
 
 
 def _number(message: memoryview, offset: int) -> tuple[int, int]:

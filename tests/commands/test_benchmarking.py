@@ -10,7 +10,7 @@ import pytest
 from tests.command_line import answer, call
 from vegrt.bundle.bundle import Bundle
 
-QUICK = ("--no-memory", "--threads", "1", "--runtime", "openvino", "--variant", "int8-cpu")
+QUICK = ("--no-memory", "--no-limits", "--threads", "1", "--runtime", "openvino", "--variant", "int8-cpu")
 
 
 def test_partial_results_and_presets_have_files_of_their_own(copied: Bundle) -> None:
@@ -44,7 +44,7 @@ def test_wrong_requests_of_bench(copied: Bundle) -> None:
         (("--variant", "int4"), "--variant int4: no runtime here runs it; expected one of fp32"),
         (("--device", "cuda"), "CUDA"),
     ):
-        result = call("bench", copied.path, "--no-memory", *words)
+        result = call("bench", copied.path, "--no-memory", "--no-limits", *words)
         assert result.exit_code == 1, result.output
         assert message in result.stderr
 

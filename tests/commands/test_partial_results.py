@@ -25,7 +25,7 @@ def measured(copied: Bundle, photos: Path) -> Bundle:
     asked = ("--variant", "int8-cpu", "--runtime", "openvino")
     evaluated = call("evaluate", copied.path, "--data", photos, *asked, *MARGIN)
     assert evaluated.exit_code == 0, evaluated.output
-    timed = call("bench", copied.path, *asked, "--rounds", "1", "--batch", "1", "--no-memory")
+    timed = call("bench", copied.path, *asked, "--rounds", "1", "--batch", "1", "--no-memory", "--no-limits")
     assert timed.exit_code == 0, timed.output
     return open_bundle(copied.path)
 
@@ -69,7 +69,7 @@ def test_naming_a_missing_device_is_an_error(copied: Bundle, photos: Path) -> No
 
     if probe_gpus().gpus:
         pytest.skip("this machine has a GPU")
-    for words in (("evaluate", copied.path, "--data", photos), ("bench", copied.path, "--no-memory")):
+    for words in (("evaluate", copied.path, "--data", photos), ("bench", copied.path, "--no-memory", "--no-limits")):
         failed = call(*words, "--device", "cuda")
         assert (failed.exit_code, len(failed.stderr.strip().splitlines())) == (1, 1), failed.output
         assert "CUDA" in failed.stderr

@@ -18,7 +18,7 @@ from vegrt.dataset.classes import class_fault, classes_fault
 from vegrt.dataset.listing import read_listing
 from vegrt.dataset.photos import read_split
 from vegrt.errors import BundleError, DataError
-from vegrt.export.imported.source import read_classes
+from vegrt.export.imported.class_list import read_classes
 from vegrt.photo.preprocess import Contract
 
 BAD = ("", "  ", "\x1b[31mred", "a\nb", "a\x7f", "a\x85b", "a\u2028b", "\ud800", "B\udce9an", "\u202etxt", "a" * 256)
@@ -103,7 +103,7 @@ def test_a_csv_names_the_line(tmp_path: Path) -> None:
 )
 def test_a_file_of_classes_follows_the_rule(tmp_path: Path, content: str) -> None:
     (tmp_path / "classes.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"classes\.txt: .*; expected every name once, one per line"):
+    with pytest.raises(DataError, match=r"classes\.txt: .*; expected every name once, in the order of the scores"):
         read_classes(tmp_path / "classes.txt")
 
 

@@ -71,7 +71,11 @@ def test_a_gpu_that_was_not_asked_for_does_not_end_the_measurement(
     with caplog.at_level(logging.WARNING):
         evaluation = evaluate(bundle, test_split, chosen, margin=0.5, gpu_required=False)
         timed = bench(
-            bundle, chosen, rounds=1, batch_sizes=(1,), conditions=Conditions(1, memory=False, gpu_required=False)
+            bundle,
+            chosen,
+            rounds=1,
+            batch_sizes=(1,),
+            conditions=Conditions(1, memory=False, limits=False, gpu_required=False),
         )
     assert [row.key for row in evaluation.candidates] == [row.key for row in timed.candidates] == ["fp32/onnxruntime"]
     assert "fp32/onnxruntime/cuda cannot be loaded here and is not evaluated (onnxruntime" in caplog.text
@@ -79,4 +83,4 @@ def test_a_gpu_that_was_not_asked_for_does_not_end_the_measurement(
     with pytest.raises(VegrtError, match="CUDAExecutionProvider"):
         evaluate(bundle, test_split, chosen, margin=0.5)
     with pytest.raises(VegrtError, match="CUDAExecutionProvider"):
-        bench(bundle, chosen, rounds=1, batch_sizes=(1,), conditions=Conditions(1, memory=False))
+        bench(bundle, chosen, rounds=1, batch_sizes=(1,), conditions=Conditions(1, memory=False, limits=False))

@@ -36,7 +36,7 @@ def test_what_was_measured_on_the_gpu_is_chosen(bundle: Bundle, test_split: Spli
     assert (record.path, rows["int8/tensorrt"].artifact_sha256) == (engine.path, engine.sha256)
     assert evaluation.machine.gpu == probe_gpus().gpus[0].name
     chosen = select_candidates(copied, Selection())
-    measured = bench(copied, chosen, rounds=3, batch_sizes=(1, 8), conditions=Conditions(memory=False))
+    measured = bench(copied, chosen, rounds=3, batch_sizes=(1, 8), conditions=Conditions(memory=False, limits=False))
     save_result(copied, "evaluate-test", evaluation)
     save_result(copied, "bench", measured)
     first = rank_choices(copied)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def test_layers_named_in_a_file_go_back_to_float_without_calibrating_again(
     headings = [str(table.title) for table in calibration_tables(after, Analyses(curve=curve))]
     assert headings[0] == "Ranges from 24 photos, scored on 24 held-out photos"
     assert len(headings) == 3
+
+
+def test_the_table_of_the_tournament_says_where_a_method_was_stopped(bundle: Bundle) -> None:
+    calibration = bundle.manifest.calibration
+    loser = next(name for name in ("minmax", "mse") if name != calibration["method"]["signed"])
+    rows = [
+        row | {"stopped": {"images": 96, "reason": "KL"}}
+        if (row["method"], row["encoding"]) == (loser, "signed")
+        else row
+        for row in calibration["tournament"]
+    ]
+    raced = replace(bundle, manifest=replace(bundle.manifest, calibration=calibration | {"tournament": rows}))
+    outcomes = list(next(calibration_tables(raced, Analyses())).columns[-1].cells)
+    assert sorted(filter(None, outcomes)) == ["chosen", "chosen", "stopped after 96 photos (KL)"]
 
 
 def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.calibration.graph.work import share_percent
+from vegrt.calibration.graph.onnx_graph import load_fp32
+from vegrt.calibration.graph.work import multiplications, share_percent
 from vegrt.errors import DataError
 from vegrt.export.stage import ExportJob, export
 from vegrt.export.summary import describe_export, export_lines
@@ -27,6 +28,8 @@ def test_an_exported_bundle_describes_its_contents_and_origin(bundle: Bundle) ->
     assert 0.99 < share < 1  # the classifier counts, and is not in 8 bits
     assert f"int8: {share_percent(share)} of all multiplications (15 of 16 weight layers) in 8 bits" in lines
     assert describe_export(bundle)["calibration"] == manifest.calibration
+    layers = multiplications(load_fp32(bundle).model)
+    assert manifest.macs_per_image == sum(count for _, count in layers) > 10**5
 
 
 def test_calibrating_on_a_test_photo_is_refused(trained: Bundle, photos: Path, tmp_path: Path) -> None:

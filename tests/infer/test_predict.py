@@ -3,12 +3,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
 
-from tests.result_files import inline
+from tests.result_files import Results, inline
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import DataError, VegrtError
@@ -111,6 +113,31 @@ def test_impossible_requests_are_refused_before_any_work(bundle: Bundle, photos:
     (tmp_path / "only.jpg").write_text("text")
     with pytest.raises(DataError, match=r"only\.jpg: not a photo"):
         lines(bundle, tmp_path / "only.jpg")
+
+
+def test_the_number_of_photos_decides_and_a_resumed_run_keeps_its_model(
+    copied: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    exact, int8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")
+    results = Results(copied)
+    results.evaluated({int8: "PASS"})
+    results.timed({exact: 9.0, int8: 1.0}, first_answers_s={exact: 0.5, int8: 0.6})
+    shutil.copytree(photos / "test/Beet", tmp_path / "many")
+    (tmp_path / "single").mkdir()
+    shutil.copy(photos / "test/Beet/000.jpg", tmp_path / "single")
+
+    def variant(folder: str, out: str = "", **more: Any) -> str:
+        output = OutputOptions(tmp_path / out if out else None, resume=bool(out))
+        printed: list[str] = []
+        run(copied.path, Request((tmp_path / folder,), output=output, **more), printed.append, as_json=True)
+        return str(json.loads("".join(printed))["variant"])
+
+    assert [variant("single"), variant("many")] == ["fp32", "int8-cpu"]
+    assert variant("single", objective="latency") == "int8-cpu"
+    assert variant("single", "out.csv") == "fp32"
+    shutil.copytree(photos / "test/Beet", tmp_path / "single", dirs_exist_ok=True)
+    assert variant("single", "out.csv") == "fp32"
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + len([*(photos / "test/Beet").iterdir()])
 
 
 def test_the_pipeline_gives_every_image_once_in_order_for_any_batch_size(bundle: Bundle, test_split: Split) -> None:

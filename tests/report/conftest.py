@@ -209,8 +209,10 @@ def provenance(split: Split) -> dict[str, Any]:
         for epoch in range(1, 13)
     ]
     methods = {"minmax": 0.991, "percentile": 0.994, "entropy": 0.993, "mse": 0.997}
+    stops = {"minmax": {"images": 64, "reason": "flips"}, "percentile": {"images": 96, "reason": "KL"}}
     tournament = [
         {"method": method, "encoding": encoding, "agreement": agreement, "kl": 1 - agreement}
+        | ({"stopped": stops[method]} if method in stops else {})
         for encoding in ("signed", "unsigned")
         for method, agreement in methods.items()
     ]

@@ -117,9 +117,12 @@ def mapped_errors(subject: str, shape: tuple[int, ...]) -> Iterator[None]:
         ) from error
 
 
-def read_tensors(model: bytes, names: Sequence[str]) -> Any:
-    """Return a function from (N, H, W, 3) uint8 images to the tensors `names`, which `model` has as outputs."""
-    session = open_session(model)
+def read_tensors(model: bytes, names: Sequence[str], *, threads: int = 0) -> Any:
+    """Return a function from (N, H, W, 3) uint8 images to the tensors `names`, which `model` has as outputs.
+
+    threads: 0 for all cores that this process may use. The function may be called by several threads at once.
+    """
+    session = open_session(model, threads=threads)
     return lambda images: run_model(session, names, images, "model")
 
 

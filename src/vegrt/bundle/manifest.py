@@ -71,6 +71,11 @@ class Manifest:
             **{key: getattr(self, key) for key in ("name", *_PROVENANCE)},
         }
 
+    @property
+    def macs_per_image(self) -> int | None:
+        """Return the multiplications of the network for one image; None in bundles of versions that did not count them."""
+        return self.calibration.get("macs_per_image") or None
+
     def files(self) -> dict[str, tuple[int, str]]:
         """Return size in bytes and SHA-256 of every artifact, by path."""
         return {artifact.path: (artifact.size_bytes, artifact.sha256) for artifact in self.artifacts}

@@ -48,6 +48,14 @@ class TrainingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class StopFacts:
+    """Where a method of the tournament was stopped, and the figure in which it was clearly worse."""
+
+    images: Count
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Contestant:
     """Agreement of one method's int8 model with fp32 on the held-out photos. kl: in nats."""
 
@@ -55,6 +63,7 @@ class Contestant:
     encoding: str
     agreement: Share
     kl: float
+    stopped: StopFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,10 @@ class OutlierFacts:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFacts:
-    """How the int8 models were calibrated. method: by encoding. float_layers, int8_macs_share: by variant."""
+    """How the int8 models were calibrated. method: by encoding. float_layers, int8_macs_share: by variant.
+
+    macs_per_image: the multiplications of the network for one image, of which int8_macs_share is a share; 0 if unknown.
+    """
 
     method: dict[str, str] = field(default_factory=dict)
     images: Count = 0
@@ -77,6 +89,7 @@ class CalibrationFacts:
     tournament: tuple[Contestant, ...] | None = ()
     float_layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     int8_macs_share: dict[str, float] = field(default_factory=dict)
+    macs_per_image: Count = 0
     outliers: tuple[OutlierFacts, ...] = ()
 
 

@@ -67,7 +67,12 @@ PresetOption = Annotated[
 DurationOption = Annotated[
     float, typer.Option(min=0.0, help="Shortest time for each candidate in a preset, in seconds.")
 ]
-MemoryOption = Annotated[bool, typer.Option(help="Measure the peak memory of each candidate in a separate process.")]
+MemoryOption = Annotated[
+    bool, typer.Option(help="Measure peak memory and the time to the first answer, in processes of their own.")
+]
+LimitsOption = Annotated[
+    bool, typer.Option(help="Measure what the CPU can multiply, and each candidate's share of it (5 s of the budget).")
+]
 
 
 def bench(
@@ -84,6 +89,7 @@ def bench(
     preset: PresetOption = None,
     duration_s: DurationOption = 10.0,
     memory: MemoryOption = True,
+    limits: LimitsOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Time every variant, runtime and device that infer could choose on this machine.
@@ -105,7 +111,7 @@ def bench(
     selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
     chosen = select_candidates(opened, selection)
     sizes = parse_numbers(batch, int, option="--batch", example="1,4,16")
-    conditions = Conditions(threads, data, memory, gpu_required=not selection.is_all)
+    conditions = Conditions(threads, data, memory, limits, gpu_required=not selection.is_all)
     if preset is None:
         result = run_bench(opened, chosen, rounds=rounds, batch_sizes=sizes, budget_s=budget_s, conditions=conditions)
     else:

@@ -18,6 +18,7 @@ from vegrt.commands.options.calibration import (
     MaxFlipsOption,
     PercentileOption,
     PhotosOption,
+    RacingOption,
     RestOption,
     renamed_rest,
     settings_of,
@@ -39,6 +40,7 @@ from vegrt.commands.options.engine import (
 )
 from vegrt.commands.options.recorded import recorded
 from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, OverwriteModelsOption, show
+from vegrt.timing import StageTimer
 
 
 def export(
@@ -49,6 +51,7 @@ def export(
     audit: AuditOption = None,
     photos: PhotosOption = 512,
     percentile: PercentileOption = 99.99,
+    racing: RacingOption = True,
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
@@ -70,10 +73,16 @@ def export(
         Path | None, typer.Option(help="Create BUNDLE from this ONNX classifier; needs --classes and --contract.")
     ] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="Text file with its class names, one per line, in the order of its scores.")
+        Path | None,
+        typer.Option(
+            help="Its class names, in the order of its scores: one per line, `INDEX: name`, or JSON (see README)."
+        ),
     ] = None,
     contract: Annotated[
         Path | None, typer.Option(help="TOML file with size, resize, mean and std of its input.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Name of its output with the class scores, if it has several outputs.")
     ] = None,
     overwrite: OverwriteModelsOption = False,
     untrained: Annotated[
@@ -91,10 +100,13 @@ def export(
     With an audit, validation photos that are near duplicates of test photos are not used for calibration.
     An exported bundle needs --overwrite if this invalidates evaluations, benchmarks, engines or a search for float layers.
     """
-    imported = [path for path in (from_onnx, classes, contract) if path is not None]
-    if len(imported) not in (0, 3):
+    if len({from_onnx is None, classes is None, contract is None}) > 1:
         raise typer.BadParameter("--from-onnx, --classes and --contract belong together")
-    _require_packages()
+    if output is not None and from_onnx is None:
+        raise typer.BadParameter("--output needs --from-onnx")
+    timer = StageTimer()
+    with timer.stage("packages"):
+        _require_packages()
     from contextlib import nullcontext
 
     from vegrt.bundle.change import exclusive
@@ -104,18 +116,26 @@ def export(
     from vegrt.export.onnx.model import check_opset
     from vegrt.export.stage import ExportJob
     from vegrt.export.stage import export as run_export
-    from vegrt.export.summary import describe_export, export_lines
+    from vegrt.export.summary import describe_export, export_lines, seconds_table
 
     check_opset(opset)
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible, tf32)
     options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8)
     float_type = renamed_rest(ctx, float_type, rest)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, attention)
-    with importing(bundle, *imported) if imported else nullcontext(), exclusive(bundle):
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing, attention)
+    imported = (
+        importing(bundle, from_onnx, classes, contract, output or "") if from_onnx and classes and contract else None
+    )
+    with imported or nullcontext(), exclusive(bundle):
         check_nothing_invalidated(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
-        result = run_export(bundle, data, ExportJob(engine, near_test, options, settings, untrained, recorded(ctx)))
-    show(describe_export(result), as_json) if as_json else typer.echo("\n".join(export_lines(result)))
+        job = ExportJob(engine, near_test, options, settings, untrained, recorded(ctx))
+        result = run_export(bundle, data, job, timer)
+    if as_json:
+        show(describe_export(result) | {"seconds": timer.figures()}, True)
+        return
+    typer.echo("\n".join(export_lines(result)))
+    show(seconds_table(timer), False)
 
 
 def calibrate(
@@ -126,6 +146,7 @@ def calibrate(
     audit: AuditOption = None,
     photos: PhotosOption = 512,
     percentile: PercentileOption = 99.99,
+    racing: RacingOption = True,
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
@@ -159,7 +180,7 @@ def calibrate(
     from vegrt.export.stage import ExportJob, load_photos, recalibrate
 
     float_type = renamed_rest(ctx, float_type, rest)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, attention)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing, attention)
     job = ExportJob(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
     only_analyses = (sensitivity or curve) and not _replaces_models(ctx)
     with exclusive(bundle):

@@ -12,8 +12,6 @@ from vegrt.commands.options import infer as options
 from vegrt.commands.options.shared import (
     DeviceOption,
     JsonOption,
-    ObjectiveName,
-    ObjectiveOption,
     PublicKeyOption,
     RuntimeOption,
     show,
@@ -35,7 +33,7 @@ def infer(
     ] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = None,
-    objective: ObjectiveOption = ObjectiveName.latency,
+    objective: options.ObjectiveOption = None,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads of the runtime; 0: all cores that this process may use.")
     ] = 0,
@@ -91,7 +89,7 @@ def infer(
         RowFormat(top_k, scores.value, min_probability, embeddings == IN_TABLE),
         OutputOptions(out, embeddings, resume, overwrite, printed),
         PhotoOutputs(annotate, sort_into),
-        objective.value,
+        objective.value if objective else None,
         public_key,
         decode.value,
         decode_workers,

@@ -84,6 +84,8 @@ def _merged(bundle: Bundle, files: Sequence[_File]) -> MergedBench:
         candidates=tuple(replace(row, key=row_key(bundle, row)) for row in rows.values()),
         noise=next(iter(noises), None),
         gpu=next((bench.gpu for bench in used if bench.gpu), None),
+        limits=next((bench.limits for bench in (main, *used) if bench.limits and bench.threads == main.threads), None),
+        macs_per_image=next((bench.macs_per_image for bench in (main, *used) if bench.macs_per_image), None),
         machine=replace(main.machine, gpu=next((name for bench in used if (name := bench.machine.gpu)), None)),
     )
     return MergedBench(merged, tuple(bench.command for bench in used), runs)
@@ -117,6 +119,7 @@ def _filled(newer: BenchCandidate, older: BenchCandidate) -> BenchCandidate:
         end_to_end=_by_batch(older.end_to_end or (), newer.end_to_end or ()),
         stages_ms=_by_batch(older.stages_ms or (), newer.stages_ms or ()),
         load_s=older.load_s if newer.load_s is None else newer.load_s,
+        first_answer_s=older.first_answer_s if newer.first_answer_s is None else newer.first_answer_s,
         peak_rss_mib=older.peak_rss_mib if newer.peak_rss_mib is None else newer.peak_rss_mib,
     )
 

@@ -11,13 +11,22 @@ from vegrt.schema import NOT_EMPTY, Count, Label, Share
 
 Measure = Literal["batches", "copies", "end_to_end"]
 MEASURES: tuple[Measure, ...] = ("batches", "copies", "end_to_end")
+Arithmetic = Literal["float32", "int8"]
+ARITHMETICS: tuple[Arithmetic, ...] = ("float32", "int8")
+_ARITHMETICS: dict[str, Arithmetic] = {"fp32": "float32", "int8": "int8", "int8-cpu": "int8"}  # of each variant
+
+
+def arithmetic_of(variant: str) -> Arithmetic | None:
+    """Return the arithmetic of a variant's multiplications; None for one whose limit is not measured, such as bf16."""
+    return _ARITHMETICS.get(variant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """The times of one measure at one batch size, as quantiles with intervals.
 
-    samples_ms: None for a skipped round. Intervals of p90 and p99 need 10 and 100 timings. Old files have fewer fields.
+    limit_share: images_per_s as a share of what the CPU can multiply in this arithmetic, of `batches` only. samples_ms: None for
+    a skipped round. Intervals of p90 and p99 need 10 and 100 timings. Old files have fewer fields.
     """
 
     batch: Size
@@ -33,6 +42,7 @@ class Timing:
     images_per_s: Rate
     images_per_s_low: Annotated[Rate | None, OMITTED] = None
     images_per_s_high: Annotated[Rate | None, OMITTED] = None
+    limit_share: Annotated[Figure | None, OMITTED] = None
     count: Annotated[Count | None, OMITTED] = None
     samples_ms: Annotated[tuple[float | None, ...] | None, OMITTED] = None
 
@@ -50,9 +60,13 @@ class Stages:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchCandidate(CandidateRow):
-    """A candidate's times by measure. load_s and peak_rss_mib: None where they were not measured."""
+    """A candidate's times by measure. load_s, first_answer_s and peak_rss_mib: None where they were not measured.
+
+    first_answer_s: in a new process, from importing the runtime's library to the answer for one image.
+    """
 
     load_s: Annotated[Figure | None, OMITTED] = None
+    first_answer_s: Annotated[Figure | None, OMITTED] = None
     batches: Annotated[tuple[Timing, ...], NOT_EMPTY]
     copies: Annotated[tuple[Timing, ...] | None, OMITTED] = None
     end_to_end: Annotated[tuple[Timing, ...] | None, OMITTED] = None
@@ -82,6 +96,16 @@ class GpuRecord:
     clock_mhz: GpuReading | None = None
     temperature_c: GpuReading | None = None
     memory_mib: GpuReading | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLimit:
+    """The multiplications (each with an addition) per second of a large matrix product in a runtime on the CPU."""
+
+    runtime: Label
+    arithmetic: Arithmetic
+    threads: Size
+    macs_per_s: Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,8 @@ class Preset:
 class Bench(Result):
     """A benchmark. preset: of a scenario only. budget_s, elapsed_s, skipped: of interleaved rounds only.
 
-    Old files have fewer fields.
+    limits: of the CPU, by runtime, arithmetic and threads; empty if none could be measured in the budget. macs_per_image: of the
+    network; None if the manifest does not state it. Old files have fewer fields.
     """
 
     KIND: ClassVar[str] = "bench"
@@ -149,6 +174,8 @@ class Bench(Result):
     images_source: Annotated[str | None, OMITTED] = None
     photos_source: Annotated[str | None, OMITTED] = None
     gpu: GpuRecord | None = None
+    limits: Annotated[tuple[MachineLimit, ...] | None, OMITTED] = None
+    macs_per_image: Annotated[Size | None, OMITTED] = None
     candidates: tuple[BenchCandidate, ...]
 
     def __post_init__(self) -> None:
@@ -158,3 +185,10 @@ class Bench(Result):
     def gpu_name(self) -> str:
         """Return the name of the GPU that ran; empty if none did or it is unknown."""
         return self.machine.gpu or (self.gpu.name if self.gpu and self.gpu.name else "")
+
+    def limit(self, arithmetic: Arithmetic) -> MachineLimit | None:
+        """Return the highest limit of an arithmetic with the benchmark's number of threads; None if it was not measured."""
+        limits = [
+            limit for limit in self.limits or () if (limit.arithmetic, limit.threads) == (arithmetic, self.threads)
+        ]
+        return max(limits, key=lambda limit: limit.macs_per_s, default=None)

@@ -90,7 +90,8 @@ def test_linear_layers_on_tokens_are_in_8_bits_and_attention_counts() -> None:
     assert in_float.share == pytest.approx((patch + BLOCKS * block) / total)
     assert in_float.layers == work.layers
     rest = ["patches", *(f"wide{index}" for index in range(BLOCKS))]
-    assert work_in_8_bits(model, {"int8": [*products, *rest]})["int8"] == Work(0, 0, 2 + 2 * BLOCKS)
+    assert work_in_8_bits(model, {"int8": [*products, *rest]})["int8"] == Work(0, 0, 2 + 2 * BLOCKS, total)
+    assert work.macs_per_image == total
     assert [share_percent(share) for share in (1, 0.99999, 0.9987, 0)] == ["100.0%", "99.9%", "99.9%", "0.0%"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from vegrt.calibration.pixels import PhotoSet, PixelStore
+from vegrt.calibration.ranges.activations import Network, PeakCheck
 from vegrt.calibration.ranges.observe import BINS, CHUNK, histogram, observe
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.dataset.photos import Photo
@@ -48,8 +50,8 @@ def test_observations_do_not_depend_on_the_batch_size() -> None:
         return [pixels - 100, pixels * 0.5]
 
     photos = photo_set(images)
-    whole = observe(["centred", "halved"], activations, photos, batch_size=23)
-    parts = observe(["centred", "halved"], activations, photos, batch_size=5)
+    whole = observe(Network(["centred", "halved"], activations), photos, batch_size=23)
+    parts = observe(Network(["centred", "halved"], activations), photos, batch_size=5)
     for name, observation in whole.items():
         assert (observation.low, observation.high) == (parts[name].low, parts[name].high)
         assert np.array_equal(observation.counts, parts[name].counts)
@@ -60,16 +62,16 @@ def test_observations_do_not_depend_on_the_batch_size() -> None:
 def test_infinity_and_no_photos_are_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     with pytest.raises(ModelError, match="conv1: activation range"):
-        observe(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)], photo_set(images))
+        observe(Network(["conv1"], lambda batch: [np.full(3, np.inf, np.float32)]), photo_set(images))
     with pytest.raises(ModelError, match="no images"):
-        observe(["conv1"], lambda batch: [], photo_set(images[:0]))
+        observe(Network(["conv1"], lambda batch: []), photo_set(images[:0]))
 
 
 def test_a_single_nan_among_numbers_is_refused() -> None:
     images = np.zeros((1, 2, 2, 3), np.uint8)
     values = np.array([1.0, np.nan, 2.0], np.float32)
     with pytest.raises(ModelError, match="relu: activation range"):
-        observe(["relu"], lambda batch: [values], photo_set(images))
+        observe(Network(["relu"], lambda batch: [values]), photo_set(images))
 
 
 def test_an_interrupted_observation_resumes_after_its_last_chunk(tmp_path: Path) -> None:
@@ -84,18 +86,83 @@ def test_an_interrupted_observation_resumes_after_its_last_chunk(tmp_path: Path)
             raise KeyboardInterrupt
         return [batch.astype(np.float32).transpose(0, 3, 1, 2) - 100]
 
-    whole = observe(["pixels"], activations, photos)["pixels"]
+    whole = observe(Network(["pixels"], activations), photos)["pixels"]
     for limit in (2 * CHUNK + 1, 3 * CHUNK, 3 * CHUNK):  # within pass one, at its end, and within pass two
         ran = 0
         with pytest.raises(KeyboardInterrupt):
-            observe(["pixels"], partial(activations, limit=limit), photos, CalibrationProgress(tmp_path / "p", "key"))
+            observe(
+                Network(["pixels"], partial(activations, limit=limit)),
+                photos,
+                CalibrationProgress(tmp_path / "p", "key"),
+            )
     ran = 0
-    resumed = observe(["pixels"], activations, photos, CalibrationProgress(tmp_path / "p", "key"))["pixels"]
+    resumed = observe(Network(["pixels"], activations), photos, CalibrationProgress(tmp_path / "p", "key"))["pixels"]
     assert ran < len(images)
     assert (resumed.low, resumed.high) == (whole.low, whole.high)
     assert np.array_equal(resumed.counts, whole.counts)
     assert np.array_equal(resumed.channels, whole.channels)
     assert np.array_equal(whole.channels, np.abs(images.astype(np.float64) - 100).max((0, 1, 2)))
     ran = 0
-    observe(["pixels"], activations, photos, CalibrationProgress(tmp_path / "p", "another key"))
+    observe(Network(["pixels"], activations), photos, CalibrationProgress(tmp_path / "p", "another key"))
     assert ran == 2 * len(images)  # the state of another calibration is not used
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 1), (3, 1), (2, 5)])
+def test_what_is_stored_in_memory_is_not_run_again(workers: int, batch_size: int) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (CHUNK + 21, 4, 4, 3), np.uint8)
+    photos = photo_set(images)
+    runs: list[int] = []
+
+    def activations(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        runs.append(len(batch))
+        return [batch.astype(np.float32).transpose(0, 3, 1, 2) - 100, batch.astype(np.float32)]
+
+    network = Network(["centred", "plain"], activations, workers=workers)
+    twice = observe(Network(network.names, activations), photos)
+    assert sum(runs) == 2 * len(images)
+    photo_bytes = 2 * 4 * 4 * 3 * 4
+    for stored in (40, len(images)):
+        runs.clear()
+        once = observe(network, photos, batch_size=batch_size, store_bytes=stored * photo_bytes)
+        assert sum(runs) == 2 * len(images) - stored
+        for name, observation in twice.items():
+            assert (observation.low, observation.high) == (once[name].low, once[name].high)
+            assert np.array_equal(observation.counts, once[name].counts)
+            assert np.array_equal(observation.channels, once[name].channels)
+
+
+def test_magnitudes_are_checked_before_the_histograms_and_state_without_them_is_not_used(tmp_path: Path) -> None:
+    images = np.full((3, 2, 2, 3), 7, np.uint8)
+    images[1] = 9
+    runs: list[str] = []
+    verified: list[dict[str, float]] = []
+
+    def verify(peaks: Mapping[str, float]) -> None:
+        verified.append(dict(peaks))
+        if len(verified) > 1:
+            raise ModelError("too large")
+
+    def read(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        runs.append("read")
+        return [batch.astype(np.float32)]
+
+    def read_all(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        runs.append("read_all")
+        broken = np.where(batch == 9, np.nan, 0).astype(np.float32)
+        return [batch.astype(np.float32), -2 * batch.astype(np.float32), broken]
+
+    checked = Network(["plain"], read, PeakCheck(["doubled", "plain", "broken"], verify), read_all)
+    progress = CalibrationProgress(tmp_path / "p", "key")
+    observe(Network(["plain"], read), photo_set(images), progress)
+    (tmp_path / "p" / "histograms.safetensors").unlink()
+    runs.clear()
+    observe(checked, photo_set(images), progress)
+    assert runs == ["read_all"] * 3 + ["read"] * 3
+    assert {name: verified[0][name] for name in ("doubled", "plain")} == {"doubled": 18, "plain": 9}
+    assert np.isnan(verified[0]["broken"])
+    (tmp_path / "p" / "histograms.safetensors").unlink()
+    runs.clear()
+    with pytest.raises(ModelError, match="too large"):
+        observe(checked, photo_set(images), progress)
+    assert runs == []  # resumed after pass one
+    assert verified[1] == pytest.approx(verified[0], nan_ok=True)

@@ -21,8 +21,8 @@ from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark.bench import bench
 from vegrt.evaluate.benchmark.cases import Case, TimedRunner
 from vegrt.evaluate.benchmark.inputs import RANDOM, gather_inputs
-from vegrt.evaluate.benchmark.memory import parse_peak_kib, peak_rss_mib
 from vegrt.evaluate.benchmark.presets import bench_scenario
+from vegrt.evaluate.benchmark.process import ProcessFigures, parse_peak_kib, run_process
 from vegrt.evaluate.benchmark.setup import NAPS, Conditions, OpenedCandidate, wait_idle, warm_up_runner
 from vegrt.evaluate.benchmark.statistics import MIN_ROUNDS, takes_part
 from vegrt.evaluate.benchmark.tables import bench_table, scenario_table
@@ -32,11 +32,11 @@ from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.runner import Runner, RuntimeName
 from vegrt.photo.preprocess import load_image
-from vegrt.results.benchmark import MEASURES, Bench
+from vegrt.results.benchmark import ARITHMETICS, MEASURES, Bench
 from vegrt.results.convert import to_dict
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
-LIGHT = Conditions(threads=1, memory=False)
+LIGHT = Conditions(threads=1, memory=False, limits=False)
 DOCS = Path(__file__).parents[3] / "docs/results-format.md"
 
 
@@ -86,6 +86,19 @@ def test_the_table_names_every_case_and_where_images_came_from(measured: Bench) 
     assert table.row_count == 4
     assert [*table.columns[0].cells] == [str(FP32), "", str(INT8), ""]
     assert "golden photos" in str(table.caption)
+
+
+def test_rows_state_their_share_of_what_the_cpu_can_multiply(bundle: Bundle, measured: Bench) -> None:
+    assert measured.limits
+    assert measured.macs_per_image == bundle.manifest.macs_per_image
+    assert measured.macs_per_image is not None
+    for row, arithmetic in zip(measured.candidates, ARITHMETICS, strict=True):
+        limit = measured.limit(arithmetic)
+        assert limit is not None
+        for timing in row.batches:
+            work = measured.macs_per_image * timing.images_per_s
+            assert timing.limit_share == pytest.approx(work / limit.macs_per_s)
+        assert {timing.limit_share for timing in (*row.timings("copies"), *row.timings("end_to_end"))} == {None}
 
 
 def test_every_key_is_documented(measured: Bench) -> None:
@@ -212,11 +225,13 @@ def test_memory_of_a_candidate_is_its_own_and_not_what_this_process_once_had(
 ) -> None:
     ballast_mib = 600
     ballast = np.ones(ballast_mib << 17)
-    peak = peak_rss_mib(bundle, INT8, threads=1, batch=1)
-    assert peak is not None
-    assert 20 < peak < ballast_mib, ballast.size
-    assert peak_rss_mib(bundle, Candidate("int4", "openvino"), threads=1, batch=1) is None
-    assert "int4/openvino: peak memory not measured" in caplog.text
+    figures = run_process(bundle, INT8, threads=1, batch=1)
+    assert figures.peak_rss_mib is not None
+    assert 20 < figures.peak_rss_mib < ballast_mib, ballast.size
+    assert figures.first_answer_s is not None
+    assert 0 < figures.first_answer_s < 60
+    assert run_process(bundle, Candidate("int4", "openvino"), threads=1, batch=1) == ProcessFigures()
+    assert "int4/openvino: peak memory and first answer not measured" in caplog.text
     assert "no int4 model" in caplog.text
 
 

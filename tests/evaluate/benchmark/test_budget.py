@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,8 +15,9 @@ from vegrt.evaluate.benchmark import budget as bench_budget
 from vegrt.evaluate.benchmark import rounds as bench_rounds
 from vegrt.evaluate.benchmark import setup as bench_setup
 from vegrt.evaluate.benchmark.bench import bench, time_all
-from vegrt.evaluate.benchmark.budget import Budget, measure_memory, reserve_for_memory
+from vegrt.evaluate.benchmark.budget import Budget, measure_processes, reserve_for_processes
 from vegrt.evaluate.benchmark.cases import Case, CaseTiming
+from vegrt.evaluate.benchmark.process import ProcessFigures
 from vegrt.evaluate.benchmark.setup import Conditions, OpenedCandidate
 from vegrt.evaluate.benchmark.tables import bench_table
 from vegrt.evaluate.wording import skipped_sentence
@@ -109,24 +112,28 @@ def test_slow_batch_sizes_are_skipped_and_fast_ones_are_timed(monkeypatch: pytes
     assert min(sum(timing is not None for timing in rounds) for rounds in timings.values()) >= 5
 
 
-def test_memory_is_measured_as_long_as_there_is_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_started_as_long_as_there_is_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
+    starts_s: Iterator[float] = itertools.count(1.0)
 
-    def measured(*_: object, **__: object) -> float:
+    def measured(*_: object, batch: int, **__: object) -> ProcessFigures:
         clock.work(3.0)
-        return 100.0
+        return ProcessFigures(100.0 if batch else None, next(starts_s))
 
-    monkeypatch.setattr(bench_budget, "peak_rss_mib", measured)
+    monkeypatch.setattr(bench_budget, "run_process", measured)
     opened, budget = opened_with(clock, [0.01] * 4), Budget(10.0, clock)
-    assert 0 < reserve_for_memory(opened, budget, enabled=True) <= 10 / 3
-    assert reserve_for_memory(opened, budget, enabled=False) == 0
-    peaks_mib = measure_memory(bundle, opened, Conditions(), 16, budget, {})
-    assert list(peaks_mib.values()) == [100.0, 100.0, 100.0, None]
+    assert 0 < reserve_for_processes(opened, budget, enabled=True) <= 10 / 3
+    assert reserve_for_processes(opened, budget, enabled=False) == 0
+    figures = measure_processes(bundle, opened, Conditions(), 16, budget, {}).values()
+    assert list(figures) == [ProcessFigures(100.0, start_s) for start_s in (1.0, 2.0, 3.0)] + [ProcessFigures()]
     assert budget.spent_s <= 10
     assert [(measure.key, measure.what) for measure in budget.skipped] == [(str(KEYS[3]), "memory")]
-    nothing = measure_memory(bundle, opened_with(clock, [0.01]), Conditions(memory=False), 16, budget, {})
-    assert list(nothing.values()) == [None]
+    nothing = measure_processes(bundle, opened_with(clock, [0.01]), Conditions(memory=False), 16, budget, {})
+    assert list(nothing.values()) == [ProcessFigures()]
     assert len(budget.skipped) == 1, "what was not wanted was not skipped"
+    starts_s = iter((0.9, 9.0, 0.5))
+    three = measure_processes(bundle, opened_with(clock, [0.01]), Conditions(), 16, Budget(100.0, clock), {})
+    assert list(three.values()) == [ProcessFigures(100.0, 0.9)], "the first answer is the median of three processes"
 
 
 def test_the_result_says_what_was_skipped(bundle: Bundle) -> None:

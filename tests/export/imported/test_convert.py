@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import helper
@@ -23,6 +24,7 @@ from tests.export.imported.classifiers import (
     original_answer,
     random_images,
     softmax,
+    tensor,
     tensorflow_like,
 )
 from vegrt.calibration.graph.onnx_graph import serialize
@@ -90,6 +92,21 @@ def test_a_file_with_tensorflows_layout_is_accepted(tmp_path: Path) -> None:
     assert np.ptp(logits) > 0.01
     counts = Counter(node.op_type for node in model.graph)
     assert (counts["Transpose"], counts["Gemm"], counts["BatchNormalization"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("opset", "ir_version"), [(7, 3), (8, 3), (9, 4), (11, 6)])
+def test_old_files_whose_weights_are_inputs_too_are_accepted(opset: int, ir_version: int, tmp_path: Path) -> None:
+    """Before version 4 of ONNX's intermediate representation every weight had to be an input."""
+    file, images = tmp_path / "model.onnx", random_images(3)
+    tensorflow_like(file, opset=opset, tail=[helper.make_node("Identity", ["images"], ["scores"])])
+    proto = onnx.load(file)
+    proto.ir_version = ir_version
+    proto.graph.input.extend(tensor(item.name, item.data_type, *item.dims) for item in proto.graph.initializer)
+    onnx.save(proto, file)
+    model = convert_imported(read_imported(file, 3, CONTRACT), CLASSES, CONTRACT)
+    assert len(model.graph.inputs) == 1
+    want = original_answer(file, images, nhwc=True)
+    np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
 
 
 def test_a_reshape_to_the_exported_batch_becomes_dynamic(folder: Path) -> None:

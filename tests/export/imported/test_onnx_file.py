@@ -13,11 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.export.imported.classifiers import (
     CONTRACT,
     FLOAT,
+    original_answer,
+    random_images,
+    softmax,
     tensor,
     tensorflow_like,
 )
-from vegrt.errors import VegrtError
+from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export.imported.onnx_file import read_imported
+from vegrt.export.imported.source import import_onnx, load_imported
 
 
 def test_weights_with_nan_are_named(tmp_path: Path) -> None:
@@ -35,8 +39,14 @@ def relu(**attributes: Any) -> onnx.NodeProto:
 
 
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
-    "two inputs": ({"inputs": [tensor("mask", FLOAT, 1)]}, "inputs pixels, mask, outputs scores; expected one image"),
-    "two outputs": ({"outputs": [tensor("pooled", FLOAT, "n", 16)]}, "outputs scores, pooled; expected one image and"),
+    "two inputs": (
+        {"inputs": [tensor("mask", FLOAT, 1)]},
+        r"inputs pixels \(unk__1, 48, 48, 3\), mask \(1\); expected one, the image",
+    ),
+    "two outputs": (
+        {"outputs": [tensor("pooled", FLOAT, "n", 16)]},
+        r"outputs scores \(unk__1, 3\), pooled \(n, 16\); .* name that output with --output",
+    ),
     "sigmoid over probabilities": (
         {"tail": [helper.make_node("Softmax", ["images"], ["p"]), helper.make_node("Relu", ["p"], ["scores"])]},
         "gives probabilities, without a Softmax at its end",
@@ -87,3 +97,19 @@ def test_an_input_that_is_no_image_is_refused_in_one_line(kind: int, shape: Any,
     simple(tmp_path / "model.onnx", kind, *shape)
     with pytest.raises(VegrtError, match=message):
         read_imported(tmp_path / "model.onnx", 3, CONTRACT)
+
+
+def test_one_of_two_heads_is_chosen_by_name(folder: Path) -> None:
+    tensorflow_like(folder / "model.onnx", outputs=[tensor("product", FLOAT, "n", 3)])
+    files = folder / "model.onnx", folder / "classes.txt", folder / "contract.toml"
+    bundle = import_onnx(folder / "out", *files, "scores")
+    source = load_imported(bundle)
+    assert [value.name for value in source.graph.graph.outputs] == ["logits"]
+    images = random_images(2)
+    answers = source.reference.logits(images)
+    np.testing.assert_allclose(softmax(answers), original_answer(folder / "model.onnx", images, nhwc=True), atol=1e-6)
+    assert import_onnx(folder / "out", *files, "scores").manifest == bundle.manifest
+    with pytest.raises(BundleError, match="holds another model, output"):
+        import_onnx(folder / "out", *files, "product")
+    with pytest.raises(ModelError, match=r"output 'probs'; expected one of scores \(unk__1, 3\), product \(n, 3\)"):
+        import_onnx(folder / "new", *files, "probs")

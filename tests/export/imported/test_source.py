@@ -25,7 +25,8 @@ from tests.export.imported.classifiers import (
 )
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.errors import VegrtError
-from vegrt.export.imported.source import import_onnx, read_classes, read_contract
+from vegrt.export.imported.class_list import read_classes
+from vegrt.export.imported.source import import_onnx, read_contract
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 
 
@@ -41,7 +42,12 @@ def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Pat
     export_by_torch(tiny(), file, dynamo=False, opset_version=13)
     words = ["export", out, "--data", photos, "--no-engine", "--from-onnx", file]
     words += ["--untrained", "--classes", folder / "classes.txt", "--contract", folder / "contract.toml"]
-    (fp32, *_), imported = answer(*words)["artifacts"], open_bundle(out)
+    shown, imported = answer(*words, "--no-racing"), open_bundle(out)
+    fp32, *_ = shown["artifacts"]
+    stages = {"photos", "reference", "fp32.onnx", "observation", "ranges", "tournament", "variants", "other"}
+    assert stages <= shown["seconds"].keys()
+    assert sum(shown["seconds"].values()) == pytest.approx(2 * shown["seconds"]["total"])
+    assert "--no-racing" in imported.manifest.calibration["commands"][0]["options"]
     assert (fp32["reference"], fp32["parity"]["top1_agreement"], fp32["untrained"]) == ("source.onnx", 1.0, True)
     assert imported.variants() == ("fp32", "fp16", "int8", "int8-cpu")
     assert imported.file("source").read_bytes() == file.read_bytes()
@@ -59,7 +65,7 @@ def test_an_imported_model_passes_through_all_commands(photos: Path, folder: Pat
     before = imported.manifest
     assert import_onnx(out, file, folder / "classes.txt", folder / "contract.toml").manifest == before
     (folder / "contract.toml").write_text(TOML.replace("0.4", "0.5"))
-    assert "holds another model, classes or contract" in failure(*words)
+    assert "holds another model, output, classes or contract" in failure(*words)
 
 
 def test_a_fixed_batch_that_cannot_be_made_dynamic_is_refused_in_one_line(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import Gpu, GpuProbe
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.choice import Choice, rank_choices
+from vegrt.infer.runtimes.objective import Work
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
 from vegrt.machine import Cpu
 
@@ -26,6 +28,7 @@ JETSON = replace(SERVER, gpu=GpuProbe((Gpu("Orin", "8.7", 0),), "540.3", ""), te
 REFERENCE, OPENVINO = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "openvino")
 FP32_CUDA = Candidate("fp32", "onnxruntime", "cuda")
 INT8, FP16 = (Candidate(variant, "tensorrt", "cuda", ENGINE["L4"].format(variant)) for variant in ("int8", "fp16"))
+INT8_CPU, EXACT = Candidate("int8-cpu", "onnxruntime"), Candidate("fp16", "onnxruntime")
 INT8_ORIN = Candidate("int8", "tensorrt", "cuda", ENGINE["Orin"].format("int8"))
 
 
@@ -209,6 +212,43 @@ def test_a_row_that_contradicts_the_manifest_is_ignored(two_gpus: Bundle, result
     body["candidates"][1]["engine"]["target"] = "sm87"
     file.write_text(json.dumps(body))
     assert INT8 not in order(rank_choices(two_gpus, device="cuda", host=SERVER))
+
+
+def test_for_a_known_number_of_photos_loading_counts(two_gpus: Bundle, results: Results) -> None:
+    results.evaluated({OPENVINO: "PASS", INT8_CPU: "PASS", EXACT: "PASS"})
+    ms = {REFERENCE: 20.0, OPENVINO: 3.0, INT8_CPU: 5.0, EXACT: 1.0}
+    starts_s = {REFERENCE: 0.5, OPENVINO: 1.0, INT8_CPU: 0.6, EXACT: 9.0}
+    results.timed(ms, batches=(1, 4, 16), first_answers_s=starts_s)
+
+    def best(images: int, **more: Any) -> Choice:
+        return rank_choices(two_gpus, device="cpu", host=SERVER, work=Work(images, 16), **more)[0]
+
+    assert best(1) == Choice(
+        REFERENCE, "shortest time for 1 photo of those that passed the gate: first answer after 0.50 s"
+    )
+    assert best(100) == Choice(
+        INT8_CPU,
+        "shortest time for 100 photos of those that passed the gate: first answer after 0.60 s, all after about 1.09 s",
+    )
+    assert [best(count).candidate for count in (1000, 10_000)] == [OPENVINO, EXACT]
+    assert best(1, objective="latency").candidate == EXACT  # what the user names counts
+    assert best(1, objective="throughput").reason == "most images/s of those that passed the gate"
+    assert (
+        best(1, runtime="openvino").reason == "shortest time for 1 photo of those requested: first answer after 1.00 s"
+    )
+    assert order(rank_choices(two_gpus, device="cpu", host=SERVER))[:3] == [EXACT, OPENVINO, INT8_CPU]
+
+
+def test_without_the_time_to_the_first_answer_of_all_the_choice_is_that_of_the_objective(
+    two_gpus: Bundle, results: Results
+) -> None:
+    results.evaluated({OPENVINO: "PASS", INT8_CPU: "FAIL"})
+    results.timed({REFERENCE: 20.0, OPENVINO: 3.0}, first_answers_s={REFERENCE: 0.5})
+    first = rank_choices(two_gpus, device="cpu", host=SERVER, work=Work(1, 16))[0]
+    assert (first.candidate, first.reason) == (OPENVINO, "fastest that passed the gate")
+    results.timed({REFERENCE: 20.0, OPENVINO: 3.0, INT8_CPU: 1.0}, first_answers_s={REFERENCE: 0.5, OPENVINO: 0.6})
+    first = rank_choices(two_gpus, device="cpu", host=SERVER, work=Work(1, 16))[0]
+    assert first.candidate == REFERENCE, "what failed the gate need not be measured"
 
 
 def forget_engines(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,14 @@ from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime,
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.open import open_candidate, open_runner
-from vegrt.infer.runtimes.openvino import compile_model, needs_float, open_openvino, open_request, run_request
+from vegrt.infer.runtimes.openvino import (
+    compile_model,
+    compiled_models,
+    needs_float,
+    open_openvino,
+    open_request,
+    run_request,
+)
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.machine import examine_machine
 from vegrt.photo.preprocess import load_image
@@ -40,6 +48,12 @@ CPU = [
 @pytest.fixture(scope="module")
 def images(bundle: Bundle, test_split: Split) -> NDArray[np.uint8]:
     return np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos])
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a cache of its own, so that OpenVINO reads the model's file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 OTHERS = [Candidate("fp32", "mnn"), Candidate("fp32", "torch"), Candidate("fp16", "onnxruntime")]
@@ -96,6 +110,7 @@ def test_without_a_gpu_no_tensorrt_runtime_is_constructed(bundle: Bundle) -> Non
         open_candidate(bundle, Candidate("int8", "tensorrt"))
 
 
+@pytest.mark.usefixtures("empty_cache")
 def test_a_broken_model_is_one_error(copied: Bundle) -> None:
     file = copied.file("model", "fp32")
     file.write_bytes(b"not a model")
@@ -187,6 +202,7 @@ def test_a_gpu_is_offered_only_to_runtimes_that_use_it(bundle: Bundle) -> None:
     assert {candidate.runtime for candidate in candidates(bundle, device="cuda")} == {"onnxruntime"}
 
 
+@pytest.mark.usefixtures("empty_cache")
 def test_the_best_model_that_loads_is_opened_and_the_reason_is_logged(
     copied: Bundle, images: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,6 +220,7 @@ def test_the_best_model_that_loads_is_opened_and_the_reason_is_logged(
 
     file = copied.file("model", "int8-cpu")
     file.write_bytes(b"not a model")  # after the bundle was opened: its hash is not checked again
+    shutil.rmtree(compiled_models().folder)
     caplog.clear()
     fallen = open_runner(copied)
     assert str(fallen.candidate) == "fp32/onnxruntime"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -58,6 +58,13 @@ FloatLayersOption = Annotated[
 FloatTypeOption = Annotated[
     FloatType, typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit.")
 ]
+RacingOption = Annotated[
+    bool,
+    typer.Option(
+        "--racing/--no-racing",
+        help="Stop range methods early that are clearly worse; --no-racing judges all of them on all photos.",
+    ),
+]
 AttentionOption = Annotated[
     Attention,
     typer.Option(
@@ -75,21 +82,15 @@ def settings_of(
     max_flips: int | None,
     float_layers: Path | None,
     float_type: FloatType,
+    racing: bool,
     attention: Attention,
 ) -> CalibrationSettings:
     """Return the options as CalibrationSettings."""
     from vegrt.calibration.settings import CalibrationSettings, read_float_layers
 
     layers = read_float_layers(float_layers) if float_layers else {}
-    return CalibrationSettings(
-        photos,
-        percentile,
-        max_drop,
-        max_flips,
-        layers,
-        "float16" if float_type is FloatType.fp16 else "float32",
-        attention.value,
-    )
+    kind: Literal["float16", "float32"] = "float16" if float_type is FloatType.fp16 else "float32"
+    return CalibrationSettings(photos, percentile, max_drop, max_flips, layers, kind, racing, attention.value)
 
 
 def renamed_rest(ctx: typer.Context, float_type: FloatType, rest: FloatType | None) -> FloatType:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vegrt.commands.options.shared import ObjectiveName
+
 
 class Scores(str, Enum):
     """The values of --scores."""
@@ -36,6 +38,14 @@ SourceArgument = Annotated[
     typer.Argument(
         metavar="IMAGES...",
         help="Images, folders, 'patterns/**/*.jpg', lists (.txt, or - for stdin), .zip and .tar, URLs, videos, camera:0.",
+    ),
+]
+ObjectiveOption = Annotated[
+    ObjectiveName | None,
+    typer.Option(
+        "--objective",
+        help="Choose the fastest by latency (one photo) or throughput (images/s at the best batch size); default: the "
+        "shortest time for all photos, loading included, or latency if their number is not known.",
     ),
 ]
 BundleOption = Annotated[
