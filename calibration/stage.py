@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.graph.quantize import WEIGHT_LEVELS
 from vegrt.calibration.key import calibration_key
-from vegrt.calibration.ranges.activations import PeakCheck
+from vegrt.calibration.ranges.observe import PeakCheck
 from vegrt.calibration.resume import open_progress
 from vegrt.calibration.saved import FILE, load_calibration
 from vegrt.calibration.settings import CalibrationSettings
@@ -47,7 +47,7 @@ def run_calibration(
 ) -> CalibrationOutcome:
     """Return the calibration of `subject`: the bundle's own if its key is equal, or a new one.
 
-    known: photo -> (K,) logits of the float graph. check: of the magnitudes of tensors; not run for a calibration of the bundle.
+    known: photo -> (K,) logits of the float graph. check: of the observed magnitudes; not run for a calibration of the bundle.
     timer: gets the stages' seconds. An interrupted calibration is resumed from files under `bundle`.
     """
     timer = timer or StageTimer()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from itertools import count
 
 import numpy as np
@@ -12,17 +11,17 @@ from numpy.typing import NDArray
 
 from vegrt.errors import VegrtError
 from vegrt.infer.runtimes.overlap import answered
-from vegrt.infer.runtimes.runner import OverlappingRunner, Runner, prepare_runner
+from vegrt.infer.runtimes.runner import BundleRunner, OverlappingRunner, prepare_runner
 
 log = logging.getLogger(__name__)
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _BUDGET_S = 2.0
-_EACH_S = 0.15  # measuring time of a size, at least three calls
-_GAIN = 1.03  # speedup that a larger size must reach to be worth its memory and latency
+EACH_S = 0.15  # measuring time of a size, at least three turns of all lanes
+GAIN = 1.03  # speedup that what takes more memory and latency must reach to be worth it
 
 
-def find_batch(runner: Runner, size: int, *, budget_s: float = _BUDGET_S) -> int:
+def find_batch(runner: BundleRunner, size: int, *, budget_s: float = _BUDGET_S) -> int:
     """Return the fastest batch size of 1, 2, 4, ... 128 for images of size x size pixels, and log it with its speed.
 
     Stops after `budget_s` seconds, or when two doublings in a row bring no gain. Pixels are random: the time does not depend on
@@ -35,31 +34,27 @@ def find_batch(runner: Runner, size: int, *, budget_s: float = _BUDGET_S) -> int
         if batch > 4 * best or time.perf_counter() - start > budget_s:
             break
         try:
-            measured = _speed(runner, np.repeat(images, batch, axis=0))
+            measured = images_per_s(runner, np.repeat(images, batch, axis=0))
         except VegrtError:  # larger than the engine's profile
             break
-        if measured > speed * _GAIN:
+        if measured > speed * GAIN:
             best, speed = batch, measured
     log.info("batch %d: %.0f images/s from memory", best, speed)
     return best
 
 
-def _speed(runner: Runner, images: NDArray[np.uint8]) -> float:
+def images_per_s(runner: BundleRunner, images: NDArray[np.uint8]) -> float:
+    """Return how many images per second a runner answers, by answering the same batch for EACH_S, as many at once as it can.
+
+    Whole turns of its lanes are timed: their batches may finish together.
+    """
     prepare_runner(runner, len(images))
-    runner.logits(images)  # at the first call of a size, runtimes allocate and compile
+    lanes = runner.lanes if isinstance(runner, OverlappingRunner) else 1
+    turns = (calls for calls, _ in answered(runner, count(1), lambda _: images, lambda: True) if calls % lanes == 0)
+    untimed = next(turns)  # fills the lanes; at the first call of a size, runtimes allocate and compile
     start = time.perf_counter()
-    for calls in _calls(runner, images):
+    for calls in turns:
         spent_s = time.perf_counter() - start
-        if spent_s > (_EACH_S if calls >= 3 else 4 * _EACH_S):
+        if spent_s > (EACH_S if calls >= untimed + 3 * lanes else 4 * EACH_S):
             break
-    return calls * len(images) / (time.perf_counter() - start)
-
-
-def _calls(runner: Runner, images: NDArray[np.uint8]) -> Iterator[int]:
-    """Answer the same batch without end, as many at once as the runner can; yield the number of answers so far."""
-    if isinstance(runner, OverlappingRunner):
-        for calls, _ in answered(runner, count(1), lambda _: images, lambda: True):
-            yield calls
-    for calls in count(1):
-        runner.logits(images)
-        yield calls
+    return (calls - untimed) * len(images) / spent_s

@@ -19,6 +19,7 @@ from vegrt.bundle.signature import open_signed
 from vegrt.errors import DataError
 from vegrt.files.text import json_text
 from vegrt.infer.autobatch import find_batch
+from vegrt.infer.autostreams import MIN_PHOTOS, with_streams
 from vegrt.infer.decode.crew import Way
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded, Stream, stream
@@ -128,7 +129,7 @@ def predict(
 def _load(bundle_path: Path, request: Request, count: PhotoCount | None) -> LoadedModel:
     bundle = open_signed(bundle_path, request.public_key)
     request.row_format.check(bundle.manifest.classes)
-    return open_runner(
+    model = open_runner(
         bundle,
         request.variant,
         request.runtime,
@@ -139,6 +140,16 @@ def _load(bundle_path: Path, request: Request, count: PhotoCount | None) -> Load
         work=Work(count.images, request.batch or BATCH, count.more) if count else None,
         begun=request.output.begun_with(),
     )
+    if not _is_batch_work(request, count):
+        return model
+    return with_streams(model, request.batch or BATCH, threads=request.threads)
+
+
+def _is_batch_work(request: Request, count: PhotoCount | None) -> bool:
+    """Return whether images per second count, and not how soon one photo is answered: as asked, or by the number of photos."""
+    if request.objective is not None:
+        return request.objective == "throughput"
+    return count is not None and count.images >= MIN_PHOTOS
 
 
 def _sink(request: Request, write: Write, head: dict[str, Any] | None) -> AbstractContextManager[Sink]:

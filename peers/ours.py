@@ -1,64 +1,67 @@
-"""The pipeline of `vegrt infer` in this process, from files to CSV. With --process: the whole command, with its start."""
+"""The pipeline of `vegrt infer` in this process, from files to CSV. Kind `process`: the whole command, with its start."""
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-START = time.perf_counter()
+import numpy as np
+from numpy.typing import NDArray
+from peer import Job, Peer, run_peer
 
-from peer import Job, read_job, report  # noqa: E402
-
-from vegrt.infer.decode.item import Item  # noqa: E402
-from vegrt.infer.outputs.files import OutputOptions, open_outputs  # noqa: E402
-from vegrt.infer.outputs.rows import RowFormat  # noqa: E402
-from vegrt.infer.predict import predict  # noqa: E402
-from vegrt.infer.runtimes.open import LoadedModel, open_runner  # noqa: E402
+from vegrt.infer.decode.item import Item
+from vegrt.infer.outputs.files import OutputOptions, open_outputs
+from vegrt.infer.outputs.rows import RowFormat
+from vegrt.infer.predict import predict
+from vegrt.infer.runtimes.open import LoadedModel, open_runner
 
 
-def files_to_csv(job: Job, opened: LoadedModel) -> None:
+class Vegrt(Peer):
+    """A bundle that is opened. Its name says what runs."""
+
+    name = "vegrt"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.opened = open_runner(job.bundle, job.variant or None, job.runtime or None)
+        chosen = "" if job.variant else ", its choice"
+        self.name = f"vegrt {self.opened.candidate}{chosen}"
+
+    def files_to_csv(self, paths: Sequence[Path], size: int, out: Path) -> None:
+        files_to_csv(self.opened, paths, size, out)
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.opened.runner.logits(batch)
+
+
+class VegrtCommand(Peer):
+    """The command with the paths of the photos on its stdin."""
+
+    name = "vegrt infer, the whole command"
+    loads_anew = True
+
+    def files_to_csv(self, paths: Sequence[Path], size: int, out: Path) -> None:
+        job = self.job
+        words = ["infer", "-", "--null", "--bundle", str(job.bundle), "--batch", str(size), "--out", str(out)]
+        words += ["--variant", job.variant] if job.variant else []
+        words += ["--runtime", job.runtime] if job.runtime else []
+        names = b"".join(bytes(path) + b"\0" for path in paths)
+        subprocess.run([sys.executable, "-m", "vegrt.cli", "--quiet", *words], input=names, check=True)
+
+
+def files_to_csv(opened: LoadedModel, paths: Sequence[Path], size: int, out: Path) -> None:
     """Classify the photos and write the CSV, like `vegrt infer` after loading the model."""
-    bundle, row_format = opened.bundle, RowFormat()
-    outputs = open_outputs(OutputOptions(job.out, overwrite=True), row_format, len(bundle.manifest.classes), 0)
+    row_format = RowFormat()
+    outputs = open_outputs(OutputOptions(out, overwrite=True), row_format, len(opened.bundle.manifest.classes), 0)
     outputs.begin({})
-    items: Iterator[Item] = (Item(str(path), path) for path in job.photos)
-    for rows in predict(bundle, opened.runner, items, row_format, batch=job.batch):
+    items: Iterator[Item] = (Item(str(path), path) for path in paths)
+    for rows in predict(opened.bundle, opened.runner, items, row_format, batch=size):
         outputs.append(rows)
     outputs.finish()
     outputs.close()
 
 
-def by_process(job: Job) -> None:
-    """Run the command with the paths of the photos on its stdin."""
-    words = ["infer", "-", "--null", "--bundle", str(job.bundle), "--variant", job.variant, "--batch", str(job.batch)]
-    names = b"".join(bytes(path) + b"\0" for path in job.photos)
-    command = [sys.executable, "-m", "vegrt.cli", "--quiet", *words, "--out", str(job.out), "--overwrite"]
-    subprocess.run(command, input=names, stdout=subprocess.DEVNULL, check=True)
-
-
-def main() -> None:
-    """Classify the photos."""
-    process = "--process" in sys.argv
-    if process:
-        sys.argv.remove("--process")
-    job = read_job(__doc__)
-    if process:
-        loaded = time.perf_counter()
-        by_process(job)
-    else:
-        opened = open_runner(job.bundle, job.variant)
-        loaded = time.perf_counter()
-        files_to_csv(job, opened)
-    seconds = time.perf_counter() - loaded
-    with job.out.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    name = f"vegrt {job.variant}" + (", the whole command" if process else "")
-    load_s = 0.0 if process else loaded - START
-    report(name, job, [row["path"] for row in rows], [row["label"] for row in rows], load_s=load_s, seconds=seconds)
-
-
 if __name__ == "__main__":
-    main()
+    run_peer(pipeline=Vegrt, process=VegrtCommand)

@@ -1,44 +1,83 @@
-"""ONNX Runtime on the exported fp32.onnx with its default settings: a loop that decodes a batch, then runs it."""
+"""ONNX Runtime with its default settings: a loop that decodes a batch, then runs it.
+
+It runs the exported fp32.onnx; with --kind int8 what its own quantize_static makes of the network, with the settings that its
+documentation recommends for x86: Q/DQ, U8S8, per channel, MinMax, and 7-bit weights on CPUs without VNNI.
+"""
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
+from typing import Any
 
-START = time.perf_counter()
-
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-import onnxruntime  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from peer import read_job, report, write_answers  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
+from peer import Job, Peer, normalized, run_peer
 
 
-def decode(path: Path, resize: int, size: int) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB: shorter side resized, then the centre crop."""
-    image = Image.open(path).convert("RGB")
-    scale = resize / min(image.size)
-    if scale != 1:
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    x, y = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((x, y, x + size, y + size)))
+class OnnxRuntimePeer(Peer):
+    """An InferenceSession on the CPU."""
+
+    name = "ONNX Runtime fp32"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.open(job.bundle / "fp32.onnx")
+
+    def open(self, model: Path) -> None:
+        """Load a model."""
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+    def run(self, batch: Any) -> NDArray[np.float32]:
+        return self.session.run(["logits"], {"images": batch})[0]
 
 
-def main() -> None:
-    """Classify the photos."""
-    job = read_job(__doc__)
-    session = onnxruntime.InferenceSession(job.bundle / "fp32.onnx", providers=["CPUExecutionProvider"])
-    resize, size = job.contract["resize"], job.contract["size"]
-    loaded = time.perf_counter()
-    logits = []
-    for start in range(0, len(job.photos), job.batch):
-        images = np.stack([decode(path, resize, size) for path in job.photos[start : start + job.batch]])
-        logits.append(session.run(["logits"], {"images": images})[0])
-    labels = write_answers(job, job.photos, np.concatenate(logits))
-    seconds = time.perf_counter() - loaded
-    report("ONNX Runtime fp32, plain", job, job.photos, labels, load_s=loaded - START, seconds=seconds)
+class QuantizedPeer(OnnxRuntimePeer):
+    """The same, of a network that takes floats and was quantized by ONNX Runtime."""
+
+    name = "ONNX Runtime int8, quantize_static"
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.open(job.work / "onnxruntime-int8/int8.onnx")
+
+    @classmethod
+    def prepare(cls, job: Job) -> None:
+        job.product("onnxruntime-int8", lambda folder: quantize(job, folder))
+
+    def from_pixels(self, images: NDArray[np.uint8]) -> Any:
+        return normalized(images, self.job)
+
+
+def quantize(job: Job, folder: Path) -> None:
+    """Write int8.onnx, calibrated on validation photos."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from torch_network import network_onnx
+
+    class Reader(quantization.CalibrationDataReader):
+        """Gives one photo at a time."""
+
+        images = iter(normalized(job.calibration_pixels(), job))
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self.images, None)
+            return None if image is None else {"images": image[None]}
+
+    quant_pre_process(network_onnx(job), folder / "fp32.onnx")
+    quantization.quantize_static(
+        folder / "fp32.onnx",
+        folder / "int8.onnx",
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        per_channel=True,
+        reduce_range="vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"),
+        calibrate_method=quantization.CalibrationMethod.MinMax,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run_peer(fp32=OnnxRuntimePeer, int8=QuantizedPeer)

@@ -1,6 +1,6 @@
 """The cost of decoding and writing: throughput from files to CSV, as a share of the same runner's throughput from memory.
 
-    python peers/share.py PHOTOS --bundle BUNDLE [--variant int8-cpu] [--batch 16] [--rounds 5] [--limit N]
+    python peers/share.py PHOTOS --bundle BUNDLE [--variant V] [--batch 16] [--rounds 5] [--limit N]
 
 One process and one runner; each round times both once, in alternating order, with the same photos. Prints one JSON line.
 """
@@ -15,7 +15,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 from ours import files_to_csv
-from peer import Job, read_job
+from peer import Job, arguments_of, read_job
 
 from vegrt.infer.runtimes.open import LoadedModel, open_runner
 from vegrt.photo.preprocess import load_image
@@ -34,10 +34,14 @@ def main() -> None:
         place = sys.argv.index("--rounds")
         rounds = int(sys.argv[place + 1])
         del sys.argv[place : place + 2]
-    job = read_job(__doc__)
-    opened = open_runner(job.bundle, job.variant)
+    parser = arguments_of(__doc__)
+    job = read_job(parser, parser.parse_args())
+    opened = open_runner(job.bundle, job.variant or None, job.runtime or None)
     images = np.stack([load_image(path, opened.bundle.manifest.contract) for path in job.photos])
-    ways = {"files": lambda: files_to_csv(job, opened), "memory": lambda: from_memory(job, opened, images)}
+    ways = {
+        "files": lambda: files_to_csv(opened, job.photos, job.batch, job.out),
+        "memory": lambda: from_memory(job, opened, images),
+    }
     ways["memory"]()  # warm
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
-START = time.perf_counter()
-
-from pathlib import Path  # noqa: E402
-
-import torch  # noqa: E402
-from peer import Job, read_job, report, skip, write_answers  # noqa: E402
-from PIL import Image  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-from torchvision import models, transforms  # noqa: E402
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peer import Job, Peer, normalized, run_peer
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch_network import network_of
+from torchvision import transforms
 
 
 class Photos(Dataset):
     """Photos as (3, H, W) float32."""
 
-    def __init__(self, paths: list[Path], transform: transforms.Compose) -> None:
+    def __init__(self, paths: Sequence[Path], transform: transforms.Compose) -> None:
         self.paths, self.transform = paths, transform
 
     def __len__(self) -> int:
@@ -32,43 +32,34 @@ class Photos(Dataset):
         return self.transform(Image.open(self.paths[index]).convert("RGB"))
 
 
-def model_of(job: Job) -> nn.Module:
-    """Return torchvision's network with the bundle's weights."""
-    described, count = job.manifest["model"], len(job.classes)
-    if described["backbone"] not in ("resnet18", "resnet50", "vgg16"):
-        skip("torchvision eager fp32", f"only ResNets and VGG16 are supported; the bundle has {described['backbone']}")
-    network = getattr(models, described["backbone"])(weights=None)
-    if described["backbone"].startswith("resnet"):
-        network.fc = nn.Linear(network.fc.in_features, count)
-    elif described["head"] == "gap":
-        network.avgpool = nn.AdaptiveAvgPool2d(1)
-        network.classifier = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, count))
-    else:
-        network.classifier[-1] = nn.Linear(4096, count)
-    network.load_state_dict(load_file(job.bundle / "weights.safetensors"))
-    return network.eval()
+class TorchPeer(Peer):
+    """torchvision's network with the bundle's weights."""
 
+    name = "torchvision eager fp32"
 
-def main() -> None:
-    """Classify the photos."""
-    job = read_job(__doc__)
-    contract = job.contract
-    steps = [
-        transforms.Resize(contract["resize"]),
-        transforms.CenterCrop(contract["size"]),
-        transforms.ToTensor(),
-        transforms.Normalize(contract["mean"], contract["std"]),
-    ]
-    network = model_of(job)
-    loaded = time.perf_counter()
-    photos = Photos(job.photos, transforms.Compose(steps))
-    loader = DataLoader(photos, batch_size=job.batch, num_workers=job.workers)
-    with torch.inference_mode():
-        logits = torch.cat([network(images) for images in loader]).numpy()
-    labels = write_answers(job, job.photos, logits)
-    seconds = time.perf_counter() - loaded
-    report("torchvision eager fp32", job, job.photos, labels, load_s=loaded - START, seconds=seconds)
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        contract = job.contract
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize(contract["resize"]),
+                transforms.CenterCrop(contract["size"]),
+                transforms.ToTensor(),
+                transforms.Normalize(contract["mean"], contract["std"]),
+            ]
+        )
+        self.network: nn.Module = network_of(job)
+
+    def from_pixels(self, images: NDArray[np.uint8]) -> Any:
+        return torch.from_numpy(normalized(images, self.job))
+
+    def batches(self, paths: Sequence[Path], size: int) -> Iterable[Any]:
+        return DataLoader(Photos(paths, self.transform), batch_size=size, num_workers=self.job.workers)
+
+    def run(self, batch: Any) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return self.network(batch).numpy()
 
 
 if __name__ == "__main__":
-    main()
+    run_peer(fp32=TorchPeer)

@@ -1,37 +1,32 @@
-"""ultralytics' predict on the exported fp32.onnx; prints the reason if it is not installed or cannot load the file."""
+"""ultralytics' predict on the exported fp32.onnx, which it cannot run if it passes floats to the uint8 input."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from pathlib import Path
 
-START = time.perf_counter()
-
-import numpy as np  # noqa: E402
-from peer import read_job, report, skip, write_answers  # noqa: E402
-
-NAME = "ultralytics predict, ONNX fp32"
+import numpy as np
+from peer import Job, Peer, run_peer, write_answers
 
 
-def main() -> None:
-    """Classify the photos."""
-    job = read_job(__doc__)
-    try:
+class UltralyticsPeer(Peer):
+    """ultralytics' own loop over files."""
+
+    name = "ultralytics predict, ONNX fp32"
+
+    def __init__(self, job: Job) -> None:
         from ultralytics import YOLO
-    except ImportError as error:
-        skip(NAME, f"not installed ({error}); pip install ultralytics")
-    try:
-        model = YOLO(job.bundle / "fp32.onnx", task="classify")
-        model.predict(job.photos[0], imgsz=job.contract["size"], verbose=False)  # loads the file
-    except Exception as error:
-        skip(NAME, f"cannot run the graph with its uint8 (N, H, W, 3) input: {type(error).__name__}: {error}")
-    loaded = time.perf_counter()
-    size = job.contract["size"]
-    results = list(model.predict(list(job.photos), imgsz=size, batch=job.batch, stream=True, verbose=False))
-    logits = np.log(np.stack([result.probs.data.numpy() for result in results]) + 1e-12)
-    labels = write_answers(job, job.photos, logits)
-    seconds = time.perf_counter() - loaded
-    report(NAME, job, job.photos, labels, load_s=loaded - START, seconds=seconds)
+
+        super().__init__(job)
+        self.model = YOLO(job.bundle / "fp32.onnx", task="classify")
+        self.model.predict(job.photos[0], imgsz=job.contract["size"], verbose=False)  # loads the file
+
+    def files_to_csv(self, paths: Sequence[Path], size: int, out: Path) -> None:
+        side = self.job.contract["size"]
+        results = self.model.predict(list(paths), imgsz=side, batch=size, stream=True, verbose=False)
+        probabilities = np.stack([result.probs.data.numpy() for result in results])
+        write_answers(out, self.job.classes, paths, np.log(probabilities + 1e-12))
 
 
 if __name__ == "__main__":
-    main()
+    run_peer(fp32=UltralyticsPeer)

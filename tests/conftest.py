@@ -44,7 +44,7 @@ COUNTS = {"train": 24, "validation": 16, "test": 20}
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled models out of the cache of the user who runs the tests."""
+    """Keep compiled models out of the cache of the user who runs the tests, and what was measured there out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

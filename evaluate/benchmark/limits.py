@@ -21,7 +21,8 @@ from vegrt.evaluate.benchmark.products import OUTPUT, Product
 from vegrt.evaluate.benchmark.setup import wait_idle
 from vegrt.infer.runtimes.host import is_installed
 from vegrt.infer.runtimes.onnxruntime.session import open_session, run_model
-from vegrt.infer.runtimes.openvino import compile_model, needs_float, open_request, run_request
+from vegrt.infer.runtimes.openvino.compiled import compile_model
+from vegrt.infer.runtimes.openvino.runner import needs_float, open_request, run_request
 from vegrt.infer.runtimes.runner import RuntimeName
 from vegrt.machine import available_cores
 from vegrt.results.benchmark import ARITHMETICS, Arithmetic, Bench, BenchCandidate, MachineLimit, arithmetic_of

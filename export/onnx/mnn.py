@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.errors import ModelError, VegrtError, require
+from vegrt.errors import VegrtError
 from vegrt.export.onnx.parity import FP32, Evidence, check_parity
 from vegrt.infer.runtimes.host import is_installed
 from vegrt.infer.runtimes.mnn import open_mnn
+from vegrt.infer.runtimes.mnn_converter import convert_to_mnn
 
 log = logging.getLogger(__name__)
-
-_TIMEOUT_S = 600
-# The converter itself: the package's program `mnnconvert` also installs an upload client with pip and reports each conversion.
-_CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +56,3 @@ def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) 
     except VegrtError as error:
         log.warning("%s; the bundle has no fp32.mnn", str(error).removesuffix("; nothing was written"))
         return None
-
-
-def convert_to_mnn(source: bytes, folder: Path) -> Path:
-    """Write an ONNX graph in MNN's format into a folder and return the file.
-
-    The converter runs in a process of its own: it prints to stdout, ends with 0 whatever happened, and may crash on a graph.
-    Raises ModelError when it fails, MissingExtraError without MNN.
-    """
-    require("MNN", "mnn")
-    model, target = folder / "fp32.onnx", folder / "fp32.mnn"
-    model.write_bytes(source)
-    words = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "vegrt"]
-    command = [sys.executable, "-c", _CONVERT, *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"fp32.mnn: MNN's converter did not finish within {_TIMEOUT_S} s") from error
-    if target.is_file() and "Error" not in done.stdout + done.stderr:
-        return target
-    raise ModelError(f"fp32.mnn: MNN cannot convert fp32.onnx ({_reason(done)})")
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the converter's first line about an error; its last line if no line mentions one."""
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
-    return f"{(errors or lines[-1:] or [f'exit status {done.returncode}'])[0]:.300}"

@@ -1,6 +1,7 @@
 """Examine this machine: processor, GPU and its packages, runtimes, which variants will be fast and why, and what to install.
 
-A forecast from instruction sets and installed packages; `vegrt bench` measures. Runs in a base install.
+A forecast from instruction sets and installed packages, or from what `vegrt doctor --measure` kept; `vegrt bench` measures a
+bundle. Runs in a base install.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from vegrt.errors import VegrtError
 from vegrt.files.user_cache import cache_home, cache_size_bytes
-from vegrt.infer.machine.forecast import Verdict, forecast
+from vegrt.infer.machine.forecast import Comparison, Verdict, compare_forecast, forecast
 from vegrt.infer.machine.gpu import GpuProbe, probe_gpus
 from vegrt.infer.machine.gpu_sets import CUDA12, CUDA13
 from vegrt.infer.machine.gpu_software import DISTRIBUTIONS, Advice, GpuFacts, GpuSoftware, check_gpu_software
+from vegrt.infer.machine.measured import NETWORK_KINDS, TIMED_VARIANTS, MachineMeasurements, load_measurements
 from vegrt.infer.machine.provider_libraries import find_unloadable
 from vegrt.machine import Machine, examine_machine
+from vegrt.results.benchmark import ARITHMETICS
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The result of `vegrt doctor`."""
+    """The result of `vegrt doctor`. measured: None unless kept. comparisons: of the rules with it; `variants` follow it."""
 
     python: str
     machine: Machine
@@ -67,6 +70,8 @@ class Diagnosis:
     runtimes: tuple[Runtime, ...]
     variants: tuple[Verdict, ...]
     install: tuple[Advice, ...]
+    measured: MachineMeasurements | None = None
+    comparisons: tuple[Comparison, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values."""
@@ -80,8 +85,11 @@ def examine() -> Diagnosis:
     versions = {runtime.name: runtime.version for runtime in runtimes}
     software = _check_gpu(machine, gpu)
     advice = advise(machine, versions, software)
-    variants = forecast(machine.cpu, gpu)
-    return Diagnosis(platform.python_version(), machine, _cache(), gpu, software, runtimes, variants, advice)
+    measured = load_measurements(machine.cpu)
+    variants = forecast(machine.cpu, gpu, measured=measured)
+    comparisons = compare_forecast(machine.cpu, measured) if measured else ()
+    python = platform.python_version()
+    return Diagnosis(python, machine, _cache(), gpu, software, runtimes, variants, advice, measured, comparisons)
 
 
 def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware) -> tuple[Advice, ...]:
@@ -92,7 +100,7 @@ def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware)
     if not versions["onnxruntime"] and software.extra not in (CUDA12.extra, CUDA13.extra):
         advice.append(Advice(_pip("cpu"), "ONNX Runtime, which runs every variant on any CPU"))
     if "avx2" in machine.cpu.features and not versions["openvino"]:
-        advice.append(Advice(_pip("openvino"), "OpenVINO, the fastest CPU runtime in our measurements on x86"))
+        advice.append(Advice(_pip("openvino"), "OpenVINO, the fastest for int8-cpu in our measurements on x86"))
     if machine.cpu.saturates and not versions["mnn"]:
         advice.append(
             Advice(_pip("mnn"), "MNN, whose float32 needs fewer multiplications: without VNNI often the fastest")
@@ -105,10 +113,12 @@ def advise(machine: Machine, versions: Mapping[str, str], software: GpuSoftware)
 def render(diagnosis: Diagnosis) -> Table:
     """Return the diagnosis as one table: subject, finding, meaning."""
     headings = ("", "found", "meaning")
-    sections = (_machine_rows(diagnosis), _runtime_rows(diagnosis), _variant_rows(diagnosis))
+    measured = _measured_rows(diagnosis, diagnosis.measured) if diagnosis.measured else []
+    sections = (_machine_rows(diagnosis), _runtime_rows(diagnosis), _variant_rows(diagnosis), measured)
     ends = [end - 1 for end in accumulate(map(len, sections))]
     tasks = [("to do", advice.command, advice.reason) for advice in diagnosis.install]
-    return make_table("", headings, chain(*sections, tasks), text=headings, section_ends=ends)
+    hint = "" if measured else "measure limits and small networks, half a minute: vegrt doctor --measure"
+    return make_table("", headings, chain(*sections, tasks), text=headings, section_ends=ends, notes=[hint])
 
 
 def _machine_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
@@ -153,6 +163,32 @@ def _variant_rows(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
         )
         for verdict in diagnosis.variants
     ]
+
+
+def _measured_rows(diagnosis: Diagnosis, measured: MachineMeasurements) -> list[tuple[str, str, str]]:
+    rows = []
+    for threads in sorted({limit.threads for limit in measured.limits}, reverse=True):
+        limits = [limit for limit in measured.limits if limit.threads == threads]
+        best = {limit.arithmetic: limit.macs_per_s for limit in sorted(limits, key=lambda limit: limit.macs_per_s)}
+        shown = ", ".join(f"{best[name] / 1e9:,.0f} in {name}" for name in ARITHMETICS if name in best)
+        rows.append((f"limit, {threads} threads", f"{shown} GMAC/s", f"of a matrix product, {measured.created[:10]}"))
+    for kind in NETWORK_KINDS:
+        for variant in TIMED_VARIANTS:
+            rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in measured.ranking(variant, kind).items())
+            said = next(
+                (_said(each) for each in diagnosis.comparisons if (each.kind, each.variant) == (kind, variant)), ""
+            )
+            rows += [(kind, f"{variant}: {rates} images/s", said)] if rates else []
+    if measured.busy and measured.others_share is not None:
+        cure = "the forecast ignores the measurements; repeat vegrt doctor --measure on a quiet machine"
+        rows.append(("noisy", f"other programs used {measured.others_share:.0%} of the cores", cure))
+    return [*rows, *((runtime, "not measured", reason) for runtime, reason in measured.absent.items())]
+
+
+def _said(comparison: Comparison) -> str:
+    if comparison.agrees:
+        return "as forecast"
+    return f"the forecast without it: {comparison.forecast}"
 
 
 def _check_gpu(machine: Machine, gpu: GpuProbe) -> GpuSoftware:

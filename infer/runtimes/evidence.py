@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vegrt.bundle.bundle import Bundle
 from vegrt.infer.machine.forecast import Speed, forecast
 from vegrt.infer.machine.gpu import GpuProbe
+from vegrt.infer.machine.measured import NetworkKind, kind_of
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.infer.runtimes.host import Host
 from vegrt.infer.runtimes.objective import Objective, Work, WorkTime, cost_ms, work_time
@@ -26,7 +27,7 @@ class Expected:
 
     speed: Speed | None
     reason: str
-    order: tuple[int, bool, bool]
+    order: tuple[int, bool, int]
 
     @property
     def rank(self) -> int:
@@ -73,9 +74,9 @@ def read_evidence(
     rows = results.evaluation.evaluation.candidates if results.evaluation else ()
     verdicts = {row_id(row): row.gate.verdict for row in rows}
     costs = {device: _costs(results.benches, device, objective, host, work) for device in ("cpu", "cuda")}
-    known = []
+    kind, known = kind_of(bundle.manifest.model.get("backbone")), []
     for candidate in offered:
-        expected = _expected(candidate, host)
+        expected = _expected(candidate, host, kind)
         if candidate.runtime == "tensorrt" and not candidate.engine:  # no engine fits: opening it reports that
             known.append(CandidateEvidence(candidate, expected))
             continue
@@ -120,21 +121,20 @@ def _costs(
     return number, merged.processor(device), costs
 
 
-def _expected(candidate: Candidate, host: Host) -> Expected:
+def _expected(candidate: Candidate, host: Host, kind: NetworkKind | None) -> Expected:
     """Return the forecast for a candidate. Among equals int8 comes first, then the runtime that suits the variant best.
 
     On a GPU TensorRT comes first.
     """
     on_gpu = candidate.device == "cuda"
-    verdicts = {
-        verdict.variant: verdict for verdict in forecast(host.cpu, host.gpu if on_gpu else GpuProbe((), "", ""))
-    }
+    gpu = host.gpu if on_gpu else GpuProbe((), "", "")
+    verdicts = {verdict.variant: verdict for verdict in forecast(host.cpu, gpu, measured=host.measured, kind=kind)}
     verdict = verdicts.get(candidate.variant)
     if verdict is None or (on_gpu and not host.gpu.gpus):
         return Expected(None, "", (len(_SPEEDS), "int8" not in candidate.variant, candidate.runtime != "tensorrt"))
     if on_gpu and candidate.runtime == "onnxruntime":
         return _with_cuda_provider(candidate)
-    order = (_SPEEDS.index(verdict.speed), "int8" not in candidate.variant, verdict.runtime != candidate.runtime)
+    order = (_SPEEDS.index(verdict.speed), "int8" not in candidate.variant, verdict.place(candidate.runtime))
     return Expected(verdict.speed, verdict.reason, order)
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from vegrt.errors import VegrtError
 from vegrt.infer.machine.gpu import GpuProbe, has_gpu, probe_gpus
+from vegrt.infer.machine.measured import MachineMeasurements, load_measurements
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 from vegrt.infer.runtimes.onnxruntime.session import has_provider
 from vegrt.infer.runtimes.runner import Device, RuntimeName
@@ -23,7 +24,7 @@ _NO_GPU = GpuProbe((), "", "not needed")
 class Host:
     """A machine. runtimes: those that are installed. cuda_provider: whether ONNX Runtime was built for CUDA.
 
-    tensorrt: the fingerprint that an engine must fit; None where no engine can run.
+    tensorrt: the fingerprint that an engine must fit; None where no engine can run. measured: what `vegrt doctor --measure` kept.
     """
 
     cpu: Cpu
@@ -31,6 +32,7 @@ class Host:
     runtimes: frozenset[RuntimeName]
     cuda_provider: bool = False
     tensorrt: Fingerprint | None = None
+    measured: MachineMeasurements | None = None
 
     def processor(self, device: Device) -> str:
         """Return the name of the GPU, empty without one, or of the CPU."""
@@ -43,10 +45,11 @@ def examine_host(device: Device | None = None) -> Host:
     """Return the facts about this machine. device: for the CPU, nothing is asked about a GPU, which takes a second."""
     cpu = examine_machine().cpu
     installed = frozenset(name for name in RUNTIMES if is_installed(name))
+    measured = load_measurements(cpu)
     if device == "cpu" or not has_gpu():
-        return Host(cpu, _NO_GPU, installed)
+        return Host(cpu, _NO_GPU, installed, measured=measured)
     has_cuda = "onnxruntime" in installed and has_provider("cuda")
-    return Host(cpu, probe_gpus(), installed, has_cuda, _fingerprint() if "tensorrt" in installed else None)
+    return Host(cpu, probe_gpus(), installed, has_cuda, _fingerprint() if "tensorrt" in installed else None, measured)
 
 
 def gpu_name(devices: Iterable[Device]) -> str | None:

@@ -21,7 +21,7 @@ from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.infer.runtimes.openvino import needs_float, open_openvino
+from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
 
@@ -126,10 +126,17 @@ def _embedding_width(runner: BundleRunner, size: int) -> int:
 
 
 def open_candidate(
-    bundle: Bundle, candidate: Candidate, *, device: Device | None = None, threads: int = 0, embeddings: bool = False
+    bundle: Bundle,
+    candidate: Candidate,
+    *,
+    device: Device | None = None,
+    threads: int = 0,
+    embeddings: bool = False,
+    throughput: bool = False,
 ) -> BundleRunner:
     """Return the candidate loaded, for embeddings too if asked. device: None for the candidate's own.
 
+    throughput: with OpenVINO and without embeddings, a runner of several batches at once, each on some of the threads.
     Raises VegrtError when its runtime or artifact is missing, or cannot give embeddings.
     """
     device = device or candidate.device
@@ -159,7 +166,8 @@ def open_candidate(
             precision=_PRECISIONS.get(candidate.variant, ""),
             classes=classes,
             embedding=embedding,
-            sha256=artifact_of(bundle, candidate).sha256,
+            throughput=throughput,
+            sha256=artifact.sha256,
         )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)

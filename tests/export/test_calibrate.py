@@ -69,7 +69,7 @@ def test_the_table_of_the_tournament_says_where_a_method_was_stopped(bundle: Bun
         for row in calibration["tournament"]
     ]
     raced = replace(bundle, manifest=replace(bundle.manifest, calibration=calibration | {"tournament": rows}))
-    outcomes = list(next(calibration_tables(raced, Analyses())).columns[-1].cells)
+    outcomes = [str(cell) for cell in next(calibration_tables(raced, Analyses())).columns[-1].cells]
     assert sorted(filter(None, outcomes)) == ["chosen", "chosen", "stopped after 96 photos (KL)"]
 
 

@@ -16,10 +16,17 @@ from typing import Any
 
 PEERS = Path(__file__).parents[2] / "peers"
 PHOTOS = 60
-SAME = {"plain_onnxruntime": 1.0, "torch_eager": 0.95, "timm_infer": 0.95}  # torchvision and timm resize differently
+SAME = {
+    "plain_onnxruntime": 1.0,
+    "openvino_async": 1.0,
+    "torch_eager": 0.95,
+    "timm_infer": 0.95,
+}  # the last two resize differently
+SAME |= {"plain_mnn": 0.95, "plain_ncnn": 1.0}  # MNN decodes JPEGs itself
 OTHERS = {
-    "ours": ("--process", "--limit", "9"),
+    "ours": ("--kind", "process", "--limit", "9"),
     "ultralytics_predict": ("--limit", "9"),
+    "openvino_benchmark_app": ("--memory", "--limit", "9"),
     "share": ("--limit", "9", "--rounds", "1"),
     "large_photos": ("--limit", "1", "--rounds", "1"),
     "soak": ("--soak", "60", "--every", "0.05"),

@@ -102,13 +102,28 @@ def infer(
     run(path, request, _writer(finishes=out is not None), as_json=as_json)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Measure what the CPU can multiply, and small networks in each runtime: half a minute."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Show which variants will be fast on this machine, and why.
 
-    Lists CPU features, runtimes, GPU and driver, and packages worth installing.
+    Lists CPU features, runtimes, GPU and driver, and packages worth installing. What was measured is kept in the user's cache;
+    later forecasts follow it, until the processor or a runtime changes.
     """
     from vegrt.infer.machine.doctor import examine, render
 
+    if measure:
+        from vegrt.evaluate.benchmark.machine import measure_machine
+        from vegrt.infer.machine.measured import save_measurements
+        from vegrt.machine import examine_machine
+
+        save_measurements(examine_machine().cpu, measure_machine())
     diagnosis = examine()
     show(diagnosis.to_dict(), True) if as_json else show(render(diagnosis), False)
 

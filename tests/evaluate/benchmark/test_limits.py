@@ -20,7 +20,8 @@ from vegrt.evaluate.benchmark.tables import bench_table
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.infer.runtimes.onnx_file import read_nodes
 from vegrt.infer.runtimes.onnxruntime.session import open_session, run_model
-from vegrt.infer.runtimes.openvino import compile_model, open_request, run_request
+from vegrt.infer.runtimes.openvino.compiled import compile_model
+from vegrt.infer.runtimes.openvino.runner import open_request, run_request
 from vegrt.results.benchmark import ARITHMETICS, Arithmetic, Bench, BenchCandidate, MachineLimit
 from vegrt.results.convert import fields_of, from_dict, to_dict
 from vegrt.results.header import header_fields

@@ -15,10 +15,11 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError
-from vegrt.export.onnx.mnn import convert_to_mnn, make_mnn
+from vegrt.export.onnx.mnn import make_mnn
 from vegrt.export.onnx.parity import Evidence, load_evidence
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.mnn import open_mnn
+from vegrt.infer.runtimes.mnn_converter import convert_to_mnn
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.open import open_runner
 

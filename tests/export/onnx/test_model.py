@@ -22,7 +22,7 @@ from vegrt.export.onnx.overflow import check_overflow
 from vegrt.infer.runtimes.candidates import is_float16
 from vegrt.infer.runtimes.logits import Parity, compare_logits
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.infer.runtimes.openvino import open_openvino
+from vegrt.infer.runtimes.openvino.runner import open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.photo.preprocess import Contract, load_image
 

@@ -24,7 +24,7 @@ from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.onnxruntime.session import open_session, read_tensors
 from vegrt.infer.runtimes.open import open_candidate
-from vegrt.infer.runtimes.openvino import open_openvino
+from vegrt.infer.runtimes.openvino.runner import open_openvino
 from vegrt.photo.preprocess import Contract
 
 CLASSES = 4

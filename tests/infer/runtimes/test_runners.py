@@ -23,14 +23,8 @@ from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime,
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.logits import cosines
 from vegrt.infer.runtimes.open import open_candidate, open_runner
-from vegrt.infer.runtimes.openvino import (
-    compile_model,
-    compiled_models,
-    needs_float,
-    open_openvino,
-    open_request,
-    run_request,
-)
+from vegrt.infer.runtimes.openvino.compiled import compile_model, compiled_models
+from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino, open_request, run_request
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.machine import examine_machine
 from vegrt.photo.preprocess import load_image
@@ -356,7 +350,7 @@ INTERRUPTED = """
 import signal, sys
 from pathlib import Path
 from typing import Any
-from vegrt.infer.runtimes.openvino import open_openvino
+from vegrt.infer.runtimes.openvino.runner import open_openvino
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 for _ in range(2):
     runners = [open_openvino(Path(sys.argv[1])) for _ in range(2)]

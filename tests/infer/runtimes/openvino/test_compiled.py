@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.open import open_candidate
-from vegrt.infer.runtimes.openvino import compile_model, compiled_models
+from vegrt.infer.runtimes.openvino.compiled import compile_model, compiled_models
 
 pytest.importorskip("openvino")
 INT8 = Candidate("int8-cpu", "openvino")

@@ -1,115 +1,29 @@
-"""OpenVINO on the CPU: runs the same ONNX files, often fastest without a GPU.
+"""Models compiled by OpenVINO for the CPU, kept in the user's cache.
 
-Compiling a file takes OpenVINO longer than everything else until the first answer, so the compiled model is kept in the user's
-cache (decision 0029).
+Compiling a file takes OpenVINO longer than everything else until the first answer (decision 0029).
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vegrt.errors import ModelError, VegrtError, require
+from vegrt.errors import VegrtError, require
 from vegrt.files.hashing import sha256_of, sha256_of_json
 from vegrt.files.user_cache import UserCache, cache_home
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, library_errors
+from vegrt.infer.runtimes.runner import library_errors
 from vegrt.machine import available_cores, examine_machine
 
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 2 << 30  # of all compiled models; a ResNet18 takes 11 MB in int8, 45 MB in fp32
-
-
-class OpenVinoRunner:
-    """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read without a copy.
-
-    embedding: name of the compiled model's second output, the penultimate layer; empty without embeddings.
-    """
-
-    runtime: RuntimeName = "openvino"
-    device = "cpu"
-
-    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0, embedding: str = "") -> None:
-        self._compiled, self._subject, self._classes, self._embedding = compiled, subject, classes, embedding
-        self._request = open_request(compiled, subject)
-
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) float32 logits for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run on them."""
-        return self.answers(images).logits
-
-    def answers(self, images: NDArray[np.uint8]) -> Answers:
-        """Return logits, and embeddings where the runner was opened for them. Raises ModelError when it cannot run."""
-        names = ["logits", self._embedding] if self._embedding else ["logits"]
-        logits, *others = run_request(self._request, names, images, self._subject)
-        embeddings = checked_embeddings(others[0], len(images)) if others else None
-        return Answers(checked_logits(logits, len(images), self._classes, self._subject), embeddings)
-
-
-def open_openvino(
-    model: Path | bytes,
-    *,
-    device: str = "cpu",
-    threads: int = 0,
-    in_float: bool = False,
-    precision: str = "",
-    classes: int = 0,
-    embedding: str = "",
-    sha256: str = "",
-) -> OpenVinoRunner:
-    """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load.
-
-    classes: number of scores per image that the model must give; 0 if unknown. embedding: name of the tensor to give too.
-    sha256: of the file, if the compiled model may be taken from the user's cache and kept there.
-    """
-    if device != "cpu":
-        raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    outputs, subject = [embedding] if embedding else [], f"{model!s:.200}"
-    compiled = compile_model(
-        model, threads=threads, outputs=outputs, in_float=in_float, precision=precision, sha256=sha256
-    )
-    with library_errors("OpenVINO", subject, "read its inputs and outputs"):
-        names = [{name for port in ports for name in port.get_names()} for ports in (compiled.inputs, compiled.outputs)]
-        shapes = [str(port.get_partial_shape()) for port in compiled.outputs if "logits" in port.get_names()]
-        ranks = [port.get_partial_shape().rank for port in compiled.outputs if "logits" in port.get_names()]
-    if len(compiled.inputs) != 1 or "images" not in names[0] or not shapes:
-        raise ModelError(
-            f"{subject}: takes {_listed(names[0])} and gives {_listed(names[1])}; expected images and logits"
-        )
-    if ranks[0].is_static and ranks[0].get_length() != 2:
-        raise ModelError(
-            f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score per class; export it again"
-        )
-    return OpenVinoRunner(compiled, subject=subject, classes=classes, embedding=embedding)
-
-
-def open_request(compiled: Any, subject: str) -> Any:
-    """Return an openvino.InferRequest. Raises ModelError."""
-    with library_errors("OpenVINO", subject, "make a request"):
-        return compiled.create_infer_request()
-
-
-def run_request(request: Any, outputs: Sequence[str], images: NDArray[np.uint8], subject: str) -> list[NDArray[Any]]:
-    """Return copies of the named outputs for (N, H, W, 3) uint8 images. Raises ModelError for whatever OpenVINO reports."""
-    with library_errors("OpenVINO", subject, f"run it on images of shape {images.shape}"):
-        results = request.infer({"images": images}, share_inputs=True)
-        return [np.array(results[name]) for name in outputs]  # copies: the request reuses its output buffers
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing"
-
-
-def needs_float(variant: str) -> bool:
-    """Return whether the kernels of this CPU would make garbage of a variant's 8-bit weights (decision 0003)."""
-    return variant == "int8" and examine_machine().cpu.saturates
 
 
 def compile_model(
@@ -119,6 +33,7 @@ def compile_model(
     outputs: Sequence[str] = (),
     in_float: bool = False,
     precision: str = "",
+    throughput: bool = False,
     sha256: str = "",
 ) -> Any:
     """Return an openvino.CompiledModel. Raises ModelError.
@@ -126,10 +41,11 @@ def compile_model(
     threads: 0 for all cores that this process may use. outputs: names of inner tensors to give too.
     in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
     precision: f32 or bf16: how float32 is computed; empty: in bfloat16 on a CPU that has such instructions, else in float32.
+    throughput: for several requests at once, each by some of the threads, and not for one request on all of them.
     sha256: of the file `model`: the compiled model is taken from the user's cache, or kept there; empty: the cache is not used.
     """
     settings = {
-        "PERFORMANCE_HINT": "LATENCY",  # one request on all threads; two requests side by side took the same time
+        "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
         "INFERENCE_NUM_THREADS": threads or available_cores(),
         "ENABLE_CPU_PINNING": False,  # decode threads and other processes share the cores; all would pin to the same ones
     }
