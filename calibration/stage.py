@@ -19,7 +19,7 @@ from vegrt.calibration.saved import FILE, load_calibration
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
 from vegrt.calibration.tournament.budget import mix_precision
-from vegrt.calibration.tournament.calibrate import Calibration, calibrate
+from vegrt.calibration.tournament.calibrate import Calibration, calibrate, quantized_tensors
 from vegrt.calibration.tournament.scorer import Scorer
 from vegrt.dataset.photos import Photo
 from vegrt.timing import StageTimer
@@ -54,7 +54,7 @@ def run_calibration(
     key = calibration_key(subject.model, subject.hashes, subject.contract, settings, WEIGHT_LEVELS)
     progress = open_progress(bundle, key)
     scorer = Scorer(subject.model, subject.held_out, progress, known)
-    saved = load_calibration(bundle / FILE, key)
+    saved = load_calibration(bundle / FILE, key, quantized_tensors(subject.model))
     calibration = saved or calibrate(
         subject.model, subject.observed, scorer, settings, progress, check=check, timer=timer
     )

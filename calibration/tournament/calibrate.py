@@ -94,9 +94,14 @@ def observe_tensors(
     model: ir.Model, photos: PhotoSet, progress: CalibrationProgress, check: PeakCheck | None = None
 ) -> dict[str, Observation]:
     """Return an Observation of every tensor that any encoding quantizes. Arguments as of `observe`."""
+    network = open_network(model, quantized_tensors(model))
+    return observe(network, photos, progress, check=check, store_bytes=memory_for_activations())
+
+
+def quantized_tensors(model: ir.Model) -> list[str]:
+    """Return the names of the tensors that any encoding quantizes."""
     plans = [plan_quantization(model, encoding) for encoding in ENCODINGS]
-    names = list(dict.fromkeys(name for plan in plans for name in plan.activations))
-    return observe(open_network(model, names), photos, progress, check=check, store_bytes=memory_for_activations())
+    return list(dict.fromkeys(name for plan in plans for name in plan.activations))
 
 
 def all_ranges(

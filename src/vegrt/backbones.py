@@ -40,8 +40,8 @@ class Backbone:
     """One architecture.
 
     builder: has the signature of torchvision's or timm's builders.
-    head: attribute whose last Linear is the classifier. stages: prefixes of module names from input to output, the order in which
-    they are frozen.
+    heads: names of the modules that compute the logits; the logits are the mean of several.
+    stages: prefixes of module names from input to output, the order in which they are frozen.
     mean, std: normalization of its pretrained weights, per RGB channel of pixels in [0, 1].
     size: the only accepted input size, in pixels; 0 if any size is.
     fit, interpolation, crop_pct: how photos were fitted for its pretrained weights. crop_pct: share of the resized photo that the
@@ -50,7 +50,7 @@ class Backbone:
 
     name: str
     builder: Callable[..., nn.Module]
-    head: str
+    heads: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...]
     mean: _Triple = IMAGENET_MEAN
     std: _Triple = IMAGENET_STD
@@ -68,11 +68,11 @@ def _features(*bounds: int) -> tuple[tuple[str, ...], ...]:
 
 
 _TABLE = (
-    Backbone("resnet18", torchvision.models.resnet18, "fc", _RESNET_STAGES),
-    Backbone("resnet50", torchvision.models.resnet50, "fc", _RESNET_STAGES),
-    Backbone("vgg16", torchvision.models.vgg16, "classifier", _features(0, 5, 10, 17, 24, 31)),
-    Backbone("efficientnet_b0", torchvision.models.efficientnet_b0, "classifier", _features(0, 2, 3, 4, 6, 9)),
-    Backbone("mobilenet_v2", torchvision.models.mobilenet_v2, "classifier", _features(0, 2, 4, 7, 14, 19)),
+    Backbone("resnet18", torchvision.models.resnet18, ("fc",), _RESNET_STAGES),
+    Backbone("resnet50", torchvision.models.resnet50, ("fc",), _RESNET_STAGES),
+    Backbone("vgg16", torchvision.models.vgg16, ("classifier",), _features(0, 5, 10, 17, 24, 31)),
+    Backbone("efficientnet_b0", torchvision.models.efficientnet_b0, ("classifier",), _features(0, 2, 3, 4, 6, 9)),
+    Backbone("mobilenet_v2", torchvision.models.mobilenet_v2, ("classifier",), _features(0, 2, 4, 7, 14, 19)),
 )
 BACKBONES = {backbone.name: backbone for backbone in _TABLE}
 
@@ -140,7 +140,7 @@ def build_network(name: str, num_classes: int, *, head: Head = "gap", imagenet: 
         network.classifier = nn.Sequential(
             nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, num_classes)
         )
-    elif backbone.head == "fc":
+    elif backbone.heads == ("fc",):
         network.fc = nn.Linear(network.fc.in_features, num_classes)
     else:
         network.classifier[-1] = nn.Linear(network.classifier[-1].in_features, num_classes)
@@ -156,18 +156,20 @@ def _timm_backbone(name: str) -> Backbone:
         raise ModelError(f"backbone {TIMM}{name}: not in timm {timm.__version__}; similar names: {similar}")
     builder = partial(timm.create_model, name)
     try:
-        network: Any = builder(pretrained=False)
+        network: Any = builder(pretrained=False, num_classes=2)  # some have no classifier by default
     except RuntimeError as error:  # such as an unknown tag after the dot
         raise ModelError(f"backbone {TIMM}{name}: timm cannot build it ({error}); choose another model") from error
-    config, head = network.pretrained_cfg, network.pretrained_cfg.get("classifier")
-    if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Linear):
-        raise ModelError(f"backbone {TIMM}{name}: its classifier is not one linear layer; choose another model")
+    config, heads = network.pretrained_cfg, _timm_heads(network)
+    if not heads:
+        raise ModelError(f"backbone {TIMM}{name}: has no classifier in timm {timm.__version__}; choose another model")
     size = config["input_size"][-1] if config.get("fixed_input_size") else 0
-    stages = tuple((stage,) for stage in _parts(network) if not head.startswith(stage))
+    stages = tuple(
+        (stage,) for stage in _parts(network) if not any(f"{head}.".startswith(f"{stage}.") for head in heads)
+    )
     return Backbone(
         f"{TIMM}{name}",
         builder,
-        head,
+        heads,
         stages,
         tuple(config["mean"]),
         tuple(config["std"]),
@@ -176,6 +178,14 @@ def _timm_backbone(name: str) -> Backbone:
         interpolation=config.get("interpolation") or "bilinear",
         crop_pct=config.get("crop_pct") or 0.875,  # timm's own default
     )
+
+
+def _timm_heads(network: Any) -> tuple[str, ...]:
+    """Return the names of a timm model's classifiers: one, or two where a second one was trained by distillation."""
+    classifier = network.get_classifier()
+    modules = tuple(classifier) if isinstance(classifier, tuple | list | nn.ModuleList) else (classifier,)
+    names = {id(module): name for name, module in network.named_modules()}
+    return tuple(names[id(module)] for module in modules if id(module) in names and has_weights(module))
 
 
 def _parts(network: nn.Module) -> Iterator[str]:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
 
 from vegrt.backbones import build_network, contract_of, find_backbone
 from vegrt.calibration.graph.onnx_graph import serialize
@@ -23,8 +25,10 @@ from vegrt.train.data.samples import DecodedPhotos, InputTransform, Samples
 from vegrt.train.fit import train
 from vegrt.train.loop.cached_activations import CachedSets, cache_activations
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage
+from vegrt.train.loop.head import Head, compute_features
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.split_network import split_at
+from vegrt.train.loop.weights import load_weights
 from vegrt.train.recipe import Recipe
 
 TIMM_DATA: Any = importlib.import_module("timm.data")  # it has no types
@@ -118,6 +122,49 @@ def test_a_position_embedding_is_frozen_with_the_stages_after_it() -> None:
     network = build_network(convnext.name, 3)
     freeze(network, convnext, frozen_modules(network, convnext, "stages.0"))
     assert network.get_parameter("head.norm.weight").requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("vit_tiny_patch16_224", ("head",)),
+        ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+        ("levit_128s", ("head", "head_dist")),  # each with a batch normalisation
+        ("efficientformerv2_s0", ("head", "head_dist")),
+        ("crossvit_tiny_240", ("head.0", "head.1")),  # of different widths
+        ("resnetv2_50", ("head.fc",)),  # a 1 x 1 convolution
+        ("dla34", ("fc",)),
+        ("eva02_tiny_patch14_224", ("head",)),  # which has none by default
+    ],
+)
+def test_every_kind_of_head_is_trained_alone_on_features(name: str, heads: tuple[str, ...], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = find_backbone(f"timm:{name}")
+    assert backbone.heads == heads
+    network = build_network(backbone.name, 3).eval()
+    layers = [network.get_submodule(head) for head in heads]
+    size = backbone.size or 64
+    images, labels = torch.rand(2, 3, size, size), torch.tensor([0, 1])
+    features = compute_features(network, layers, [(images, labels)], 2, torch.device("cpu"))
+    head = Head(layers, features.shapes).eval()
+    with torch.inference_mode():
+        want = network(images)
+        tolerance = 0.02 * float(want.abs().max())  # features may be computed in bfloat16
+        torch.testing.assert_close(head(features.values), want, rtol=0, atol=tolerance)
+    groups = parameters_by_stage(network, backbone)
+    assert {id(parameter) for parameter in groups["head"]} == {id(parameter) for parameter in head.parameters()}
+    assert sum(map(len, groups.values())) == len(list(network.parameters()))
+    save_file(build_network(backbone.name, 2).state_dict(), tmp_path / "other.safetensors")
+    load_weights(network, backbone.name, tmp_path / "other.safetensors")  # of two classes: all but the heads is taken
+
+
+def test_a_head_whose_answer_is_not_the_networks_is_refused() -> None:
+    """Such as one whose logits the network still changes."""
+    layer = nn.Linear(4, 3)
+    network = nn.Sequential(nn.Flatten(), layer, nn.Softmax(1))
+    batch = torch.rand(2, 4, 1), torch.tensor([0, 1])
+    with pytest.raises(ModelError, match="cannot be trained alone; expected --epochs-head 0"):
+        compute_features(network, [layer], [batch], 2, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def _module(network: nn.Module, node: ir.Node) -> nn.Conv2d | nn.Linear:
     module = modules.get(str(node.name))
     if not isinstance(module, nn.Conv2d | nn.Linear):
         raise ModelError(
-            f"{node.name}: no layer of the network has the name of this {node.op_type}; export the bundle again"
+            f"{node.name}: no layer of the network has the name of this {node.op_type}; export the bundle again, or train "
+            "without --qat a network whose branches the export merges"
         )
     return module
 
