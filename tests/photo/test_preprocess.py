@@ -298,6 +298,8 @@ def test_early_reduction_follows_the_fit_and_the_orientation(fit: str, orientati
         (6, "letterbox"): 8,
     }
     assert 2600 / max(image.size) == scale[orientation, fit]
+    narrow = decode_for(data, Contract(size=(480, 120), fit="letterbox"))
+    assert 2600 / max(narrow.size) == (4 if orientation == 1 else 8)
     whole = prepare(decode(data), contract).astype(int)
     assert np.abs(load_image(data, contract) - whole).mean() < 1.0
 
