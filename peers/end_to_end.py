@@ -37,7 +37,7 @@ from vegrt.machine import available_cores, examine_machine
 HERE = Path(__file__).parent
 OURS, REFERENCE = "vegrt", "vegrt-fp32-onnxruntime"
 FILES, MEMORY = "files", "memory"
-BATCHES = (1, 8, 32)
+BATCHES = (1, 16)
 TRIED = 32  # photos in each run of the search for the batch size
 PACKAGES = ("onnxruntime", "openvino", "nncf", "MNN", "ncnn", "pnnx", "torch", "timm", "ultralytics", "Pillow", "numpy")
 
@@ -87,8 +87,8 @@ class Process:
     def __init__(self, program: Program, words: Sequence[str]) -> None:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         command = [sys.executable, str(HERE / program.file), *words, *program.words, "--serve"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
-        self.process: subprocess.Popen[str] = subprocess.Popen(command, text=True, **pipes)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=self.errors)
         ready = self.answer()
         self.name, self.skipped = ready.get("name", program.file), ready.get("skipped", "")
 
@@ -104,7 +104,8 @@ class Process:
 
     def answer(self) -> dict[str, Any]:
         """Return what the process prints next, and stop it."""
-        text = self.process.stdout.readline()  # type: ignore[union-attr]
+        assert self.process.stdout is not None
+        text = self.process.stdout.readline()
         if text:
             self.process.send_signal(signal.SIGSTOP)
             return dict(json.loads(text))

@@ -29,7 +29,7 @@ class OpenVinoPeer(Peer):
 
         super().__init__(job)
         self.core = openvino.Core()
-        self.queue = lru_cache(maxsize=1)(self.compile)
+        self.queue = lru_cache(maxsize=2)(self.compile)
         self.queue(1)
 
     @classmethod

@@ -37,7 +37,7 @@ class BenchmarkApp(Peer):
     def from_memory(self, images: NDArray[np.uint8], size: int) -> tuple[float, NDArray[np.float32] | None]:
         model, side = self.job.work / self.measured.product / "model.xml", images.shape[1]
         shape, times = f"[{size},{side},{side},3]", str(max(2, len(images) // size))
-        words = ["-m", model, "-d", "CPU", "-hint", "throughput", "-shape", shape, "-niter", times, *self.options]
+        words = ["-m", str(model), "-d", "CPU", "-hint", "throughput", "-shape", shape, "-niter", times, *self.options]
         done = subprocess.run([sys.executable, "-c", APP, *words], check=True, capture_output=True, text=True)
         rate = re.search(r"Throughput:\s*([\d.]+) FPS", done.stdout)
         if rate is None:

@@ -66,7 +66,7 @@ class Job:
     def normalization(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mean and 1 / std per channel, for pixels in 0..255."""
         mean, std = (np.array(self.contract[key], np.float32) * 255 for key in ("mean", "std"))
-        return mean, 1 / std
+        return mean, np.float32(1) / std
 
     def product(self, name: str, make: Callable[[Path], object]) -> Path:
         """Return the folder `name` of converted models; `make` writes into it, unless an earlier run already did."""
@@ -136,8 +136,8 @@ def run_peer(**kinds: type[Peer]) -> None:
     """Load a program; run it once and print its JSON line, or, with --serve, once for each JSON line on stdin.
 
     kinds: the choices of --kind, the default first.
-    A line of stdin has `memory` (the engine alone, from memory), `batch` and `limit` (photos, 0: all). The first run with new
-    settings is preceded by an untimed one of a few batches.
+    A line of stdin has `memory` (the engine alone, from memory), `batch` and `limit` (photos, 0: all). The first run of each
+    kind, and after another batch size, is preceded by an untimed one of one batch.
     """
     default = next(iter(kinds))
     parser = arguments_of(sys.modules[kinds[default].__module__].__doc__)
@@ -163,11 +163,12 @@ def run_peer(**kinds: type[Peer]) -> None:
     if arguments.serve:
         print(json.dumps({"name": peer.name, "load_s": round(load_s, 3)}), file=prints, flush=True)
         requests = map(json.loads, sys.stdin)
-    warm = None
+    warm: set[bool] = set()
+    batch = 0
     for request in requests:
-        if (settings := (request["memory"], request["batch"])) != warm:
-            timed_run(peer, request, limit=2 * request["batch"])
-            warm = settings
+        if request["memory"] not in warm or request["batch"] != batch:
+            timed_run(peer, request, limit=request["batch"])
+            warm, batch = {*warm, request["memory"]}, request["batch"]
         line = timed_run(peer, request, limit=request["limit"])
         print(json.dumps({"name": peer.name, "load_s": round(load_s, 3)} | line), file=prints, flush=True)
 

@@ -1,6 +1,6 @@
 """ncnn in float32, converted by pnnx: Pillow decodes, ncnn normalizes and computes.
 
-ncnn has no batches. Here a batch of N means N photos side by side, each in its own thread with its share of the cores.
+ncnn has no batches. Here a batch of 1 is one photo at a time on all cores, a larger one as many side by side as there are cores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NcnnPeer(Peer):
         super().__init__(job)
         self.ncnn = ncnn
         self.mean, self.scale = (values.tolist() for values in job.normalization())
-        self.net = lru_cache(maxsize=1)(self.load)
+        self.net = lru_cache(maxsize=2)(self.load)
         self.net(1)
 
     @classmethod
@@ -68,7 +68,7 @@ class NcnnPeer(Peer):
             extractor.input("in0", planes)
             return np.array(extractor.extract("out0")[1])
 
-        with ThreadPoolExecutor(size) as pool:
+        with ThreadPoolExecutor(min(size, len(os.sched_getaffinity(0)))) as pool:
             return np.stack([row for batch in batches for row in pool.map(logits, batch)])
 
 
@@ -78,7 +78,7 @@ def convert(job: Job, folder: Path) -> None:
 
     size, source = job.contract["size"], folder / "network.onnx"
     source.write_bytes(network_onnx(job).read_bytes())  # pnnx writes beside its input
-    words = [source, f"inputshape=[1,3,{size},{size}]", "fp16=0"]
+    words = [str(source), f"inputshape=[1,3,{size},{size}]", "fp16=0"]
     subprocess.run([sys.executable, "-c", "import pnnx; pnnx.pnnx()", *words], check=True)
 
 
