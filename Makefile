@@ -3,6 +3,7 @@
 # make train export report DATA=... BACKBONE=resnet18|resnet50|vgg16 WEIGHTS=imagenet|none|FILE
 #   OVERWRITE=1 replaces a bundle that was trained or evaluated before
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
+# make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
 
 PYTHON ?= python3
 BACKBONE ?= resnet18
@@ -16,6 +17,7 @@ READY := $(VENV)/.ready
 VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
 SHARED ?= ../shared
+SWEEP ?= build/sweep
 REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
@@ -26,7 +28,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test bench accept check need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test bench sweep accept check need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -67,6 +69,11 @@ bench: $(READY)
 	$(VENV)/bin/python tests/slow/train_step.py
 	$(VENV)/bin/python tests/slow/builds.py
 	$(if $(wildcard $(BUNDLE)/manifest.json),$(VENV)/bin/python peers/end_to_end.py $(SHARED)/vegetables/test --bundle $(BUNDLE))
+
+# hours; goes on where it was interrupted, with RTX=1 plans are built too, AGAIN=failed tries those again
+sweep: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/sweep.py $(SWEEP) --page docs/models.md $(if $(RTX),--rtx) \
+		$(if $(AGAIN),--again $(AGAIN))
 
 accept: $(READY)
 	$(VENV)/bin/python tests/slow/peers_agree.py $(BUNDLE) $(SHARED)/vegetables/test

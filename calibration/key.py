@@ -14,7 +14,7 @@ from vegrt.calibration.ranges.observe import BINS
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.tournament.race import RULE
 from vegrt.files.hashing import sha256_of_json
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.results.header import installed_versions
 
 TOOLS = ("numpy", "onnx-ir", "onnxruntime", "onnxruntime-gpu")

@@ -14,7 +14,7 @@ from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.dataset.photos import Photo, Split, content_hash, has_split, read_split, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.infer.decode.pipeline import batches
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.terminal.progress import track
 
 log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from vegrt.dataset.photos import Photo
 from vegrt.errors import DataError
 from vegrt.infer.decode.pipeline import batches
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.terminal.progress import track
 
 LIMIT_BYTES = 1 << 30  # 7133 photos of 224 x 224 pixels
@@ -38,7 +39,7 @@ class PixelStore:
 
     def has_room_for(self, count: int) -> bool:
         """Return whether so many more photos fit."""
-        return count * self.contract.size**2 * 3 <= self._free_bytes
+        return count * math.prod(self.contract.shape) <= self._free_bytes
 
     def read(self, photos: Sequence[Photo]) -> Iterator[NDArray[np.uint8]]:
         """Yield the pixels of each photo in order. Raises DataError for one that can no longer be decoded."""

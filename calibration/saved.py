@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ def to_json(calibration: Calibration, key: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_calibration(path: Path, key: Mapping[str, Any]) -> Calibration | None:
-    """Return the calibration in the file at `path`, without layers in float, if its key is `key`.
+def load_calibration(path: Path, key: Mapping[str, Any], tensors: Collection[str]) -> Calibration | None:
+    """Return the calibration in the file at `path`, without layers in float, if its key is `key` and it has all `tensors`.
 
     Otherwise None; the parts of the key that differ are logged as a warning.
     """
@@ -67,6 +67,9 @@ def load_calibration(path: Path, key: Mapping[str, Any]) -> Calibration | None:
         return None
     if differing := key_differences(file.key, key):
         log.warning("%s: not used, it was made with %s; calibrating again", path, "; ".join(differing))
+        return None
+    if missing := set(tensors) - file.tensors.keys():
+        log.warning("%s: not used, it lacks %d tensors that are quantized now; calibrating again", path, len(missing))
         return None
     return replace(file.calibration(), float_layers={})
 

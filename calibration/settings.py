@@ -16,6 +16,7 @@ MIN_OBSERVED = 16
 VARIANTS: dict[Encoding, str] = {"signed": "int8", "unsigned": "int8-cpu"}
 _FORMAT = "vegrt-float-layers"
 
+Attention = Literal["auto", "float", "int8"]
 FloatLayers = Mapping[Encoding, Sequence[str]]
 
 
@@ -27,6 +28,7 @@ class CalibrationSettings:
     max_drop: the most points of accuracy, max_flips: the most changed answers that int8 may cost on the held-out photos; layers
     stay in float until both hold. float_layers: stay in float in any case. float_type: of all that is not 8-bit in int8.onnx.
     racing: stop clearly worse methods of the tournament early.
+    attention: the type of attention's products of two activations; auto lets the held-out photos decide.
     """
 
     photos: int = 512
@@ -36,6 +38,7 @@ class CalibrationSettings:
     float_layers: FloatLayers = field(default_factory=dict)
     float_type: Literal["float16", "float32"] = "float16"
     racing: bool = True
+    attention: Attention = "auto"
 
     def __post_init__(self) -> None:
         if not 50 < self.percentile <= 100:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.dataset.photos import content_hash
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,12 @@ def brightness(pixels: Pixels, more: float, random: np.random.Generator) -> Pixe
 
 def rotate(pixels: Pixels, degrees: float, random: np.random.Generator) -> Pixels:
     """Return the pixels rotated in a random direction, bilinear; the corners are filled with the photo mirrored at its edge."""
-    size = len(pixels)
-    pad = min(size - 1, size // 4)  # the corners of a square rotated by 45 degrees stand out by 0.21 of its side
+    height, width = pixels.shape[:2]
+    pad = max(height, width) // 4  # the corners of a square rotated by 45 degrees stand out by 0.21 of its side
+    pad = min(pad, height - 1, width - 1)  # as far as it can be mirrored
     image = Image.fromarray(np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="reflect"))
     turned = image.rotate(degrees * random.choice([-1, 1]), Image.Resampling.BILINEAR)
-    return np.asarray(turned.crop((pad, pad, pad + size, pad + size)), np.uint8)
+    return np.asarray(turned.crop((pad, pad, pad + width, pad + height)), np.uint8)
 
 
 CORRUPTIONS = (

@@ -80,7 +80,7 @@ def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
     if swapped := try_explain(lambda: swapped_colours(subject, runner)):
         evidence = colours_words(swapped)
         doubt = f", unless the labels are permuted ({moves}); to find out: vegrt verify {bundle.path}" if moves else ""
-        raise ModelError(f"{bundle.path}: {evidence}; it looks like a model for BGR input: export it for RGB{doubt}")
+        raise ModelError(f"{bundle.path}: {evidence}; {_colour_cure(bundle)}{doubt}")
     if moves:
         raise DataError(
             f"{subject.split.root}: labels look permuted: {moves}; the class order in manifest.json or the folder names differ "
@@ -93,6 +93,14 @@ def check_labels(subject: DiagnosisSubject, runner: Runner) -> None:
             f"{bundle.path}: {chance_words(answers)}, so no candidate can be compared with it; check that classes, mean and std "
             f"are those of the training, and that the photos are of the same kind; untrained on purpose: vegrt export --untrained"
         )
+
+
+def _colour_cure(bundle: Bundle) -> str:
+    color = "RGB" if bundle.manifest.contract.network_color == "BGR" else "BGR"
+    cure = (
+        "export it for RGB" if not bundle.has("source") else f"import it with network_color = '{color}' in its contract"
+    )
+    return f"it looks like a model for {color} input: {cure}"
 
 
 def chance_words(answers: LabelledAnswers) -> str:

@@ -85,9 +85,14 @@ class Model:
         return self.bundle.manifest.classes
 
     @property
-    def size(self) -> int:
-        """Return the side of a prepared image, in pixels."""
+    def size(self) -> int | tuple[int, int]:
+        """Return the side of a prepared image, in pixels; (height, width) if it is not square."""
         return self.bundle.manifest.contract.size
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape of a prepared image, (H, W, 3)."""
+        return self.bundle.manifest.contract.shape
 
     @property
     def variant(self) -> str:
@@ -119,13 +124,14 @@ class Model:
     def predict(self, images: Any, *, top_k: int = TOP_K, on_error: OnError = "raise") -> Any:
         """Return the prediction of one photo (a Prediction) or of many (a list in their order).
 
-        One photo: a path, the bytes of an image file, a PIL image, or (H, W, 3) uint8 RGB of any size, which is resized and
-        cropped by the contract. Many: any iterable of those, or (N, S, S, 3) uint8 RGB, already prepared, S = size.
+        One photo: a path, the bytes of an image file, a PIL image, or uint8 RGB (height, width, 3) of any size, which is
+        resized and cropped by the contract. Many: any iterable of those, or (N, H, W, 3) uint8 RGB, already prepared, of the
+        model's `shape`.
         top_k: number of classes in `top`. on_error: with many photos, whether the DataError of an unreadable photo is raised,
         or returned in its place in the list. With one photo, it is always raised.
         """
         if isinstance(images, np.ndarray) and images.ndim == 4:
-            return list(self._answer_batch(prepared(images, self.size), top_k))
+            return list(self._answer_batch(prepared(images, self.shape), top_k))
         if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
             pixels = to_pixels(images, self.bundle.manifest.contract)
             (answer,) = self._answer([pixels], _at_least_one(top_k))
@@ -152,8 +158,8 @@ class Model:
         return self._stream(images, _at_least_one(top_k), on_error)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) float32 logits of (N, S, S, 3) uint8 RGB prepared images, in one call of the runner."""
-        pixels = prepared(images, self.size)
+        """Return (N, K) float32 logits of (N, H, W, 3) uint8 RGB prepared images, in one call of the runner."""
+        pixels = prepared(images, self.shape)
         with self._lock:
             return self._runner.logits(pixels)
 

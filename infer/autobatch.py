@@ -21,13 +21,13 @@ EACH_S = 0.15  # measuring time of a size, at least three turns of all lanes
 GAIN = 1.03  # speedup that what takes more memory and latency must reach to be worth it
 
 
-def find_batch(runner: BundleRunner, size: int, *, budget_s: float = _BUDGET_S) -> int:
-    """Return the fastest batch size of 1, 2, 4, ... 128 for images of size x size pixels, and log it with its speed.
+def find_batch(runner: BundleRunner, shape: tuple[int, int, int], *, budget_s: float = _BUDGET_S) -> int:
+    """Return the fastest batch size of 1, 2, 4, ... 128 for images of a shape (H, W, 3), and log it with its speed.
 
     Stops after `budget_s` seconds, or when two doublings in a row bring no gain. Pixels are random: the time does not depend on
     them.
     """
-    images = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (1, *shape), np.uint8)
     start = time.perf_counter()
     best, speed = 1, 0.0
     for batch in _SIZES:

@@ -48,8 +48,8 @@ def with_streams(model: LoadedModel, batch: int, *, threads: int = 0, measure: M
 
 
 def _faster(model: LoadedModel, streams: OverlappingRunner, batch: int, measure: Measure) -> BundleRunner:
-    size = model.bundle.manifest.contract.size
-    images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+    shape = (batch, *model.bundle.manifest.contract.shape)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     single = measure(model.runner, images)
     if streams.lanes * batch / single > _LONGEST_S:
         log.info("openvino: one request on all threads; a batch takes too long to try streams (%.2f s)", batch / single)

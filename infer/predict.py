@@ -161,7 +161,7 @@ def _sink(request: Request, write: Write, head: dict[str, Any] | None) -> Abstra
 
 def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request) -> Stream:
     contract = model.bundle.manifest.contract
-    batch = request.batch or find_batch(model.runner, contract.size)
+    batch = request.batch or find_batch(model.runner, contract.shape)
     way, workers = request.decode, request.decode_workers or request.threads
     if fetches(request.sources):  # not a matter of cores
         if way == "processes":

@@ -38,7 +38,7 @@ from vegrt.infer.outputs.files import OutputOptions, open_outputs
 from vegrt.infer.outputs.rows import RowFormat, answer_rows
 from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.sources.open import SourceOptions, open_sources
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 CLASSES = [f"class {number}" for number in range(15)]
 CONTRACT = Contract()

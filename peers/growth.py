@@ -137,7 +137,7 @@ def evaluate_synthetic(folder: Path) -> None:
     from vegrt.evaluate.collect import AnswerCollector
     from vegrt.evaluate.evaluate import evaluate_answers
     from vegrt.infer.runtimes.candidates import Candidate
-    from vegrt.photo.preprocess import Contract
+    from vegrt.photo.contract import Contract
     from vegrt.results.files import save_result
 
     split, noise = read_split(folder / "data", "test"), {"fp32": 0.0, "fp16": 0.002, "int8": 0.1, "int8-cpu": 0.1}

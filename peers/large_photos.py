@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.infer.runtimes.open import open_runner
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image, prepare
 
 SIZE = (4000, 3000)
 
@@ -37,12 +38,8 @@ def enlarge(photos: list[Path], folder: Path) -> list[Path]:
 
 
 def full(path: Path, contract: Contract) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB from a full decode: shorter side resized with antialiasing, then the centre crop."""
-    image = Image.open(path).convert("RGB")
-    scale = contract.resize / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    x, y = (image.width - contract.size) // 2, (image.height - contract.size) // 2
-    return np.asarray(image.crop((x, y, x + contract.size, y + contract.size)))
+    """Return (H, W, 3) uint8 RGB from a full decode, then the same resize and crop."""
+    return prepare(Image.open(path).convert("RGB"), contract)
 
 
 def timed(

@@ -56,7 +56,11 @@ class Job:
 
     @property
     def contract(self) -> dict[str, Any]:
-        """Return size and resize in pixels, mean and std per channel."""
+        """Return size and resize in pixels, mean and std per channel. The peers do only what the first edition can say."""
+        if "fit" in self.manifest["contract"]:
+            raise SystemExit(
+                "peers: only for bundles whose contract is of the first edition: square, cropped, bilinear"
+            )
         return dict(self.manifest["contract"])
 
     def normalization(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -15,7 +15,7 @@ from vegrt.infer.runtimes.candidates import Candidate, candidate_row
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 from vegrt.infer.runtimes.host import Host
 from vegrt.machine import Cpu
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.results.benchmark import Bench, BenchCandidate, Timing
 from vegrt.results.common import Interval, Verdict
 from vegrt.results.convert import fields_of

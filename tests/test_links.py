@@ -19,7 +19,7 @@ from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack
 from vegrt.errors import BundleError
 from vegrt.infer.api import load
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 PLACES = (
     MANIFEST,

@@ -7,7 +7,7 @@ import math
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,13 @@ import torch
 import torchvision
 from torch import nn
 
-from vegrt.backbones import contract_of, find_backbone
+from vegrt.backbones import find_backbone
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError, DivergedError
 from vegrt.terminal.progress import track
+from vegrt.train.contract import contract_of_recipe
 from vegrt.train.data.loader import BatchLoader, ordered_batches
 from vegrt.train.data.machine_share import share_of_memory_bytes
 from vegrt.train.data.samples import Samples
@@ -31,7 +32,7 @@ from vegrt.train.history.runs_db import Recorder
 from vegrt.train.loop.cached_activations import cache_activations
 from vegrt.train.loop.checkpoint import Checkpoints, resumable_progress
 from vegrt.train.loop.device import device_name, tuned_cudnn
-from vegrt.train.loop.head import Features, compute_features, train_head
+from vegrt.train.loop.head import Features, Head, compute_features, train_head
 from vegrt.train.loop.loop import VALIDATION_BATCH, EpochCallback, Loop, StopTraining
 from vegrt.train.loop.processes import ProcessGroup, join_process_group
 from vegrt.train.loop.tensorboard import tensorboard_callback
@@ -154,9 +155,10 @@ def _with_cached_activations(loop: Loop) -> Loop:
 
 def _train_head(loop: Loop) -> None:
     learner, best = loop.learner, None
-    head = learner.network.get_submodule(find_backbone(loop.recipe.backbone).head)
-    train = _features(loop, head, "train", loop.train.plain())
-    validation = _features(loop, head, "validation", loop.validation)
+    layers = [learner.network.get_submodule(name) for name in find_backbone(loop.recipe.backbone).heads]
+    train = _features(loop, layers, "train", loop.train.plain())
+    validation = _features(loop, layers, "validation", loop.validation)
+    head = Head(layers, train.shapes)
     for record, result in train_head(head, loop.recipe, train, validation, learner.class_weights):
         if not math.isfinite(record.train_loss + record.validation_loss):
             raise DivergedError(f"loss is not finite in epoch {record.epoch} of the head (lr_head {record.lr:.2g})")
@@ -165,12 +167,12 @@ def _train_head(loop: Loop) -> None:
     loop.save(best=best)
 
 
-def _features(loop: Loop, head: nn.Module, name: str, samples: Samples) -> Features:
+def _features(loop: Loop, layers: Sequence[nn.Module], name: str, samples: Samples) -> Features:
     learner, count = loop.learner, len(samples.photos)
     batches = ordered_batches(count, VALIDATION_BATCH)
     loaded = on_device(BatchLoader(samples, loop.recipe.workers, learner.device).load(batches), learner.device)
     return compute_features(
-        learner.model, head, track(loaded, f"features of {name}", len(batches)), count, learner.device
+        learner.model, layers, track(loaded, f"features of {name}", len(batches)), count, learner.device
     )
 
 
@@ -179,7 +181,7 @@ def _write_bundle(loop: Loop) -> None:
     manifest = Manifest(
         name=out.resolve().name,
         classes=loop.classes,
-        contract=contract_of(recipe.backbone, recipe.size),
+        contract=contract_of_recipe(recipe),
         model={"backbone": recipe.backbone, "head": recipe.head},
         data=loop.progress.to_dict()["data"],
         training=_summary(loop),

@@ -10,8 +10,16 @@ from vegrt.errors import BundleError, DataError, VegrtError
 
 if TYPE_CHECKING:  # `vegrt --help` imports this module and opens no bundle
     from vegrt.bundle.bundle import Bundle
+    from vegrt.photo.contract import Contract
 
-SETTLED = ("backbone", "head", "size", "weights")  # determined by the bundle; flags for them are refused
+SETTLED = (
+    "backbone",
+    "head",
+    "size",
+    "fit",
+    "interpolation",
+    "weights",
+)  # determined by the bundle; flags for them are refused
 DEFAULTS: dict[str, Any] = {
     "epochs_head": 0,
     "epochs": 2,
@@ -43,10 +51,17 @@ def settled_values(path: str) -> dict[str, Any]:
     return {
         "backbone": manifest.model["backbone"],
         "head": manifest.model["head"],
-        "size": manifest.contract.size,
+        "size": size_text(manifest.contract),
+        "fit": manifest.contract.fit,
+        "interpolation": manifest.contract.interpolation,
         "weights": str(bundle.file("weights")),
         "qat_sha256": bundle.sha256(),
     }
+
+
+def size_text(contract: Contract) -> int | str:
+    """Return the size of a contract as a recipe has it: pixels, or "HEIGHTxWIDTH"."""
+    return contract.size if isinstance(contract.size, int) else f"{contract.height}x{contract.width}"
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ and the checks of TOML files and values use that metadata.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from vegrt.files.toml import read_toml
 from vegrt.train import qat_defaults
 
 Augment = Literal["none", "light", "full"]
+FitChoice = Literal["auto", "crop", "stretch", "letterbox"]
+InterpolationChoice = Literal["auto", "bilinear", "bicubic"]
 HeadKind = Literal["gap", "classic"]
 QatEncoding = Literal["int8", "int8-cpu"]
 SCRATCH = "none"  # the value of `weights` for random ones
@@ -41,7 +44,8 @@ class Entry:
         """Raise VegrtError for a value that is out of range or not among the choices. Its type must be right."""
         if self.choices and value not in self.choices:
             raise VegrtError(f"recipe: {name} is {value!r}; expected one of {', '.join(self.choices)}")
-        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
+        numbers = [int(side) for side in value.split("x")] if isinstance(value, str) and self.bounds else [value]
+        if self.bounds and not all(self.bounds[0] <= number <= self.bounds[1] for number in numbers):
             raise VegrtError(f"recipe: {name} is {value!s:.40}; expected {self.range_text()}")
 
     def range_text(self) -> str:
@@ -84,10 +88,23 @@ class Recipe:
             "Initial weights: imagenet (torchvision's download), none (random), or a .safetensors or .pth file"
         ),
     )
-    size: int = field(
+    size: int | str = field(  # a text for HEIGHTxWIDTH
         default=224,
+        metadata=_entry("Model input: the side of a square, or HEIGHTxWIDTH, such as 360x640", (32, 1024), "pixels"),
+    )
+    fit: FitChoice = field(
+        default="auto",
         metadata=_entry(
-            "Side of the square model input; photos are resized by their shorter side", (32, 1024), "pixels"
+            "How photos become the model input: crop (of the centre), stretch (aspect ratio lost), letterbox (padded), or auto "
+            "(crop without a margin, or as a model of timm was trained)",
+            choices=get_args(FitChoice),
+        ),
+    )
+    interpolation: InterpolationChoice = field(
+        default="auto",
+        metadata=_entry(
+            "Interpolation of the resize: bilinear, bicubic, or auto (bilinear, or as a model of timm was trained)",
+            choices=get_args(InterpolationChoice),
         ),
     )
     epochs_head: int = field(
@@ -176,6 +193,14 @@ class Recipe:
         if self.qat and (self.freeze_until or self.epochs_head):
             raise VegrtError("recipe: qat trains all layers at once; omit freeze_until and epochs_head")
 
+    @property
+    def sides(self) -> int | tuple[int, int]:
+        """Return the size in the form of a contract: one number for a square, or (height, width)."""
+        if isinstance(self.size, int):
+            return self.size
+        height, width = map(int, self.size.split("x"))
+        return height, width
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         return asdict(self)
@@ -189,6 +214,7 @@ class Recipe:
 
 ENTRIES: dict[str, Entry] = {item.name: item.metadata["entry"] for item in fields(Recipe)}
 TYPES: dict[str, type[Any]] = {item.name: type(item.default) for item in fields(Recipe)}  # str, int, float or bool
+TYPES["size"] = str  # of its flag
 _TYPE_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _FROM_SCRATCH: dict[str, Any] = {"epochs_head": 0, "epochs": 30, "lr": 1e-3, "weight_decay": 0.05, "patience": 10}
 # vgg16 has no batch normalisation: fine-tuned at 2e-4 it fell from 89 % (head only) to 51 %, at 3e-5 it did not
@@ -237,6 +263,8 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _converted(kind: type[Any], name: str, value: Any) -> Any:
     """Return a value in the type of the entry; converts integers to float. Raises VegrtError for other types."""
+    if name == "size":
+        return _size(value)
     if kind is float and type(value) is int and abs(value) < _MAX_INTEGER:
         return float(value)
     if type(value) is not kind:
@@ -244,6 +272,17 @@ def _converted(kind: type[Any], name: str, value: Any) -> Any:
     if kind is str and not _is_text(value):
         raise VegrtError(f"recipe: {name} is {value!a:.80}; expected Unicode text without NUL")
     return value
+
+
+def _size(value: Any) -> int | str:
+    """Return the side of a square in pixels, or "HEIGHTxWIDTH". Raises VegrtError for any other value."""
+    text = str(value) if type(value) in (int, str) else ""
+    if not re.fullmatch(r"-?[0-9]{1,9}|[0-9]{1,5}x[0-9]{1,5}", text):
+        raise VegrtError(
+            f"recipe: size is {value!a:.80}; expected pixels, such as 224, or HEIGHTxWIDTH, such as 360x640"
+        )
+    height, _, width = text.partition("x")
+    return int(height) if width in ("", height) else text
 
 
 def _is_text(value: str) -> bool:

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vegrt.backbones import contract_of, find_backbone
+from vegrt.backbones import find_backbone
 from vegrt.dataset.listing import SplitName
 from vegrt.dataset.photos import Split, read_splits
 from vegrt.errors import VegrtError
 from vegrt.photo.preprocess import load_image
+from vegrt.train.contract import contract_of_recipe
 from vegrt.train.data.machine_share import share_of_memory_bytes
 from vegrt.train.data.samples import (
     DecodedPhotos,
@@ -39,7 +40,7 @@ Splits = Mapping[SplitName, Split]
 def read_data(data: Path, recipe: Recipe) -> dict[SplitName, Split]:
     """Return the splits. Raises VegrtError for all problems that can be detected without decoding photos."""
     check_stage(find_backbone(recipe.backbone), recipe.freeze_until)
-    contract_of(recipe.backbone, recipe.size)
+    contract_of_recipe(recipe)
     splits = read_splits(data)
     if recipe.qat:
         check_classes(Path(recipe.qat), splits["train"].classes)
@@ -76,7 +77,7 @@ def open_loop(
     on_epoch: EpochCallback,
 ) -> Loop:
     """Return the loop at its start or where it was interrupted. Saves its state, so that the run can be resumed."""
-    contract = contract_of(recipe.backbone, recipe.size)
+    contract = contract_of_recipe(recipe)
     limit_bytes = share_of_memory_bytes()
     training = decode_photos(splits["train"], partial(read_uncropped, contract=contract), limit_bytes)
     remaining_bytes = limit_bytes - training.cached_bytes()

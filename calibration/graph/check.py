@@ -13,12 +13,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from vegrt.calibration.graph.placement import ACTIVATIONS, Encoding
+from vegrt.calibration.graph.placement import ACTIVATIONS, Encoding, output_axis
 from vegrt.errors import ModelError
 
 HALF_SCALES_OPSET = 19  # the first whose QuantizeLinear and DequantizeLinear take float16 scales
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-_LAYERS = {"Conv", "Gemm"}
+_LAYERS = {"Conv", "Gemm", "MatMul"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _check_weight(node: ir.Node, weight: NDArray[np.generic]) -> None:
         _refuse(node, f"weight zero point {int(zero_point[zero_point != 0].flat[0])}", "weights are symmetric")
     axis = node.attributes.get_int("axis", 1) % weight.ndim
     for reader in (reader for reader, index in node.outputs[0].uses() if reader.op_type in _LAYERS and index == 1):
-        expected = _channel_axis(reader)
+        expected = output_axis(reader)
         if scale is None or scale.shape != (weight.shape[expected],) or axis != expected:
             shape, scales = list(weight.shape), list(scale.shape) if scale is not None else None
             rule = f"a {reader.op_type}'s weight has one scale per output channel, axis {expected}"
@@ -135,18 +135,15 @@ def _check_fusion(node: ir.Node) -> None:
 
 
 def _check_layer(node: ir.Node, rules: Rules) -> None:
-    data, weight = (_producer(node, index, _DEQUANTIZE) is not None for index in (0, 1))
-    if weight and not data:
+    data, weight = (_producer(node, index, _DEQUANTIZE) for index in (0, 1))
+    # the right factor of two activations may come in 8 bits from the layer before it
+    if weight and not data and not (rules.float_weights and _stored(weight) is None):
         _refuse(node, "quantized weight, float data", "both or neither are quantized")
     if data and not weight and not rules.float_weights:
         _refuse(node, "quantized data, float weight", "both or neither are quantized")
     kinds = [kind.name for index in range(len(node.inputs)) if (kind := _float_type(node, index)) is not None]
     if len(set(kinds)) > 1:
         _refuse(node, f"inputs of {', '.join(kinds)}", "all inputs have one float type")
-
-
-def _channel_axis(node: ir.Node) -> int:
-    return 1 if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0) else 0
 
 
 def _float_type(node: ir.Node, index: int) -> ir.DataType | None:

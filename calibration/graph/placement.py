@@ -1,8 +1,10 @@
 """The placement of Q/DQ pairs: which tensors and weights are quantized. Knows nothing of ranges.
 
-The rules are TensorRT's (explicit quantization): quantize the inputs of every Conv, of every Gemm except the classifier,
-and the residual branch of an Add beside such a layer; nothing between a Conv and its activation. The CPU encoding also
-quantizes the outputs, because ONNX Runtime's 8-bit kernels read and write 8-bit tensors.
+The rules are TensorRT's (explicit quantization): quantize the inputs of every Conv, of every Gemm and MatMul with weights except
+the classifier, and the residual branch of an Add beside a Conv or Gemm; nothing between a Conv and its activation. LayerNorm,
+Softmax and GELU stay in float, and so does the residual branch of a transformer. So may the products of two activations in
+attention, as layers in float (docs/decisions/0033). The CPU encoding also quantizes the outputs of Conv and Gemm, because ONNX
+Runtime's 8-bit kernels read and write 8-bit tensors; that of MatMul writes float.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import onnx_ir as ir
 Encoding = Literal["signed", "unsigned"]
 
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # fused into the preceding Conv or Add by every runtime
-_CPU_KERNELS = frozenset({"Conv", "Gemm", "Add", "GlobalAveragePool"})  # operators with an 8-bit kernel of their own
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum"})
+_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})  # operators whose weights may become int8
+_CPU_KERNELS = frozenset({"Conv", "Gemm", "Add", "GlobalAveragePool"})  # those whose 8-bit kernel writes 8 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,12 @@ class Placement:
     """The tensors and weights to quantize.
 
     activations: tensor name -> the edges that read its quantized form. weights: initializer name -> its output-channel axis.
+    tokens: the activations that a MatMul reads, whose channels are not axis 1.
     """
 
     activations: dict[str, tuple[Edge, ...]]
     weights: dict[str, int]
+    tokens: frozenset[str] = frozenset()
 
 
 def plan_quantization(model: ir.Model, encoding: Encoding, *, float_layers: frozenset[str] = frozenset()) -> Placement:
@@ -45,40 +52,91 @@ def plan_quantization(model: ir.Model, encoding: Encoding, *, float_layers: froz
     """
     edges: dict[str, list[Edge]] = {}
     weights: dict[str, int] = {}
-    for node in quantizable_nodes(model):
+    layers = list(quantizable_nodes(model))
+    for node in layers:
         if node.name not in float_layers:
-            transposed = node.op_type == "Conv" or node.attributes.get_int("transB", False)
-            weights[_name(node.inputs[1])] = 0 if transposed else 1
+            weights[_name(node.inputs[1])] = output_axis(node)
         _add(edges, node, 0)
-    layers = set(quantizable_nodes(model))
+    for node in attention_products(model):
+        _add(edges, node, 0)
+        _add(edges, node, 1)
+    neighbours = {node for node in layers if node.op_type != "MatMul"}
     for node in model.graph:
-        if node.op_type == "Add" and (residual := _residual_input(node)) is not None and _is_beside(node, layers):
+        if node.op_type == "Add" and (residual := _residual_input(node)) is not None and _is_beside(node, neighbours):
             _add(edges, node, residual)
     if encoding == "unsigned":
-        _add_cpu_edges(model, edges, float_layers)
+        _add_cpu_edges(model, edges, neighbours, float_layers)
     activations = {
         name: tuple(edge for edge in readers if edge.node not in float_layers) for name, readers in edges.items()
     }
-    return Placement({name: readers for name, readers in activations.items() if readers}, weights)
+    products = {node.name for node in model.graph if node.op_type == "MatMul"}
+    tokens = {name for name, readers in activations.items() if any(edge.node in products for edge in readers)}
+    return Placement({name: readers for name, readers in activations.items() if readers}, weights, frozenset(tokens))
 
 
 def quantizable_layers(model: ir.Model, encoding: Encoding) -> list[str]:
     """Return the names of the nodes that a placement quantizes and that `float_layers` may name, in the graph's order.
 
-    Layers with weights; additions whose skip connection is quantized; for a CPU also the pooling before the classifier.
+    Layers with weights; attention's products; additions whose skip connection is quantized; for a CPU also the pooling before the
+    classifier.
     """
     read = {edge.node for edges in plan_quantization(model, encoding).activations.values() for edge in edges}
-    operators = _CPU_KERNELS if encoding == "unsigned" else _CPU_KERNELS - {"GlobalAveragePool"}
+    operators = _LAYERS | (_CPU_KERNELS if encoding == "unsigned" else _CPU_KERNELS - {"GlobalAveragePool"})
     return [_text(node.name) for node in model.graph if node.name in read and node.op_type in operators]
 
 
 def quantizable_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield the nodes whose weights may become int8: every Conv, and every Gemm but the classifier, the last one."""
-    gemms = [node for node in model.graph if node.op_type == "Gemm"]
+    """Yield the nodes whose weights may become int8: every Conv, and every Gemm and MatMul but the classifiers.
+
+    A MatMul's weights are a matrix on its right, as those of a linear layer on tokens are.
+    """
+    varying, classifiers = values_of_images(model), _classifiers(model)
     for node in model.graph:
-        weight = node.inputs[1] if node.op_type in {"Conv", "Gemm"} and len(node.inputs) > 1 else None
-        if weight is not None and weight.is_initializer() and node not in gemms[-1:]:
+        if node.op_type not in _LAYERS or node in classifiers or node.inputs[0] not in varying:
+            continue
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
+        is_matrix = weight is not None and weight.shape is not None and len(weight.shape) == 2
+        if weight is not None and weight.is_initializer() and (node.op_type != "MatMul" or is_matrix):
             yield node
+
+
+def attention_products(model: ir.Model) -> list[ir.Node]:
+    """Return the MatMuls of two values that depend on the image, as attention has them, in the graph's order."""
+    varying = values_of_images(model)
+    return [node for node in model.graph if node.op_type == "MatMul" and all(value in varying for value in node.inputs)]
+
+
+def values_of_images(model: ir.Model) -> set[ir.Value]:
+    """Return the values that depend on the image; all others are the same for all images: weights, and what is made of them."""
+    varying = set(model.graph.inputs)
+    for node in model.graph:
+        if any(value in varying for value in node.inputs):
+            varying.update(node.outputs)
+    return varying
+
+
+def output_axis(node: ir.Node) -> int:
+    """Return the axis of a layer's output channels in its weight."""
+    if node.op_type == "MatMul":
+        return 1
+    return 1 if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0) else 0
+
+
+def _classifiers(model: ir.Model) -> set[ir.Node]:
+    """Return the Gemms and MatMuls that compute the logits, with no other layer between; several where heads are averaged."""
+    varying, classifiers = values_of_images(model), set()
+    pending, visited = [value.producer() for value in model.graph.outputs], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        is_product = node.op_type in PRODUCTS and not all(value in varying for value in node.inputs[:2])
+        if is_product and node.op_type in _LAYERS:
+            classifiers.add(node)
+        elif not is_product and node.op_type not in CONVOLUTIONS:
+            pending += [value.producer() for value in node.inputs if value is not None]
+    return classifiers
 
 
 def result_of(node: ir.Node) -> ir.Value:
@@ -118,12 +176,13 @@ def _is_beside(add: ir.Node, layers: set[ir.Node]) -> bool:
     return any(node in layers for node in (*producers, *readers))
 
 
-def _add_cpu_edges(model: ir.Model, edges: dict[str, list[Edge]], float_layers: frozenset[str]) -> None:
-    """Add both inputs and the result of each node that has an 8-bit kernel on a CPU."""
-    classifier = [node for node in model.graph if node.op_type == "Gemm"][-1:]
-    layers = set(quantizable_nodes(model))
+def _add_cpu_edges(
+    model: ir.Model, edges: dict[str, list[Edge]], layers: set[ir.Node], float_layers: frozenset[str]
+) -> None:
+    """Add both inputs and the result of each node whose 8-bit kernel on a CPU writes 8 bits. layers: the Convs and Gemms."""
+    classifiers = _classifiers(model)
     for node in model.graph:
-        if node.op_type not in _CPU_KERNELS or node.name in float_layers or node in classifier:
+        if node.op_type not in _CPU_KERNELS or node.name in float_layers or node in classifiers:
             continue
         if node.op_type == "Add" and (_residual_input(node) is None or not _is_beside(node, layers)):
             continue

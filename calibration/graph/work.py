@@ -1,11 +1,12 @@
-"""The share of a network that computes in 8 bits, by the multiplications of every layer with weights, whatever its operator.
+"""The share of a network that computes in 8 bits, by its multiplications.
 
-The denominator is the whole network, not only the layers that can be quantized.
+The denominator is the whole network, not only the layers that can be quantized: every layer with weights, whatever its operator,
+and the products of two activations in attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -13,11 +14,15 @@ import numpy as np
 import onnx_ir as ir
 
 from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
-from vegrt.calibration.graph.placement import quantizable_nodes
+from vegrt.calibration.graph.placement import (
+    CONVOLUTIONS,
+    PRODUCTS,
+    attention_products,
+    quantizable_nodes,
+    values_of_images,
+)
 from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
-_PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum"})
 Shape = Sequence[int]
 
 
@@ -47,27 +52,20 @@ def weight_layers(model: ir.Model) -> list[ir.Node]:
     """Return the nodes that multiply values that depend on the image by weights, in the graph's order.
 
     Every Conv and ConvTranspose; a Gemm, MatMul or Einsum with an operand that is the same for all images: an initializer, or the
-    result of Transpose, Reshape, DequantizeLinear and so on of one. Attention's products of two activations do not count.
+    result of Transpose, Reshape, DequantizeLinear and so on of one. Attention's products of two activations are not among them.
     """
-    varying = set(model.graph.inputs)
-    nodes = []
-    for node in model.graph:
-        if not any(value in varying for value in node.inputs):
-            continue
-        varying.update(node.outputs)
-        has_weights = any(value not in varying for value in _operands(node))
-        if node.op_type in _CONVOLUTIONS or (node.op_type in _PRODUCTS and has_weights):
-            nodes.append(node)
-    return nodes
+    varying = values_of_images(model)
+    return [node for node in _multiplying(model, varying) if not _has_two_activations(node, varying)]
 
 
 def multiplications(model: ir.Model) -> list[tuple[str, int]]:
-    """Return each weight layer's name and its multiplications for one image, in the graph's order.
+    """Return the name and the multiplications for one image of each weight layer and each product of two activations.
 
-    Sizes are those of a run on one black image, which also gives the shapes that the graph computes. Does not change `model`.
+    They are in the graph's order. Sizes are those of a run on one black image, which also gives the shapes that the graph
+    computes. Does not change `model`.
     """
     copy = copy_graph(model)
-    layers = weight_layers(copy)
+    layers = list(_multiplying(copy, values_of_images(copy)))
     read = [[*_operands(node), node.outputs[0]] for node in layers]
     shapes = _shapes(copy, [value for values in read for value in values])
     return [
@@ -78,14 +76,26 @@ def multiplications(model: ir.Model) -> list[tuple[str, int]]:
 
 def work_in_8_bits(model: ir.Model, float_layers: Mapping[str, Iterable[str]]) -> dict[str, Work]:
     """Return the work of each variant of a float32 graph. float_layers: by variant, the layers that it keeps in float."""
-    counts = multiplications(model)
-    quantizable = {str(node.name) for node in quantizable_nodes(model)}
+    counts, weighted = multiplications(model), {str(node.name) for node in weight_layers(model)}
+    quantizable = {str(node.name) for node in (*quantizable_nodes(model), *attention_products(model))}
     works = {}
     for variant, in_float in float_layers.items():
-        quantized = [count for name, count in counts if name in quantizable - set(in_float)]
+        in_8_bits = quantizable - set(in_float)
         macs = sum(count for _, count in counts)
-        works[variant] = Work(sum(quantized) / max(macs, 1), len(quantized), len(counts), macs)
+        share = sum(count for name, count in counts if name in in_8_bits) / max(macs, 1)
+        works[variant] = Work(share, len(in_8_bits & weighted), len(weighted), macs)
     return works
+
+
+def _multiplying(model: ir.Model, varying: Collection[ir.Value]) -> Iterator[ir.Node]:
+    """Yield the nodes that multiply values that depend on the image, `varying`, by weights or by one another."""
+    for node in model.graph:
+        if node.op_type in CONVOLUTIONS | PRODUCTS and any(value in varying for value in _operands(node)):
+            yield node
+
+
+def _has_two_activations(node: ir.Node, varying: Collection[ir.Value]) -> bool:
+    return node.op_type in PRODUCTS and all(value in varying for value in _operands(node))
 
 
 def _shapes(model: ir.Model, values: Sequence[ir.Value]) -> dict[str, Shape]:
@@ -111,7 +121,7 @@ def _operands(node: ir.Node) -> list[ir.Value]:
 def _count(node: ir.Node, shapes: Sequence[Shape]) -> int:
     """Return a layer's number of multiplications. shapes: of its operands and of its result."""
     first, second, result = shapes[0], shapes[1], shapes[-1]
-    if node.op_type in _CONVOLUTIONS:  # weights (M, C, ...) or (C, M, ...): each is used at every pixel of one side
+    if node.op_type in CONVOLUTIONS:  # weights (M, C, ...) or (C, M, ...): each is used at every pixel of one side
         return prod((result if node.op_type == "Conv" else first)[2:]) * prod(second)
     if node.op_type == "Einsum":
         return prod(_letters(node, shapes[:-1]).values())

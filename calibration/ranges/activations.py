@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -23,48 +23,23 @@ Reader = Callable[[NDArray[np.uint8]], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
-class PeakCheck:
-    """A check of tensors' largest magnitudes, in the same run as the observation.
-
-    names: of the tensors; some may be observed as well. verify: is called with name -> largest |x| over all photos, NaN where a
-    value is NaN; what it raises ends the observation.
-    """
-
-    names: Sequence[str]
-    verify: Callable[[Mapping[str, float]], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Network:
     """A float network with inner tensors that can be read, by several threads at once.
 
-    names: of the tensors to observe. read: returns them, in order, for (N, H, W, 3) uint8 images; any shape. check: of other
-    tensors' magnitudes. read_all: returns the tensors of `all_names`; needed with a check. workers: batches that run at once.
+    names: of the tensors to observe. read: returns them, in order, for (N, H, W, 3) uint8 images; any shape. workers: number of
+    batches that run at once.
     """
 
     names: Sequence[str]
     read: Reader
-    check: PeakCheck | None = None
-    read_all: Reader | None = None
     workers: int = 1
 
-    @property
-    def all_names(self) -> list[str]:
-        """Return the names of the tensors to observe, and then those that are only checked."""
-        return list(dict.fromkeys([*self.names, *(self.check.names if self.check else ())]))
 
-
-def open_network(model: ir.Model, names: Sequence[str], check: PeakCheck | None = None) -> Network:
+def open_network(model: ir.Model, names: Sequence[str]) -> Network:
     """Return a float32 graph as a network of which the tensors `names` are observed."""
     workers = min(_MOST_WORKERS, available_cores())
-
-    def reader(tensors: Sequence[str]) -> Reader:
-        threads = max(1, available_cores() // workers)
-        read: Reader = read_tensors(expose_tensors(copy_graph(model), tensors), tensors, threads=threads)
-        return read
-
-    network = Network(names, reader(names), check, workers=workers)
-    return Network(names, network.read, check, reader(network.all_names), workers) if check else network
+    threads = max(1, available_cores() // workers)
+    return Network(names, read_tensors(expose_tensors(copy_graph(model), names), names, threads=threads), workers)
 
 
 class ActivationStore:

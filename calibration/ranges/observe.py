@@ -27,6 +27,10 @@ _BATCH = 1  # all inner tensors of a batch are in memory at once
 _NEAR_ZERO = 1e-30  # a peak below this is zero for every purpose, and 1 / peak would overflow float32
 
 T = TypeVar("T")
+ChannelPeaks = Mapping[
+    str, NDArray[np.float64]
+]  # tensor -> (C,) largest magnitude in each channel, NaN where a value is
+PeakCheck = Callable[[ChannelPeaks], None]  # raises for a network that cannot be calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +61,29 @@ def observe(
     photos: PhotoSet,
     progress: CalibrationProgress | None = None,
     *,
+    check: PeakCheck | None = None,
     batch_size: int = _BATCH,
     store_bytes: int = 0,
 ) -> dict[str, Observation]:
     """Return an Observation for every tensor of `network.names`.
 
     photos: read once, and again those whose activations do not fit into `store_bytes` of memory. progress: saved state of an
-    interrupted observation, and where this one is saved. Raises what the network's check raises, and ModelError when a tensor
-    holds NaN or infinity, or when there are no photos.
+    interrupted observation, and where this one is saved. check: is called between the passes. Raises what it raises, and
+    ModelError when a tensor holds NaN or infinity, or when there are no photos.
     """
     passes = _Passes(
         network, photos, progress or CalibrationProgress(None, ""), batch_size, ActivationStore(store_bytes)
     )
     extrema = passes.extrema()
-    if network.check:
-        peaks = dict(zip(network.all_names, np.abs(extrema.spans).max(axis=1).tolist(), strict=True))
-        network.check.verify({name: peaks[name] for name in network.check.names})
-    spans = extrema.spans[: len(network.names)]
-    for name, (low, high) in zip(network.names, spans, strict=True):
+    if check:
+        check(dict(zip(network.names, extrema.channels, strict=True)))
+    for name, (low, high) in zip(network.names, extrema.spans, strict=True):
         if not np.isfinite([low, high]).all():
             raise ModelError(f"{name}: activation range [{low}, {high}]; the float model overflows, train it again")
-    counts = passes.histograms(np.abs(spans).max(axis=1))
+    counts = passes.histograms(np.abs(extrema.spans).max(axis=1))
     return {
         name: Observation(float(span[0]), float(span[1]), row, channels)
-        for name, span, row, channels in zip(network.names, spans, counts, extrema.channels, strict=True)
+        for name, span, row, channels in zip(network.names, extrema.spans, counts, extrema.channels, strict=True)
     }
 
 
@@ -104,24 +107,20 @@ def histogram(values: NDArray[np.float32], peak: float) -> NDArray[np.int64]:
 
 @dataclass(slots=True)
 class _Extrema:
-    """Extrema of T tensors, of which the first are observed and the others only checked.
-
-    spans: (T, 2) float64, lowest (at most 0) and highest (at least 0). channels: see Observation; of the observed tensors.
-    """
+    """spans: (T, 2) float64, lowest (at most 0) and highest (at least 0) of each of T tensors; channels: see Observation."""
 
     spans: NDArray[np.float64]
     channels: list[NDArray[np.float64]]
 
     @classmethod
-    def of(cls, tensors: Tensors, observed: int) -> _Extrema:
+    def of(cls, tensors: Tensors) -> _Extrema:
         """Return the extrema of one batch. NaN and infinity pass through."""
         spans, channels = np.zeros((len(tensors), 2)), []
         for index, values in enumerate(tensors):
-            axes = tuple(axis for axis in range(values.ndim) if axis != 1) if index < observed else None
+            axes = tuple(axis for axis in range(values.ndim) if axis != 1)
             lows, highs = values.min(axes, initial=0), values.max(axes, initial=0)
             spans[index] = lows.min(), highs.max()
-            if index < observed:
-                channels.append(np.maximum(-lows, highs).astype(np.float64))
+            channels.append(np.maximum(-lows, highs).astype(np.float64))
         return cls(spans, channels)
 
     def update(self, other: _Extrema) -> None:
@@ -144,18 +143,15 @@ class _Passes:
     store: ActivationStore
 
     def extrema(self) -> _Extrema:
-        observed, shape = len(self.network.names), (len(self.network.all_names), 2)
+        tensors = len(self.network.names)
         done, saved = self.progress.load("extrema")
-        if saved and saved["spans"].shape != shape:  # saved by an observation with other checks
-            done, saved = 0, {}
-        channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(observed)]
-        extrema = _Extrema(saved.get("spans", np.zeros(shape)), channels)
-        read = self.network.read_all or self.network.read
+        channels = [saved.get(f"channels.{index}", np.zeros(1)) for index in range(tensors)]
+        extrema = _Extrema(saved.get("spans", np.zeros((tensors, 2))), channels)
 
         def examine(index: int, images: NDArray[np.uint8]) -> _Extrema:
-            tensors = read(images)
-            self.store.add(index, tensors[:observed])
-            return _Extrema.of(tensors, observed)
+            values = self.network.read(images)
+            self.store.add(index, values)
+            return _Extrema.of(values)
 
         if not self._run("extrema", done, examine, extrema.update, extrema.arrays):
             raise ModelError("calibration: no images; expected at least one readable photo in the validation split")

@@ -37,10 +37,12 @@ class Outlier:
 def find_outliers(observations: Mapping[str, Observation], placement: Placement) -> list[Outlier]:
     """Return the tensors that `placement` quantizes and whose largest channel exceeds OUTLIER_RATIO medians.
 
-    Channels that are always zero do not count.
+    Channels that are always zero do not count. Tokens are left out: an observation's channels are those of axis 1.
     """
     outliers = []
     for name, edges in placement.activations.items():
+        if name in placement.tokens:
+            continue
         peaks = observations[name].channels
         nonzero = peaks[peaks > 0]
         if len(nonzero) > 1 and peaks.max() > OUTLIER_RATIO * (typical := float(np.median(nonzero))):

@@ -11,6 +11,7 @@ from vegrt.calibration.graph.quantize import ENCODINGS
 from vegrt.calibration.graph.work import work_in_8_bits
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.subject import CalibrationSubject
+from vegrt.calibration.tournament.attention import attention_in_float
 from vegrt.calibration.tournament.calibrate import Calibration
 from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer
 from vegrt.calibration.tournament.sensitivity import measure_sensitivity, most_sensitive_first
@@ -22,8 +23,10 @@ log = logging.getLogger(__name__)
 def mix_precision(
     subject: CalibrationSubject, calibration: Calibration, settings: CalibrationSettings, scorer: Scorer
 ) -> Calibration:
-    """Return the calibration with the settings' layers in float, and as many more as their budget needs."""
+    """Return the calibration with the settings' layers in float, attention if it costs answers, and what a budget needs."""
     named = {encoding: _named_layers(subject, encoding, settings) for encoding in ENCODINGS}
+    for encoding in ENCODINGS:
+        named[encoding] |= attention_in_float(subject, calibration, encoding, settings, scorer)
     if not settings.has_budget:
         return replace(calibration, float_layers={encoding: tuple(sorted(named[encoding])) for encoding in ENCODINGS})
     scores: dict[Encoding, QuantizationScore] = {}

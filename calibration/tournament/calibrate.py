@@ -15,9 +15,9 @@ from vegrt.calibration.graph.encode import Range
 from vegrt.calibration.graph.placement import Encoding, plan_quantization
 from vegrt.calibration.graph.quantize import ENCODINGS, Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
-from vegrt.calibration.ranges.activations import PeakCheck, memory_for_activations, open_network
+from vegrt.calibration.ranges.activations import memory_for_activations, open_network
 from vegrt.calibration.ranges.methods import METHODS, Method, tensor_range
-from vegrt.calibration.ranges.observe import Observation, observe
+from vegrt.calibration.ranges.observe import Observation, PeakCheck, observe
 from vegrt.calibration.ranges.outliers import Outlier, find_outliers
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.calibration.settings import CalibrationSettings
@@ -66,8 +66,8 @@ def calibrate(
 ) -> Calibration:
     """Return the calibration of a float32 graph, without layers in float.
 
-    scorer: of the same graph, on the held-out photos. progress: saved state of an interrupted calibration. check: of magnitudes,
-    before the tournament. timer: gets the stages' seconds.
+    scorer: of the same graph, on the held-out photos. progress: saved state of an interrupted calibration. check: of the observed
+    magnitudes, before the tournament. timer: gets the stages' seconds.
     """
     settings, progress = settings or CalibrationSettings(), progress or CalibrationProgress(None, "")
     timer = timer or StageTimer()
@@ -93,10 +93,15 @@ def calibrate(
 def observe_tensors(
     model: ir.Model, photos: PhotoSet, progress: CalibrationProgress, check: PeakCheck | None = None
 ) -> dict[str, Observation]:
-    """Return an Observation of every tensor that any encoding quantizes. check: of magnitudes, in the same run."""
+    """Return an Observation of every tensor that any encoding quantizes. Arguments as of `observe`."""
+    network = open_network(model, quantized_tensors(model))
+    return observe(network, photos, progress, check=check, store_bytes=memory_for_activations())
+
+
+def quantized_tensors(model: ir.Model) -> list[str]:
+    """Return the names of the tensors that any encoding quantizes."""
     plans = [plan_quantization(model, encoding) for encoding in ENCODINGS]
-    names = list(dict.fromkeys(name for plan in plans for name in plan.activations))
-    return observe(open_network(model, names, check), photos, progress, store_bytes=memory_for_activations())
+    return list(dict.fromkeys(name for plan in plans for name in plan.activations))
 
 
 def all_ranges(

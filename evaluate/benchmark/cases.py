@@ -12,7 +12,7 @@ from vegrt.evaluate.benchmark.inputs import Inputs
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.runtimes.runner import Runner, prepare_runner
-from vegrt.photo.preprocess import decode, prepare
+from vegrt.photo.preprocess import decode_for, prepare
 from vegrt.results.benchmark import Measure
 
 
@@ -90,7 +90,7 @@ class TimedRunner:
         decode_s = prepare_s = 0.0
         for row in range(batch):
             start = time.perf_counter()
-            image = decode(photos[(turn * batch + row) % len(photos)], shorter_side=contract.resize, icc=contract.icc)
+            image = decode_for(photos[(turn * batch + row) % len(photos)], contract)
             decoded = time.perf_counter()
             self._batch[row] = prepare(image, contract)
             prepare_s += time.perf_counter() - decoded

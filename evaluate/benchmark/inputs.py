@@ -14,7 +14,8 @@ from PIL import Image
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import read_split, warn_unreadable
 from vegrt.errors import DataError
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 POOL = 128  # largest number of photos: enough for various sizes, few enough to hold decoded in memory
 RANDOM = "random pixels"
@@ -51,7 +52,7 @@ def gather_inputs(bundle: Bundle, data: Path | None, largest_batch: int) -> Inpu
             raise DataError(f"{data}: none of {len(sampled)} test photos is readable; nothing to time")
         pixels = np.stack([images[index % len(images)] for index in range(max(len(images), largest_batch))])
         return Inputs(contract, pixels, readable, decode_s, str(data), str(data))
-    shape = (largest_batch, contract.size, contract.size, 3)
+    shape = (largest_batch, *contract.shape)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     golden, _, decode_s = _decode(_golden_photos(bundle), contract)
     if golden:

@@ -85,13 +85,13 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, engine: str, 
 
     opened = open_bundle(Path(bundle), verify=False)
     candidate = Candidate(variant, find_runtime(runtime), device, engine)
-    size = opened.manifest.contract.size
+    shape = opened.manifest.contract.shape
     start = time.perf_counter()
     runner = open_candidate(opened, candidate, threads=int(threads))
-    runner.logits(np.zeros((1, size, size, 3), np.uint8))
+    runner.logits(np.zeros((1, *shape), np.uint8))
     first_answer_s = time.perf_counter() - start
     for _ in range(2 if int(batch) else 0):
-        runner.logits(np.zeros((int(batch), size, size, 3), np.uint8))
+        runner.logits(np.zeros((int(batch), *shape), np.uint8))
     peak_kib = parse_peak_kib(_STATUS.read_text(encoding="utf-8"))
     sys.stdout.write(json.dumps({"peak_kib": peak_kib, "first_answer_s": first_answer_s}) + "\n")
 

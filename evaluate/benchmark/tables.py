@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vegrt.evaluate.benchmark.compare import Comparison, PairComparison
 from vegrt.evaluate.wording import MLPERF_STYLE, noise_warning, skipped_sentence
+from vegrt.infer.autostreams import MIN_CORES
 from vegrt.results.benchmark import ARITHMETICS, Bench, BenchCandidate, Measure, Noise, Timing
 from vegrt.results.common import Verdict
 from vegrt.terminal.tables import make_table
@@ -52,7 +53,7 @@ def bench_table(bench: Bench) -> Table:
             "peak MiB",
         ),
         rows,
-        notes=[sources, _limits_note(bench), skipped_sentence(bench), _noise_note(bench.noise)],
+        notes=[sources, _limits_note(bench), _streams_note(bench), skipped_sentence(bench), _noise_note(bench.noise)],
         text=("candidate",),
     )
 
@@ -85,7 +86,7 @@ def scenario_table(bench: Bench) -> Table:
             *_share_heading(bench),
         ),
         rows,
-        notes=[conditions, _limits_note(bench), _noise_note(bench.noise)],
+        notes=[conditions, _limits_note(bench), _streams_note(bench), _noise_note(bench.noise)],
         text=("candidate",),
     )
 
@@ -134,6 +135,12 @@ def _share(bench: Bench, row: BenchCandidate, timing: Timing) -> tuple[str, ...]
     if timing.limit_share is None:
         return (_NOT_MEASURED if row.device == "cpu" else "",)
     return (f"{timing.limit_share:.0%}",)
+
+
+def _streams_note(bench: Bench) -> str:
+    """Return which of OpenVINO's settings was timed, where `infer` may choose another."""
+    may_differ = (bench.threads or 0) >= MIN_CORES and any(row.runtime == "openvino" for row in bench.candidates)
+    return "openvino: one request on all threads; infer also tries streams for many photos" if may_differ else ""
 
 
 def _noise_note(noise: Noise | None) -> str:

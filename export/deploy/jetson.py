@@ -71,6 +71,6 @@ def _imports(file: Path) -> list[str]:
 
 def _readme(bundle: Bundle, max_batch: int, jetpack: JetPack) -> str:
     manifest = bundle.manifest
-    size, classes = manifest.contract.size, len(manifest.classes)
-    subject = Subject(manifest.name, vegrt.version.__version__, bundle.sha256(), classes, size)
+    classes = len(manifest.classes)
+    subject = Subject(manifest.name, vegrt.version.__version__, bundle.sha256(), classes, manifest.contract.shape)
     return jetson_readme(subject, jetpack, Profile(1, min(8, max_batch), max_batch), VARIANTS)

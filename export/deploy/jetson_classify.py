@@ -26,7 +26,8 @@ from vegrt.infer.runtimes.cuda.runtime import Cuda
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.infer.runtimes.tensorrt.runner import load_engine
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 from vegrt.results.golden import GoldenFile
 from vegrt.schema import build, read_json
 

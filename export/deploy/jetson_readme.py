@@ -112,18 +112,18 @@ each layer runs. Jetson Thor has no DLA.
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the README is about. sha256: of the manifest. classes: their number. size: height and width of the pixels."""
+    """What the README is about. sha256: of the manifest. classes: their number. shape: of one image, (H, W, 3)."""
 
     name: str
     version: str
     sha256: str
     classes: int
-    size: int
+    shape: tuple[int, int, int]
 
 
 def jetson_readme(subject: Subject, jetpack: JetPack, profile: Profile, variants: tuple[str, ...]) -> str:
     """Return README.md."""
-    builds = [_build_command(variant, jetpack, _shapes(profile, subject.size)) for variant in variants]
+    builds = [_build_command(variant, jetpack, _shapes(profile, subject.shape)) for variant in variants]
     return _README.format(
         name=subject.name,
         title=jetpack.title,
@@ -138,8 +138,8 @@ def jetson_readme(subject: Subject, jetpack: JetPack, profile: Profile, variants
         build="\n\n".join(builds),
         typing=f" (`{jetpack.strong_typing}`)" if jetpack.strong_typing else ", always in TensorRT 11",
         precision="they change types" if jetpack.strong_typing else "TensorRT 11 has them no more",
-        time="\n\n".join(_time_command(variant, subject.size) for variant in variants),
-        dla=_DLA.format(build=_dla_command(subject.size)) if jetpack.dla else "",
+        time="\n\n".join(_time_command(variant, subject.shape) for variant in variants),
+        dla=_DLA.format(build=_dla_command(subject.shape)) if jetpack.dla else "",
     )
 
 
@@ -149,19 +149,19 @@ def _build_command(variant: str, jetpack: JetPack, shapes: str) -> str:
     return _command(files, shapes, "--memPoolSize=workspace:1024 --skipInference", _layers(variant))
 
 
-def _dla_command(size: int) -> str:
+def _dla_command(shape: tuple[int, int, int]) -> str:
     files = f"{TRTEXEC} --onnx=fp16.onnx --saveEngine=fp16-dla.engine --useDLACore=0 --allowGPUFallback"
-    shapes = _shapes(Profile(1, 1, 1), size)
+    shapes = _shapes(Profile(1, 1, 1), shape)
     return _command(files, shapes, "--memPoolSize=workspace:1024 --skipInference", _layers("fp16-dla"))
 
 
-def _time_command(variant: str, size: int) -> str:
-    return f"    {TRTEXEC} --loadEngine={variant}.engine --shapes=images:1x{size}x{size}x3 --warmUp=500 --duration=10"
+def _time_command(variant: str, shape: tuple[int, int, int]) -> str:
+    return f"    {TRTEXEC} --loadEngine={variant}.engine --shapes={_input(1, shape)} --warmUp=500 --duration=10"
 
 
-def _shapes(profile: Profile, size: int) -> str:
+def _shapes(profile: Profile, shape: tuple[int, int, int]) -> str:
     batches = {"min": profile.smallest, "opt": profile.tuned, "max": profile.largest}
-    return " ".join(f"--{name}Shapes=images:{batch}x{size}x{size}x3" for name, batch in batches.items())
+    return " ".join(f"--{name}Shapes={_input(batch, shape)}" for name, batch in batches.items())
 
 
 def _layers(name: str) -> str:
@@ -170,3 +170,7 @@ def _layers(name: str) -> str:
 
 def _command(*lines: str) -> str:
     return "    " + " \\\n        ".join(lines)
+
+
+def _input(batch: int, shape: tuple[int, int, int]) -> str:
+    return "images:" + "x".join(map(str, (batch, *shape)))

@@ -135,7 +135,7 @@ def _check_batch(plan: Artifact, max_batch: int) -> None:
 
 def _config(bundle: Bundle, name: str, serving: Serving, artifact: Artifact) -> str:
     """Return config.pbtxt: a ModelConfig message in protobuf's text format."""
-    size, classes = bundle.manifest.contract.size, len(bundle.manifest.classes)
+    classes, contract = len(bundle.manifest.classes), bundle.manifest.contract
     kind = _KINDS.get(serving.variant, "KIND_AUTO")
     built = f": {Fingerprint.from_details(artifact.details)}" if artifact.role == "engine" else ""
     lines = (
@@ -143,7 +143,7 @@ def _config(bundle: Bundle, name: str, serving: Serving, artifact: Artifact) -> 
         f"name: {_quoted(name)}",
         f"backend: {_quoted(serving.backend)}",
         f"max_batch_size: {serving.max_batch}",
-        f'input [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {size}, {size}, 3 ] }} ]',
+        f'input [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {contract.height}, {contract.width}, 3 ] }} ]',
         f'output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] label_filename: "labels.txt" }} ]',
         f"instance_group [ {{ count: {serving.instances} kind: {kind} }} ]",
         # no preferred_batch_size: Triton would hold back requests until that many wait, whatever the largest batch is

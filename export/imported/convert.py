@@ -23,7 +23,7 @@ from vegrt.export.engines.options import OPSET
 from vegrt.export.imported.onnx_file import ImportedModel
 from vegrt.export.onnx.model import add_metadata
 from vegrt.export.onnx.tidy import constant, tidy
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import LUMA, Contract
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,9 @@ def _let_batch_vary(graph: ir.Graph, imported: ImportedModel, contract: Contract
     """Give the input its sizes and drop those of all other values, which may contain the exported batch."""
     for value in [value for value in graph.inputs if value.name != imported.images]:
         graph.inputs.remove(value)  # weights that are also listed as inputs, as exporters did before IR version 4
-    side = contract.size
-    graph.inputs[0].shape = ir.Shape(["N", 3, side, side] if imported.layout == "NCHW" else ["N", side, side, 3])
+    channels, height, width = contract.channels, contract.height, contract.width
+    sides = [channels, height, width] if imported.layout == "NCHW" else [height, width, channels]
+    graph.inputs[0].shape = ir.Shape(["N", *sides])
     for node in graph:
         for value in node.outputs:
             value.shape = None
@@ -116,19 +117,31 @@ def _free_reshapes(graph: ir.Graph, batch: int) -> None:
 
 
 def _prepend_contract(graph: ir.Graph, imported: ImportedModel, contract: Contract) -> None:
-    """Insert Cast, Transpose, Mul and Add at the front, as `vegrt.networks.WithPreprocessing` does."""
+    """Insert Cast, Transpose, Mul and Add at the front, as `vegrt.networks.WithPreprocessing` does.
+
+    For a BGR or grey network, a Gather or a ReduceSum comes between Mul and Add.
+    """
     normalised = graph.inputs[0]
     mean, std = np.array(contract.mean), np.array(contract.std)
-    scale, shift = (_constant(np.float32(values).reshape(1, 3, 1, 1)) for values in (1 / (255 * std), -mean / std))
-    shape = ir.Shape(["N", contract.size, contract.size, 3])
+    is_grey, is_bgr = contract.network_color == "L", contract.network_color == "BGR"
+    factors, offsets = (np.array(LUMA) if is_grey else 1) / (255 * std), -mean / std
+    scale = _constant(np.float32(factors).reshape(1, 3, 1, 1))
+    shift = _constant(np.float32(offsets[::-1] if is_bgr else offsets).reshape(1, -1, 1, 1))
+    shape = ir.Shape(["N", *contract.shape])
     images = ir.Value(name="images", type=ir.TensorType(ir.DataType.UINT8), shape=shape)
     cast = ir.node("Cast", [images], {"to": int(ir.DataType.FLOAT)})
     transposed = ir.node("Transpose", [cast.outputs[0]], {"perm": _TO_NCHW})
     scaled = ir.node("Mul", [transposed.outputs[0], scale.outputs[0]])
-    nodes = [cast, transposed, scaled, ir.node("Add", [scaled.outputs[0], shift.outputs[0]])]
+    nodes = [cast, transposed, scaled]
+    constants = [scale, shift]
+    if is_grey or is_bgr:
+        constants.append(_constant(np.array([1] if is_grey else [2, 1, 0])))
+        inputs = [nodes[-1].outputs[0], constants[-1].outputs[0]]
+        nodes.append(ir.node("ReduceSum", inputs) if is_grey else ir.node("Gather", inputs, {"axis": 1}))
+    nodes.append(ir.node("Add", [nodes[-1].outputs[0], shift.outputs[0]]))
     if imported.layout == "NHWC":
         nodes.append(ir.node("Transpose", [nodes[-1].outputs[0]], {"perm": _TO_NHWC}))
-    graph.insert_before(graph[0], [scale, shift, *nodes])
+    graph.insert_before(graph[0], [*constants, *nodes])
     normalised.replace_all_uses_with(nodes[-1].outputs[0])
     graph.inputs[0] = images
     normalised.name = None

@@ -22,7 +22,7 @@ from vegrt.export.imported.external_data import embed, external_tensors
 from vegrt.files.hashing import sha256_of
 from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import RuntimeName
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import LUMA, Contract, NetworkColor
 
 Layout = Literal["NCHW", "NHWC"]
 _SOFTMAX = ("Softmax", "LogSoftmax")
@@ -67,7 +67,9 @@ class ImportedRunner:
         if imported.logits not in {value.name for value in proto.graph.output}:
             proto.graph.output.append(onnx.ValueInfoProto(name=imported.logits))
         self._imported = imported
-        self._mean, self._std = (np.array(values, np.float32) for values in (contract.mean, contract.std))
+        self._color = contract.network_color
+        mean, std = (values[::-1] if self._color == "BGR" else values for values in (contract.mean, contract.std))
+        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
         self._session = open_session(proto.SerializeToString())
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -79,10 +81,19 @@ class ImportedRunner:
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         missing = max(0, self._imported.batch - len(images))
         padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
-        pixels = (padded.astype(np.float32) / 255 - self._mean) / self._std  # (N, H, W, 3)
+        channels = _network_channels(padded, self._color)  # (N, H, W, C)
+        pixels = (channels / 255 - self._mean) / self._std
         batch = pixels.transpose(0, 3, 1, 2) if self._imported.layout == "NCHW" else pixels
         logits = run_session(self._session, self._imported.subject, self._imported.logits, self._imported.images, batch)
         return logits[: len(images)]
+
+
+def _network_channels(images: NDArray[np.uint8], color: NetworkColor) -> NDArray[np.float32]:
+    """Return (N, H, W, C) float32 in the order of the network's channels. Images for a grey network have three equal ones."""
+    pixels = images.astype(np.float32)
+    if color == "L":
+        return (pixels @ np.array(LUMA, np.float32))[..., None]
+    return pixels[..., ::-1] if color == "BGR" else pixels
 
 
 def run_session(session: Any, subject: str, output: str, name: str, batch: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -109,7 +120,7 @@ def read_imported(file: Path, num_classes: int, contract: Contract, output: str 
     sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
     imported = ImportedModel(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (batch or 2, contract.size, contract.size, 3), np.uint8)
+    pixels = random.integers(0, 256, (batch or 2, *contract.shape), np.uint8)
     scores = ImportedRunner(imported, contract).logits(pixels)
     _check_scores(scores, len(pixels), num_classes, subject)
     if not np.isfinite(scores).all():
@@ -169,12 +180,14 @@ def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tu
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_value for dim in kind.shape.dim]  # 0 for a dynamic size
     actual = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {_shape_text(kind)}"
-    expected = f"float32 (N, 3, {contract.size}, {contract.size}) or (N, {contract.size}, {contract.size}, 3)"
-    if kind.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        raise ModelError(f"{subject}: {actual}; expected normalised pixels, {expected}")
-    layout: Layout = "NCHW" if shape[1] == 3 else "NHWC"
-    sides = shape[2:] if layout == "NCHW" else shape[1:3]
-    if any(side not in (0, contract.size) for side in sides):
+    channels, sides = contract.channels, (contract.height, contract.width)
+    expected = f"float32 (N, {channels}, {sides[0]}, {sides[1]}) or (N, {sides[0]}, {sides[1]}, {channels})"
+    if kind.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or channels not in (shape[1], shape[3]):
+        grey = "; for a grey network: network_color = 'L'" if len(shape) == 4 and 1 in (shape[1], shape[3]) else ""
+        raise ModelError(f"{subject}: {actual}; expected normalised pixels, {expected}{grey}")
+    layout: Layout = "NCHW" if shape[1] == channels else "NHWC"
+    given = shape[2:] if layout == "NCHW" else shape[1:3]
+    if any(side not in (0, wanted) for side, wanted in zip(given, sides, strict=True)):
         raise ModelError(f"{subject}: {actual}, the contract's size is {contract.size}; expected {expected}")
     return inputs[0].name, layout, shape[0]
 

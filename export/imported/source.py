@@ -26,11 +26,13 @@ from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_
 from vegrt.files.toml import read_toml
 from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import Runner
-from vegrt.photo.preprocess import MAX_SIDE, Contract
+from vegrt.photo.contract import CHOICES, MAX_SIDE, Contract
 
 log = logging.getLogger(__name__)
 
 SOURCE = "source.onnx"
+_RANGE = "pixel_range"
+_MEANINGS = {"icc": "the treatment of colour profiles,"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +114,26 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path, output: s
 
 
 def read_contract(file: Path) -> Contract:
-    """Return the contract of a TOML file with all its keys. Raises VegrtError for an unknown, missing or invalid key.
+    """Return the contract of a TOML file. Raises VegrtError for an unknown, missing or invalid key.
 
-    Only `icc` has a default: pixels that are normalised differently than in training cost accuracy silently.
+    size, mean and std, and for a crop resize, have no default: pixels that are normalised differently than in training cost
+    accuracy silently. pixel_range, which only this file has: 255 if mean and std are of pixels in 0..255; the default is 1.
     """
     table, keys = read_toml(file, "contract"), [field.name for field in fields(Contract)]
-    if unknown := sorted(table.keys() - set(keys)):
-        raise VegrtError(f"{file}: unknown key(s) {', '.join(unknown)}; expected {', '.join(keys)}")
-    if missing := [name for name in keys if name not in table and name != "icc"]:
+    if unknown := sorted(table.keys() - {*keys, _RANGE}):
+        raise VegrtError(f"{file}: unknown key(s) {', '.join(unknown)}; expected some of {', '.join((*keys, _RANGE))}")
+    required = ["size", "resize", "mean", "std"] if table.get("fit", "crop") == "crop" else ["size", "mean", "std"]
+    if missing := [name for name in required if name not in table]:
         raise VegrtError(
-            f"{file}: {', '.join(missing)} missing; expected {', '.join(keys)}, as the network was trained"
+            f"{file}: {', '.join(missing)} missing; expected {', '.join(required)}, as the network was trained"
         )
+    channels = 1 if table.get("network_color") == "L" else 3
     for name, value in table.items():
-        _check_value(file, name, value)
-    return Contract(table["size"], table["resize"], tuple(table["mean"]), tuple(table["std"]), table.get("icc", "srgb"))
+        _check_value(file, name, value, channels)
+    divisor = table.pop(_RANGE, 1)
+    table |= {name: [number / divisor for number in table[name]] for name in ("mean", "std")}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    return Contract(**values)
 
 
 def _converted(imported: ImportedModel, classes: tuple[str, ...], contract: Contract) -> ir.Model:
@@ -133,7 +141,7 @@ def _converted(imported: ImportedModel, classes: tuple[str, ...], contract: Cont
     graph = convert_imported(imported, classes, contract)
     session = open_session(serialize(graph))
     for count in (1, 2, 3):
-        images = np.zeros((count, contract.size, contract.size, 3), np.uint8)
+        images = np.zeros((count, *contract.shape), np.uint8)
         try:
             shape = run_session(session, imported.subject, "logits", "images", images).shape
         except ModelError as error:
@@ -145,17 +153,30 @@ def _converted(imported: ImportedModel, classes: tuple[str, ...], contract: Cont
     return graph
 
 
-def _check_value(file: Path, name: str, value: Any) -> None:
+def _check_value(file: Path, name: str, value: Any, channels: int) -> None:
+    """Raise VegrtError for a value of the wrong type; the contract checks the rest. channels: of the network."""
     if name in ("size", "resize"):
-        fits, expected = type(value) is int and 0 < value <= MAX_SIDE, f"pixels, up to {MAX_SIDE}, such as 224"
-    elif name == "icc":
-        fits, expected = (
-            value in ("srgb", "ignore"),
-            "the treatment of colour profiles, 'srgb' (the default) or 'ignore'",
+        sides = value if isinstance(value, list) and len(value) == 2 else [value]
+        fits = all(type(side) is int and 0 < side <= MAX_SIDE for side in sides)
+        expected = f"pixels, up to {MAX_SIDE}, such as 224, or height and width, such as [360, 640]"
+    elif name in ("mean", "std"):
+        fits = isinstance(value, list) and len(value) == channels and all(_is_number(number) for number in value)
+        expected = (
+            f"{'three numbers' if channels == 3 else 'one number'} for {'RGB' if channels == 3 else 'grey'} pixels"
         )
+        expected += f" in [0, 1], such as {[0.485, 0.456, 0.406][:channels]}"
+    elif name in ("fill", "background"):
+        fits = isinstance(value, list) and len(value) == 3 and all(type(number) is int for number in value)
+        expected = "red, green and blue, 0 to 255, such as [114, 114, 114]"
+    elif name in CHOICES:
+        fits, expected = (
+            value in CHOICES[name],
+            f"{_MEANINGS.get(name, 'one of')} {', '.join(map(repr, CHOICES[name]))}",
+        )
+    elif name == _RANGE:
+        fits, expected = type(value) is int and value in (1, 255), "1 or 255, the pixel value of white for mean and std"
     else:
-        fits = isinstance(value, list) and len(value) == 3 and all(_is_number(number) for number in value)
-        expected = "three numbers for RGB pixels in [0, 1], such as [0.485, 0.456, 0.406]"
+        fits, expected = type(value) is bool, "true or false"
     if not fits:
         raise VegrtError(f"{file}: {name} is {value!r:.80}; expected {expected}")
 

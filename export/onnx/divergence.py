@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.onnx_graph import expose_tensors
+from vegrt.export.onnx.deployed import deployed
 from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 from vegrt.networks import WithPreprocessing, load_network
 
@@ -30,7 +31,7 @@ def first_divergence(bundle: Bundle, source: bytes, image: NDArray[np.uint8], to
     Where no difference exceeds the tolerance, the layer with the largest one is named.
     """
     model, expected = ir.from_proto(onnx.load_model_from_string(source)), layer_outputs(bundle, image)
-    layers = {str(node.name): str(node.outputs[0].name) for node in model.graph if str(node.name) in expected}
+    layers = {str(node.name): str(_result(node).name) for node in model.graph if str(node.name) in expected}
     if not layers:
         return "no layer of the graph has a torch module's name"
     graph_outputs = {str(value.name) for value in model.graph.outputs}
@@ -45,9 +46,18 @@ def first_divergence(bundle: Bundle, source: bytes, image: NDArray[np.uint8], to
     return f"no layer diverges by {tolerance:.2g} of its norm, the largest difference is {errors[largest]:.2g} at {largest}"
 
 
+def _result(node: ir.Node) -> ir.Value:
+    """Return the result of a layer with its bias, which is an Add of its own behind a MatMul."""
+    readers = node.outputs[0].consumers()
+    if node.op_type != "MatMul" or len(readers) != 1 or readers[0].op_type != "Add":
+        return node.outputs[0]
+    has_bias = any(value is not None and value.is_initializer() for value in readers[0].inputs)
+    return (readers[0] if has_bias else node).outputs[0]
+
+
 def layer_outputs(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Return the result of each Conv and Linear of the checkpoint for one image, by module name, after its BatchNorm."""
-    network = WithPreprocessing(load_network(bundle), bundle.manifest.contract).eval()
+    """Return the result of each Conv and Linear of the checkpoint in its deployed form, by module name, after its BatchNorm."""
+    network = WithPreprocessing(deployed(load_network(bundle)), bundle.manifest.contract).eval()
     results: dict[str, NDArray[np.float32]] = {}
     producers: dict[int, str] = {}  # data address of a Conv's result -> the Conv
     alive: list[Tensor] = []  # until the end, so that no address is used twice

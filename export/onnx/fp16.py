@@ -21,6 +21,7 @@ _CONTRACT_OPERATORS = (
     "Mul",
     "Add",
 )  # in the order in which the pixels pass them; they stay in float32
+_FLOAT32_INPUTS = {("Resize", 2), ("Upsample", 1)}  # by operator and position: scales, which ONNX has in float32 only
 
 
 def to_fp16(model: ir.Model) -> None:
@@ -70,6 +71,7 @@ def _to_half(model: ir.Model, kind: ir.DataType) -> None:
         _convert_constants(node, kind)
         for output in node.outputs:
             output.type = ir.TensorType(kind) if output.dtype == ir.DataType.FLOAT else output.type
+    _cast_scales(graph, network)
     _cast_input(graph, pixels, kind)
     _cast_output(graph, kind)
 
@@ -106,7 +108,12 @@ def _prepared_pixels(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _weights(graph: ir.Graph, network: list[ir.Node]) -> list[ir.Value]:
-    names = {value.name for node in network for value in node.inputs if value is not None and value.is_initializer()}
+    names = {
+        value.name
+        for node in network
+        for index, value in enumerate(node.inputs)
+        if value is not None and value.is_initializer() and (node.op_type, index) not in _FLOAT32_INPUTS
+    }
     weights = [graph.initializers[str(name)] for name in names]
     return [value for value in weights if value.dtype == ir.DataType.FLOAT and value.const_value is not None]
 
@@ -130,6 +137,18 @@ def _convert_constants(node: ir.Node, kind: ir.DataType) -> None:
         elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == ir.DataType.FLOAT:
             half = attribute.as_tensor().numpy().astype(kind.numpy())
             node.attributes[name] = ir.AttrTensor(name, ir.Tensor(half))
+
+
+def _cast_scales(graph: ir.Graph, network: list[ir.Node]) -> None:
+    """Cast back to float32 what the operators that want it there get in a narrower type; constants of their own still have it."""
+    for node in network:
+        for operator, index in _FLOAT32_INPUTS:
+            value = node.inputs[index] if node.op_type == operator and index < len(node.inputs) else None
+            if value is not None and value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
+                cast = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)}, name=f"{node.name}.scales")
+                cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+                graph.insert_before(node, cast)
+                node.replace_input_with(index, cast.outputs[0])
 
 
 def _cast_input(graph: ir.Graph, pixels: ir.Value, kind: ir.DataType) -> None:

@@ -17,18 +17,17 @@ from typing import Any, Literal, get_args
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
-from torchvision.models import MobileNetV2
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.bundle.manifest import FORMAT_VERSION
 from vegrt.calibration.graph.check import HALF_SCALES_OPSET
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.errors import ModelError
 from vegrt.export.engines.options import OPSET
+from vegrt.export.onnx.deployed import deployed
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.logits import Parity
 from vegrt.networks import WithPreprocessing, load_network
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +89,8 @@ def export_passing(bundle: Bundle, gate: Callable[[bytes], Parity], *, opset: in
 def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "torch.export") -> ir.Model:
     """Return the bundle's checkpoint as an ONNX graph: `images` uint8 (N, H, W, 3) -> `logits` float32 (N, K)."""
     contract = bundle.manifest.contract
-    network = WithPreprocessing(_exportable(load_network(bundle)), contract).eval()
-    example = torch.zeros((2, contract.size, contract.size, 3), dtype=torch.uint8)
+    network = WithPreprocessing(deployed(load_network(bundle)), contract).eval()
+    example = torch.zeros((2, *contract.shape), dtype=torch.uint8)
     run = by_torch_export if exporter == "torch.export" else by_torchscript
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals
@@ -158,35 +157,5 @@ def add_metadata(model: ir.Model, classes: Sequence[str], contract: Contract, we
     model.producer_name = "vegrt"
     model.metadata_props["vegrt.classes"] = json.dumps(list(classes), ensure_ascii=False)
     model.metadata_props["vegrt.contract"] = json.dumps(contract.to_dict())
-    model.metadata_props["vegrt.bundle_format"] = str(FORMAT_VERSION)
+    model.metadata_props["vegrt.bundle_format"] = str(contract.edition)
     model.metadata_props["vegrt.weights_sha256"] = weights_sha256
-
-
-class _GlobalAverage(nn.Module):
-    """AdaptiveAvgPool2d(1) without the strided view that torch's exporter writes as index arithmetic (torch 2.14)."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-
-
-class _MobileNet(nn.Module):
-    """torchvision's MobileNetV2 under the same names; its own forward pools by a function, which no module can replace."""
-
-    def __init__(self, network: MobileNetV2) -> None:
-        super().__init__()
-        self.features, self.pool, self.classifier = network.features, _GlobalAverage(), network.classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
-        return logits
-
-
-def _exportable(network: nn.Module) -> nn.Module:
-    if isinstance(network, MobileNetV2):
-        return _MobileNet(network)
-    for name, child in network.named_children():
-        if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
-            setattr(network, name, _GlobalAverage())
-        else:
-            _exportable(child)
-    return network

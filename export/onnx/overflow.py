@@ -6,7 +6,7 @@ Parity on a CPU does not show them: ONNX Runtime has no float16 kernels there an
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.graph.onnx_graph import copy_graph, expose_tensors
 from vegrt.calibration.pixels import PhotoSet
-from vegrt.calibration.ranges.activations import PeakCheck
+from vegrt.calibration.ranges.observe import ChannelPeaks, PeakCheck
 from vegrt.errors import ModelError
+from vegrt.export.onnx.bounds import magnitude_bounds
 from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 
 log = logging.getLogger(__name__)
@@ -41,34 +42,6 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
                 raise ModelError(_not_finite(name, results[name], values, names[done : done + len(images)]))
             peaks[name] = max(peaks[name], peak)
         done += len(images)
-    return _judge(results, peaks)
-
-
-def check_photos(model: ir.Model, photos: PhotoSet) -> None:
-    """Run check_overflow on photos. Does not change `model`."""
-    batches = photos.batches(_BATCH, title="Checking the range of float16")
-    check_overflow(copy_graph(model), batches, [photo.path for photo in photos.photos])
-
-
-def overflow_check(model: ir.Model, photos: PhotoSet) -> PeakCheck:
-    """Return the check of a float32 graph for a run that observes these photos anyway; it raises and warns as check_overflow."""
-    results = _float_results(model)
-
-    def verify(peaks: Mapping[str, float]) -> None:
-        if not np.isfinite(list(peaks.values())).all():
-            check_photos(model, photos)  # names the photo
-        _judge(results, peaks)
-
-    return PeakCheck(list(results), verify)
-
-
-def _float_results(model: ir.Model) -> dict[str, str]:
-    """Return the float results of a graph but its outputs: tensor -> layer."""
-    return {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
-
-
-def _judge(results: Mapping[str, str], peaks: Mapping[str, float]) -> float:
-    """Return the largest magnitude. Raises ModelError when one is beyond float16, warns when it is near. results: layers."""
     if beyond := [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if peak > LARGEST]:
         raise ModelError(
             f"fp16.onnx: {len(beyond)} results exceed float16's {LARGEST:.0f} on the calibration photos: {', '.join(beyond)}; "
@@ -83,6 +56,32 @@ def _judge(results: Mapping[str, str], peaks: Mapping[str, float]) -> float:
             LARGEST,
         )
     return peak
+
+
+def check_photos(model: ir.Model, photos: PhotoSet) -> None:
+    """Run check_overflow on photos. Does not change `model`."""
+    batches = photos.batches(_BATCH, title="Checking the range of float16")
+    check_overflow(copy_graph(model), batches, [photo.path for photo in photos.photos])
+
+
+def overflow_check(model: ir.Model, photos: PhotoSet) -> PeakCheck:
+    """Return the check for an observation of these photos: it runs the graph again only where a result may be near 65504.
+
+    Then it raises and warns as check_overflow. A result that was not observed is judged by its upper bound.
+    """
+    results = _float_results(model)
+
+    def check(peaks: ChannelPeaks) -> None:
+        bounds = magnitude_bounds(model, peaks)
+        if not all((bounds[name] <= NEAR).all() for name in results):  # also where one is NaN
+            check_photos(model, photos)
+
+    return check
+
+
+def _float_results(model: ir.Model) -> dict[str, str]:
+    """Return the float results of a graph but its outputs: tensor -> layer."""
+    return {str(node.outputs[0].name): layer_of(node) for node in model.graph if _is_float(node.outputs[0])}
 
 
 def _not_finite(name: str, layer: str, values: NDArray[np.float32], photos: Sequence[object]) -> str:

@@ -76,11 +76,12 @@ def _name_after_modules(graph: ir.Graph) -> None:
     for node in graph:
         weight = node.inputs[1] if len(node.inputs) > 1 else None
         if node.op_type in {"Conv", "Gemm"} and weight is not None and weight.name and weight.name.endswith(".weight"):
-            node.name = weight.name.removesuffix(".weight")
+            _rename(node, weight.name.removesuffix(".weight"), graph)
             if not node.outputs[0].is_graph_output():
                 node.outputs[0].name = node.name
-        elif node.op_type == "Add" and (module := _module_of(node)):
-            node.name = _unused(f"{module}.add", graph)
+        elif node.op_type in {"Add", "MatMul"} and (module := _module_of(node)):
+            is_linear = node.op_type == "MatMul" and weight is not None and weight.is_initializer()
+            _rename(node, module if is_linear else f"{module}.{node.op_type.lower()}", graph)
 
 
 def _module_of(node: ir.Node) -> str:
@@ -90,7 +91,8 @@ def _module_of(node: ir.Node) -> str:
     return scopes[-1].split(":")[0].removeprefix(MODULE_PREFIX).strip() if len(scopes) > 1 else ""
 
 
-def _unused(name: str, graph: ir.Graph) -> str:
-    used = {node.name for node in graph}
+def _rename(node: ir.Node, name: str, graph: ir.Graph) -> None:
+    """Give a node this name, with a number behind it where another node has it: two layers may share their weights."""
+    used = {other.name for other in graph if other is not node}
     candidates = (name, *(f"{name}{number}" for number in range(1, len(used) + 2)))
-    return next(candidate for candidate in candidates if candidate not in used)
+    node.name = next(candidate for candidate in candidates if candidate not in used)

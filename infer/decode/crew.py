@@ -18,7 +18,7 @@ from vegrt.infer.decode.pace import FEWEST_CORES, Window, has_lock
 from vegrt.infer.decode.ring import Ring, Run
 from vegrt.infer.decode.shared_buffers import SharedBuffers
 from vegrt.machine import usable_cores
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 if TYPE_CHECKING:
     from vegrt.infer.decode.processes import RemoteDecoder, Workers
@@ -45,7 +45,7 @@ class Task:
     @property
     def shape(self) -> tuple[int, ...]:
         """Return the shape of a buffer, (B, H, W, 3)."""
-        return (self.batch_size, self.contract.size, self.contract.size, 3)
+        return (self.batch_size, *self.contract.shape)
 
 
 class Crew:

@@ -12,7 +12,8 @@ from PIL import Image
 from vegrt.errors import DataError
 from vegrt.infer.decode.item import Item, fetched
 from vegrt.infer.decode.ring import Run
-from vegrt.photo.preprocess import Contract, load_image, prepare
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image, prepare
 
 
 def decode_rows(run: Run, rows: Iterable[int], contract: Contract, *, keep: bool) -> dict[int, str]:

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.errors import DataError
+from vegrt.photo.contract import Contract
 from vegrt.photo.formats import readable
-from vegrt.photo.preprocess import Contract, load_image, prepare, upright_rgb
+from vegrt.photo.preprocess import load_image, prepare, upright_rgb
 
 Photo: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 
 
 def to_pixels(photo: Photo, contract: Contract) -> NDArray[np.uint8]:
-    """Return one photo as (S, S, 3) uint8 RGB by the contract. Raises DataError if it is not readable.
+    """Return one photo as (H, W, 3) uint8 RGB by the contract. Raises DataError if it is not readable.
 
     A path or bytes are decoded as in `vegrt infer`. A PIL image and an array count as decoded; the same steps follow.
     """
@@ -30,10 +31,11 @@ def to_pixels(photo: Photo, contract: Contract) -> NDArray[np.uint8]:
     raise DataError(f"image: {type(photo).__name__}; expected a path, bytes, a PIL image or a uint8 (H, W, 3) array")
 
 
-def prepared(images: NDArray[Any], size: int) -> NDArray[np.uint8]:
-    """Return `images` if it is (N, S, S, 3) uint8 with S = size, as a runner needs it. Raises DataError otherwise."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-        raise DataError(f"images: {_described(images)}; a prepared batch is uint8 (N, {size}, {size}, 3) RGB")
+def prepared(images: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return `images` if it is uint8 (N, *shape), as a runner needs it. Raises DataError otherwise."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+        height, width, _ = shape
+        raise DataError(f"images: {_described(images)}; a prepared batch is uint8 (N, {height}, {width}, 3) RGB")
     return images
 
 
@@ -46,7 +48,7 @@ def _photo_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 def _whole(image: Image.Image, contract: Contract) -> Image.Image:
     """Return a PIL image upright and RGB. Its file may not be read completely yet, so this can fail like decoding."""
     with readable("image"):
-        return upright_rgb(image, contract.icc)
+        return upright_rgb(image, contract.icc, background=contract.background)
 
 
 def _described(array: NDArray[Any]) -> str:

@@ -24,7 +24,7 @@ from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pace import Pace
 from vegrt.infer.decode.ring import Slot
 from vegrt.machine import available_cores
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 @dataclass(frozen=True, slots=True)

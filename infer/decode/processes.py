@@ -23,7 +23,7 @@ from vegrt.errors import VegrtError
 from vegrt.infer.decode.local import decode_rows
 from vegrt.infer.decode.ring import Run
 from vegrt.infer.decode.shared_buffers import SharedBuffers
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 _CURE = "use fewer (--decode-workers), or --decode threads"
 _ENVIRONMENT = {

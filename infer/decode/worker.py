@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from vegrt.errors import DataError
 from vegrt.infer.decode.local import reason_of
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 from vegrt.terminal.interrupts import leave_interrupts
 
 

@@ -107,7 +107,7 @@ def _open_first(bundle: Bundle, choices: Sequence[Choice], threads: int, embeddi
             runner = open_candidate(
                 bundle, choice.candidate, device=choice.device, threads=threads, embeddings=embeddings
             )
-            width = _embedding_width(runner, bundle.manifest.contract.size) if embeddings else 0
+            width = _embedding_width(runner, bundle.manifest.contract.shape) if embeddings else 0
         except VegrtError as error:
             log.warning(
                 "%s on %s cannot be loaded here; the next best is tried (%s)", choice.candidate, choice.device, error
@@ -120,8 +120,8 @@ def _open_first(bundle: Bundle, choices: Sequence[Choice], threads: int, embeddi
     raise first
 
 
-def _embedding_width(runner: BundleRunner, size: int) -> int:
-    embeddings = runner.answers(np.zeros((1, size, size, 3), np.uint8)).embeddings
+def _embedding_width(runner: BundleRunner, shape: tuple[int, int, int]) -> int:
+    embeddings = runner.answers(np.zeros((1, *shape), np.uint8)).embeddings
     return 0 if embeddings is None else embeddings.shape[1]
 
 
@@ -193,4 +193,4 @@ def _penultimate(file: Path) -> str:
 def _tensorrt_provider(bundle: Bundle, candidate: Candidate) -> TensorRtProvider:
     """Return how ONNX Runtime's TensorRT provider builds: its engines are kept in the user's cache, not in the bundle."""
     cache = cache_home() / "tensorrt-provider" / artifact_of(bundle, candidate).sha256[:16]
-    return TensorRtProvider(bundle.manifest.contract.size, candidate.variant == "int8", cache)
+    return TensorRtProvider(bundle.manifest.contract.shape, candidate.variant == "int8", cache)

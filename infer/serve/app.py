@@ -97,8 +97,8 @@ class Service:
     async def _parsed(self, body: bytes, header: str | None) -> protocol.InferRequest:
         """Return the request in a body, parsed in a thread if its JSON is long."""
         if (header is not None and len(header) < 6) or len(body) <= _LONG_JSON:
-            return protocol.parse_infer(body, header, self.model.size)
-        parsed: protocol.InferRequest = await self._in_thread(protocol.parse_infer, body, header, self.model.size)
+            return protocol.parse_infer(body, header, self.model.shape)
+        parsed: protocol.InferRequest = await self._in_thread(protocol.parse_infer, body, header, self.model.shape)
         return parsed
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
@@ -153,7 +153,7 @@ def _add_server(app: FastAPI, service: Service) -> None:
 def _add_model(app: FastAPI, service: Service) -> None:
     """Add the routes of the model, each with and without a version."""
     model = service.model
-    metadata = protocol.model_metadata(service.name, model.runtime, model.size, len(model.classes))
+    metadata = protocol.model_metadata(service.name, model.runtime, model.shape, len(model.classes))
 
     async def metadata_of_model(request: Request) -> Response:
         _check_model(service, request)
@@ -176,7 +176,7 @@ def _add_model(app: FastAPI, service: Service) -> None:
 
 def _add_pages(app: FastAPI, service: Service) -> None:
     page, policy = page_and_policy(service.model)
-    description = document(service.name, service.model.size, service.model.classes)
+    description = document(service.name, service.model.shape, service.model.classes)
     headers = {
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",

@@ -37,7 +37,7 @@ class Seat:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One request's images (N, S, S, 3) and the future for its (N, K) logits. taken: number of rows already in a batch."""
+    """One request's images (N, H, W, 3) and the future for its (N, K) logits. taken: number of rows already in a batch."""
 
     images: Pixels
     future: asyncio.Future[Logits]
@@ -58,7 +58,7 @@ class _Part:
 class Batcher:
     """A bounded queue in front of a runner.
 
-    run: maps (N, S, S, 3) uint8 to (N, K) float32; only one thread calls it. on_batch: called with the size of each batch.
+    run: maps (N, H, W, 3) uint8 to (N, K) float32; only one thread calls it. on_batch: called with the size of each batch.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Batcher:
             self._check(1)
 
     async def logits(self, seat: Seat, images: Pixels) -> Logits:
-        """Return the (N, K) logits of a request's (N, S, S, 3) images. Raises TooLarge, Overloaded, or the runner's exception."""
+        """Return the (N, K) logits of a request's (N, H, W, 3) images. Raises TooLarge, Overloaded, or the runner's exception."""
         if len(images) > self._queue:
             raise TooLarge(f"{len(images)} images in one request; expected at most {self._queue}")
         job = _Job(images, asyncio.get_running_loop().create_future())

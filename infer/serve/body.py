@@ -23,7 +23,8 @@ from starlette.requests import ClientDisconnect, Request
 from vegrt.errors import DataError, TooManyPixelsError
 from vegrt.infer.serve.refusal import Dropped, NotAPhoto, Overloaded, Refusal, TooLarge, TooSlow
 from vegrt.infer.serve.settings import ServerSettings
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 FIELD = "file"
 _MOST_PARTS = 16  # in a form; a form with more is refused
@@ -136,7 +137,7 @@ def _check_head(request: Request, max_bytes: int) -> None:
 
 
 def photo_pixels(photo: bytes, contract: Contract, max_pixels: int) -> NDArray[np.uint8]:
-    """Return an encoded photo as (1, S, S, 3) uint8 RGB, decoded by the contract.
+    """Return an encoded photo as (1, H, W, 3) uint8 RGB, decoded by the contract.
 
     Raises TooLarge for too many pixels, NotAPhoto for bytes that cannot be decoded.
     """

@@ -24,8 +24,8 @@ _ERRORS = {
 }
 
 
-def document(name: str, size: int, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the OpenAPI document. name: the model's name in URLs. size: side S of a prepared image, in pixels."""
+def document(name: str, image: tuple[int, int, int], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the OpenAPI document. name: the model's name in URLs. image: shape of a prepared one, (H, W, 3)."""
     model = f"/v2/models/{name}"
     paths: dict[str, Any] = {
         "/": {
@@ -47,7 +47,7 @@ def document(name: str, size: int, classes: tuple[str, ...]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": info,
         "paths": paths,
-        "components": {"schemas": _schemas(name, size, len(classes))},
+        "components": {"schemas": _schemas(name, image, len(classes))},
     }
 
 
@@ -120,12 +120,12 @@ def _list(items: Any) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _schemas(name: str, size: int, classes: int) -> dict[str, Any]:
+def _schemas(name: str, image: tuple[int, int, int], classes: int) -> dict[str, Any]:
     text, flag, number = {"type": "string"}, {"type": "boolean"}, {"type": "number"}
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     index = {"type": "integer", "minimum": 0, "maximum": classes - 1}
     score = _object(label=text, probability=probability, index=index)
-    shape = {"prefixItems": [{"type": "integer", "minimum": 1}, {"const": size}, {"const": size}, {"const": 3}]}
+    shape = {"prefixItems": [{"type": "integer", "minimum": 1}, *({"const": side} for side in image)]}
     pixels = {"type": "array", "description": "Integers from 0 to 255, flat or nested like the shape."}
     parameters = {
         "type": "object",

@@ -29,7 +29,7 @@ _NOT_IN_URLS = re.compile(r"[^A-Za-z0-9_.-]+")
 class InferRequest:
     """One inference request.
 
-    images: (N, S, S, 3) uint8. id: returned unchanged. binary: whether the output follows the JSON as bytes.
+    images: (N, H, W, 3) uint8. id: returned unchanged. binary: whether the output follows the JSON as bytes.
     classes: number of top classes to return, in the format of Triton's classification extension; 0 for logits.
     """
 
@@ -44,19 +44,19 @@ def model_name(name: str) -> str:
     return _NOT_IN_URLS.sub("_", name).strip(".") or "model"
 
 
-def model_metadata(name: str, runtime: str, size: int, num_classes: int) -> dict[str, Any]:
-    """Return the metadata of the model: one input, one output, any batch size. size: side S of a prepared image, in pixels."""
+def model_metadata(name: str, runtime: str, image: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
+    """Return the metadata of the model: one input, one output, any batch size. image: shape of a prepared one, (H, W, 3)."""
     return {
         "name": name,
         "versions": [VERSION],
         "platform": f"vegrt_{runtime}",
-        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, size, size, 3]}],
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *image]}],
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, num_classes]}],
     }
 
 
-def parse_infer(body: bytes, header_length: str | None, size: int) -> InferRequest:
-    """Return the request in `body`. size: side S of a prepared image, in pixels.
+def parse_infer(body: bytes, header_length: str | None, image: tuple[int, int, int]) -> InferRequest:
+    """Return the request in `body`. image: shape of a prepared one, (H, W, 3).
 
     header_length: value of Inference-Header-Content-Length, the length of the JSON in bytes; None if the whole body is JSON.
     Raises Refusal (400) with a one-line reason for an invalid request.
@@ -64,7 +64,7 @@ def parse_infer(body: bytes, header_length: str | None, size: int) -> InferReque
     length = _header_length(header_length, len(body))
     request = _object(_loads(body[:length]), "request")
     tensor = _only(request.get("inputs"), "inputs", INPUT)
-    shape = _shape(tensor, size)
+    shape = _shape(tensor, image)
     binary_size = _parameters(tensor).get("binary_data_size")
     tail = memoryview(body)[length:]
     if binary_size is None:
@@ -152,13 +152,15 @@ def _parameters(value: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def _shape(tensor: dict[str, Any], size: int) -> tuple[int, ...]:
+def _shape(tensor: dict[str, Any], image: tuple[int, int, int]) -> tuple[int, ...]:
     if tensor.get("datatype") != "UINT8":
         raise Refusal(f"input {INPUT!r}: datatype {str(tensor.get('datatype'))[:20]}; expected UINT8")
     shape = tensor.get("shape")
     numbers = shape if isinstance(shape, list) and all(type(number) is int for number in shape) else []
-    if len(numbers) != 4 or numbers[0] < 1 or numbers[1:] != [size, size, 3]:
-        raise Refusal(f"input {INPUT!r}: shape {str(shape)[:40]}; expected [N, {size}, {size}, 3] with N >= 1")
+    if len(numbers) != 4 or numbers[0] < 1 or numbers[1:] != [*image]:
+        height, width, channels = image
+        expected = f"[N, {height}, {width}, {channels}] with N >= 1"
+        raise Refusal(f"input {INPUT!r}: shape {str(shape)[:40]}; expected {expected}")
     return tuple(numbers)
 
 

@@ -65,7 +65,7 @@ def url_of(listener: socket.socket) -> str:
 def warm_up(model: Model, max_batch: int) -> None:
     """Run the smallest and the largest batch once, so that the first request is as fast as the others."""
     for count in {1, max_batch}:
-        model.logits(np.zeros((count, model.size, model.size, 3), np.uint8))
+        model.logits(np.zeros((count, *model.shape), np.uint8))
 
 
 def make_server(service: Service, host: str = "127.0.0.1") -> Server:

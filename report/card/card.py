@@ -77,12 +77,13 @@ def card_markdown(facts: Facts, claims: Claims) -> str:
 def _summary(facts: Facts) -> str:
     manifest = facts.bundle.manifest
     return translate(
-        "An image classifier with {count} classes ({classes}). Network: {backbone}. Input: an RGB photo of {size}x{size} pixels "
-        "as uint8; all further steps are part of the file.",
+        "An image classifier with {count} classes ({classes}). Network: {backbone}. Input: an RGB photo of {width}x{height} "
+        "pixels as uint8; all further steps are part of the file.",
         count=len(manifest.classes),
         classes=", ".join(manifest.classes),
         backbone=manifest.model.get("backbone", manifest.model.get("onnx", translate("unknown"))),
-        size=manifest.contract.size,
+        width=manifest.contract.width,
+        height=manifest.contract.height,
     )
 
 

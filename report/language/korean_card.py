@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 CARD: dict[str, str] = {
-    "An image classifier with {count} classes ({classes}). Network: {backbone}. Input: an RGB photo of {size}x{size} "
+    "An image classifier with {count} classes ({classes}). Network: {backbone}. Input: an RGB photo of {width}x{height} "
     "pixels as uint8; all further steps are part of the file.": (
-        "클래스 {count}개의 이미지 분류기({classes}). 신경망: {backbone}. 입력: {size}x{size} 화소의 uint8 RGB "
+        "클래스 {count}개의 이미지 분류기({classes}). 신경망: {backbone}. 입력: {width}x{height} 화소의 uint8 RGB "
         "사진 한 장. 이후의 모든 처리는 파일에 포함되어 있습니다."
     ),
     "unknown": "알 수 없음",

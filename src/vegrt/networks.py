@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vegrt.backbones import build_network
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 class WithPreprocessing(nn.Module):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.entries import COMMIT, MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 def write(path: Path, content: bytes, *, crash: bool = False, extra: str = "") -> None:
@@ -36,6 +37,20 @@ def test_a_manifest_survives_the_disk(copied: Bundle) -> None:
     assert again.manifest == copied.manifest
     assert again.variants() == ("fp32", "fp16", "int8", "int8-cpu")
     assert find_bundles(copied.path.parent) == [copied.path]
+
+
+def test_a_manifest_has_the_format_that_its_contract_needs(copied: Bundle) -> None:
+    file = copied.path / MANIFEST
+    before = json.loads(file.read_text())
+    assert before["format_version"] == 1
+    wide = replace(copied.manifest, contract=replace(copied.manifest.contract, fit="stretch")).to_dict()
+    assert wide["format_version"] == 2
+    for version, contract in ((2, wide["contract"]), (2, before["contract"])):
+        file.write_text(json.dumps(before | {"format_version": version, "contract": contract}))
+        assert open_bundle(copied.path).manifest.contract == Contract.from_dict(contract)
+    file.write_text(json.dumps(before | {"contract": wide["contract"]}))
+    with pytest.raises(BundleError, match="contract has keys of format 2 in a bundle of format 1"):
+        open_bundle(copied.path)
 
 
 def test_a_failed_change_leaves_the_bundle_as_it_was(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError
 from vegrt.files.locking import locked, take_lock
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.results.analysis import Curve
 from vegrt.results.common import ArtifactRow
 from vegrt.results.files import save_result
@@ -99,7 +99,8 @@ def open_folder() -> Iterator[Path]:
 
 
 AS_NOBODY = """
-import encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
+import decimal, encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
+from filelock import FileLock
 from pathlib import Path
 from vegrt.bundle.bundle import open_bundle
 from vegrt.bundle.change import changing

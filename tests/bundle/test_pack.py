@@ -24,7 +24,7 @@ from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import BundleError, VegrtError
 from vegrt.files.hashing import sha256_of
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 SUFFIXES = (".zip", ".tar.zst")
 Members = list[tuple[str, bytes]]

@@ -29,7 +29,7 @@ from vegrt.errors import BundleError
 from vegrt.evaluate.verify import signature_checks
 from vegrt.infer.api import load
 from vegrt.infer.runtimes.choice import choose
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.results.benchmark import Bench
 from vegrt.results.convert import from_dict, to_dict
 from vegrt.results.evaluation import Evaluation

@@ -16,7 +16,8 @@ from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.photos import MIN_PHOTOS, NOISE_CORRELATION, calibration_photos, correlation
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 from vegrt.report.run.audit_page import write_audit
 from vegrt.train.data.audit import audit
 from vegrt.train.data.audit_file import near_test_photos

@@ -13,7 +13,8 @@ from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.dataset.photos import Split, read_split
 from vegrt.errors import DataError
 from vegrt.photo import preprocess
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 CONTRACT = Contract(48, 48)
 PHOTO_BYTES = 48 * 48 * 3

@@ -33,7 +33,7 @@ from vegrt.calibration.tournament.scorer import Scorer, held_out_logits, signal_
 from vegrt.calibration.tournament.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 def saved_in_bundle(folder: Path, outcome: CalibrationOutcome) -> Calibration:

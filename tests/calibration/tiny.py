@@ -14,7 +14,7 @@ from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.calibration.subject import CalibrationSubject
 from vegrt.dataset.photos import Photo
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 CHANNELS, CLASSES, SIDE = 8, 4, 12
 CONTRACT = Contract(SIDE, SIDE, (0, 0, 0), (1, 1, 1))

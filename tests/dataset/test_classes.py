@@ -19,7 +19,7 @@ from vegrt.dataset.listing import read_listing
 from vegrt.dataset.photos import read_split
 from vegrt.errors import BundleError, DataError
 from vegrt.export.imported.class_list import read_classes
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 BAD = ("", "  ", "\x1b[31mred", "a\nb", "a\x7f", "a\x85b", "a\u2028b", "\ud800", "B\udce9an", "\u202etxt", "a" * 256)
 

@@ -26,7 +26,7 @@ from vegrt.evaluate.verify import verify
 from vegrt.evaluate.wording import cause_words
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.onnx_file import read_metadata
-from vegrt.photo.preprocess import IMAGENET_MEAN, IMAGENET_STD, Contract
+from vegrt.photo.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
 from vegrt.results.evaluation import ColoursSwapped
 
 FP32, INT8 = Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")

@@ -69,8 +69,8 @@ def test_the_table_of_the_tournament_says_where_a_method_was_stopped(bundle: Bun
         for row in calibration["tournament"]
     ]
     raced = replace(bundle, manifest=replace(bundle.manifest, calibration=calibration | {"tournament": rows}))
-    outcomes = list(next(calibration_tables(raced, Analyses())).columns[-1].cells)
-    assert sorted(map(str, filter(None, outcomes))) == ["chosen", "chosen", "stopped after 96 photos (KL)"]
+    outcomes = [str(cell) for cell in next(calibration_tables(raced, Analyses())).columns[-1].cells]
+    assert sorted(filter(None, outcomes)) == ["chosen", "chosen", "stopped after 96 photos (KL)"]
 
 
 def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path) -> None:

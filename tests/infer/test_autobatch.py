@@ -56,6 +56,6 @@ def test_batches_that_run_side_by_side_all_count(monkeypatch: pytest.MonkeyPatch
 def test_the_largest_batch_is_the_fastest_of_a_runner_whose_time_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Streams(0.001)
     monkeypatch.setattr(autobatch, "time", runner)
-    assert find_batch(runner, 4, budget_s=99.0) == 128
+    assert find_batch(runner, (4, 4, 3), budget_s=99.0) == 128
     monkeypatch.setattr(autobatch, "images_per_s", lambda _, images: {1: 10.0, 2: 10.2, 4: 20.0}.get(len(images), 20.1))
-    assert find_batch(runner, 4) == 4, "2 % more are not worth a batch of twice the size"
+    assert find_batch(runner, (4, 4, 3)) == 4, "2 % more are not worth a batch of twice the size"

@@ -19,7 +19,8 @@ from PIL import Image
 from vegrt.errors import DataError
 from vegrt.infer.decode.pipeline import stream
 from vegrt.infer.sources.open import SourceOptions, open_sources
-from vegrt.photo.preprocess import Contract, decode, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import decode, load_image
 
 SMALL = Contract(16, 16)
 RED = (220, 30, 40)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from vegrt.infer.decode.photo import to_pixels
-from vegrt.photo.preprocess import Contract, decode, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import decode, load_image
 
 D50 = (0.9642, 1.0, 0.8249)
 # The primaries, adapted to D50: columns R, G, B of XYZ (Adobe RGB (1998), 4.3.1.4; Display P3 as Apple's profile has them).

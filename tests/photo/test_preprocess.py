@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from vegrt.errors import BundleError, DataError
-from vegrt.photo.preprocess import Contract, decode, load_image, prepare, upright_rgb
+from vegrt.errors import DataError
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import decode, decode_for, load_image, prepare, upright_rgb
 
 
 def jpeg(image: Image.Image, **options: object) -> bytes:
@@ -149,19 +150,6 @@ def test_a_damaged_jpeg_gives_an_image_or_a_data_error_and_nothing_else(position
     assert pixels.shape == (32, 32, 3)
 
 
-def test_the_contract_survives_json_and_refuses_what_it_does_not_know() -> None:
-    contract = Contract(96, 112, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert Contract.from_dict(contract.to_dict()) == contract
-    with pytest.raises(BundleError, match="BGR"):
-        Contract.from_dict(contract.to_dict() | {"color": "BGR"})
-    with pytest.raises(BundleError, match="missing"):
-        Contract.from_dict({"size": 3})
-    with pytest.raises(BundleError, match="icc is 'p3'; expected one of srgb, ignore"):
-        Contract.from_dict(contract.to_dict() | {"icc": "p3"})
-    with pytest.raises(BundleError, match="size <= resize"):
-        Contract(size=224, resize=200)
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("tag", "value"), [(0x011A, -3), (0x0111, "text"), (0x0112, "six"), (0x0112, 99)])
 def test_odd_exif_does_not_cost_the_photo(tag: int, value: object) -> None:
@@ -266,3 +254,94 @@ def test_a_line_that_resizing_would_blow_up_is_refused() -> None:
     Image.new("L", (1, 60_000)).save(buffer, "PNG")
     with pytest.raises(DataError, match=r"1x60000, resized: 224x13440000 pixels"):
         load_image(buffer.getvalue(), Contract())
+
+
+def test_a_letterbox_of_a_line_is_small() -> None:
+    contract = Contract(size=(32, 48), fit="letterbox", fill=(9, 8, 7))
+    pixels = prepare(Image.new("RGB", (1, 60_000), (200, 100, 50)), contract)
+    assert np.array_equal(pixels[:, 23], [[200, 100, 50]] * 32)
+    assert (np.delete(pixels, 23, axis=1) == (9, 8, 7)).all()
+
+
+@pytest.mark.parametrize(("position", "left"), [("center", 12), ("top-left", 0)])
+def test_letterbox_keeps_the_whole_photo_and_its_aspect_ratio(position: str, left: int) -> None:
+    contract = Contract(size=(32, 48), fit="letterbox", fill=(1, 2, 3), pad_position=position)  # type: ignore[arg-type]
+    pixels = prepare(Image.new("RGB", (300, 400), (200, 100, 50)), contract)
+    assert pixels.shape == contract.shape
+    is_photo = (pixels == (200, 100, 50)).all(axis=2)
+    assert is_photo[:, left : left + 24].all()
+    assert is_photo.sum() == 32 * 24
+    assert (pixels[~is_photo] == (1, 2, 3)).all()
+
+
+def test_stretch_uses_the_whole_photo() -> None:
+    pixels = prepare(gradient(400, 100), Contract(size=(32, 16), fit="stretch")).astype(int)
+    assert np.abs(np.diff(pixels[0, :, 0]) - 16).max() <= 2
+    assert pixels[0, 0, 0] < 16
+    assert pixels[0, -1, 0] > 239
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_early_reduction_follows_the_fit_and_the_orientation(fit: str, orientation: int) -> None:
+    contract = Contract(size=(60, 240), fit=fit)  # type: ignore[arg-type]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(gradient(1000, 2600), exif=exif)
+    image = decode_for(data, contract)
+    scale = {
+        (1, "crop"): 2,
+        (1, "stretch"): 2,
+        (6, "crop"): 4,
+        (6, "stretch"): 4,
+        (1, "letterbox"): 8,
+        (6, "letterbox"): 8,
+    }
+    assert 2600 / max(image.size) == scale[orientation, fit]
+    narrow = decode_for(data, Contract(size=(480, 120), fit="letterbox"))
+    assert 2600 / max(narrow.size) == (4 if orientation == 1 else 8)
+    whole = prepare(decode(data), contract).astype(int)
+    assert np.abs(load_image(data, contract) - whole).mean() < 1.0
+
+
+@pytest.mark.parametrize("change", [{"antialias": False}, {"interpolation": "nearest"}])
+def test_single_pixels_are_read_from_the_whole_photo(change: dict[str, object]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (800, 900, 3), np.uint8)
+    data = jpeg(Image.fromarray(noise))
+    contract = Contract(32, 32, **change)  # type: ignore[arg-type]
+    assert decode_for(data, contract).size == (900, 800)
+    assert np.array_equal(load_image(data, contract), prepare(decode(data), contract))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB with a transparent colour"])
+def test_transparent_pixels_get_the_background(mode: str) -> None:
+    image = Image.new("RGBA", (8, 8), (200, 100, 50, 255))
+    image.paste((10, 20, 30, 0), (0, 0, 4, 8))
+    options: dict[str, object] = {}
+    if mode == "RGB with a transparent colour":
+        image, options = image.convert("RGB"), {"transparency": (10, 20, 30)}
+    elif mode == "P":
+        image = image.quantize(4)
+    elif mode == "LA":
+        image = image.convert("LA")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    pixels = load_image(buffer.getvalue(), Contract(8, 8, background=(0, 255, 0)))
+    assert (pixels[:, :4] == (0, 255, 0)).all()
+    assert (load_image(buffer.getvalue(), Contract(8, 8))[:, 4:] == pixels[:, 4:]).all()
+    assert (load_image(buffer.getvalue(), Contract(8, 8))[:, :4] != pixels[:, :4]).any()
+
+
+def test_half_transparent_pixels_are_mixed() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (200, 100, 0, 128)).save(buffer, "PNG")
+    pixels = load_image(buffer.getvalue(), Contract(8, 8, background=(0, 0, 255))).astype(int)
+    assert np.abs(pixels - (100, 50, 127)).max() <= 1
+
+
+def test_a_grey_network_gets_grey_images() -> None:
+    pixels = prepare(gradient(64, 48), Contract(32, 32, (0.5,), (0.5,), network_color="L"))
+    assert pixels.shape == (32, 32, 3)
+    assert np.ptp(pixels, axis=2).max() == 0
+    luma = np.asarray(gradient(64, 48).convert("L").resize((43, 32), Image.Resampling.BILINEAR))[:, 5:37]
+    assert np.array_equal(pixels[..., 0], luma)

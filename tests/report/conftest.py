@@ -25,7 +25,7 @@ from vegrt.evaluate import evaluate
 from vegrt.evaluate.benchmark.statistics import summarize_times
 from vegrt.evaluate.statistics import mcnemar, tango, wilson
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.report.write import ReportFiles, Sources, write_report
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate

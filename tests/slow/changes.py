@@ -24,7 +24,7 @@ from vegrt.bundle.change import changing, exclusive
 from vegrt.bundle.entries import COMMIT, MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.errors import BundleError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 FILES = 12
 ROUNDS = 200

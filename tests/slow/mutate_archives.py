@@ -22,7 +22,7 @@ from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
 from vegrt.bundle.pack import pack, unpack
 from vegrt.errors import VegrtError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 def make_bundle(path: Path) -> None:

@@ -28,7 +28,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from vegrt.errors import DataError
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 LIMIT_S = 5.0
 LIMIT_BYTES = 3 << 30

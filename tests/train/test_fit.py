@@ -25,6 +25,7 @@ from vegrt.bundle.bundle import Bundle, find_bundles, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.errors import ModelError, VegrtError
 from vegrt.networks import WithPreprocessing, load_network
+from vegrt.photo.contract import Contract
 from vegrt.photo.preprocess import load_image
 from vegrt.train.fit import saved_recipe, train
 from vegrt.train.history.records import EpochRecord
@@ -81,6 +82,17 @@ def test_bundle_holds_the_best_epoch_and_its_origin(reference: Bundle, colours: 
     tolerance = 1e-4 if "float32" in training["device"] else 0.05
     assert validation_loss(reference, colours) == pytest.approx(best["validation_loss"], abs=tolerance)
     assert sorted(path.name for path in reference.path.iterdir()) == ["manifest.json", "weights.safetensors"]
+
+
+def test_a_stretched_input_that_is_not_square_is_trained_and_stored(
+    colours: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    wide = replace(tiny_recipe, size="32x48", fit="stretch", interpolation="bicubic", epochs=1)
+    bundle = train(colours, tmp_path / "wide", wide)
+    contract = bundle.manifest.contract
+    assert contract == Contract((32, 48), fit="stretch", interpolation="bicubic", mean=contract.mean, std=contract.std)
+    assert bundle.manifest.training["recipe"] == wide.to_dict()
+    assert validation_loss(bundle, colours) == pytest.approx(bundle.manifest.training["validation_loss"], abs=0.01)
 
 
 def test_the_history_agrees_with_the_bundle(reference: Bundle) -> None:

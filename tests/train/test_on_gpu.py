@@ -14,7 +14,8 @@ from tests.gpu import without_gpu
 from vegrt.backbones import build_network
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import read_split
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 from vegrt.train.data.loader import Batch, BatchLoader, ordered_batches
 from vegrt.train.data.samples import InputTransform, Samples, decode_photos
 from vegrt.train.fit import train

@@ -41,6 +41,10 @@ def test_random_weights_and_vgg16_have_their_own_defaults(tmp_path: Path) -> Non
         ({"lr": 0.0}, "lr is 0.0; expected 1e-09 to 10"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"size": 16}, "size is 16; expected 32 to 1024 pixels"),
+        ({"size": "360x16"}, "size is 360x16; expected 32 to 1024 pixels"),
+        ({"size": "360 x 640"}, "size is '360 x 640'; expected pixels, such as 224, or HEIGHTxWIDTH, such as 360x640"),
+        ({"size": [360, 640]}, r"size is \[360, 640\]; expected pixels"),
+        ({"fit": "squash"}, "fit is 'squash'; expected one of auto, crop, stretch, letterbox"),
         ({"weights": 1}, "weights is 1; expected a text"),
         ({"augment": "wild"}, "augment is 'wild'; expected one of none, light, full"),
         ({"epochs": 0, "epochs_head": 0}, "expected at least one epoch"),
@@ -69,6 +73,16 @@ def test_a_written_recipe_reads_back_equal(tmp_path: Path) -> None:
     assert make_recipe(file) == recipe
 
 
+@pytest.mark.parametrize(
+    ("text", "sides"), [("224", 224), ("360x640", (360, 640)), ("64x64", 64), (224, 224), ("32x1024", (32, 1024))]
+)
+def test_a_size_is_a_side_or_height_and_width(text: str | int, sides: int | tuple[int, int], tmp_path: Path) -> None:
+    recipe = make_recipe(size=text)
+    assert recipe.sides == sides
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    assert make_recipe(tmp_path / "recipe.toml") == recipe
+
+
 def test_changes_name_both_values_and_ignore_workers() -> None:
     old, new = Recipe(lr=1e-3, workers=0), Recipe(lr=2e-3, workers=4)
     assert list_changes(old.to_dict(), new.to_dict()) == ["lr 0.001 -> 0.002"]
@@ -78,7 +92,7 @@ def test_changes_name_both_values_and_ignore_workers() -> None:
 def test_help_states_the_range_the_choices_and_the_default_that_are_checked(name: str) -> None:
     entry, text = ENTRIES[name], flag_help(name)
     assert TYPES[name] in (str, int, float, bool)
-    assert (entry.bounds is not None) == (TYPES[name] in (int, float))
+    assert (entry.bounds is not None) == (TYPES[name] in (int, float) or name == "size")
     if entry.bounds is not None:
         assert f"({entry.bounds[0]} to {entry.bounds[1]}" in text
     assert all(choice in entry.help for choice in entry.choices)

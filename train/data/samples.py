@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from torchvision.transforms import v2
 from vegrt.dataset.photos import Photo, Split, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.machine import available_cores
-from vegrt.photo.preprocess import Contract, decode, prepare, resized
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import checked_size, decode_for, prepare
 from vegrt.terminal.progress import track
 from vegrt.train.recipe import Augment
 
@@ -96,26 +97,39 @@ def decode_photos(split: Split, read: Callable[[Path], Pixels], budget_bytes: in
 
 
 def read_uncropped(path: Path, contract: Contract) -> Pixels:
-    """Return a training photo: whole, shorter side at most MARGIN times the input size, never enlarged.
+    """Return a training photo of MARGIN times the input size or more: whole for a crop, else stretched or padded.
 
-    Raises DataError for an unreadable photo, or one that inference would reject.
+    A whole photo is never enlarged. Raises DataError for an unreadable photo, or one that inference would reject.
     """
-    limit = round(contract.size * MARGIN)
-    image = decode(path, shorter_side=limit, icc=contract.icc)
-    resized(image.size, contract)  # raises for photos that inference rejects: do not train on them
-    if (scale := limit / min(image.size)) < 1:
+    sides = zip((contract.height, contract.width), contract.resize_box, strict=True)
+    height, width = (max(round(side * MARGIN), resized) for side, resized in sides)
+    larger = replace(contract, size=(height, width), resize=(height, width))
+    image = decode_for(path, larger)
+    checked_size(image.size, contract)  # raises for photos that inference rejects: do not train on them
+    if contract.fit != "crop":
+        return prepare(image, larger)
+    if (scale := max(height / image.height, width / image.width)) < 1:
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        image = image.resize(size, Image.Resampling.BILINEAR)
+        image = image.resize(size, _filter(contract))
     return np.asarray(image, dtype=np.uint8)
 
 
 class InputTransform:
-    """Converts a photo to (H, W, 3) uint8 of the input size: by augmentation, or as inference does for augment="none"."""
+    """Converts a photo to (H, W, 3) uint8 of the input size: by augmentation, or as inference does for augment="none".
+
+    Crops have 3/4 to 4/3 of the input's aspect ratio.
+    """
 
     def __init__(self, contract: Contract, augment: Augment) -> None:
         self.contract = contract
-        size, smallest = contract.size, 0.5 if augment == "light" else 0.35
-        crop = v2.RandomResizedCrop(size, scale=(smallest, 1.0), antialias=True)
+        smallest, aspect = 0.5 if augment == "light" else 0.35, contract.width / contract.height
+        crop = v2.RandomResizedCrop(
+            (contract.height, contract.width),
+            scale=(smallest, 1.0),
+            ratio=(3 / 4 * aspect, 4 / 3 * aspect),
+            interpolation=_filter(contract),
+            antialias=True,
+        )
         extra = [v2.TrivialAugmentWide()] if augment == "full" else []
         self.transform = None if augment == "none" else v2.Compose([crop, v2.RandomHorizontalFlip(), *extra])
 
@@ -146,6 +160,11 @@ class Samples(Dataset[tuple[Tensor, int]]):
     def in_memory(self) -> bool:
         """Whether all pixels are in memory, so that nothing is read from disk."""
         return bool(self.photos.cache)
+
+
+def _filter(contract: Contract) -> Any:
+    """Return the interpolation of the contract for Pillow and torchvision."""
+    return {"bicubic": Image.Resampling.BICUBIC}.get(contract.interpolation, Image.Resampling.BILINEAR)
 
 
 def _attempt(read: Callable[[Path], Pixels], path: Path) -> Pixels | DataError:

@@ -6,6 +6,7 @@ import json
 import logging
 import sqlite3
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS epochs (
 """
 _COLUMNS = tuple(item.name for item in fields(EpochRecord))
 _BUSY_TIMEOUT_S = 30
+_BUSY_PAUSE_S = 0.01
 _BEST_COLUMNS = (
     "best_epoch",
     "train_loss",
@@ -210,7 +212,7 @@ def _connect(db: Path) -> Iterator[sqlite3.Connection]:
         db.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(db, timeout=_BUSY_TIMEOUT_S)) as connection:
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")  # readers do not block the writer
+            _keep_readers_unblocked(connection)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.executescript(_SCHEMA)
             with connection:
@@ -219,6 +221,20 @@ def _connect(db: Path) -> Iterator[sqlite3.Connection]:
         raise VegrtError(
             f"{db}: cannot be used as a run history ({error}); move it away or make it writable"
         ) from error
+
+
+def _keep_readers_unblocked(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log, waiting for other writers: SQLite's own timeout does not apply to this switch."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 @contextmanager

@@ -37,7 +37,11 @@ def freeze(network: nn.Module, backbone: Backbone, modules: list[nn.Module]) -> 
     """
     for module in modules:
         module.requires_grad_(False)
-    prefixes = tuple(f"{name}." for stage in (*backbone.stages, (backbone.head.partition(".")[0],)) for name in stage)
+    prefixes = tuple(
+        f"{name}."
+        for stage in (*backbone.stages, tuple(head.partition(".")[0] for head in backbone.heads))
+        for name in stage
+    )
     for name, parameter in network.named_parameters():
         if modules and not name.startswith(prefixes):  # such as a position embedding
             parameter.requires_grad_(False)
@@ -53,9 +57,9 @@ def set_training(model: nn.Module, frozen: list[nn.Module]) -> None:
 def parameters_by_stage(network: nn.Module, backbone: Backbone) -> dict[str, list[nn.Parameter]]:
     """Return the trainable parameters by stage, of the head, and of neither (REST), without empty groups."""
     groups: dict[str, list[nn.Parameter]] = {}
-    for names in (*backbone.stages, (backbone.head,)):
+    for names in (*backbone.stages, backbone.heads):
         parameters = [parameter for name in names for parameter in network.get_submodule(name).parameters()]
-        label = HEAD if names == (backbone.head,) else names[0]
+        label = HEAD if names == backbone.heads else names[0]
         groups[label] = [parameter for parameter in parameters if parameter.requires_grad]
     grouped = {id(parameter) for group in groups.values() for parameter in group}
     outside = [item for item in network.parameters() if item.requires_grad and id(item) not in grouped]

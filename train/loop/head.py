@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from vegrt.errors import ModelError
 from vegrt.train.data.loader import Batch, epoch_batches
 from vegrt.train.history.records import EpochRecord, EpochSums
 from vegrt.train.loop.device import precision, storage_device
@@ -19,52 +20,88 @@ from vegrt.train.loop.optimizer import Schedule, make_optimizer, set_rate
 from vegrt.train.loop.validation import ValidationResult, validation_result
 from vegrt.train.recipe import Recipe
 
+_TOLERANCE = 0.05  # of the largest logit: the model may compute in bfloat16
 _PART = 8192  # photos whose features are moved at once to a GPU that cannot hold all
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The input of the head for each photo: values, float32 (N, ...), and labels, int64 (N,), on one device."""
+    """The input of the head for each photo: values, float32 (N, F), and labels, int64 (N,), on one device.
+
+    shapes: of the input of each of the head's layers for one photo; F is the sum of their sizes.
+    """
 
     values: Tensor
     labels: Tensor
+    shapes: tuple[torch.Size, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
+class Head(nn.Module):
+    """The last layers of a network as one module: their inputs side by side, (N, F), to the mean of their logits, (N, K).
+
+    layers: parts of the network. shapes: of the input of each for one photo.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], shapes: Sequence[torch.Size]) -> None:
+        super().__init__()
+        self.layers, self.shapes = nn.ModuleList(layers), shapes
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, K) logits; those of a convolution lose their two axes of one pixel."""
+        parts = torch.split(features, [shape.numel() for shape in self.shapes], dim=1)
+        logits: list[Tensor] = [
+            layer(part.reshape(-1, *shape)).flatten(1)
+            for layer, shape, part in zip(self.layers, self.shapes, parts, strict=True)
+        ]
+        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
+
+
 @torch.no_grad()
 def compute_features(
-    model: nn.Module, head: nn.Module, batches: Iterable[Batch], count: int, device: torch.device
+    model: nn.Module, layers: Sequence[nn.Module], batches: Iterable[Batch], count: int, device: torch.device
 ) -> Features:
     """Return the input of the head for `count` photos: on the device if its memory allows, else on the CPU.
 
-    head: a part of the model. batches: of all these photos, on the device.
+    layers: the head's, parts of the model. batches: of all these photos, on the device. Raises ModelError when the model's logits
+    are not those of the head.
     """
-    inputs_of_head: list[Tensor] = []
+    inputs: dict[nn.Module, Tensor] = {}
     features, end = Features(torch.empty(0), torch.empty(0)), 0
-    hook = head.register_forward_pre_hook(lambda _, inputs: inputs_of_head.append(inputs[0].float()))
+    hooks = [layer.register_forward_pre_hook(lambda layer, args: inputs.update({layer: args[0]})) for layer in layers]
     try:
         model.eval()
         with precision(device):
             for images, labels in batches:
-                model(images)
-                values = inputs_of_head.pop()
+                logits = model(images)
+                values = torch.cat([inputs[layer].float().flatten(1) for layer in layers], dim=1)
                 if not end:
-                    features = _room(values[0], count, device)
+                    shapes = tuple(inputs[layer].shape[1:] for layer in layers)
+                    _check_head(Head(layers, shapes), values, logits)
+                    features = _room(values[0], shapes, count, device)
                 start, end = end, end + len(values)
                 features.values[start:end] = values
                 features.labels[start:end] = labels
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return features
 
 
-def _room(value: Tensor, count: int, device: torch.device) -> Features:
+def _check_head(head: Head, values: Tensor, logits: Tensor) -> None:
+    """Raise ModelError unless the head has these (N, K) logits for these features."""
+    difference = float((head(values).float() - logits.float()).abs().max()) if logits.ndim == 2 else math.inf
+    if not difference <= _TOLERANCE * max(1.0, float(logits.float().abs().max())):
+        raise ModelError("recipe: the head of this backbone cannot be trained alone; expected --epochs-head 0")
+
+
+def _room(value: Tensor, shapes: tuple[torch.Size, ...], count: int, device: torch.device) -> Features:
     """Return room for the features of `count` photos, each like `value`."""
     storage = storage_device(count * value.nbytes, device)
     values = torch.empty((count, *value.shape), device=storage)
-    return Features(values, torch.empty(count, dtype=torch.int64, device=storage))
+    return Features(values, torch.empty(count, dtype=torch.int64, device=storage), shapes)
 
 
 def train_head(

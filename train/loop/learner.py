@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from vegrt.backbones import contract_of, find_backbone
+from vegrt.backbones import find_backbone
 from vegrt.networks import WithPreprocessing
+from vegrt.train.contract import contract_of_recipe
 from vegrt.train.loop.averaging import WeightAverage
 from vegrt.train.loop.device import number_format, precision
 from vegrt.train.loop.freeze import freeze, frozen_modules, parameters_by_stage, set_training
@@ -70,7 +71,7 @@ class Learner:
         self.processes = processes or ProcessGroup()
         self.dtype = dtype or number_format(device)
         backbone = find_backbone(recipe.backbone)
-        self.contract = contract_of(recipe.backbone, recipe.size)
+        self.contract = contract_of_recipe(recipe)
         self.recipe = recipe
         self.device = device
         self.class_weights = None if class_weights is None else class_weights.to(device)

@@ -56,7 +56,7 @@ def split_at(network: nn.Module, backbone: Backbone, until: str) -> tuple[nn.Mod
 
 def _trace(network: nn.Module, backbone: Backbone) -> fx.Graph:
     """Return the graph of the outermost forward. Raises ModelError when it cannot be traced or is random outside its stages."""
-    leaves = {name for stage in (*backbone.stages, (backbone.head,)) for name in stage}
+    leaves = {name for stage in (*backbone.stages, backbone.heads) for name in stage}
     try:
         graph = _Tracer(leaves).trace(network)
     except Exception as error:  # the code of a network may raise any exception when it gets fx proxies

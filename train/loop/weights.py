@@ -47,11 +47,11 @@ def load_weights(network: nn.Module, backbone: str, file: Path) -> None:
     """
     weights = read_weights(file)
     state = network.state_dict()
-    prefix = find_backbone(backbone).head + "."
-    head = {name for name in state if name.startswith(prefix)}
+    prefixes = tuple(f"{head}." for head in find_backbone(backbone).heads)
+    head = {name for name in state if name.startswith(prefixes)}
     head_fits = all(name in weights and weights[name].shape == state[name].shape for name in head)
     if not head_fits:
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(prefixes)}
         log.info("%s: has no head for these classes; the head starts from random weights", file)
     _check_names_and_shapes(
         state.keys() - (set() if head_fits else head), state, weights, f"{file}: does not fit {backbone}"

@@ -18,7 +18,7 @@ from vegrt.calibration.settings import VARIANTS
 from vegrt.calibration.tournament.calibrate import Calibration
 from vegrt.errors import ModelError
 from vegrt.networks import WithPreprocessing, load_network
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.train.loop.device import precision
 from vegrt.train.loop.learner import Learner
 from vegrt.train.loop.processes import ProcessGroup
@@ -79,10 +79,10 @@ def quantized_network(network: nn.Module, bundle: Bundle, calibration: Calibrati
     """
     contract, file = bundle.manifest.contract, bundle.file("model", "fp32")
     levels = WEIGHT_LEVELS[encoding]
-    _check_equivalent(GraphNetwork(network, ir.load(file), contract.size, levels), contract, file)
+    _check_equivalent(GraphNetwork(network, ir.load(file), contract.shape, levels), contract, file)
     quantized = ir.load(file)
     calibration.quantize(quantized, encoding)
-    return GraphNetwork(network, quantized, contract.size, levels)
+    return GraphNetwork(network, quantized, contract.shape, levels)
 
 
 @torch.no_grad()
@@ -90,7 +90,7 @@ def _check_equivalent(graph: GraphNetwork, contract: Contract, file: Path) -> No
     """Raise ModelError unless a graph without rounding returns the logits of its network."""
     device = next(graph.parameters()).device
     graph = graph.to(device)
-    images = torch.randint(0, 256, (2, contract.size, contract.size, 3), dtype=torch.uint8, device=device)
+    images = torch.randint(0, 256, (2, *contract.shape), dtype=torch.uint8, device=device)
     training = graph.network.training
     expected = WithPreprocessing(graph.network, contract).to(device).eval()(images)
     logits = graph(images)

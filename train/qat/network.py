@@ -37,10 +37,10 @@ class GraphNetwork(nn.Module):
     magnitude of a quantized weight.
     """
 
-    def __init__(self, network: nn.Module, model: ir.Model, size: int, levels: int) -> None:
+    def __init__(self, network: nn.Module, model: ir.Model, shape: tuple[int, int, int], levels: int) -> None:
         super().__init__()
         self.network, self.levels = network, levels
-        self._norms = _batch_norms_by_layer(network, size)
+        self._norms = _batch_norms_by_layer(network, shape)
         self._constants: dict[str, str] = {}  # tensor name -> buffer
         self._images, self._logits = str(model.graph.inputs[0].name), str(model.graph.outputs[0].name)
         self._steps = [self._step(node) for node in model.graph if not _is_stored(node)]
@@ -138,7 +138,8 @@ def _module(network: nn.Module, node: ir.Node) -> nn.Conv2d | nn.Linear:
     module = modules.get(str(node.name))
     if not isinstance(module, nn.Conv2d | nn.Linear):
         raise ModelError(
-            f"{node.name}: no layer of the network has the name of this {node.op_type}; export the bundle again"
+            f"{node.name}: no layer of the network has the name of this {node.op_type}; export the bundle again, or train "
+            "without --qat a network whose branches the export merges"
         )
     return module
 
@@ -157,7 +158,7 @@ def _is_quantized(node: ir.Node) -> bool:
 
 
 @torch.no_grad()
-def _batch_norms_by_layer(network: nn.Module, size: int) -> dict[nn.Module, nn.BatchNorm2d]:
+def _batch_norms_by_layer(network: nn.Module, shape: tuple[int, int, int]) -> dict[nn.Module, nn.BatchNorm2d]:
     """Return the batch normalisation after each convolution that has one. Runs the network once to trace them."""
     outputs: list[tuple[Tensor, nn.Module]] = []
     norms: dict[nn.Module, nn.BatchNorm2d] = {}
@@ -177,7 +178,8 @@ def _batch_norms_by_layer(network: nn.Module, size: int) -> dict[nn.Module, nn.B
         if isinstance(module, kind)
     ]
     training = network.training
-    network.eval()(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    height, width, channels = shape
+    network.eval()(torch.zeros(1, channels, height, width, device=next(network.parameters()).device))
     network.train(training)
     for hook in hooks:
         hook.remove()

@@ -45,11 +45,11 @@ _TENSORRT = "TensorrtExecutionProvider"
 class TensorRtProvider:
     """How ONNX Runtime's TensorRT provider builds its engine, when the first batch comes.
 
-    size: height and width of the images. int8: whether the model has QuantizeLinear nodes. cache: the folder that keeps the
+    shape: of one image, (H, W, 3). int8: whether the model has QuantizeLinear nodes. cache: the folder that keeps the
     engine, one per model, because the provider's own key does not cover the weights. largest: batch that the engine takes.
     """
 
-    size: int
+    shape: tuple[int, int, int]
     int8: bool
     cache: Path
     tuned: int = 8
@@ -59,7 +59,10 @@ class TensorRtProvider:
         """Return the provider's options (onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider)."""
         shapes = zip(("min", "opt", "max"), (1, self.tuned, self.largest), strict=True)
         return {
-            **{f"trt_profile_{name}_shapes": f"images:{count}x{self.size}x{self.size}x3" for name, count in shapes},
+            **{
+                f"trt_profile_{name}_shapes": "images:" + "x".join(map(str, (count, *self.shape)))
+                for name, count in shapes
+            },
             "trt_fp16_enable": str(int(float16)),
             "trt_int8_enable": str(int(self.int8)),
             "trt_engine_cache_enable": "1",

@@ -19,12 +19,12 @@ from vegrt.bundle.manifest_schema import (
 )
 from vegrt.dataset.classes import classes_fault
 from vegrt.errors import BundleError, FormatError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.schema import Count, Label, Sha256, build, parse_json
 from vegrt.version import __version__
 
 FORMAT = "vegrt-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)  # that are read; written is the edition of the contract
 
 Role = Literal["weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden"]
 _PROVENANCE = ("model", "data", "training", "calibration", "tools")
@@ -64,7 +64,7 @@ class Manifest:
         """Return the manifest as JSON values."""
         return {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": self.contract.edition,
             "classes": list(self.classes),
             "contract": self.contract.to_dict(),
             "artifacts": [asdict(artifact) for artifact in self.artifacts],
@@ -121,24 +121,29 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
 
 
 def _parse(value: Any, path: Path) -> Manifest:
-    _check_version(value, path)
+    version = _checked_version(value, path)
     content = build(_Content, value)
     check_artifact_names(str(path / MANIFEST), [artifact.path for artifact in content.artifacts])
+    contract = Contract.from_dict(content.contract)
+    if contract.edition > version:  # vegrt 0.1 would ignore what it does not know, and prepare other pixels
+        raise FormatError(f"has keys of format {contract.edition} in a bundle of format {version}", "contract")
     return Manifest(
         name=content.name,
         classes=content.classes,
-        contract=Contract.from_dict(content.contract),
+        contract=contract,
         artifacts=content.artifacts,
         **{key: dict(value[key]) for key in _PROVENANCE},
     )
 
 
-def _check_version(value: Any, path: Path) -> None:
+def _checked_version(value: Any, path: Path) -> int:
+    """Return the format version. Raises BundleError for one that cannot be read."""
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
         raise BundleError(f'{path / MANIFEST}: not the manifest of a vegrt bundle; expected "format": "{FORMAT}"')
     version = value.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        advice = "upgrade vegrt to open it" if type(version) is int and version > FORMAT_VERSION else "export it again"
-        raise BundleError(
-            f"{path}: bundle format {version!r:.20}; vegrt {__version__} reads format {FORMAT_VERSION}; {advice}"
-        )
+    if type(version) is not int or version not in FORMAT_VERSIONS:
+        is_newer = type(version) is int and version > max(FORMAT_VERSIONS)
+        advice = "upgrade vegrt to open it" if is_newer else "export it again"
+        known = " and ".join(map(str, FORMAT_VERSIONS))
+        raise BundleError(f"{path}: bundle format {version!r:.20}; vegrt {__version__} reads format {known}; {advice}")
+    return version

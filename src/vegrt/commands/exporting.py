@@ -9,6 +9,8 @@ import typer
 
 from vegrt.commands.options.audits import AuditOption, by_audit
 from vegrt.commands.options.calibration import (
+    Attention,
+    AttentionOption,
     FloatLayersOption,
     FloatType,
     FloatTypeOption,
@@ -54,6 +56,7 @@ def export(
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
     float_type: FloatTypeOption = FloatType.fp16,
+    attention: AttentionOption = Attention.auto,
     rest: RestOption = None,
     opset: OpsetOption = 20,
     bf16: Bf16Option = False,
@@ -119,7 +122,7 @@ def export(
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible, tf32)
     options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8)
     float_type = renamed_rest(ctx, float_type, rest)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing, attention)
     imported = (
         importing(bundle, from_onnx, classes, contract, output or "") if from_onnx and classes and contract else None
     )
@@ -148,6 +151,7 @@ def calibrate(
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
     float_type: FloatTypeOption = FloatType.fp16,
+    attention: AttentionOption = Attention.auto,
     rest: RestOption = None,
     sensitivity: Annotated[
         bool,
@@ -165,7 +169,7 @@ def calibrate(
     Replaces int8 and int8-cpu, their calibration and their engines; needs --overwrite if this invalidates evaluations,
     benchmarks, engines or a search for float layers. A calibration with the same key is not repeated.
     --sensitivity and --curve are analyses: they write results and change no model, unless one of --max-drop, --max-flips,
-    --float-layers, --float-type and --engine also requests a new calibration.
+    --float-layers, --float-type, --attention and --engine also requests a new calibration.
     """
     _require_packages()
     from vegrt.bundle.bundle import open_bundle
@@ -176,7 +180,7 @@ def calibrate(
     from vegrt.export.stage import ExportJob, load_photos, recalibrate
 
     float_type = renamed_rest(ctx, float_type, rest)
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing)
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing, attention)
     job = ExportJob(engine, _near_test(bundle, data, audit), settings=settings, command=recorded(ctx))
     only_analyses = (sensitivity or curve) and not _replaces_models(ctx)
     with exclusive(bundle):
@@ -197,7 +201,7 @@ def calibrate(
 def _replaces_models(ctx: typer.Context) -> bool:
     """Return whether an option was given that only has an effect on a new calibration."""
     sets_floats = any(ctx.params[name] is not None for name in ("max_drop", "max_flips", "float_layers"))
-    sources = [ctx.get_parameter_source(name) for name in ("float_type", "rest")]
+    sources = [ctx.get_parameter_source(name) for name in ("float_type", "attention", "rest")]
     return (
         sets_floats or bool(ctx.params["engine"]) or any(source and source.name == "COMMANDLINE" for source in sources)
     )

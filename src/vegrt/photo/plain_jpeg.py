@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 
@@ -55,14 +56,14 @@ def file_content(path: Path) -> bytes | None:
         os.close(descriptor)
 
 
-def decode_plain(content: bytes, shorter_side: int, max_pixels: int) -> Image.Image | None:
+def decode_plain(content: bytes, is_reduced: Callable[[tuple[int, int]], bool], max_pixels: int) -> Image.Image | None:
     """Return the RGB image of a plain JPEG, exactly as `vegrt.photo.preprocess.decode` does; None for anything else.
 
-    shorter_side: in pixels; a JPEG with four times that side is decoded at a smaller scale, which is left to Pillow.
+    is_reduced: whether an image of that width and height is decoded at a smaller scale, which is left to Pillow.
     """
     try:
         size = _plain_size(content)
-        if size is None or min(size) >= 4 * shorter_side or size[0] * size[1] > max_pixels:
+        if size is None or is_reduced(size) or size[0] * size[1] > max_pixels:
             return None
         return Image.frombytes("RGB", size, content, "jpeg", ("RGB", ""))
     except Exception:  # damaged, or no memory: Pillow's own way raises the error with the right words

@@ -33,8 +33,8 @@ CHANNELS = 8
 class Layer:
     """data -> Q -> DQ -> Conv -> Relu -> result, its weight behind a DQ. Every test changes one thing of it.
 
-    gemm: a Gemm instead, its weight (in, out). between: a pair between the Conv and the Relu too. pair: both halves of
-    the data's pair are there.
+    product: a Gemm or MatMul instead, its weight (in, out). between: a pair between the Conv and the Relu too. pair: both halves
+    of the data's pair are there.
     """
 
     opset: int = 20
@@ -48,19 +48,19 @@ class Layer:
     quantize_weight: bool = True
     pair: bool = True
     between: bool = False
-    gemm: bool = False
+    product: str = ""
 
     def model(self) -> ir.Model:
         kind = ir.DataType.from_numpy(np.asarray(self.scale).dtype)
-        size = (CHANNELS,) if self.gemm else (CHANNELS, 6, 6)
+        size = (CHANNELS,) if self.product else (CHANNELS, 6, 6)
         data = ir.Value(name="data", shape=ir.Shape(["N", *size]), type=ir.TensorType(kind))
         graph = ir.Graph([data], [], nodes=[], opset_imports={"": self.opset}, name="tiny")
         layer_input = self._pair(graph, "data", data) if self.quantize_data else data
-        inputs = [layer_input, self._weight(graph), self._bias(graph)]
-        result = self._node(graph, "Gemm" if self.gemm else "Conv", "conv", inputs, {})
+        inputs = [layer_input, self._weight(graph), *([] if self.product == "MatMul" else [self._bias(graph)])]
+        result = self._node(graph, self.product or "Conv", "conv", inputs, {})
         result = self._pair(graph, "conv", result) if self.between else result
         result = self._node(graph, "Relu", "relu", [result], {})
-        result.shape, result.type = ir.Shape(["N", *(size if self.gemm else (CHANNELS, 4, 4))]), ir.TensorType(kind)
+        result.shape, result.type = ir.Shape(["N", *(size if self.product else (CHANNELS, 4, 4))]), ir.TensorType(kind)
         graph.outputs.append(result)
         return ir.Model(graph, ir_version=10)
 
@@ -73,7 +73,7 @@ class Layer:
         return self._node(graph, "DequantizeLinear", f"{name}.dequantize", [quantized, *parameters], axis)
 
     def _weight(self, graph: ir.Graph) -> ir.Value:
-        shape = (CHANNELS, CHANNELS) if self.gemm else (CHANNELS, CHANNELS, 3, 3)
+        shape = (CHANNELS, CHANNELS) if self.product else (CHANNELS, CHANNELS, 3, 3)
         weights = np.random.default_rng(0).integers(-127, 128, shape).astype(np.int8)
         if not self.quantize_weight:
             return constant(graph, "weight", (weights * 0.01).astype(np.asarray(self.scale).dtype))
@@ -147,8 +147,16 @@ BROKEN = {
         "weight.dequantize: scales [8] on axis 1 of a weight [8, 8, 3, 3]; a Conv's weight has one",
     ),
     "gemm axis": Broken(
-        replace(GOOD, gemm=True, axis=0),
+        replace(GOOD, product="Gemm", axis=0),
         "weight.dequantize: scales [8] on axis 0 of a weight [8, 8]; a Gemm's weight has one scale per output channel, axis 1",
+    ),
+    "matmul axis": Broken(
+        replace(GOOD, product="MatMul", axis=0),
+        "weight.dequantize: scales [8] on axis 0 of a weight [8, 8]; a MatMul's weight has one scale per output channel, axis 1",
+    ),
+    "matmul of float data": Broken(
+        replace(GOOD, product="MatMul", axis=1, quantize_data=False),
+        "conv: quantized weight, float data; both or neither are quantized",
     ),
     "asymmetric weight": Broken(
         replace(GOOD, weight_zero=np.full(CHANNELS, 5, np.int8)),
@@ -194,6 +202,8 @@ ACCEPTED_BY_RTX = {
     "weight per tensor",
     "weight axis",  # *
     "gemm axis",
+    "matmul axis",
+    "matmul of float data",  # *
     "pair before the activation",
     "float weight",  # *
     "float data",  # *
@@ -203,7 +213,7 @@ ACCEPTED_BY_RTX = {
 }
 
 
-@pytest.mark.parametrize("layer", [GOOD, HALF, replace(GOOD, gemm=True, axis=1)], ids=["float", "half", "gemm"])
+@pytest.mark.parametrize("layer", [GOOD, HALF, *(replace(GOOD, product=kind, axis=1) for kind in ("Gemm", "MatMul"))])
 def test_a_graph_that_keeps_the_rules_passes(layer: Layer) -> None:
     check_placement(layer.model(), "signed")
     float_layer = replace(layer, quantize_data=False, quantize_weight=False)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
-from vegrt.calibration.graph.placement import Encoding, plan_quantization
+from vegrt.calibration.graph.placement import Encoding, plan_quantization, quantizable_nodes
 from vegrt.calibration.graph.work import Work, multiplications, share_percent, weight_layers, work_in_8_bits
 
 SIDE, PATCH, WIDTH, HIDDEN, CLASSES, BLOCKS = 32, 8, 16, 32, 4, 2
@@ -69,18 +69,29 @@ def token_network() -> ir.Model:
     return graph_of(nodes, weights, flat=[0, WIDTH, -1], middle=[1])
 
 
-def test_linear_layers_on_tokens_count_as_float() -> None:
+def test_linear_layers_on_tokens_are_in_8_bits_and_attention_counts() -> None:
+    """Weights behind a Transpose stay in float: an export has none, because it folds constants."""
     model = token_network()
     patch, block, head = TOKENS * WIDTH * 3 * PATCH**2, TOKENS * WIDTH * HIDDEN, WIDTH * CLASSES
+    product = TOKENS * TOKENS * WIDTH
     macs = multiplications(model)
-    assert [count for _, count in macs] == [patch, *[block] * 2 * BLOCKS, head]
+    assert [count for _, count in macs] == [patch, *[block, block, product, product] * BLOCKS, head]
     assert [node.op_type for node in weight_layers(model)] == ["Conv", *["MatMul"] * 2 * BLOCKS, "Gemm"]
+    total = sum(count for _, count in macs)
     (work,) = work_in_8_bits(model, {"int8": ()}).values()
-    assert work.share == pytest.approx(patch / sum(count for _, count in macs))
-    assert (work.layers, work.all_layers) == (1, 2 + 2 * BLOCKS)
-    assert str(work) == f"{work.share:.1%} of all multiplications (1 of {2 + 2 * BLOCKS} weight layers) in 8 bits"
-    assert work.macs_per_image == patch + 2 * BLOCKS * block + head
-    assert work_in_8_bits(model, {"int8": ("patches",)})["int8"] == Work(0, 0, 2 + 2 * BLOCKS, work.macs_per_image)
+    assert work.share == pytest.approx(1 - (BLOCKS * block + head) / total)
+    assert (work.layers, work.all_layers) == (1 + BLOCKS, 2 + 2 * BLOCKS)
+    assert (
+        str(work)
+        == f"{work.share:.1%} of all multiplications ({1 + BLOCKS} of {2 + 2 * BLOCKS} weight layers) in 8 bits"
+    )
+    products = [f"{name}{index}" for name in ("attention", "mixed") for index in range(BLOCKS)]
+    in_float = work_in_8_bits(model, {"int8": products})["int8"]
+    assert in_float.share == pytest.approx((patch + BLOCKS * block) / total)
+    assert in_float.layers == work.layers
+    rest = ["patches", *(f"wide{index}" for index in range(BLOCKS))]
+    assert work_in_8_bits(model, {"int8": [*products, *rest]})["int8"] == Work(0, 0, 2 + 2 * BLOCKS, total)
+    assert work.macs_per_image == total
     assert [share_percent(share) for share in (1, 0.99999, 0.9987, 0)] == ["100.0%", "99.9%", "99.9%", "0.0%"]
 
 
@@ -108,8 +119,35 @@ def test_the_multiplications_of_every_operator_with_weights_are_counted() -> Non
 @pytest.mark.parametrize("encoding", ["signed", "unsigned"])
 def test_additions_between_float_layers_get_no_pairs(encoding: Encoding) -> None:
     placement = plan_quantization(token_network(), encoding)
-    assert not [edge for edges in placement.activations.values() for edge in edges if "tokens" in edge.node]
-    assert list(placement.weights) == ["patch"]
+    readers = {edge.node for edges in placement.activations.values() for edge in edges}
+    products = {f"{name}{index}" for name in ("wide", "attention", "mixed") for index in range(BLOCKS)}
+    assert readers == {"patches", *products} | ({"rows"} if encoding == "unsigned" else set())
+    assert placement.weights == {"patch": 0} | {f"up{index}": 1 for index in range(BLOCKS)}
+
+
+@pytest.mark.parametrize("heads", ["one MatMul", "two Gemms", "a convolution"])
+def test_the_classifiers_stay_in_float(heads: str) -> None:
+    """All layers that compute the logits with no other layer between, whatever their operator; a convolution does not count."""
+    front = [
+        node("Conv", "planes conv", "c"),
+        node("GlobalAveragePool", "c", "pool"),
+        node("Flatten", "pool", "flat"),
+        node("Gemm", "flat hidden", "h"),
+        node("Relu", "h", "r"),
+    ]
+    rear = {
+        "one MatMul": [node("MatMul", "r first", "m"), node("Add", "m bias", "logits")],
+        "two Gemms": [node("Gemm", "r first", "a"), node("Gemm", "r second", "b"), node("Add", "a b", "logits")],
+        "a convolution": [
+            node("Reshape", "r square", "s"),
+            node("Conv", "s last", "d"),
+            node("Flatten", "d", "logits"),
+        ],
+    }
+    shapes = {"conv": (8, 3, 3, 3), "hidden": (8, 8), "first": (8, CLASSES), "second": (8, CLASSES), "bias": (CLASSES,)}
+    model = graph_of([*front, *rear[heads]], shapes | {"last": (CLASSES, 8, 1, 1)}, square=[0, 8, 1, 1])
+    expected = {"c", "h"} | ({"d"} if heads == "a convolution" else set())
+    assert {layer.name for layer in quantizable_nodes(model)} == expected
 
 
 @pytest.mark.parametrize("behind", ["conv", "relu", "next"])

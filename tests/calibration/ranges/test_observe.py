@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +11,12 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from vegrt.calibration.pixels import PhotoSet, PixelStore
-from vegrt.calibration.ranges.activations import Network, PeakCheck
-from vegrt.calibration.ranges.observe import BINS, CHUNK, histogram, observe
+from vegrt.calibration.ranges.activations import Network
+from vegrt.calibration.ranges.observe import BINS, CHUNK, ChannelPeaks, histogram, observe
 from vegrt.calibration.resume import CalibrationProgress
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 
 def photo_set(images: NDArray[np.uint8]) -> PhotoSet:
@@ -131,38 +130,27 @@ def test_what_is_stored_in_memory_is_not_run_again(workers: int, batch_size: int
             assert np.array_equal(observation.channels, once[name].channels)
 
 
-def test_magnitudes_are_checked_before_the_histograms_and_state_without_them_is_not_used(tmp_path: Path) -> None:
+def test_magnitudes_are_checked_between_the_passes() -> None:
     images = np.full((3, 2, 2, 3), 7, np.uint8)
-    images[1] = 9
-    runs: list[str] = []
-    verified: list[dict[str, float]] = []
-
-    def verify(peaks: Mapping[str, float]) -> None:
-        verified.append(dict(peaks))
-        if len(verified) > 1:
-            raise ModelError("too large")
+    images[1, :, :, 2] = 9
+    runs: list[float] = []
+    offset = np.float32(0)
 
     def read(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        runs.append("read")
-        return [batch.astype(np.float32)]
+        runs.append(float(batch.max()))
+        planes = batch.astype(np.float32).transpose(0, 3, 1, 2)
+        return [planes, np.where(planes == 9, offset, -planes)]
 
-    def read_all(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        runs.append("read_all")
-        broken = np.where(batch == 9, np.nan, 0).astype(np.float32)
-        return [batch.astype(np.float32), -2 * batch.astype(np.float32), broken]
+    checked: list[ChannelPeaks] = []
+    observe(Network(["plain", "negative"], read), photo_set(images), check=checked.append)
+    assert {name: peaks.tolist() for name, peaks in checked[0].items()} == {"plain": [7, 7, 9], "negative": [7, 7, 7]}
+    offset = np.float32(np.nan)
 
-    checked = Network(["plain"], read, PeakCheck(["doubled", "plain", "broken"], verify), read_all)
-    progress = CalibrationProgress(tmp_path / "p", "key")
-    observe(Network(["plain"], read), photo_set(images), progress)
-    (tmp_path / "p" / "histograms.safetensors").unlink()
+    def refuse(peaks: ChannelPeaks) -> None:
+        assert np.isnan(peaks["negative"][2])
+        raise ModelError("no number")
+
     runs.clear()
-    observe(checked, photo_set(images), progress)
-    assert runs == ["read_all"] * 3 + ["read"] * 3
-    assert {name: verified[0][name] for name in ("doubled", "plain")} == {"doubled": 18, "plain": 9}
-    assert np.isnan(verified[0]["broken"])
-    (tmp_path / "p" / "histograms.safetensors").unlink()
-    runs.clear()
-    with pytest.raises(ModelError, match="too large"):
-        observe(checked, photo_set(images), progress)
-    assert runs == []  # resumed after pass one
-    assert verified[1] == pytest.approx(verified[0], nan_ok=True)
+    with pytest.raises(ModelError, match="no number"):
+        observe(Network(["plain", "negative"], read), photo_set(images), check=refuse)
+    assert runs == [7, 9, 7]  # no second pass

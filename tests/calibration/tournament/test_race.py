@@ -39,9 +39,13 @@ def held_out() -> PhotoSet:
 
 @pytest.fixture(scope="module")
 def peaks(held_out: PhotoSet) -> Ranges:
-    """Return the ranges of the minmax method for signed activations: they suit the photos well."""
+    return peak_ranges(held_out, "signed")
+
+
+def peak_ranges(held_out: PhotoSet, encoding: Encoding) -> Ranges:
+    """Return the ranges of the minmax method, observed on the very photos: they suit them well."""
     observations = observe_tensors(tiny_model(seed=SEED), held_out, CalibrationProgress(None, ""))
-    return {name: tensor_range(observation, "minmax", "signed") for name, observation in observations.items()}
+    return {name: tensor_range(observation, "minmax", encoding) for name, observation in observations.items()}
 
 
 def scaled(ranges: Ranges, factor: float, note: str = "") -> Ranges:
@@ -75,10 +79,32 @@ def test_clearly_worse_methods_stop_and_the_winner_is_that_of_all_photos(
         assert images % STEP == 0
         answers = scorer.answers(encoding, table[row.method], images)
         assert row.score == score_logits(reference[:images], answers, held_out.labels[:images])
+        winner = raced[METHODS.index("mse")].score
+        if row.stopped.reason == "flips":
+            assert row.score.flips > winner.flips
+        else:  # with fewer flips it could still win
+            assert row.score.flips == winner.flips
     stops = {row.method: row.stopped for row in raced if row.stopped}
     assert (stops["entropy"].images, stops["entropy"].reason) == (FIRST, "flips")
     if encoding == "signed":
         assert stops["percentile"].reason == "KL"  # as many flips as the winner
+
+
+def test_methods_that_differ_by_chance_are_judged_on_all_photos(held_out: PhotoSet) -> None:
+    """Ranges one percent wider or narrower round each value differently, and no better or worse."""
+    peaks = peak_ranges(held_out, "unsigned")
+    table: dict[Method, Ranges] = {
+        "minmax": scaled(peaks, 1.5),
+        "percentile": peaks,
+        "mse": scaled(peaks, 1.01),
+        "entropy": scaled(peaks, 0.99),
+    }
+    scorer = Scorer(tiny_model(seed=SEED), held_out)
+    rows = race("unsigned", table, scorer)
+    assert [row.method for row in rows if row.stopped] == ["minmax"]
+    assert len({row.score.flips for row in rows if not row.stopped}) == 1
+    assert len({row.score.kl for row in rows}) == 4
+    assert best_method(rows) == best_method(judge_all("unsigned", table, scorer))
 
 
 def test_ties_are_not_stopped_and_the_simplest_wins(held_out: PhotoSet, peaks: Ranges) -> None:

@@ -88,6 +88,14 @@ def test_the_table_names_every_case_and_where_images_came_from(measured: Bench) 
     assert "golden photos" in str(table.caption)
 
 
+def test_the_table_names_the_setting_of_openvino_where_infer_may_choose_another(measured: Bench) -> None:
+    note = "one request on all threads"
+    assert note in str(bench_table(replace(measured, threads=4)).caption)
+    assert note not in str(bench_table(replace(measured, threads=3)).caption)
+    without = tuple(row for row in measured.candidates if row.runtime != "openvino")
+    assert note not in str(bench_table(replace(measured, threads=4, candidates=without)).caption)
+
+
 def test_rows_state_their_share_of_what_the_cpu_can_multiply(bundle: Bundle, measured: Bench) -> None:
     assert measured.limits
     assert measured.macs_per_image == bundle.manifest.macs_per_image

@@ -94,7 +94,8 @@ def test_every_file_is_python_3_10(folder: Path) -> None:
 
 def test_the_folder_prepares_pixels_as_we_do(folder: Path, photos: Path, bundle: Bundle) -> None:
     program = (
-        "import hashlib, json, sys; from pathlib import Path; from vegrt.photo.preprocess import Contract, load_image; "
+        "import hashlib, json, sys; from pathlib import Path; "
+        "from vegrt.photo.contract import Contract; from vegrt.photo.preprocess import load_image; "
         "contract = Contract.from_dict(json.load(open('model.json'))['contract']); "
         "print(*(hashlib.sha256(load_image(Path(name), contract).tobytes()).hexdigest() for name in sys.argv[1:]))"
     )

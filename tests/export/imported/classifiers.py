@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 SIZE, CLASSES = 48, ("Beet", "Cress", "Eggplant")
 CONTRACT = Contract(SIZE, SIZE, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -22,10 +22,12 @@ TOML = "size = 48\nresize = 48\nmean = [0.5, 0.4, 0.3]\nstd = [0.2, 0.25, 0.3]\n
 FLOAT = TensorProto.FLOAT
 
 
-def export_by_torch(network: nn.Module, file: Path, **options: Any) -> None:
+def export_by_torch(
+    network: nn.Module, file: Path, *, image: tuple[int, int, int] = (3, SIZE, SIZE), **options: Any
+) -> None:
     if not options.get("optimize", True):
         options["dynamic_shapes"] = ({0: torch.export.Dim("N")},)
-    example = torch.rand(2 if "dynamic_shapes" in options else 1, 3, SIZE, SIZE)
+    example = torch.rand(2 if "dynamic_shapes" in options else 1, *image)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals and of each other
         torch.onnx.export(network, (example,), file, verbose=False, **options)
@@ -83,10 +85,12 @@ def random_images(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(3).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
 
 
-def original_answer(file: Path, images: NDArray[np.uint8], *, nhwc: bool = False) -> NDArray[np.float32]:
-    """Return what the file itself gives, one image at a time."""
+def original_answer(
+    file: Path, images: NDArray[np.uint8], *, nhwc: bool = False, contract: Contract = CONTRACT
+) -> NDArray[np.float32]:
+    """Return what the file itself gives, one image at a time. contract: for its mean and std, in the order of the images."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    pixels = ((images / 255 - CONTRACT.mean) / CONTRACT.std).astype(np.float32)
+    pixels = ((images / 255 - contract.mean) / contract.std).astype(np.float32)
     pixels = pixels if nhwc else pixels.transpose(0, 3, 1, 2)
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: np.ascontiguousarray(image[None])})[0] for image in pixels])

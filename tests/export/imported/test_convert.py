@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ from tests.export.imported.classifiers import (
 )
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.graph.placement import quantizable_nodes
+from vegrt.errors import VegrtError
 from vegrt.export.imported.convert import convert_imported
-from vegrt.export.imported.onnx_file import read_imported
+from vegrt.export.imported.onnx_file import ImportedRunner, read_imported
 from vegrt.export.onnx.fp16 import to_fp16
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 KINDS: dict[str, dict[str, Any]] = {
     "torchscript-13-fixed": {"dynamo": False, "opset_version": 13},
@@ -143,3 +145,46 @@ def test_float16_works_where_an_optimizer_removed_operators_of_the_contract(pixe
     to_fp16(model)
     logits = open_onnxruntime(serialize(model), float16=True).logits(images)
     np.testing.assert_allclose(logits, want, atol=0.05 * np.abs(want).max())
+
+
+class Grey(nn.Module):
+    """A network with one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.conv(images).relu().mean((2, 3)))
+        return logits
+
+
+def test_a_bgr_network_gets_its_channels_in_its_order(tmp_path: Path) -> None:
+    contract, images, file = replace(CONTRACT, network_color="BGR"), random_images(4), tmp_path / "model.onnx"
+    tensorflow_like(file)
+    swapped = replace(CONTRACT, mean=CONTRACT.mean[::-1], std=CONTRACT.std[::-1])
+    want = original_answer(file, images[..., ::-1], nhwc=True, contract=swapped)
+    imported = read_imported(file, 3, contract)
+    model = convert_imported(imported, CLASSES, contract)
+    np.testing.assert_allclose(softmax(ImportedRunner(imported, contract).logits(images)), want, atol=1e-5)
+    np.testing.assert_allclose(softmax(open_onnxruntime(serialize(model)).logits(images)), want, atol=1e-5)
+    to_fp16(model)
+    logits = open_onnxruntime(serialize(model), float16=True).logits(images)
+    np.testing.assert_allclose(softmax(logits), want, atol=0.02)
+
+
+def test_a_grey_network_gets_the_luminance(tmp_path: Path) -> None:
+    contract, file = Contract(SIZE, SIZE, (0.4,), (0.3,), network_color="L"), tmp_path / "model.onnx"
+    torch.manual_seed(0)
+    export_by_torch(Grey().eval(), file, image=(1, SIZE, SIZE), dynamo=False, opset_version=17)
+    grey = random_images(4)[..., :1]
+    want = original_answer(file, grey, contract=contract)
+    imported = read_imported(file, 3, contract)
+    model = convert_imported(imported, CLASSES, contract)
+    images = np.repeat(grey, 3, axis=3)
+    np.testing.assert_allclose(ImportedRunner(imported, contract).logits(images), want, atol=1e-5)
+    np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, atol=1e-5)
+    to_fp16(model)
+    np.testing.assert_allclose(open_onnxruntime(serialize(model), float16=True).logits(images), want, atol=0.02)
+    with pytest.raises(VegrtError, match=r"\(1, 1, 48, 48\); expected .*for a grey network: network_color = 'L'"):
+        read_imported(file, 3, CONTRACT)

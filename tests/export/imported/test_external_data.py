@@ -19,7 +19,7 @@ from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export.imported import external_data as external
 from vegrt.export.imported.onnx_file import ImportedRunner, read_imported
 from vegrt.export.imported.source import SOURCE, import_onnx, importing, load_imported
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 SIZE = 16
 CONTRACT = Contract(SIZE, SIZE, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))

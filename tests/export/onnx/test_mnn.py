@@ -80,7 +80,6 @@ def test_a_gpu_that_was_asked_for_is_refused_and_not_replaced_by_the_cpu(bundle:
 def test_any_batch_on_one_loaded_model(bundle: Bundle) -> None:
     runner = open_mnn(bundle.file("mnn", "fp32"), threads=1, classes=len(bundle.manifest.classes))
     oracle = open_onnxruntime(bundle.file("model", "fp32"))
-    size = bundle.manifest.contract.size
-    images = np.random.default_rng(3).integers(0, 256, (33, size, size, 3), np.uint8)
+    images = np.random.default_rng(3).integers(0, 256, (33, *bundle.manifest.contract.shape), np.uint8)
     for count in (1, 33, 2, 7, 0):
         assert np.allclose(runner.logits(images[:count]), oracle.logits(images[:count]), atol=1e-3)

@@ -24,7 +24,8 @@ from vegrt.infer.runtimes.logits import Parity, compare_logits
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.openvino.runner import open_openvino
 from vegrt.infer.runtimes.torch import TorchRunner
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 
 def test_the_graph_contains_the_contract_and_plain_operators(bundle: Bundle) -> None:

@@ -23,7 +23,7 @@ from vegrt.export.onnx.parity import Evidence, load_evidence
 from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import RuntimeName
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

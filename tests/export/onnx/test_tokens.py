@@ -8,12 +8,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vegrt.calibration.graph.check import check_placement
 from vegrt.calibration.graph.encode import Range, insert_qdq
-from vegrt.calibration.graph.onnx_graph import copy_graph, serialize
-from vegrt.calibration.graph.placement import plan_quantization
+from vegrt.calibration.graph.onnx_graph import copy_graph, expose_tensors, serialize
+from vegrt.calibration.graph.placement import Encoding, plan_quantization
+from vegrt.calibration.graph.quantize import ENCODINGS, quantize_graph
 from vegrt.errors import ModelError
 from vegrt.export.engines.audit import audit_model, check_audit
 from vegrt.export.engines.build import build_engine
@@ -22,8 +24,9 @@ from vegrt.export.onnx.fp16 import round_to_bf16, to_fp16
 from vegrt.export.onnx.model import EXPORTERS, Exporter, by_torch_export, by_torchscript
 from vegrt.export.onnx.tidy import tidy
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 from vegrt.networks import WithPreprocessing
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 SIZE, WIDTH = 32, 32
 
@@ -72,12 +75,32 @@ def test_only_the_cast_reads_the_pixels_and_every_precision_answers(
     half, rounded = copy_graph(model), copy_graph(model)
     to_fp16(half)
     round_to_bf16(rounded)
-    for graph, tolerance in ((model, 1e-4), (half, 2e-2), (rounded, 0.1)):
+    signed, unsigned = (quantized(model, images, encoding) for encoding in ENCODINGS)
+    tolerances = ((model, 1e-4), (half, 2e-2), (rounded, 0.1), (signed, 0.1), (unsigned, 0.1))
+    for graph, tolerance in tolerances:
         runner = open_onnxruntime(serialize(graph), float16=graph is half)
         for count in (1, 5):
             np.testing.assert_allclose(runner.logits(images[:count]), want[:count], atol=tolerance * np.abs(want).max())
     types = [value.dtype for value in half.graph.initializers.values() if "patches.weight" in str(value.name)]
     assert types == [ir.DataType.FLOAT16]
+
+
+def quantized(model: ir.Model, images: NDArray[np.uint8], encoding: Encoding) -> ir.Model:
+    """Return the 8-bit graph with the exact ranges of these images."""
+    result, names = copy_graph(model), list(plan_quantization(model, encoding).activations)
+    tensors = read_tensors(expose_tensors(copy_graph(model), names), names)(images)
+    ranges = [Range(float(values.min(initial=0)), float(values.max(initial=0))) for values in tensors]
+    quantize_graph(result, encoding, dict(zip(names, ranges, strict=True)))
+    return result
+
+
+def test_layers_are_named_after_their_modules(exported: tuple[WithPreprocessing, ir.Model]) -> None:
+    model = copy_graph(exported[1])
+    tidy(model)
+    names = [node.name for node in model.graph if node.op_type == "MatMul"]
+    if "keys" in names:  # the newer exporter notes the module
+        assert [*names[:1], *names[-1:]] == ["keys", "wide"]
+    assert len(set(names)) == 4
 
 
 def test_the_contract_is_found_by_following_the_pixels_in_any_order(
@@ -121,5 +144,5 @@ def test_plans_are_built_and_every_linear_layer_is_counted(
     source = serialize(model)
     engine = build_engine(trt, variant, source, Profile(1, 2, 4))
     audit = audit_model(engine.layers, source, "Int8" if variant == "int8" else "Half")
-    assert (audit.weight_layers, audit.matched, audit.fallbacks) == (4, 1 if variant == "int8" else 4, ())
+    assert (audit.weight_layers, audit.matched, audit.fallbacks) == (4, 3 if variant == "int8" else 4, ())
     check_audit(variant, audit)

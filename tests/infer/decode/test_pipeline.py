@@ -16,7 +16,8 @@ from vegrt.infer.decode import crew
 from vegrt.infer.decode.crew import BUFFERS
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded, batches, stream
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 SMALL = Contract(8, 8)
 

@@ -33,7 +33,8 @@ from vegrt.infer.decode.pipeline import stream
 from vegrt.infer.decode.processes import RemoteDecoder, Workers
 from vegrt.infer.decode.ring import Run, Slot
 from vegrt.infer.decode.shared_buffers import SharedBuffers
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract
+from vegrt.photo.preprocess import load_image
 
 SMALL = Contract(8, 8)
 # SIGINT is ignored, by inheritance, where the tests run in the background

@@ -25,7 +25,7 @@ from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.onnxruntime.session import open_session, read_tensors
 from vegrt.infer.runtimes.open import open_candidate
 from vegrt.infer.runtimes.openvino.runner import open_openvino
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 
 CLASSES = 4
 IMAGES = np.zeros((2, 8, 8, 3), np.uint8)

@@ -203,14 +203,13 @@ def test_int8_with_a_float32_rest_runs_on_the_tensorrt_provider(
 
 
 def _on_tensorrt(file: Path, bundle: Bundle, cache: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    provider = TensorRtProvider(bundle.manifest.contract.size, True, cache / "cache")
+    provider = TensorRtProvider(bundle.manifest.contract.shape, True, cache / "cache")
     runner: BundleRunner = open_onnxruntime(file, tensorrt=provider)
     return runner.logits
 
 
 def test_the_tensorrt_provider_keeps_its_engine_and_its_timings(bundle: Bundle, tmp_path: Path) -> None:
     logits = _on_tensorrt(bundle.file("model", "fp16"), bundle, tmp_path)
-    size = bundle.manifest.contract.size
-    logits(np.zeros((1, size, size, 3), np.uint8))
+    logits(np.zeros((1, *bundle.manifest.contract.shape), np.uint8))
     suffixes = {file.suffix for file in (tmp_path / "cache").iterdir()}
     assert {".engine", ".timing"} <= suffixes

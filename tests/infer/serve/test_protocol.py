@@ -15,6 +15,7 @@ from vegrt.infer.serve.protocol import InferRequest, model_name, parse_infer, re
 from vegrt.infer.serve.refusal import Refusal
 
 SIZE = 2
+SHAPE = (SIZE, SIZE, 3)
 PIXELS = np.arange(24, dtype=np.uint8).reshape(2, SIZE, SIZE, 3)
 LOGITS = np.array([[0.1, 2.5, -1.0], [3.0, 3.0, 0.0]], np.float32)
 
@@ -26,7 +27,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
 
 def parse(request: object, tail: bytes = b"", header: str | None = None) -> InferRequest:
     head = json.dumps(request).encode()
-    return parse_infer(head + tail, header if header is not None else str(len(head)) if tail else None, SIZE)
+    return parse_infer(head + tail, header if header is not None else str(len(head)) if tail else None, SHAPE)
 
 
 def refused(request: object, tail: bytes = b"", header: str | None = None) -> str:
@@ -98,7 +99,7 @@ def test_a_wrong_request_is_named_with_what_was_expected() -> None:
     )
     for body, reason in ((b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[" * 100_000, "nested too deeply")):
         with pytest.raises(Refusal, match=reason):
-            parse_infer(body, None, SIZE)
+            parse_infer(body, None, SHAPE)
 
 
 JSON = st.recursive(
@@ -127,7 +128,7 @@ JSON = st.recursive(
 )
 def test_no_request_gets_more_than_a_refusal(request_: dict[str, Any], tail: bytes, header: str | None) -> None:
     try:
-        parsed = parse_infer(json.dumps(request_).encode() + tail, header, SIZE)
+        parsed = parse_infer(json.dumps(request_).encode() + tail, header, SHAPE)
     except Refusal:
         pass
     else:
@@ -138,7 +139,7 @@ def test_no_request_gets_more_than_a_refusal(request_: dict[str, Any], tail: byt
 @given(st.binary(max_size=200), st.none() | st.integers(0, 200).map(str))
 def test_no_bytes_get_more_than_a_refusal(body: bytes, header: str | None) -> None:
     with pytest.raises(Refusal):
-        parse_infer(body, header, SIZE)
+        parse_infer(body, header, SHAPE)
 
 
 def render(**words: Any) -> tuple[dict[str, Any], bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vegrt.dataset.photos import read_split
-from vegrt.photo.preprocess import Contract
+from vegrt.photo.contract import Contract
 from vegrt.train.data.loader import Batch, BatchLoader, epoch_batches
 from vegrt.train.data.samples import DecodedPhotos, InputTransform, Samples, decode_photos, read_uncropped
 

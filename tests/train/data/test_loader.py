@@ -14,7 +14,8 @@ from PIL import Image
 
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
-from vegrt.photo.preprocess import Contract, load_image
+from vegrt.photo.contract import Contract, Fit
+from vegrt.photo.preprocess import load_image
 from vegrt.train.data.loader import BatchLoader, epoch_batches, ordered_batches
 from vegrt.train.data.samples import DecodedPhotos, InputTransform, Samples, decode_photos, read_uncropped
 
@@ -66,6 +67,17 @@ def test_training_photos_are_whole_and_never_enlarged(
 ) -> None:
     Image.new("RGB", size).save(tmp_path / "photo.png")
     assert read_uncropped(tmp_path / "photo.png", CONTRACT).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_training_photos_are_fitted_as_the_contract_says(tmp_path: Path, fit: Fit) -> None:
+    contract = Contract((32, 64), fit=fit)
+    Image.new("RGB", (300, 200), "white").save(tmp_path / "photo.png")
+    pixels = read_uncropped(tmp_path / "photo.png", contract)
+    assert pixels.shape == (37, 73, 3)
+    assert ((pixels == 0).any()) == (fit == "letterbox")
+    for augment in ("none", "full"):
+        assert InputTransform(contract, augment)(pixels, 0).shape == contract.shape
 
 
 def test_unreadable_photos_are_named_counted_and_skipped(

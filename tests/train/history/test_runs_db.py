@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,19 @@ def test_two_runs_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(lambda name: record_run(db, name, losses=(0.5,) * 12), names))
     assert {run.id: len(run.epochs) for run in list_runs(db)} == dict.fromkeys(names, 12)
+
+
+def test_a_new_history_waits_while_another_process_writes_its_first_run(tmp_path: Path) -> None:
+    db = tmp_path / "runs.db"
+    with closing(sqlite3.connect(db, isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("CREATE TABLE other (x)")
+        other.execute("BEGIN IMMEDIATE")
+        recording = pool.submit(record_run, db, "a")
+        with pytest.raises(FutureTimeoutError):
+            recording.result(timeout=0.2)
+        other.execute("COMMIT")
+        recording.result(timeout=30)
+    assert load_run(db, "a").status == "running"
 
 
 def test_compare_shows_differing_entries_and_results(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_resumed_training_uses_the_versions_that_it_began_with(colours: Path, 
 
 
 def cached_sets(data: Path, recipe: Recipe, limit_bytes: int, decided: int | None = None) -> CachedSets:
-    contract = contract_of(recipe.backbone, recipe.size)
+    contract = contract_of(recipe.backbone, recipe.sides)
     learner = Learner(build_network(recipe.backbone, 3), recipe, torch.device("cpu"), None)
 
     def samples(name: SplitName, augment: Augment) -> Samples:

@@ -110,7 +110,7 @@ def test_the_graph_without_rounding_is_the_network(backbone: str, tmp_path: Path
     save_file(network.state_dict(), file)
     manifest = _manifest(backbone)
     bundle = Bundle(tmp_path, replace(manifest, artifacts=(Artifact(file.name, "weights", "", "", 0),)))
-    graph = GraphNetwork(network, export_fp32(bundle), 32, 127)
+    graph = GraphNetwork(network, export_fp32(bundle), (32, 32, 3), 127)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     expected = answers(WithPreprocessing(network, manifest.contract), images)
     np.testing.assert_allclose(answers(graph, images), expected, atol=1e-3 * np.abs(expected).max())

@@ -21,6 +21,14 @@ class FloatType(str, Enum):
     fp32 = "fp32"
 
 
+class Attention(str, Enum):
+    """The values of --attention."""
+
+    auto = "auto"
+    float = "float"
+    int8 = "int8"
+
+
 PhotosOption = Annotated[int, typer.Option("--photos", help="Observe at most this many photos.")]
 PercentileOption = Annotated[
     float, typer.Option("--percentile", help="Percentile of activation magnitudes for the percentile method.")
@@ -57,6 +65,13 @@ RacingOption = Annotated[
         help="Stop range methods early that are clearly worse; --no-racing judges all of them on all photos.",
     ),
 ]
+AttentionOption = Annotated[
+    Attention,
+    typer.Option(
+        "--attention",
+        help="Type of attention's products of two activations in the int8 models; auto: int8 unless held-out answers change.",
+    ),
+]
 RestOption = Annotated[FloatType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
 
 
@@ -68,13 +83,14 @@ def settings_of(
     float_layers: Path | None,
     float_type: FloatType,
     racing: bool,
+    attention: Attention,
 ) -> CalibrationSettings:
     """Return the options as CalibrationSettings."""
     from vegrt.calibration.settings import CalibrationSettings, read_float_layers
 
     layers = read_float_layers(float_layers) if float_layers else {}
     kind: Literal["float16", "float32"] = "float16" if float_type is FloatType.fp16 else "float32"
-    return CalibrationSettings(photos, percentile, max_drop, max_flips, layers, kind, racing)
+    return CalibrationSettings(photos, percentile, max_drop, max_flips, layers, kind, racing, attention.value)
 
 
 def renamed_rest(ctx: typer.Context, float_type: FloatType, rest: FloatType | None) -> FloatType:

@@ -117,7 +117,7 @@ def test_a_session_on_a_gpu_never_falls_back_and_never_prints(
 def test_the_tensorrt_provider_gets_no_pass_that_makes_what_it_refuses(gpu_build: GpuBuild, tmp_path: Path) -> None:
     for float16 in (False, True):
         with pytest.raises(VegrtError, match="TensorrtExecutionProvider cannot be loaded"):
-            open_session(b"", float16=float16, tensorrt=TensorRtProvider(48, True, tmp_path / "cache"))
+            open_session(b"", float16=float16, tensorrt=TensorRtProvider((48, 48, 3), True, tmp_path / "cache"))
     assert [settings["disabled_optimizers"] for _, settings in gpu_build.sessions] == [["WeightBiasQuantization"]] * 2
     (provider, options), *_ = gpu_build.sessions[0][1]["providers"]
     assert provider == "TensorrtExecutionProvider"
@@ -128,7 +128,7 @@ def test_the_tensorrt_provider_gets_no_pass_that_makes_what_it_refuses(gpu_build
 def test_int8_with_a_float32_rest_keeps_its_bias_in_float_on_tensorrt(bundle: Bundle, tmp_path: Path) -> None:
     """TensorRT refuses int32 biases, which ONNX Runtime makes of float32 ones: seen here in the graph that a provider gets."""
     biases = {}
-    for provider in (CPU, TensorRtProvider(48, True, tmp_path).provider(float16=False)):
+    for provider in (CPU, TensorRtProvider((48, 48, 3), True, tmp_path).provider(float16=False)):
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -161,7 +161,7 @@ def test_fp32_on_cuda_is_not_tf32() -> None:
 
 
 def test_the_options_of_the_tensorrt_provider() -> None:
-    options = TensorRtProvider(48, True, Path("cache")).options(float16=True)
+    options = TensorRtProvider((48, 48, 3), True, Path("cache")).options(float16=True)
     assert options["trt_profile_max_shapes"] == "images:32x48x48x3"
     assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "1")
 
