@@ -7,7 +7,7 @@ one of them it no longer counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
+from itertools import chain
 from math import exp, log
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -20,6 +20,7 @@ from vegrt.machine import Cpu, available_cores
 from vegrt.results.benchmark import MachineLimit
 from vegrt.results.common import Rate, Size
 from vegrt.results.convert import to_dict
+from vegrt.results.header import installed_versions
 from vegrt.schema import Label, Share, build, matching, read_json
 
 NetworkKind = Literal["convolutions", "bottlenecks", "depthwise"]
@@ -130,12 +131,10 @@ def _mean(rates: list[float]) -> float:
 
 
 def _versions() -> dict[str, str]:
+    """Return the version of each runtime, of the first of its packages that is installed."""
+    installed = installed_versions(tuple(chain.from_iterable(_RUNTIMES.values())))
     versions = {}
-    for runtime, distributions in _RUNTIMES.items():
-        for name in distributions:
-            try:
-                versions[runtime] = metadata.version(name)
-                break
-            except metadata.PackageNotFoundError:
-                continue
+    for runtime, packages in _RUNTIMES.items():
+        if package := next((name for name in packages if name in installed), None):
+            versions[runtime] = installed[package]
     return versions
