@@ -21,9 +21,8 @@ log = logging.getLogger(__name__)
 MIN_CORES = 4  # below it, streams of one core each took the same time as a batch on all
 MIN_PHOTOS = 1000  # below it, the trial takes longer than what it can save
 _ROUNDS = 3
-_LONGEST_S = (
-    4 * EACH_S
-)  # of a batch for each stream, by one request; with longer ones a trial would take far more than a second
+# Of a batch for each stream, by one request; with longer ones a trial would take far more than a second
+_LONGEST_S = 4 * EACH_S
 
 Measure = Callable[[BundleRunner, NDArray[np.uint8]], float]
 

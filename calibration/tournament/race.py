@@ -32,9 +32,8 @@ from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer, kl_di
 from vegrt.schema import Count
 
 TOURNAMENT_PHOTOS = 256  # at most: eight models are scored on them
-FIRST = (
-    32  # photos that every method answers; a multiple of the scorer's batch, as is STEP, so that batches do not change
-)
+# Photos that every method answers; a multiple of the scorer's batch, as is STEP, so that batches do not change
+FIRST = 32
 STEP = 32
 # One error in a hundred tournaments: 2 encodings x 3 methods x 7 steps make 42 tests, and Student's t of 31 degrees of freedom
 # exceeds 3.9 with probability 0.01 / 42.

@@ -24,9 +24,8 @@ from vegrt.results.common import (
 )
 from vegrt.schema import NOT_EMPTY, Count, Label, Sha256, Share, between
 
-MAX_DENSE_CLASSES = (
-    100  # with more, confusion matrices are stored as lists of cells: at 1,000 classes 99 % of the cells are 0
-)
+# With more, confusion matrices are stored as lists of cells: at 1,000 classes 99 % of the cells are 0
+MAX_DENSE_CLASSES = 100
 
 
 @dataclass(frozen=True, slots=True)
