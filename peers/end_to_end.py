@@ -339,6 +339,7 @@ def main() -> None:
     if unknown := set(names) - set(PROGRAMS):
         parser.error(f"--peers: unknown {', '.join(sorted(unknown))}; expected some of {', '.join(PROGRAMS)}")
     arguments.peers = [key for key in PROGRAMS if key in {OURS, REFERENCE, *names}]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped process is left behind
     whole: dict[str, Any] = described() | {"rounds": arguments.rounds, "bundles": {}}
     sys.stdout.write(f"{whole['cpu']}, {whole['cores']} cores, Python {whole['python']}; ")
     sys.stdout.write(", ".join(f"{name} {number or 'not installed'}" for name, number in whole["packages"].items()))

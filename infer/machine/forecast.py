@@ -65,7 +65,7 @@ class Comparison:
 def forecast(
     cpu: Cpu, gpu: GpuProbe, *, measured: MachineMeasurements | None = None, kind: NetworkKind | None = None
 ) -> tuple[Verdict, ...]:
-    """Return how fast each variant will be on that processor and GPU, and why: fp32, fp16, int8, int8-cpu.
+    """Return how fast each variant will be on that processor and GPU, and why: fp32, fp16, int8, int8-cpu; bf16 if it has bf16.
 
     measured: on this processor; for fp32 and int8-cpu it counts instead of the rules, unless it is doubtful. kind: of the
     network; None if unknown.
@@ -122,8 +122,10 @@ def _on_x86(cpu: Cpu, kind: NetworkKind | None) -> tuple[Verdict, ...]:
     if bf16:
         fp32 += "; bf16 on OpenVINO is faster on this CPU: vegrt evaluate judges it"
     first, *others = _FP32_ON_X86[kind]
+    in_bf16 = Verdict("bf16", "fast", "openvino", "bfloat16 instructions; computed from fp32.onnx")
     return (
         Verdict("fp32", "fair", first, fp32, tuple(others)),
+        *([in_bf16] if bf16 else []),
         Verdict("fp16", "slow", "onnxruntime", "no fp16 kernels on x86: casts around fp32 arithmetic; take fp32"),
         Verdict("int8", "fast", "openvino", f"{why}; ONNX Runtime runs its signed activations slower: take int8-cpu")
         if vnni

@@ -54,7 +54,9 @@ def open_mnn(file: Path, *, device: str = "cpu", threads: int = 0, half: bool = 
         # precision high: float32 on every CPU; normal and low compute in float16 where the CPU can
         settings = {"backend": "CPU", "precision": "low" if half else "high", "numThread": threads or available_cores()}
         manager = networks.create_runtime_manager((settings,))
+        # not rearrange=True: kernels would be chosen before the input's shape is known, and without it MNN does not take
+        # Winograd's where they pay; VGG16 computed 1.5 times as long, ResNet18 1.3 times (MNN 3.6.1, Zen 4)
         module = networks.load_module_from_file(
-            str(file), ["images"], ["logits"], runtime_manager=manager, shape_mutable=True, rearrange=True
+            str(file), ["images"], ["logits"], runtime_manager=manager, shape_mutable=True
         )
     return MnnRunner(module, subject=str(file), classes=classes)

@@ -99,7 +99,8 @@ def open_folder() -> Iterator[Path]:
 
 
 AS_NOBODY = """
-import encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
+import decimal, encodings.utf_8_sig, os, sys  # now: the interpreter may be in a folder that nobody else can read
+from filelock import FileLock
 from pathlib import Path
 from vegrt.bundle.bundle import open_bundle
 from vegrt.bundle.change import changing

@@ -10,7 +10,6 @@ import pytest
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 
-
 PEERS = Path(__file__).parents[2] / "peers"
 
 
