@@ -20,6 +20,7 @@ Encoding = Literal["signed", "unsigned"]
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # fused into the preceding Conv or Add by every runtime
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum"})
+_RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Identity", "Cast"})
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})  # operators whose weights may become int8
 _CPU_KERNELS = frozenset({"Conv", "Gemm", "Add", "GlobalAveragePool"})  # those whose 8-bit kernel writes 8 bits
 
@@ -86,7 +87,7 @@ def quantizable_layers(model: ir.Model, encoding: Encoding) -> list[str]:
 
 
 def quantizable_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield the nodes whose weights may become int8: every Conv, and every Gemm and MatMul but the classifiers.
+    """Yield the nodes whose weights may become int8: every Conv, Gemm and MatMul but the classifiers.
 
     A MatMul's weights are a matrix on its right, as those of a linear layer on tokens are.
     """
@@ -123,19 +124,24 @@ def output_axis(node: ir.Node) -> int:
 
 
 def _classifiers(model: ir.Model) -> set[ir.Node]:
-    """Return the Gemms and MatMuls that compute the logits, with no other layer between; several where heads are averaged."""
+    """Return the layers that compute the logits, with no other layer between; several where heads are averaged.
+
+    A convolution is one only where nothing but a new shape is between: before a pooling it works on every pixel.
+    """
     varying, classifiers = values_of_images(model), set()
-    pending, visited = [value.producer() for value in model.graph.outputs], set()
+    pending, visited = [(value.producer(), True) for value in model.graph.outputs], set()
     while pending:
-        node = pending.pop()
+        node, only_reshaped = pending.pop()
         if node is None or node in visited:
             continue
         visited.add(node)
         is_product = node.op_type in PRODUCTS and not all(value in varying for value in node.inputs[:2])
-        if is_product and node.op_type in _LAYERS:
-            classifiers.add(node)
-        elif not is_product and node.op_type not in CONVOLUTIONS:
-            pending += [value.producer() for value in node.inputs if value is not None]
+        if node.op_type in CONVOLUTIONS or is_product:
+            if is_product or only_reshaped:
+                classifiers.add(node)
+            continue
+        only_reshaped = only_reshaped and node.op_type in _RESHAPING
+        pending += [(value.producer(), only_reshaped) for value in node.inputs if value is not None]
     return classifiers
 
 

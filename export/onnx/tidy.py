@@ -5,12 +5,15 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from vegrt.export.onnx.folding import fold_constants
+
 MODULE_PREFIX = "network."  # the attribute of vegrt.networks.WithPreprocessing that holds the network
 
 
 def tidy(model: ir.Model) -> None:
-    """Rewrite `model` in place: pooling and flattening as single operators, no unused nodes, nodes named after modules."""
+    """Rewrite `model` in place: constants folded, pooling and flattening as single operators, nodes named after modules."""
     graph = model.graph
+    fold_constants(model)
     _cast_first(graph)
     for node in list(graph):
         _pool_globally(graph, node)
@@ -79,9 +82,9 @@ def _name_after_modules(graph: ir.Graph) -> None:
             _rename(node, weight.name.removesuffix(".weight"), graph)
             if not node.outputs[0].is_graph_output():
                 node.outputs[0].name = node.name
-        elif node.op_type in {"Add", "MatMul"} and (module := _module_of(node)):
-            is_linear = node.op_type == "MatMul" and weight is not None and weight.is_initializer()
-            _rename(node, module if is_linear else f"{module}.{node.op_type.lower()}", graph)
+        elif node.op_type in {"Add", "Conv", "MatMul"} and (module := _module_of(node)):
+            has_weight = node.op_type != "Add" and weight is not None and weight.is_initializer()
+            _rename(node, module if has_weight else f"{module}.{node.op_type.lower()}", graph)
 
 
 def _module_of(node: ir.Node) -> str:

@@ -356,7 +356,7 @@ def line_of(outcome: Outcome | None) -> str:
     """Return a result as a line for the terminal."""
     if outcome is None:
         return "no result"
-    share = f"{100 * outcome.share['int8']:5.1f} % in 8 bits" if outcome.share else ""
+    share = f"share {outcome.share['int8']:.4f}" if outcome.share else ""
     text = outcome.error or f"{outcome.layers} layers, {share}; {outcome.plan} {outcome.plan_error}"
     return f"{outcome.network:40} {outcome.seconds:5.0f} s  {text}"
 
@@ -374,10 +374,12 @@ def page_of(outcomes: Sequence[Outcome]) -> str:
 
 def row_of(outcome: Outcome) -> str:
     """Return a result as a row of the page's table."""
+    from vegrt.calibration.graph.work import share_percent
+
     if outcome.error or not outcome.share or not outcome.agreement:
         return f"| {outcome.network} | | | | | | | | | {escaped(outcome.error)} |"
-    shares = [f"{100 * outcome.share[variant]:.1f} %" for variant in ("int8", "int8-cpu")]
-    agreements = [f"{100 * outcome.agreement[variant]:.0f} %" for variant in ("fp16", "int8", "int8-cpu")]
+    shares = [share_percent(outcome.share[variant]) for variant in ("int8", "int8-cpu")]
+    agreements = [f"{outcome.agreement[variant]:.0%}" for variant in ("fp16", "int8", "int8-cpu")]
     remarks = [outcome.plan_error, "by torch's older exporter" if outcome.exporter == "torchscript" else ""]
     remark = escaped("; ".join(words for words in remarks if words))
     cells = [f"{outcome.parity:.6f}", outcome.layers, *shares, *agreements, outcome.plan, remark]

@@ -125,9 +125,9 @@ def test_additions_between_float_layers_get_no_pairs(encoding: Encoding) -> None
     assert placement.weights == {"patch": 0} | {f"up{index}": 1 for index in range(BLOCKS)}
 
 
-@pytest.mark.parametrize("heads", ["one MatMul", "two Gemms", "a convolution"])
+@pytest.mark.parametrize("heads", ["one MatMul", "two Gemms", "a convolution", "a pooled convolution"])
 def test_the_classifiers_stay_in_float(heads: str) -> None:
-    """All layers that compute the logits with no other layer between, whatever their operator; a convolution does not count."""
+    """All layers that compute the logits with no other layer between, whatever their operator; not a pooled convolution."""
     front = [
         node("Conv", "planes conv", "c"),
         node("GlobalAveragePool", "c", "pool"),
@@ -143,10 +143,16 @@ def test_the_classifiers_stay_in_float(heads: str) -> None:
             node("Conv", "s last", "d"),
             node("Flatten", "d", "logits"),
         ],
+        "a pooled convolution": [
+            node("Reshape", "r square", "s"),
+            node("Conv", "s last", "d"),
+            node("GlobalAveragePool", "d", "p"),
+            node("Flatten", "p", "logits"),
+        ],
     }
     shapes = {"conv": (8, 3, 3, 3), "hidden": (8, 8), "first": (8, CLASSES), "second": (8, CLASSES), "bias": (CLASSES,)}
     model = graph_of([*front, *rear[heads]], shapes | {"last": (CLASSES, 8, 1, 1)}, square=[0, 8, 1, 1])
-    expected = {"c", "h"} | ({"d"} if heads == "a convolution" else set())
+    expected = {"c", "h"} | ({"d"} if heads == "a pooled convolution" else set())
     assert {layer.name for layer in quantizable_nodes(model)} == expected
 
 
