@@ -33,6 +33,7 @@ from vegrt.export.onnx.overflow import check_photos, overflow_check
 from vegrt.export.onnx.parity import BF16, FP16, Evidence, Fp32Gate, check_parity, load_evidence
 from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
 from vegrt.timing import StageTimer
@@ -204,7 +205,8 @@ def _measure_variants(
     """Return each variant's parity with fp32. fp16 has to pass its limits; int8 is only measured: `vegrt evaluate` judges it."""
     details: dict[str, dict[str, Any]] = {}
     for variant, kind in (("fp16", "float16"), ("int8", settings.float_type), ("int8-cpu", "float32")):
-        parity = evidence.measure(reference, open_onnxruntime(models[variant], float16=kind == "float16"))
+        runner = open_onnxruntime(models[variant], float16=kind == "float16", in_float=is_faster_in_float(variant))
+        parity = evidence.measure(reference, runner)
         if variant == "fp16":
             check_parity("fp16.onnx", parity, FP16, evidence, models["fp16"])
         details[variant] = {"parity": parity.to_dict(), "reference": "fp32", "float": kind}

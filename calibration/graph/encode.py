@@ -39,9 +39,10 @@ def insert_qdq(
     """
     nodes = {node.name: node for node in model.graph}
     for name, edges in placement.activations.items():
-        if name not in ranges:
-            raise ModelError(f"{name}: no calibrated range; calibrate this graph again")
-        _quantize_activation(model, nodes, name, edges, _parameters(name, ranges[name], encoding))
+        source = placement.same_range.get(name, name)
+        if source not in ranges:
+            raise ModelError(f"{source}: no calibrated range; calibrate this graph again")
+        _quantize_activation(model, nodes, name, edges, _parameters(source, ranges[source], encoding))
     for name, axis in placement.weights.items():
         _quantize_weight(model, name, axis, weight_levels)
 

@@ -21,6 +21,7 @@ from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float
 from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -174,6 +175,7 @@ def open_candidate(
     return open_onnxruntime(
         with_output(file.read_bytes(), embedding) if embedding else file,
         float16=float16,
+        in_float=is_faster_in_float(candidate.variant),
         device=device,
         threads=threads,
         tensorrt=provider,
