@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.encode import Range, insert_qdq, quantize_weights
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.graph.placement import plan_quantization, quantizable_nodes
+from vegrt.calibration.graph.quantize import quantize_graph
 from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import split_photos
@@ -60,10 +62,17 @@ def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], i
     assert all((name, 0) in read and (name, 1) in read for name in adds)
 
 
-def test_a_pooling_has_one_range_and_keeps_onnx_runtime_in_8_bits(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_pooling_has_one_range_and_keeps_onnx_runtime_in_8_bits(
+    fresh: Callable[[], ir.Model], tmp_path: Path
+) -> None:
     """Else ONNX Runtime pools in float, between two conversions of the largest tensors of the network."""
-    file = bundle.file("model", "int8-cpu")
-    graph = onnx.load(file).graph
+    model = fresh()
+    positive = {value.name for node in model.graph if node.op_type in {"Relu", "MaxPool"} for value in node.outputs}
+    tensors = plan_quantization(model, "unsigned").activations
+    ranges = {name: Range(0.0 if name in positive else -1.0, 2.0 + index) for index, name in enumerate(tensors)}
+    quantize_graph(model, "unsigned", ranges)
+    source = serialize(model)
+    graph = onnx.load_from_string(source).graph
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producer = {name: node for node in graph.node for name in node.output}
     pools = [node for node in graph.node if node.op_type == "MaxPool"]
@@ -76,7 +85,7 @@ def test_a_pooling_has_one_range_and_keeps_onnx_runtime_in_8_bits(bundle: Bundle
 
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimized.onnx"), 4
-    onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     nodes = onnx.load(tmp_path / "optimized.onnx").graph.node
     counts = Counter(node.op_type for node in nodes)
     assert counts["QLinearConv"] == CONVOLUTIONS
