@@ -17,11 +17,12 @@ from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.graph.onnx_graph import Fp32Graph, copy_graph, load_fp32, serialize
 from vegrt.calibration.manifest import calibration_entry
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
+from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.resume import finish_progress
 from vegrt.calibration.saved import add_calibration
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome, run_calibration
-from vegrt.calibration.subject import prepare_subject
+from vegrt.calibration.subject import prepare_subject, split_photos
 from vegrt.export.engines.engines import add_engines
 from vegrt.export.engines.options import ExportOptions, recorded_options
 from vegrt.export.golden import add_golden
@@ -38,6 +39,7 @@ from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
 from vegrt.timing import StageTimer
 
+INT8_PHOTOS = 64
 _TOOLS = ("torch", "MNN", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -85,7 +87,7 @@ def export(path: Path, data: Path, job: ExportJob | None = None, timer: StageTim
         bundle = open_bundle(path)
         with timer.stage("photos"):
             photos = load_photos(bundle, data, job)
-        evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
+        evidence = _evidence(bundle, photos, job)
         fp32, reference = _fp32(bundle, evidence, job, timer)
         return _complete(bundle, _Start(fp32, reference, photos, evidence, job), timer)
 
@@ -98,7 +100,7 @@ def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = N
     with exclusive(path):
         bundle = open_bundle(path)
         job = replace(job or ExportJob(), options=recorded_options(bundle))
-        evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
+        evidence = _evidence(bundle, photos, job)
         fp32 = load_fp32(bundle)
         untrained = job.untrained or bool(fp32.details.get("untrained"))
         reference = check_reference(evidence, open_onnxruntime(fp32.source), untrained=untrained)
@@ -111,6 +113,13 @@ def load_photos(bundle: Bundle, data: Path, job: ExportJob) -> CalibrationPhotos
     """Return the decoded photos of `data` that may calibrate a bundle. Raises as calibration_photos does."""
     manifest = bundle.manifest
     return calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test)
+
+
+def _evidence(bundle: Bundle, photos: CalibrationPhotos, job: ExportJob) -> Evidence:
+    """Return the photos on which graphs are compared: first those whose float answers the tournament needs too."""
+    observed, held_out = split_photos(photos.used, job.settings)
+    ordered = PhotoSet([*held_out.photos, *observed.photos], photos.used.pixels)
+    return load_evidence(bundle, ordered, job.options.profile.largest)
 
 
 def _fp32(
@@ -202,11 +211,15 @@ def _int8_models(fp32: ir.Model, outcome: CalibrationOutcome, settings: Calibrat
 def _measure_variants(
     models: dict[str, bytes], evidence: Evidence, reference: NDArray[np.float32], settings: CalibrationSettings
 ) -> dict[str, dict[str, Any]]:
-    """Return each variant's parity with fp32. fp16 has to pass its limits; int8 is only measured: `vegrt evaluate` judges it."""
+    """Return each variant's parity with fp32. fp16 has to pass its limits.
+
+    int8 is only measured, on INT8_PHOTOS: the tournament has judged it on held-out photos, and `vegrt evaluate` will.
+    """
     details: dict[str, dict[str, Any]] = {}
     for variant, kind in (("fp16", "float16"), ("int8", settings.float_type), ("int8-cpu", "float32")):
         runner = open_onnxruntime(models[variant], float16=kind == "float16", in_float=is_faster_in_float(variant))
-        parity = evidence.measure(reference, runner)
+        used = evidence if variant == "fp16" else evidence.first(INT8_PHOTOS)
+        parity = used.measure(reference[: len(used.photos)], runner)
         if variant == "fp16":
             check_parity("fp16.onnx", parity, FP16, evidence, models["fp16"])
         details[variant] = {"parity": parity.to_dict(), "reference": "fp32", "float": kind}

@@ -107,19 +107,20 @@ class Scorer:
             self._references[count] = np.stack([self._known[photo] for photo in photos.photos])
         return self._references[count]
 
-    def answers(self, encoding: Encoding, ranges: Ranges, count: int) -> NDArray[np.float32]:
-        """Return the quantized graph's (N, K) logits for the first `count` held-out photos, at least one.
+    def answers(self, encoding: Encoding, ranges: Ranges, photos: PhotoSet, count: int) -> NDArray[np.float32]:
+        """Return the quantized graph's (N, K) logits for the first `count` of the photos, at least one.
 
         Runs only the photos after those of earlier calls, also of an interrupted calibration. Raises as `held_out_logits`.
         """
-        name = f"answers-{_key(encoding, ranges, frozenset(), 0)[:32]}"
+        order = [str(photo.path) for photo in photos.photos]
+        name = f"answers-{sha256_of_json([_key(encoding, ranges, frozenset(), 0), order])[:32]}"
         if name not in self._answers and (saved := self._progress.load(name)[1]):
             self._answers[name] = saved["logits"]
         earlier = self._answers.get(name)
         done = 0 if earlier is None else len(earlier)
         if done < count:
-            photos = PhotoSet(self.held_out.photos[done:count], self.held_out.pixels)
-            more = runner_logits(self._runner(name, encoding, ranges), photos)
+            rest = PhotoSet(photos.photos[done:count], photos.pixels)
+            more = runner_logits(self._runner(name, encoding, ranges), rest)
             self._answers[name] = more if earlier is None else np.concatenate([earlier, more])
             self._progress.save(name, count, {"logits": self._answers[name]})
         return self._answers[name][:count]

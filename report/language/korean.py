@@ -246,7 +246,7 @@ _SECTIONS: dict[str, str] = {
         "각 범위 결정 방법으로 만든 int8 모델을 따로 떼어 둔 사진으로 비교"
     ),
     "chosen": "선택",
-    "stopped after {images} photos ({reason})": "사진 {images}장 후 중단 ({reason})",
+    "stopped after the {images} hardest photos ({reason})": "가장 어려운 사진 {images}장 후 중단 ({reason})",
     "Layers kept in float": "부동소수점으로 남긴 층",
     "layers in float": "부동소수점 층",
     "convolution work in 8 bits": "8비트로 수행하는 합성곱 연산",

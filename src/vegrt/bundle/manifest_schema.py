@@ -49,7 +49,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True, slots=True)
 class StopFacts:
-    """Where a method of the tournament was stopped, and the figure in which it was clearly worse."""
+    """After how many photos, hardest first, a method of the tournament was stopped, and the figure in which it was worse."""
 
     images: Count
     reason: str
