@@ -112,7 +112,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
             notes.append(f"{row.key}: and {len(lines) - _MAX_CLASSES_NAMED} more classes")
     if len(evaluation.candidates) == 1:
         notes.append("Nothing was judged: only the reference was run.")
-    notes += [f"{missing.artifact} was not run: {not_run_cause(missing)}" for missing in evaluation.not_run]
+    if not any(row.is_answers for row in evaluation.candidates[1:2]):  # else a device is judged, and no other artifact
+        notes += [f"{missing.artifact} was not run: {not_run_cause(missing)}" for missing in evaluation.not_run]
     drops = [row.paired.detectable_drop for row in evaluation.candidates[1:]]
     if detectable := [drop for drop in drops if drop is not None]:
         largest = 100 * max(detectable)

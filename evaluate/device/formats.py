@@ -19,13 +19,14 @@ import numpy as np
 
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import DataError, FormatError, require
-from vegrt.evaluate.device.rows import AnswerRow, Layout, shown
+from vegrt.evaluate.device.rows import TEXT_LENGTH, AnswerRow, Layout, shown
 from vegrt.schema import parse_json
 
 SUFFIXES = (".csv", ".jsonl", ".parquet", ".npz")
 _MAX_BYTES = 4 << 30  # of the file, and of its content where that is compressed
+_ROW_BYTES = 4096  # of a row without its scores, on average
 _LINE_BYTES = 1 << 20  # of a line without its scores
-_CLASS_BYTES = 512  # of one class in a line: its name or its score
+_CLASS_BYTES = 512  # of one class in a line: its name and its score
 _MAX_LINES = 64  # of one CSV row: a file name may hold line feeds
 _BATCH = 1024  # rows of a Parquet file that are in memory at a time
 _SCALARS = ("images_per_s",)  # of an .npz file
@@ -33,10 +34,11 @@ _SCALARS = ("images_per_s",)  # of an .npz file
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """line_bytes: longest line. rows: largest number of rows."""
+    """line_bytes: longest line. rows: largest number of rows. content_bytes: of the file, and of what is unpacked from it."""
 
     line_bytes: int
     rows: int
+    content_bytes: int
 
 
 def read_rows(path: Path, classes: Sequence[str], photos: int) -> Iterator[AnswerRow]:
@@ -55,9 +57,11 @@ def read_rows(path: Path, classes: Sequence[str], photos: int) -> Iterator[Answe
         raise DataError(f"{path}: suffix {suffix or 'missing'!r}; expected one of {', '.join(SUFFIXES)}")
     if not is_regular(path):
         raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
-    if (size := path.stat().st_size) > _MAX_BYTES:
-        raise DataError(f"{path}: {size:,} bytes; expected at most {_MAX_BYTES:,}")
-    limits = _Limits(_LINE_BYTES + _CLASS_BYTES * len(classes), 4 * photos + 1000)
+    rows = 4 * photos + 1000
+    content_bytes = min(_MAX_BYTES, rows * (_ROW_BYTES + _CLASS_BYTES * len(classes)))
+    limits = _Limits(_LINE_BYTES + _CLASS_BYTES * len(classes), rows, content_bytes)
+    if (size := path.stat().st_size) > content_bytes:
+        raise DataError(f"{path}: {size:,} bytes; expected at most {content_bytes:,} for {photos:,} photos")
     count = 0
     try:
         for count, row in enumerate(readers[suffix](path, classes, limits), 1):
@@ -162,18 +166,15 @@ def _parquet(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[An
     pyarrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
     try:
-        with parquet.ParquetFile(path, memory_map=False) as file:
-            metadata, schema = file.metadata, file.schema_arrow
-            if metadata.num_rows > limits.rows:
-                raise FormatError(f"has {metadata.num_rows:,} rows; expected at most {limits.rows:,}")
-            stored = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-            if stored > _MAX_BYTES:
-                raise FormatError(f"has {stored:,} bytes when unpacked; expected at most {_MAX_BYTES:,}")
+        schema = parquet.read_schema(path)
+        texts = [field.name for field in schema if str(field.type) in ("string", "large_string")]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:  # a text that is repeated is in memory once
+            _check_parquet(file.metadata, len(classes), limits)
             stated = (schema.metadata or {}).get(b"vegrt.classes")
-            order = None if stated is None else _names(parse_json(stated))
-            layout = Layout.of(schema.names, classes, order)
+            layout = Layout.of(schema.names, classes, None if stated is None else _names(parse_json(stated)))
             number = 0
-            for batch in file.iter_batches(_BATCH):
+            for batch in file.iter_batches(_BATCH, columns=[name for name in schema.names if name in layout.columns]):
+                _check_texts(batch)
                 for values in batch.to_pylist():
                     number += 1
                     yield _placed(f"row {number}", layout, values)
@@ -181,11 +182,33 @@ def _parquet(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[An
         raise FormatError(f"is not Parquet ({str(error).splitlines()[0]:.120})", "its content") from error
 
 
+def _check_parquet(metadata: Any, classes: int, limits: _Limits) -> None:
+    """Raise FormatError if a file states more than answers can need; equal values take hardly any space in it."""
+    if metadata.num_rows > limits.rows:
+        raise FormatError(f"has {metadata.num_rows:,} rows; expected at most {limits.rows:,}")
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    stored = sum(group.total_byte_size for group in groups)
+    values = sum(group.column(index).num_values for group in groups for index in range(group.num_columns))
+    if stored > limits.content_bytes or values > limits.rows * (2 * classes + metadata.num_columns):
+        raise FormatError(f"has {values:,} values in {stored:,} bytes when unpacked; expected fewer")
+
+
+def _check_texts(batch: Any) -> None:
+    """Raise FormatError for a text of a batch that is too long, before it is repeated for each row."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        texts = getattr(column, "dictionary", None)
+        if (
+            texts is not None
+            and max((len(text.as_buffer()) for text in texts if text.is_valid), default=0) > 4 * TEXT_LENGTH
+        ):
+            raise FormatError(f"has a text of more than {TEXT_LENGTH:,} characters", name)
+
+
 def _npz(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[AnswerRow]:
     try:
         with zipfile.ZipFile(path) as archive:
             stored = sum(info.file_size for info in archive.infolist())
-            if stored > _MAX_BYTES or len(archive.infolist()) > len(classes) + 64:
+            if stored > limits.content_bytes or len(archive.infolist()) > len(classes) + 64:
                 raise FormatError(f"has {len(archive.infolist())} arrays of {stored:,} bytes; expected fewer")
             arrays = {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:

@@ -15,6 +15,7 @@ from vegrt.errors import FormatError
 ScoreName = Literal["logit", "probability"]
 SCORES: dict[ScoreName, str] = {"logit": "logits", "probability": "probabilities"}  # one score, and the list of all
 _PHOTO, _LABELS = ("photo", "path"), ("top_label", "label", "top1")  # the first that a file has counts
+TEXT_LENGTH = 8192  # of a path, a name or an error
 _SHOWN = 60
 
 
@@ -89,6 +90,19 @@ class Layout:
             )
         return layout
 
+    @property
+    def columns(self) -> set[str]:
+        """Return the names of the columns that may hold a part of the answer."""
+        own = (
+            self.photo,
+            self.sha256,
+            self.label,
+            self.listed,
+            *self.flat,
+            *(name for pair in self.ranks for name in pair),
+        )
+        return {name for name in (*own, "error", "latency_ms", "images_per_s") if name}
+
     def row(self, values: Mapping[str, Any]) -> AnswerRow:
         """Return the answer in a row, given by column. Raises FormatError for a value of another type."""
         photo, sha256, label = (_text_in(values, column) for column in (self.photo, self.sha256, self.label))
@@ -159,6 +173,8 @@ def text_of(value: Any, column: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
+        if len(value) > TEXT_LENGTH:
+            raise FormatError(f"has {len(value):,} characters; expected at most {TEXT_LENGTH:,}", column)
         return value
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise FormatError(f"is {shown(value)}; expected text or a whole number", column)

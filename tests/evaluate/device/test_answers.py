@@ -335,6 +335,19 @@ def no_parquet(folder: Path) -> Path:
     return folder / "orin.parquet"
 
 
+def repeated_text(folder: Path) -> Path:
+    """A file of 10 kB that is 20 MB of text when each row has its own."""
+    table = pyarrow.table({"photo": pyarrow.array(["a" * 100_000] * 200).dictionary_encode(), "label": ["Beet"] * 200})
+    pyarrow.parquet.write_table(table, folder / "orin.parquet")
+    return folder / "orin.parquet"
+
+
+def long_list(folder: Path) -> Path:
+    table = pyarrow.table({"photo": ["Beet/000.jpg"], "logits": [np.zeros(1_000_000, np.float32)]})
+    pyarrow.parquet.write_table(table, folder / "orin.parquet")
+    return folder / "orin.parquet"
+
+
 def no_zip(folder: Path) -> Path:
     (folder / "orin.npz").write_bytes(b"PK\3\4" + bytes(100))
     return folder / "orin.npz"
@@ -366,6 +379,8 @@ def no_rows(folder: Path) -> Path:
         (not_utf8, "line 1 is not UTF-8"),
         (deep, "line 1 is nested more than 64 levels deep"),
         (no_parquet, "its content is not Parquet"),
+        (repeated_text, "photo has a text of more than 8,192 characters"),
+        (long_list, "has 1,000,001 values in"),
         (no_zip, "its content is not an .npz file"),
         (folder_of_that_name, "not a regular file"),
         (empty, "has no column photo, path or sha256"),
