@@ -170,7 +170,7 @@ def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     panels = [
         reliability_spec(row.reliability, title=translate("{key}: ECE {ece}", key=row.key, ece=_ece_text(row.ece)))
         for row in facts.reference_and(chosen.key if chosen else "")
-        if row.reliability
+        if row.reliability and row.ece is not None
     ]
     caption = translate(
         "On the dashed line, the predicted probability equals the accuracy; below it, the model is overconfident. Larger dots: "

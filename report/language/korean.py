@@ -59,6 +59,30 @@ _VERDICT: dict[str, str] = {
         "사진 {photos}장 중 원본에서는 {right}, 빨강과 파랑을 바꾸면 {right_swapped}를 맞힘"
     ),
     "{evidence}: it looks like BGR input": "{evidence}: 입력이 BGR인 것으로 보임",
+    "answers agree with fp32 on {faults}: {faulty} of {photos}, with fp32 on right pixels: {right} of {photos}": (
+        "fp32와 일치하는 답: {faults}에서 {photos}장 중 {faulty}장, 올바른 픽셀에서 {photos}장 중 {right}장"
+    ),
+    "BGR pixels (red and blue swapped)": "BGR 픽셀(빨강과 파랑이 바뀜)",
+    "pixels resized without antialias": "안티앨리어싱 없이 크기를 바꾼 픽셀",
+    "pixels resized to the nearest neighbour": "최근접 이웃으로 크기를 바꾼 픽셀",
+    "pixels resized by bilinear interpolation": "쌍선형 보간으로 크기를 바꾼 픽셀",
+    "pixels resized by bicubic interpolation": "쌍입방 보간으로 크기를 바꾼 픽셀",
+    "stretched photos": "가로세로 비율 없이 늘인 사진",
+    "photos cropped at the centre": "가운데를 잘라 낸 사진",
+    "pixels that are not normalised (0 to 1)": "정규화하지 않은 픽셀(0~1)",
+    "pixels normalised to -1 to 1": "-1~1로 정규화한 픽셀",
+    "{span}; a wrong class order fails, whatever {margin}": "{span}; {margin}에 관계없이 클래스 순서가 틀리면 실패",
+    "answers from {file} (SHA-256 {digest})": "답 파일 {file}(SHA-256 {digest})",
+    "answers from {file} (SHA-256 {digest}); figures of probabilities not available: top-1 alone": (
+        "답 파일 {file}(SHA-256 {digest}); 확률 지표 없음: top-1만 있음"
+    ),
+    "Answers of another device:": "다른 장치의 답:",
+    "{name}: {verdict}; {reason}; {answers}.": "{name}: {verdict}; {reason}; {answers}.",
+    "answers file": "답 파일",
+    "other device": "다른 장치",
+    "Speed of other devices, as stated by the answers' files; not measured by vegrt": (
+        "다른 장치의 속도: 답 파일에 적힌 값이며 vegrt가 측정하지 않음"
+    ),
     "the answers look permuted ({moves}): another class order": (
         "답이 뒤바뀐 것으로 보임({moves}): 클래스 순서가 다름"
     ),

@@ -58,6 +58,7 @@ def test_classes_are_counted_by_truth_and_answer() -> None:
 def test_reliability_bins_explain_the_calibration_error() -> None:
     logits, labels = drawn(400)
     answers = LabelledAnswers.of(logits, labels)
+    assert answers.probability is not None
     bins = reliability_bins(answers.probability, answers.right)
     assert len(bins) == 15
     assert sum(bin_.count for bin_ in bins) == 400
