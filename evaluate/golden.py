@@ -71,7 +71,7 @@ def least_cosine(bundle: Bundle, variant: str) -> float:
     models = (
         artifact for artifact in bundle.manifest.artifacts if (artifact.role, artifact.variant) == ("model", variant)
     )
-    cosines_at_export = [model.details.get("parity", {}).get("min_cosine", 1) for model in models]
+    cosines_at_export: list[float] = [model.details.get("parity", {}).get("min_cosine", 1) for model in models]
     return min([_LEAST, *(cosine - _SLACK for cosine in cosines_at_export)])
 
 

@@ -20,9 +20,10 @@ from onnxscript.rewriter.rules import common as rules
 
 from vegrt.errors import ModelError
 from vegrt.export.engines.options import OPSET
+from vegrt.export.imported.free_batch import free_batch
 from vegrt.export.imported.onnx_file import ImportedModel
 from vegrt.export.onnx.model import add_metadata
-from vegrt.export.onnx.tidy import constant, tidy
+from vegrt.export.onnx.tidy import tidy
 from vegrt.photo.contract import LUMA, Contract
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def convert_imported(imported: ImportedModel, classes: Sequence[str], contract: 
     _let_batch_vary(graph, imported, contract)
     _end_at_logits(graph, imported.logits)
     _simplify(model)
-    _free_reshapes(graph, imported.batch)
+    free_batch(model, imported.batch)
     _prepend_contract(graph, imported, contract)
     rewrite(model, _REWRITE_RULES)
     _simplify(model)
@@ -74,7 +75,7 @@ def convert_quantized(imported: ImportedModel, classes: Sequence[str], contract:
     _end_at_logits(graph, imported.logits)
     lift_constants = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     lift_constants(model)
-    _free_reshapes(graph, imported.batch)
+    free_batch(model, imported.batch)
     _prepend_contract(graph, imported, contract)
     lift_constants(model)
     common.RemoveUnusedNodesPass()(model)
@@ -123,32 +124,6 @@ def _simplify(model: ir.Model) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.IdentityEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
-
-
-def _free_reshapes(graph: ir.Graph, batch: int) -> None:
-    """Let Reshapes to the exported batch use the batch of their input: 0 in an ONNX shape means that, unless `allowzero` is set.
-
-    torch's newer exporter sets `allowzero` on every Reshape; without a dimension of 0 it has no effect. A Reshape of constants,
-    such as ONNX Runtime's dynamic quantization writes for biases, has no batch.
-    """
-    of_images = _values_of_images(graph)
-    for node in [node for node in graph if node.op_type == "Reshape" and node.inputs[0] in of_images]:
-        shape = constant(node.inputs[1])
-        has_literal_zero = node.attributes.get_int("allowzero", 0) and 0 in (shape or ())
-        if batch and shape and shape[0] == batch and not has_literal_zero:
-            dynamic_shape = _constant(np.array([0, *shape[1:]]))
-            graph.insert_before(node, dynamic_shape)
-            node.replace_input_with(1, dynamic_shape.outputs[0])
-            node.attributes.pop("allowzero", None)
-
-
-def _values_of_images(graph: ir.Graph) -> set[ir.Value | None]:
-    """Return the input and all values that are computed from it."""
-    values: set[ir.Value | None] = set(graph.inputs)
-    for node in graph:
-        if not values.isdisjoint(node.inputs):
-            values |= set(node.outputs)
-    return values
 
 
 def _prepend_contract(graph: ir.Graph, imported: ImportedModel, contract: Contract) -> None:
