@@ -71,6 +71,7 @@ class _Freeing:
             "Unsqueeze": self._unsqueeze,
             "Gather": self._gather,
             "Concat": self._concat,
+            "QLinearConcat": self._concat,  # its scales are among its inputs
             "Expand": self._expand,
         }
         for node in list(self._graph):
@@ -131,9 +132,8 @@ class _Freeing:
     def _reduce(self, node: ir.Node, source: ir.Value) -> _Place | None:
         place, rank = self._places[source], len(self._sizes[source])
         axes = _axes(node, rank) or list(range(rank))
-        if place.axis in axes or node.attributes.get_int("keepdims", 1):
-            return None if place.axis in axes else place
-        return _without(place, axes)
+        keeps_axes = node.attributes.get_int("keepdims", 1) == 1
+        return place if keeps_axes and place.axis not in axes else _without(place, axes)
 
     def _gather(self, node: ir.Node, source: ir.Value) -> _Place | None:
         place, axis = self._places[source], node.attributes.get_int("axis", 0) % len(self._sizes[source])
@@ -156,7 +156,7 @@ class _Freeing:
             return None
         for index, value in enumerate(node.inputs):
             first = self._first_of_equal(value, place.axis) if place.inner == 1 else None
-            if first is not None:
+            if first is not None and first.ndim == rank:
                 node.replace_input_with(index, self._repeated(first, place.axis, node))
         return place
 
@@ -267,10 +267,11 @@ def _trace(model: ir.Model, batch: int) -> _Trace:
     for value in values:
         proto.graph.output.add().name = str(value.name)
     images = model.graph.inputs[0]
-    shape = (batch, *(int(size) for size in (images.shape or ())[1:]))
+    shape = (batch, *(size for size in (images.shape or ())[1:] if isinstance(size, int)))
     session, feed = open_session(proto.SerializeToString()), {images.name: np.zeros(shape, np.float32)}
     of_pixels = _values_of_pixels(model.graph)
-    sizes, arrays = {images: shape}, {}
+    sizes: dict[ir.Value, tuple[int, ...]] = {images: shape}
+    arrays: dict[ir.Value, NDArray[np.generic]] = {}
     for start in range(0, len(values), _RESULTS_AT_ONCE):
         part = values[start : start + _RESULTS_AT_ONCE]
         with mapped_errors("model", shape):
