@@ -26,6 +26,7 @@ from vegrt.calibration.subject import prepare_subject, split_photos
 from vegrt.export.engines.engines import add_engines
 from vegrt.export.engines.options import ExportOptions, recorded_options
 from vegrt.export.golden import add_golden
+from vegrt.export.imported.quantized import QuantizedModel, compare_quantized, read_quantized
 from vegrt.export.imported.source import load_imported
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.onnx.mnn import make_mnn, mnn_of
@@ -48,8 +49,8 @@ class ExportJob:
     """The request for an export.
 
     engines: see add_engines. near_test: validation photos that do not calibrate. untrained: the network may be no better than
-    chance; the manifest then says so, and later commands accept it too. command: the command line, for the manifest; empty when
-    the export was started by no command.
+    chance; the manifest then says so, and later commands accept it too. quantized: ONNX files of quantized models of other
+    tools; if empty, those of the bundle stay. command: the command line, for the manifest; empty when no command started it.
     """
 
     engines: bool | None = None
@@ -57,6 +58,7 @@ class ExportJob:
     options: ExportOptions = field(default_factory=ExportOptions)
     settings: CalibrationSettings = field(default_factory=CalibrationSettings)
     untrained: bool = False
+    quantized: Sequence[Path] = ()
     command: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,8 +66,8 @@ class ExportJob:
 class _Start:
     """The start of all other variants: a float32 graph that passed the gate, on which photos, and by whose request.
 
-    reference: the graph's (N, K) logits in ONNX Runtime for the photos of the evidence. earlier: the commands whose results stay
-    in the bundle.
+    reference: the graph's (N, K) logits in ONNX Runtime for the photos of the evidence. quantized: models made by other tools.
+    earlier: the commands whose results stay in the bundle.
     """
 
     fp32: Fp32Graph
@@ -73,23 +75,29 @@ class _Start:
     photos: CalibrationPhotos
     evidence: Evidence
     job: ExportJob
+    quantized: Sequence[QuantizedModel] = ()
     earlier: Sequence[Mapping[str, Any]] = ()
 
 
 def export(path: Path, data: Path, job: ExportJob | None = None, timer: StageTimer | None = None) -> Bundle:
     """Write fp32, fp16, int8, int8-cpu and, if requested, bf16 ONNX models into the bundle at `path` and return it.
 
-    data: its validation split calibrates and checks parity. timer: gets the stages' seconds. Raises ModelError when a model
-    differs from its reference, and the errors of check_reference and add_engines; the bundle is then unchanged.
+    Quantized models of the job become variants too. data: its validation split calibrates and checks parity. timer: gets the
+    stages' seconds. Raises ModelError when a model differs from its reference, and the errors of read_quantized,
+    compare_quantized, check_reference and add_engines; the bundle is then unchanged.
     """
     job, timer = job or ExportJob(), timer or StageTimer()
     with exclusive(path):
         bundle = open_bundle(path)
+        quantized = read_quantized(bundle, job.quantized)
         with timer.stage("photos"):
             photos = load_photos(bundle, data, job)
         evidence = _evidence(bundle, photos, job)
         fp32, reference = _fp32(bundle, evidence, job, timer)
-        return _complete(bundle, _Start(fp32, reference, photos, evidence, job), timer)
+        if quantized:
+            with timer.stage("quantized"):
+                quantized = compare_quantized(quantized, evidence, reference, untrained=job.untrained)
+        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, quantized), timer)
 
 
 def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = None) -> Bundle:
@@ -104,9 +112,10 @@ def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = N
         fp32 = load_fp32(bundle)
         untrained = job.untrained or bool(fp32.details.get("untrained"))
         reference = check_reference(evidence, open_onnxruntime(fp32.source), untrained=untrained)
+        quantized = compare_quantized(read_quantized(bundle, ()), evidence, reference, untrained=untrained)
         commands = bundle.manifest.calibration.get("commands", [])
         earlier = [command for command in commands if command.get("name") != "calibrate"]
-        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, earlier), StageTimer())
+        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, quantized, earlier), StageTimer())
 
 
 def load_photos(bundle: Bundle, data: Path, job: ExportJob) -> CalibrationPhotos:
@@ -195,6 +204,8 @@ def _variants(start: _Start, outcome: CalibrationOutcome) -> tuple[dict[str, byt
     details = {"fp32": fp32.details} | _measure_variants(models, evidence, reference, job.settings)
     if job.options.bf16:
         models["bf16"], details["bf16"] = _bf16(fp32.model, evidence, reference)
+    models |= {model.variant: model.source for model in start.quantized}
+    details |= {model.variant: model.details for model in start.quantized}
     return models, details
 
 
