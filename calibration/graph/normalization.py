@@ -50,8 +50,8 @@ def _operands(node: ir.Node) -> tuple[ir.Value | None, NDArray[np.float32] | Non
         tensor = ir.convenience.get_const_tensor(value) if value is not None else None
         if tensor is None:
             image = value
-        elif tensor.dtype == ir.DataType.FLOAT and tensor.shape.numpy()[::2] + tensor.shape.numpy()[3:] == (1, 1, 1):
-            channels = tensor.numpy().reshape(-1)
+        elif (array := tensor.numpy()).ndim == 4 and array.size == array.shape[1]:
+            channels = array.reshape(-1)
     return image, channels
 
 
