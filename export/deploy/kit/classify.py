@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ARRAYS = "test/images-uint8-nhwc.npy"
-MIN_COSINE = 0.9  # with the fp32 logits; the limit of `vegrt verify` for int8
+MIN_COSINE = 0.9  # with the fp32 logits, of a compiled model: the limit of `vegrt verify` for int8
 Model = Callable[["NDArray[Any]"], Any]  # maps the input of one photo to its logits, (1, K)
 
 
@@ -48,12 +48,17 @@ class Answer(NamedTuple):
 
 
 class Device(NamedTuple):
-    """A model in a runtime. form: what it takes, a key of FORMS. contract: how photos are prepared, with all its attributes."""
+    """A model in a runtime.
+
+    form: what it takes, a key of FORMS. contract: how photos are prepared, with all its attributes. min_cosine: the least cosine
+    with fp32's logits of golden photos.
+    """
 
     model: Model
     form: str
     contract: Any
     classes: Sequence[str]
+    min_cosine: float
 
     def answer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """Return (K,) logits of one (H, W, 3) image, and the milliseconds that the model took."""
@@ -73,11 +78,11 @@ def main(words: Sequence[str]) -> int:
     """Run the program and return its exit code: 0 for success, 1 for an error or a failed check."""
     options = _parser().parse_args(words)
     try:
-        device = open_device(options.model, options.runtime, options.input)
+        device = open_device(options)
         if options.answers:
             return write_answers(device, options.answers, from_arrays=options.arrays)
         if options.check or not options.photos:
-            return check(device, options.min_cosine)
+            return check(device)
         return classify(device, options.photos)
     except (VegrtError, OSError, NotImplementedError) as error:
         sys.stderr.write(f"classify: {error}\n")
@@ -94,26 +99,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--check", action="store_true", help="compare the answers to the golden photos with fp32's")
     parser.add_argument(
-        "--min-cosine", type=float, default=MIN_COSINE, help="least cosine with fp32's logits (default: %(default)s)"
+        "--min-cosine",
+        type=float,
+        help=f"least cosine with fp32's logits (default: of a model in kit.json, else {MIN_COSINE})",
     )
     parser.add_argument("--answers", type=Path, metavar="FILE", help="answer the test photos; .csv or .npz")
     parser.add_argument("--arrays", action="store_true", help="use the prepared test photos instead of the image files")
     return parser
 
 
-def open_device(file: Path, runtime: str, form: str | None) -> Device:
-    """Return a model, opened by a runtime's `open_model`."""
-    kit = _json(HERE / "kit.json")
+def open_device(options: argparse.Namespace) -> Device:
+    """Return the model, opened by the runtime's `open_model`."""
+    file, kit = options.model, _json(HERE / "kit.json")
+    names = ", ".join(sorted(kit["models"]))
     if not file.exists():
-        raise VegrtError(
-            "{}: no such file; the models of this kit are {}".format(file, ", ".join(sorted(kit["models"])))
-        )
-    known = {name.rpartition("/")[2]: model["input"] for name, model in kit["models"].items()}
-    form = form or known.get(file.name)
+        raise VegrtError(f"{file}: no such file; the models of this kit are {names}")
+    facts = {Path(name).name: model for name, model in kit["models"].items()}.get(file.name, {})
+    form = options.input or facts.get("input")
     if form is None:
         raise VegrtError("{}: --input is missing; expected one of {}".format(file, ", ".join(FORMS)))
+    least = options.min_cosine if options.min_cosine is not None else facts.get("min_cosine", MIN_COSINE)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in kit["contract"].items()}
-    return Device(_slot(runtime).open_model(str(file)), form, SimpleNamespace(**values), kit["classes"])
+    model = _slot(options.runtime).open_model(str(file))
+    return Device(model, form, SimpleNamespace(**values), kit["classes"], least)
 
 
 def _slot(runtime: str) -> Any:
@@ -143,14 +151,14 @@ def classify(device: Device, photos: Sequence[Path]) -> int:
     return 0
 
 
-def check(device: Device, min_cosine: float) -> int:
+def check(device: Device) -> int:
     """Print, for each golden photo, whether its pixels and logits are those of fp32; return 0 if all are, else 1."""
     failed = 0
     for entry in _json(HERE / "golden/golden.json")["images"]:
         pixels = load_image(HERE / entry["file"], device.contract)
         has_pixels = hashlib.sha256(pixels.tobytes()).hexdigest() == entry["pixels_sha256"]
         cosine = _cosine(device.answer(pixels)[0], np.array(entry["logits"], np.float32))
-        passed = has_pixels and cosine >= min_cosine
+        passed = has_pixels and cosine >= device.min_cosine
         failed += not passed
         words = "same pixels" if has_pixels else "different pixels (another JPEG decoder, or a changed contract)"
         sys.stdout.write(

@@ -99,7 +99,8 @@ For another runtime, fill in `open_model` in runtimes/example.py, and say what t
 
 {forms}
 
-`--check` compares pixels and logits with those of the golden photos, and exits with 1 if pixels differ or a cosine is below 0.9.
+`--check` compares pixels and logits with those of the golden photos, and exits with 1 if pixels differ or a cosine is too small:
+for float32 models below 0.9999, for others below 0.9 (`--min-cosine`). Swapped colours may pass at 0.9: judge the answers.
 Pixels differ if the JPEG decoder of the device's Pillow is another one.
 
 ## Judge the answers

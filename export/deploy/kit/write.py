@@ -14,7 +14,7 @@ from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import read_split
 from vegrt.errors import VegrtError
-from vegrt.evaluate.golden import GoldenPhotos, load_golden
+from vegrt.evaluate.golden import GoldenPhotos, least_cosine, load_golden
 from vegrt.export.deploy.kit.inputs import FORMS, NORMALIZED_NCHW, PIXELS_NCHW, UINT8_NHWC
 from vegrt.export.deploy.kit.models import check_float_model, float_model
 from vegrt.export.deploy.kit.photos import (
@@ -162,7 +162,14 @@ def _kit_json(bundle: Bundle, models: dict[str, str]) -> dict[str, Any]:
         "bundle_sha256": bundle.sha256(),
         "classes": list(bundle.manifest.classes),
         "contract": _resolved(bundle.manifest.contract),
-        "models": {f"models/{name}": {"input": form, "is": FORMS[form]} for name, form in models.items()},
+        "models": {
+            f"models/{name}": {
+                "input": form,
+                "description": FORMS[form],
+                "min_cosine": least_cosine(bundle, Path(name).stem if Path(name).stem in _INT8 else "fp32"),
+            }
+            for name, form in models.items()
+        },
     }
 
 
