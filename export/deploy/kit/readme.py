@@ -87,7 +87,7 @@ Sources:
 
 ## On the device
 
-Needs Python 3.8 or later, numpy, Pillow 10.1 or later, and the runtime.
+Needs Python 3.8 or later, numpy, Pillow 10.3 or later, and the runtime.
 
     python3 classify.py models/fp32.onnx --runtime onnxruntime --check       # or openvino; mnn with models/fp32.mnn
     python3 classify.py models/fp32.onnx --runtime onnxruntime --answers answers.csv
