@@ -76,7 +76,7 @@ class Device(NamedTuple):
 
 def main(words: Sequence[str]) -> int:
     """Run the program and return its exit code: 0 for success, 1 for an error or a failed check."""
-    options = _parser().parse_args(words)
+    options = _parser().parse_intermixed_args(words)  # photos may follow the options
     try:
         device = open_device(options)
         if options.answers:

@@ -161,7 +161,7 @@ def _kit_json(bundle: Bundle, models: dict[str, str]) -> dict[str, Any]:
         "name": bundle.manifest.name,
         "bundle_sha256": bundle.sha256(),
         "classes": list(bundle.manifest.classes),
-        "contract": _resolved(bundle.manifest.contract),
+        "contract": resolved(bundle.manifest.contract),
         "models": {
             f"models/{name}": {
                 "input": form,
@@ -173,7 +173,7 @@ def _kit_json(bundle: Bundle, models: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _resolved(contract: Contract) -> dict[str, Any]:
+def resolved(contract: Contract) -> dict[str, Any]:
     """Return all attributes of a contract that preparing a photo reads, so that a device needs no code to derive them."""
     derived = ("height", "width", "shape", "channels", "resize_box")
     return asdict(contract) | {name: getattr(contract, name) for name in derived}
