@@ -100,6 +100,7 @@ def _is_read_by(value: ir.Value, operator: str, constants: NDArray[np.float64]) 
     readers = value.consumers()
     if [node.op_type for node in readers] != [operator]:
         return False
-    tensors = [tensor for other in readers[0].inputs if (tensor := ir.convenience.get_const_tensor(other)) is not None]
+    inputs = [other for other in readers[0].inputs if other is not None]
+    tensors = [tensor for other in inputs if (tensor := ir.convenience.get_const_tensor(other)) is not None]
     arrays = [tensor.numpy().reshape(-1) for tensor in tensors]
     return any(array.size == constants.size and np.allclose(array, constants, rtol=1e-4, atol=1e-6) for array in arrays)

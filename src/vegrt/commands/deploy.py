@@ -148,7 +148,12 @@ def kit(
     from vegrt.bundle.bundle import open_bundle
     from vegrt.export.deploy.kit.write import KitSettings, deploy_kit
 
-    settings = KitSettings(calibration_photos, test_photos, test_as.value, overwrite)
+    forms: dict[TestForm, Literal["files", "arrays", "both"]] = {
+        TestForm.files: "files",
+        TestForm.arrays: "arrays",
+        TestForm.both: "both",
+    }
+    settings = KitSettings(calibration_photos, test_photos, forms[test_as], overwrite)
     written = deploy_kit(open_bundle(bundle), out, data, settings)
     if as_json:
         show(written.to_dict(), True)

@@ -174,13 +174,21 @@ def test_the_program_prepares_photos_by_every_kind_of_contract(own_kit: Path, ph
         np.testing.assert_array_equal(got, model_input(image[None], NORMALIZED_NHWC, contract).reshape(-1))
 
 
+Step = tuple[str, list[str], dict[str, Any]]  # operator, further inputs, attributes
+
+
 def graph(contract: Contract) -> bytes:
     """Return a graph that begins as those of vegrt do; its logits are the means of 4 parts of the first channel."""
     mean, std = np.array(contract.mean), np.array(contract.std)
     color = contract.network_color
     scale = np.broadcast_to((np.array(LUMA) if color == "L" else 1) / (255 * std), 3)
     shift = (-mean / std)[::-1] if color == "BGR" else -mean / std
-    steps: list[tuple[str, list[str], dict[str, Any]]] = [
+    colours: dict[str, list[Step]] = {
+        "RGB": [],
+        "BGR": [("Gather", ["order"], {"axis": 1})],
+        "L": [("ReduceSum", ["axis"], {})],
+    }
+    steps: list[Step] = [
         ("Cast", [], {"to": 1}),
         ("Transpose", [], {"perm": [0, 3, 1, 2]}),
     ]
@@ -191,7 +199,7 @@ def graph(contract: Contract) -> bytes:
         "axis": np.array([1]),
     }
     steps += [] if np.allclose(scale, 1) else [("Mul", ["scale"], {})]
-    steps += {"RGB": [], "BGR": [("Gather", ["order"], {"axis": 1})], "L": [("ReduceSum", ["axis"], {})]}[color]
+    steps += colours[color]
     steps += [] if np.allclose(shift, 0) else [("Add", ["shift"], {})]
     steps += [("AveragePool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}), ("Flatten", [], {})]
     names = ["images", *(f"v{index}" for index in range(len(steps) - 1)), "logits"]
