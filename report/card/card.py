@@ -29,7 +29,7 @@ from vegrt.report.verdict import Conclusion, conclude
 from vegrt.report.write import Sources, load_all_facts
 
 _HASH_DIGITS = 64
-_MAX_CLASSES = 100  # listed in the summary
+_MAX_CLASSES = 30  # listed in the summary
 _EXTRAS = {"openvino": "openvino", "tensorrt": "tensorrt"}  # runtime -> its pip extra, if other than cpu
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vegrt.dataset.listing import COLUMNS, SplitName, relative_path
-from vegrt.dataset.photos import Split, read_split
+from vegrt.dataset.listing import COLUMNS, SplitName, read_listing, relative_path
+from vegrt.dataset.photos import SPLITS, Split, read_split
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
 from vegrt.files.csv_cells import csv_text, path_cell
@@ -61,7 +61,14 @@ def hold_out_validation(data: Path, out_csv: Path, *, share: float = SHARE, seed
     ]
     write_text(out_csv, csv_text([COLUMNS, *rows]))
     counts = Counter(assigned.values())
-    return HeldOut({split: counts[split] for split in ("train", "validation", "test")}, len(classes) - counts.total())
+    return HeldOut({split: counts[split] for split in SPLITS}, len(classes) - counts.total())
+
+
+def read_held_out(file: Path, photos: int) -> HeldOut:
+    """Return what a CSV file written before says. photos: those of the data set, listed or not. Raises DataError."""
+    listing = read_listing(file)
+    counts: dict[SplitName, int] = {split: sum(map(len, listing.photos.get(split, {}).values())) for split in SPLITS}
+    return HeldOut(counts, photos - sum(counts.values()))
 
 
 def _classes(data: Path, split: Split) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vegrt.train.data.hold_out import HeldOut, hold_out_validation
+from vegrt.train.data.hold_out import HeldOut, hold_out_validation, read_held_out
 from vegrt.train.data.public import hub, kaggle
 from vegrt.train.data.public.sets import Counts, PublicSet, verify_counts
 
@@ -28,7 +28,8 @@ def fetch(out: Path, dataset: PublicSet) -> FetchedSet:
     """Return the data set in the folder `out`, downloading it if that folder is missing or empty.
 
     An interrupted download continues where it stopped. A folder filled before, or by hand, is verified. A set without a
-    validation split gets one in out/split.csv, always the same. Raises VegrtError, with instructions, when there is no network.
+    validation split gets one in out/split.csv, unless that file exists. Raises VegrtError, with instructions, when there is no
+    network.
     """
     filled = out.is_dir() and any(out.iterdir())
     if dataset.site == "Kaggle":
@@ -37,4 +38,5 @@ def fetch(out: Path, dataset: PublicSet) -> FetchedSet:
         counts = verify_counts(out, dataset.expected) if filled else hub.fetch(out, dataset)
     if "validation" in dataset.expected.photos:
         return FetchedSet(out, counts)
-    return FetchedSet(out / SPLIT_FILE, counts, hold_out_validation(out, out / SPLIT_FILE))
+    file, photos = out / SPLIT_FILE, sum(dataset.expected.photos.values())
+    return FetchedSet(file, counts, read_held_out(file, photos) if file.is_file() else hold_out_validation(out, file))

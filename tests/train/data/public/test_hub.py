@@ -107,9 +107,15 @@ def test_a_set_without_validation_gets_one_without_leaks(tmp_path: Path, monkeyp
     assert validation.counts() == dict.fromkeys(BEANS.classes, 1)
     assert not {item.path for item in train.photos} & {item.path for item in validation.photos}
     assert photo(0) not in [item.path.read_bytes() for item in (*train.photos, *validation.photos)]
-    text = fetched.data.read_text()
     assert fetch(tmp_path / "data", WITHOUT_VALIDATION) == fetched
-    assert fetched.data.read_text() == text
+    edited = "".join(
+        line for line in fetched.data.read_text().splitlines(keepends=True) if "train/bean_rust/" not in line
+    )
+    fetched.data.write_text(edited)  # by its user
+    again = fetch(tmp_path / "data", WITHOUT_VALIDATION)
+    assert again.held_out is not None
+    assert again.held_out.left_out > fetched.held_out.left_out
+    assert fetched.data.read_text() == edited
 
 
 @pytest.mark.parametrize(
