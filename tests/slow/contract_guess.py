@@ -1,0 +1,220 @@
+"""Guess the contracts of ten classifiers whose contracts are known, and print the rank of the right one.
+
+    python tests/slow/contract_guess.py DATA WORK --resnet18 BUNDLE --mobilenet-v2 BUNDLE [--case NAME] [--photos N]
+
+DATA: a data set of 224x224 photos, that the two trained bundles were made from. WORK: a folder for photos and models, which are
+reused. Photos are made of DATA's: three of one class and one of another side by side, of which a part of random size and aspect
+ratio is cut out, so that the fit and the interpolation change pixels as with photos from cameras; light and noise vary. Each case is a contract. Its classifier is the
+bundle's network with a head trained on photos prepared by this contract; the contract's normalisation and channels are put in
+front, as an exact change of the network's first step. So the network wants the pixels of its contract and of no other. The
+command is run as a user would, in a process of its own, and timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from vegrt.bundle.bundle import open_bundle
+from vegrt.dataset.photos import read_split
+from vegrt.networks import load_network
+from vegrt.photo.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
+from vegrt.photo.preprocess import decode, load_image
+
+CELL = 224  # pixels of a mosaic's cell
+COUNTS = {"train": 40, "validation": 20}  # photos of a class
+HALF, ONES = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
+ZERO, UNIT = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A classifier: its network, the contract that it was made for, and whether its input is (N, H, W, 3)."""
+
+    name: str
+    backbone: str
+    contract: Contract
+    nhwc: bool = False
+
+
+CASES = (
+    Case("torchvision", "resnet18", Contract(224, 256, rounding="torchvision")),
+    Case("keras-255", "resnet18", Contract(224, 224, ZERO, UNIT, fit="stretch", antialias=False), nhwc=True),
+    Case("keras-caffe", "resnet18", Contract(224, 224, CAFFE_MEAN, UNIT, fit="stretch", interpolation="nearest", network_color="BGR")),
+    Case("opencv-bgr", "resnet18", Contract(224, 224, ZERO, ONES, fit="stretch", antialias=False, network_color="BGR")),
+    Case("yolo-letterbox", "resnet18", Contract(224, 224, ZERO, ONES, fit="letterbox", antialias=False, fill=(114, 114, 114))),
+    Case("keras-tf", "mobilenet_v2", Contract(224, 224, HALF, HALF, fit="stretch", antialias=False), nhwc=True),
+    Case("clip", "mobilenet_v2", Contract(224, 224, CLIP_MEAN, CLIP_STD, interpolation="bicubic", rounding="torchvision")),
+    Case("timm-bicubic", "mobilenet_v2", Contract(224, 256, interpolation="bicubic", rounding="torchvision")),
+    Case("opencv-area", "mobilenet_v2", Contract(224, 224, ZERO, ONES, fit="stretch", interpolation="area")),
+    Case("bgr-by-mistake", "mobilenet_v2", Contract(224, 224, IMAGENET_MEAN[::-1], IMAGENET_STD[::-1], fit="stretch", network_color="BGR")),
+)  # fmt: skip
+
+
+def make_photos(data: Path, out: Path) -> None:
+    """Write photos of 300 to 448 pixels a side, made of those of `data`: train/ and validation/, as JPEG files."""
+    random = np.random.default_rng(0)
+    for name, count in COUNTS.items():
+        split = read_split(data, "train" if name == "train" else "validation")
+        for label, class_name in enumerate(split.classes):
+            folder = out / name / class_name
+            folder.mkdir(parents=True)
+            paths, others = (
+                [photo.path for photo in split.photos if (photo.label == label) == own] for own in (True, False)
+            )
+            for number in range(count):
+                photo = mosaic(random, [*random.choice(paths, 3, replace=False), random.choice(others)])
+                in_the_field(random, photo).save(folder / f"{number:03d}.jpg", quality=92)
+
+
+def mosaic(random: np.random.Generator, paths: list[Path]) -> Image.Image:
+    """Return a part of four photos side by side, in a random order."""
+    whole = Image.new("RGB", (2 * CELL, 2 * CELL))
+    for place, index in enumerate(random.permutation(4)):
+        whole.paste(decode(paths[index]).resize((CELL, CELL)), (place % 2 * CELL, place // 2 * CELL))
+    width, height = (int(side) for side in random.integers(300, 2 * CELL + 1, 2))
+    left, top = int(random.integers(2 * CELL - width + 1)), int(random.integers(2 * CELL - height + 1))
+    return whole.crop((left, top, left + width, top + height))
+
+
+def in_the_field(random: np.random.Generator, photo: Image.Image) -> Image.Image:
+    """Return the photo in another light, with the noise of a sensor."""
+    pixels = np.asarray(photo, np.float64) * random.uniform(0.4, 1.1) * random.uniform(0.85, 1.15, 3)
+    pixels += random.normal(0, random.uniform(0, 16), pixels.shape)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+class Folded(nn.Module):
+    """A network behind the inverse of a contract's normalisation: float pixels of the contract to (N, K) logits."""
+
+    def __init__(self, network: nn.Module, case: Case) -> None:
+        super().__init__()
+        self.network, self.nhwc, self.bgr = network, case.nhwc, case.contract.network_color == "BGR"
+        mean, std, own_mean, own_std = (
+            torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1)
+            for values in (case.contract.mean, case.contract.std, IMAGENET_MEAN, IMAGENET_STD)
+        )
+        self.register_buffer("scale", (std / own_std).float())
+        self.register_buffer("shift", ((mean - own_mean) / own_std).float())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits of (N, 3, H, W) or (N, H, W, 3) pixels."""
+        pixels = pixels.permute(0, 3, 1, 2) if self.nhwc else pixels
+        pixels = pixels[:, [2, 1, 0]] if self.bgr else pixels
+        logits: Tensor = self.network(pixels * self.scale + self.shift)
+        return logits
+
+
+def make_model(case: Case, bundle: Path, photos: Path, file: Path) -> None:
+    """Write the case's classifier as an ONNX file."""
+    network = load_network(open_bundle(bundle))
+    head = network.fc if case.backbone == "resnet18" else network.classifier
+    setattr(network, "fc" if case.backbone == "resnet18" else "classifier", nn.Identity())
+    split = read_split(photos, "train")
+    images = np.stack([load_image(photo.path, case.contract) for photo in split.photos])
+    features = torch.cat(list(features_of(network, images)))
+    trained = fit_head(head, features, torch.tensor([photo.label for photo in split.photos]))
+    setattr(network, "fc" if case.backbone == "resnet18" else "classifier", trained)
+    example = torch.rand(2, 224, 224, 3) if case.nhwc else torch.rand(2, 3, 224, 224)
+    names = {"input_names": ["pixels"], "output_names": ["scores"], "dynamic_axes": {"pixels": {0: "N"}}}
+    torch.onnx.export(Folded(network, case).eval(), (example,), file, dynamo=False, **names)
+
+
+@torch.inference_mode()
+def features_of(network: nn.Module, images: NDArray[np.uint8]) -> Iterator[Tensor]:
+    """Yield the (N, F) features of (N, H, W, 3) pixels, normalised as the network was trained."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    for start in range(0, len(images), 32):
+        pixels = torch.from_numpy(images[start : start + 32]).permute(0, 3, 1, 2).float() / 255
+        yield network((pixels - mean) / std)
+
+
+def fit_head(head: nn.Module, features: Tensor, labels: Tensor) -> nn.Module:
+    """Return the head, trained further on (N, F) features by L-BFGS with weight decay."""
+    features, start = features.clone(), [weights.detach().clone() for weights in head.parameters()]
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        moved = sum(((weights - before) ** 2).sum() for weights, before in zip(head.parameters(), start, strict=True))
+        value = nn.functional.cross_entropy(head(features), labels) + 1e-3 * moved
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return head.eval()
+
+
+def guess(case: Case, file: Path, photos: Path, count: int | None) -> tuple[dict, float]:
+    """Return the JSON that the command prints, and its seconds."""
+    words = ["contract", "guess", "--from-onnx", str(file), "--data", str(photos), "--json"]
+    words += ["--photos", str(count)] if count else []
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "vegrt.cli", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{case.name}: {done.stderr}")
+    return json.loads(done.stdout), time.perf_counter() - start
+
+
+def rank_of(right: Contract, guessed: dict) -> str:
+    """Return the place of the right contract, or of one with the same pixels; a dash if it was dropped before the last round."""
+    for place, row in enumerate(guessed["ranking"], 1):
+        if right in [Contract.from_dict(contract) for contract in (row["contract"], *row["same_pixels"])]:
+            return f"{place}{' (tie)' if place > 1 and not row['worse'] else ''}"
+    return "-"
+
+
+def main() -> int:
+    """Make what is missing, guess, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA", type=Path)
+    parser.add_argument("work", metavar="WORK", type=Path)
+    parser.add_argument("--resnet18", type=Path, required=True, help="Trained bundle.")
+    parser.add_argument("--mobilenet-v2", type=Path, required=True, help="Trained bundle.")
+    parser.add_argument("--case", choices=[case.name for case in CASES], help="Guess this one alone.")
+    parser.add_argument("--photos", type=int, help="Number of photos (default: that of the command).")
+    parser.add_argument("--only-make", action="store_true", help="Make photos and models, guess nothing.")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    photos = arguments.work / "photos"
+    if not photos.exists():
+        make_photos(arguments.data, photos)
+    say("| case | network | right one is | first | photos | tied with | seconds |\n|---|---|---|---|---|---|---|")
+    firsts, cases = 0, [case for case in CASES if arguments.case in (None, case.name)]
+    for case in cases:
+        file = arguments.work / f"{case.name}.onnx"
+        if not file.exists():
+            make_model(case, getattr(arguments, case.backbone), photos, file)
+        if arguments.only_make:
+            continue
+        guessed, seconds = guess(case, file, photos, arguments.photos)
+        place, best = rank_of(case.contract, guessed), guessed["ranking"][0]
+        firsts += place == "1"
+        ties = sum(not row["worse"] for row in guessed["ranking"]) - 1
+        say(f"| {case.name} | {case.backbone} | {place} | {best['name']} | {best['photos']} | {ties} | {seconds:.1f} |")
+    say(f"\nfirst in {firsts} of {len(cases)}")
+    return 0 if firsts >= 0.9 * len(cases) else 1
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
