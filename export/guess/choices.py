@@ -1,9 +1,8 @@
 """The contracts that are tried, one factor at a time: normalisation and channels, size, fit, interpolation.
 
 Each function returns a contract with one factor changed to every plausible value; of contracts with the same pixels, the first is
-shown. Their sources are the tables of docs/contract.md. How rare a value is, in nats (-log of its odds against the most usual one),
-decides between contracts that the photos hardly tell apart. The numbers are estimates of how often the lines of code in
-docs/contract.md are used, not measurements.
+shown. Their sources are the tables of docs/contract.md. How rare a value is, in nats (-log of its odds against the most usual
+one), decides between contracts that the photos hardly tell apart. These numbers are estimates, not measurements.
 """
 
 from __future__ import annotations
@@ -40,7 +39,10 @@ _REVERSED_RARITY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Mean and std per channel, of pixels scaled to [0, 1]. name: as users know it. rarity: in nats. color: the usual channels."""
+    """Mean and std per channel, of pixels scaled to [0, 1].
+
+    name: as users know it. rarity: in nats. color: the channels that it is usual with.
+    """
 
     name: str
     mean: tuple[float, ...]

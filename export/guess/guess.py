@@ -1,7 +1,7 @@
 """Guesses the contract of an ONNX classifier: factor by factor, in races on labelled photos.
 
 The normalisation comes first, because it matters most and hardly depends on the others, then the size where the graph has
-none, the fit, and the interpolation. Contracts that differ from the best in one factor and were not clearly worse in its race meet
+none, the fit, and the interpolation. Contracts that differ from the best in one factor and were left at the end of its race meet
 in the last one, on more photos.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vegrt.dataset.photos import Photo, Split, warn_unreadable
 from vegrt.errors import ModelError
@@ -36,14 +37,15 @@ from vegrt.export.guess.result import Guess, GuessedContract
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, input_shape, read_imported
 from vegrt.photo.contract import Contract
 
-PHOTOS = 160
+PHOTOS = 128
 _SEED = 0
-_NORMALISATION = (Step(8, 12), Step(16, 5), Step(32, 3))
+_NORMALISATION = (Step(8, 10), Step(16, 5), Step(32, 3))
 _SIZE = (Step(16, 3),)
-_FIT = (Step(16, 6), Step(32, 3))
-_INTERPOLATION = (Step(32, 4),)
-_LAST = (Step(48, 8), Step(80, 5))  # before all photos
+_FIT = (Step(12, 5), Step(24, 3))
+_INTERPOLATION = (Step(24, 4),)
+_LAST = (Step(40, 6), Step(72, 3))  # before all photos
 _RESAMPLES = 10_000  # a p-value of 1 / 10,000 stays significant after the correction for all contracts
+_NAMED_MOVES = 4  # in a message
 _LEVEL = 1 - CONFIDENCE
 _Change = Callable[[Contract], Sequence[Contract]]
 
@@ -51,8 +53,9 @@ _Change = Callable[[Contract], Sequence[Contract]]
 def guess_contract(file: Path, split: Split, *, output: str = "", photos: int = PHOTOS) -> Guess:
     """Return the contracts that fit a float32 ONNX classifier best, by at most `photos` labelled photos.
 
-    split: its classes are in the order of the scores. output: name of the scores in a file with several outputs. Raises ModelError
-    for a file that cannot be imported and for one that is no better than chance with any contract, DataError without photos.
+    split: its classes are in the order of the scores. output: name of the scores in a file with several outputs. Raises
+    ModelError for a file that cannot be imported and for one that is no better than chance with any contract, and DataError if no
+    photo is readable.
     """
     imported, start, sizes = _opened(file, len(split.classes), output)
     answers = Answers(ImportedRunner(imported, start), Photos(in_turn(split)))
@@ -63,21 +66,19 @@ def guess_contract(file: Path, split: Split, *, output: str = "", photos: int = 
     search.settle(("size", "resize", "fit", "fill", "pad_position", "rounding"), fitted, _FIT)
     search.settle(("interpolation", "antialias"), interpolated, _INTERPOLATION)
     search.finish()
-    ranking = rank(answers, search.tried, search.best)
-    warn_unreadable(answers.photos.errors, photos)
-    return _judged(
-        Guess(
-            model=file.name,
-            layout=imported.layout,
-            classes=split.classes,
-            photos=ranking[0].photos,
-            unreadable=len(answers.photos.errors),
-            tried=len(search.tried),
-            computed=answers.computed,
-            moves={},
-            ranking=ranking,
-        ),
-        answers,
+    ranking, skipped = rank(answers, search.tried, search.best), answers.photos.errors
+    warn_unreadable(skipped, len(skipped) + ranking[0].photos)
+    _check_better_than_chance(answers, ranking, str(file), split.classes)
+    return Guess(
+        model=file.name,
+        layout=imported.layout,
+        classes=split.classes,
+        photos=ranking[0].photos,
+        unreadable=len(skipped),
+        tried=len(search.tried),
+        computed=answers.computed,
+        moves=_moves(answers, ranking[0], split.classes),
+        ranking=ranking,
     )
 
 
@@ -126,22 +127,25 @@ def rank(answers: Answers, tried: Sequence[Contract], best: Contract) -> tuple[G
     groups: dict[object, list[Contract]] = {}
     for contract in sorted(tried, key=lambda contract: (contract != best, -counts[contract])):
         groups.setdefault(answers.signature(contract, counts[contract]), []).append(contract)
-    rows = [_row(answers, best, group, counts[group[0]]) for group in groups.values()]
-    adjusted = holm([row.p_holm for row in rows[1:]])
+    resamples = {count: Resamples(count, _RESAMPLES) for count in set(counts.values())}
+    rows = [_row(answers, best, group, resamples[counts[group[0]]]) for group in groups.values()]
+    first, *others = rows
+    adjusted = holm([row.p_holm for row in others])
     judged = [
         replace(row, p_holm=p, worse=p <= _LEVEL and row.loss_excess.value > 0)
-        for row, p in zip(rows[1:], adjusted, strict=True)
+        for row, p in zip(others, adjusted, strict=True)
     ]
-    return (rows[0], *sorted(judged, key=lambda row: (-row.photos, row.loss.value * row.photos + rarity(row.contract))))
+    return (first, *sorted(judged, key=lambda row: (-row.photos, row.photos * row.loss.value + rarity(row.contract))))
 
 
-def _row(answers: Answers, best: Contract, group: Sequence[Contract], count: int) -> GuessedContract:
+def _row(answers: Answers, best: Contract, group: Sequence[Contract], resamples: Resamples) -> GuessedContract:
     """Return the figures of a contract, with the uncorrected p-value as `p_holm`."""
-    labels, contract = answers.photos.labels(count), group[0]
+    contract, count = group[0], answers.answered(group[0])
+    labels = answers.photos.labels(count)
     own, leading = (answers.logits(each, count).argmax(axis=1) for each in (contract, best))
     wrong, right = (int(changed.sum()) for changed in changed_answers(leading, own, labels))
     losses, least = losses_of(answers, contract, count), losses_of(answers, best, count)
-    resampled = Resamples(count, _RESAMPLES).means(np.stack([losses, losses - least], axis=1))
+    resampled = resamples.means(np.stack([losses, losses - least], axis=1))
     below = float((resampled[:, 1] <= 0).mean())
     return GuessedContract(
         name=describe(contract),
@@ -158,20 +162,34 @@ def _row(answers: Answers, best: Contract, group: Sequence[Contract], count: int
     )
 
 
-def _judged(guess: Guess, answers: Answers) -> Guess:
-    """Return the guess with the classes that look swapped. Raises ModelError if no contract is better than chance."""
-    labels = answers.photos.labels(guess.photos)
-    top1 = answers.logits(guess.best.contract, guess.photos).argmax(axis=1)
-    confusion = np.zeros((len(guess.classes),) * 2, np.int_)
+def _check_better_than_chance(
+    answers: Answers, ranking: Sequence[GuessedContract], subject: str, classes: Sequence[str]
+) -> None:
+    """Raise ModelError if the best contract is no better than chance; it names the classes that any contract has swapped."""
+    best = ranking[0]
+    if not no_better_than_chance(_confusion(answers, best, len(classes))):
+        return
+    swapped = next((moves for row in ranking if (moves := _moves(answers, row, classes))), {})
+    named = ", ".join(f"{truth} is predicted as {answer}" for truth, answer in list(swapped.items())[:_NAMED_MOVES])
+    raise ModelError(
+        f"{subject}: right on {best.top1.value:.1%} of {best.photos} photos with the best of {len(ranking)} contracts, no better "
+        f"than chance; the order of its classes may differ from that of the folders{f' ({named})' if named else ''}: give it "
+        "with --classes; or the photos are of another kind"
+    )
+
+
+def _moves(answers: Answers, row: GuessedContract, classes: Sequence[str]) -> dict[str, str]:
+    """Return the classes that the answers with a contract have swapped, truth to answer; empty if there are none."""
+    moves = permuted_classes(_confusion(answers, row, len(classes)))
+    return {classes[truth]: classes[predicted] for truth, predicted in moves.items()}
+
+
+def _confusion(answers: Answers, row: GuessedContract, num_classes: int) -> NDArray[np.int_]:
+    """Return the (K, K) counts of photos: rows are the truth, columns the answer."""
+    labels, top1 = answers.photos.labels(row.photos), answers.logits(row.contract, row.photos).argmax(axis=1)
+    confusion = np.zeros((num_classes, num_classes), np.int_)
     np.add.at(confusion, (labels, top1), 1)
-    if no_better_than_chance(confusion):
-        raise ModelError(
-            f"{guess.model}: right on {guess.best.top1.value:.1%} of {guess.photos} photos with the best of {guess.tried} contracts, no "
-            "better than chance; the class order may differ from that of the folders: give it with --classes; or the photos are of "
-            "another kind"
-        )
-    moves = permuted_classes(confusion)
-    return replace(guess, moves={guess.classes[truth]: guess.classes[answer] for truth, answer in moves.items()})
+    return confusion
 
 
 def _opened(file: Path, num_classes: int, output: str) -> tuple[ImportedModel, Contract, list[int]]:

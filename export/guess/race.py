@@ -7,8 +7,8 @@ whose pixels differ little. Two corrections make the score robust:
   that a contract with too much contrast does not win by confidence, and one that is always right has no infinite confidence.
 - The probabilities are mixed with 1 % of chance, so that no single photo decides.
 
-Contracts are ranked by the sum of the score over all photos plus the rarity of the contract: by its probability after the photos, up
-to a constant. With every photo, the rarity (vegrt.export.guess.choices) matters less.
+Contracts are ranked by the sum of the score over all photos plus the rarity of the contract (vegrt.export.guess.choices): by the
+probability of the contract after the photos, up to a constant. With every photo, the rarity matters less.
 
 The comparison with the leader is paired, photo by photo: a contract stops when the mean of the differences is CLEAR_T standard
 errors above 0 (see vegrt.calibration.tournament.race for the sources).

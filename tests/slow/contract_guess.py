@@ -3,11 +3,13 @@
     python tests/slow/contract_guess.py DATA WORK --resnet18 BUNDLE --mobilenet-v2 BUNDLE [--case NAME] [--photos N]
 
 DATA: a data set of 224x224 photos, that the two trained bundles were made from. WORK: a folder for photos and models, which are
-reused. Photos are made of DATA's: three of one class and one of another side by side, of which a part of random size and aspect
-ratio is cut out, so that the fit and the interpolation change pixels as with photos from cameras; light and noise vary. Each case is a contract. Its classifier is the
-bundle's network with a head trained on photos prepared by this contract; the contract's normalisation and channels are put in
-front, as an exact change of the network's first step. So the network wants the pixels of its contract and of no other. The
-command is run as a user would, in a process of its own, and timed.
+reused.
+
+Each case is a contract. Its classifier is the bundle's network; the contract's normalisation and channels are put in front, as an
+exact change of the network's first step. Its photos are larger, of random aspect ratios, and made so that this contract, and no
+other, gives back a photo of DATA, thus the kind of pixels that the network was trained with: by iterated back-projection (Irani
+and Peleg, CVGIP 53, 1991). What the contract does not show is of a photo of another class. For the letterbox, the network's head
+is trained further on letterboxed photos. The command is run as a user would, in a process of its own, and timed.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from torch import Tensor, nn
 from vegrt.bundle.bundle import open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.networks import load_network
+from vegrt.photo import geometry
 from vegrt.photo.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
-from vegrt.photo.preprocess import decode, load_image
+from vegrt.photo.preprocess import decode, prepare
 
-CELL = 224  # pixels of a mosaic's cell
-COUNTS = {"train": 40, "validation": 20}  # photos of a class
+PHOTOS, TRAINED = 14, 40  # of a class
+STEPS = 8  # of the back-projection
 HALF, ONES = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
 ZERO, UNIT = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -51,51 +54,92 @@ class Case:
     nhwc: bool = False
 
 
+PLAIN, BYTES = (ZERO, ONES), (ZERO, UNIT)  # mean and std
 CASES = (
     Case("torchvision", "resnet18", Contract(224, 256, rounding="torchvision")),
-    Case("keras-255", "resnet18", Contract(224, 224, ZERO, UNIT, fit="stretch", antialias=False), nhwc=True),
-    Case("keras-caffe", "resnet18", Contract(224, 224, CAFFE_MEAN, UNIT, fit="stretch", interpolation="nearest", network_color="BGR")),
-    Case("opencv-bgr", "resnet18", Contract(224, 224, ZERO, ONES, fit="stretch", antialias=False, network_color="BGR")),
-    Case("yolo-letterbox", "resnet18", Contract(224, 224, ZERO, ONES, fit="letterbox", antialias=False, fill=(114, 114, 114))),
-    Case("keras-tf", "mobilenet_v2", Contract(224, 224, HALF, HALF, fit="stretch", antialias=False), nhwc=True),
-    Case("clip", "mobilenet_v2", Contract(224, 224, CLIP_MEAN, CLIP_STD, interpolation="bicubic", rounding="torchvision")),
+    Case("keras-255", "mobilenet_v2", Contract(224, 0, *BYTES, fit="stretch", antialias=False), nhwc=True),
+    Case(
+        "keras-caffe",
+        "resnet18",
+        Contract(224, 0, CAFFE_MEAN, UNIT, fit="stretch", interpolation="nearest", network_color="BGR"),
+    ),
+    Case("opencv-bgr", "resnet18", Contract(224, 0, *PLAIN, fit="stretch", antialias=False, network_color="BGR")),
+    Case("letterbox", "resnet18", Contract(224, 0, *PLAIN, fit="letterbox", antialias=False, fill=(114, 114, 114))),
+    Case("keras-tf", "mobilenet_v2", Contract(224, 0, HALF, HALF, fit="stretch", antialias=False), nhwc=True),
+    Case(
+        "clip", "mobilenet_v2", Contract(224, 0, CLIP_MEAN, CLIP_STD, interpolation="bicubic", rounding="torchvision")
+    ),
     Case("timm-bicubic", "mobilenet_v2", Contract(224, 256, interpolation="bicubic", rounding="torchvision")),
-    Case("opencv-area", "mobilenet_v2", Contract(224, 224, ZERO, ONES, fit="stretch", interpolation="area")),
-    Case("bgr-by-mistake", "mobilenet_v2", Contract(224, 224, IMAGENET_MEAN[::-1], IMAGENET_STD[::-1], fit="stretch", network_color="BGR")),
-)  # fmt: skip
+    Case("opencv-area", "mobilenet_v2", Contract(224, 0, *PLAIN, fit="stretch", interpolation="area")),
+    Case(
+        "bgr-by-mistake",
+        "mobilenet_v2",
+        Contract(224, 0, IMAGENET_MEAN[::-1], IMAGENET_STD[::-1], fit="stretch", network_color="BGR"),
+    ),
+)
 
 
-def make_photos(data: Path, out: Path) -> None:
-    """Write photos of 300 to 448 pixels a side, made of those of `data`: train/ and validation/, as JPEG files."""
+def make_photos(data: Path, case: Case, out: Path) -> None:
+    """Write photos that the case's contract turns into those of `data`, as PNG files: validation/<Class>/."""
     random = np.random.default_rng(0)
-    for name, count in COUNTS.items():
-        split = read_split(data, "train" if name == "train" else "validation")
-        for label, class_name in enumerate(split.classes):
-            folder = out / name / class_name
-            folder.mkdir(parents=True)
-            paths, others = (
-                [photo.path for photo in split.photos if (photo.label == label) == own] for own in (True, False)
+    split = read_split(data, "validation")
+    for label, class_name in enumerate(split.classes):
+        folder = out / "validation" / class_name
+        folder.mkdir(parents=True)
+        own, others = ([photo.path for photo in split.photos if (photo.label == label) == own] for own in (True, False))
+        for number, index in enumerate(random.choice(len(own), PHOTOS, replace=False)):
+            around = decode(others[random.integers(len(others))])
+            original_of(wanted_pixels(own[index], case.contract), around, case.contract, random).save(
+                folder / f"{number:03d}.png", compress_level=1
             )
-            for number in range(count):
-                photo = mosaic(random, [*random.choice(paths, 3, replace=False), random.choice(others)])
-                in_the_field(random, photo).save(folder / f"{number:03d}.jpg", quality=92)
 
 
-def mosaic(random: np.random.Generator, paths: list[Path]) -> Image.Image:
-    """Return a part of four photos side by side, in a random order."""
-    whole = Image.new("RGB", (2 * CELL, 2 * CELL))
-    for place, index in enumerate(random.permutation(4)):
-        whole.paste(decode(paths[index]).resize((CELL, CELL)), (place % 2 * CELL, place // 2 * CELL))
-    width, height = (int(side) for side in random.integers(300, 2 * CELL + 1, 2))
-    left, top = int(random.integers(2 * CELL - width + 1)), int(random.integers(2 * CELL - height + 1))
-    return whole.crop((left, top, left + width, top + height))
+def wanted_pixels(path: Path, contract: Contract) -> NDArray[np.uint8]:
+    """Return what the contract is to give, (H, W, 3): the photo, for the letterbox its middle three quarters on the colour."""
+    pixels = np.asarray(decode(path).resize((224, 224)))
+    if contract.fit != "letterbox":
+        return pixels
+    boxed = np.empty_like(pixels)
+    boxed[:] = contract.fill
+    boxed[28:196] = pixels[28:196]
+    return boxed
 
 
-def in_the_field(random: np.random.Generator, photo: Image.Image) -> Image.Image:
-    """Return the photo in another light, with the noise of a sensor."""
-    pixels = np.asarray(photo, np.float64) * random.uniform(0.4, 1.1) * random.uniform(0.85, 1.15, 3)
-    pixels += random.normal(0, random.uniform(0, 16), pixels.shape)
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+def original_of(
+    wanted: NDArray[np.uint8], around: Image.Image, contract: Contract, random: np.random.Generator
+) -> Image.Image:
+    """Return a larger photo that the contract turns into the wanted pixels. around: what it shows beyond them."""
+    if contract.fit == "letterbox":
+        scale = random.uniform(1.3, 2.1)
+        size = (round(224 * scale), round(168 * scale))
+    else:
+        size = (int(random.integers(290, 480)), int(random.integers(290, 480)))
+    left, top, right, bottom = shown_part(size, contract)
+    pixels = np.asarray(around.resize(size), np.float64)
+    visible = wanted[28:196] if contract.fit == "letterbox" else wanted
+    pixels[top:bottom, left:right] = resized(visible.astype(np.float64), right - left, bottom - top)
+    for _ in range(STEPS):
+        image = Image.fromarray(np.rint(pixels.clip(0, 255)).astype(np.uint8))
+        error = wanted.astype(np.float64) - prepare(image, contract)
+        error = error[28:196] if contract.fit == "letterbox" else error
+        pixels[top:bottom, left:right] += resized(error, right - left, bottom - top)
+    return Image.fromarray(np.rint(pixels.clip(0, 255)).astype(np.uint8))
+
+
+def shown_part(size: tuple[int, int], contract: Contract) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the part of a photo of that width and height that the contract shows."""
+    new = geometry.resized(size, contract)
+    box = geometry.clipped(geometry.window(new, contract), new)
+    factors = (size[0] / new[0], size[1] / new[1]) * 2
+    left, top, right, bottom = (round(edge * factor) for edge, factor in zip(box, factors, strict=True))
+    return left, top, right, bottom
+
+
+def resized(values: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:
+    """Return (H, W, 3) values at another size."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
+    larger = nn.functional.interpolate(tensor, (height, width), mode="bicubic", align_corners=False)
+    return larger[0].permute(1, 2, 0).numpy()
 
 
 class Folded(nn.Module):
@@ -119,19 +163,33 @@ class Folded(nn.Module):
         return logits
 
 
-def make_model(case: Case, bundle: Path, photos: Path, file: Path) -> None:
+def make_model(case: Case, bundle: Path, data: Path, file: Path) -> None:
     """Write the case's classifier as an ONNX file."""
     network = load_network(open_bundle(bundle))
-    head = network.fc if case.backbone == "resnet18" else network.classifier
-    setattr(network, "fc" if case.backbone == "resnet18" else "classifier", nn.Identity())
-    split = read_split(photos, "train")
-    images = np.stack([load_image(photo.path, case.contract) for photo in split.photos])
-    features = torch.cat(list(features_of(network, images)))
-    trained = fit_head(head, features, torch.tensor([photo.label for photo in split.photos]))
-    setattr(network, "fc" if case.backbone == "resnet18" else "classifier", trained)
+    if case.contract.fit == "letterbox":
+        train_head(network, data, case.contract)
     example = torch.rand(2, 224, 224, 3) if case.nhwc else torch.rand(2, 3, 224, 224)
-    names = {"input_names": ["pixels"], "output_names": ["scores"], "dynamic_axes": {"pixels": {0: "N"}}}
-    torch.onnx.export(Folded(network, case).eval(), (example,), file, dynamo=False, **names)
+    torch.onnx.export(
+        Folded(network, case).eval(),
+        (example,),
+        file,
+        dynamo=False,
+        input_names=["pixels"],
+        output_names=["scores"],
+        dynamic_axes={"pixels": {0: "N"}},
+    )
+
+
+def train_head(network: nn.Module, data: Path, contract: Contract) -> None:
+    """Train the last layer of a ResNet further, on the wanted pixels of training photos."""
+    split = read_split(data, "train")
+    count = len(split.photos) // len(split.classes) // TRAINED
+    photos = split.photos[::count]
+    head = network.fc
+    network.fc = nn.Identity()
+    images = np.stack([wanted_pixels(photo.path, contract) for photo in photos])
+    features = torch.cat(list(features_of(network, images)))
+    network.fc = fit_head(head, features, torch.tensor([photo.label for photo in photos]))
 
 
 @torch.inference_mode()
@@ -190,15 +248,14 @@ def main() -> int:
     parser.add_argument("--only-make", action="store_true", help="Make photos and models, guess nothing.")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    photos = arguments.work / "photos"
-    if not photos.exists():
-        make_photos(arguments.data, photos)
     say("| case | network | right one is | first | photos | tied with | seconds |\n|---|---|---|---|---|---|---|")
     firsts, cases = 0, [case for case in CASES if arguments.case in (None, case.name)]
     for case in cases:
-        file = arguments.work / f"{case.name}.onnx"
+        file, photos = arguments.work / case.name / "model.onnx", arguments.work / case.name / "photos"
+        if not photos.exists():
+            make_photos(arguments.data, case, photos)
         if not file.exists():
-            make_model(case, getattr(arguments, case.backbone), photos, file)
+            make_model(case, getattr(arguments, case.backbone), arguments.data, file)
         if arguments.only_make:
             continue
         guessed, seconds = guess(case, file, photos, arguments.photos)
