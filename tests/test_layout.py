@@ -98,7 +98,9 @@ def photo(photos: Path) -> str:
     return str(photos / "test/Beet/000.jpg")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *SHIPPING, "verify", "doctor", "serve", "runs delete", "contract guess"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *SHIPPING, "verify", "doctor", "serve", "runs delete", "contract guess"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in usage_of(command)
 

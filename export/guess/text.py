@@ -24,7 +24,7 @@ _HEADINGS = ("contract", "photos", "accuracy %", "drop, points", "loss, nats", "
 
 def guess_table(guess: Guess) -> Table:
     """Return the first contracts of the ranking as a table."""
-    rows = [_cells(row, place) for place, row in enumerate(guess.ranking[:_SHOWN])]
+    rows = [list(_cells(row, place)) for place, row in enumerate(guess.ranking[:_SHOWN])]
     return make_table("", _HEADINGS, rows, text=("contract", ""))
 
 

@@ -6,7 +6,7 @@ DATA: a data set of 224x224 photos, that the two trained bundles were made from.
 reused.
 
 Each case is a contract. Its classifier is the bundle's network; the contract's normalisation and channels are put in front, as an
-exact change of the network's first step. Its photos are larger, of random aspect ratios, and made so that this contract, and no
+exact change of the network's first step. Its photos are larger, 4:3 or 16:9, noisy, and made so that this contract, and no
 other, gives back a photo of DATA, thus the kind of pixels that the network was trained with: by iterated back-projection (Irani
 and Peleg, CVGIP 53, 1991). What the contract does not show is of a photo of another class. For the letterbox, the network's head
 is trained further on letterboxed photos. The command is run as a user would, in a process of its own, and timed.
@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,9 @@ from vegrt.photo import geometry
 from vegrt.photo.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
 from vegrt.photo.preprocess import decode, prepare
 
-PHOTOS, TRAINED = 14, 40  # of a class
+PHOTOS, TRAINED = 9, 40  # of a class
+SHAPES = ((640, 480), (640, 360), (480, 640), (360, 640))  # width and height of photos, times 0.9 to 1.1
+NOISE, SPECKS = 30.0, 0.1  # standard deviation in steps of uint8; share of pixels that have a random colour
 STEPS = 8  # of the back-projection
 HALF, ONES = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
 ZERO, UNIT = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
@@ -109,15 +112,15 @@ def original_of(
     wanted: NDArray[np.uint8], around: Image.Image, contract: Contract, random: np.random.Generator
 ) -> Image.Image:
     """Return a larger photo that the contract turns into the wanted pixels. around: what it shows beyond them."""
-    if contract.fit == "letterbox":
-        scale = random.uniform(1.3, 2.1)
-        size = (round(224 * scale), round(168 * scale))
-    else:
-        size = (int(random.integers(290, 480)), int(random.integers(290, 480)))
+    sides = SHAPES[0] if contract.fit == "letterbox" else SHAPES[random.integers(len(SHAPES))]
+    size = (round(sides[0] * (scale := random.uniform(0.9, 1.1))), round(sides[1] * scale))
     left, top, right, bottom = shown_part(size, contract)
     pixels = np.asarray(around.resize(size), np.float64)
     visible = wanted[28:196] if contract.fit == "letterbox" else wanted
     pixels[top:bottom, left:right] = resized(visible.astype(np.float64), right - left, bottom - top)
+    pixels += random.normal(0, NOISE, pixels.shape)
+    specks = random.random(pixels.shape[:2]) < SPECKS
+    pixels[specks] = random.uniform(0, 255, (int(specks.sum()), 3))
     for _ in range(STEPS):
         image = Image.fromarray(np.rint(pixels.clip(0, 255)).astype(np.uint8))
         error = wanted.astype(np.float64) - prepare(image, contract)
@@ -144,6 +147,9 @@ def resized(values: NDArray[np.float64], width: int, height: int) -> NDArray[np.
 
 class Folded(nn.Module):
     """A network behind the inverse of a contract's normalisation: float pixels of the contract to (N, K) logits."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: nn.Module, case: Case) -> None:
         super().__init__()
@@ -185,7 +191,7 @@ def train_head(network: nn.Module, data: Path, contract: Contract) -> None:
     split = read_split(data, "train")
     count = len(split.photos) // len(split.classes) // TRAINED
     photos = split.photos[::count]
-    head = network.fc
+    head = network.get_submodule("fc")
     network.fc = nn.Identity()
     images = np.stack([wanted_pixels(photo.path, contract) for photo in photos])
     features = torch.cat(list(features_of(network, images)))
@@ -210,14 +216,14 @@ def fit_head(head: nn.Module, features: Tensor, labels: Tensor) -> nn.Module:
         optimizer.zero_grad()
         moved = sum(((weights - before) ** 2).sum() for weights, before in zip(head.parameters(), start, strict=True))
         value = nn.functional.cross_entropy(head(features), labels) + 1e-3 * moved
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return head.eval()
 
 
-def guess(case: Case, file: Path, photos: Path, count: int | None) -> tuple[dict, float]:
+def guess(case: Case, file: Path, photos: Path, count: int | None) -> tuple[dict[str, Any], float]:
     """Return the JSON that the command prints, and its seconds."""
     words = ["contract", "guess", "--from-onnx", str(file), "--data", str(photos), "--json"]
     words += ["--photos", str(count)] if count else []
@@ -228,7 +234,7 @@ def guess(case: Case, file: Path, photos: Path, count: int | None) -> tuple[dict
     return json.loads(done.stdout), time.perf_counter() - start
 
 
-def rank_of(right: Contract, guessed: dict) -> str:
+def rank_of(right: Contract, guessed: dict[str, Any]) -> str:
     """Return the place of the right contract, or of one with the same pixels; a dash if it was dropped before the last round."""
     for place, row in enumerate(guessed["ranking"], 1):
         if right in [Contract.from_dict(contract) for contract in (row["contract"], *row["same_pixels"])]:
