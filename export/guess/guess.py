@@ -44,6 +44,7 @@ _SIZE = (Step(16, 3),)
 _FIT = (Step(12, 5), Step(24, 3))
 _INTERPOLATION = (Step(24, 4),)
 _LAST = (Step(40, 6), Step(72, 3))  # before all photos
+_ROUNDS = 3  # of the last race, at most
 _RESAMPLES = 10_000  # a p-value of 1 / 10,000 stays significant after the correction for all contracts
 _NAMED_MOVES = 4  # in a message
 _LEVEL = 1 - CONFIDENCE
@@ -96,22 +97,26 @@ def in_turn(split: Split) -> list[Photo]:
 
 
 class _Search:
-    """The search: the best contract so far, every contract that was tried, and the rivals of the best in each factor."""
+    """The search: the best contract so far, every contract that was tried, and the best values of each factor."""
 
     def __init__(self, answers: Answers, start: Contract, photos: int) -> None:
         self.best, self.tried = start, list[Contract]()
         self._answers, self._photos = answers, photos
-        self._rivals: list[dict[str, Any]] = []
+        self._choices: list[dict[str, Any]] = []  # values of one factor that were left at the end of its race
 
     def settle(self, names: Sequence[str], change: _Change, steps: Sequence[Step]) -> None:
         """Choose one factor: race the contracts that `change` makes of the best one. names: the contract's fields that differ."""
-        self.best, *rivals = self._race(change(self.best), steps)
-        self._rivals += [{name: getattr(rival, name) for name in names} for rival in rivals]
+        ranked = self._race(change(self.best), steps)
+        self.best = ranked[0]
+        self._choices += [{name: getattr(contract, name) for name in names} for contract in ranked]
 
     def finish(self) -> None:
-        """Race the best contract and those that differ from it in one factor, on all photos."""
-        changed = [replace(self.best, **values) for values in self._rivals]
-        self.best = self._race([self.best, *changed], (*_LAST, Step(self._photos, _LAST[-1].most)))[0]
+        """Race the best contract and those that differ from it in one factor on all photos; again if another one wins."""
+        for _ in range(_ROUNDS):
+            before, neighbours = self.best, [replace(self.best, **values) for values in self._choices]
+            self.best = self._race([self.best, *neighbours], (*_LAST, Step(self._photos, _LAST[-1].most)))[0]
+            if self.best == before:
+                return
 
     def _race(self, contracts: Sequence[Contract], steps: Sequence[Step]) -> list[Contract]:
         self.tried = list(dict.fromkeys((*self.tried, *contracts)))

@@ -39,7 +39,7 @@ from vegrt.photo.preprocess import decode, prepare
 
 PHOTOS, TRAINED = 9, 40  # of a class
 SHAPES = ((640, 480), (640, 360), (480, 640), (360, 640))  # width and height of photos, times 0.9 to 1.1
-NOISE, SPECKS = 30.0, 0.1  # standard deviation in steps of uint8; share of pixels that have a random colour
+NOISE, SPECKS = 50.0, 0.3  # standard deviation in steps of uint8; share of pixels that have a random colour
 STEPS = 8  # of the back-projection
 HALF, ONES = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
 ZERO, UNIT = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
