@@ -27,7 +27,7 @@ _UNIT = (1 / 255, 1 / 255, 1 / 255)  # the std of pixels in 0..255
 _INTERPOLATIONS: dict[tuple[Interpolation, bool], float] = {  # interpolation and antialias: rarity
     ("bilinear", True): 0,
     ("bilinear", False): 0.5,
-    ("bicubic", True): 0.5,
+    ("bicubic", True): 0,  # timm's default, as bilinear is torchvision's
     ("nearest", True): 1,
     ("area", True): 1,
     ("bicubic", False): 1.5,
@@ -128,6 +128,8 @@ def rarity(contract: Contract) -> float:
     is_reversed = normal.name != "other mean and std" and normal not in (*COLOUR, *GREY)
     of_channels = _REVERSED_RARITY * is_reversed + _BGR_RARITY * (normal.color != contract.network_color)
     of_interpolation = _INTERPOLATIONS[contract.interpolation, contract.antialias]
+    if normal.name.startswith("CLIP"):  # its own preprocessing is bicubic
+        of_interpolation = 0.0 if (contract.interpolation, contract.antialias) == ("bicubic", True) else 1.0
     return normal.rarity + of_channels + _fit_rarity(contract) + of_interpolation
 
 
