@@ -2,7 +2,7 @@
 
 Sources of the numbers, read in November 2026. beans: its card and https://www.tensorflow.org/datasets/catalog/beans. eurosat and
 pets: their cards at the pinned revisions, https://huggingface.co/datasets/timm/eurosat-rgb and .../timm/oxford-iiit-pet.
-vegetables: its page on Kaggle. Sets without a stated licence, such as Flowers-102 and Food-101, are left out.
+vegetables: the data set's description. Sets without a stated licence, such as Flowers-102 and Food-101, are left out.
 """
 
 from __future__ import annotations
