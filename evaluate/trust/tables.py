@@ -1,10 +1,14 @@
-"""trust.json as a table for the terminal."""
+"""What `vegrt trust` learned, and what it was worth on test photos, as tables for the terminal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vegrt.infer.trust.judge import COVERAGE
 from vegrt.infer.trust.record import CandidateTrust, Trust
+from vegrt.results.common import Interval
+from vegrt.results.evaluation import Evaluation
+from vegrt.results.trust import TrustFigures
 from vegrt.terminal.tables import make_table
 
 if TYPE_CHECKING:
@@ -21,6 +25,17 @@ _HEADINGS = (
     "accepted %",
     "errors among them",
 )
+_FIGURE_HEADINGS = (
+    "candidate",
+    "ECE %",
+    "95 % sets cover %",
+    "classes in a set",
+    "accepted %",
+    "errors among them %",
+    "AURC",
+    "foreign AUROC",
+    "foreign passed % at 95 % kept",
+)
 _NONE = "–"
 
 
@@ -32,6 +47,51 @@ def trust_table(trust: Trust) -> Table:
         [_cells(row) for row in trust.candidates],
         notes=_notes(trust),
     )
+
+
+def trust_figures_table(evaluation: Evaluation) -> Table:
+    """Return what was measured of every candidate's trust as a table."""
+    rows = [(row.key, row.trust) for row in evaluation.candidates if row.trust is not None]
+    return make_table(
+        f"When to trust it: {evaluation.images} {evaluation.split} images",
+        _FIGURE_HEADINGS,
+        [(key, *_figure_cells(figures)) for key, figures in rows],
+        notes=[note for key, figures in rows for note in _figure_notes(key, figures)],
+    )
+
+
+def _figure_cells(figures: TrustFigures) -> tuple[str, ...]:
+    sets = [rule for rule in figures.sets if (rule.method, rule.coverage, rule.by_class) == ("lac", COVERAGE, False)]
+    own, foreign = figures.acceptance, figures.foreign
+    return (
+        f"{100 * figures.ece.value:.2f}",
+        *(_percent(rule.covered) for rule in sets[:1] or ()),
+        *(f"{rule.mean_size:.2f}" for rule in sets[:1]),
+        *([_NONE] * 2 if not sets else []),
+        _percent(own.accepted),
+        _percent(own.errors),
+        f"{figures.aurc:.5f}",
+        f"{foreign.auroc:.4f}" if foreign else _NONE,
+        f"{100 * foreign.passed:.1f}" if foreign else _NONE,
+    )
+
+
+def _figure_notes(key: str, figures: TrustFigures) -> list[str]:
+    notes = []
+    if (foreign := figures.foreign) is not None:
+        photos = foreign.acceptance.photos
+        notes.append(f"{key}: of {photos} foreign photos {_percent(foreign.acceptance.accepted)} % are accepted")
+    if (shifted := figures.shifted) is not None:
+        notes.append(
+            f"{key}: of {shifted.acceptance.photos} photos from elsewhere {_percent(shifted.top1)} % are right, with a mean "
+            f"probability of {100 * shifted.confidence:.1f} %; {_percent(shifted.acceptance.accepted)} % are accepted, "
+            f"{_percent(shifted.acceptance.errors)} % of these are wrong"
+        )
+    return notes
+
+
+def _percent(share: Interval | None) -> str:
+    return _NONE if share is None else f"{100 * share.value:.1f}"
 
 
 def _cells(row: CandidateTrust) -> tuple[str, ...]:
