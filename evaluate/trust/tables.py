@@ -111,12 +111,7 @@ def _cells(row: CandidateTrust) -> tuple[str, ...]:
 
 
 def _notes(trust: Trust) -> list[str]:
-    notes = [
-        f"{row.key}: no threshold keeps the errors below {100 * row.abstention.max_error:g} % with {row.abstention.photos} "
-        f"photos; {row.abstention.photos_needed} accepted photos without an error would; every answer will be unsure"
-        for row in trust.candidates
-        if row.abstention.threshold is None
-    ]
+    notes = [_no_threshold(row) for row in trust.candidates if row.abstention.threshold is None]
     first = trust.candidates[0]
     too_few = {rule.coverage: rule for rule in first.sets if rule.threshold is None}
     notes += [
@@ -131,3 +126,11 @@ def _notes(trust: Trust) -> list[str]:
         for coverage, rule in by_class.items()
     ]
     return notes
+
+
+def _no_threshold(row: CandidateTrust) -> str:
+    """Return why a candidate accepts nothing, and the cure."""
+    rule = row.abstention
+    few = rule.photos < rule.photos_needed
+    cure = f"{rule.photos_needed} without an error would" if few else "a larger --max-error or more photos would"
+    return f"{row.key}: {rule.photos} photos cannot show errors below {100 * rule.max_error:g} %, so nothing is accepted; {cure}"
