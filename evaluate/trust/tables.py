@@ -61,13 +61,13 @@ def trust_figures_table(evaluation: Evaluation) -> Table:
 
 
 def _figure_cells(figures: TrustFigures) -> tuple[str, ...]:
-    sets = [rule for rule in figures.sets if (rule.method, rule.coverage, rule.by_class) == ("lac", COVERAGE, False)]
+    kind = ("lac", COVERAGE, False)
+    sets = next((rule for rule in figures.sets if (rule.method, rule.coverage, rule.by_class) == kind), None)
     own, foreign = figures.acceptance, figures.foreign
     return (
         f"{100 * figures.ece.value:.2f}",
-        *(_percent(rule.covered) for rule in sets[:1] or ()),
-        *(f"{rule.mean_size:.2f}" for rule in sets[:1]),
-        *([_NONE] * 2 if not sets else []),
+        _percent(sets.covered) if sets else _NONE,
+        f"{sets.mean_size:.2f}" if sets else _NONE,
         _percent(own.accepted),
         _percent(own.errors),
         f"{figures.aurc:.5f}",

@@ -12,35 +12,18 @@ import pyarrow.parquet
 import pytest
 
 from tests.command_line import answer, call, failure
-from tests.conftest import made_once
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
-from vegrt.dataset.photos import read_split
 from vegrt.errors import BundleError, VegrtError
-from vegrt.evaluate.trust.fit import fit_trust
 from vegrt.infer.api import load
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.judge import Judge, Judgement
-from vegrt.infer.trust.store import load_trust, open_judge, save_trust
+from vegrt.infer.trust.store import load_trust, open_judge
 
 FP32 = Candidate("fp32", "onnxruntime")
 ONLY_FP32 = ("--variant", "fp32", "--runtime", "onnxruntime")
-
-
-@pytest.fixture(scope="session")
-def trusted(bundle: Bundle, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The exported bundle with trust.json about fp32 on ONNX Runtime, which accepts from probability 0.9. Read only."""
-
-    def make(root: Path) -> None:
-        shutil.copytree(bundle.path, root / "small")
-        learned = fit_trust(bundle, read_split(photos, "validation"), [FP32], max_error=0.01)
-        (row,) = learned.candidates
-        rule = replace(row.abstention, threshold=0.9)
-        save_trust(root / "small", replace(learned, candidates=(replace(row, abstention=rule),)))
-
-    return open_bundle(made_once(tmp_path_factory, "trusted", make) / "small")
 
 
 def test_each_format_holds_the_same_judgements(trusted: Bundle, photos: Path, tmp_path: Path) -> None:
