@@ -62,9 +62,15 @@ def load(
         raise VegrtError(f"images: {images}; expected 1 or more")
     bundle = open_signed(Path(path), None if public_key is None else Path(public_key))
     work = None if images is None else Work(images, max(1, batch))
-    wanted = needs_embeddings if reject else False
     loaded = open_runner(
-        bundle, variant, runtime, device, threads=threads, embeddings=wanted, objective=objective, work=work
+        bundle,
+        variant,
+        runtime,
+        device,
+        threads=threads,
+        embeddings=needs_embeddings if reject else False,
+        objective=objective,
+        work=work,
     )
     judge = open_judge(loaded.bundle, loaded.candidate) if reject else None
     return Model(loaded.bundle, loaded.candidate, loaded.runner, reason=loaded.reason, batch=batch, judge=judge)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,36 +68,49 @@ class _Photos:
         return np.asarray(self.judged.probabilities.max(axis=1))
 
 
-def assess_trust(
-    bundle: Bundle, split: Split, chosen: Sequence[Candidate], others: OtherPhotos | None = None
-) -> dict[str, TrustFigures]:
-    """Return the figures of each candidate that trust.json knows, by key; none without trust.json.
+@dataclass(frozen=True, slots=True, eq=False)
+class TrustPlan:
+    """What is to be measured: the candidates that trust.json knows, and the photos."""
 
-    Raises VegrtError where other photos are named but trust.json knows no candidate.
+    bundle: Bundle
+    split: Split
+    judges: Mapping[Candidate, Judge]
+    foreign: Sequence[Photo] = ()
+    shifted: Sequence[Photo] = ()
+
+
+def plan_trust(
+    bundle: Bundle, split: Split, chosen: Sequence[Candidate], others: OtherPhotos | None = None
+) -> TrustPlan:
+    """Return what `assess_trust` will measure; no candidates without trust.json.
+
+    Raises DataError for folders that cannot be used, VegrtError where other photos are named but trust.json knows no candidate.
     """
     others = others or OtherPhotos()
     foreign, shifted = others.foreign_photos(), others.shifted_photos(split.classes)
     judges = _judges(bundle, chosen)
-    if not judges:
-        if foreign or shifted:
-            option = "--foreign" if foreign else "--shifted"
-            cure = f"make it: vegrt trust {bundle.path} --data DATA"
-            raise VegrtError(
-                f"{option}: {bundle.path} has no trust.json about its models, which is judged by them; {cure}"
-            )
-        return {}
+    if not judges and (foreign or shifted):
+        option = "--foreign" if foreign else "--shifted"
+        cure = f"make it: vegrt trust {bundle.path} --data DATA"
+        raise VegrtError(f"{option}: {bundle.path} has no trust.json about its models, which is judged by them; {cure}")
+    return TrustPlan(bundle, split, judges, foreign, shifted)
+
+
+def assess_trust(plan: TrustPlan, keys: Collection[str]) -> dict[str, TrustFigures]:
+    """Return the figures of each candidate of the plan, by key. keys: of the candidates that could be loaded."""
+    judges = {candidate: judge for candidate, judge in plan.judges.items() if str(candidate) in keys}
+    bundle, split = plan.bundle, plan.split
     test = _judged(bundle, split.photos, judges, f"Judging {split.name} photos")
-    no_class = _judged(bundle, foreign, judges, "Judging foreign photos")
-    elsewhere = _judged(bundle, shifted, judges, "Judging photos from elsewhere")
-    figures = {}
-    for candidate, judge in judges.items():
-        own = _figures(judge, test[candidate])
-        if no_class:
-            own = replace(own, foreign=_foreign(test[candidate], no_class[candidate]))
-        if elsewhere:
-            own = replace(own, shifted=_shifted(elsewhere[candidate]))
-        figures[str(candidate)] = own
-    return figures
+    foreign = _judged(bundle, plan.foreign, judges, "Judging foreign photos")
+    shifted = _judged(bundle, plan.shifted, judges, "Judging photos from elsewhere")
+    return {
+        str(candidate): replace(
+            _figures(judge, test[candidate]),
+            foreign=_foreign(test[candidate], foreign[candidate]) if foreign else None,
+            shifted=_shifted(shifted[candidate]) if shifted else None,
+        )
+        for candidate, judge in judges.items()
+    }
 
 
 def with_trust(evaluation: Evaluation, figures: Mapping[str, TrustFigures]) -> Evaluation:
@@ -131,7 +144,7 @@ def _judges(bundle: Bundle, chosen: Sequence[Candidate]) -> dict[Candidate, Judg
 def _judged(
     bundle: Bundle, photos: Sequence[Photo], judges: Mapping[Candidate, Judge], title: str
 ) -> dict[Candidate, _Photos]:
-    if not photos:
+    if not photos or not judges:
         return {}
     collected = collect_photo_answers(bundle, photos, list(judges), title)
     return {

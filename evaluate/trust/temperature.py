@@ -17,16 +17,20 @@ from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.infer.trust.record import CalibrationFigures
 from vegrt.results.common import Interval
 
-LOWEST, HIGHEST = 0.05, 20.0  # of a temperature: where no answer is wrong, the likelihood has no maximum
+LOWEST, HIGHEST = 0.05, 20.0  # of a temperature: where nearly all answers are wrong, it would grow without end
 _GOLDEN = (5**0.5 - 1) / 2
 _PRECISION = 1e-7  # of log T
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int_]) -> float:
-    """Return the temperature with the smallest mean NLL of (N, K) logits, from LOWEST to HIGHEST.
+    """Return the temperature with the smallest mean NLL of (N, K) logits, from LOWEST to HIGHEST; 1 if no answer is wrong.
 
-    By golden-section search over log T: the NLL is convex in 1/T, so it has one minimum.
+    Without a wrong answer the NLL falls for as long as the temperature does, and every probability would become 1. By
+    golden-section search over log T: the NLL is convex in 1/T, so it has one minimum.
     """
+
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         return mean_nll(logits, labels, exp(log_temperature))

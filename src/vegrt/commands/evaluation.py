@@ -118,7 +118,7 @@ def evaluate(
     from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.selection import Selection, answers_suffix
     from vegrt.evaluate.tables import evaluation_table
-    from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, with_trust
+    from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, plan_trust, with_trust
     from vegrt.evaluate.trust.tables import trust_figures_table
     from vegrt.results.common import Command
     from vegrt.results.files import save_result
@@ -136,6 +136,7 @@ def evaluate(
     if devices:
         partial = answers_suffix(selection, [device.name for device in devices])
     set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
+    plan = plan_trust(opened, photos, chosen, OtherPhotos(foreign, shifted))
     leaked = _leaked(audit, data, photos, opened)
     check_predictions_storable(len(photos))
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
@@ -149,7 +150,7 @@ def evaluate(
         table=table,
         gpu_required=not selection.is_all,
     )
-    evaluation = with_trust(evaluation, assess_trust(opened, photos, chosen, OtherPhotos(foreign, shifted)))
+    evaluation = with_trust(evaluation, assess_trust(plan, [row.key for row in evaluation.candidates]))
     evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
     stored = save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
     show(read_json(stored) if as_json else evaluation_table(evaluation), as_json)

@@ -13,7 +13,7 @@ from tests.command_line import call, failure
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.evaluate.evaluate import evaluate
-from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, aurc, with_trust
+from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, aurc, plan_trust, with_trust
 from vegrt.evaluate.trust.fit import fit_trust
 from vegrt.evaluate.trust.foreign import auroc, share_accepted
 from vegrt.infer.runtimes.candidates import Candidate
@@ -48,7 +48,9 @@ def test_figures_of_test_foreign_and_shifted_photos(trusted: Bundle, photos: Pat
         Image.new("RGB", (64, 64), (20 * number, 250, 250 - 20 * number)).save(foreign / f"{number}.png")
     shutil.copytree(photos / "test/Beet", shifted / "Beet")
     split = read_split(photos, "test")
-    figures = assess_trust(trusted, split, CHOSEN, OtherPhotos(foreign, shifted))
+    plan = plan_trust(trusted, split, CHOSEN, OtherPhotos(foreign, shifted))
+    assert [*assess_trust(plan, ["int8-cpu/onnxruntime"])] == ["int8-cpu/onnxruntime"]
+    figures = assess_trust(plan, [str(candidate) for candidate in CHOSEN])
     assert [*figures] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
     own = figures["fp32/onnxruntime"]
     assert own.acceptance.photos == 60
@@ -87,6 +89,6 @@ def test_the_command_shows_and_stores_it(trusted: Bundle, photos: Path, tmp_path
 
 def test_without_trust_nothing_is_judged_and_other_photos_are_refused(bundle: Bundle, photos: Path) -> None:
     split = read_split(photos, "test")
-    assert assess_trust(open_bundle(bundle.path), split, CHOSEN) == {}
+    assert assess_trust(plan_trust(open_bundle(bundle.path), split, CHOSEN), ["fp32/onnxruntime"]) == {}
     words = ("evaluate", bundle.path, "--data", photos, "--foreign", photos / "test/Beet", "--name", "other")
     assert "make it: vegrt trust" in failure(*words)
