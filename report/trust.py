@@ -10,7 +10,7 @@ from vegrt.results.common import Interval
 from vegrt.results.evaluation import CandidateResult
 from vegrt.results.trust import SetFigures, TrustFigures
 
-_COVERAGE = 0.95  # of the sets that `vegrt infer --reject` gives
+_COVERAGE = 0.95  # of the sets in the table
 
 
 def trust_section(facts: Facts, chosen: SummaryRow | None, chart: Chart | None) -> Section | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vegrt.infer.trust.judge import COVERAGE
 from vegrt.infer.trust.record import CandidateTrust, Trust
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import Evaluation
@@ -61,7 +60,7 @@ def trust_figures_table(evaluation: Evaluation) -> Table:
 
 
 def _figure_cells(figures: TrustFigures) -> tuple[str, ...]:
-    kind = ("lac", COVERAGE, False)
+    kind = ("lac", 0.95, False)
     sets = next((rule for rule in figures.sets if (rule.method, rule.coverage, rule.by_class) == kind), None)
     own, foreign = figures.acceptance, figures.foreign
     return (
