@@ -1,8 +1,9 @@
 """Split conformal prediction: sets of classes that hold the true one in a stated share of photos like those of validation.
 
 LAC: M. Sadinle, J. Lei, L. Wasserman, JASA 114 (2019): the smallest sets on average; a set may be empty. APS: Y. Romano, M.
-Sesia, E. Candes, NeurIPS 2020, without randomisation and with the last class included: never empty, and more than the stated
-share. The finite-sample correction: V. Vovk, A. Gammerman, G. Shafer, Algorithmic Learning in a Random World, 2005.
+Sesia, E. Candes, NeurIPS 2020: the threshold is of randomised scores, and the set holds every class that some draw would put
+in: never empty, and more than the stated share. The finite-sample correction: V. Vovk, A. Gammerman, G. Shafer, Algorithmic
+Learning in a Random World, 2005.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 from vegrt.infer.trust.record import SetMethod, SetRule
 
 COVERAGES = (0.90, 0.95, 0.99)
+_SEED = 0
 METHODS: tuple[SetMethod, ...] = ("lac", "aps")
 
 
 def conformity(probabilities: NDArray[np.float64], labels: NDArray[np.int_], method: SetMethod) -> NDArray[np.float64]:
     """Return the (N,) nonconformity of each label among (N, K) probabilities, high where the label is improbable.
 
-    LAC: 1 - p(label). APS: the probability of all classes at least as probable as the label, which is included.
+    LAC: 1 - p(label). APS: the probability of all more probable classes, and a share of the label's own, drawn from a fixed seed.
+    The whole of its own would make every confident answer as strange as a wrong one.
     """
     own = probabilities[np.arange(len(labels)), labels]
     if method == "lac":
@@ -29,7 +32,8 @@ def conformity(probabilities: NDArray[np.float64], labels: NDArray[np.int_], met
     order = np.argsort(-probabilities, axis=1, kind="stable")
     totals = np.take_along_axis(probabilities, order, axis=1).cumsum(axis=1)
     ranks = (order == labels[:, None]).argmax(axis=1)
-    return np.asarray(totals[np.arange(len(labels)), ranks])
+    drawn = np.random.default_rng(_SEED).random(len(labels))
+    return np.asarray(totals[np.arange(len(labels)), ranks] - (1 - drawn) * own)
 
 
 def photos_needed(coverage: float) -> int:
