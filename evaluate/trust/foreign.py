@@ -15,7 +15,7 @@ from vegrt.infer.trust.record import WITH_EMBEDDINGS, ForeignRule, ScoreMethod, 
 from vegrt.infer.trust.scores import foreign_scores
 
 KEPT = 0.95  # share of the photos of the classes that are not called foreign
-_METHODS: tuple[ScoreMethod, ...] = ("max-probability", "max-logit", "energy", "relative-mahalanobis")
+_METHODS: tuple[ScoreMethod, ...] = ("max-probability", "max-logit", "energy", *WITH_EMBEDDINGS)
 _FEWEST_PHOTOS = 20  # for a distribution of embeddings
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import FormatError
-from vegrt.infer.trust.record import PackedArray, PackedCovariance, PackedEmbeddings
+from vegrt.infer.trust.record import PackedArray, PackedCovariance, PackedEmbeddings, PackedNeighbours
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +57,36 @@ class Covariance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Photos to compare with. points: (M, R), along the axes of the total covariance. labels: (M,). weight: of a distance."""
+
+    points: Floats
+    labels: NDArray[np.intp]
+    weight: float
+
+    def squared_distances(self, projected: Floats, answers: NDArray[np.intp]) -> Floats:
+        """Return the (N,) squared distances of (N, R) points to the nearest of their answer's class; of any if it has none."""
+        lengths = np.einsum("mr,mr->m", self.points, self.points)
+        own_lengths = np.einsum("nr,nr->n", projected, projected)
+        distances = own_lengths[:, None] + lengths - 2 * projected @ self.points.T
+        same = self.labels == answers[:, None]
+        same |= ~same.any(axis=1, keepdims=True)
+        return np.asarray(np.maximum(np.where(same, distances, np.inf).min(axis=1), 0))
+
+    def packed(self) -> PackedNeighbours:
+        """Return it for trust.json."""
+        return PackedNeighbours(PackedArray.of(self.points, "<f2"), tuple(self.labels.tolist()), self.weight)
+
+    @classmethod
+    def unpacked(cls, packed: PackedNeighbours, classes: int, width: int) -> Neighbours:
+        """Return what trust.json holds. width: R. Raises FormatError for arrays that do not fit each other."""
+        points, labels = packed.points.unpacked(), np.array(packed.labels, np.intp)
+        if points.ndim != 2 or len(points) == 0 or points.shape != (len(labels), width) or labels.max() >= classes:
+            raise FormatError(f"is {points.shape}; expected ({len(labels)}, {width})", "embeddings.neighbours.points")
+        return cls(points, labels, packed.weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
     """The distribution of embeddings. mean: (D,). class_means: (K, D), from the mean. within, total: covariances."""
 
@@ -64,6 +94,7 @@ class Embeddings:
     class_means: Floats
     within: Covariance
     total: Covariance
+    neighbours: Neighbours
 
     def relative_distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> Floats:
         """Return the (N,) squared distances of (N, D) embeddings to their answer's class, less those to all photos.
@@ -74,10 +105,18 @@ class Embeddings:
         own = self.within.squared_distances(centred - self.class_means[answers])
         return np.asarray(own - self.total.squared_distances(centred))
 
+    def neighbour_distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> Floats:
+        """Return the (N,) squared distances of (N, D) embeddings to the nearest photo of their answer's class."""
+        centred = normalized(embeddings) - self.mean
+        projected = centred @ self.total.axes
+        outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nr,nr->n", projected, projected)
+        return np.asarray(self.neighbours.squared_distances(projected, answers) + outside)
+
     def packed(self, key: str) -> PackedEmbeddings:
         """Return it for trust.json. key: of the candidate that gave the embeddings."""
         mean, class_means = PackedArray.of(self.mean, "<f4"), PackedArray.of(self.class_means, "<f2")
-        return PackedEmbeddings(key, mean, class_means, self.within.packed(), self.total.packed())
+        covariances = self.within.packed(), self.total.packed()
+        return PackedEmbeddings(key, mean, class_means, *covariances, self.neighbours.packed())
 
     @classmethod
     def unpacked(cls, packed: PackedEmbeddings, classes: int) -> Embeddings:
@@ -88,4 +127,5 @@ class Embeddings:
         within, total = Covariance.unpacked(packed.within), Covariance.unpacked(packed.total)
         if {len(within.axes), len(total.axes)} != {len(mean)}:
             raise FormatError(f"has {len(within.axes)} rows; expected {len(mean)}", "embeddings.within.axes")
-        return cls(mean, class_means, within, total)
+        neighbours = Neighbours.unpacked(packed.neighbours, classes, total.axes.shape[1])
+        return cls(mean, class_means, within, total, neighbours)

@@ -17,8 +17,8 @@ from vegrt.schema import NOT_EMPTY, Count, Label, Positive, Sha256, Share, betwe
 
 SCHEMA, SCHEMA_VERSION = "vegrt-trust", 1
 SetMethod = Literal["lac", "aps"]
-ScoreMethod = Literal["max-probability", "max-logit", "energy", "relative-mahalanobis"]
-WITH_EMBEDDINGS: tuple[ScoreMethod, ...] = ("relative-mahalanobis",)
+ScoreMethod = Literal["max-probability", "max-logit", "energy", "relative-mahalanobis", "mahalanobis-and-neighbour"]
+WITH_EMBEDDINGS: tuple[ScoreMethod, ...] = ("relative-mahalanobis", "mahalanobis-and-neighbour")
 _MAX_NUMBERS = 1 << 23  # of one array
 
 
@@ -150,11 +150,23 @@ class PackedCovariance:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedNeighbours:
+    """Validation photos to compare with. points: (M, R), along the axes of the total covariance. labels: their classes.
+
+    weight: of the squared distance to the nearest of them, beside the relative Mahalanobis distance.
+    """
+
+    points: PackedArray
+    labels: tuple[Count, ...]
+    weight: Positive
+
+
+@dataclass(frozen=True, slots=True)
 class PackedEmbeddings:
     """How the embeddings of validation photos are distributed, after `vegrt.infer.trust.embeddings.normalized`.
 
     key: the candidate that gave them. mean: (D,). class_means: (K, D), from the mean. within: the covariance around the class
-    means. total: around the mean.
+    means. total: around the mean. neighbours: single photos.
     """
 
     key: Label
@@ -162,6 +174,7 @@ class PackedEmbeddings:
     class_means: PackedArray
     within: PackedCovariance
     total: PackedCovariance
+    neighbours: PackedNeighbours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

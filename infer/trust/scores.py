@@ -1,7 +1,8 @@
 """Scores that are high for photos of no class, from what a model already gives.
 
 max-probability: D. Hendrycks, K. Gimpel, ICLR 2017. max-logit: D. Hendrycks et al., ICML 2022. energy: W. Liu et al., NeurIPS
-2020. relative-mahalanobis: `vegrt.infer.trust.embeddings`.
+2020. relative-mahalanobis: `vegrt.infer.trust.embeddings`; mahalanobis-and-neighbour: and the distance to the nearest
+photo of the answered class (Y. Sun et al., ICML 2022), weighted.
 """
 
 from __future__ import annotations
@@ -29,4 +30,8 @@ def foreign_scores(method: ScoreMethod, answers: Answers, embeddings: Embeddings
         return np.asarray(np.log(np.exp(others).sum(axis=1) + 1e-300))
     assert embeddings is not None, "Trust refuses the method without embeddings"
     assert answers.embeddings is not None, "the runner was opened for embeddings"
-    return embeddings.relative_distances(answers.embeddings, answers.logits.argmax(axis=1))
+    labels = answers.logits.argmax(axis=1)
+    distances = embeddings.relative_distances(answers.embeddings, labels)
+    if method == "mahalanobis-and-neighbour":
+        distances += embeddings.neighbours.weight * embeddings.neighbour_distances(answers.embeddings, labels)
+    return distances

@@ -47,7 +47,7 @@ def test_a_runtime_without_embeddings_has_scores_of_its_logits(bundle: Bundle, p
     trust = fit_trust(bundle, split, CHOSEN, max_error=0.01)
     tried = {row.key: [score.method for score in row.foreign.tried] for row in trust.candidates}
     assert tried["fp32/mnn"] == ["max-probability", "max-logit", "energy"]
-    assert tried["int8-cpu/onnxruntime"][-1] == "relative-mahalanobis"
+    assert tried["int8-cpu/onnxruntime"][-2:] == ["relative-mahalanobis", "mahalanobis-and-neighbour"]
     assert trust.candidates[0].abstention.threshold is None  # 299 are needed
     assert all(0.93 < row.foreign.kept <= 0.98 for row in trust.candidates)
     few = replace(split, photos=split.photos[:10])
@@ -91,6 +91,22 @@ def test_distances_are_those_of_the_whole_covariances(width: int) -> None:
     assert stored.relative_distances(embeddings, labels) == pytest.approx(expected, rel=0.02, abs=0.1 * width)
 
 
+def test_the_nearest_photo_is_the_nearest_of_the_answered_class() -> None:
+    """With all directions stored, distances are those of the embeddings themselves."""
+    random = np.random.default_rng(4)
+    labels = np.arange(60) % 3
+    embeddings = random.gamma(2.0, 1.0, (60, 8)).astype(np.float32)
+    distribution = fit_embeddings(embeddings, labels, 4)
+    others, answers = random.gamma(2.0, 1.0, (9, 8)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1, 2, 3, 0])
+    apart = ((normalized(others)[:, None] - normalized(embeddings)) ** 2).sum(axis=2)
+    expected = [
+        row[labels == label].min() if label < 3 else row.min() for row, label in zip(apart, answers, strict=True)
+    ]
+    assert distribution.neighbour_distances(others, answers) == pytest.approx(expected, abs=1e-9)
+    stored = Embeddings.unpacked(distribution.packed("fp32/onnxruntime"), 4)
+    assert stored.neighbour_distances(others, answers) == pytest.approx(expected, abs=0.01)
+
+
 def test_a_photo_of_no_class_is_farther_than_those_of_the_classes() -> None:
     random = np.random.default_rng(2)
     labels = np.arange(300) % 3
@@ -100,6 +116,8 @@ def test_a_photo_of_no_class_is_farther_than_those_of_the_classes() -> None:
     own = distribution.relative_distances(embeddings[:60], labels[:60])
     foreign = np.abs(4 * np.eye(200)[random.integers(3, 200, 60)] + random.normal(0, 0.3, (60, 200)))
     assert distribution.relative_distances(foreign, labels[:60]).min() > own.max()
+    own = distribution.neighbour_distances(embeddings[60:120], labels[60:120])
+    assert distribution.neighbour_distances(foreign, labels[:60]).min() > own.max()
 
 
 def test_packed_arrays_are_refused_unless_they_fill_their_shape() -> None:
