@@ -55,12 +55,8 @@ def test_figures_of_test_foreign_and_shifted_photos(trusted: Bundle, photos: Pat
     own = figures["fp32/onnxruntime"]
     assert own.acceptance.photos == 60
     assert own.curve[-1].coverage == 1.0
-    assert {(rule.method, rule.coverage, rule.by_class) for rule in own.sets} == {
-        (method, coverage, by_class)
-        for method in ("lac", "aps")
-        for coverage in (0.9, 0.95)
-        for by_class in (False, True)
-    }
+    kinds = [(0.9, False), (0.9, True), (0.95, False)]  # 16 photos of each class: 19 are needed for 95 %
+    assert [(rule.coverage, rule.by_class) for rule in own.sets] == [*kinds, *kinds]
     assert all(rule.covered.value > 0.75 for rule in own.sets)
     assert own.foreign is not None
     assert own.shifted is not None

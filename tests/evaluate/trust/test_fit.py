@@ -19,7 +19,7 @@ from vegrt.infer.trust.embeddings import Embeddings, normalized
 from vegrt.infer.trust.record import PackedArray, Trust
 from vegrt.infer.trust.store import load_trust
 
-CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime"), Candidate("fp32", "mnn")]
+CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime"), Candidate("fp32", "torch")]
 
 
 def test_the_file_in_the_bundle_is_what_was_learned(copied: Bundle, photos: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_runtime_without_embeddings_has_scores_of_its_logits(bundle: Bundle, p
     split = read_split(photos, "validation")
     trust = fit_trust(bundle, split, CHOSEN, max_error=0.01)
     tried = {row.key: [score.method for score in row.foreign.tried] for row in trust.candidates}
-    assert tried["fp32/mnn"] == ["max-probability", "max-logit", "energy"]
+    assert tried["fp32/torch"] == ["max-probability", "max-logit", "energy"]
     assert tried["int8-cpu/onnxruntime"][-2:] == ["relative-mahalanobis", "mahalanobis-and-neighbour"]
     assert trust.candidates[0].abstention.threshold is None  # 299 are needed
     assert all(0.93 < row.foreign.kept <= 0.98 for row in trust.candidates)

@@ -108,8 +108,18 @@ def test_what_was_learned_of_another_model_is_not_used(trusted: Bundle, photos: 
         staging.finish(bundle.manifest)
     with pytest.raises(VegrtError, match="is about an earlier fp32/onnxruntime; make it: vegrt trust"):
         open_judge(open_bundle(tmp_path / "other"), FP32)
-    line = failure("infer", photos / "test", "--bundle", tmp_path / "other", "--runtime", "mnn", "--reject")
-    assert "does not know fp32/mnn (it knows fp32/onnxruntime); make it: vegrt trust" in line
+    line = failure(
+        "infer",
+        photos / "test",
+        "--bundle",
+        tmp_path / "other",
+        "--runtime",
+        "openvino",
+        "--variant",
+        "fp32",
+        "--reject",
+    )
+    assert "does not know fp32/openvino (it knows fp32/onnxruntime); make it: vegrt trust" in line
 
 
 def test_without_trust_reject_names_the_cure(bundle: Bundle, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
