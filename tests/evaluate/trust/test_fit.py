@@ -11,15 +11,18 @@ from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
+from vegrt.evaluate.trust.answers import FOLDS
 from vegrt.evaluate.trust.distribution import fit_embeddings
 from vegrt.evaluate.trust.fit import fit_trust
+from vegrt.evaluate.trust.foreign import HeldOut, choose_score
 from vegrt.evaluate.trust.near_misses import near_misses
 from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.embeddings import Embeddings, normalized
-from vegrt.infer.trust.record import PackedArray, Trust
+from vegrt.infer.trust.record import WITH_EMBEDDINGS, PackedArray, Trust
 from vegrt.infer.trust.store import load_trust
 
-CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime"), Candidate("fp32", "torch")]
+CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")]
 
 
 def test_the_file_in_the_bundle_is_what_was_learned(copied: Bundle, photos: Path) -> None:
@@ -42,17 +45,31 @@ def test_only_the_validation_split_teaches(bundle: Bundle, photos: Path) -> None
         fit_trust(bundle, read_split(photos, "test"), CHOSEN, max_error=0.01)
 
 
-def test_a_runtime_without_embeddings_has_scores_of_its_logits(bundle: Bundle, photos: Path) -> None:
+def test_every_candidate_has_rules_of_its_own(bundle: Bundle, photos: Path) -> None:
     split = read_split(photos, "validation")
     trust = fit_trust(bundle, split, CHOSEN, max_error=0.01)
-    tried = {row.key: [score.method for score in row.foreign.tried] for row in trust.candidates}
-    assert tried["fp32/torch"] == ["max-probability", "max-logit", "energy"]
-    assert tried["int8-cpu/onnxruntime"][-2:] == ["relative-mahalanobis", "mahalanobis-and-neighbour"]
-    assert trust.candidates[0].abstention.threshold is None  # 299 are needed
-    assert all(0.93 < row.foreign.kept <= 0.98 for row in trust.candidates)
+    assert [row.key for row in trust.candidates] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
+    assert trust.candidates[0].artifact_sha256 != trust.candidates[1].artifact_sha256
+    for row in trust.candidates:
+        assert [tried.method for tried in row.foreign.tried][-2:] == [*WITH_EMBEDDINGS]
+        assert row.abstention.threshold is None  # 299 are needed
+        assert 0.93 < row.foreign.kept <= 0.98
+    assert trust.embeddings is not None
+    assert trust.embeddings.key == "fp32/onnxruntime"
     few = replace(split, photos=split.photos[:10])
     with pytest.raises(DataError, match="10 readable photos; trust needs at least 30"):
         fit_trust(bundle, few, CHOSEN, max_error=0.01)
+
+
+def test_a_runtime_without_embeddings_has_scores_of_its_logits() -> None:
+    random = np.random.default_rng(0)
+    own, near = random.normal(0, 1, (2, 200, 3)).astype(np.float32)
+    own[:, 0] += 6
+    rule, scores = choose_score(Answers(own), Answers(near), HeldOut(np.arange(200) % FOLDS, ()))
+    assert [tried.method for tried in rule.tried] == ["max-probability", "max-logit", "energy"]
+    assert rule.method == max(rule.tried, key=lambda tried: tried.auroc).method
+    assert (scores <= rule.threshold).sum() == 190
+    assert rule.kept == 0.95
 
 
 def test_near_misses_are_of_five_kinds_and_none_is_the_photo() -> None:
