@@ -52,3 +52,10 @@ def test_photos_that_look_foreign_are_not_counted() -> None:
     assert fit_abstention(np.ones(400), right, np.ones(400, np.bool_), 0.01).threshold is None
     rule = fit_abstention(np.ones(400), right, right, 0.01)
     assert (rule.accepted, rule.errors, rule.photos) == (390, 0, 400)
+
+
+def test_a_threshold_that_fails_ends_the_test_although_a_later_one_would_pass() -> None:
+    confidence = np.concatenate([np.full(300, 0.999), np.full(10_000, 0.5)])
+    right = np.arange(10_300) >= 30
+    assert upper_bound(30, 10_300) < 0.02
+    assert fit_abstention(confidence, right, np.ones(10_300, np.bool_), 0.02).threshold is None
