@@ -25,12 +25,13 @@ def _mixed(images: Images, labels: NDArray[np.int_], index: int, random: np.rand
     """Return the mean of a photo and one of another class; of any other photo where there is none."""
     others = np.flatnonzero(labels != labels[index])
     other = int(random.choice(others)) if len(others) else (index + 1) % len(images)
-    return ((images[index].astype(np.uint16) + images[other]) // 2).astype(np.uint8)
+    mean: Images = ((images[index].astype(np.uint16) + images[other]) // 2).astype(np.uint8)
+    return mean
 
 
 def _shuffled(images: Images, labels: NDArray[np.int_], index: int, random: np.random.Generator) -> Images:
     """Return a photo with its tiles in another order; what does not divide into tiles stays in its place."""
-    result = images[index].copy()
+    result: Images = images[index].copy()
     height, width = (size // _TILES for size in result.shape[:2])
     places = [(row * height, column * width) for row in range(_TILES) for column in range(_TILES)]
     for (top, left), source in zip(places, random.permutation(len(places)).tolist(), strict=True):
@@ -45,7 +46,8 @@ def _rotated_colours(images: Images, labels: NDArray[np.int_], index: int, rando
 
 
 def _inverted(images: Images, labels: NDArray[np.int_], index: int, random: np.random.Generator) -> Images:
-    return 255 - images[index]
+    inverted: Images = 255 - images[index]
+    return inverted
 
 
 def _texture(images: Images, labels: NDArray[np.int_], index: int, random: np.random.Generator) -> Images:
