@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.dataset.classes import MAX_LISTED, listed_classes
 from vegrt.dataset.photos import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError
 from vegrt.evaluate.collect import CollectedAnswers, Logits, answers_of, collect_answers
@@ -138,8 +139,13 @@ def _write_or_remove(table: Path, names: Sequence[str], collected: CollectedAnsw
 def check_split(bundle: Bundle, split: Split) -> None:
     """Raise DataError if the split's classes differ from the bundle's, BundleError if the manifest contradicts its models."""
     if split.classes != bundle.manifest.classes:
-        trained = ", ".join(bundle.manifest.classes)
-        raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
+        trained, labelled = bundle.manifest.classes, split.classes
+        if len(trained) > MAX_LISTED:  # the first ones may be the same
+            trained = tuple(sorted({*trained} - {*labelled})) or trained
+            labelled = tuple(sorted({*labelled} - {*bundle.manifest.classes})) or labelled
+        raise DataError(
+            f"{split.root}: classes {listed_classes(labelled)}; {bundle.path} was trained on {listed_classes(trained)}"
+        )
     if conflicts := metadata_conflicts(bundle).conflicts:
         raise BundleError(f"{bundle.path}: {conflicts[0]}; restore manifest.json or export again")
 

@@ -18,6 +18,7 @@ from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import MAX_DENSE_CLASSES, AnswerFigures, ClassFigures, ReliabilityBin
 
+TOP5_MIN_CLASSES = 20  # with fewer, it says little
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
 
@@ -26,16 +27,16 @@ class LabelledAnswers:
     """A candidate's answers for N images: of each image only what the figures need, so that no (N, K) array is in memory.
 
     All arrays are (N,). top1, labels: class indices. The others are None where an answers file does not have the numbers.
-    probability: of top1. margin: probability minus that of the second best class. in_top3: whether
-    the label is among the three best. nll: -log of the label's probability, nats. brier: Brier score.
-    divergence: Kullback-Leibler divergence from the reference's probabilities, nats; 0 without a reference. classes: K.
+    probability: of top1. margin: probability minus that of the second best class. rank: of the label, 0 for the best class.
+    nll: -log of the label's probability, nats. brier: Brier score. divergence: Kullback-Leibler divergence from the reference's
+    probabilities, nats; 0 without a reference. classes: K.
     """
 
     top1: NDArray[np.intp]
     labels: NDArray[np.int_]
     probability: NDArray[np.float64] | None
     margin: NDArray[np.float64] | None
-    in_top3: NDArray[np.bool_] | None
+    rank: NDArray[np.int32] | None
     nll: NDArray[np.float64] | None
     brier: NDArray[np.float64] | None
     divergence: NDArray[np.float64] | None
@@ -57,7 +58,7 @@ class LabelledAnswers:
             labels=labels,
             probability=probabilities.max(axis=1),
             margin=best[:, 1] - best[:, 0],
-            in_top3=ranks(logs, labels) < 3,
+            rank=ranks(logs, labels).astype(np.int32),
             nll=-logs[np.arange(len(labels)), labels],
             brier=brier(probabilities, labels),
             divergence=np.zeros(len(labels)) if reference is None else divergences(log_softmax(reference), logs),
@@ -118,13 +119,19 @@ def figures_of(
     is_dense = answers.classes <= max_dense_classes
     return AnswerFigures(
         top1=wilson(int(answers.right.sum()), count),
-        top3=None if answers.in_top3 is None else wilson(int(answers.in_top3.sum()), count),
+        top3=None if answers.rank is None else _top(answers.rank, 3),
+        top5=None if answers.rank is None or answers.classes < TOP5_MIN_CLASSES else _top(answers.rank, 5),
         **_resampled_figures(answers, resamples),
         classes=_classes(confusion),
         reliability=None if answers.probability is None else reliability_bins(answers.probability, answers.right),
         confusion=tuple(map(tuple, confusion.tolist())) if is_dense else None,
         confusion_cells=None if is_dense else _cells(confusion),
     )
+
+
+def _top(rank: NDArray[np.int32], best: int) -> Interval:
+    """Return the share of images whose label is among the best classes. rank: (N,) of the labels, 0 for the best class."""
+    return wilson(int((rank < best).sum()), len(rank))
 
 
 def _resampled_figures(answers: LabelledAnswers, resamples: Resamples) -> dict[str, Interval | None]:

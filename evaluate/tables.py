@@ -92,11 +92,11 @@ def _value(figure: Interval | float) -> float:
 
 def _notes(evaluation: Evaluation) -> list[str]:
     """Return what the table's numbers do not show: reasons of verdicts, classes that lost, the detectable drop."""
-    notes = [
-        f"{row.key}: {gate_reason(evaluation, row)}"
-        for row in evaluation.candidates
-        if row.gate.verdict in ("FAIL", "INCONCLUSIVE") or row.gate.causes
-    ]
+    reasons: dict[str, list[str]] = {}  # in small data sets many candidates have the same
+    for row in evaluation.candidates:
+        if row.gate.verdict in ("FAIL", "INCONCLUSIVE") or row.gate.causes:
+            reasons.setdefault(gate_reason(evaluation, row), []).append(row.key)
+    notes = [f"{', '.join(keys)}: {reason}" for reason, keys in reasons.items()]
     for row in evaluation.candidates:
         if row.answers is not None:
             speed = f"; {stated_speed_words(row.answers.speed)}" if row.answers.speed else ""

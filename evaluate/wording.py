@@ -79,7 +79,8 @@ def _judgement(evaluation: Evaluation, figures: Figures, translate: Translate) -
     if gate.verdict == "PASS":
         return translate("{span}, entirely below {margin}", span=span, margin=margin)
     if gate.verdict == "FAIL":
-        if (gate.judged_drop or figures.paired.drop).low <= margin_points(evaluation, gate) / 100:
+        is_above = (gate.judged_drop or figures.paired.drop).low > margin_points(evaluation, gate) / 100
+        if not is_above and any(isinstance(cause, ClassesPermuted) for cause in gate.causes):
             return translate("{span}; a wrong class order fails, whatever {margin}", span=span, margin=margin)
         return translate("{span}, entirely above {margin}", span=span, margin=margin)
     return translate("{span}, which includes {margin}", span=span, margin=margin)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vegrt.report.answers import CLEAN, corruption_name
 from vegrt.report.charts.answers import (
+    MAX_CLASSES_BESIDE,
     MAX_CLASSES_DRAWN,
     confusion_spec,
     flips_per_class_spec,
@@ -29,7 +30,7 @@ from vegrt.results.benchmark import Bench
 from vegrt.results.common import Interval
 
 _MAX_PANELS = 6
-_NARROW_PX = 288
+_NARROW_PX, _PANEL_PX, _WIDE_PX = 288, 416, 720
 
 
 def bundle_charts(facts: Facts, chosen: SummaryRow | None) -> dict[str, Chart]:
@@ -164,7 +165,8 @@ def _confusion_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
             "The {shown} of {all} classes with the most mistakes.", shown=len(drawn), all=f"{len(classes):,}"
         )
         caption = f"{caption} {more}"
-    return _chart("confusion", panels, translate("Confusion matrix"), caption)
+    panel_px = _PANEL_PX if len(drawn) <= MAX_CLASSES_BESIDE else _WIDE_PX
+    return _chart("confusion", panels, translate("Confusion matrix"), caption, panel_px)
 
 
 def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
@@ -266,7 +268,7 @@ def overview_chart(bundles: Sequence[tuple[str, Facts]]) -> Chart | None:
     return _chart("overview", panels, label, caption)
 
 
-def _chart(name: str, panels: Sequence[Spec], label: str, caption: str, panel_px: int = 416) -> Chart | None:
+def _chart(name: str, panels: Sequence[Spec], label: str, caption: str, panel_px: int = _PANEL_PX) -> Chart | None:
     return Chart(name, tuple(panels), label, caption, panel_px) if panels else None
 
 

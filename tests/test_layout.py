@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE_KINDS = ("py", "html", "css", "js")  # pages of the report are made from the last three
 STAGES = ("calibration", "evaluate", "export", "infer", "report", "train")
 DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show", "runs compare")
-SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson")
+SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson", "deploy kit")
 COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "infer", "report")
 
 
@@ -98,14 +98,16 @@ def photo(photos: Path) -> str:
     return str(photos / "test/Beet/000.jpg")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *SHIPPING, "verify", "doctor", "serve", "runs delete"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *SHIPPING, "verify", "doctor", "serve", "runs delete", "contract guess"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in usage_of(command)
 
 
 def test_commands_and_options_that_the_readme_shows_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^ {4}vegrt ((?:(?:data|runs|bundle|deploy) )?[a-z]+)(.*)$", text, re.MULTILINE)
+    shown = re.findall(r"^ {4}vegrt ((?:(?:data|runs|bundle|deploy|contract) )?[a-z]+)(.*)$", text, re.MULTILINE)
     assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
     for command, options in shown:
         usage = usage_of(command)

@@ -63,7 +63,7 @@ class DeviceAnswers:
             labels=labels,
             probability=None if self.probability is None else self.probability[rows],
             margin=None if self.margin is None else self.margin[rows],
-            in_top3=None,
+            rank=None,
             nll=None,
             brier=None,
             divergence=None,

@@ -7,6 +7,7 @@ normalised outside of the graph, in numpy.
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,15 +60,24 @@ class ImportedRunner:
     device = "cpu"
 
     def __init__(self, imported: ImportedModel, contract: Contract) -> None:
+        self._imported = imported
+        self._normalise_by(contract)
         proto = onnx.ModelProto()
         proto.CopyFrom(imported.proto)
         if imported.logits not in {value.name for value in proto.graph.output}:
             proto.graph.output.append(onnx.ValueInfoProto(name=imported.logits))
-        self._imported = imported
+        self._session = open_session(proto.SerializeToString())
+
+    def with_contract(self, contract: Contract) -> ImportedRunner:
+        """Return a runner with another normalisation, which shares the session."""
+        runner = copy(self)
+        runner._normalise_by(contract)
+        return runner
+
+    def _normalise_by(self, contract: Contract) -> None:
         self._color = contract.network_color
         mean, std = (values[::-1] if self._color == "BGR" else values for values in (contract.mean, contract.std))
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
-        self._session = open_session(proto.SerializeToString())
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, K) float32 class scores for (N, H, W, 3) uint8 RGB images. Raises ModelError when it cannot run."""
@@ -146,6 +156,25 @@ def read_imported(
     if not np.isfinite(scores).all():
         raise ModelError(f"{subject}: gives NaN or infinity for random pixels{_broken_weights(proto)}; export it again")
     return imported
+
+
+def input_shape(file: Path) -> tuple[int, int, int]:
+    """Return channels, height and width of a file's image input; 0 for a size that the graph leaves open.
+
+    Raises ModelError unless it has one input with one or three channels.
+    """
+    proto, _ = _load(file, str(file))
+    graph = proto.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    shape = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
+    if len(shape) == 4:
+        for sides, channels in ((shape[2:], shape[1]), (shape[1:3], shape[3])):
+            if channels in (1, 3):
+                return channels, sides[0], sides[1]
+    raise ModelError(
+        f"{file}: inputs {listed_values(inputs)}; expected one image, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels"
+    )
 
 
 def _load(file: Path, subject: str) -> tuple[onnx.ModelProto, bytes]:

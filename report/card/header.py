@@ -59,10 +59,11 @@ def _result(split: str, name: str, rows: Sequence[tuple[CandidateResult, Figures
     """Return one entry of the model-index. rows: candidates with their figures on these photos."""
     top1 = [_accuracy("Top-1 accuracy", candidate, figures.top1) for candidate, figures in rows]
     top3 = [_accuracy("Top-3 accuracy", candidate, figures.top3) for candidate, figures in rows if figures.top3]
+    top5 = [_accuracy("Top-5 accuracy", candidate, figures.top5) for candidate, figures in rows if figures.top5]
     return {
         "task": {"type": _TASK, "name": "Image classification"},
         "dataset": {"name": name, "type": "imagefolder", "split": split},
-        "metrics": top1 + top3,
+        "metrics": top1 + top3 + top5,
     }
 
 

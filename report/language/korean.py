@@ -224,6 +224,7 @@ _SECTIONS: dict[str, str] = {
     "Calibration (reliability)": "확률 보정(신뢰도)",
     "Quality of the probabilities": "확률의 품질",
     "top-3 %": "top-3(%)",
+    "top-5 %": "top-5(%)",
     "NLL, nats": "NLL(nat)",
     "mean margin": "평균 마진",
     "NLL: negative log-likelihood. ECE: expected calibration error, 15 bins. Brier: mean squared error of the "

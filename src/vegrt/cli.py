@@ -23,12 +23,13 @@ from vegrt.terminal.interrupts import terminate_as_interrupt
 from vegrt.terminal.streams import ReaderLeft, open_missing_streams
 from vegrt.version import __version__
 
-_GROUPS = ("data", "runs", "bundle", "deploy")
+_GROUPS = ("data", "runs", "bundle", "deploy", "contract")
 _MODULES = {  # command: its module in vegrt.commands
     "data": "data",
     "runs": "runs",
     "bundle": "bundles",
     "deploy": "deploy",
+    "contract": "contracts",
     "train": "training",
     "tune": "tuning",
     "export": "exporting",

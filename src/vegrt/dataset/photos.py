@@ -9,11 +9,11 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from vegrt.dataset.classes import check_folder_names
+from vegrt.dataset.classes import check_folder_names, listed_classes
 from vegrt.dataset.listing import SPLIT_NAMES, SplitName, is_listing, read_listing
 from vegrt.dataset.walk import SkippedFiles, is_hidden, is_photo_name, suffix_of, walk
 from vegrt.errors import DataError
@@ -71,16 +71,47 @@ def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None
     classes that differ from the required ones.
     """
     skipped = SkippedFiles()
-    root, paths = _listed(data, name) if is_listing(data) else _folders(data, name, skipped)
-    expected = list(classes) if classes is not None else sorted(paths)
+    root, paths = _listed(data, name) if is_listing(data) else _folders(_split_root(data, name), skipped)
     subject = f"{data}, {name}" if is_listing(data) else str(root)
+    return _checked(
+        Split(name, root, tuple(sorted(paths) if classes is None else classes), ()), paths, subject, skipped
+    )
+
+
+def read_labelled(data: Path, classes: Sequence[str] | None = None) -> Split:
+    """Return the validation split of `data`, or all photos of a folder that has the class folders itself, as validation photos.
+
+    classes: as in `read_split`, which raises the same errors.
+    """
+    if is_listing(data) or not data.is_dir() or any(has_split(data, name) for name in SPLITS):
+        return read_split(data, "validation", classes)
+    skipped = SkippedFiles()
+    root, paths = _folders(data, skipped)
+    return _checked(
+        Split("validation", root, tuple(sorted(paths) if classes is None else classes), ()), paths, str(root), skipped
+    )
+
+
+def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitName, Split]:
+    """Return all three splits, which have the same classes. Raises DataError as `read_split` does."""
+    train = read_split(data, "train", classes)
+    return {name: train if name == "train" else read_split(data, name, train.classes) for name in SPLITS}
+
+
+def _checked(split: Split, paths: dict[str, list[Path]], subject: str, skipped: SkippedFiles) -> Split:
+    """Return the split with the photos of its classes. Raises DataError as `read_split` does."""
+    root, expected = split.root, split.classes
     check_folder_names(sorted(paths), subject)
     if len(expected) < 2:
         raise DataError(f"{subject}: {len(paths)} class(es); expected at least 2, as in {TREE}")
+    surplus = sorted(set(paths) - set(expected))
     if missing := sorted(set(expected) - set(paths)):
-        raise DataError(f"{subject}: class {', '.join(missing)} is missing; every split must have the same classes")
-    if surplus := sorted(set(paths) - set(expected)):
-        raise DataError(f"{subject}: unknown class {', '.join(surplus)}; expected only {', '.join(expected)}")
+        unknown = f"; unknown class {listed_classes(surplus)}" if surplus else ""
+        raise DataError(
+            f"{subject}: class {listed_classes(missing)} is missing; every split must have the same classes{unknown}"
+        )
+    if surplus:
+        raise DataError(f"{subject}: unknown class {listed_classes(surplus)}; expected only {listed_classes(expected)}")
     if empty := [label for label in expected if not paths[label]]:
         others = f" (skipped in this split: {skipped})" if str(skipped) else ""
         raise DataError(
@@ -89,13 +120,7 @@ def read_split(data: Path, name: SplitName, classes: Sequence[str] | None = None
     if str(skipped):
         _log_once(f"{printable(root)}: skipped: {skipped}")
     photos = tuple(Photo(path, label) for label, key in enumerate(expected) for path in paths[key])
-    return Split(name, root, tuple(expected), photos)
-
-
-def read_splits(data: Path, classes: Sequence[str] | None = None) -> dict[SplitName, Split]:
-    """Return all three splits, which have the same classes. Raises DataError as `read_split` does."""
-    train = read_split(data, "train", classes)
-    return {name: train if name == "train" else read_split(data, name, train.classes) for name in SPLITS}
+    return replace(split, photos=photos)
 
 
 def has_split(data: Path, name: SplitName) -> bool:
@@ -165,8 +190,7 @@ def _split_root(data: Path, name: SplitName) -> Path:
     raise DataError(f"{data}: no {name}/ folder (found: {entries}); expected {TREE}")
 
 
-def _folders(data: Path, name: SplitName, skipped: SkippedFiles) -> tuple[Path, dict[str, list[Path]]]:
-    root = _split_root(data, name)
+def _folders(root: Path, skipped: SkippedFiles) -> tuple[Path, dict[str, list[Path]]]:
     folders: list[Path] = []
     for entry in root.iterdir():
         if is_hidden(entry.name):

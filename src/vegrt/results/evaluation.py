@@ -166,8 +166,8 @@ class Gate:
 class AnswerFigures:
     """The figures of a candidate's own answers. nll, ece: old files have them without an interval.
 
-    top3, nll, brier: None without the probabilities of all classes. ece, reliability: None without that of the answer.
-    margin_mean: None without that of the second best class.
+    top3, top5, nll, brier: None without the probabilities of all classes; top5 also with fewer than 20 classes, and in old
+    files. ece, reliability: None without that of the answer. margin_mean: None without that of the second best class.
 
     confusion: rows are the truth. confusion_cells: instead of it where there are many classes: truth, answer, photos of each cell
     that is not 0. Neither is there for many classes without the leaked photos.
@@ -175,6 +175,7 @@ class AnswerFigures:
 
     top1: Proportion
     top3: Annotated[Proportion | None, OMITTED] = None
+    top5: Annotated[Proportion | None, OMITTED] = None
     nll: Annotated[Interval | Figure | None, OMITTED] = None
     brier: Interval | None = None
     margin_mean: Interval | None = None
