@@ -100,7 +100,8 @@ def test_distances_are_those_of_the_whole_covariances(width: int) -> None:
     def distances(differences: np.ndarray, around: np.ndarray) -> np.ndarray:
         covariance = around.T @ around / 200
         shrunken = 0.7 * covariance + 0.3 * np.trace(covariance) / width * np.eye(width)
-        return np.einsum("nd,de,ne->n", differences, np.linalg.inv(shrunken), differences)
+        result: np.ndarray = np.einsum("nd,de,ne->n", differences, np.linalg.inv(shrunken), differences)
+        return result
 
     expected = distances(centred - means[labels], centred - means[labels]) - distances(centred, centred)
     assert distribution.relative_distances(embeddings, labels) == pytest.approx(expected, rel=1e-6)

@@ -81,7 +81,7 @@ def test_a_decision_needs_both_a_known_object_and_enough_probability(trusted: Bu
     logits = np.array([[12, 0, 0], [5, 4.5, 0], [3, 0, 0]], np.float32)
     judged = judge.judge(Answers(logits))
     assert [judgement.decision for judgement in judged.judgements] == ["accept", "unsure", "foreign"]
-    assert judged.probabilities == pytest.approx(softmax(logits / 2))
+    assert judged.probabilities == pytest.approx(softmax(logits / np.float32(2)))
     assert judged.judgements[2].foreign_score == pytest.approx(1.0)
     none = replace(row, abstention=replace(row.abstention, threshold=None))
     assert Judge(none, trusted.manifest.classes, None).judge(Answers(logits)).judgements[0].decision == "unsure"
