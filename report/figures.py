@@ -19,6 +19,7 @@ from vegrt.report.charts.answers import (
 from vegrt.report.charts.calibration import sensitivity_spec, tournament_spec
 from vegrt.report.charts.speed import accuracy_latency_spec, bundles_latency_spec, stage_times_spec, throughput_spec
 from vegrt.report.charts.training import training_curve_spec
+from vegrt.report.charts.trust import risk_coverage_spec
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.language.language import translate
@@ -41,6 +42,7 @@ def bundle_charts(facts: Facts, chosen: SummaryRow | None) -> dict[str, Chart]:
         _flips_per_class_chart(facts),
         _confusion_chart(facts, chosen),
         _reliability_chart(facts, chosen),
+        _risk_coverage_chart(facts, chosen),
         _robustness_chart(facts, chosen),
         *_training_charts(facts.bundle.manifest.training),
         _tournament_chart(facts),
@@ -181,6 +183,15 @@ def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     return _chart(
         "reliability", panels, translate("Reliability diagram: accuracy against predicted probability"), caption
     )
+
+
+def _risk_coverage_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
+    """Return the errors among accepted photos against their share, of the reference and of the chosen candidate."""
+    rows = facts.reference_and(chosen.key if chosen else "")
+    curves = {row.key: row.trust.curve for row in rows if row.trust is not None}
+    caption = translate("To the left only the most probable answers are accepted. A lower line is better.")
+    label = translate("Errors among accepted photos against the share of accepted photos")
+    return _chart("risk-coverage", [risk_coverage_spec(curves)] if curves else [], label, caption)
 
 
 def _robustness_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:

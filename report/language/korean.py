@@ -324,6 +324,41 @@ _SECTIONS: dict[str, str] = {
     "robustness": "강건성",
     "benchmark": "벤치마크",
     "How to reproduce": "재현 방법",
+    # trust
+    "When to trust it": "언제 믿을 수 있는가",
+    "{key} accepts none of {photos} test photos: it had too few validation photos.": (
+        "{key}: 검증 사진이 부족하여 테스트 사진 {photos}장 중 한 장도 수락하지 않습니다."
+    ),
+    "{key} accepts {accepted} of {photos} test photos, and {errors} of the accepted answers are wrong (limit: {limit}). "
+    "The others go to a person.": (
+        "{key}: 테스트 사진 {photos}장 중 {accepted}를 수락하며, 수락한 답 중 오답은 {errors}입니다(한도: {limit}). "
+        "나머지는 사람이 확인합니다."
+    ),
+    "Of {photos} photos of foreign objects it accepts {accepted}.": (
+        "클래스에 없는 물체의 사진 {photos}장 중에서는 {accepted}를 수락합니다."
+    ),
+    "Of {photos} photos from elsewhere {right} are answered right; it accepts {accepted}, and {errors} of these are "
+    "wrong.": (
+        "다른 곳에서 찍은 사진 {photos}장에서는 {right}를 맞힙니다. 그중 {accepted}를 수락하며, "
+        "수락한 답 중 오답은 {errors}입니다."
+    ),
+    "temperature": "온도",
+    "ECE after it, %": "보정 후 ECE(%)",
+    "accepted %": "수락(%)",
+    "95 % sets cover, %": "95 % 집합의 포함률(%)",
+    "classes in a set": "집합의 클래스 수",
+    "foreign: AUROC": "외부 물체: AUROC",
+    "foreign: passed at 95 % kept, %": "외부 물체: 95 % 유지 시 통과(%)",
+    "errors among them, %": "그중 오답(%)",
+    "Trust of each candidate": "후보별 신뢰도",
+    "Thresholds and temperature were learned on the validation split. AURC: area under the risk-coverage curve, lower is "
+    "better. Foreign: AUROC of the score against the test photos, and the share of foreign photos below the threshold "
+    "that keeps 95 % of the test photos. Guarantees hold for photos like those of the validation split, not for photos "
+    "from elsewhere.": (
+        "임계값과 온도는 검증 데이터에서 정했습니다. AURC: 위험-수락률 곡선 아래의 넓이로, 낮을수록 좋습니다. "
+        "외부 물체: 테스트 사진에 대한 점수의 AUROC, 그리고 테스트 사진의 95 %를 유지하는 임계값 아래에 있는 "
+        "외부 사진의 비율. 보장은 검증 데이터와 비슷한 사진에만 성립하며, 다른 곳에서 찍은 사진에는 성립하지 않습니다."
+    ),
 }
 
 KOREAN: dict[str, str] = {**_VERDICT, **_SECTIONS, **CHARTS, **CARD}

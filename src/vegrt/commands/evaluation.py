@@ -45,6 +45,20 @@ DeviceNameOption = Annotated[
         "--device-name", help="Name of the device of an --answers file, in the same order; else the file's name."
     ),
 ]
+ForeignOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--foreign", metavar="DIR", help="Folder with photos of no class: measure how many vegrt trust accepts."
+    ),
+]
+ShiftedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--shifted",
+        metavar="DIR",
+        help="Folder with class folders of photos from elsewhere: measure accuracy and what vegrt trust accepts.",
+    ),
+]
 EvaluationNameOption = Annotated[
     str | None,
     typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
@@ -71,6 +85,8 @@ def evaluate(
     answers: AnswersOption = None,
     device_name: DeviceNameOption = None,
     audit: AuditOption = None,
+    foreign: ForeignOption = None,
+    shifted: ShiftedOption = None,
     torch: TorchOption = True,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
     robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
@@ -85,6 +101,7 @@ def evaluate(
     The result on the bundle's own test split decides what infer runs and what the report concludes; a result on other photos
     needs a --name and decides nothing. With an audit, every figure is also given without the test photos that leaked from train
     or validation.
+    If the bundle has what vegrt trust learned, that is judged too: its sets, its thresholds, and how it treats other photos.
     With --answers, judges what another device answered: it is compared with fp32, which alone runs here unless candidates are
     named. docs/answers.md has the format.
     """
@@ -101,6 +118,8 @@ def evaluate(
     from vegrt.evaluate.photo_sets import find_set_name
     from vegrt.evaluate.selection import Selection, answers_suffix
     from vegrt.evaluate.tables import evaluation_table
+    from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, plan_trust, with_trust
+    from vegrt.evaluate.trust.tables import trust_figures_table
     from vegrt.results.common import Command
     from vegrt.results.files import save_result
     from vegrt.results.predictions import check_predictions_storable
@@ -117,6 +136,7 @@ def evaluate(
     if devices:
         partial = answers_suffix(selection, [device.name for device in devices])
     set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
+    plan = plan_trust(opened, photos, chosen, OtherPhotos(foreign, shifted))
     leaked = _leaked(audit, data, photos, opened)
     check_predictions_storable(len(photos))
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
@@ -130,9 +150,12 @@ def evaluate(
         table=table,
         gpu_required=not selection.is_all,
     )
+    evaluation = with_trust(evaluation, assess_trust(plan, [row.key for row in evaluation.candidates]))
     evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
     stored = save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
     show(read_json(stored) if as_json else evaluation_table(evaluation), as_json)
+    if not as_json and any(row.trust for row in evaluation.candidates):
+        show(trust_figures_table(evaluation), False)
     raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
 
 

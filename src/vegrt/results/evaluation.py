@@ -22,6 +22,7 @@ from vegrt.results.common import (
     check_length,
     check_unique,
 )
+from vegrt.results.trust import TrustFigures
 from vegrt.schema import NOT_EMPTY, Count, Label, Sha256, Share, between
 
 # With more, confusion matrices are stored as lists of cells: at 1,000 classes 99 % of the cells are 0
@@ -223,9 +224,13 @@ class Figures(AnswerFigures):
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateResult(Figures, CandidateRow):
-    """A candidate's figures. without_leaks: the same without the leaked photos; None without an audit."""
+    """A candidate's figures. without_leaks: the same without the leaked photos; None without an audit.
+
+    trust: only where the bundle's trust.json knows the candidate.
+    """
 
     without_leaks: Annotated[Figures | None, OMITTED] = None
+    trust: Annotated[TrustFigures | None, OMITTED] = None
 
 
 @dataclass(frozen=True, slots=True)
