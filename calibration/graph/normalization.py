@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from vegrt.calibration.graph.onnx_graph import add_initializer
+
 _BEFORE = frozenset({"Cast", "Transpose"})
 
 
@@ -28,7 +30,7 @@ def merge_normalization(model: ir.Model) -> None:
         return
     result, graph = add.outputs[0], model.graph
     constants = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "variance": np.ones_like(scale)}
-    inputs = [_initializer(graph, f"normalization.{name}", array) for name, array in constants.items()]
+    inputs = [add_initializer(graph, f"normalization.{name}", array) for name, array in constants.items()]
     merged = ir.node("BatchNormalization", [image, *inputs], {"epsilon": 0.0}, name="normalization")
     graph.insert_before(multiply, merged)
     name, merged.outputs[0].shape, merged.outputs[0].type = result.name, result.shape, result.type
@@ -53,10 +55,3 @@ def _operands(node: ir.Node) -> tuple[ir.Value | None, NDArray[np.float32] | Non
         elif (array := tensor.numpy()).ndim == 4 and array.size == array.shape[1]:
             channels = array.reshape(-1)
     return image, channels
-
-
-def _initializer(graph: ir.Graph, name: str, array: NDArray[np.float32]) -> ir.Value:
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
