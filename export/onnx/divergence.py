@@ -13,6 +13,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.onnx_graph import expose_tensors
@@ -21,7 +22,7 @@ from vegrt.infer.runtimes.onnxruntime.session import read_tensors
 from vegrt.networks import WithPreprocessing, load_network
 
 _LAYERS = (nn.Conv2d, nn.Linear)
-_NORMS = (nn.BatchNorm2d,)
+_NORMS = nn.BatchNorm2d
 
 
 def first_divergence(bundle: Bundle, source: bytes, image: NDArray[np.uint8], tolerance: float) -> str:
@@ -65,17 +66,25 @@ def layer_outputs(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, NDArray
     def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         owner = producers.get(inputs[0].data_ptr(), "") if isinstance(module, _NORMS) else name
         if owner:
-            results[owner] = output.numpy().copy()  # an in-place activation would change it
+            result = _normalised(module, inputs[0]) if isinstance(module, _NORMS) else output
+            results[owner] = result.numpy().copy()  # an in-place activation would change it
         if isinstance(module, _LAYERS):
             producers[output.data_ptr()] = name
             alive.append(output)
 
     for name, module in network.network.named_modules():
-        if isinstance(module, _LAYERS + _NORMS):
+        if isinstance(module, (*_LAYERS, _NORMS)):
             module.register_forward_hook(lambda *call, name=name: record(name, *call))
     with torch.inference_mode():
         network(torch.from_numpy(image[None].copy()))
     return results
+
+
+def _normalised(norm: nn.BatchNorm2d, images: Tensor) -> Tensor:
+    """Return what a BatchNorm makes of a Conv's result, without the activation that is a part of timm's BatchNormAct2d."""
+    return functional.batch_norm(
+        images, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
+    )
 
 
 def _difference(expected: NDArray[np.float32], actual: NDArray[Any]) -> float:

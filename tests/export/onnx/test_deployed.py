@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vegrt.backbones import contract_of
-from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.graph.onnx_graph import serialize
@@ -53,14 +53,17 @@ def test_merged_branches_answer_like_the_trained_network(name: str, size: int, c
         assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in form.modules())
 
 
-def test_the_exported_graph_is_that_of_the_deployed_form(tmp_path: Path) -> None:
-    network = trained("repvgg_a0")
-    with changing(tmp_path / "bundle") as staging:
-        save_file(network.state_dict(), staging.file("weights.safetensors"))
+def trained_bundle(path: Path, name: str) -> Bundle:
+    with changing(path) as staging:
+        save_file(trained(name).state_dict(), staging.file("weights.safetensors"))
         staging.add("weights.safetensors", "weights")
-        model = {"backbone": "timm:repvgg_a0", "head": "gap"}
-        staging.finish(Manifest("repvgg", ("a", "b", "c"), contract_of("timm:repvgg_a0", SIZE), model))
-    bundle = open_bundle(tmp_path / "bundle")
+        model = {"backbone": f"timm:{name}", "head": "gap"}
+        staging.finish(Manifest(name, ("a", "b", "c"), contract_of(f"timm:{name}", SIZE), model))
+    return open_bundle(path)
+
+
+def test_the_exported_graph_is_that_of_the_deployed_form(tmp_path: Path) -> None:
+    bundle = trained_bundle(tmp_path / "bundle", "repvgg_a0")
     graph = export_fp32(bundle)
     operators = [node.op_type for node in graph.graph]
     assert operators.count("Conv") == 22
@@ -69,3 +72,9 @@ def test_the_exported_graph_is_that_of_the_deployed_form(tmp_path: Path) -> None
     answers, want = open_onnxruntime(serialize(graph)).logits(images), TorchRunner(bundle).logits(images)
     np.testing.assert_allclose(answers, want, atol=1e-3 * np.abs(want).max())
     assert "no layer diverges" in first_divergence(bundle, serialize(graph), images[0], 1e-3)
+
+
+def test_layers_are_compared_before_the_activation_that_is_a_part_of_their_norm(tmp_path: Path) -> None:
+    bundle = trained_bundle(tmp_path / "bundle", "test_efficientnet")
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    assert "no layer diverges" in first_divergence(bundle, serialize(export_fp32(bundle)), image, 1e-3)
