@@ -1,6 +1,6 @@
 """Draws where each range method clips the tensors of a calibrated bundle: python ranges.py BUNDLE > ranges.svg.
 
-The points are `calibration.json`'s: per tensor, the threshold of a method as a share of the largest magnitude. Standard library only.
+A point is the threshold of a method for a tensor, from `calibration.json`, as a share of the tensor's largest magnitude.
 """
 
 from __future__ import annotations
