@@ -15,7 +15,10 @@ _PREFIX = re.compile(r"^(?:- )?(?:run: )?(?:\$ )?(?:\.venv/bin/)?")  # of YAML s
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """A command of vegrt in a page. words: without `vegrt`. complete: in a code block; in the text, arguments may be missing."""
+    """A command of vegrt in a page. words: without `vegrt`; a placeholder of one capital, such as K, is the number 1.
+
+    complete: it has all of its arguments. In the text, and where it ends in `...`, some may be missing.
+    """
 
     page: str
     line: int
@@ -39,13 +42,18 @@ def command_lines(page: Path) -> Iterator[CommandLine]:
         if line.lstrip().startswith("```"):
             fenced = not fenced
         elif fenced or line.startswith("    "):
-            yield from (CommandLine(name, number, words, True) for words in in_code(line))
+            yield from (_command_line(name, number, words, in_block=True) for words in in_code(line))
         inline = () if fenced else re.findall(r"`(vegrt [^`]+)`", line)
-        yield from (CommandLine(name, number, words, False) for code in inline for words in in_code(code))
+        yield from (_command_line(name, number, words, in_block=False) for code in inline for words in in_code(code))
+
+
+def _command_line(page: str, line: int, words: tuple[str, ...], *, in_block: bool) -> CommandLine:
+    given = ("1" if len(word) == 1 and word in "KN" else word for word in words if word != "...")
+    return CommandLine(page, line, tuple(given), complete=in_block and "..." not in words)
 
 
 def in_code(line: str) -> Iterator[tuple[str, ...]]:
-    """Yield the words after `vegrt` of each command in a line of a shell, without comments, redirections and optional brackets."""
+    """Yield the words after `vegrt` of each command in a line of a shell, without comments and brackets of optional words."""
     try:
         words = shlex.split(_PREFIX.sub("", line.strip()), comments=True)
     except ValueError:  # a quote that is not closed: no shell
@@ -61,6 +69,6 @@ def in_code(line: str) -> Iterator[tuple[str, ...]]:
 
 def _of_vegrt(words: list[str]) -> Iterator[tuple[str, ...]]:
     if words[:1] == ["vegrt"] and len(words) > 1:
-        yield tuple(word for word in words[1:] if word != "...")
+        yield tuple(words[1:])
     elif "vegrt.cli" in words[:-1] and words[0] in ("torchrun", "python"):
         yield tuple(words[words.index("vegrt.cli") + 1 :])

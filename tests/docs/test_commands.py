@@ -16,27 +16,25 @@ NEEDS_GPU = ("--device cuda", "--runtime tensorrt", "--runtime onnxruntime-tenso
 PROGRAM: Any = typer.main.get_command(app)
 
 
-def parsed(line: CommandLine) -> Any:
-    """Return the command that a line names, after its arguments were parsed; raises what the program would print."""
-    command, context = PROGRAM, PROGRAM.context_class(PROGRAM, info_name="vegrt")
-    words = list(line.words)
-    while words and hasattr(command, "get_command") and not words[0].startswith("-"):
-        command = command.get_command(context, words[0])
-        if command is None:
-            raise LookupError("no such command")
-        context = command.context_class(command, info_name=words.pop(0), parent=context)
-    if not hasattr(command, "get_command") and (words or line.complete) and "--help" not in words:
-        command.make_context(command.name, words)
-    return command
+def named(line: CommandLine) -> tuple[Any, list[str]]:
+    """Return the command that a line names, and the words after its name. Raises LookupError if there is none."""
+    command, words = PROGRAM, list(line.words)
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        if words[0] not in command.commands:
+            raise LookupError(f"no command {words[0]}")
+        command = command.commands[words.pop(0)]
+    return command, words
 
 
 def fault(line: CommandLine) -> str:
-    """Return why the program would refuse a line; empty if it would not. In a text, required arguments may be missing."""
+    """Return why the program would refuse a line; empty if it would not. In a text, arguments and values may be missing."""
     try:
-        parsed(line)
+        command, words = named(line)
+        if not hasattr(command, "commands") and (words or line.complete) and "--help" not in words:
+            command.make_context(command.name, words)
     except Exception as error:
-        missing = type(error).__name__ == "MissingParameter" and not line.complete
-        return "" if missing else f"{line}: {error!s:.200}"
+        is_missing = type(error).__name__ == "MissingParameter" or "requires an argument" in str(error)
+        return "" if is_missing and not line.complete else f"{line}: {error!s:.200}"
     return ""
 
 
@@ -70,7 +68,7 @@ def test_commands_are_found_in_a_line(line: str, commands: list[tuple[str, ...]]
 
 
 def test_the_page_of_all_commands_shows_every_command() -> None:
-    shown = {parsed(line) for line in LINES if line.page == "docs/guide/commands.md"}
+    shown = {named(line)[0] for line in LINES if line.page == "docs/guide/commands.md"}
     assert [name for name, command in leaves(PROGRAM) if command not in shown] == []
 
 
@@ -100,6 +98,15 @@ def test_make_targets_that_the_docs_show_exist() -> None:
     targets = {target for words in shown for target in "".join(words).split()}
     assert targets >= {"demo", "test", "train", "docs"}
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_links_of_the_readme_lead_to_files_and_headings() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(links) > 20
+    for file, anchor in links:
+        headings = re.findall(r"^#+ (.+)$", (ROOT / file).read_bytes().decode(errors="replace"), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in slugs, f"{file}#{anchor}"
 
 
 def test_the_readme_is_short_and_every_claim_has_a_command() -> None:
