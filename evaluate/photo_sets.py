@@ -43,6 +43,15 @@ def find_set_name(
     )
 
 
+def needs_name(bundle: Bundle, split: Split) -> bool:
+    """Return whether `vegrt evaluate` refuses these photos without --name: they are not the bundle's own."""
+    try:
+        find_set_name(bundle, split, "evaluate", name=None, overwrite=False)
+    except DataError:
+        return True
+    return False
+
+
 def check_set_name(name: str) -> str:
     """Return the name of a photo set. Raises VegrtError if it has a wrong form or is reserved."""
     if not _NAME.fullmatch(name):

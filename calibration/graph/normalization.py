@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import common
 
 from vegrt.calibration.graph.onnx_graph import add_initializer
 
@@ -37,6 +38,7 @@ def merge_normalization(model: ir.Model) -> None:
     ir.convenience.replace_all_uses_with(result, merged.outputs[0])
     graph.remove([add, multiply], safe=True)
     merged.outputs[0].name = name
+    common.RemoveUnusedNodesPass()(model)  # the constants of the two operators
 
 
 def _reader(value: ir.Value) -> ir.Node | None:

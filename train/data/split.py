@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from vegrt.dataset.listing import COLUMNS, SplitName, relative_path
-from vegrt.dataset.photos import SPLITS, base_folder, read_splits
+from vegrt.dataset.photos import SPLITS, Split, base_folder, read_labelled, read_splits, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
 from vegrt.files.csv_cells import csv_text, path_cell
 from vegrt.files.text import as_utf8, printable
+from vegrt.train.data.audit import find_scenes
 from vegrt.train.data.audit_file import Audit
 
 Fractions = tuple[float, float, float]  # train, validation, test
@@ -54,31 +55,57 @@ def write_split(
     splits, base = read_splits(data), base_folder(data)
     for split in splits.values():
         audit.check(split)
+    classes = _classes_of(base, list(splits.values()), data)
+    audited = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
+    if missing := [name for name in audited if name not in classes]:
+        raise DataError(
+            f"{data}: the audit lists {printable(Path(missing[0]))}, which does not exist; run: vegrt data audit DATA"
+        )
+    readable = {name: label for name, label in classes.items() if name not in audit.unreadable}
+    assigned = assign_splits(readable, audit.clusters, fractions=fractions, seed=seed)
+    _write_listing(out_csv, base, readable, assigned)
+    tested = [photo.path.relative_to(base).as_posix() for photo in splits["test"].photos]
+    new_splits = Counter(assigned[name] for name in tested if name in assigned)
+    moved: dict[SplitName, int] = {"train": new_splits["train"], "validation": new_splits["validation"]}
+    return NewSplit(_counts(readable, assigned), new_splits.total(), moved)
+
+
+def write_first_split(
+    data: Path, out_csv: Path, *, fractions: Fractions = DEFAULT_FRACTIONS, seed: int = 0
+) -> NewSplit:
+    """Write the same for a folder that has class folders alone, thus no split yet. Raises DataError as `write_split` does."""
+    photos = read_labelled(data)
+    classes = _classes_of(data, [photos], data)
+    scenes, unreadable = find_scenes(data, [photos])
+    warn_unreadable([f"{data / name}: {reason}" for name, reason in unreadable.items()], len(photos))
+    readable = {name: label for name, label in classes.items() if name not in unreadable}
+    assigned = assign_splits(readable, scenes, fractions=fractions, seed=seed)
+    _write_listing(out_csv, data, readable, assigned)
+    return NewSplit(_counts(readable, assigned), 0, {})
+
+
+def _classes_of(base: Path, splits: Sequence[Split], data: Path) -> dict[str, str]:
+    """Return the class of each photo, by its path below `base`. Raises DataError for a name that is not UTF-8."""
     classes = {
         photo.path.relative_to(base).as_posix(): split.classes[photo.label]
-        for split in splits.values()
+        for split in splits
         for photo in split.photos
     }
     if not_utf8 := [name for name in classes if as_utf8(name) != name]:
         raise DataError(
             f"{data}: {len(not_utf8)} file name(s) are not UTF-8, such as {printable(not_utf8[0])}; rename them"
         )
-    audited = [*audit.unreadable, *(name for cluster in audit.clusters for name in cluster)]
-    if missing := [name for name in audited if name not in classes]:
-        raise DataError(
-            f"{data}: the audit lists {printable(Path(missing[0]))}, which does not exist; run: vegrt data audit DATA"
-        )
-    for name in audit.unreadable:
-        del classes[name]
-    assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
+    return classes
+
+
+def _write_listing(out_csv: Path, base: Path, classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> None:
     rows = [(path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)]
     write_text(out_csv, csv_text([COLUMNS, *rows]))
-    photos = Counter((assigned[name], label) for name, label in classes.items())
-    counts = {split: {label: photos[split, label] for label in splits["train"].classes} for split in SPLITS}
-    tested = [photo.path.relative_to(base).as_posix() for photo in splits["test"].photos]
-    new_splits = Counter(assigned[name] for name in tested if name in assigned)
-    moved: dict[SplitName, int] = {"train": new_splits["train"], "validation": new_splits["validation"]}
-    return NewSplit(counts, new_splits.total(), moved)
+
+
+def _counts(classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> dict[SplitName, dict[str, int]]:
+    photos, labels = Counter((assigned[name], label) for name, label in classes.items()), sorted(set(classes.values()))
+    return {split: {label: photos[split, label] for label in labels} for split in SPLITS}
 
 
 def assign_splits(

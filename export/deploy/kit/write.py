@@ -15,6 +15,7 @@ from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import read_split
 from vegrt.errors import VegrtError
 from vegrt.evaluate.golden import GoldenPhotos, least_cosine, load_golden
+from vegrt.evaluate.photo_sets import needs_name
 from vegrt.export.deploy.kit.inputs import FORMS, NORMALIZED_NCHW, PIXELS_NCHW, UINT8_NHWC
 from vegrt.export.deploy.kit.models import check_float_model, float_model
 from vegrt.export.deploy.kit.photos import (
@@ -79,7 +80,9 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
     contract, classes = bundle.manifest.contract, bundle.manifest.classes
     bundle.artifact("golden")
     bundle.file("model", "fp32")
-    chosen = choose_test_photos(read_split(data, "test", classes), settings.test_photos)
+    split = read_split(data, "test", classes)
+    chosen = choose_test_photos(split, settings.test_photos)
+    name = "" if chosen.is_all and not needs_name(bundle, split) else " --name kit"
     used = calibration_photos(data, classes, contract).used.first(settings.calibration_photos)
     with creating(out, overwrite=settings.overwrite) as folder:
         models = _write_models(bundle, folder / "models", load_golden(bundle))
@@ -90,7 +93,7 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
         if not chosen.is_all:
             write_listing(folder, LISTING, chosen, out)
         write_json(folder / KIT_FILE, _kit_json(bundle, models))
-        facts = _facts(bundle, models, used, chosen, settings.test_as)
+        facts = _facts(bundle, models, used, chosen, settings.test_as, name)
         (folder / "README.md").write_text(kit_readme(facts), encoding="utf-8")
     files = [path for path in out.rglob("*") if path.is_file()]
     return Kit(
@@ -99,7 +102,7 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
         size_bytes=sum(path.stat().st_size for path in files),
         calibration_photos=len(used),
         test_photos=len(chosen.photos),
-        evaluate=evaluate_command(str(bundle.path), str(data) if chosen.is_all else f"{out / LISTING} --name kit"),
+        evaluate=evaluate_command(str(bundle.path), str(data if chosen.is_all else out / LISTING) + name),
     )
 
 
@@ -179,7 +182,9 @@ def resolved(contract: Contract) -> dict[str, Any]:
     return asdict(contract) | {name: getattr(contract, name) for name in derived}
 
 
-def _facts(bundle: Bundle, models: dict[str, str], used: PhotoSet, chosen: TestPhotos, test_as: TestAs) -> KitFacts:
+def _facts(
+    bundle: Bundle, models: dict[str, str], used: PhotoSet, chosen: TestPhotos, test_as: TestAs, name: str
+) -> KitFacts:
     return KitFacts(
         name=bundle.manifest.name,
         sha256=bundle.sha256(),
@@ -189,5 +194,5 @@ def _facts(bundle: Bundle, models: dict[str, str], used: PhotoSet, chosen: TestP
         calibration_photos=len(used),
         test_photos=len(chosen.photos),
         test_as=test_as,
-        evaluate=evaluate_command("BUNDLE", "DATA" if chosen.is_all else f"{LISTING} --name kit"),
+        evaluate=evaluate_command("BUNDLE", ("DATA" if chosen.is_all else LISTING) + name),
     )

@@ -83,7 +83,10 @@ def data_audit(
 
 @app.command("split")
 def data_split(
-    data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder with class folders, or with train/, validation/ and test/ in it, or a CSV file."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; use it as --data of other commands.")],
     fractions: Annotated[
         str, typer.Option(help="Shares of train, validation and test; their sum is 1.")
@@ -94,17 +97,22 @@ def data_split(
 ) -> None:
     """Split a data set without leaks.
 
-    Photos of a scene stay in the same split, and every class keeps its shares. Writes a CSV file and copies no photos.
+    Photos of a scene stay in the same split, and every class keeps its shares. Writes a CSV file and copies no photos. A data set
+    that has splits gets new ones.
     """
     from vegrt.bundle.overwriting import check_no_file
+    from vegrt.dataset.photos import has_only_classes
     from vegrt.train.data.audit import audit
-    from vegrt.train.data.split import read_fractions, write_split
+    from vegrt.train.data.split import read_fractions, write_first_split, write_split
 
     check_no_file(out, overwrite=overwrite)
     if out.suffix != ".csv":
         raise DataError(f"{out}: expected a name that ends in .csv")
     shares = read_fractions(fractions)
-    new_split = write_split(data, audit(data), out, fractions=shares, seed=seed)
+    if has_only_classes(data):
+        new_split = write_first_split(data, out, fractions=shares, seed=seed)
+    else:
+        new_split = write_split(data, audit(data), out, fractions=shares, seed=seed)
     if as_json:
         moved = {"test_photos": new_split.tested, "test_photos_moved": new_split.moved}
         show({"file": str(out), "counts": new_split.counts, **moved}, True)

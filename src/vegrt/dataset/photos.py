@@ -83,7 +83,7 @@ def read_labelled(data: Path, classes: Sequence[str] | None = None) -> Split:
 
     classes: as in `read_split`, which raises the same errors.
     """
-    if is_listing(data) or not data.is_dir() or any(has_split(data, name) for name in SPLITS):
+    if not has_only_classes(data):
         return read_split(data, "validation", classes)
     skipped = SkippedFiles()
     root, paths = _folders(data, skipped)
@@ -126,6 +126,14 @@ def _checked(split: Split, paths: dict[str, list[Path]], subject: str, skipped: 
 def has_split(data: Path, name: SplitName) -> bool:
     """Return whether `data` contains that split."""
     return name in read_listing(data).photos if is_listing(data) else any(map(Path.is_dir, _split_roots(data, name)))
+
+
+def has_only_classes(data: Path) -> bool:
+    """Return whether `data` is a folder without any split, but with photos in two or more folders."""
+    if is_listing(data) or not data.is_dir() or any(has_split(data, name) for name in SPLITS):
+        return False
+    folders = [entry for entry in data.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
+    return sum(any(entry.kind == "photo" for entry in walk(folder, SkippedFiles())) for folder in folders) > 1
 
 
 def base_folder(data: Path) -> Path:
@@ -187,6 +195,11 @@ def _split_root(data: Path, name: SplitName) -> Path:
         if candidate.is_dir():
             return candidate
     entries = ", ".join(sorted(entry.name for entry in data.iterdir())[:8]) or "nothing"
+    if has_only_classes(data):
+        raise DataError(
+            f"{data}: class folders without splits (found: {entries}); expected {TREE}; "
+            f"make splits without leaks with `vegrt data split {data} -o split.csv`, and use --data split.csv"
+        )
     raise DataError(f"{data}: no {name}/ folder (found: {entries}); expected {TREE}")
 
 

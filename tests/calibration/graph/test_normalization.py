@@ -30,6 +30,7 @@ def test_one_operator_normalises_and_the_answers_are_the_same(model: ir.Model) -
     start = [node.op_type for node in list(model.graph)[:4]]
     assert start == ["Cast", "Transpose", "BatchNormalization", "Conv"]
     assert named(model, "BatchNormalization").outputs[0].name == result  # its range is known by this name
+    assert [name for name, value in model.graph.initializers.items() if not value.consumers()] == []
     np.testing.assert_allclose(open_onnxruntime(serialize(model)).logits(images), want, rtol=1e-5, atol=1e-5)
 
 

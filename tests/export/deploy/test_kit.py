@@ -103,6 +103,18 @@ def test_a_part_of_the_test_photos_is_judged_by_its_own_listing(
     assert row["paired"]["flips"] == 0
 
 
+def test_photos_that_are_not_the_bundles_own_are_evaluated_under_a_name(
+    copied: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos / "validation", tmp_path / "phone/validation")
+    shutil.copytree(photos / "train", tmp_path / "phone/test")
+    settings = KitSettings(calibration_photos=1)
+    own = deploy_kit(copied, tmp_path / "own", photos, settings)
+    other = deploy_kit(copied, tmp_path / "other", tmp_path / "phone", settings)
+    assert ("--name" in own.evaluate, f"{tmp_path / 'phone'} --name kit " in other.evaluate) == (False, True)
+    assert "--data DATA --name kit " in (tmp_path / "other/README.md").read_text()
+
+
 def test_a_device_that_swaps_the_colours_fails_the_check_and_is_found_out(
     own_kit: Path, copied: Bundle, photos: Path
 ) -> None:

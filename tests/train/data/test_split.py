@@ -16,7 +16,7 @@ from vegrt.dataset.listing import SplitName
 from vegrt.dataset.photos import read_splits
 from vegrt.errors import DataError
 from vegrt.train.data.audit import audit
-from vegrt.train.data.split import NewSplit, assign_splits, write_split
+from vegrt.train.data.split import NewSplit, assign_splits, write_first_split, write_split
 
 SHARES: dict[SplitName, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
@@ -117,3 +117,27 @@ def test_the_manifest_names_every_readable_photo_once(tmp_path: Path) -> None:
     (tmp_path / "data/test/Bean/0.png").unlink()
     with pytest.raises(DataError, match="made for other photos"):
         write_split(tmp_path / "data", audited, tmp_path / "split.csv")
+
+
+def test_class_folders_alone_get_splits_that_keep_scenes_together(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    random = np.random.default_rng(0)
+    for label in ("Bean", "Leek"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for scene in range(8):
+            pixels = random.integers(0, 240, (4, 4, 3), np.uint8)
+            for shot in range(2):  # of one scene
+                photo = Image.fromarray(pixels + np.uint8(4 * shot)).resize((40, 40), Image.Resampling.NEAREST)
+                photo.save(tmp_path / "photos" / label / f"{scene}-{shot}.png")
+    (tmp_path / "photos/Bean/bad.png").write_text("no image")
+    with pytest.raises(DataError, match=r"class folders without splits .*vegrt data split \S+ -o split\.csv"):
+        read_splits(tmp_path / "photos")
+    new_split = write_first_split(tmp_path / "photos", tmp_path / "split.csv", fractions=(0.5, 0.25, 0.25))
+    assert new_split.counts == {
+        split: {"Bean": n, "Leek": n} for split, n in {"train": 8, "validation": 4, "test": 4}.items()
+    }
+    assert (new_split.warning(), "skipped 1 unreadable of 33 photos" in caplog.text) == ("", True)
+    assert {name: split.counts() for name, split in read_splits(tmp_path / "split.csv").items()} == new_split.counts
+    leaked = audit(tmp_path / "split.csv").leaked_test_images
+    assert not any(leaked.values())
