@@ -3,6 +3,7 @@
 # make train export report DATA=... BACKBONE=resnet18|resnet50|vgg16 WEIGHTS=imagenet|none|FILE
 #   OVERWRITE=1 replaces a bundle that was trained or evaluated before
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
+# make docs    the documentation site, in build/docs; works offline
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
 
 PYTHON ?= python3
@@ -28,7 +29,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test bench sweep accept check need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench sweep accept check need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -63,6 +64,11 @@ $(DEMO)/.benched: $(DEMO)/.exported
 # two processes share the cores (pyproject.toml): with one thread each they take a quarter less CPU time
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+
+# warnings are errors: a link to a page or heading that does not exist is one; all pages are written, because each has the navigation
+docs: $(READY)
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -E -a -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 # what takes too long for every commit; the photos are described in docs/results.md
 bench: $(READY)

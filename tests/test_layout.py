@@ -105,25 +105,6 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in usage_of(command)
 
 
-def test_commands_and_options_that_the_readme_shows_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^ {4}vegrt ((?:(?:data|runs|bundle|deploy|contract) )?[a-z]+)(.*)$", text, re.MULTILINE)
-    assert {command for command, _ in shown} >= set(COMMANDS) - {"data fetch"}
-    for command, options in shown:
-        usage = usage_of(command)
-        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options.partition("#")[0]):
-            assert re.search(rf"(?<![\w-]){option}(?![\w-])", usage), f"vegrt {command} has no {option}"
-
-
-def test_make_targets_that_the_readme_shows_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for words in re.findall(
-        r"^ *make ([a-z -]+?)(?: [A-Z]+=.*| *#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE
-    ):
-        for target in words.split():
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target} does not exist"
-
-
 def test_every_file_that_the_guide_for_contributors_names_exists() -> None:
     text = (ROOT / "docs/contributing.md").read_text(encoding="utf-8")
     places = re.findall(r"`((?:[a-z_]+/)+[a-z_-]*(?:\.[a-z]+)?)`", text)

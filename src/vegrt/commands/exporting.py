@@ -75,7 +75,7 @@ def export(
     classes: Annotated[
         Path | None,
         typer.Option(
-            help="Its class names, in the order of its scores: one per line, `INDEX: name`, or JSON (see README)."
+            help="Its class names in the order of its scores: one a line, `INDEX: name`, or JSON (docs/guide/your-own-model.md)."
         ),
     ] = None,
     contract: Annotated[
