@@ -31,7 +31,7 @@ def pack(bundle: Path, out: Path) -> list[str]:
     The same bundle gives the same bytes. Raises BundleError for a damaged bundle or an unknown archive format.
     """
     suffix, opened = archive_suffix(out), open_bundle(bundle)
-    names = list(_members(opened))
+    names = list(packed_names(opened))
     with replacing(out) as temporary:
         write_archive(temporary, suffix, ((name, opened.path_of(name)) for name in names))
         if not opened.is_current():
@@ -39,8 +39,8 @@ def pack(bundle: Path, out: Path) -> list[str]:
     return names
 
 
-def _members(bundle: Bundle) -> Iterator[str]:
-    """Yield the names of the files to pack: the manifest, its signature, every artifact, and the results."""
+def packed_names(bundle: Bundle) -> Iterator[str]:
+    """Yield the names of the files that travel with a bundle: the manifest, its signature, every artifact, and the results."""
     yield MANIFEST
     if is_regular(bundle.path / SIGNATURE):
         yield SIGNATURE
