@@ -126,10 +126,10 @@ Written by vegrt {version} from the bundle with manifest SHA-256
 
    A photo can be sent too, to `/v1/predict`.
 
-- Memory: {memory_mib} MiB, computed: {process_mib} MiB for the process, {decode_mib} MiB for {decoders} photos of 34 million
+- Memory: {memory_mib} MiB. Computed: {process_mib} MiB for the process, {decode_mib} MiB for {decoders} photos of 34 million
   pixels that are decoded at the same time, {bodies_mib} MiB for request bodies, {model_mib} MiB for the largest model of the
-  bundle, three times. `--memory-mib` changes it; with `args: ["--max-pixels",
-  "12000000"]` in the container the decoding takes a third.
+  bundle, three times. `--memory-mib` changes it. With `args: ["--max-pixels", "12000000"]` in the container the decoding
+  takes a third.
 - Limits equal requests, because the service uses as many threads as its CPU limit allows.
 - There is no autoscaling: add `maxReplicas` and `scaleTarget` to the predictor.
 - `RawDeployment` needs no Knative. For Knative remove this annotation, and `terminationGracePeriodSeconds` and

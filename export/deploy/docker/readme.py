@@ -35,7 +35,7 @@ Dockerfile was read by two parsers.
 | `requirements.txt` | vegrt{and_wheel} with the packages that it needs |
 | `constraints.txt` | the versions that were installed where this folder was written |
 | `bundle/` | the whole bundle; the build runs `vegrt verify` on it and fails if a file is damaged |
-
+{key_row}
 - The service has no authentication and no TLS: publish its port to 127.0.0.1 as above, or put a reverse proxy in front of it.
 - Options after the image's name are those of `vegrt serve`, such as `--variant int8-cpu`, `--max-pixels 12000000` (memory) and
   `--threads 2`.
@@ -69,6 +69,8 @@ Not computed: no published size of `{base}` was at hand. It has CUDA 13 and cuDN
 their wheels. The bundle adds {bundle:.1f} MB. TensorRT is not in it: for its engines use `vegrt deploy triton`. The driver of
 the host must be 580 or newer. This image was not run on a GPU."""
 
+_KEY_ROW = "| `key.pub` | the key that must have signed the bundle |\n"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
@@ -95,6 +97,7 @@ def docker_readme(facts: ImageFacts) -> str:
         gpus="--gpus all " if facts.runtime is None else "",
         and_wheel=f" (`{facts.wheel}`)" if facts.wheel else "",
         origin=f"`{facts.wheel}`, which lies here." if facts.wheel else NOT_PUBLISHED.format(target="docker"),
+        key_row=_KEY_ROW if facts.signed else "",
         size=_size(facts),
     )
 

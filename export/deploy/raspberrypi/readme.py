@@ -46,9 +46,8 @@ belong there too.
 
 {origin}
 
-A 32-bit system cannot be used: ONNX Runtime has no wheel for armv7l, neither on PyPI nor on piwheels. On the 64-bit system all
-packages come from PyPI; piwheels, which Raspberry Pi OS names in /etc/pip.conf, has wheels for 32-bit systems and pure Python
-only.
+A 32-bit system cannot be used: on PyPI, ONNX Runtime has neither a wheel for armv7l nor a source package from which piwheels
+could build one. On the 64-bit system every package comes from PyPI as a wheel for aarch64, and nothing is compiled.
 
 ## Security
 
@@ -61,10 +60,10 @@ To remove everything: `sudo systemctl disable --now {unit} && sudo rm -r {home} 
 and, with the answers, `sudo rm -r {state_folder} /var/lib/private/vegrt`.
 """
 _WATCH = """\
-Put photos into `{watch}`. Each is classified once it has stopped growing, and its answer is a line of {answers}.part (JSON Lines,
-readable by root), which is called {answers} while the service is stopped. After a restart it goes on where it was. The
-folder is never written. Its photos must be readable by every user: `chmod o+rx {watch}`. The answers grow without limit; to start
-a new file:
+Put photos into `{watch}`. Each is classified once it has stopped growing. Its answer is a line of
+{answers}.part (JSON Lines, readable by root), which loses its `.part` while the service is stopped. After a restart it
+goes on where it was. The folder is never written. Its photos must be readable by every user: `chmod o+rx {watch}`. The answers
+grow without limit; to start a new file:
 
     sudo systemctl stop {unit}
     sudo sh -c 'cd {state_folder} && for file in answers.jsonl*; do mv "$file" "$(date +%F)-$file"; done'

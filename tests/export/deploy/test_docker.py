@@ -141,9 +141,13 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]
 
 def test_the_health_check_follows_the_service(serving: tuple[subprocess.Popen[bytes], list[str]]) -> None:
     process, check = serving
-    while subprocess.run(check, capture_output=True).returncode != 0:
+    for _ in range(600):
+        if subprocess.run(check, capture_output=True).returncode == 0:
+            break
         assert process.poll() is None, "the service ended before it was ready"
         time.sleep(0.2)
+    else:
+        raise AssertionError("the health check never passed")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert subprocess.run(check, capture_output=True).returncode == 1
