@@ -38,6 +38,8 @@ FROM {base}
 COPY --from=packages {venv} {venv}
 {copy_key}COPY {bundle} /{bundle}
 ENV PATH={venv}/bin:$PATH HOME=/tmp XDG_CACHE_HOME=/tmp/cache PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# ONNX Runtime reports to Microsoft from 1.29 on, unless this is set
+ENV ORT_DISABLE_TELEMETRY=1
 USER {user}:{user}
 # every SHA-256 is compared{and_signature}, and every model that runs here answers the golden photos
 RUN vegrt verify /{bundle}{verify_key} && rm -rf /tmp/cache

@@ -32,6 +32,8 @@ StateDirectory=vegrt
 CacheDirectory=vegrt
 WorkingDirectory={state_folder}
 Environment=HOME={state_folder} XDG_CACHE_HOME=/var/cache/vegrt PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# ONNX Runtime reports to Microsoft from 1.29 on, unless this is set
+Environment=ORT_DISABLE_TELEMETRY=1
 
 # Its own journal, which {journal} keeps small: journalctl --namespace=vegrt
 LogNamespace=vegrt
@@ -86,6 +88,7 @@ _INSTALL = """\
 # Installs {unit}: run it on the Raspberry Pi, in this folder, as root: sudo ./install.sh
 set -eu
 cd "$(dirname "$0")"
+export ORT_DISABLE_TELEMETRY=1
 
 fail() {{
     echo "install.sh: $1" >&2

@@ -69,6 +69,7 @@ def test_the_image_runs_the_service_as_a_user_of_its_own(folder: Path, bundle: B
     arguments = parse(words)
     assert (str(arguments["bundle"]), arguments["host"], arguments["port"]) == ("/bundle", "0.0.0.0", 8000)
     assert value_of(folder, "EXPOSE") == "8000"
+    assert ("ENV", "ORT_DISABLE_TELEMETRY=1") in instructions(folder)
 
 
 def test_buildkits_own_parser_reads_it(folder: Path, bundle: Bundle, tmp_path: Path) -> None:

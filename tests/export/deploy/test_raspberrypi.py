@@ -85,6 +85,7 @@ def test_the_unit_runs_a_command_that_exists(unit: Path) -> None:
     arguments = parse(words[3:])
     assert settings["DynamicUser"] == ["yes"]
     assert settings["Restart"] == ["on-failure"]
+    assert "ORT_DISABLE_TELEMETRY=1" in settings["Environment"]
     if unit.name == "vegrt-watch.service":
         assert (arguments["sources"], arguments["follow"], arguments["resume"]) == ((WATCHED,), True, True)
         (state,) = settings["StateDirectory"]
