@@ -56,7 +56,7 @@ def test_its_own_command_line_verifies_the_bundle_wherever_it_lies(signed: Path,
     assert (verified.returncode, "Verification succeeded" in verified.stdout) == (0, True), verified.stderr
     assert open_signed(out, tmp_path / "ed.pub").signed is not None
     (out / "weights.safetensors").write_bytes(b"WEIGHTS")
-    with pytest.raises(BundleError, match=r"Hash mismatch for 'weights\.safetensors'"):
+    with pytest.raises(BundleError, match=r"does not match .*weights\.safetensors"):
         check_model_signature(open_bundle(out, verify=False), keys.public)
 
 
@@ -68,7 +68,7 @@ def test_we_verify_what_its_command_line_verifies(signed: Path, keys: Keys, tmp_
     other = write_keys(tmp_path, "other", curve=ec.SECP384R1())
     assert "do not trust the bundle" in failure("verify", signed, "--model-signing-key", other.public)
     (signed / "results/bench.json").write_text("[]")
-    assert "Hash mismatch for 'results/bench.json'" in failure("verify", signed, "--model-signing-key", keys.public)
+    assert "results/bench.json" in failure("verify", signed, "--model-signing-key", keys.public)
     (signed / "results/bench.json").write_text("{}")
     (signed / "results/evaluate.json").write_text("{}")
     assert "Extra files" in failure("verify", signed, "--model-signing-key", keys.public)
