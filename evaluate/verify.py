@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.bundle.entries import MODEL_SIGNATURE
+from vegrt.bundle.model_signature import check_model_signature
 from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
@@ -41,14 +44,18 @@ class Check:
         return f"{self.status:<7} {self.subject}: {self.detail}{f'; {self.cure}' if self.cure else ''}"
 
 
-def verify(bundle: Bundle) -> list[Check]:
+def verify(bundle: Bundle, model_signing_key: Path | None = None) -> list[Check]:
     """Return the checks of a bundle: files, classes and contract in the models' metadata, results, golden pixels and logits.
 
     Runs every model and engine, but not the checkpoint: `vegrt evaluate` does that. A failed check names its cause if known.
-    Raises BundleError for a damaged file, before any model is run.
+    model_signing_key: public key by which model.sig must be made. Raises BundleError for a damaged file, and for a signature
+    that does not match, before any model is run.
     """
     bundle = open_again(bundle)
     checks = signature_checks(bundle)
+    if model_signing_key is not None:
+        signer = check_model_signature(bundle, model_signing_key)
+        checks.append(Check(MODEL_SIGNATURE, "ok", f"covers all files as they are, by key {signer}"))
     checks += [Check("files", "ok", f"{len(bundle.manifest.artifacts)} artifacts have the SHA-256 of the manifest")]
     if bundle.has("model"):
         checks.append(_check_metadata(bundle))

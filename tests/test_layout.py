@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE_KINDS = ("py", "html", "css", "js")  # pages of the report are made from the last three
 STAGES = ("calibration", "evaluate", "export", "infer", "report", "train")
 DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show", "runs compare")
-SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson", "deploy kit")
+DEPLOYING = ("deploy triton", "deploy docker", "deploy kserve", "deploy jetson", "deploy raspberrypi", "deploy kit")
+SHIPPING = ("bundle pack", "bundle unpack", "bundle sbom", "bundle sign", *DEPLOYING)
 COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "infer", "report")
 
 

@@ -13,9 +13,9 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.photos import calibration_photos
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import read_split
-from vegrt.errors import VegrtError
 from vegrt.evaluate.golden import GoldenPhotos, least_cosine, load_golden
 from vegrt.evaluate.photo_sets import needs_name
+from vegrt.export.deploy.folder import check_replaceable
 from vegrt.export.deploy.kit.inputs import FORMS, NORMALIZED_NCHW, PIXELS_NCHW, UINT8_NHWC
 from vegrt.export.deploy.kit.models import check_float_model, float_model
 from vegrt.export.deploy.kit.photos import (
@@ -76,7 +76,7 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
     photos that cannot be used, ModelError for a graph whose input cannot be replaced, and VegrtError for an `out` that may not be
     replaced.
     """
-    _check_out(out, overwrite=settings.overwrite)
+    check_replaceable(out, KIT_FILE, "a device kit", overwrite=settings.overwrite)
     contract, classes = bundle.manifest.contract, bundle.manifest.classes
     bundle.artifact("golden")
     bundle.file("model", "fp32")
@@ -109,18 +109,6 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
 def evaluate_command(bundle: str, data: str) -> str:
     """Return the command that judges the answers of a device. data: the value of --data, and further options."""
     return f"vegrt evaluate {bundle} --data {data} --answers answers.csv --device-name NAME"
-
-
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Raise VegrtError if `out` is not empty, unless it is a kit that may be replaced."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise VegrtError(f"{out}: exists and is not a folder; choose another path")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not (out / KIT_FILE).is_file():
-        raise VegrtError(f"{out}: exists and is not a device kit; choose another path, or delete it")
-    if not overwrite:
-        raise VegrtError(f"{out}: holds a device kit; choose another path, or replace it with --overwrite")
 
 
 def _write_models(bundle: Bundle, folder: Path, golden: GoldenPhotos) -> dict[str, str]:

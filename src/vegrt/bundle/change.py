@@ -122,9 +122,17 @@ class Staging:
         return artifact
 
     def finish(self, manifest: Manifest) -> Manifest:
-        """Write and return the manifest: `manifest`, with the added artifacts in place of those with the same path."""
-        added_paths = {artifact.path for artifact in self.added}
-        unchanged = [artifact for artifact in manifest.artifacts if artifact.path not in added_paths]
+        """Write and return the manifest: `manifest`, with the added artifacts in place of those with the same path.
+
+        An earlier bill of materials is removed: it lists the artifacts as they were before this change.
+        """
+        replaced = {artifact.path for artifact in self.added}
+        unchanged = [
+            artifact for artifact in manifest.artifacts if artifact.path not in replaced and artifact.role != "sbom"
+        ]
+        outdated = {artifact.path for artifact in manifest.artifacts if artifact.role == "sbom"} - replaced
+        for name in outdated:
+            log.warning("%s listed other artifacts and is removed; make it again: vegrt bundle sbom", name)
         artifacts = (*unchanged, *self.added)
         final = replace(manifest, artifacts=artifacts, tools=manifest.tools | {"vegrt": __version__})
         write_json(self.folder / MANIFEST, final.to_dict())

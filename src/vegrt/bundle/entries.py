@@ -12,6 +12,9 @@ from vegrt.errors import BundleError
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+MODEL_SIGNATURE = "model.sig"  # of OpenSSF model signing
+SIGNATURES = (SIGNATURE, MODEL_SIGNATURE)  # beside the manifest, not listed in it
+SBOM = "sbom.cdx.json"
 COMMIT = ".commit"
 RESULTS = "results"
 _RESULT_NAME = (
@@ -42,7 +45,7 @@ def check_artifact_names(subject: str, names: list[str]) -> None:
         if relative.is_absolute() or ".." in relative.parts:
             raise BundleError(f"{subject}: artifact path {name!r} leaves the bundle; refused")
         check_relative_path(subject, name)
-        if relative.parts[0] in (MANIFEST, SIGNATURE, RESULTS):
+        if relative.parts[0] in (MANIFEST, *SIGNATURES, RESULTS):
             raise BundleError(
                 f"{subject}: artifact path {name!r} is reserved for a file of vegrt that is not an artifact; refused"
             )

@@ -28,7 +28,9 @@ FORMAT_VERSIONS = (1, 2)  # that are read; written is the edition of the contrac
 
 IMPORTED_INT8 = "int8-imported"  # variant of a quantized model that vegrt did not make; a second one is int8-imported-2
 
-Role = Literal["weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden", "trust"]
+Role = Literal[
+    "weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden", "trust", "sbom"
+]
 _PROVENANCE = ("model", "data", "training", "calibration", "tools")
 _DETAILS: dict[str, type] = {"model": ModelFacts, "engine": EngineFacts}  # by role
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from vegrt.bundle.archive import DAMAGE, Member, Readable, archive_suffix, read_archive, write_archive
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.bundle.entries import MANIFEST, RESULT, SIGNATURE, check_relative_path, is_regular, result_names
+from vegrt.bundle.entries import MANIFEST, RESULT, SIGNATURES, check_relative_path, is_regular, result_names
 from vegrt.bundle.manifest import Artifact, Manifest, parse_manifest
 from vegrt.errors import BundleError
 from vegrt.files.atomic import creating, replacing
@@ -31,7 +31,7 @@ def pack(bundle: Path, out: Path) -> list[str]:
     The same bundle gives the same bytes. Raises BundleError for a damaged bundle or an unknown archive format.
     """
     suffix, opened = archive_suffix(out), open_bundle(bundle)
-    names = list(_members(opened))
+    names = list(packed_names(opened))
     with replacing(out) as temporary:
         write_archive(temporary, suffix, ((name, opened.path_of(name)) for name in names))
         if not opened.is_current():
@@ -39,11 +39,10 @@ def pack(bundle: Path, out: Path) -> list[str]:
     return names
 
 
-def _members(bundle: Bundle) -> Iterator[str]:
-    """Yield the names of the files to pack: the manifest, its signature, every artifact, and the results."""
+def packed_names(bundle: Bundle) -> Iterator[str]:
+    """Yield the names of the files that travel with a bundle: the manifest, its signatures, every artifact, and the results."""
     yield MANIFEST
-    if is_regular(bundle.path / SIGNATURE):
-        yield SIGNATURE
+    yield from (name for name in SIGNATURES if is_regular(bundle.path / name))
     yield from sorted(artifact.path for artifact in bundle.manifest.artifacts)
     yield from result_names(bundle.path)
 
@@ -83,9 +82,9 @@ def _extract(file: Path, members: Iterator[Member], folder: Path, manifest: Mani
         names.add(name)
         if name in artifacts:
             _extract_artifact(file, member, folder, artifacts[name])
-        elif name == SIGNATURE or RESULT.fullmatch(name):
-            results += 1
-            if results > MAX_RESULTS + 1 or member.size_bytes > MAX_RESULT_BYTES:
+        elif name in SIGNATURES or RESULT.fullmatch(name):
+            results += name not in SIGNATURES
+            if results > MAX_RESULTS or member.size_bytes > MAX_RESULT_BYTES:
                 raise BundleError(
                     f"{file}: {name!r} exceeds the limits of {MAX_RESULTS} results and {MAX_RESULT_BYTES >> 20} MiB each; refused"
                 )

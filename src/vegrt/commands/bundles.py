@@ -1,4 +1,4 @@
-"""vegrt bundle pack, unpack and sign: move a bundle to another machine."""
+"""vegrt bundle pack, unpack, sbom and sign: move a bundle to another machine, and say what it is made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from vegrt.commands.options.shared import BundleArgument, JsonOption, OverwriteFileOption, show
 
-app = typer.Typer(no_args_is_help=True, help="Pack, unpack and sign bundles.")
+app = typer.Typer(no_args_is_help=True, help="Pack, unpack, describe and sign bundles.")
 
 
 @app.command()
@@ -57,18 +57,74 @@ def unpack(
 
 
 @app.command()
+def sbom(
+    bundle: BundleArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write it to this file and leave the bundle as it is.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option("--license", help="Licence of the weights, such as Apache-2.0; default: stated as unknown.")
+    ] = "",
+    dataset: Annotated[str, typer.Option(help="Name of the data set; default: stated as unnamed.")] = "",
+    dataset_licence: Annotated[
+        str, typer.Option("--dataset-license", help="Licence of the data set; default: stated as unknown.")
+    ] = "",
+    overwrite: OverwriteFileOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bill of materials (CycloneDX 1.6 ML-BOM) into a bundle, as sbom.cdx.json.
+
+    Lists every artifact with its SHA-256, the data with their fingerprints, tools and licences, and has a model card. The same
+    bundle gives the same bytes. A later change of the bundle removes it; sign the bundle afterwards.
+    """
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.bundle.entries import SBOM
+    from vegrt.bundle.overwriting import check_no_file
+    from vegrt.bundle.sbom import Licences, is_signed, save_sbom, write_sbom
+
+    licences = Licences(licence, dataset, dataset_licence)
+    if out is not None:
+        check_no_file(out, overwrite=overwrite)
+        opened = open_bundle(bundle)
+        save_sbom(opened, out, licences)
+    else:
+        opened = write_sbom(bundle, licences)
+    file, void = out or bundle / SBOM, out is None and is_signed(opened)
+    count = sum(artifact.role != "sbom" for artifact in opened.manifest.artifacts)
+    if as_json:
+        show({"sbom": str(file), "artifacts": count, "signature_is_void": void}, True)
+    else:
+        typer.echo(f"{file}: {count} artifacts{'; the signature is void: sign the bundle again' if void else ''}")
+
+
+@app.command()
 def sign(
     bundle: BundleArgument,
     key: Annotated[
-        Path, typer.Option(help="Ed25519 private key (PEM file), made by: openssl genpkey -algorithm ed25519.")
+        Path,
+        typer.Option(
+            help="Private key (PEM file): ed25519, made by: openssl genpkey -algorithm ed25519; with --model-signing an elliptic "
+            "curve's."
+        ),
     ],
+    model_signing: Annotated[
+        bool,
+        typer.Option(
+            "--model-signing",
+            help="Write model.sig by OpenSSF model signing, which covers all files, in place of signature.json.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sign a bundle's manifest, which lists the SHA-256 of every artifact, and its results.
 
-    Check the signature with `vegrt verify BUNDLE --public-key KEY`. Sign again after every change of the bundle.
+    Check the signature with `vegrt verify BUNDLE --public-key KEY`. Sign again after every change of the bundle. A signature by
+    --model-signing is checked with `vegrt verify BUNDLE --model-signing-key KEY`, and by `model_signing verify key`.
     """
-    from vegrt.bundle.signature import sign as run_sign
+    if model_signing:
+        from vegrt.bundle.model_signature import sign_model as run_sign
+    else:
+        from vegrt.bundle.signature import sign as run_sign
 
     fingerprint = run_sign(bundle, key)
     if as_json:

@@ -1,19 +1,34 @@
-"""vegrt deploy triton, jetson and kit: write a bundle in the format of a server or a device."""
+"""vegrt deploy triton, docker, kserve, jetson, raspberrypi and kit: write a bundle in the format of a server or a device."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, show
+from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, PublicKeyOption, show
 
-app = typer.Typer(
-    no_args_is_help=True, help="Write folders for Triton Inference Server, for Jetsons and for other devices."
-)
+if TYPE_CHECKING:
+    from vegrt.export.deploy.folder import Deployed
+
+app = typer.Typer(no_args_is_help=True, help="Write folders for servers (Triton, Docker, KServe) and for devices.")
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty.")]
+OwnOutArgument = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty, or of this command.")
+]
+OverwriteOutOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace OUT if this command wrote it for some bundle.")
+]
+WheelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--wheel",
+        metavar="FILE",
+        help="Wheel of vegrt to put into OUT; default: this version from PyPI, if it is there.",
+    ),
+]
 BatchOption = Annotated[int, typer.Option("--max-batch", min=1, help="Largest batch size.")]
 
 
@@ -33,6 +48,14 @@ class Backend(str, Enum):
     tensorrt = "tensorrt"
 
 
+class CpuRuntimeName(str, Enum):
+    """The values of --runtime."""
+
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    mnn = "mnn"
+
+
 class TestForm(str, Enum):
     """The values of --test-as."""
 
@@ -46,6 +69,11 @@ class JetPackVersion(str, Enum):
 
     six = "6"
     seven = "7"
+
+
+CpuRuntimeOption = Annotated[
+    CpuRuntimeName, typer.Option("--runtime", help="Runtime for CPUs to install; vegrt bench shows the fastest.")
+]
 
 
 @app.command()
@@ -88,6 +116,102 @@ def triton(
         show({**names, "artifact": written.artifact, "container": written.container, "command": written.command}, True)
     else:
         typer.echo(f"{written.model}: {variant.value}, {backend.value}; serve it: {written.command}")
+
+
+@app.command()
+def docker(
+    bundle: BundleArgument,
+    out: OwnOutArgument,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Build from NVIDIA's CUDA image, with ONNX Runtime for GPUs.")
+    ] = False,
+    runtime: CpuRuntimeOption = CpuRuntimeName.onnxruntime,
+    wheel: WheelOption = None,
+    public_key: PublicKeyOption = None,
+    overwrite: OverwriteOutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder for `docker build`: an image that runs vegrt serve.
+
+    Contains Dockerfile, .dockerignore, pinned packages, the bundle, which is verified by the build, and a README with the size of
+    the image. The service runs as its own user. With --public-key, the image accepts only bundles signed by that key.
+    """
+    from vegrt.bundle.signature import open_signed
+    from vegrt.export.deploy.docker.write import DockerSettings, deploy_docker
+
+    if gpu and runtime is not CpuRuntimeName.onnxruntime:
+        raise typer.BadParameter("is for CPUs; leave it out, or --gpu", param_hint="--runtime")
+    settings = DockerSettings(gpu, runtime.value, wheel, overwrite)
+    _show_deployed(deploy_docker(open_signed(bundle, public_key), out, settings), as_json)
+
+
+@app.command()
+def kserve(
+    bundle: BundleArgument,
+    out: OwnOutArgument,
+    image: Annotated[
+        str, typer.Option(help="Image with registry and tag; default: the tag that vegrt deploy docker names.")
+    ] = "",
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of the service, requested and as limit.")] = 2,
+    memory_mib: Annotated[
+        int, typer.Option(min=0, help="Memory in MiB; 0: computed from --cpus and the largest model.")
+    ] = 0,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Request one NVIDIA GPU.")] = False,
+    overwrite: OverwriteOutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an InferenceService of KServe for the image of vegrt deploy docker.
+
+    Contains the YAML with resources, probes and a restricted security context, and a README with the commands.
+    """
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.export.deploy.kserve import KserveSettings, deploy_kserve
+
+    settings = KserveSettings(image, cpus, memory_mib, gpu, overwrite)
+    _show_deployed(deploy_kserve(open_bundle(bundle), out, settings), as_json)
+
+
+@app.command()
+def raspberrypi(
+    bundle: BundleArgument,
+    out: OwnOutArgument,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Classify new photos of this folder on the device, in place of serving over HTTP."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses. There is no authentication.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Port to listen on.")] = 8000,
+    memory_max: Annotated[
+        str, typer.Option(help="Largest memory of the service: a share such as 75%, or a size such as 1G.")
+    ] = "75%",
+    runtime: CpuRuntimeOption = CpuRuntimeName.onnxruntime,
+    wheel: WheelOption = None,
+    public_key: PublicKeyOption = None,
+    overwrite: OverwriteOutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder that installs a systemd service on a Raspberry Pi.
+
+    Contains a hardened unit that serves over HTTP or watches a folder, its journal's limits, an install script, pinned
+    packages and the bundle. With --public-key, the service accepts only bundles signed by that key.
+    """
+    from vegrt.bundle.signature import open_signed
+    from vegrt.export.deploy.raspberrypi.write import PiSettings, deploy_raspberrypi
+
+    settings = PiSettings(watch, host, port, memory_max, runtime.value, wheel, overwrite)
+    _show_deployed(deploy_raspberrypi(open_signed(bundle, public_key), out, settings), as_json)
+
+
+def _show_deployed(written: Deployed, as_json: bool) -> None:
+    if as_json:
+        show(written.to_dict(), True)
+    else:
+        size = f"{len(written.files)} files, {written.size_bytes / 1e6:.1f} MB"
+        typer.echo(f"{written.folder}: {size}; see README.md. Next: {written.command}")
 
 
 @app.command()

@@ -198,6 +198,12 @@ def robustness(
 def verify(
     bundle: BundleArgument,
     public_key: PublicKeyOption = None,
+    model_signing_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Require a signature by OpenSSF model signing over all files, by this public key (PEM file)."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check hashes and golden answers.
@@ -212,7 +218,7 @@ def verify(
     from vegrt.evaluate.verify import conclusion, cure_of, models_run
     from vegrt.evaluate.verify import verify as run_checks
 
-    checks = run_checks(open_signed(bundle, public_key, verify=False))
+    checks = run_checks(open_signed(bundle, public_key, verify=False), model_signing_key)
     status, (ran, models) = conclusion(checks), models_run(checks)
     if as_json:
         counts = {"models_run": ran, "models": models}

@@ -1,0 +1,1 @@
+"""An image that serves a bundle."""

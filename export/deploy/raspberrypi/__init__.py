@@ -1,0 +1,1 @@
+"""A service of systemd on a Raspberry Pi."""
