@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from vegrt.version import __version__
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from vegrt.infer.api import Model, load
 
 __all__ = ["DataError", "Model", "Prediction", "Score", "VegrtError", "__version__", "load"]
+
+# From 1.29 on, ONNX Runtime tells its publisher about every model that it loads, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     **dict.fromkeys(("Model", "Prediction", "Score", "load"), "vegrt.infer.api"),

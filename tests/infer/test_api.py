@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -249,3 +250,12 @@ def test_the_documented_example_runs(bundle: Bundle, photos: Path, tmp_path: Pat
         rows[20]
         == "unreadable: photos/broken.jpg: not a photo but text; expected JPEG, PNG, WEBP, GIF, BMP, PPM, TIFF, AVIF, HEIF"
     )
+
+
+@pytest.mark.parametrize(("stated", "used"), [(None, "1"), ("0", "0")])
+def test_onnxruntime_sends_nothing_unless_the_user_says_so(stated: str | None, used: str) -> None:
+    name = "ORT_DISABLE_TELEMETRY"
+    environment = {key: value for key, value in os.environ.items() if key != name} | ({name: stated} if stated else {})
+    program = f"import os; import vegrt; print(os.environ[{name!r}])"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == used

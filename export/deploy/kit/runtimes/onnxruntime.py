@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Callable
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells its publisher about the model
 import onnxruntime
 
 
