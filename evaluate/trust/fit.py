@@ -20,6 +20,7 @@ from vegrt.evaluate.trust.answers import PhotoAnswers, collect_photo_answers
 from vegrt.evaluate.trust.conformal import fit_sets
 from vegrt.evaluate.trust.distribution import fit_embeddings
 from vegrt.evaluate.trust.foreign import HeldOut, choose_score, held_out_distributions
+from vegrt.evaluate.trust.reference import reference_of
 from vegrt.evaluate.trust.risk import fit_abstention
 from vegrt.evaluate.trust.temperature import calibration_figures, fit_temperature
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of
@@ -94,6 +95,8 @@ def _candidate(
     foreign, scores = choose_score(answers, collected.near[candidate], held_out)
     probabilities = softmax((logits / np.float64(temperature)).astype(np.float32))
     right: NDArray[np.bool_] = logits.argmax(axis=1) == labels
+    confidence, scores = probabilities.max(axis=1), scores - foreign.threshold
+    abstention = fit_abstention(confidence, right, scores <= 0, max_error)
     return CandidateTrust(
         key=str(candidate),
         artifact_sha256=artifact_of(bundle, candidate).sha256,
@@ -103,5 +106,6 @@ def _candidate(
         after=calibration_figures(logits, labels, temperature, resamples),
         sets=fit_sets(probabilities, labels),
         foreign=foreign,
-        abstention=fit_abstention(probabilities.max(axis=1), right, scores <= foreign.threshold, max_error),
+        abstention=abstention,
+        reference=reference_of(logits.argmax(axis=1), confidence, scores, abstention),
     )

@@ -1,0 +1,219 @@
+"""The counters of a device: they count the judged answers of one candidate, look at them, and store both in a file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vegrt.bundle.bundle import Bundle
+from vegrt.errors import DataError, FormatError, VegrtError
+from vegrt.files.atomic import write_text
+from vegrt.files.text import json_text
+from vegrt.infer.drift.looks import Looks
+from vegrt.infer.drift.periods import joined, period_of, with_photos
+from vegrt.infer.drift.record import Alarms, CountersFile, Kind, Period
+from vegrt.infer.runtimes.candidates import Candidate, artifact_of
+from vegrt.infer.trust.histograms import Reference, binned
+from vegrt.infer.trust.judge import Judge, Judged
+from vegrt.schema import read_json
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 60.0  # between two writings while photos arrive
+LIMIT_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What counters are about: a candidate, its file, and the trust.json by whose thresholds its answers are judged."""
+
+    bundle: str
+    key: str
+    artifact_sha256: str
+    trust_sha256: str
+    classes: tuple[str, ...]
+    reference: Reference
+
+    @classmethod
+    def of(cls, bundle: Bundle, candidate: Candidate, judge: Judge) -> Subject:
+        """Return the subject of a candidate. Raises VegrtError where trust.json is too old to have a reference."""
+        if judge.trust.reference is None:
+            raise VegrtError(
+                f"{bundle.path}: its trust.json has no histograms to compare with; make it again: "
+                f"vegrt trust {bundle.path} --data DATA"
+            )
+        sha256 = artifact_of(bundle, candidate).sha256
+        trust, name = bundle.artifact("trust").sha256, bundle.manifest.name
+        return cls(name, str(candidate), sha256, trust, tuple(bundle.manifest.classes), judge.trust.reference)
+
+    def fresh(self, now: int) -> CountersFile:
+        """Return counters without photos. now: in seconds since 1970."""
+        edges = self.reference.edges
+        bins = (0,) * (len(edges.confidence) + 1), (0,) * (len(edges.scores) + 1)
+        return CountersFile(
+            created=now,
+            updated=now,
+            bundle=self.bundle,
+            key=self.key,
+            artifact_sha256=self.artifact_sha256,
+            trust_sha256=self.trust_sha256,
+            classes=self.classes,
+            edges=edges,
+            photos=0,
+            total=Period(0, 1, (0,) * len(self.classes), *bins, 0),
+        )
+
+    def check(self, stored: CountersFile, path: Path) -> None:
+        """Raise DataError unless stored counters are about this subject."""
+        if (stored.key, stored.artifact_sha256) != (self.key, self.artifact_sha256):
+            raise DataError(
+                f"{path}: counts {stored.key} of {stored.bundle}; this is {'another ' if stored.key == self.key else ''}"
+                f"{self.key} of {self.bundle}; choose another file"
+            )
+        if (stored.trust_sha256, stored.classes, stored.edges) != (
+            self.trust_sha256,
+            self.classes,
+            self.reference.edges,
+        ):
+            raise DataError(f"{path}: counted by an earlier trust.json of {self.bundle}; choose another file")
+
+
+class Counters:
+    """Counts answers in memory; `save` writes them. Safe to use from several threads.
+
+    clock: gives the time in seconds since 1970.
+    """
+
+    def __init__(
+        self, subject: Subject, path: Path, stored: CountersFile | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._subject, self.path, self._clock = subject, path, clock
+        self._lock = threading.Lock()
+        self._version = _version(path)
+        state = stored or subject.fresh(int(clock()))
+        self._created, self._total, self._periods = state.created, state.total, list(state.periods)
+        reference = subject.reference.histogram(len(subject.classes))
+        alarms: dict[Kind, Alarms] = {"photos": state.photos_alarms, "classes": state.classes_alarms}
+        edges = subject.reference.edges
+        self._looks = Looks.resumed(reference, edges, state.levels, alarms, state.photos)
+        self._looks.last_look = state.last_look
+        self._saved_s = clock()
+
+    def count(self, judged: Judged) -> None:
+        """Count the answers to N photos; those without a finite probability are left out."""
+        finite = np.isfinite(judged.probabilities).all(axis=1)
+        probabilities = judged.probabilities[finite]
+        if not len(probabilities):
+            return
+        unsure = np.array([judgement.decision == "unsure" for judgement in judged.judgements])[finite]
+        labels, edges = probabilities.argmax(axis=1), self._subject.reference.edges
+        photos = binned(edges, labels, probabilities.max(axis=1), judged.foreign_scores[finite], unsure)
+        now, classes = int(self._clock()), len(self._subject.classes)
+        with self._lock:
+            self._looks.count(photos, now)
+            self._periods = with_photos(self._periods, photos, now, classes, edges)
+            self._total = joined([self._total, period_of(0, photos, classes, edges)], 1)
+
+    def state(self) -> CountersFile:
+        """Return what has been counted until now."""
+        subject, looks = self._subject, self._looks
+        with self._lock:
+            return CountersFile(
+                created=self._created,
+                updated=int(self._clock()),
+                bundle=subject.bundle,
+                key=subject.key,
+                artifact_sha256=subject.artifact_sha256,
+                trust_sha256=subject.trust_sha256,
+                classes=subject.classes,
+                edges=subject.reference.edges,
+                photos=looks.photos,
+                total=self._total,
+                periods=tuple(self._periods),
+                levels=looks.levels(),
+                last_look=looks.last_look,
+                photos_alarms=looks.alarms["photos"],
+                classes_alarms=looks.alarms["classes"],
+            )
+
+    def save(self) -> None:
+        """Write the file. Raises VegrtError if it cannot be written, or if something else has written it meanwhile."""
+        if _version(self.path) != self._version:
+            raise VegrtError(f"{self.path}: changed by another process; give every process a file of its own")
+        write_text(self.path, json_text(self.state().to_dict()) + "\n")
+        self._version, self._saved_s = _version(self.path), self._clock()
+
+    def save_sometimes(self) -> None:
+        """Write the file if it has not been written for EVERY_S. Raises VegrtError as `save` does."""
+        if not 0 <= self._clock() - self._saved_s < EVERY_S:
+            self.save()
+
+
+class Saver:
+    """A thread that saves counters now and then; what prevents it is logged once, and counting goes on."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters, self._stop, self._has_failed = counters, threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="counters", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Save for the last time, and end the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._stop.wait(EVERY_S)
+            try:
+                self._counters.save()
+            except VegrtError as error:
+                if not self._has_failed:
+                    log.warning("%s", error)
+                self._has_failed = True
+
+
+def open_counters(
+    path: Path, bundle: Bundle, candidate: Candidate, judge: Judge, clock: Callable[[], float] = time.time
+) -> Counters:
+    """Return the counters of a file, which go on where it ends; new ones where there is none, and the file is then written.
+
+    They count what `judge` judges from now on. Raises DataError for a file of another candidate or trust.json, VegrtError for one
+    that cannot be written and for a trust.json without a reference.
+    """
+    subject = Subject.of(bundle, candidate, judge)
+    stored = read_counters(path) if path.exists() else None
+    if stored is not None:
+        subject.check(stored, path)
+    counters = Counters(subject, path, stored, clock)
+    counters.save()
+    judge.on_judged = counters.count
+    return counters
+
+
+def read_counters(path: Path) -> CountersFile:
+    """Return the content of a counters file. Raises DataError for one that is missing or is none."""
+    try:
+        return CountersFile.from_dict(read_json(path, limit_bytes=LIMIT_BYTES))
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); make it: vegrt infer IMAGES --reject --counters {path}"
+        ) from error
+    except FormatError as error:
+        raise DataError(f"{path}: is no counters file ({error}); choose another file") from error
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what differs once a file has been replaced; None without a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
