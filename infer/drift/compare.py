@@ -79,8 +79,8 @@ def _weighted(counts: Counts, totals: Counts, weights: Counts) -> Floats:
     """Return (B,) reference photos in each bin, of the window's mix of classes, and as many as there were."""
     known = (totals > 0) & (weights > 0)
     shares = counts[known] / totals[known, None]
-    weighted: Floats = weights[known] @ shares
-    return weighted * (totals.sum() / max(1e-12, float(weighted.sum())))
+    weighted = weights[known] @ shares
+    return np.asarray(weighted * (totals.sum() / max(1e-12, float(weighted.sum()))))
 
 
 def _index(reference: Floats, window: Counts) -> float:

@@ -19,7 +19,7 @@ from vegrt.infer.drift.looks import Looks
 from vegrt.infer.drift.periods import joined, period_of, with_photos
 from vegrt.infer.drift.record import Alarms, CountersFile, Kind, Period
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of
-from vegrt.infer.trust.histograms import Reference, binned
+from vegrt.infer.trust.histograms import Binned, Edges, Reference, binned
 from vegrt.infer.trust.judge import Judge, Judged
 from vegrt.schema import read_json
 
@@ -107,13 +107,10 @@ class Counters:
 
     def count(self, judged: Judged) -> None:
         """Count the answers to N photos; those without a finite probability are left out."""
-        finite = np.isfinite(judged.probabilities).all(axis=1)
-        probabilities = judged.probabilities[finite]
-        if not len(probabilities):
+        edges = self._subject.reference.edges
+        photos = bins_of(judged, edges)
+        if not len(photos):
             return
-        unsure = np.array([judgement.decision == "unsure" for judgement in judged.judgements])[finite]
-        labels, edges = probabilities.argmax(axis=1), self._subject.reference.edges
-        photos = binned(edges, labels, probabilities.max(axis=1), judged.foreign_scores[finite], unsure)
         now, classes = int(self._clock()), len(self._subject.classes)
         with self._lock:
             self._looks.count(photos, now)
@@ -153,6 +150,15 @@ class Counters:
         """Write the file if it has not been written for EVERY_S. Raises VegrtError as `save` does."""
         if not 0 <= self._clock() - self._saved_s < EVERY_S:
             self.save()
+
+
+def bins_of(judged: Judged, edges: Edges) -> Binned:
+    """Return the bins of the answers to N photos; those without a finite probability are left out."""
+    finite = np.isfinite(judged.probabilities).all(axis=1)
+    probabilities = judged.probabilities[finite]
+    unsure = np.array([judgement.decision == "unsure" for judgement in judged.judgements], np.bool_)[finite]
+    labels = probabilities.argmax(axis=1)
+    return binned(edges, labels, probabilities.max(axis=1), judged.foreign_scores[finite], unsure)
 
 
 class Saver:

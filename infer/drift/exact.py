@@ -1,6 +1,6 @@
 """Exact p-values for two groups of photos: is a share larger or smaller in one of them, within classes?
 
-R. A. Fisher's exact test, and its form for several strata (M. H. Gail, J. Gart, Biometrika 57, 1970): given how many photos of
+R. A. Fisher's exact test, and its form for several strata (J. J. Gart, Biometrika 57, 1970): given how many photos of
 each stratum have the property in both groups together, the number of them in the first group is hypergeometric, and the
 sum over strata is their convolution. No approximation, so the p-values hold however small they are and however few the photos.
 """

@@ -8,7 +8,7 @@ It needs no independence: the windows overlap, share the reference, and look at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,7 +87,10 @@ class Looks:
                 own = {name: index for name, index in psi.items() if (name == "class") == (kind == "classes")}
                 alarm = Alarm(self.photos, time, window.photos, tuple(changed[:_MOST_FINDINGS]), own)
                 former = self.alarms[kind]
-                self.alarms[kind] = replace(former, first=former.first or alarm, latest=alarm)
+                if (
+                    former.latest is None or former.latest.photos < self.photos
+                ):  # of windows that end together, the shortest
+                    self.alarms[kind] = Alarms(former.first or alarm, alarm)
 
 
 def weight(level: int, number: int) -> float:
