@@ -113,7 +113,10 @@ class Counters:
             return
         now, classes = int(self._clock()), len(self._subject.classes)
         with self._lock:
+            had_alarm = self._looks.alarms["photos"].first is not None
             self._looks.count(photos, now)
+            if not had_alarm and self._looks.alarms["photos"].first is not None:
+                log.warning("%s: photos look different from those of validation; see vegrt drift", self.path)
             self._periods = with_photos(self._periods, photos, now, classes, edges)
             self._total = joined([self._total, period_of(0, photos, classes, edges)], 1)
 
