@@ -16,8 +16,8 @@ from vegrt.errors import DataError, FormatError, VegrtError
 from vegrt.files.atomic import write_text
 from vegrt.files.text import json_text
 from vegrt.infer.drift.looks import Looks
-from vegrt.infer.drift.periods import joined, period_of, with_photos
-from vegrt.infer.drift.record import Alarms, CountersFile, Kind, Period
+from vegrt.infer.drift.periods import Periods, Tally, empty_period
+from vegrt.infer.drift.record import Alarms, CountersFile, Kind
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of
 from vegrt.infer.trust.histograms import Binned, Edges, Reference, binned
 from vegrt.infer.trust.judge import Judge, Judged
@@ -55,7 +55,6 @@ class Subject:
     def fresh(self, now: int) -> CountersFile:
         """Return counters without photos. now: in seconds since 1970."""
         edges = self.reference.edges
-        bins = (0,) * (len(edges.confidence) + 1), (0,) * (len(edges.scores) + 1)
         return CountersFile(
             created=now,
             updated=now,
@@ -66,7 +65,7 @@ class Subject:
             classes=self.classes,
             edges=edges,
             photos=0,
-            total=Period(0, 1, (0,) * len(self.classes), *bins, 0),
+            total=empty_period(0, len(self.classes), edges),
         )
 
     def check(self, stored: CountersFile, path: Path) -> None:
@@ -97,28 +96,26 @@ class Counters:
         self._lock = threading.Lock()
         self._version = _version(path)
         state = stored or subject.fresh(int(clock()))
-        self._created, self._total, self._periods = state.created, state.total, list(state.periods)
-        reference = subject.reference.histogram(len(subject.classes))
+        classes, edges = len(subject.classes), subject.reference.edges
+        self._created, self._total = state.created, Tally.of(state.total)
+        self._periods = Periods(state.periods, classes, edges)
+        reference = subject.reference.histogram(classes)
         alarms: dict[Kind, Alarms] = {"photos": state.photos_alarms, "classes": state.classes_alarms}
-        edges = subject.reference.edges
         self._looks = Looks.resumed(reference, edges, state.levels, alarms, state.photos)
         self._looks.last_look = state.last_look
         self._saved_s = clock()
 
     def count(self, judged: Judged) -> None:
         """Count the answers to N photos; those without a finite probability are left out."""
-        edges = self._subject.reference.edges
-        photos = bins_of(judged, edges)
-        if not len(photos):
-            return
-        now, classes = int(self._clock()), len(self._subject.classes)
+        photos = bins_of(judged, self._subject.reference.edges)
+        now = int(self._clock())
         with self._lock:
             had_alarm = self._looks.alarms["photos"].first is not None
             self._looks.count(photos, now)
             if not had_alarm and self._looks.alarms["photos"].first is not None:
                 log.warning("%s: photos look different from those of validation; see vegrt drift", self.path)
-            self._periods = with_photos(self._periods, photos, now, classes, edges)
-            self._total = joined([self._total, period_of(0, photos, classes, edges)], 1)
+            self._periods.count(photos, now)
+            self._total.count(photos)
 
     def state(self) -> CountersFile:
         """Return what has been counted until now."""
@@ -134,8 +131,8 @@ class Counters:
                 classes=subject.classes,
                 edges=subject.reference.edges,
                 photos=looks.photos,
-                total=self._total,
-                periods=tuple(self._periods),
+                total=self._total.period(),
+                periods=self._periods.all(),
                 levels=looks.levels(),
                 last_look=looks.last_look,
                 photos_alarms=looks.alarms["photos"],

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from vegrt.infer.drift.record import Period
 from vegrt.infer.trust.histograms import Binned, Edges
@@ -14,25 +13,62 @@ DAYS = 60  # so many of the newest days with photos are kept
 _HOUR_S, _DAY_S = 3600, 86400
 
 
-def period_of(start: int, photos: Binned, classes: int, edges: Edges) -> Period:
-    """Return the counts of N photos of the hour that begins at `start`, in seconds since 1970."""
-    return Period(
-        start,
-        1,
-        _counts(photos.labels, classes),
-        _counts(photos.confidence, len(edges.confidence) + 1),
-        _counts(photos.scores, len(edges.scores) + 1),
-        int(photos.unsure.sum()),
-    )
+@dataclass(slots=True)
+class Tally:
+    """The counts of a period that is not over. Fields as in Period; lists, because few photos come at a time."""
+
+    start: int
+    hours: int
+    classes: list[int]
+    confidence: list[int]
+    scores: list[int]
+    unsure: int
+
+    @classmethod
+    def of(cls, period: Period) -> Tally:
+        """Return a stored period, to go on with."""
+        lists = list(period.classes), list(period.confidence), list(period.scores)
+        return cls(period.start, period.hours, *lists, period.unsure)
+
+    def count(self, photos: Binned) -> None:
+        """Add N photos."""
+        for label, confidence, score, unsure in photos.rows():
+            self.classes[label] += 1
+            self.confidence[confidence] += 1
+            self.scores[score] += 1
+            self.unsure += unsure
+
+    def period(self) -> Period:
+        """Return the counts until now."""
+        lists = tuple(self.classes), tuple(self.confidence), tuple(self.scores)
+        return Period(self.start, self.hours, *lists, self.unsure)
 
 
-def with_photos(periods: Sequence[Period], photos: Binned, time: int, classes: int, edges: Edges) -> list[Period]:
-    """Return periods with N photos added to the hour of `time`; to the last one, if the clock has gone back behind it."""
-    start = time - time % _HOUR_S
-    last = periods[-1] if periods else None
-    if last is not None and start <= last.start:
-        return [*periods[:-1], joined([last, period_of(last.start, photos, classes, edges)], last.hours)]
-    return _bounded([*periods, period_of(start, photos, classes, edges)])
+class Periods:
+    """All periods, the oldest first; photos are added to the last."""
+
+    def __init__(self, stored: Sequence[Period], classes: int, edges: Edges) -> None:
+        self._over = list(stored[:-1])
+        self._last = Tally.of(stored[-1]) if stored else None
+        self._classes, self._edges = classes, edges
+
+    def count(self, photos: Binned, time: int) -> None:
+        """Add N photos to the hour of `time`; to the last period, if the clock has gone back behind it."""
+        start = time - time % _HOUR_S
+        if self._last is None or start > self._last.start:
+            if self._last is not None:
+                self._over = _bounded([*self._over, self._last.period()])
+            self._last = Tally.of(empty_period(start, self._classes, self._edges))
+        self._last.count(photos)
+
+    def all(self) -> tuple[Period, ...]:
+        """Return the periods until now."""
+        return (*self._over, *([self._last.period()] if self._last else []))
+
+
+def empty_period(start: int, classes: int, edges: Edges) -> Period:
+    """Return an hour without photos. classes: K."""
+    return Period(start, 1, (0,) * classes, (0,) * (len(edges.confidence) + 1), (0,) * (len(edges.scores) + 1), 0)
 
 
 def joined(periods: Sequence[Period], hours: int) -> Period:
@@ -48,25 +84,15 @@ def joined(periods: Sequence[Period], hours: int) -> Period:
 
 
 def _bounded(periods: list[Period]) -> list[Period]:
-    """Return the newest hours, and the older ones as days, of which the oldest are dropped."""
+    """Return the newest hours, one less than HOURS, and the older ones as days, of which the oldest are dropped."""
     days: list[Period] = []
-    for period in periods[:-HOURS]:
+    for period in periods[: -(HOURS - 1)]:
         start = period.start - period.start % _DAY_S
-        day = joined([Period(start, 24, *_empty(period)), period], 24)
         if days and days[-1].start == start:
             days[-1] = joined([days[-1], period], 24)
         else:
-            days.append(day)
-    return [*days[-DAYS:], *periods[-HOURS:]]
-
-
-def _empty(period: Period) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
-    rows = period.classes, period.confidence, period.scores
-    return (0,) * len(rows[0]), (0,) * len(rows[1]), (0,) * len(rows[2]), 0
-
-
-def _counts(places: np.ndarray, size: int) -> tuple[int, ...]:
-    return tuple(np.bincount(places, minlength=size).tolist())
+            days.append(replace(period, start=start, hours=24))
+    return [*days[-DAYS:], *periods[-(HOURS - 1) :]]
 
 
 def _sums(rows: Iterable[Sequence[int]]) -> tuple[int, ...]:

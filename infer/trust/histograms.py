@@ -78,6 +78,11 @@ class Binned:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def rows(self) -> list[tuple[int, int, int, bool]]:
+        """Return label, bin of confidence, bin of score, and unsure of each photo: for few photos faster than whole arrays."""
+        columns = (self.labels, self.confidence, self.scores, self.unsure)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
     def part(self, start: int, end: int) -> Binned:
         """Return photos `start` to `end`, the last excluded."""
         rows = slice(start, end)
@@ -133,9 +138,10 @@ class Histogram:
 
     def count(self, photos: Binned) -> None:
         """Add N photos."""
-        np.add.at(self.confidence, (photos.labels, photos.confidence), 1)
-        np.add.at(self.scores, (photos.labels, photos.scores), 1)
-        np.add.at(self.unsure, photos.labels[photos.unsure], 1)
+        for label, confidence, score, unsure in photos.rows():
+            self.confidence[label, confidence] += 1
+            self.scores[label, score] += 1
+            self.unsure[label] += unsure
 
     def add(self, other: Histogram) -> None:
         """Add the photos of another histogram."""
