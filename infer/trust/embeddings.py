@@ -60,23 +60,45 @@ class Covariance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """Points (M, R) and their (M,) squared lengths."""
+
+    points: Floats
+    squares: Floats
+
+    @classmethod
+    def of(cls, points: Floats) -> _Points:
+        return cls(points, _squares(points))
+
+    def nearest(self, others: Floats) -> Floats:
+        """Return the (N,) squared distances of (N, R) points to the nearest of these; rounding may make one negative."""
+        return np.asarray((_squares(others)[:, None] + self.squares - 2 * others @ self.points.T).min(axis=1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
     """Photos to compare with. points: (M, R), along the axes of the total covariance. labels: (M,). weight: of a distance."""
 
     points: Floats
     labels: NDArray[np.intp]
     weight: float
-    _squares: Floats = field(init=False)
+    _of_class: dict[int, _Points] = field(init=False)
+    _all: _Points = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_squares", _squares(self.points))
+        labels = set(self.labels.tolist())
+        object.__setattr__(
+            self, "_of_class", {label: _Points.of(self.points[self.labels == label]) for label in labels}
+        )
+        object.__setattr__(self, "_all", _Points.of(self.points))
 
     def squared_distances(self, projected: Floats, answers: NDArray[np.intp]) -> Floats:
         """Return the (N,) squared distances of (N, R) points to the nearest of their answer's class; of any if it has none."""
-        distances = _squares(projected)[:, None] + self._squares - 2 * projected @ self.points.T
-        same = self.labels == answers[:, None]
-        same |= ~same.any(axis=1, keepdims=True)
-        return np.asarray(np.maximum(np.where(same, distances, np.inf).min(axis=1), 0))
+        result = np.empty(len(answers))
+        for label in set(answers.tolist()):
+            rows = answers == label
+            result[rows] = self._of_class.get(label, self._all).nearest(projected[rows])
+        return np.maximum(result, 0)
 
     def packed(self) -> PackedNeighbours:
         """Return it for trust.json."""

@@ -171,7 +171,7 @@ class PackedEmbeddings:
     """How the embeddings of validation photos are distributed, after `vegrt.infer.trust.embeddings.normalized`.
 
     key: the candidate that gave them. mean: (D,). class_means: (K, D), from the mean. within: the covariance around the class
-    means. total: around the mean. neighbours: single photos.
+    means. total: around the mean. neighbours: single photos. train_photos: how many photos of the train split are among them.
     """
 
     key: Label
@@ -180,6 +180,7 @@ class PackedEmbeddings:
     within: PackedCovariance
     total: PackedCovariance
     neighbours: PackedNeighbours
+    train_photos: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
