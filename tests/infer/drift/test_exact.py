@@ -50,6 +50,8 @@ def test_small_differences_are_not_tested_and_large_ones_of_either_side_are() ->
     assert values[0] == 1
     assert values[1] == pytest.approx(values[2])
     assert values[1] < 1e-8
+    upper = tails(np.array([90]), np.array([100]), np.array([50]), np.array([100]))[1]
+    assert values[1] == pytest.approx(2 * upper)
 
 
 def test_a_change_of_the_mix_alone_is_no_difference_within_classes() -> None:
