@@ -119,8 +119,9 @@ def _distribution(collected: PhotoAnswers, classes: int, train: LabelledEmbeddin
     if first is None:
         return _Distribution(HeldOut(collected.folds, ()))
     candidate, photos = first
-    choices = [(None, held_out_distributions(photos, collected.folds, classes))]
-    if train is not None and choices[0][1].embeddings:
+    alone = held_out_distributions(photos, collected.folds, classes)
+    choices: list[tuple[LabelledEmbeddings | None, HeldOut]] = [(None, alone)]
+    if train is not None and alone.embeddings:
         choices.append((train, held_out_distributions(photos, collected.folds, classes, train)))
 
     def separation(held_out: HeldOut) -> float:

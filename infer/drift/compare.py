@@ -18,7 +18,7 @@ Counts = NDArray[np.int64]
 def compare_photos(reference: Histogram, window: Histogram, edges: Edges) -> list[Finding]:
     """Return what was tested of how the photos look, within the answered classes: their mix may be any.
 
-    The share of unsure and of foreign photos, and the share at or below each edge of both histograms.
+    The share of unsure and of foreign photos, and the share at or below each other edge of both histograms.
     """
     mine, theirs = _hits(reference, edges), _hits(window, edges)
     values = two_sided(Shares(mine, reference.by_class), Shares(theirs, window.by_class))
@@ -59,12 +59,13 @@ def _hits(histogram: Histogram, edges: Edges) -> Counts:
     """Return the (T, K) photos with each property, in the order of `_properties`."""
     foreign = histogram.scores[:, edges.foreign :].sum(axis=1)
     below = [np.cumsum(counts, axis=1)[:, :-1].T for counts in (histogram.confidence, histogram.scores)]
-    return np.concatenate([foreign[None], histogram.unsure[None], below[0], below[1]])
+    scores = np.delete(below[1], edges.foreign - 1, axis=0)  # those at or below 0 are those that are not foreign
+    return np.concatenate([foreign[None], histogram.unsure[None], below[0], scores])
 
 
 def _properties(edges: Edges) -> Sequence[tuple[Signal, float | None]]:
     confidence: list[tuple[Signal, float | None]] = [("confidence", edge) for edge in edges.confidence]
-    scores: list[tuple[Signal, float | None]] = [("foreign-score", edge) for edge in edges.scores]
+    scores: list[tuple[Signal, float | None]] = [("foreign-score", edge) for edge in edges.scores if edge != 0]
     return [("foreign", None), ("unsure", None), *confidence, *scores]
 
 

@@ -72,7 +72,8 @@ def test_train_photos_are_used_only_where_they_tell_near_misses_apart_better(bun
         return LabelledEmbeddings(np.abs(centres[labels] + noise).astype(np.float32), labels)
 
     photos = drawn(60)
-    others = (drawn(60).embeddings + np.roll(drawn(60).embeddings, 1, axis=0)) / 2  # between two classes
+    pairs = drawn(60).embeddings, np.roll(drawn(60).embeddings, 1, axis=0)  # of different classes
+    others = np.mean(pairs, axis=0, dtype=np.float32)
     logits = 5 * np.eye(classes, dtype=np.float32)[photos.labels]
     answers = {CHOSEN[0]: Answers(logits, photos.embeddings)}, {CHOSEN[0]: Answers(logits, others)}
     collected = PhotoAnswers(photos.labels, np.arange(60) % FOLDS, *answers)
