@@ -23,7 +23,9 @@ from vegrt.infer.autostreams import MIN_PHOTOS, with_streams
 from vegrt.infer.decode.crew import Way
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded, Stream, stream
+from vegrt.infer.drift.counters import Counters, open_counters
 from vegrt.infer.outputs.files import OutputFiles, OutputOptions, open_outputs
+from vegrt.infer.outputs.least_sure import LeastSureOptions
 from vegrt.infer.outputs.photos import PhotoOutputs
 from vegrt.infer.outputs.printed import Sink, Write, json_sink, line_sink, no_sink
 from vegrt.infer.outputs.rows import AnswerRow, RowFormat, answer_rows, error_rows
@@ -50,7 +52,7 @@ class Request:
     sources: as `vegrt.infer.sources.open` reads them. batch: images per call of the runner; 0: the fastest size is measured
     first. objective: None for the shortest time for all photos, loading included, where their number is known. public_key: file
     with the key whose signature the bundle must have. decode: who decodes photos. decode_workers: threads or processes for that;
-    0: `threads`, and one per core where that is 0 too.
+    0: `threads`, and one per core where that is 0 too. counters: file of `vegrt.infer.drift.counters`; needs row_format.reject.
     """
 
     sources: tuple[str | Path, ...]
@@ -67,6 +69,8 @@ class Request:
     public_key: Path | None = None
     decode: Way = "auto"
     decode_workers: int = 0
+    counters: Path | None = None
+    least_sure: LeastSureOptions = field(default_factory=LeastSureOptions)
 
 
 def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> None:
@@ -79,13 +83,15 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
     items = open_sources(request.sources, request.reading)
     request.output.check()
     request.photo_outputs.check()
+    request.least_sure.check()
     items, count = count_photos(items, request.sources, request.reading)
     model = _load(bundle_path, request, count)
     judge = _judge(model, request)
+    counters = _counters(model, request, judge)
     classes = model.bundle.manifest.classes
     outputs = open_outputs(request.output, request.row_format, len(classes), model.embedding_width)
     head = {"bundle": str(bundle_path), "variant": model.candidate.variant, "runtime": model.candidate.runtime}
-    tally = _Tally()
+    tally, least_sure = _Tally(), request.least_sure.opened()
     try:
         outputs.begin(_identity(model, request))
         missing = (item for item in items if item is None or not outputs.holds(item.name))
@@ -97,15 +103,20 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
         ):
             for batch, rows in _answered(batches, model.runner, classes, request.row_format, judge):
                 request.photo_outputs.make(batch, rows, request.row_format)
+                least_sure.add(batch, rows)
                 outputs.append(rows)
                 print_rows(rows)
                 tally.add(rows)
                 advance(len(rows))
+                if counters:
+                    counters.save_sometimes()
         outputs.finish()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(outputs.how_to_resume()) from None
     finally:
         outputs.close()
+        if counters:
+            counters.save()
     if as_json and not request.output.prints:
         write(json_text({**head, **_summary(request.output, tally, outputs)}) + "\n")
     _conclude(request.output, tally, outputs)
@@ -162,6 +173,13 @@ def _judge(model: LoadedModel, request: Request) -> Judge | None:
     return None
 
 
+def _counters(model: LoadedModel, request: Request, judge: Judge | None) -> Counters | None:
+    """Return what counts the judge's decisions; None if nothing does."""
+    if request.counters is None or judge is None:
+        return None
+    return open_counters(request.counters, model.bundle, model.candidate, judge)
+
+
 def _is_batch_work(request: Request, count: PhotoCount | None) -> bool:
     """Return whether images per second count, and not how soon one photo is answered: as asked, or by the number of photos."""
     if request.objective is not None:
@@ -184,7 +202,8 @@ def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request)
         if way == "processes":
             log.info("--decode processes: photos behind URLs are fetched and decoded in threads")
         way, workers = "threads", request.decode_workers or reading_threads(request.sources, request.threads)
-    return stream(items, contract, batch, way=way, workers=workers, keep=request.photo_outputs.any)
+    keeps = request.photo_outputs.any or request.least_sure.folder is not None
+    return stream(items, contract, batch, way=way, workers=workers, keep=keeps)
 
 
 def _answered(

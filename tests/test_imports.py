@@ -23,6 +23,7 @@ ORDER = (
     ("vegrt.infer.machine", "vegrt.infer.decode"),
     ("vegrt.infer.runtimes",),
     ("vegrt.infer.trust",),
+    ("vegrt.infer.drift",),
     ("vegrt.infer.sources",),
     ("vegrt.infer.outputs",),
     ("vegrt.infer",),

@@ -12,7 +12,7 @@ from vegrt.infer.trust.embeddings import Covariance, Embeddings, Floats, Neighbo
 SHRINKAGE = 0.3  # towards a sphere: few photos say little about single directions; measured in docs/decisions/0038
 LARGEST_BYTES = 1 << 20  # of both covariances' axes in trust.json, before base64
 MOST_AXES = 64
-MOST_NEIGHBOURS = 2000
+MOST_NEIGHBOURS = 3000
 
 
 def fit_embeddings(embeddings: NDArray[np.floating], labels: NDArray[np.int_], classes: int) -> Embeddings:

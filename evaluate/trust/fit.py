@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from vegrt.evaluate.statistics import wilson
 from vegrt.evaluate.trust.answers import PhotoAnswers, collect_photo_answers
 from vegrt.evaluate.trust.conformal import fit_sets
 from vegrt.evaluate.trust.distribution import fit_embeddings
-from vegrt.evaluate.trust.foreign import HeldOut, choose_score, held_out_distributions
+from vegrt.evaluate.trust.foreign import HeldOut, LabelledEmbeddings, choose_score, held_out_distributions
+from vegrt.evaluate.trust.reference import reference_of
 from vegrt.evaluate.trust.risk import fit_abstention
 from vegrt.evaluate.trust.temperature import calibration_figures, fit_temperature
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of
@@ -29,13 +30,17 @@ from vegrt.infer.trust.record import WITH_EMBEDDINGS, CandidateTrust, PackedEmbe
 log = logging.getLogger(__name__)
 
 MIN_PHOTOS = 30
+MOST_TRAIN_PHOTOS = 3000
 
 
-def fit_trust(bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, max_error: float) -> Trust:
+def fit_trust(
+    bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, max_error: float, train: Split | None = None
+) -> Trust:
     """Return what is known of the candidates from the photos of the validation split.
 
-    max_error: largest share of errors among accepted answers. Raises DataError for another split, for classes that differ from
-    the bundle's and for fewer than MIN_PHOTOS readable photos.
+    max_error: largest share of errors among accepted answers. train: its photos, at most MOST_TRAIN_PHOTOS, may help to know how
+    embeddings of the classes are distributed; thresholds and probabilities are of validation photos alone.
+    Raises DataError for another split, for classes that differ from the bundle's and for fewer than MIN_PHOTOS readable photos.
     """
     if split.name != "validation":
         raise DataError(
@@ -47,12 +52,23 @@ def fit_trust(bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, max_
     )
     if len(collected.labels) < MIN_PHOTOS:
         raise DataError(f"{split.root}: {len(collected.labels)} readable photos; trust needs at least {MIN_PHOTOS}")
-    return trust_of(bundle, split.fingerprint(), collected, max_error=max_error)
+    added = _train_embeddings(bundle, train, collected) if train else None
+    return trust_of(bundle, split.fingerprint(), collected, max_error=max_error, train=added)
 
 
-def trust_of(bundle: Bundle, fingerprint: str, collected: PhotoAnswers, *, max_error: float) -> Trust:
-    """Return what is known of the candidates from their answers to validation photos and to near misses."""
-    shared = _distribution(collected, len(bundle.manifest.classes))
+def trust_of(
+    bundle: Bundle,
+    fingerprint: str,
+    collected: PhotoAnswers,
+    *,
+    max_error: float,
+    train: LabelledEmbeddings | None = None,
+) -> Trust:
+    """Return what is known of the candidates from their answers to validation photos and to near misses.
+
+    train: of the first candidate that gives embeddings.
+    """
+    shared = _distribution(collected, len(bundle.manifest.classes), train)
     rows = [_candidate(bundle, candidate, collected, shared.held_out, max_error) for candidate in collected.photos]
     needed = any(row.foreign.method in WITH_EMBEDDINGS for row in rows)
     return Trust(
@@ -74,15 +90,50 @@ class _Distribution:
     packed: PackedEmbeddings | None = None
 
 
-def _distribution(collected: PhotoAnswers, classes: int) -> _Distribution:
-    """Return the distribution that all candidates share: their embeddings hardly differ, and it is most of the file."""
+def _first_with_embeddings(collected: PhotoAnswers) -> tuple[Candidate, LabelledEmbeddings] | None:
     for candidate, answers in collected.photos.items():
         if answers.embeddings is not None:
-            held_out = held_out_distributions(answers.embeddings, collected.labels, collected.folds, classes)
-            if held_out.embeddings:
-                whole = fit_embeddings(answers.embeddings, collected.labels, classes)
-                return _Distribution(held_out, whole.packed(str(candidate)))
-    return _Distribution(HeldOut(collected.folds, ()))
+            return candidate, LabelledEmbeddings(answers.embeddings, collected.labels)
+    return None
+
+
+def _train_embeddings(bundle: Bundle, train: Split, collected: PhotoAnswers) -> LabelledEmbeddings | None:
+    """Return the embeddings of train photos, drawn at random if there are many; None where no candidate gives any."""
+    first = _first_with_embeddings(collected)
+    if first is None:
+        return None
+    check_split(bundle, train)
+    drawn = np.random.default_rng(0).permutation(len(train.photos))[:MOST_TRAIN_PHOTOS]
+    photos = [train.photos[index] for index in sorted(drawn.tolist())]
+    answered = collect_photo_answers(bundle, photos, [first[0]], "Answering train photos")
+    embeddings = answered.photos[first[0]].embeddings
+    return None if embeddings is None else LabelledEmbeddings(embeddings, answered.labels)
+
+
+def _distribution(collected: PhotoAnswers, classes: int, train: LabelledEmbeddings | None) -> _Distribution:
+    """Return the distribution that all candidates share: their embeddings hardly differ, and it is most of the file.
+
+    With train photos if that tells near misses apart better: those of a network that was fitted to them lie too close together.
+    """
+    first = _first_with_embeddings(collected)
+    if first is None:
+        return _Distribution(HeldOut(collected.folds, ()))
+    candidate, photos = first
+    alone = held_out_distributions(photos, collected.folds, classes)
+    choices: list[tuple[LabelledEmbeddings | None, HeldOut]] = [(None, alone)]
+    if train is not None and alone.embeddings:
+        choices.append((train, held_out_distributions(photos, collected.folds, classes, train)))
+
+    def separation(held_out: HeldOut) -> float:
+        rule, _ = choose_score(collected.photos[candidate], collected.near[candidate], held_out)
+        return max(tried.auroc for tried in rule.tried if tried.method in WITH_EMBEDDINGS)
+
+    added, held_out = choices[0] if len(choices) == 1 else max(choices, key=lambda choice: separation(choice[1]))
+    if not held_out.embeddings:
+        return _Distribution(held_out)
+    both = photos.with_others(added)
+    packed = fit_embeddings(both.embeddings, both.labels, classes).packed(str(candidate))
+    return _Distribution(held_out, replace(packed, train_photos=len(added.labels) if added else 0))
 
 
 def _candidate(
@@ -94,6 +145,8 @@ def _candidate(
     foreign, scores = choose_score(answers, collected.near[candidate], held_out)
     probabilities = softmax((logits / np.float64(temperature)).astype(np.float32))
     right: NDArray[np.bool_] = logits.argmax(axis=1) == labels
+    confidence, scores = probabilities.max(axis=1), scores - foreign.threshold
+    abstention = fit_abstention(confidence, right, scores <= 0, max_error)
     return CandidateTrust(
         key=str(candidate),
         artifact_sha256=artifact_of(bundle, candidate).sha256,
@@ -103,5 +156,6 @@ def _candidate(
         after=calibration_figures(logits, labels, temperature, resamples),
         sets=fit_sets(probabilities, labels),
         foreign=foreign,
-        abstention=fit_abstention(probabilities.max(axis=1), right, scores <= foreign.threshold, max_error),
+        abstention=abstention,
+        reference=reference_of(logits.argmax(axis=1), confidence, scores, abstention),
     )

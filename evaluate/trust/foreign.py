@@ -20,6 +20,21 @@ _FEWEST_PHOTOS = 20  # for a distribution of embeddings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LabelledEmbeddings:
+    """Embeddings (N, D) of photos with (N,) labels."""
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int_]
+
+    def with_others(self, others: LabelledEmbeddings | None) -> LabelledEmbeddings:
+        """Return these photos and others; these alone without others."""
+        if others is None:
+            return self
+        joined = np.concatenate([self.embeddings, others.embeddings]), np.concatenate([self.labels, others.labels])
+        return LabelledEmbeddings(*joined)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
     """Distributions of the reference's embeddings, each without the photos of one fold. folds: (N,) of photos and near misses."""
 
@@ -39,13 +54,16 @@ class HeldOut:
 
 
 def held_out_distributions(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int_], folds: NDArray[np.intp], classes: int
+    photos: LabelledEmbeddings, folds: NDArray[np.intp], classes: int, train: LabelledEmbeddings | None = None
 ) -> HeldOut:
-    """Return the distributions without each fold of (N, D) embeddings; none where there are too few photos."""
-    if len(labels) < _FEWEST_PHOTOS:
+    """Return the distributions without each fold of N photos; none where there are too few. train: photos in all of them."""
+    if len(photos.labels) < _FEWEST_PHOTOS:
         return HeldOut(folds, ())
-    parts = (folds != fold for fold in range(FOLDS))
-    return HeldOut(folds, tuple(fit_embeddings(embeddings[rows], labels[rows], classes) for rows in parts))
+    parts = (
+        LabelledEmbeddings(photos.embeddings[rows], photos.labels[rows]).with_others(train)
+        for rows in (folds != fold for fold in range(FOLDS))
+    )
+    return HeldOut(folds, tuple(fit_embeddings(part.embeddings, part.labels, classes) for part in parts))
 
 
 def choose_score(photos: Answers, near: Answers, held_out: HeldOut) -> tuple[ForeignRule, NDArray[np.float64]]:

@@ -63,21 +63,24 @@ class PhotoOutputs:
         answered = [(item, row) for item, row in zip(batch.items, rows, strict=True) if row.ranked]
         if (folder := self.sort_into) is not None:
             for item, row in answered:
-                _try_copy(folder, item, partial(sort_into, folder, item, row.label))
+                try_copy(folder, item, partial(sort_into, folder, item, row.label))
         if (folder := self.annotate) is not None:
             with ThreadPoolExecutor(available_cores()) as pool:  # decoding and encoding release Python's lock
                 futures = [
-                    pool.submit(_try_copy, folder, item, partial(annotate, folder, item, row, row_format))
+                    pool.submit(try_copy, folder, item, partial(annotate, folder, item, row, row_format))
                     for item, row in answered
                 ]
             for future in futures:
                 future.result()
 
 
-def _try_copy(folder: Path, item: Item, copy: Callable[[], Path]) -> None:
-    """Make one copy. A fault of the photo, its name or an encoder costs a warning; one of the folder ends the run."""
+def try_copy(folder: Path, item: Item, copy: Callable[[], Path]) -> Path | None:
+    """Make one copy and return its path. A fault of the photo, its name or an encoder costs a warning, and None is returned.
+
+    Raises VegrtError for a fault of the folder.
+    """
     try:
-        copy()
+        return copy()
     except VegrtError as error:
         if not isinstance(error, DataError):
             raise
@@ -89,6 +92,7 @@ def _try_copy(folder: Path, item: Item, copy: Callable[[], Path]) -> None:
                 f"{where}: writing failed ({error.strerror or error}); make room, then repeat the command"
             ) from error
         _warn(item, error)
+    return None
 
 
 def _warn(item: Item, error: Exception) -> None:
@@ -128,6 +132,15 @@ def _write_photo(item: Item, target: Path) -> None:
             raise
         except OSError:  # another disk, too many links, or a system that forbids links to others' files
             shutil.copyfile(real, target)
+    else:
+        write_content(item, target)
+
+
+def write_content(item: Item, target: Path) -> None:
+    """Write a copy of the item's photo to `target`; a video frame as PNG."""
+    content = item.content
+    if isinstance(content, Path):
+        shutil.copyfile(content, target)
     elif isinstance(content, bytes):
         target.write_bytes(content)
     elif isinstance(content, np.ndarray):

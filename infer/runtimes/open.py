@@ -159,7 +159,8 @@ def open_candidate(
     if candidate.runtime == "mnn":
         half = candidate.variant == "fp16"
         return open_mnn(file, device=device, threads=threads, half=half, classes=classes)
-    embedding = _penultimate(file) if embeddings else ""
+    content = file.read_bytes() if embeddings else b""
+    embedding = _penultimate(file, content) if embeddings else ""
     if candidate.runtime == "openvino":
         return open_openvino(
             file,
@@ -175,7 +176,7 @@ def open_candidate(
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)
     return open_onnxruntime(
-        with_output(file.read_bytes(), embedding) if embedding else file,
+        with_output(content, embedding) if embedding else file,
         float16=float16,
         in_float=is_faster_in_float(candidate.variant),
         device=device,
@@ -193,15 +194,17 @@ def gives_embeddings(bundle: Bundle, candidate: Candidate) -> bool:
         return False
     artifact = artifact_of(bundle, candidate)
     try:
-        _penultimate(bundle.file(artifact.role, artifact.variant))
+        file = bundle.file(artifact.role, artifact.variant)
+        _penultimate(file, file.read_bytes())
     except ModelError:
         return False
     return True
 
 
-def _penultimate(file: Path) -> str:
+def _penultimate(file: Path, content: bytes) -> str:
+    """Return the name of the output of the penultimate layer. content: of the file, which messages name."""
     try:
-        return penultimate(file.read_bytes())
+        return penultimate(content)
     except ModelError as error:
         raise ModelError(f"{file}: {str(error).removeprefix('model: ')}") from error
 

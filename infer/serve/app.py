@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from vegrt.infer.answers import judgement_values
 from vegrt.infer.api import TOP_K, Model
+from vegrt.infer.drift.counters import Counters, Saver
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
 from vegrt.infer.serve.body import Bodies, photo_bytes, photo_pixels
@@ -35,9 +36,12 @@ _LONG_JSON = 65_536  # bytes; longer JSON is parsed in a thread, so that other r
 
 
 class Service:
-    """A model with its batcher and decode threads. close() stops both after the accepted requests are answered."""
+    """A model with its batcher and decode threads. close() stops both after the accepted requests are answered.
 
-    def __init__(self, model: Model, settings: ServerSettings) -> None:
+    counters: of what the model's judge decides; they are saved now and then, and at the end.
+    """
+
+    def __init__(self, model: Model, settings: ServerSettings, counters: Counters | None = None) -> None:
         self.model, self.settings = model, settings
         self.name = protocol.model_name(model.bundle.manifest.name)
         self.bodies = Bodies(settings)
@@ -45,6 +49,7 @@ class Service:
             inside=lambda: self.batcher.inside,
             waiting=lambda: self.batcher.waiting,
             reading=lambda: self.bodies.reading,
+            counters=counters,
         )
         self.batcher = Batcher(
             model.columns,
@@ -53,12 +58,15 @@ class Service:
             queue=settings.queue,
             on_batch=self.metrics.count_batch,
         )
+        self._saver = Saver(counters) if counters else None
         self._pool = ThreadPoolExecutor(max(2, int(usable_cores())), thread_name_prefix="decode")
 
     def close(self) -> None:
         """Answer the waiting requests, then stop the threads."""
         self.batcher.close()
         self._pool.shutdown()
+        if self._saver:
+            self._saver.close()
 
     async def predict(self, request: Request) -> Response:
         """Answer POST /v1/predict."""

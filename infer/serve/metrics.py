@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from vegrt.infer.drift.record import KINDS, CountersFile
+
+if TYPE_CHECKING:
+    from vegrt.infer.drift.counters import Counters
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,7 +28,12 @@ class Metrics:
     """The metrics of one service, in their own registry."""
 
     def __init__(
-        self, *, inside: Callable[[], float], waiting: Callable[[], float], reading: Callable[[], float]
+        self,
+        *,
+        inside: Callable[[], float],
+        waiting: Callable[[], float],
+        reading: Callable[[], float],
+        counters: Counters | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("vegrt_requests", "Requests answered.", ("endpoint", "code"), registry=self.registry)
@@ -42,6 +54,8 @@ class Metrics:
             ("vegrt_queue_images", "Images that wait for the runner.", waiting),
         ):
             Gauge(name, text, registry=self.registry).set_function(value)
+        if counters is not None:
+            self.registry.register(_AnswerMetrics(counters))
 
     def count_batch(self, size: int) -> None:
         """Count a batch of `size` images."""
@@ -51,6 +65,51 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class _AnswerMetrics:
+    """The metrics of what was answered, since the counters file began, and of what the looks at it found."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them; the registry calls it for every request of /metrics."""
+        state = self._counters.state()
+        yield _counter(
+            "vegrt_answers", "Photos by answered class.", "label", zip(state.classes, state.total.classes, strict=True)
+        )
+        yield _counter("vegrt_decisions", "Photos by decision.", "decision", _decisions(state).items())
+        confidence, scores = state.total.confidence, state.total.scores
+        text = "Calibrated probability of answers."
+        yield _histogram("vegrt_calibrated_probability", text, state.edges.confidence, confidence)
+        yield _histogram("vegrt_foreign_score", "Foreign score; above 0 is foreign.", state.edges.scores, scores)
+        alarms = zip(KINDS, (state.photos_alarms, state.classes_alarms), strict=True)
+        moved = GaugeMetricFamily("vegrt_drift", "1 if a change has been found, see docs/drift.md.", labels=("of",))
+        for kind, found in alarms:
+            moved.add_metric((kind,), float(found.latest is not None))
+        yield moved
+
+
+def _decisions(state: CountersFile) -> dict[str, int]:
+    foreign, total = sum(state.total.scores[state.edges.foreign :]), state.total
+    return {"accept": total.photos - foreign - total.unsure, "unsure": total.unsure, "foreign": foreign}
+
+
+def _counter(name: str, text: str, label: str, values: Iterable[tuple[str, int]]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in values:
+        family.add_metric((value,), count)
+    return family
+
+
+def _histogram(name: str, text: str, edges: Sequence[float], counts: Sequence[int]) -> Metric:
+    """Return counts in bins as Prometheus has them: photos at or below each edge. Their sum is not known."""
+    sums = list(accumulate(counts))
+    names = [*map(repr, edges), "+Inf"]
+    family = HistogramMetricFamily(name, text)
+    family.add_metric((), list(zip(names, map(float, sums), strict=True)), sum_value=None)
+    return family
 
 
 class RequestCounter:

@@ -13,6 +13,7 @@ import uvicorn
 
 from vegrt.errors import VegrtError
 from vegrt.infer.api import Model
+from vegrt.infer.drift.counters import Counters
 from vegrt.infer.serve.app import Service, build_app
 from vegrt.infer.serve.connection import Connection
 from vegrt.infer.serve.listening import Server
@@ -25,15 +26,16 @@ _BACKLOG = 1024  # connections that the operating system holds until they are ac
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
-def serve(model: Model, host: str, port: int, settings: ServerSettings) -> None:
+def serve(model: Model, host: str, port: int, settings: ServerSettings, counters: Counters | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then accept no more requests, answer the accepted ones, and return.
 
-    port: 0 for any free port; the address is logged. Raises VegrtError if the service cannot listen on the address.
+    port: 0 for any free port; the address is logged. counters: of what the model's judge decides.
+    Raises VegrtError if the service cannot listen on the address.
     """
     listener = listen(host, port)
     with listener:
         warm_up(model, settings.max_batch)
-        server = make_server(Service(model, settings), host)
+        server = make_server(Service(model, settings, counters), host)
         if listener.getsockname()[0] not in _LOOPBACK:
             log.warning("everyone who can reach %s can use this service: it has no authentication", host)
         log.info("serving on %s; stop with Ctrl-C", url_of(listener))

@@ -7,7 +7,7 @@ Bishop, Probabilistic Principal Component Analysis, JRSS B 61, 1999), so that a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def normalized(embeddings: NDArray[np.floating]) -> Floats:
     The numbers behind a ReLU are skewed: their square roots are nearer to a normal distribution, which the distance assumes.
     """
     roots = np.sign(embeddings) * np.sqrt(np.abs(embeddings.astype(np.float64)))
-    lengths = np.sqrt(np.einsum("nd,nd->n", roots, roots))
+    lengths = np.sqrt(_squares(roots))
     return np.asarray(roots / np.maximum(lengths, 1e-12)[:, None])
 
 
@@ -38,9 +38,12 @@ class Covariance:
 
     def squared_distances(self, differences: Floats) -> Floats:
         """Return the (N,) squared Mahalanobis lengths of (N, D) differences."""
-        projected = differences @ self.axes
+        return self.squared_lengths(differences @ self.axes, _squares(differences))
+
+    def squared_lengths(self, projected: Floats, squares: Floats) -> Floats:
+        """Return the same of (N, R) differences along the axes. squares: (N,) of their Euclidean lengths in all directions."""
         inside = projected * projected
-        outside = np.einsum("nd,nd->n", differences, differences) - inside.sum(axis=1)
+        outside = squares - inside.sum(axis=1)
         return np.asarray(inside @ (1 / self.variances) + outside / self.rest)
 
     def packed(self) -> PackedCovariance:
@@ -57,21 +60,45 @@ class Covariance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """Points (M, R) and their (M,) squared lengths."""
+
+    points: Floats
+    squares: Floats
+
+    @classmethod
+    def of(cls, points: Floats) -> _Points:
+        return cls(points, _squares(points))
+
+    def nearest(self, others: Floats) -> Floats:
+        """Return the (N,) squared distances of (N, R) points to the nearest of these; rounding may make one negative."""
+        return np.asarray((_squares(others)[:, None] + self.squares - 2 * others @ self.points.T).min(axis=1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
     """Photos to compare with. points: (M, R), along the axes of the total covariance. labels: (M,). weight: of a distance."""
 
     points: Floats
     labels: NDArray[np.intp]
     weight: float
+    _of_class: dict[int, _Points] = field(init=False)
+    _all: _Points = field(init=False)
+
+    def __post_init__(self) -> None:
+        labels = set(self.labels.tolist())
+        object.__setattr__(
+            self, "_of_class", {label: _Points.of(self.points[self.labels == label]) for label in labels}
+        )
+        object.__setattr__(self, "_all", _Points.of(self.points))
 
     def squared_distances(self, projected: Floats, answers: NDArray[np.intp]) -> Floats:
         """Return the (N,) squared distances of (N, R) points to the nearest of their answer's class; of any if it has none."""
-        lengths = np.einsum("mr,mr->m", self.points, self.points)
-        own_lengths = np.einsum("nr,nr->n", projected, projected)
-        distances = own_lengths[:, None] + lengths - 2 * projected @ self.points.T
-        same = self.labels == answers[:, None]
-        same |= ~same.any(axis=1, keepdims=True)
-        return np.asarray(np.maximum(np.where(same, distances, np.inf).min(axis=1), 0))
+        result = np.empty(len(answers))
+        for label in set(answers.tolist()):
+            rows = answers == label
+            result[rows] = self._of_class.get(label, self._all).nearest(projected[rows])
+        return np.maximum(result, 0)
 
     def packed(self) -> PackedNeighbours:
         """Return it for trust.json."""
@@ -101,16 +128,19 @@ class Embeddings:
 
         answers: (N,) class indices. High for a photo that is no typical member of the class that it was given.
         """
-        centred = normalized(embeddings) - self.mean
-        own = self.within.squared_distances(centred - self.class_means[answers])
-        return np.asarray(own - self.total.squared_distances(centred))
+        return self.distances(embeddings, answers)[0]
 
     def neighbour_distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> Floats:
         """Return the (N,) squared distances of (N, D) embeddings to the nearest photo of their answer's class."""
+        return self.distances(embeddings, answers)[1]
+
+    def distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Return both, the relative distances and those to the nearest photo, which share most of their work."""
         centred = normalized(embeddings) - self.mean
-        projected = centred @ self.total.axes
-        outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nr,nr->n", projected, projected)
-        return np.asarray(self.neighbours.squared_distances(projected, answers) + outside)
+        projected, squares = centred @ self.total.axes, _squares(centred)
+        own = self.within.squared_distances(centred - self.class_means[answers])
+        nearest = self.neighbours.squared_distances(projected, answers) + squares - _squares(projected)
+        return np.asarray(own - self.total.squared_lengths(projected, squares)), np.asarray(nearest)
 
     def packed(self, key: str) -> PackedEmbeddings:
         """Return it for trust.json. key: of the candidate that gave the embeddings."""
@@ -129,3 +159,8 @@ class Embeddings:
             raise FormatError(f"has {len(within.axes)} rows; expected {len(mean)}", "embeddings.within.axes")
         neighbours = Neighbours.unpacked(packed.neighbours, classes, total.axes.shape[1])
         return cls(mean, class_means, within, total, neighbours)
+
+
+def _squares(rows: Floats) -> Floats:
+    """Return the (N,) squared Euclidean lengths of (N, D) rows."""
+    return np.asarray(np.einsum("nd,nd->n", rows, rows))

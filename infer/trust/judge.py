@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,12 +63,13 @@ def set_members(probabilities: NDArray[np.float64], rule: SetRule, *, by_class: 
 
 
 class Judge:
-    """Decides on the answers of one candidate."""
+    """Decides on the answers of one candidate. on_judged: called with all that it decided, where it is set."""
 
     def __init__(self, trust: CandidateTrust, classes: tuple[str, ...], embeddings: Embeddings | None) -> None:
         self.trust, self._classes = trust, classes
         self._embeddings = embeddings if self.needs_embeddings else None
         rules = (trust.set_rule("lac", coverage) for coverage in SHOWN_COVERAGES)
+        self.on_judged: Callable[[Judged], None] | None = None
         self._rule = next((rule for rule in rules if rule is not None), None)
 
     @property
@@ -87,7 +89,10 @@ class Judge:
         decisions = self.decisions(probabilities.max(axis=1), scores)
         sets = self._sets(probabilities)
         rows = zip(decisions, sets, np.round(scores, DECIMALS).tolist(), strict=True)
-        return Judged(probabilities, scores, tuple(Judgement(*row) for row in rows))
+        judged = Judged(probabilities, scores, tuple(Judgement(*row) for row in rows))
+        if self.on_judged is not None:
+            self.on_judged(judged)
+        return judged
 
     def decisions(self, confidence: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Decision]:
         """Return the decision on each of N answers by its calibrated probability and its foreign score."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.errors import FormatError
+from vegrt.infer.trust.histograms import Reference
 from vegrt.results.common import Figure, Interval, Proportion, Size, check_length, check_unique
 from vegrt.schema import NOT_EMPTY, Count, Label, Positive, Sha256, Share, between, build
 
@@ -89,7 +90,10 @@ class AbstentionRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateTrust:
-    """What is known of one candidate. artifact_sha256: of the file that it runs; of another file, nothing is known."""
+    """What is known of one candidate. artifact_sha256: of the file that it runs; of another file, nothing is known.
+
+    reference: how the answers to validation photos spread, to be compared with those of a device; None in older files.
+    """
 
     key: Label
     artifact_sha256: Sha256
@@ -100,6 +104,7 @@ class CandidateTrust:
     sets: tuple[SetRule, ...]
     foreign: ForeignRule
     abstention: AbstentionRule
+    reference: Reference | None = None
 
     def set_rule(self, method: SetMethod, coverage: float) -> SetRule | None:
         """Return the rule of this method and coverage that has a threshold; None if there is none."""
@@ -166,7 +171,7 @@ class PackedEmbeddings:
     """How the embeddings of validation photos are distributed, after `vegrt.infer.trust.embeddings.normalized`.
 
     key: the candidate that gave them. mean: (D,). class_means: (K, D), from the mean. within: the covariance around the class
-    means. total: around the mean. neighbours: single photos.
+    means. total: around the mean. neighbours: single photos. train_photos: how many photos of the train split are among them.
     """
 
     key: Label
@@ -175,6 +180,7 @@ class PackedEmbeddings:
     within: PackedCovariance
     total: PackedCovariance
     neighbours: PackedNeighbours
+    train_photos: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +206,8 @@ class Trust:
                 )
             if row.foreign.method in WITH_EMBEDDINGS and self.embeddings is None:
                 raise FormatError("is missing", "embeddings")
+            if row.reference is not None:
+                row.reference.histogram(len(self.classes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -31,7 +31,5 @@ def foreign_scores(method: ScoreMethod, answers: Answers, embeddings: Embeddings
     assert embeddings is not None, "Trust refuses the method without embeddings"
     assert answers.embeddings is not None, "the runner was opened for embeddings"
     labels = answers.logits.argmax(axis=1)
-    distances = embeddings.relative_distances(answers.embeddings, labels)
-    if method == "mahalanobis-and-neighbour":
-        distances += embeddings.neighbours.weight * embeddings.neighbour_distances(answers.embeddings, labels)
-    return distances
+    distances, nearest = embeddings.distances(answers.embeddings, labels)
+    return distances + embeddings.neighbours.weight * nearest if method == "mahalanobis-and-neighbour" else distances

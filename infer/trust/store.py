@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle, open_bundle
@@ -39,12 +40,18 @@ def load_trust(bundle: Bundle) -> Trust | None:
         return None
     file = bundle.file("trust")
     try:
-        trust = Trust.from_dict(read_json(file))
+        trust = _read(file, bundle.artifact("trust").sha256)
         if trust.classes != tuple(bundle.manifest.classes):
             raise FormatError("are not those of the bundle", "classes")
     except (FormatError, OSError) as error:
         raise BundleError(f"{file}: cannot be read ({error}); {_cure(bundle)}") from error
     return trust
+
+
+@lru_cache(maxsize=2)
+def _read(file: Path, sha256: str) -> Trust:
+    """Return the content of a trust.json, read once for the choice of a candidate and for its judge. sha256: of the file."""
+    return Trust.from_dict(read_json(file))
 
 
 def entry_of(trust: Trust, bundle: Bundle, candidate: Candidate) -> CandidateTrust | None:

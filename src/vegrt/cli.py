@@ -1,7 +1,7 @@
 """The command line: commands, exit codes and logging.
 
-Exit codes: 0 success, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL, 4 gate INCONCLUSIVE, 130 interrupted,
-141 the reader of stdout closed it, as in `vegrt infer ... | head`.
+Exit codes: 0 success, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL or drift, 4 gate INCONCLUSIVE or
+too few photos for drift, 130 interrupted, 141 the reader of stdout closed it, as in `vegrt infer ... | head`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _MODULES = {  # command: its module in vegrt.commands
     "export": "exporting",
     "calibrate": "exporting",
     "trust": "trust",
+    "drift": "drift",
     "evaluate": "evaluation",
     "robustness": "evaluation",
     "bench": "benchmarking",

@@ -13,7 +13,18 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.evaluate.trust.fit import fit_trust
 from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.trust.histograms import Reference
 from vegrt.infer.trust.store import save_trust
+
+ACCEPTED_FROM = 0.9
+
+
+def _unsure_below(reference: Reference | None, threshold: float) -> Reference:
+    """Return histograms as if photos in bins below this probability had been unsure."""
+    assert reference is not None
+    bins = sum(edge < threshold for edge in reference.edges.confidence)
+    rows = [replace(row, unsure=sum(row.confidence[:bins])) for row in reference.classes]
+    return replace(reference, classes=tuple(rows))
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +37,8 @@ def trusted(bundle: Bundle, photos: Path, tmp_path_factory: pytest.TempPathFacto
             bundle, read_split(photos, "validation"), [Candidate("fp32", "onnxruntime")], max_error=0.01
         )
         (row,) = learned.candidates
-        rule = replace(row.abstention, threshold=0.9)
-        save_trust(root / "small", replace(learned, candidates=(replace(row, abstention=rule),)))
+        rule = replace(row.abstention, threshold=ACCEPTED_FROM)
+        row = replace(row, abstention=rule, reference=_unsure_below(row.reference, ACCEPTED_FROM))
+        save_trust(root / "small", replace(learned, candidates=(row,)))
 
     return open_bundle(made_once(tmp_path_factory, "trusted", make) / "small")

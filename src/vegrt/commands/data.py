@@ -81,6 +81,32 @@ def data_audit(
     )
 
 
+@app.command("add")
+def data_add(
+    data: Annotated[Path, typer.Argument(help="Folder with train/, validation/ and test/ in it, or a CSV file.")],
+    labelled: Annotated[Path, typer.Argument(help="CSV file with new photos, such as unsure.csv of --keep-unsure.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write; use it as --data of other commands.")],
+    overwrite: OverwriteFileOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add labelled photos to a data set.
+
+    Writes a CSV file that lists the photos of DATA and the new ones, and copies no photos. Rows without a class are left out.
+    """
+    from vegrt.bundle.overwriting import check_no_file
+    from vegrt.train.data.add import add_photos
+
+    check_no_file(out, overwrite=overwrite)
+    if out.suffix != ".csv":
+        raise DataError(f"{out}: expected a name that ends in .csv")
+    result = add_photos(data, labelled, out)
+    if as_json:
+        show({"file": str(out), "photos": result.photos, "added": result.added}, True)
+        return
+    counts = ", ".join(f"{split} {count:,}" for split, count in result.photos.items())
+    typer.echo(f"{out}: {result.added:,} photos added; {counts}")
+
+
 @app.command("split")
 def data_split(
     data: Annotated[

@@ -48,6 +48,9 @@ def infer(
     scores: options.ScoresOption = options.Scores.probabilities,
     min_probability: options.MinProbabilityOption = 0.0,
     reject: options.RejectOption = False,
+    counters: options.CountersOption = None,
+    keep_unsure: options.KeepUnsureOption = None,
+    keep_most: options.KeepMostOption = 100,
     embeddings: options.EmbeddingsOption = "",
     annotate: options.AnnotateOption = None,
     sort_into: options.SortIntoOption = None,
@@ -71,11 +74,16 @@ def infer(
     Prints one line per image: path, class, probability. With --out, the rows are written to that file instead.
     """
     from vegrt.infer.outputs.files import IN_TABLE, OutputOptions
+    from vegrt.infer.outputs.least_sure import LeastSureOptions
     from vegrt.infer.outputs.photos import PhotoOutputs
     from vegrt.infer.outputs.rows import RowFormat
     from vegrt.infer.predict import Request, run
     from vegrt.infer.sources.open import SourceOptions
 
+    if counters is not None and not reject:
+        raise VegrtError("--counters: counts what --reject decides; add --reject")
+    if keep_unsure is not None and scores is options.Scores.logits:
+        raise VegrtError("--keep-unsure: chooses by probability; leave --scores logits out")
     path = _bundle_path(bundle, model)
     if rebuild:
         _rebuild(path, variant, runtime, public_key)
@@ -94,8 +102,12 @@ def infer(
         public_key,
         decode.value,
         decode_workers,
+        counters,
+        LeastSureOptions(keep_unsure, keep_most),
     )
     if engine is options.InferEngine.ray:
+        if keep_unsure is not None:
+            raise VegrtError("--keep-unsure: not with --engine ray; use --engine local")
         if reject:
             raise VegrtError("--reject: not with --engine ray; use --engine local, on parts of the photos")
         from vegrt.infer.ray.job import run_ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,6 +68,13 @@ def serve(
             help="Calibrate probabilities and decide for each photo: accept, unsure or foreign; needs vegrt trust.",
         ),
     ] = False,
+    counters: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --reject: count answers by the hour in a JSON file, for vegrt drift, and at /metrics.",
+        ),
+    ] = None,
     public_key: PublicKeyOption = None,
 ) -> None:
     """Serve a bundle over HTTP.
@@ -74,11 +82,14 @@ def serve(
     Web page at /, photos at /v1/predict, Open Inference Protocol at /v2, Prometheus metrics at /metrics. Requests are batched.
     On SIGTERM or Ctrl-C, the service answers accepted requests and stops. See docs/serving.md.
     """
-    from vegrt.errors import require
+    from vegrt.errors import VegrtError, require
 
+    if counters is not None and not reject:
+        raise VegrtError("--counters: counts what --reject decides; add --reject")
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "serve")
     from vegrt.infer.api import load
+    from vegrt.infer.drift.counters import open_counters
     from vegrt.infer.serve.server import serve as run_serve
     from vegrt.infer.serve.settings import ServerSettings
 
@@ -105,4 +116,5 @@ def serve(
         public_key=public_key,
         reject=reject,
     )
-    run_serve(model, host, port, settings)
+    counting = open_counters(counters, model.bundle, model.candidate, model.judge) if counters and model.judge else None
+    run_serve(model, host, port, settings, counting)

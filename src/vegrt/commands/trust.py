@@ -34,14 +34,15 @@ def trust(
     """Learn when to trust an answer, and when to abstain.
 
     For every candidate that runs here, learns from DATA/validation: the temperature that calibrates its probabilities, sets of
-    classes, the score that tells foreign photos, and the probability from which an answer is accepted. Writes trust.json into
+    classes, the score that tells foreign photos, and the probability from which an answer is accepted. Photos of DATA/train, if
+    it is there, may help to know what photos of the classes look like. Writes trust.json into
     the bundle, in place of an earlier one; a signature of the bundle must then be made again. vegrt infer --reject uses it.
     """
     largest = parse_percent(max_error, "--max-error")
     from dataclasses import asdict
 
     from vegrt.bundle.bundle import open_bundle
-    from vegrt.dataset.photos import read_split
+    from vegrt.dataset.photos import has_split, read_split
     from vegrt.evaluate.selection import Selection, select_candidates
     from vegrt.evaluate.trust.fit import fit_trust
     from vegrt.evaluate.trust.tables import trust_table
@@ -50,7 +51,8 @@ def trust(
     opened = open_bundle(bundle)
     chosen = select_candidates(opened, Selection(runtime, device.value if device else None, tuple(variant or ())))
     split = read_split(data, "validation", opened.manifest.classes)
-    learned = fit_trust(opened, split, chosen, max_error=largest)
+    train = read_split(data, "train", opened.manifest.classes) if has_split(data, "train") else None
+    learned = fit_trust(opened, split, chosen, max_error=largest, train=train)
     save_trust(opened.path, learned)
     show(
         {key: value for key, value in asdict(learned).items() if key != "embeddings"}

@@ -34,20 +34,23 @@ def is_listing(data: Path) -> bool:
     return data.suffix.lower() == ".csv"
 
 
-def read_listing(file: Path) -> Listing:
-    """Return the content of a CSV file. Raises DataError with the line number of an invalid row."""
+def read_listing(file: Path, *, skip_unlabelled: bool = False) -> Listing:
+    """Return the content of a CSV file. skip_unlabelled: leave out rows without a class, instead of refusing them.
+
+    Raises DataError with the line number of an invalid row, and where no row is left.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error}); expected a CSV with {', '.join(COLUMNS)}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
-        return _listing(file, reader)
+        return _listing(file, reader, skip_unlabelled)
     except csv.Error as error:
         raise DataError(f"{file}: line {reader.line_num}: {error}; expected a CSV with {', '.join(COLUMNS)}") from error
 
 
-def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
+def _listing(file: Path, reader: csv.DictReader[str], skip_unlabelled: bool) -> Listing:
     names = reader.fieldnames or ()
     if duplicates := [name for name in COLUMNS if list(names).count(name) > 1]:
         raise DataError(f"{file}: duplicate column {duplicates[0]}; expected {', '.join(COLUMNS)}")
@@ -58,6 +61,8 @@ def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
     for row in reader:
         path, label, split = (row[name] or "" for name in COLUMNS)
         line = reader.line_num
+        if skip_unlabelled and path and not label:
+            continue
         if not path or not label or split not in SPLIT_NAMES:
             expected = f"a path, a class and one of {', '.join(SPLIT_NAMES)}"
             raise DataError(f"{file}: line {line}: {path!r:.80}, {label!r:.80}, {split!r:.80}; expected {expected}")
@@ -74,7 +79,8 @@ def _listing(file: Path, reader: csv.DictReader[str]) -> Listing:
         lines[full] = line
         photos.setdefault(SPLIT_NAMES[split], {}).setdefault(label, []).append(full)
     if not lines:
-        raise DataError(f"{file}: lists no photos; expected one per line, with {', '.join(COLUMNS)}")
+        cure = "fill in the column class" if skip_unlabelled else f"expected one per line, with {', '.join(COLUMNS)}"
+        raise DataError(f"{file}: lists no {'labelled ' if skip_unlabelled else ''}photos; {cure}")
     return Listing(Path(os.path.commonpath([path.parent for path in lines])), photos)
 
 

@@ -11,10 +11,10 @@ from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import read_split
 from vegrt.errors import DataError
-from vegrt.evaluate.trust.answers import FOLDS
+from vegrt.evaluate.trust.answers import FOLDS, PhotoAnswers
 from vegrt.evaluate.trust.distribution import fit_embeddings
-from vegrt.evaluate.trust.fit import fit_trust
-from vegrt.evaluate.trust.foreign import HeldOut, choose_score
+from vegrt.evaluate.trust.fit import fit_trust, trust_of
+from vegrt.evaluate.trust.foreign import HeldOut, LabelledEmbeddings, choose_score
 from vegrt.evaluate.trust.near_misses import near_misses
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.runner import Answers
@@ -59,6 +59,30 @@ def test_every_candidate_has_rules_of_its_own(bundle: Bundle, photos: Path) -> N
     few = replace(split, photos=split.photos[:10])
     with pytest.raises(DataError, match="10 readable photos; trust needs at least 30"):
         fit_trust(bundle, few, CHOSEN, max_error=0.01)
+
+
+def test_train_photos_are_used_only_where_they_tell_near_misses_apart_better(bundle: Bundle) -> None:
+    random = np.random.default_rng(1)
+    classes = len(bundle.manifest.classes)
+    centres = random.gamma(1.0, 1.0, (classes, 24))
+
+    def drawn(count: int) -> LabelledEmbeddings:
+        labels = np.arange(count) % classes
+        noise = random.normal(0, 0.8, (count, 24))
+        return LabelledEmbeddings(np.abs(centres[labels] + noise).astype(np.float32), labels)
+
+    photos = drawn(60)
+    pairs = drawn(60).embeddings, np.roll(drawn(60).embeddings, 1, axis=0)  # of different classes
+    others = np.asarray((pairs[0] + pairs[1]) / 2, np.float32)
+    logits = 5 * np.eye(classes, dtype=np.float32)[photos.labels]
+    answers = {CHOSEN[0]: Answers(logits, photos.embeddings)}, {CHOSEN[0]: Answers(logits, others)}
+    collected = PhotoAnswers(photos.labels, np.arange(60) % FOLDS, *answers)
+    like, unlike = drawn(600), LabelledEmbeddings(np.tile(others, (10, 1)), np.arange(600) % classes)
+    for train, expected in ((None, 0), (like, 600), (unlike, 0)):
+        learned = trust_of(bundle, "none", collected, max_error=0.2, train=train)
+        assert learned.embeddings is not None
+        assert learned.embeddings.train_photos == expected
+        assert learned.photos == 60
 
 
 def test_a_runtime_without_embeddings_has_scores_of_its_logits() -> None:

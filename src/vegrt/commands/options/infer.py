@@ -102,6 +102,25 @@ RejectOption = Annotated[
         help="Calibrate probabilities and decide for each answer: accept, unsure or foreign; needs vegrt trust.",
     ),
 ]
+CountersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--counters",
+        metavar="FILE",
+        help="With --reject: count answers by the hour in a JSON file, for vegrt drift; go on where the file ends.",
+    ),
+]
+KeepUnsureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keep-unsure",
+        metavar="DIR",
+        help="Copy the least sure photos to DIR, with unsure.csv to label them in, for vegrt data add.",
+    ),
+]
+KeepMostOption = Annotated[
+    int, typer.Option("--keep-most", min=1, max=100_000, metavar="N", help="Largest number of photos of --keep-unsure.")
+]
 EmbeddingsOption = Annotated[
     str,
     typer.Option(
