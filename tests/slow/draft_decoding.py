@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300)
     arguments = parser.parse_args()
     bundle, random = open_bundle(arguments.bundle), np.random.default_rng(0)
-    contract, network = bundle.contract, open_onnxruntime(bundle.file("model", "fp32"))
+    contract, network = bundle.manifest.contract, open_onnxruntime(bundle.file("model", "fp32"))
     paths = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = [paths[index] for index in random.choice(len(paths), min(arguments.count, len(paths)), replace=False)]
     changed, logit, largest, means, seconds = 0, 0.0, 0, list[float](), np.zeros(2)
