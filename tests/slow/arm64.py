@@ -2,8 +2,9 @@
 
 python tests/slow/arm64.py BUNDLE... --photos DATA/test [--count 90] [--root build/arm64] [--resume]
 
-Needs root and Debian's packages debootstrap and qemu-user-static. The root file system is made once and used again; vegrt is installed anew
-each time, from the wheel of this checkout. All mounts belong to this process and end with it. Only answers are compared, never times.
+Needs root and Debian's packages debootstrap and qemu-user-static. The root file system is made once and used again; vegrt is
+installed anew each time, from the wheel of this checkout. All mounts belong to this process and end with it. Only answers are
+compared, never times.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,10 +35,12 @@ FEWER = 6
 HWCAP = (
     "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 sm4 "
     "asimddp sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs sb paca pacg"
-).split()
-HWCAP2 = "dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svef32mm svef64mm svebf16 i8mm bf16".split()
+)
+HWCAP2 = (
+    "dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svef32mm svef64mm svebf16 i8mm bf16"
+)
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
-HANDLER = "vegrt-aarch64"
+HANDLER = f"vegrt-aarch64-{os.getpid()}"
 # ELF of 64 bits, little-endian, for AArch64. F: the interpreter is opened now, so the new root need not hold it.
 _MAGIC = (
     r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
@@ -49,8 +53,8 @@ CLONE_NEWNS = 0x00020000
 class Row:
     """The answers of a candidate on an emulated processor, compared with x86.
 
-    flips, largest: photos with another class, and the largest difference of a logit, to the same candidate on x86. fp32_flips: to fp32
-    in ONNX Runtime on x86. verdict: of `vegrt evaluate --answers`.
+    flips, largest: photos with another class, and the largest difference of a logit, to the same candidate on x86. fp32_flips: to
+    fp32 in ONNX Runtime on x86. verdict: of `vegrt evaluate --answers`.
     """
 
     bundle: str
@@ -74,6 +78,7 @@ def main() -> None:
         "--resume", action="store_true", help="keep wheel and answers of the last run, and add what is missing"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the kernel forgets the interpreter
     refuse_without_tools()
     work = options.root.resolve()
     root = work / "root"
@@ -102,7 +107,7 @@ def refuse_without_tools() -> None:
 
 
 def make_root(work: Path) -> None:
-    """Unpack a Debian for aarch64 with Python into `work`/root, unless it is there. No package's scripts run: that would take long."""
+    """Unpack a Debian for aarch64 with Python into `work`/root, unless it is there. No package's scripts run: they take long."""
     if (work / ".ready").exists():
         return
     say("debootstrap: a Debian for aarch64")
@@ -134,9 +139,10 @@ def emulation(root: Path, work: Path) -> Iterator[None]:
     try:
         for kind, place in (("proc", "proc"), ("sysfs", "sys")):
             run(["mount", "-t", kind, kind, str(root / place)])
-        for source, place in ((Path("/dev"), "dev"), (work / "wheels", "wheels")):
-            for folder in (source, root / place):
-                folder.mkdir(parents=True, exist_ok=True)
+        for folder in (work / "wheels", root / "wheels"):
+            folder.mkdir(exist_ok=True)
+        (work / "cpuinfo").touch()
+        for source, place in ((Path("/dev"), "dev"), (work / "wheels", "wheels"), (work / "cpuinfo", "proc/cpuinfo")):
             run(["mount", "--bind", str(source), str(root / place)])
         yield
     finally:
@@ -149,7 +155,7 @@ def unregister() -> None:
 
 
 def install(root: Path, work: Path) -> None:
-    """Build the wheel and install `vegrt[cpu,mnn]` from it and PyPI's wheels for aarch64. pip runs emulated, so it chooses as a device would."""
+    """Build the wheel and install `vegrt[cpu,mnn]` from it and PyPI's wheels for aarch64, by pip on the emulated processor."""
     say("wheels")
     wheels = work / "wheels"
     for file in wheels.iterdir():
@@ -173,9 +179,12 @@ def check_bundle(bundle: Path, options: argparse.Namespace, root: Path, work: Pa
     if not options.resume or not copy.exists():
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(bundle, copy)
-    sets = {few: copy_photos(options.photos, root, options.count // (FEWER if few else 1)) for few in (False, True)}
-    for number, cpu in enumerate(CPUS):
-        show_processor(root, work, cpu, again=number > 0)
+    sets = {
+        True: copy_photos(options.photos, root, "fewer", options.count // FEWER),
+        False: copy_photos(options.photos, root, "all", options.count),
+    }
+    for cpu in CPUS:
+        show_processor(root, work, cpu)
         run_vegrt(root, cpu, "verify", inside)
         for variant, runtime in CANDIDATES:
             if not (copy / (f"{variant}.mnn" if runtime == "mnn" else f"{variant}.onnx")).exists():
@@ -196,9 +205,9 @@ def check_bundle(bundle: Path, options: argparse.Namespace, root: Path, work: Pa
             yield row
 
 
-def copy_photos(source: Path, root: Path, count: int) -> Path:
-    """Return a data folder inside the root whose test split has `count` photos, the same number of each class."""
-    data = root / "data" / str(count)
+def copy_photos(source: Path, root: Path, name: str, count: int) -> Path:
+    """Return a data folder of this name inside the root, whose test split has `count` photos, the same number of each class."""
+    data = root / "data" / name
     classes = sorted(folder for folder in source.iterdir() if folder.is_dir())
     for folder in classes:
         target = data / "test" / folder.name
@@ -208,7 +217,7 @@ def copy_photos(source: Path, root: Path, count: int) -> Path:
     return data
 
 
-def show_processor(root: Path, work: Path, cpu: str, *, again: bool) -> None:
+def show_processor(root: Path, work: Path, cpu: str) -> None:
     """Give the root a /proc/cpuinfo of the emulated processor, as newer QEMUs do themselves, and print what vegrt makes of it.
 
     With that of x86, the library cpuinfo, which ONNX Runtime asks, crashes.
@@ -218,7 +227,7 @@ def show_processor(root: Path, work: Path, cpu: str, *, again: bool) -> None:
     names = [
         name
         for word, table in zip(words, (HWCAP, HWCAP2), strict=True)
-        for bit, name in enumerate(table)
+        for bit, name in enumerate(table.split())
         if word >> bit & 1
     ]
     implementer, part = CPUS[cpu]
@@ -232,15 +241,13 @@ def show_processor(root: Path, work: Path, cpu: str, *, again: bool) -> None:
     core = "\n".join(f"{key}\t: {value}" for key, value in {**lines, "CPU revision": "3"}.items())
     text = "\n".join(f"processor\t: {number}\n{core}\n" for number in range(os.cpu_count() or 1))
     (work / "cpuinfo").write_text(text)
-    if not again:
-        run(["mount", "--bind", str(work / "cpuinfo"), str(root / "proc/cpuinfo")])
     diagnosis = json.loads(run_vegrt(root, cpu, "doctor", "--json"))
     machine = diagnosis["machine"]
     say(f"{cpu}: {machine['architecture']} {machine['cpu']['model']}: {' '.join(machine['cpu']['features'])}")
 
 
 def infer(root: Path, cpu: str, bundle: Path, data: Path, variant: str, runtime: str) -> Path:
-    """Return the file with the logits of a data folder's photos, of an emulated processor or, if `cpu` is empty, of this machine."""
+    """Return the file with the logits of a data folder's photos. cpu: empty for this machine, which is not emulated."""
     out = root / "answers" / f"{bundle.name}-{cpu or 'x86'}-{variant}-{runtime}-{data.name}.csv"
     top = len(json.loads((bundle / "manifest.json").read_text())["classes"])
     words = ["infer", "--variant", variant, "--runtime", runtime, "--scores", "logits", "--top-k", str(top)]
@@ -305,7 +312,7 @@ def run_vegrt(root: Path, cpu: str, *words: str) -> str:
 
 
 def chroot(root: Path, cpu: str, *words: str) -> str:
-    """Run a program of the new root on an emulated processor; return its stdout. Nothing of this machine's environment reaches it."""
+    """Run a program of the new root on an emulated processor, in an environment of its own, and return its stdout."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "QEMU_CPU": cpu}
     return run(["chroot", str(root), *words], quiet=True, environment=environment)
 
