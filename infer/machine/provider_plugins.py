@@ -121,7 +121,7 @@ def print_devices(name: str) -> None:
     ort = importlib.import_module("onnxruntime")
     try:
         found = devices_of(ort, register(ort, find_plugin(name)))
-        answer = {"devices": [[device.hardware, device.vendor] for device, _ in found]}
+        answer: dict[str, Any] = {"devices": [[device.hardware, device.vendor] for device, _ in found]}
     except VegrtError as error:
         answer = {"problem": str(error)}
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
