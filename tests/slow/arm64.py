@@ -98,13 +98,13 @@ def main() -> None:
 
 def refuse_without_tools() -> None:
     """Exit with one line where this cannot run."""
+    if os.geteuid() != 0:
+        sys.exit("arm64: not run as root, and it mounts and changes the root folder; run it with sudo")
     missing = [tool for tool in ("debootstrap", "dpkg-deb", QEMU) if shutil.which(tool) is None]
     if missing:
         sys.exit(
             f"arm64: {', '.join(missing)} not found; apt-get install debootstrap qemu-user-static, on Debian or Ubuntu"
         )
-    if os.geteuid() != 0:
-        sys.exit("arm64: not run as root, and it mounts and changes the root folder; run it with sudo")
 
 
 def make_root(work: Path) -> None:
