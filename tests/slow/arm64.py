@@ -86,9 +86,11 @@ def main() -> None:
     make_root(work)
     with emulation(root, work):
         if not options.resume:
-            shutil.rmtree(root / "answers", ignore_errors=True)
+            for folder in ("answers", "data"):
+                shutil.rmtree(root / folder, ignore_errors=True)
             install(root, work)
         (root / "answers").mkdir(exist_ok=True)
+        say(f"| {' | '.join(Row.__slots__)} |")
         rows = [row for bundle in options.bundles for row in check_bundle(bundle, options, root, work)]
     (work / "arm64.json").write_text(
         json.dumps([{name: getattr(row, name) for name in Row.__slots__} for row in rows], indent=1)
@@ -161,7 +163,9 @@ def install(root: Path, work: Path) -> None:
     wheels = work / "wheels"
     for file in wheels.iterdir():
         file.unlink()
-    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), "."], quiet=True)
+    checkout = Path(__file__).parents[2]
+    shutil.rmtree(checkout / "build/lib", ignore_errors=True)  # setuptools would pack modules that are gone
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", f"--outdir={wheels}", str(checkout)], quiet=True)
     (wheel,) = wheels.iterdir()
     tags = [f"--platform=manylinux_2_{number}_aarch64" for number in (28, 27, 17)]
     wanted = [*tags, "--platform=manylinux2014_aarch64", "--implementation=cp", f"--python-version={PYTHON}"]
