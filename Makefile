@@ -4,6 +4,7 @@
 #   OVERWRITE=1 replaces a bundle that was trained or evaluated before
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
 # make docs    the documentation site, in build/docs; works offline
+# make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
 
 PYTHON ?= python3
@@ -29,7 +30,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench sweep accept check need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench arm64 sweep accept check need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -75,6 +76,10 @@ bench: $(READY)
 	$(VENV)/bin/python tests/slow/train_step.py
 	$(VENV)/bin/python tests/slow/builds.py
 	$(if $(wildcard $(BUNDLE)/manifest.json),$(VENV)/bin/python peers/end_to_end.py $(SHARED)/vegetables/test --bundle $(BUNDLE))
+
+# needs debootstrap and qemu-user-static; the root file system in build/arm64 is made once
+arm64: $(READY)
+	$(VENV)/bin/python tests/slow/arm64.py $(BUNDLE) --photos $(SHARED)/vegetables/test
 
 # hours; goes on where it was interrupted, with RTX=1 plans are built too, AGAIN=failed tries those again
 sweep: $(READY)

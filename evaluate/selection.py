@@ -43,8 +43,14 @@ class Selection:
     @property
     def suffix(self) -> str:
         """Return the suffix of a result's name; a result of some candidates does not replace that of all. Empty for all."""
-        parts = [*self.variants, *filter(None, (self.runtime, self.device))]
+        parts = [*self.variants, *filter(None, (_file_word(self.runtime or ""), self.device))]
         return f"{PARTIAL}{'-'.join(parts)}" if parts else ""
+
+
+def _file_word(runtime: str) -> str:
+    """Return a runtime's name for a file name. The options of a plug-in provider become a digest, which tells them apart."""
+    name, comma, options = runtime.partition(",")
+    return f"{name}-{hashlib.sha256(options.encode()).hexdigest()[:8]}" if comma else name
 
 
 def select_candidates(bundle: Bundle, selection: Selection) -> list[Candidate]:

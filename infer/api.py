@@ -23,7 +23,7 @@ from vegrt.infer.decode.read_ahead import read_ahead
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.open import open_runner
-from vegrt.infer.runtimes.runner import Answers, BundleRunner, Device, Runner, RuntimeName
+from vegrt.infer.runtimes.runner import Answers, BundleRunner, Device, Runner
 from vegrt.infer.trust.judge import Judge
 from vegrt.infer.trust.store import needs_embeddings, open_judge
 
@@ -122,9 +122,9 @@ class Model:
         return self.candidate.variant
 
     @property
-    def runtime(self) -> RuntimeName:
-        """Return the name of the runtime."""
-        return self._runner.runtime
+    def runtime(self) -> str:
+        """Return the name of the runtime, with its plug-in provider if there is one."""
+        return self.candidate.runtime_name
 
     @property
     def device(self) -> str:

@@ -90,7 +90,7 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
     counters = _counters(model, request, judge)
     classes = model.bundle.manifest.classes
     outputs = open_outputs(request.output, request.row_format, len(classes), model.embedding_width)
-    head = {"bundle": str(bundle_path), "variant": model.candidate.variant, "runtime": model.candidate.runtime}
+    head = {"bundle": str(bundle_path), "variant": model.candidate.variant, "runtime": model.candidate.runtime_name}
     tally, least_sure = _Tally(), request.least_sure.opened()
     try:
         outputs.begin(_identity(model, request))
@@ -245,7 +245,7 @@ def _identity(model: LoadedModel, request: Request) -> dict[str, Any]:
         "model": model.bundle.manifest.name,
         "artifact_sha256": artifact_of(model.bundle, model.candidate).sha256,
         "variant": model.candidate.variant,
-        "runtime": model.candidate.runtime,
+        "runtime": model.candidate.runtime_name,
         "top_k": row_format.top_k,
         "scores": row_format.scores,
         "min_probability": row_format.min_probability,

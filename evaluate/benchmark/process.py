@@ -45,7 +45,7 @@ def run_process(
     arguments = [
         str(bundle.path),
         candidate.variant,
-        candidate.runtime,
+        candidate.runtime_name,
         candidate.device,
         candidate.engine,
         str(threads),
@@ -80,11 +80,12 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, engine: str, 
     import numpy as np
 
     from vegrt.bundle.bundle import open_bundle
-    from vegrt.infer.runtimes.candidates import find_runtime
+    from vegrt.infer.runtimes.candidates import find_runtime, split_runtime
     from vegrt.infer.runtimes.open import open_candidate
 
     opened = open_bundle(Path(bundle), verify=False)
-    candidate = Candidate(variant, find_runtime(runtime), device, engine)
+    name, provider = split_runtime(runtime)
+    candidate = Candidate(variant, find_runtime(name), device, engine, provider)
     shape = opened.manifest.contract.shape
     start = time.perf_counter()
     runner = open_candidate(opened, candidate, threads=int(threads))

@@ -23,6 +23,7 @@ from vegrt.infer.machine.gpu_sets import CUDA12, CUDA13
 from vegrt.infer.machine.gpu_software import DISTRIBUTIONS, Advice, GpuFacts, GpuSoftware, check_gpu_software
 from vegrt.infer.machine.measured import NETWORK_KINDS, TIMED_VARIANTS, MachineMeasurements, load_measurements
 from vegrt.infer.machine.provider_libraries import find_unloadable
+from vegrt.infer.machine.provider_plugins import PluginState, examine_plugins, installed_plugins
 from vegrt.machine import Machine, examine_machine
 from vegrt.results.benchmark import ARITHMETICS
 from vegrt.terminal.tables import make_table
@@ -79,9 +80,9 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers."""
+    """Return the diagnosis of this machine. Only onnxruntime is imported, to list its providers; plug-ins in other processes."""
     machine, gpu = examine_machine(), probe_gpus()
-    runtimes = tuple(_runtime(name, distributions) for name, distributions in _RUNTIMES.items())
+    runtimes = tuple(_runtime(name, distributions) for name, distributions in _RUNTIMES.items()) + _plugins()
     versions = {runtime.name: runtime.version for runtime in runtimes}
     software = _check_gpu(machine, gpu)
     advice = advise(machine, versions, software)
@@ -226,6 +227,23 @@ def _runtime(name: str, distributions: tuple[str, ...]) -> Runtime:
     if len(rivals) > 1:
         note = f"{' and '.join(rivals)} are both installed and overwrite each other: uninstall all but one. {note}"
     return Runtime(name, next(iter(versions.values()), ""), note.strip())
+
+
+def _plugins() -> tuple[Runtime, ...]:
+    """Return ONNX Runtime's plug-in providers that are installed, under the names that --runtime takes."""
+    return tuple(
+        Runtime(f"onnxruntime+{state.package.name}", state.package.version, _devices(state))
+        for state in examine_plugins([*installed_plugins().values()])
+    )
+
+
+def _devices(state: PluginState) -> str:
+    if state.problem:
+        return state.problem
+    devices = ", ".join(f"{device.hardware} ({device.vendor})" for device in state.devices)
+    return (
+        f"plug-in provider, offers {devices}" if devices else "plug-in provider, which takes no device of this machine"
+    )
 
 
 def _version(distribution: str) -> str:

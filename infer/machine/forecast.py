@@ -142,6 +142,7 @@ def _on_arm(cpu: Cpu) -> tuple[Verdict, ...]:
     return (
         Verdict("fp32", "fair", "onnxruntime", "NEON"),
         Verdict("fp16", "fair" if half else "slow", "onnxruntime", fp16),
-        Verdict("int8", int8, "onnxruntime", f"{why}; casts around its fp16 parts: int8-cpu has none"),
+        # ONNX Runtime 1.32 fuses none of its convolutions to 8-bit ones: docs/decisions/0041
+        Verdict("int8", "fair" if half else "slow", "onnxruntime", "computed in float, on 8-bit values; take int8-cpu"),
         Verdict("int8-cpu", int8, "onnxruntime", why),
     )

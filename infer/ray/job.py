@@ -242,7 +242,14 @@ def _summarize(out: str, job: RayJob, workers: int, seconds: float) -> Summary:
     errors = written.count_rows(filter=dataset.field("error") != "")
     candidate = job.candidate
     return Summary(
-        out, written.count_rows(), errors, candidate.variant, candidate.runtime, job.device, workers, round(seconds, 2)
+        out,
+        written.count_rows(),
+        errors,
+        candidate.variant,
+        candidate.runtime_name,
+        job.device,
+        workers,
+        round(seconds, 2),
     )
 
 

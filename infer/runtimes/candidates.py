@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import IMPORTED_INT8, Artifact
 from vegrt.errors import MissingExtraError, VegrtError
+from vegrt.infer.machine.provider_plugins import find_plugin
 from vegrt.infer.runtimes.host import RUNTIMES, Host, examine_host, is_installed
+from vegrt.infer.runtimes.onnxruntime.plugin import SEPARATOR, parse_provider
 from vegrt.infer.runtimes.runner import Device, RuntimeName
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine, local_fingerprint
 from vegrt.results.common import GPU_RUNTIMES, CandidateRow, candidate_key
@@ -32,13 +34,15 @@ class Candidate:
     """A variant of a bundle, the runtime and the device that would run it.
 
     device: always cuda for the runtimes that need a GPU. engine: path of the TensorRT engine in the bundle; empty for other
-    runtimes, and where the engine that fits the machine is meant.
+    runtimes, and where the engine that fits the machine is meant. provider: a plug-in provider of ONNX Runtime with its options,
+    as `parse_provider` reads it; empty for those that are built in.
     """
 
     variant: str
     runtime: RuntimeName
     device: Device = "cpu"
     engine: str = ""
+    provider: str = ""
 
     def __post_init__(self) -> None:
         if self.runtime in GPU_RUNTIMES:
@@ -46,7 +50,18 @@ class Candidate:
 
     def __str__(self) -> str:
         """Return the key used in result files: `variant/runtime`, with `/cuda` where the runtime could use the CPU too."""
-        return candidate_key(self.variant, self.runtime, self.device)
+        return candidate_key(self.variant, self.runtime_name, self.device)
+
+    @property
+    def runtime_name(self) -> str:
+        """Return the name of the runtime in results and on the command line: with the plug-in provider, if there is one."""
+        return f"{self.runtime}{SEPARATOR}{self.provider}" if self.provider else self.runtime
+
+
+def split_runtime(name: str) -> tuple[str, str]:
+    """Return the runtime and the plug-in provider in a name such as onnxruntime+openvino; the second is empty without one."""
+    runtime, _, provider = name.partition(SEPARATOR)
+    return runtime, provider
 
 
 def candidates(
@@ -60,10 +75,14 @@ def candidates(
     ran it when it was added, and on others if named. On a CPU that has the instructions, OpenVINO computes bf16 and MNN
     computes fp16 from the float32 model: candidates without a file of their own. Of TensorRT engines, only those that fit the
     machine are offered, and all variants if the runtime is named, so that opening one reports why it does not fit. ONNX
-    Runtime's TensorRT provider is offered only when named: it builds an engine first, for minutes.
+    Runtime's TensorRT provider is offered only when named: it builds an engine first, for minutes. So is a plug-in provider, as
+    onnxruntime+NAME: loading it runs a library of its vendor. Raises MissingExtraError for a plug-in that is not installed.
     """
     host = host or examine_host(device)
-    named = find_runtime(runtime, host.runtimes) if runtime else None
+    name, provider = split_runtime(runtime or "")
+    named = find_runtime(name, host.runtimes) if name else None
+    if provider:
+        return _of_plugin(bundle, provider, device, host, name)
     return [
         candidate
         for tried in devices_to_use(runtime, device, host)
@@ -127,7 +146,7 @@ def candidate_row(bundle: Bundle, candidate: Candidate) -> CandidateRow:
     return CandidateRow(
         key=str(candidate),
         variant=candidate.variant,
-        runtime=candidate.runtime,
+        runtime=candidate.runtime_name,
         device=candidate.device,
         artifact_sha256=artifact.sha256,
         size_bytes=artifact.size_bytes,
@@ -194,6 +213,22 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
     if "fp32" in variants and computed not in variants and instructions & set(host.cpu.features):
         variants.append(computed)
     return [Candidate(variant, runtime, device) for variant in variants]
+
+
+def _of_plugin(bundle: Bundle, provider: str, device: Device | None, host: Host, runtime: str) -> list[Candidate]:
+    """Return the candidates of a plug-in provider: all variants that ONNX Runtime can load."""
+    plugin = parse_provider(provider)
+    if runtime != "onnxruntime":
+        raise VegrtError(
+            f"provider {plugin.name!r}: is one of ONNX Runtime; expected --runtime onnxruntime, not {runtime}"
+        )
+    if device == "cuda":
+        raise VegrtError(
+            f"provider {plugin.name!r}: --device is of the built-in providers; expected hardware=gpu behind its name"
+        )
+    find_plugin(plugin.name)
+    offered = _of_runtime(bundle, "onnxruntime", "cpu", host, is_named=True)
+    return [replace(candidate, provider=provider) for candidate in offered]
 
 
 def _models(bundle: Bundle, runtime: RuntimeName) -> list[str]:

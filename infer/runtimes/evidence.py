@@ -130,7 +130,7 @@ def _expected(candidate: Candidate, host: Host, kind: NetworkKind | None) -> Exp
     gpu = host.gpu if on_gpu else GpuProbe((), "", "")
     verdicts = {verdict.variant: verdict for verdict in forecast(host.cpu, gpu, measured=host.measured, kind=kind)}
     verdict = verdicts.get(candidate.variant)
-    if verdict is None or (on_gpu and not host.gpu.gpus):
+    if verdict is None or candidate.provider or (on_gpu and not host.gpu.gpus):
         return Expected(None, "", (len(_SPEEDS), "int8" not in candidate.variant, candidate.runtime != "tensorrt"))
     if on_gpu and candidate.runtime == "onnxruntime":
         return _with_cuda_provider(candidate)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.manifest import Artifact
 from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.files.user_cache import cache_home
@@ -19,8 +20,9 @@ from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
+from vegrt.infer.runtimes.onnxruntime.plugin import PluginModel, parse_provider
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
-from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime, open_plugin
 from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float
 from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
@@ -51,7 +53,7 @@ class LoadedModel:
 
     def __str__(self) -> str:
         where = "" if self.runner.device == "cpu" else f" with {self.runner.device}"
-        return f"{self.bundle.path}: {self.candidate.variant} on {self.runner.runtime}{where} ({self.reason})"
+        return f"{self.bundle.path}: {self.candidate.variant} on {self.candidate.runtime_name}{where} ({self.reason})"
 
 
 def open_runner(
@@ -94,7 +96,7 @@ def open_runner(
 
 def _begun_first(choices: Sequence[Choice], begun: Begun) -> list[Choice]:
     """Return the choices with those first that a resumed run began with: one file holds the answers of one model."""
-    same = [choice for choice in choices if (choice.candidate.variant, choice.candidate.runtime) == begun]
+    same = [choice for choice in choices if (choice.candidate.variant, choice.candidate.runtime_name) == begun]
     return [
         *(replace(choice, reason="as in the run that is resumed") for choice in same),
         *(choice for choice in choices if choice not in same),
@@ -173,6 +175,8 @@ def open_candidate(
             throughput=throughput,
             sha256=artifact.sha256,
         )
+    if candidate.provider:
+        return _open_plugin(bundle, candidate, artifact, file, embedding, threads)
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     float16 = is_float16(bundle, candidate.variant)
     return open_onnxruntime(
@@ -184,6 +188,20 @@ def open_candidate(
         tensorrt=provider,
         classes=classes,
         subject=str(file),
+        embedding=embedding,
+    )
+
+
+def _open_plugin(
+    bundle: Bundle, candidate: Candidate, artifact: Artifact, file: Path, embedding: str, threads: int
+) -> BundleRunner:
+    model = with_output(file.read_bytes(), embedding) if embedding else file
+    return open_plugin(
+        PluginModel(model, str(file), artifact.sha256, exact=candidate.variant == "fp32"),
+        parse_provider(candidate.provider),
+        float16=is_float16(bundle, candidate.variant),
+        threads=threads,
+        classes=len(bundle.manifest.classes),
         embedding=embedding,
     )
 

@@ -15,8 +15,9 @@ from vegrt.errors import ModelError
 from vegrt.infer.runtimes.cuda.runtime import Cuda, load_cudart
 from vegrt.infer.runtimes.lanes import Lanes
 from vegrt.infer.runtimes.onnxruntime.lane import BoundLane
-from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
-from vegrt.infer.runtimes.onnxruntime.session import open_session, run_model
+from vegrt.infer.runtimes.onnxruntime.plugin import PluginModel, PluginProvider, open_plugin_session
+from vegrt.infer.runtimes.onnxruntime.providers import CPU, TensorRtProvider
+from vegrt.infer.runtimes.onnxruntime.session import disabled_optimizers, open_session, run_model
 from vegrt.infer.runtimes.overlap import LanesRunner
 from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, reason_of
 
@@ -136,6 +137,23 @@ def open_onnxruntime(
     if device == "cuda" and not embedding:
         return BoundRunner(session, Cuda(load_cudart()), expected=expected)
     return OnnxRuntimeRunner(session, device, expected=expected)
+
+
+def open_plugin(
+    file: PluginModel,
+    provider: PluginProvider,
+    *,
+    float16: bool = False,
+    threads: int = 0,
+    classes: int = 0,
+    embedding: str = "",
+) -> OnnxRuntimeRunner:
+    """Return a runner on a plug-in provider; the arguments are those of `open_onnxruntime`. Raises as `open_plugin_session`."""
+    disabled = disabled_optimizers(CPU, float16=float16)
+    session = open_plugin_session(file, provider, disabled=disabled, threads=threads)
+    expected = ExpectedOutputs(file.subject, classes, embedding)
+    _check_interface(session, expected)
+    return OnnxRuntimeRunner(session, "cpu", expected=expected)
 
 
 def _check_interface(session: Any, expected: ExpectedOutputs) -> None:

@@ -16,8 +16,10 @@ from vegrt.commands.options.shared import (
     BundleArgument,
     JsonOption,
     MeasuredDeviceOption,
+    ProviderOption,
     RuntimeOption,
     VariantsOption,
+    runtime_name,
     show,
 )
 from vegrt.errors import VegrtError
@@ -86,6 +88,7 @@ def bench(
     data: TimingDataOption = None,
     variant: VariantsOption = None,
     runtime: RuntimeOption = None,
+    provider: ProviderOption = None,
     preset: PresetOption = None,
     duration_s: DurationOption = 10.0,
     memory: MemoryOption = True,
@@ -108,7 +111,7 @@ def bench(
     from vegrt.results.files import save_result
 
     opened = open_bundle(bundle)
-    selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
+    selection = Selection(runtime_name(runtime, provider), device.value if device else None, tuple(variant or ()))
     chosen = select_candidates(opened, selection)
     sizes = parse_numbers(batch, int, option="--batch", example="1,4,16")
     conditions = Conditions(threads, data, memory, limits, gpu_required=not selection.is_all)

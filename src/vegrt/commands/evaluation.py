@@ -16,9 +16,11 @@ from vegrt.commands.options.shared import (
     DataOption,
     JsonOption,
     MeasuredDeviceOption,
+    ProviderOption,
     PublicKeyOption,
     RuntimeOption,
     VariantsOption,
+    runtime_name,
     show,
     warn_renamed,
 )
@@ -81,6 +83,7 @@ def evaluate(
     inconclusive: InconclusiveOption = None,
     variant: VariantsOption = None,
     runtime: RuntimeOption = None,
+    provider: ProviderOption = None,
     device: MeasuredDeviceOption = None,
     answers: AnswersOption = None,
     device_name: DeviceNameOption = None,
@@ -127,7 +130,7 @@ def evaluate(
     from vegrt.schema import read_json
 
     opened = open_bundle(bundle)
-    selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
+    selection = Selection(runtime_name(runtime, provider), device.value if device else None, tuple(variant or ()))
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), selection.suffix
     chosen = candidates_to_evaluate(opened, selection, torch=torch)
     if answers and selection.is_all:

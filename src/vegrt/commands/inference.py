@@ -12,8 +12,10 @@ from vegrt.commands.options import infer as options
 from vegrt.commands.options.shared import (
     DeviceOption,
     JsonOption,
+    ProviderOption,
     PublicKeyOption,
     RuntimeOption,
+    runtime_name,
     show,
     warn_renamed,
 )
@@ -32,6 +34,7 @@ def infer(
         typer.Option(help="fp32, fp16, int8 or int8-cpu; default: the fastest that passed the gate."),
     ] = None,
     runtime: RuntimeOption = None,
+    provider: ProviderOption = None,
     device: DeviceOption = None,
     objective: options.ObjectiveOption = None,
     threads: Annotated[
@@ -84,7 +87,7 @@ def infer(
         raise VegrtError("--counters: counts what --reject decides; add --reject")
     if keep_unsure is not None and scores is options.Scores.logits:
         raise VegrtError("--keep-unsure: chooses by probability; leave --scores logits out")
-    path = _bundle_path(bundle, model)
+    path, runtime = _bundle_path(bundle, model), runtime_name(runtime, provider)
     if rebuild:
         _rebuild(path, variant, runtime, public_key)
     request = Request(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vegrt.errors import VegrtError
 from vegrt.files.text import json_text
 from vegrt.terminal.streams import unescaped
 
@@ -66,6 +67,15 @@ RuntimeOption = Annotated[
         help="Runtime: onnxruntime, onnxruntime-tensorrt, openvino, mnn, tensorrt or torch (default: the fastest here).",
     ),
 ]
+ProviderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME[,key=value,...]",
+        help="Plug-in provider of ONNX Runtime with its options, such as openvino,hardware=npu; the same as --runtime "
+        "onnxruntime+NAME.",
+    ),
+]
 MeasuredDeviceOption = Annotated[
     Device | None,
     typer.Option(
@@ -73,6 +83,15 @@ MeasuredDeviceOption = Annotated[
     ),
 ]
 VariantsOption = Annotated[list[str] | None, typer.Option("--variant", help="Measure only this variant; repeatable.")]
+
+
+def runtime_name(runtime: str | None, provider: str | None) -> str | None:
+    """Return the runtime with its plug-in provider, as results name it. Raises VegrtError for a provider of another runtime."""
+    if provider is None:
+        return runtime
+    if runtime not in (None, "onnxruntime"):
+        raise VegrtError(f"--provider {provider}: is one of ONNX Runtime, not of {runtime}; leave --runtime out")
+    return f"onnxruntime+{provider}"
 
 
 def warn_renamed(former: str, name: str) -> None:
