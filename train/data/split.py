@@ -13,7 +13,7 @@ from vegrt.dataset.listing import COLUMNS, SplitName, relative_path
 from vegrt.dataset.photos import SPLITS, base_folder, read_splits
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell
+from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.files.text import as_utf8, printable
 from vegrt.train.data.audit_file import Audit
 
@@ -71,7 +71,10 @@ def write_split(
     for name in audit.unreadable:
         del classes[name]
     assigned = assign_splits(classes, audit.clusters, fractions=fractions, seed=seed)
-    rows = [(path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)]
+    rows = [
+        (path_cell(relative_path(base / name, out_csv)), text_cell(classes[name]), assigned[name])
+        for name in sorted(classes)
+    ]
     write_text(out_csv, csv_text([COLUMNS, *rows]))
     photos = Counter((assigned[name], label) for name, label in classes.items())
     counts = {split: {label: photos[split, label] for label in splits["train"].classes} for split in SPLITS}

@@ -37,7 +37,7 @@ def open_folder_to_lock(folder: Path, lock_name: str) -> int:
 
 
 def open_lock_file(path: Path) -> int:
-    """Return a descriptor of a file that is only locked, never read, and made if it is missing. Raises OSError, for a link too."""
+    """Return a descriptor of a file that is only locked, and made if it is missing. Raises OSError, for a link too."""
     _refuse_link(path)
     return os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
 
