@@ -2,8 +2,8 @@
 
     pip install 'vegrt[cpu,pack,sign,serve]'; python tests/slow/base_install.py
 
-The network is written as bytes, because the packages that train and export are not needed. The workflow runs it on each system and
-Python version, and with the lowest versions of all packages.
+The network is written as bytes, because the packages that train and export are not needed. The workflow runs it on each system
+and Python version, and with the lowest versions of all packages.
 """
 
 from __future__ import annotations
