@@ -57,18 +57,16 @@ def test_what_windows_lacks_is_used_in_known_places_only() -> None:
     assert {name: names for name, names in used.items() if names} == FALLBACKS
 
 
-def test_infer_and_locks_work_without_what_windows_lacks(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-    copy, out = tmp_path / "copy", tmp_path / "rows.csv"
-    shutil.copytree(bundle.path, copy, ignore=shutil.ignore_patterns("engines"))
+def test_infer_and_locks_work_without_what_windows_lacks(copied: Bundle, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
     (tmp_path / "few").mkdir()
     for file in sorted(photos.rglob("*.jpg"))[:2]:
         shutil.copy(file, tmp_path / "few")
-    command = [sys.executable, "-m", "tests.other_system", copy, tmp_path / "few", out]
+    command = [sys.executable, "-m", "tests.other_system", str(copied.path), str(tmp_path / "few"), str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) > 250  # modules; those that need an extra are read, not imported
-    with out.open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 2
-    assert not list(tmp_path.rglob("*.lock"))
-    assert not list(tmp_path.rglob(".lock"))
+    with out.open(newline="") as rows:
+        assert len(list(csv.DictReader(rows))) == 2
+    assert not [path for root in (tmp_path, copied.path) for path in root.rglob("*.lock")]
     assert not list(tmp_path.rglob(".*.tmp*"))
