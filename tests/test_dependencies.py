@@ -25,7 +25,7 @@ def requirements() -> list[Requirement]:
 
 
 def lowest(requirement: Requirement) -> str:
-    (limit,) = (specifier.version for specifier in requirement.specifier if specifier.operator == ">=")
+    (limit,) = (specifier.version for specifier in requirement.specifier if specifier.operator in (">=", "=="))
     return limit
 
 
