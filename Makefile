@@ -1,5 +1,5 @@
 # make demo    the whole job on the embedded sample set: no data, no weights, no download but packages
-# make test    the tests                        make check   ruff and mypy
+# make test    the tests                        make check   ruff and mypy     make audit   known vulnerabilities
 # make train export report DATA=... BACKBONE=resnet18|resnet50|vgg16 WEIGHTS=imagenet|none|FILE
 #   OVERWRITE=1 replaces a bundle that was trained or evaluated before
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
@@ -30,7 +30,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench arm64 sweep accept check need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench arm64 sweep accept check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -95,6 +95,12 @@ check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	@if command -v actionlint >/dev/null; then actionlint; else echo 'actionlint: not installed; .github/workflows is not checked'; fi
+
+# needs the network: pip-audit asks PyPI for known vulnerabilities of what is installed; a package that it cannot look up is an error
+audit: $(READY)
+	$(VENV)/bin/python -m pip install --quiet pip-audit
+	$(VENV)/bin/pip-audit --strict --skip-editable
 
 need-data:
 	@test -n "$(DATA)" || { echo 'DATA is not set; expected: make train DATA=folder-with-train-validation-test' >&2; exit 2; }

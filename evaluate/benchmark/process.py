@@ -55,7 +55,7 @@ def run_process(
     try:
         process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_s)
         figures = json.loads(process.stdout.splitlines()[-1])  # MNN prints lines of its own
-        peak_mib = figures["peak_kib"] / 1024 if batch else None
+        peak_mib = figures["peak_kib"] / 1024 if batch and figures["peak_kib"] else None
         return ProcessFigures(peak_mib, figures["first_answer_s"])
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or [f"exit {error.returncode}"]
@@ -93,7 +93,7 @@ def _main(bundle: str, variant: str, runtime: str, device: Device, engine: str, 
     first_answer_s = time.perf_counter() - start
     for _ in range(2 if int(batch) else 0):
         runner.logits(np.zeros((int(batch), *shape), np.uint8))
-    peak_kib = parse_peak_kib(_STATUS.read_text(encoding="utf-8"))
+    peak_kib = parse_peak_kib(_STATUS.read_text(encoding="utf-8")) if _STATUS.exists() else None  # None beyond Linux
     sys.stdout.write(json.dumps({"peak_kib": peak_kib, "first_answer_s": first_answer_s}) + "\n")
 
 

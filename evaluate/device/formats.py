@@ -20,6 +20,7 @@ import numpy as np
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import DataError, FormatError, require
 from vegrt.evaluate.device.rows import TEXT_LENGTH, AnswerRow, Layout, shown
+from vegrt.files.csv_cells import text_of_cell
 from vegrt.schema import parse_json
 
 SUFFIXES = (".csv", ".jsonl", ".parquet", ".npz")
@@ -84,7 +85,10 @@ def _csv(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[Answer
         for cells in table:
             if len(cells) != len(columns):
                 raise FormatError(f"has {len(cells)} cells; expected {len(columns)}", f"line {table.line_num}")
-            yield _placed(f"line {table.line_num}", layout, dict(zip(columns, cells, strict=True)))
+            values = {
+                name: text_of_cell(cell) if "label" in name else cell for name, cell in zip(columns, cells, strict=True)
+            }
+            yield _placed(f"line {table.line_num}", layout, values)
     except csv.Error as error:
         raise FormatError(f"is not CSV ({error})", "its content") from error
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import onnx
 
 from vegrt.errors import ModelError
+from vegrt.files.descriptors import open_unlinked
 
 _TYPES = "FLOAT FLOAT16 BFLOAT16 DOUBLE INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL"
 _WHOLE_BYTES = frozenset(onnx.TensorProto.DataType.Value(name) for name in _TYPES.split())
@@ -86,9 +87,7 @@ def _read(tensor: onnx.TensorProto, size: int, file: Path) -> bytes:
 
 def _bytes_at(path: Path, offset: int, size: int, subject: str) -> bytes:
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        )  # opening a named pipe would block forever
+        descriptor = open_unlinked(path)
     except OSError as error:
         reason = "a link" if path.is_symlink() else error.strerror
         raise ModelError(f"{subject} is in {path} ({reason}); copy that file into the model's folder") from error

@@ -16,7 +16,7 @@ from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.local import decode_rows
 from vegrt.infer.decode.pace import FEWEST_CORES, Window, has_lock
 from vegrt.infer.decode.ring import Ring, Run
-from vegrt.infer.decode.shared_buffers import SharedBuffers
+from vegrt.infer.decode.shared_buffers import SharedBuffers, can_share
 from vegrt.machine import usable_cores
 from vegrt.photo.contract import Contract
 
@@ -57,7 +57,7 @@ class Crew:
         self._cores = min(usable_cores(), float(count))  # that can decode
         self._threads: list[threading.Thread] = []
         self._processes_ready, self._closing = threading.Event(), False
-        self._may_change = way == "auto" and self._cores >= FEWEST_CORES
+        self._may_change = way == "auto" and self._cores >= FEWEST_CORES and can_share()
         self._shared: SharedBuffers | None = None
         self._workers: Workers | None = None
         if way == "processes" or self._may_change:

@@ -135,9 +135,10 @@ class _Worker:
             code = self._process.wait(LEAVE_S)
         except subprocess.TimeoutExpired:
             return VegrtError(f"decode worker: stopped answering {moment}; {_CURE}")
-        if code == -signal.SIGKILL:
+        name = signal.Signals(-code).name if code < 0 else ""
+        if name == "SIGKILL":
             return VegrtError(f"decode worker: killed (SIGKILL) {moment}, most often for lack of memory; {_CURE}")
-        how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+        how = f"crashed ({name})" if name else f"ended with exit code {code}"
         return VegrtError(f"decode worker: {how} {moment}; {_CURE}")
 
     def hang_up(self) -> None:

@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from vegrt.errors import VegrtError
 
 
+def can_share() -> bool:
+    """Return whether this system has nameless shared memory: Linux has, macOS and Windows have not."""
+    return hasattr(os, "memfd_create")
+
+
 class SharedBuffers:
     """Nameless shared memory: the system frees it with the last process that has it, however that ends; /dev/shm is not involved.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from vegrt.errors import VegrtError
+from vegrt.files.descriptors import flush
 from vegrt.infer.outputs.names import NO_HASHES, Hashes
 from vegrt.infer.outputs.rows import AnswerRow
 
@@ -179,8 +180,7 @@ class PartFile(Generic[CodecT]):
         new = _new_of(self.out)
         try:
             yield new
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(new)
             new.replace(target)
         finally:
             new.unlink(missing_ok=True)
@@ -194,7 +194,10 @@ class PartFile(Generic[CodecT]):
     def update_head(self) -> None:
         """Write the number of rows to the head, for codecs that count there."""
         if self.codec.counts_in_head:  # last: a batch belongs to the file once it is counted
-            os.pwrite(self._opened.fileno(), self.codec.head(self.rows), 0)
+            end = self._opened.tell()
+            self._opened.seek(0)
+            self._opened.write(self.codec.head(self.rows))
+            self._opened.seek(end)
 
     def write(self, content: bytes) -> None:
         """Append bytes, all or none. Raises VegrtError when that fails."""

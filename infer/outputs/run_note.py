@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vegrt.errors import VegrtError
+from vegrt.files.descriptors import OPEN_FILES_MOVE, open_lock_file
 from vegrt.files.locking import take_lock
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class OutputLock:
         """Take it. Raises VegrtError when another process has it."""
         while self._descriptor is None:
             try:
-                descriptor = os.open(_lock_of(self.out), os.O_RDWR | os.O_CREAT, 0o666)
+                descriptor = open_lock_file(_lock_of(self.out))
             except OSError as error:
                 raise VegrtError(f"{self.out}: cannot be written ({error.strerror}); choose another place") from error
             try:
@@ -115,7 +116,10 @@ class OutputLock:
                 os.close(descriptor)
 
     def absorb(self, note: RunNote) -> None:
-        """Let the note be the lock: the file of its own is gone then."""
+        """Let the note be the lock: the file of its own is gone then. Windows renames no open file: the note is removed."""
+        if not OPEN_FILES_MOVE:
+            note.remove()
+            return
         try:
             descriptor = os.open(note.path, os.O_RDWR)
         except FileNotFoundError:  # somebody removed it
@@ -130,8 +134,12 @@ class OutputLock:
     def release(self) -> None:
         """Let it go, if we have it, and remove the file."""
         if self._descriptor is not None:
-            _lock_of(self.out).unlink(missing_ok=True)
+            if OPEN_FILES_MOVE:  # removed while it is locked
+                _lock_of(self.out).unlink(missing_ok=True)
             os.close(self._descriptor)
+            if not OPEN_FILES_MOVE:
+                with suppress(OSError):  # the next process has already opened it
+                    _lock_of(self.out).unlink()
             self._descriptor = None
 
     def _is_current(self, descriptor: int) -> bool:

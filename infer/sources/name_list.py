@@ -70,7 +70,7 @@ def _stdin_blocks(stop: Event) -> Iterator[bytes | None]:
         return
     idle = False
     while not stop.is_set():
-        if not select.select([descriptor], [], [], _IDLE_S)[0]:
+        if not _is_ready(descriptor):
             if not idle:
                 yield None
             idle = True
@@ -80,3 +80,11 @@ def _stdin_blocks(stop: Event) -> Iterator[bytes | None]:
         if not block:
             return
         yield block
+
+
+def _is_ready(descriptor: int) -> bool:
+    """Return whether there are bytes to read within a moment; True where the system can wait for sockets only (Windows)."""
+    try:
+        return bool(select.select([descriptor], [], [], _IDLE_S)[0])
+    except OSError:
+        return True

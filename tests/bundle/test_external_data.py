@@ -141,3 +141,11 @@ def test_a_bundle_with_external_data_does_not_load(copied: Bundle, runtime: str)
     assert (copied.path / "extra.bin").is_file()
     with pytest.raises(BundleError, match=r"fp32\.onnx: reads another file"):
         load(copied.path, variant="fp32", runtime=runtime)
+
+
+def test_a_file_that_mnn_would_take_weights_from_is_refused(copied: Bundle) -> None:
+    """MNN finds it by the name of the model; it is neither listed in the manifest nor signed."""
+    load(copied.path, variant="fp32", runtime="mnn")
+    (copied.path / "fp32.mnn.weight").write_bytes(bytes(64))
+    with pytest.raises(BundleError, match=r"fp32\.mnn\.weight: MNN would read weights from it"):
+        load(copied.path, variant="fp32", runtime="mnn")

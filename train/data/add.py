@@ -10,7 +10,7 @@ from vegrt.dataset.listing import COLUMNS, SplitName, read_listing, relative_pat
 from vegrt.dataset.photos import SPLITS, read_splits
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell
+from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.files.text import as_utf8, printable
 
 
@@ -38,7 +38,10 @@ def add_photos(data: Path, labelled: Path, out_csv: Path) -> Added:
     if repeated := [path for path in new if path in rows]:
         raise DataError(f"{labelled}: {printable(repeated[0])} is in {data} already; delete its line")
     rows |= new
-    cells = [(path_cell(relative_path(path, out_csv.absolute())), *values) for path, values in rows.items()]
+    cells = [
+        (path_cell(relative_path(path, out_csv.absolute())), text_cell(label), split)
+        for path, (label, split) in rows.items()
+    ]
     if not_utf8 := [path for path, *_ in cells if as_utf8(path) != path]:
         raise DataError(f"{data}: {printable(not_utf8[0])} is not UTF-8; rename it")
     write_text(out_csv, csv_text([COLUMNS, *cells]))

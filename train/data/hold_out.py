@@ -16,7 +16,7 @@ from vegrt.dataset.listing import COLUMNS, SplitName, read_listing, relative_pat
 from vegrt.dataset.photos import SPLITS, Split, read_split
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell
+from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.train.data.audit import find_scenes
 
 SHARE = 0.15  # of each class of train
@@ -57,7 +57,8 @@ def hold_out_validation(data: Path, out_csv: Path, *, share: float = SHARE, seed
     for name in unreadable:
         assigned.pop(name, None)
     rows = [
-        (path_cell(relative_path(data / name, out_csv)), classes[name], assigned[name]) for name in sorted(assigned)
+        (path_cell(relative_path(data / name, out_csv)), text_cell(classes[name]), assigned[name])
+        for name in sorted(assigned)
     ]
     write_text(out_csv, csv_text([COLUMNS, *rows]))
     counts = Counter(assigned.values())

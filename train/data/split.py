@@ -13,7 +13,7 @@ from vegrt.dataset.listing import COLUMNS, SplitName, relative_path
 from vegrt.dataset.photos import SPLITS, Split, base_folder, read_labelled, read_splits, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell
+from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.files.text import as_utf8, printable
 from vegrt.train.data.audit import find_scenes
 from vegrt.train.data.audit_file import Audit
@@ -99,7 +99,10 @@ def _classes_of(base: Path, splits: Sequence[Split], data: Path) -> dict[str, st
 
 
 def _write_listing(out_csv: Path, base: Path, classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> None:
-    rows = [(path_cell(relative_path(base / name, out_csv)), classes[name], assigned[name]) for name in sorted(classes)]
+    rows = [
+        (path_cell(relative_path(base / name, out_csv)), text_cell(classes[name]), assigned[name])
+        for name in sorted(classes)
+    ]
     write_text(out_csv, csv_text([COLUMNS, *rows]))
 
 

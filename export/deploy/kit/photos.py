@@ -18,7 +18,7 @@ from vegrt.dataset.photos import Photo, Split, content_hash
 from vegrt.errors import DataError
 from vegrt.evaluate.robustness import sample
 from vegrt.export.deploy.kit.inputs import NORMALIZED_NCHW, NORMALIZED_NHWC, UINT8_NHWC, model_input
-from vegrt.files.csv_cells import csv_text
+from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.infer.decode.pipeline import batches
 from vegrt.photo.contract import Contract
 from vegrt.terminal.progress import track
@@ -89,7 +89,7 @@ def write_test_photos(folder: Path, chosen: TestPhotos, contract: Contract, test
         for photo, name in zip(photos, names, strict=True):
             shutil.copyfile(photo.path, folder / name)
     rows = [
-        (name and f"test/{name}", split.relative(photo), content_hash(photo.path))
+        (name and f"test/{name}", path_cell(split.relative(photo)), content_hash(photo.path))
         for photo, name in zip(photos, names, strict=True)
     ]
     _write_csv(folder / "photos.csv", ("file", "photo", "sha256"), rows)
@@ -100,8 +100,8 @@ def write_listing(folder: Path, name: str, chosen: TestPhotos, final: Path) -> N
     """Write a data set of the chosen photos, as `--data` takes it. final: where the folder will be; paths are relative to it."""
     rows = [
         (
-            relative_path(photo.path.absolute(), final.absolute() / name),
-            chosen.split.classes[photo.label],
+            path_cell(relative_path(photo.path.absolute(), final.absolute() / name)),
+            text_cell(chosen.split.classes[photo.label]),
             chosen.split.name,
         )
         for photo in chosen.photos

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vegrt.bundle import commit
 from vegrt.bundle.entries import COMMIT, MANIFEST, is_regular, refuse_links, size_of
-from vegrt.bundle.external_data import check_self_contained
+from vegrt.bundle.external_data import check_no_weight_file, check_self_contained
 from vegrt.bundle.manifest import Artifact, Manifest, Role, parse_manifest
 from vegrt.errors import BundleError
 from vegrt.files.hashing import sha256_of
@@ -75,10 +75,12 @@ class Bundle:
         return any(artifact.role == role for artifact in self.manifest.artifacts)
 
     def file(self, role: Role, variant: str = "") -> Path:
-        """Return the path of an artifact. Raises BundleError if it is missing, or is an ONNX file that reads other files."""
+        """Return the path of an artifact. Raises BundleError if it is missing, or is a model that reads other files."""
         file = self.path_of(self.artifact(role, variant).path)
         if role in ("model", "source"):
             check_self_contained(file)
+        elif role == "mnn":
+            check_no_weight_file(file)
         return file
 
     def listed_file(self, name: str) -> Path:

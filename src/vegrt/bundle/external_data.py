@@ -1,10 +1,11 @@
-"""Detects from the bytes of an ONNX file whether it reads other files, which a bundle's manifest would not cover.
+"""Detects whether a model reads other files, which a bundle's manifest would not cover.
 
-Field numbers are those of onnx.proto3.
+In an ONNX file the bytes tell; field numbers are those of onnx.proto3. MNN looks for a file by its name alone.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from vegrt.errors import BundleError
@@ -24,6 +25,18 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of TensorProto
 _OP_TYPE = 4  # of NodeProto
 _CONTEXT = b"EPContext"  # ONNX Runtime's operator that reads a compiled model from a named file
 _NEEDLES = (b"location", _CONTEXT)  # a file without these words does not refer to another file
+
+
+_MNN_WEIGHTS = ".weight"  # MNN 3.6.1 reads the weights that a model leaves out from its own name with this suffix
+
+
+def check_no_weight_file(file: Path) -> None:
+    """Raise BundleError if there is a file next to an MNN model that MNN would read weights from."""
+    other = file.with_name(f"{file.name}{_MNN_WEIGHTS}")
+    if os.path.lexists(other):
+        raise BundleError(
+            f"{other}: MNN would read weights from it, which the manifest does not cover; delete it, or export again"
+        )
 
 
 def check_self_contained(file: Path) -> None:

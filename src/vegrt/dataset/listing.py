@@ -14,6 +14,7 @@ from typing import Literal
 
 from vegrt.dataset.classes import check_folder_names
 from vegrt.errors import DataError
+from vegrt.files.csv_cells import text_of_cell
 
 MAX_PATH = 4095  # bytes, the limit of Linux
 COLUMNS = ("path", "class", "split")
@@ -60,7 +61,7 @@ def _listing(file: Path, reader: csv.DictReader[str], skip_unlabelled: bool) -> 
     lines: dict[Path, int] = {}
     for row in reader:
         path, label, split = (row[name] or "" for name in COLUMNS)
-        line = reader.line_num
+        label, line = text_of_cell(label), reader.line_num
         if skip_unlabelled and path and not label:
             continue
         if not path or not label or split not in SPLIT_NAMES:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.errors import VegrtError
-from vegrt.files.temporary import make_temporary
+from vegrt.files.descriptors import OPEN_FILES_MOVE, flush
+from vegrt.files.temporary import make_temporary, release_temporary
 from vegrt.files.text import printable
 
 # errors that only writing raises: disk full, quota or size limit exceeded, read-only file system
@@ -31,12 +32,11 @@ def replacing(path: Path) -> Iterator[Path]:
         with _mapping_errors(path, temporary):
             yield temporary
             share(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(temporary)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(descriptor)
+        release_temporary(temporary, descriptor)
 
 
 @contextmanager
@@ -58,16 +58,20 @@ def creating(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             if replaces:
                 _exchange(temporary, path)
             else:
+                if path.is_dir() and not OPEN_FILES_MOVE:  # Windows renames to no folder, not even to an empty one
+                    path.rmdir()
                 temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(descriptor)
+        release_temporary(temporary, descriptor)
 
 
 def _exchange(folder: Path, path: Path) -> None:
     """Rename `folder` to `path`, and delete the folder that was there."""
     former, descriptor = _temporary(path, folder=True)
     try:
+        if not OPEN_FILES_MOVE:
+            former.rmdir()
         path.replace(former)
         try:
             folder.replace(path)
@@ -76,7 +80,7 @@ def _exchange(folder: Path, path: Path) -> None:
             raise
     finally:
         shutil.rmtree(former, ignore_errors=True)
-        os.close(descriptor)
+        release_temporary(former, descriptor)
 
 
 def share(path: Path) -> None:
@@ -112,8 +116,7 @@ def sync_files(folder: Path) -> None:
     """Flush every file below a folder to disk."""
     for file in folder.rglob("*"):
         if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+            flush(file)
 
 
 def write_text(path: Path, text: str) -> None:

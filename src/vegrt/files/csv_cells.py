@@ -17,8 +17,13 @@ def path_cell(path: str) -> str:
 
 
 def text_cell(text: str) -> str:
-    """Return a class name or a message, prefixed with an apostrophe if it would be a formula."""
-    return f"'{text}" if text[:1] in _FORMULA else text
+    """Return a class name or a message, prefixed with an apostrophe if it would be a formula; `text_of_cell` removes it."""
+    return f"'{text}" if text.lstrip("'")[:1] in _FORMULA else text
+
+
+def text_of_cell(cell: str) -> str:
+    """Return the text that `text_cell` wrote as this cell."""
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'")[:1] in _FORMULA else cell
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:

@@ -1,6 +1,7 @@
 """Locks on a folder that is being changed, or on any open file; the system releases them when the process ends, however it ends.
 
 A lock is taken on the file or folder itself, so there is no lock file to leave behind (docs/decisions/0022). Readers take none.
+Windows opens no folders: there, `.lock` in the folder is locked, and removed with the lock.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegrt.errors import BundleError
+from vegrt.files.descriptors import OPEN_FILES_MOVE, open_folder_to_lock
 
-_Key = tuple[int, int]  # device and inode of the folder
+_Key = tuple[int, int]  # device and inode of the folder, or of its lock file
+_LOCK_FILE = ".lock"
 
 
 @dataclass(slots=True)
@@ -62,14 +65,14 @@ def locked(path: Path, *, make: bool = False) -> Iterator[None]:
         lock.depth -= 1
         if not lock.depth and _folder_locks.get(key) is lock:
             del _folder_locks[key]
-            os.close(lock.descriptor)
+            _close(path, lock.descriptor)
 
 
 def _open(path: Path, make: bool) -> int:
     try:
         if make:
             path.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        return open_folder_to_lock(path, _LOCK_FILE)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
             f"{path}: no such folder; expected a bundle, made by: vegrt train --data DATA --out {path}"
@@ -89,6 +92,13 @@ def _lock(path: Path, descriptor: int) -> None:
         raise BundleError(f"{path}: another process is changing it; wait until it has finished")
 
 
+def _close(path: Path, descriptor: int) -> None:
+    os.close(descriptor)
+    if not OPEN_FILES_MOVE:
+        with suppress(OSError):  # the next process has already opened it
+            (path / _LOCK_FILE).unlink()
+
+
 def _key(descriptor: int) -> _Key:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
@@ -102,4 +112,5 @@ def _drop_inherited_locks() -> None:
     _folder_locks.clear()
 
 
-os.register_at_fork(after_in_child=_drop_inherited_locks)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_drop_inherited_locks)

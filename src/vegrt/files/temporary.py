@@ -8,16 +8,17 @@ import re
 import secrets
 import shutil
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from vegrt.files.descriptors import OPEN_FILES_MOVE, open_lock_file, open_unlinked
 from vegrt.files.locking import take_lock
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)  # file system without locks
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def make_temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
-    """Return a new hidden file or folder next to `path`, and the descriptor that locks it until it is closed.
+    """Return a new hidden file or folder next to `path`, and the descriptor that locks it until `release_temporary`.
 
     Temporary files and folders of `path` that killed processes left are removed first. Raises OSError.
     """
@@ -32,6 +33,14 @@ def make_temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
             return temporary, descriptor
 
 
+def release_temporary(temporary: Path, descriptor: int) -> None:
+    """Give up the lock of a temporary, which has been renamed or removed."""
+    os.close(descriptor)
+    if not OPEN_FILES_MOVE:
+        with suppress(OSError):  # another process looks whether it was abandoned
+            _lock_file(temporary).unlink()
+
+
 def _affixes(path: Path, folder: bool) -> tuple[str, str]:
     """Return prefix and suffix of a temporary name; a file keeps its suffix, because some writers derive the format from it."""
     return (f".{path.name}.", ".tmp") if folder else (f".{path.stem}.", f".tmp{path.suffix}")
@@ -40,7 +49,7 @@ def _affixes(path: Path, folder: bool) -> tuple[str, str]:
 def _open_locked(temporary: Path) -> int | None:
     """Return a descriptor that locks the new temporary; None if another process removed it as abandoned before that."""
     try:
-        descriptor = os.open(temporary, _FLAGS)
+        descriptor = _open(temporary)
     except FileNotFoundError:
         return None
     try:
@@ -58,9 +67,20 @@ def _open_locked(temporary: Path) -> int | None:
 def _remove_abandoned(folder: Path, pattern: re.Pattern[str]) -> None:
     for name in [name for name in os.listdir(folder) if pattern.fullmatch(name)]:  # noqa: PTH208 (names suffice)
         with suppress(OSError):  # no locks on this file system, or no permission to delete
-            descriptor = os.open(folder / name, _FLAGS)
+            descriptor = _open(folder / name)
+            is_abandoned = False
             try:
-                if take_lock(descriptor):
+                is_abandoned = take_lock(descriptor)
+                if is_abandoned:
                     (shutil.rmtree if (folder / name).is_dir() else os.unlink)(folder / name)
             finally:
-                os.close(descriptor)
+                (partial(release_temporary, folder / name) if is_abandoned else os.close)(descriptor)
+
+
+def _open(temporary: Path) -> int:
+    """Return a descriptor of what is locked: the temporary or, where an open file cannot be renamed, a file next to it."""
+    return open_unlinked(temporary) if OPEN_FILES_MOVE else open_lock_file(_lock_file(temporary))
+
+
+def _lock_file(temporary: Path) -> Path:
+    return temporary.with_name(f"{temporary.name}.lock")

@@ -17,6 +17,8 @@ from PIL import Image
 
 _LARGEST_BYTES = 1 << 22  # of a file that is read at once; larger ones are decoded at a smaller scale by Pillow
 _FIRST_BYTES = 1 << 16
+# Not from vegrt.files.descriptors: this file is copied to devices. O_NONBLOCK: opening a named pipe would wait for ever
+_READ = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
 _START = b"\xff\xd8\xff"
 _SEGMENT = Struct(">HH")  # marker and length
 _FRAME = Struct(">HHBHHB")  # marker, length, bits per sample, height, width, channels
@@ -36,8 +38,7 @@ _ORDERS = {
 def file_content(path: Path) -> bytes | None:
     """Return the bytes of a JPEG file of ordinary size; None for any other file, and where it cannot be read."""
     try:
-        # O_NONBLOCK: opening a named pipe would wait for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, _READ)
     except OSError:
         return None
     try:

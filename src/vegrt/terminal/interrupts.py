@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 _BOTH = (signal.SIGINT, signal.SIGTERM)
+_CAN_HOLD = hasattr(signal, "pthread_sigmask")  # Windows cannot: there, an interrupt is not delayed
 
 
 def terminate_as_interrupt() -> None:
@@ -21,7 +22,8 @@ def terminate_as_interrupt() -> None:
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        if hasattr(os, "register_at_fork"):  # Windows has no fork
+            os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 @dataclass(slots=True)
@@ -78,6 +80,9 @@ def keeping_sigterm() -> Iterator[None]:
 @contextmanager
 def holding_interrupts() -> Iterator[None]:
     """Delay Ctrl-C and SIGTERM until the block ends; in a child forked inside it, until the child calls `leave_interrupts`."""
+    if not _CAN_HOLD:
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _BOTH)
     try:
         yield
@@ -89,7 +94,8 @@ def leave_interrupts() -> None:
     """Ignore Ctrl-C and SIGTERM in a worker: they often reach the whole process group, and the parent still needs its workers."""
     for number in _BOTH:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BOTH)
+    if _CAN_HOLD:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BOTH)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
