@@ -56,7 +56,7 @@ def _tournament(entry: dict[str, Any]) -> Table:
 def _outcome(row: Mapping[str, Any], winners: Mapping[str, str]) -> str:
     """Return in words how the tournament ended for a method."""
     if stopped := row.get("stopped"):
-        return f"stopped after {stopped['images']} photos ({stopped['reason']})"
+        return f"stopped after the {stopped['images']} hardest photos ({stopped['reason']})"
     return "chosen" if winners[row["encoding"]] == row["method"] else ""
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError, VegrtError
+from vegrt.evaluate.device.answers import AnswerSource, DeviceAnswers
 from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.infer.decode.pipeline import batches
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, computes_from_fp32, nothing_runs
@@ -32,22 +33,26 @@ class AnswerCollector:
 
     def __init__(self, *, with_logits: bool = False) -> None:
         self._with_logits = with_logits
-        self._answers: dict[Candidate, list[LabelledAnswers]] = {}
-        self._batches: dict[Candidate, list[LabelledAnswers]] = {}
+        self._answers: dict[AnswerSource, list[LabelledAnswers]] = {}
+        self._batches: dict[AnswerSource, list[LabelledAnswers]] = {}
         self._logits: dict[Candidate, list[NDArray[np.float32]]] = {}
 
     def add(self, logits: Logits, labels: NDArray[np.int_]) -> None:
         """Add the logits of one batch; every batch has the same candidates."""
         reference = next(iter(logits.values()))
         for candidate, values in logits.items():
-            waiting = self._batches.setdefault(candidate, [])
-            waiting.append(LabelledAnswers.of(values, labels, reference))
-            if len(waiting) == _JOINED:
-                self._join(candidate)
+            self.add_answers(candidate, LabelledAnswers.of(values, labels, reference))
             if self._with_logits:
                 self._logits.setdefault(candidate, []).append(values)
 
-    def answers(self) -> dict[Candidate, LabelledAnswers]:
+    def add_answers(self, source: AnswerSource, answers: LabelledAnswers) -> None:
+        """Add the answers of one batch."""
+        waiting = self._batches.setdefault(source, [])
+        waiting.append(answers)
+        if len(waiting) == _JOINED:
+            self._join(source)
+
+    def answers(self) -> dict[AnswerSource, LabelledAnswers]:
         """Return every candidate's answers; none before the first batch."""
         for candidate in self._batches:
             self._join(candidate)
@@ -57,13 +62,13 @@ class AnswerCollector:
         """Return every candidate's (N, K) logits if they are collected, else none."""
         return {candidate: np.concatenate(parts) for candidate, parts in self._logits.items()}
 
-    def _join(self, candidate: Candidate) -> None:
+    def _join(self, candidate: AnswerSource) -> None:
         if waiting := self._batches[candidate]:
             self._answers.setdefault(candidate, []).append(LabelledAnswers.joined(waiting))
             waiting.clear()
 
 
-def answers_of(logits: Logits, labels: NDArray[np.int_]) -> dict[Candidate, LabelledAnswers]:
+def answers_of(logits: Logits, labels: NDArray[np.int_]) -> dict[AnswerSource, LabelledAnswers]:
     """Return every candidate's answers that (N, K) logits give; the first candidate is the reference."""
     collector = AnswerCollector()
     for start in range(0, len(labels), BATCH):
@@ -76,13 +81,13 @@ def answers_of(logits: Logits, labels: NDArray[np.int_]) -> dict[Candidate, Labe
 class CollectedAnswers:
     """The result of one pass over a split.
 
-    runners, answers, logits: by candidate; no logits unless they were requested. readable: positions in the split of the N
-    readable photos. errors: the reasons why the other photos were skipped. failed: errors of candidates that could not be loaded,
-    by path of the artifact.
+    runners, logits: by candidate; no logits unless they were requested. answers: of candidates, then of devices. readable:
+    positions in the split of the N readable photos. errors: the reasons why the other photos were skipped. failed: errors of
+    candidates that could not be loaded, by path of the artifact.
     """
 
     runners: dict[Candidate, Runner]
-    answers: dict[Candidate, LabelledAnswers]
+    answers: dict[AnswerSource, LabelledAnswers]
     logits: dict[Candidate, NDArray[np.float32]] = field(default_factory=dict)
     readable: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -90,11 +95,17 @@ class CollectedAnswers:
 
 
 def collect_answers(
-    bundle: Bundle, split: Split, chosen: Sequence[Candidate], *, gpu_required: bool = True, with_logits: bool = False
+    bundle: Bundle,
+    split: Split,
+    chosen: Sequence[Candidate],
+    *,
+    devices: Sequence[DeviceAnswers] = (),
+    gpu_required: bool = True,
+    with_logits: bool = False,
 ) -> CollectedAnswers:
     """Return every candidate's answers for all readable photos of a split; each photo is decoded once.
 
-    Raises ModelError for logits that are not finite.
+    devices: answers made elsewhere, to be joined with the same photos. Raises ModelError for logits that are not finite.
     """
     if not chosen:
         raise nothing_runs(bundle)
@@ -110,7 +121,10 @@ def collect_answers(
                 candidate: _finite_logits(bundle, candidate, runner, batch.images)
                 for candidate, runner in runners.items()
             }
-            collector.add(logits, np.array([split.photos[index].label for index in batch.indices]))
+            labels = np.array([split.photos[index].label for index in batch.indices])
+            collector.add(logits, labels)
+            for device in devices:
+                collector.add_answers(device, device.labelled(batch.indices, labels, logits[chosen[0]]))
     return CollectedAnswers(runners, collector.answers(), collector.logits(), readable, errors, failed)
 
 

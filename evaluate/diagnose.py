@@ -201,6 +201,7 @@ def _column_order(expected: NDArray[np.float32], logits: NDArray[np.float32]) ->
 
 def _judge_low_accuracy(subject: DiagnosisSubject, validation_accuracy: float) -> None:
     """Raise DataError if the labels look shuffled; otherwise log a warning."""
+    assert subject.answers.probability is not None  # those of the reference come from logits
     confidence = float(subject.answers.probability.mean())
     accuracies = f"top-1 {subject.accuracy:.1%} here, {validation_accuracy:.1%} on validation photos"
     if no_better_than_chance(subject.answers.confusion()) and confidence > validation_accuracy / 2:

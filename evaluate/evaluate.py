@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle
+from vegrt.dataset.classes import MAX_LISTED, listed_classes
 from vegrt.dataset.photos import Split, warn_unreadable
 from vegrt.errors import BundleError, DataError
 from vegrt.evaluate.collect import CollectedAnswers, Logits, answers_of, collect_answers
 from vegrt.evaluate.coverage import not_run
+from vegrt.evaluate.device.answers import AnswerSource, DeviceAnswers
+from vegrt.evaluate.device.faults import diagnose_device
 from vegrt.evaluate.diagnose import DiagnosisSubject, check_labels, find_causes, try_explain
 from vegrt.evaluate.figures import LabelledAnswers, figures_of
 from vegrt.evaluate.many_classes import shortened, without_classes
@@ -26,6 +29,7 @@ from vegrt.evaluate.statistics import CONFIDENCE
 from vegrt.infer.runtimes.candidates import Candidate, candidate_row, reference_candidate
 from vegrt.infer.runtimes.host import gpu_name, is_installed
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
+from vegrt.results.common import CandidateRow
 from vegrt.results.convert import fields_of
 from vegrt.results.evaluation import MAX_DENSE_CLASSES, CandidateResult, Evaluation, Figures, Gate, Paired
 from vegrt.results.header import header_fields
@@ -69,6 +73,7 @@ def evaluate(
     chosen: list[Candidate],
     *,
     margin: float | None,
+    devices: Sequence[DeviceAnswers] = (),
     leaked: Collection[str] | None = None,
     table: Path | None = None,
     gpu_required: bool = True,
@@ -76,9 +81,10 @@ def evaluate(
 ) -> Evaluation:
     """Return the evaluation of candidates on a split.
 
-    chosen: the candidates; the first is the reference. margin: of the gate, in percentage points; None: the smallest margin that
-    the readable photos can decide. leaked: names of photos, as from `Split.relative`; all figures are also computed without them;
-    None: no audit. table: Parquet file to write every photo's logits to, if pyarrow is installed and the limits allow it.
+    chosen: the candidates; the first is the reference. devices: answers made elsewhere, compared with it in the same way.
+    margin: of the gate, in percentage points; None: the smallest margin that the readable photos can decide. leaked: names
+    of photos, as from `Split.relative`; all figures are also computed without them; None: no audit. table: Parquet file to write
+    every photo's logits to, if pyarrow is installed and the limits allow it.
     gpu_required: whether a candidate on a GPU that cannot be loaded ends the evaluation; else it is listed as not run.
     Raises DataError when the split's classes differ from the bundle's, when no photo is readable, and for permuted or shuffled
     labels; BundleError when the manifest contradicts its models; ModelError for a model that expects BGR.
@@ -86,7 +92,9 @@ def evaluate(
     check_split(bundle, split)
     logits_bytes = 4 * len(split) * len(split.classes) * len(chosen)
     with_logits = table is not None and logits_bytes <= limits.logits_bytes
-    collected = collect_answers(bundle, split, chosen, gpu_required=gpu_required, with_logits=with_logits)
+    collected = collect_answers(
+        bundle, split, chosen, devices=devices, gpu_required=gpu_required, with_logits=with_logits
+    )
     warn_unreadable(collected.errors, len(split))
     readable, answers = collected.readable, collected.answers
     if not readable:
@@ -94,20 +102,29 @@ def evaluate(
     subject = DiagnosisSubject(bundle, split, readable, answers[chosen[0]])
     check_labels(subject, collected.runners[chosen[0]])
     evaluation = evaluate_answers(bundle, split, readable, answers, margin=margin, leaked=leaked, limits=limits)
-    rows = list(evaluation.candidates)
-    for index, candidate in enumerate(answers):
-        if rows[index].gate.verdict == "FAIL":
-            runner = collected.runners[candidate]
-            causes = try_explain(partial(find_causes, subject, answers[candidate], runner)) or ()
-            rows[index] = replace(rows[index], gate=replace(rows[index].gate, causes=causes))
+    rows = [
+        replace(row, gate=_explained(subject, collected, source, row))
+        for source, row in zip(answers, evaluation.candidates, strict=True)
+    ]
     if table is not None:
         _write_or_remove(table, _names(split, readable), collected, split.classes)
     return replace(
         evaluation,
         unreadable=tuple(collected.errors),
-        not_run=tuple(not_run(bundle, answers, failed=collected.failed)),
+        not_run=tuple(not_run(bundle, _candidates(answers), failed=collected.failed)),
         candidates=tuple(rows),
     )
+
+
+def _explained(subject: DiagnosisSubject, collected: CollectedAnswers, source: AnswerSource, row: Figures) -> Gate:
+    """Return the gate of a row with the likely causes of its verdict."""
+    answers, runners = collected.answers[source], collected.runners
+    if isinstance(source, DeviceAnswers):
+        reference = next(iter(runners.values()))
+        return try_explain(partial(diagnose_device, subject, answers, row, reference)) or row.gate
+    if row.gate.verdict != "FAIL":
+        return row.gate
+    return replace(row.gate, causes=try_explain(partial(find_causes, subject, answers, runners[source])) or ())
 
 
 def _write_or_remove(table: Path, names: Sequence[str], collected: CollectedAnswers, classes: Sequence[str]) -> None:
@@ -122,8 +139,13 @@ def _write_or_remove(table: Path, names: Sequence[str], collected: CollectedAnsw
 def check_split(bundle: Bundle, split: Split) -> None:
     """Raise DataError if the split's classes differ from the bundle's, BundleError if the manifest contradicts its models."""
     if split.classes != bundle.manifest.classes:
-        trained = ", ".join(bundle.manifest.classes)
-        raise DataError(f"{split.root}: classes {', '.join(split.classes)}; {bundle.path} was trained on {trained}")
+        trained, labelled = bundle.manifest.classes, split.classes
+        if len(trained) > MAX_LISTED:  # the first ones may be the same
+            trained = tuple(sorted({*trained} - {*labelled})) or trained
+            labelled = tuple(sorted({*labelled} - {*bundle.manifest.classes})) or labelled
+        raise DataError(
+            f"{split.root}: classes {listed_classes(labelled)}; {bundle.path} was trained on {listed_classes(trained)}"
+        )
     if conflicts := metadata_conflicts(bundle).conflicts:
         raise BundleError(f"{bundle.path}: {conflicts[0]}; restore manifest.json or export again")
 
@@ -147,7 +169,7 @@ def evaluate_answers(
     bundle: Bundle,
     split: Split,
     readable: list[int],
-    answers: Mapping[Candidate, LabelledAnswers],
+    answers: Mapping[AnswerSource, LabelledAnswers],
     *,
     margin: float | None,
     leaked: Collection[str] | None = None,
@@ -166,7 +188,7 @@ def evaluate_answers(
         figures = [shortened(row) for row in figures]
         without_leaks = [row and without_classes(row) for row in without_leaks]
     return Evaluation(
-        **header_fields(bundle, Evaluation.KIND, gpu=gpu_name(candidate.device for candidate in answers)),
+        **header_fields(bundle, Evaluation.KIND, gpu=gpu_name(candidate.device for candidate in _candidates(answers))),
         split=split.name,
         data_fingerprint=split.fingerprint(),
         images=len(readable),
@@ -178,16 +200,23 @@ def evaluate_answers(
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
         candidates=tuple(
-            CandidateResult(
-                **fields_of(candidate_row(bundle, candidate)), **fields_of(all_photos), without_leaks=clean_photos
-            )
-            for candidate, all_photos, clean_photos in zip(answers, figures, without_leaks, strict=True)
+            CandidateResult(**fields_of(_row(bundle, source)), **fields_of(all_photos), without_leaks=clean_photos)
+            for source, all_photos, clean_photos in zip(answers, figures, without_leaks, strict=True)
         ),
         predictions=collect_predictions(names, answers),
     )
 
 
-def _figures(answers: Mapping[Candidate, LabelledAnswers], margin: Margin, limits: SizeLimits) -> list[Figures]:
+def _candidates(sources: Iterable[AnswerSource]) -> list[Candidate]:
+    """Return the sources without the devices."""
+    return [source for source in sources if isinstance(source, Candidate)]
+
+
+def _row(bundle: Bundle, source: AnswerSource) -> CandidateRow:
+    return candidate_row(bundle, source) if isinstance(source, Candidate) else source.row()
+
+
+def _figures(answers: Mapping[AnswerSource, LabelledAnswers], margin: Margin, limits: SizeLimits) -> list[Figures]:
     """Return all figures of every candidate's answers; the first candidate is the reference."""
     (first, reference), *_ = answers.items()
     resamples = Resamples(len(reference.labels))
@@ -201,10 +230,10 @@ def _figures(answers: Mapping[Candidate, LabelledAnswers], margin: Margin, limit
 
 
 def _judge(
-    candidate: Candidate, reference: LabelledAnswers, answers: LabelledAnswers, paired: Paired, margin: Margin
+    candidate: AnswerSource, reference: LabelledAnswers, answers: LabelledAnswers, paired: Paired, margin: Margin
 ) -> Gate:
     """Return the gate's verdict on a candidate. For the checkpoint, the verdict is on fp32.onnx's drop against it."""
-    if candidate.runtime != "torch":
+    if isinstance(candidate, DeviceAnswers) or candidate.runtime != "torch":
         return gate(paired, len(answers.labels), margin)
     export_loss = compare_top1(answers.top1, reference.top1, answers.labels)
     return replace(gate(export_loss, len(answers.labels), margin), judged_drop=export_loss.drop)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import MAX_DENSE_CLASSES, AnswerFigures, ClassFigures, ReliabilityBin
 
+TOP5_MIN_CLASSES = 20  # with fewer, it says little
 CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 2017
 
 
@@ -24,19 +26,20 @@ CALIBRATION_BINS = 15  # of the expected calibration error: Guo et al., ICML 201
 class LabelledAnswers:
     """A candidate's answers for N images: of each image only what the figures need, so that no (N, K) array is in memory.
 
-    All arrays are (N,). top1, labels: class indices. probability: of top1. margin: probability minus that of the second best
-    class. in_top3: whether the label is among the three best. nll: -log of the label's probability, nats. brier: Brier score.
-    divergence: Kullback-Leibler divergence from the reference's probabilities, nats; 0 without a reference. classes: K.
+    All arrays are (N,). top1, labels: class indices. The others are None where an answers file does not have the numbers.
+    probability: of top1. margin: probability minus that of the second best class. rank: of the label, 0 for the best class.
+    nll: -log of the label's probability, nats. brier: Brier score. divergence: Kullback-Leibler divergence from the reference's
+    probabilities, nats; 0 without a reference. classes: K.
     """
 
     top1: NDArray[np.intp]
     labels: NDArray[np.int_]
-    probability: NDArray[np.float64]
-    margin: NDArray[np.float64]
-    in_top3: NDArray[np.bool_]
-    nll: NDArray[np.float64]
-    brier: NDArray[np.float64]
-    divergence: NDArray[np.float64]
+    probability: NDArray[np.float64] | None
+    margin: NDArray[np.float64] | None
+    rank: NDArray[np.int32] | None
+    nll: NDArray[np.float64] | None
+    brier: NDArray[np.float64] | None
+    divergence: NDArray[np.float64] | None
     classes: int
 
     @classmethod
@@ -55,7 +58,7 @@ class LabelledAnswers:
             labels=labels,
             probability=probabilities.max(axis=1),
             margin=best[:, 1] - best[:, 0],
-            in_top3=ranks(logs, labels) < 3,
+            rank=ranks(logs, labels).astype(np.int32),
             nll=-logs[np.arange(len(labels)), labels],
             brier=brier(probabilities, labels),
             divergence=np.zeros(len(labels)) if reference is None else divergences(log_softmax(reference), logs),
@@ -65,12 +68,16 @@ class LabelledAnswers:
     @classmethod
     def joined(cls, parts: Sequence[LabelledAnswers]) -> LabelledAnswers:
         """Return the answers of one or more batches as one."""
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
-        return cls(**columns, classes=parts[0].classes)
+        columns = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
+        joined: dict[str, Any] = {
+            name: None if arrays[0] is None else np.concatenate(arrays) for name, arrays in columns.items()
+        }
+        return cls(**joined, classes=parts[0].classes)
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> LabelledAnswers:
         """Return the answers for the images of a mask (N,)."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return replace(self, **{name: array[rows] for name, array in columns.items() if array is not None})
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -109,26 +116,40 @@ def figures_of(
     max_dense_classes: with more classes, the confusion matrix is a list of its cells that are not 0.
     """
     count, confusion = len(answers.labels), answers.confusion()
-    gaps = bin_gaps(answers.probability, answers.right)
-    means = (answers.nll, answers.brier, answers.margin)
-    resampled = resamples.means(np.column_stack([*means, gaps]))  # (B, 3 + bins)
-    errors = np.abs(resampled[:, len(means) :]).sum(axis=1)
-    nll, brier_score, margin_mean = (
-        percentile(column.mean(), resampled[:, index]) for index, column in enumerate(means)
-    )
     is_dense = answers.classes <= max_dense_classes
     return AnswerFigures(
         top1=wilson(int(answers.right.sum()), count),
-        top3=wilson(int(answers.in_top3.sum()), count),
-        nll=nll,
-        brier=brier_score,
-        margin_mean=margin_mean,
-        ece=percentile(calibration_error(answers.probability, answers.right), errors),
+        top3=None if answers.rank is None else _top(answers.rank, 3),
+        top5=None if answers.rank is None or answers.classes < TOP5_MIN_CLASSES else _top(answers.rank, 5),
+        **_resampled_figures(answers, resamples),
         classes=_classes(confusion),
-        reliability=reliability_bins(answers.probability, answers.right),
+        reliability=None if answers.probability is None else reliability_bins(answers.probability, answers.right),
         confusion=tuple(map(tuple, confusion.tolist())) if is_dense else None,
         confusion_cells=None if is_dense else _cells(confusion),
     )
+
+
+def _top(rank: NDArray[np.int32], best: int) -> Interval:
+    """Return the share of images whose label is among the best classes. rank: (N,) of the labels, 0 for the best class."""
+    return wilson(int((rank < best).sum()), len(rank))
+
+
+def _resampled_figures(answers: LabelledAnswers, resamples: Resamples) -> dict[str, Interval | None]:
+    """Return the figures with bootstrapped intervals, by name; None where the answers do not have the numbers."""
+    means = {"nll": answers.nll, "brier": answers.brier, "margin_mean": answers.margin}
+    columns = {name: column for name, column in means.items() if column is not None}
+    probability = answers.probability
+    gaps = [] if probability is None else [bin_gaps(probability, answers.right)]
+    figures: dict[str, Interval | None] = dict.fromkeys((*means, "ece"))
+    if not columns and not gaps:
+        return figures
+    resampled = resamples.means(np.column_stack([*columns.values(), *gaps]))  # (B, means + bins)
+    for index, (name, column) in enumerate(columns.items()):
+        figures[name] = percentile(column.mean(), resampled[:, index])
+    if probability is not None:
+        errors = np.abs(resampled[:, len(columns) :]).sum(axis=1)
+        figures["ece"] = percentile(calibration_error(probability, answers.right), errors)
+    return figures
 
 
 def brier(probabilities: NDArray[np.float64], labels: NDArray[np.int_]) -> NDArray[np.float64]:

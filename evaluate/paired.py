@@ -32,11 +32,11 @@ def compare_top1(reference: NDArray[np.intp], candidate: NDArray[np.intp], label
 
 
 def compare_answers(reference: LabelledAnswers, candidate: LabelledAnswers, resamples: Resamples) -> Paired:
-    """Return `compare_top1` with the divergence of the probabilities and the drop of every class."""
+    """Return `compare_top1` with the divergence of the probabilities, where they are known, and the drop of every class."""
     kl = candidate.divergence
     return replace(
         compare_top1(reference.top1, candidate.top1, candidate.labels),
-        kl=percentile(kl.mean(), resamples.means(kl[:, None])[:, 0]),
+        kl=None if kl is None else percentile(kl.mean(), resamples.means(kl[:, None])[:, 0]),
         classes=class_drops(reference.top1, candidate.top1, candidate.labels, candidate.classes),
     )
 

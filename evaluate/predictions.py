@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vegrt.evaluate.device.answers import AnswerSource
 from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.files.atomic import replacing
 from vegrt.infer.runtimes.candidates import Candidate
@@ -21,13 +22,11 @@ from vegrt.results.predictions import DECIMALS
 log = logging.getLogger(__name__)
 
 
-def collect_predictions(names: Sequence[str], answers: Mapping[Candidate, LabelledAnswers]) -> Predictions:
+def collect_predictions(names: Sequence[str], answers: Mapping[AnswerSource, LabelledAnswers]) -> Predictions:
     """Return each readable photo's name and label, and every candidate's top-1, its probability and its margin."""
     by_key = {
         str(candidate): CandidateAnswers(
-            tuple(columns.top1.tolist()),
-            tuple(columns.probability.round(DECIMALS).tolist()),
-            tuple(columns.margin.round(DECIMALS).tolist()),
+            tuple(columns.top1.tolist()), _decimals(columns.probability), _decimals(columns.margin)
         )
         for candidate, columns in answers.items()
     }
@@ -35,10 +34,14 @@ def collect_predictions(names: Sequence[str], answers: Mapping[Candidate, Labell
     return Predictions(tuple(names), tuple(labels.tolist()), by_key)
 
 
+def _decimals(numbers: NDArray[np.float64] | None) -> tuple[float, ...] | None:
+    return None if numbers is None else tuple(numbers.round(DECIMALS).tolist())
+
+
 def write_table(
     path: Path,
     names: Sequence[str],
-    answers: Mapping[Candidate, LabelledAnswers],
+    answers: Mapping[AnswerSource, LabelledAnswers],
     logits: Mapping[Candidate, NDArray[np.float32]],
     classes: Sequence[str],
 ) -> bool:

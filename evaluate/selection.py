@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vegrt.bundle.bundle import Bundle
@@ -9,6 +12,19 @@ from vegrt.errors import VegrtError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, nothing_runs
 from vegrt.infer.runtimes.runner import Device
 from vegrt.results.rows import PARTIAL
+
+_LONGEST_SUFFIX = 80
+
+
+def answers_suffix(selection: Selection, names: Sequence[str]) -> str:
+    """Return the suffix of a result's name with answers of these devices. names: at least one.
+
+    What a file name cannot hold becomes a hyphen; a digest of the names tells them apart then.
+    """
+    stated = "-".join(["answers", *names])
+    plain = re.sub(r"[^a-z0-9]+", "-", stated.lower()).strip("-")[:_LONGEST_SUFFIX]
+    digest = "" if plain == stated else f"-{hashlib.sha256(stated.encode()).hexdigest()[:8]}"
+    return f"{selection.suffix or PARTIAL.removesuffix('-')}-{plain}{digest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vegrt.evaluate.wording import extra_drop_sentence, gate_reason, not_run_cause
+from vegrt.evaluate.wording import (
+    answers_words,
+    extra_drop_sentence,
+    gate_reason,
+    not_run_cause,
+    stated_speed_words,
+)
 from vegrt.results.analysis import Robustness, RobustnessRow
 from vegrt.results.common import Interval
 from vegrt.results.evaluation import CandidateResult, Evaluation
@@ -14,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _HEADINGS = ("candidate", "top-1 %", "drop, points (95 %)", "flips", "McNemar p", "NLL", "ECE %", "gate")
+NONE = "–"
 _MAX_CLASSES_NAMED = 10  # of each candidate
 _SIGNIFICANT = 0.05  # p-value, corrected over the classes, below which a class is named
 
@@ -73,8 +80,8 @@ def _cells(row: CandidateResult) -> tuple[str, ...]:
         points_span(row.paired.drop),
         str(row.paired.flips),
         f"{row.paired.mcnemar_p:.3f}",
-        f"{_value(row.nll):.4f}",
-        f"{100 * _value(row.ece):.2f}",
+        NONE if row.nll is None else f"{_value(row.nll):.4f}",
+        NONE if row.ece is None else f"{100 * _value(row.ece):.2f}",
         row.gate.verdict,
     )
 
@@ -85,11 +92,15 @@ def _value(figure: Interval | float) -> float:
 
 def _notes(evaluation: Evaluation) -> list[str]:
     """Return what the table's numbers do not show: reasons of verdicts, classes that lost, the detectable drop."""
-    notes = [
-        f"{row.key}: {gate_reason(evaluation, row)}"
-        for row in evaluation.candidates
-        if row.gate.verdict in ("FAIL", "INCONCLUSIVE")
-    ]
+    reasons: dict[str, list[str]] = {}  # in small data sets many candidates have the same
+    for row in evaluation.candidates:
+        if row.gate.verdict in ("FAIL", "INCONCLUSIVE") or row.gate.causes:
+            reasons.setdefault(gate_reason(evaluation, row), []).append(row.key)
+    notes = [f"{', '.join(keys)}: {reason}" for reason, keys in reasons.items()]
+    for row in evaluation.candidates:
+        if row.answers is not None:
+            speed = f"; {stated_speed_words(row.answers.speed)}" if row.answers.speed else ""
+            notes.append(f"{row.key}: {answers_words(row.answers)}{speed}")
     for row in evaluation.candidates:
         lines = [
             f"{row.key}: {name} {points_span(change.drop)} points, p {change.p_holm:.3f} (Holm)"
@@ -101,7 +112,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
             notes.append(f"{row.key}: and {len(lines) - _MAX_CLASSES_NAMED} more classes")
     if len(evaluation.candidates) == 1:
         notes.append("Nothing was judged: only the reference was run.")
-    notes += [f"{missing.artifact} was not run: {not_run_cause(missing)}" for missing in evaluation.not_run]
+    if not any(row.is_answers for row in evaluation.candidates[1:2]):  # else a device is judged, and no other artifact
+        notes += [f"{missing.artifact} was not run: {not_run_cause(missing)}" for missing in evaluation.not_run]
     drops = [row.paired.detectable_drop for row in evaluation.candidates[1:]]
     if detectable := [drop for drop in drops if drop is not None]:
         largest = 100 * max(detectable)

@@ -13,7 +13,7 @@ from vegrt.bundle.signature import changed_results, open_again
 from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError, VegrtError
 from vegrt.evaluate.coverage import not_run, runnable_artifacts
 from vegrt.evaluate.diagnose import explain_difference, try_explain
-from vegrt.evaluate.golden import GoldenPhotos, answer_golden, load_golden
+from vegrt.evaluate.golden import GoldenPhotos, answer_golden, least_cosine, load_golden
 from vegrt.evaluate.wording import not_run_cause, not_run_cure
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, candidates
 from vegrt.infer.runtimes.onnx_file import metadata_conflicts
@@ -149,7 +149,7 @@ def _check_logits(bundle: Bundle, candidate: Candidate, golden: GoldenPhotos) ->
             return Check(str(candidate), "not run", str(error), path)
         return _refusal(candidate, error, path)
     try:
-        answer = answer_golden(runner, candidate.variant, golden)
+        answer = answer_golden(runner, golden, least_cosine(bundle, candidate.variant))
     except VegrtError as error:
         return _refusal(candidate, error, path)
     if answer.is_right:

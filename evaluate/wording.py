@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vegrt.results.analysis import ExtraDrop
 from vegrt.results.benchmark import Bench, Noise
-from vegrt.results.common import Interval
+from vegrt.results.common import AnswersRecord, Interval, StatedSpeed
 from vegrt.results.evaluation import (
     Cause,
     ClassesPermuted,
@@ -20,6 +20,8 @@ from vegrt.results.evaluation import (
     Gate,
     NotRun,
     NotRunCause,
+    PixelFault,
+    PixelsDiffer,
     TextCause,
 )
 
@@ -56,8 +58,8 @@ def gate_reason(evaluation: Evaluation, figures: Figures, *, translate: Translat
     if gate.verdict == "FAIL" and texts:  # files of version 1 store the whole reason as text
         return "; ".join(texts)
     parts = [_judgement(evaluation, figures, translate)]
-    if gate.verdict == "FAIL":
-        parts += [cause_words(cause, evaluation.classes, translate=translate) for cause in gate.causes]
+    causes = [cause for cause in gate.causes if not isinstance(cause, TextCause)]
+    parts += [cause_words(cause, evaluation.classes, translate=translate) for cause in causes]
     if gate.verdict == "INCONCLUSIVE":
         parts += _advice(evaluation, gate, translate)
     return "; ".join(parts)
@@ -77,6 +79,9 @@ def _judgement(evaluation: Evaluation, figures: Figures, translate: Translate) -
     if gate.verdict == "PASS":
         return translate("{span}, entirely below {margin}", span=span, margin=margin)
     if gate.verdict == "FAIL":
+        is_above = (gate.judged_drop or figures.paired.drop).low > margin_points(evaluation, gate) / 100
+        if not is_above and any(isinstance(cause, ClassesPermuted) for cause in gate.causes):
+            return translate("{span}; a wrong class order fails, whatever {margin}", span=span, margin=margin)
         return translate("{span}, entirely above {margin}", span=span, margin=margin)
     return translate("{span}, which includes {margin}", span=span, margin=margin)
 
@@ -128,7 +133,54 @@ def cause_words(cause: Cause, classes: Sequence[str], *, translate: Translate = 
     if isinstance(cause, ClassesPermuted):
         moves = moves_words({move.truth: move.answer for move in cause.moves}, classes, translate=translate)
         return translate("the answers look permuted ({moves}): another class order", moves=moves)
+    if isinstance(cause, PixelsDiffer):
+        return pixels_words(cause, translate=translate)
     return cause.text
+
+
+def pixels_words(cause: PixelsDiffer, *, translate: Translate = in_english) -> str:
+    """Return how many answers agree with fp32 on pixels with the faults, and on right ones."""
+    faults = " + ".join(_fault_words(fault, translate) for fault in cause.faults)
+    return translate(
+        "answers agree with fp32 on {faults}: {faulty} of {photos}, with fp32 on right pixels: {right} of {photos}",
+        faults=faults,
+        faulty=f"{cause.agreeing_faulty:,}",
+        right=f"{cause.agreeing:,}",
+        photos=f"{cause.photos:,}",
+    )
+
+
+def _fault_words(fault: PixelFault, translate: Translate) -> str:
+    words: dict[PixelFault, str] = {
+        "swapped-colours": translate("BGR pixels (red and blue swapped)"),
+        "no-antialias": translate("pixels resized without antialias"),
+        "nearest": translate("pixels resized to the nearest neighbour"),
+        "bilinear": translate("pixels resized by bilinear interpolation"),
+        "bicubic": translate("pixels resized by bicubic interpolation"),
+        "stretched": translate("stretched photos"),
+        "cropped": translate("photos cropped at the centre"),
+        "not-normalised": translate("pixels that are not normalised (0 to 1)"),
+        "half-normalised": translate("pixels normalised to -1 to 1"),
+    }
+    return words[fault]
+
+
+def answers_words(answers: AnswersRecord, *, translate: Translate = in_english) -> str:
+    """Return which file holds a device's answers, and what it does not have."""
+    digest = f"{answers.sha256[:12]}…"
+    if answers.kind == "top1":
+        return translate(
+            "answers from {file} (SHA-256 {digest}); figures of probabilities not available: top-1 alone",
+            file=answers.file,
+            digest=digest,
+        )
+    return translate("answers from {file} (SHA-256 {digest})", file=answers.file, digest=digest)
+
+
+def stated_speed_words(speed: StatedSpeed) -> str:
+    """Return the speed that an answers file states."""
+    rate = f", {speed.images_per_s:,.0f} images/s" if speed.images_per_s is not None else ""
+    return f"median {speed.p50_ms:.2f} ms, p95 {speed.p95_ms:.2f} ms{rate}, as stated by the answers' file"
 
 
 def colours_words(cause: ColoursSwapped, *, translate: Translate = in_english) -> str:

@@ -17,14 +17,16 @@ from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.graph.onnx_graph import Fp32Graph, copy_graph, load_fp32, serialize
 from vegrt.calibration.manifest import calibration_entry
 from vegrt.calibration.photos import CalibrationPhotos, calibration_photos
+from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.resume import finish_progress
 from vegrt.calibration.saved import add_calibration
 from vegrt.calibration.settings import VARIANTS, CalibrationSettings
 from vegrt.calibration.stage import CalibrationOutcome, run_calibration
-from vegrt.calibration.subject import prepare_subject
+from vegrt.calibration.subject import prepare_subject, split_photos
 from vegrt.export.engines.engines import add_engines
 from vegrt.export.engines.options import ExportOptions, recorded_options
 from vegrt.export.golden import add_golden
+from vegrt.export.imported.quantized import QuantizedModel, compare_quantized, read_quantized
 from vegrt.export.imported.source import load_imported
 from vegrt.export.onnx.fp16 import round_to_bf16, to_bf16, to_fp16
 from vegrt.export.onnx.mnn import make_mnn, mnn_of
@@ -33,10 +35,12 @@ from vegrt.export.onnx.overflow import check_photos, overflow_check
 from vegrt.export.onnx.parity import BF16, FP16, Evidence, Fp32Gate, check_parity, load_evidence
 from vegrt.export.onnx.reference import check_reference
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float
 from vegrt.infer.runtimes.torch import TorchRunner
 from vegrt.results.header import installed_versions
 from vegrt.timing import StageTimer
 
+INT8_PHOTOS = 64
 _TOOLS = ("torch", "MNN", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -45,8 +49,8 @@ class ExportJob:
     """The request for an export.
 
     engines: see add_engines. near_test: validation photos that do not calibrate. untrained: the network may be no better than
-    chance; the manifest then says so, and later commands accept it too. command: the command line, for the manifest; empty when
-    the export was started by no command.
+    chance; the manifest then says so, and later commands accept it too. quantized: ONNX files of quantized models of other
+    tools; if empty, those of the bundle stay. command: the command line, for the manifest; empty when no command started it.
     """
 
     engines: bool | None = None
@@ -54,6 +58,7 @@ class ExportJob:
     options: ExportOptions = field(default_factory=ExportOptions)
     settings: CalibrationSettings = field(default_factory=CalibrationSettings)
     untrained: bool = False
+    quantized: Sequence[Path] = ()
     command: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,8 +66,8 @@ class ExportJob:
 class _Start:
     """The start of all other variants: a float32 graph that passed the gate, on which photos, and by whose request.
 
-    reference: the graph's (N, K) logits in ONNX Runtime for the photos of the evidence. earlier: the commands whose results stay
-    in the bundle.
+    reference: the graph's (N, K) logits in ONNX Runtime for the photos of the evidence. quantized: models made by other tools.
+    earlier: the commands whose results stay in the bundle.
     """
 
     fp32: Fp32Graph
@@ -70,23 +75,29 @@ class _Start:
     photos: CalibrationPhotos
     evidence: Evidence
     job: ExportJob
+    quantized: Sequence[QuantizedModel] = ()
     earlier: Sequence[Mapping[str, Any]] = ()
 
 
 def export(path: Path, data: Path, job: ExportJob | None = None, timer: StageTimer | None = None) -> Bundle:
     """Write fp32, fp16, int8, int8-cpu and, if requested, bf16 ONNX models into the bundle at `path` and return it.
 
-    data: its validation split calibrates and checks parity. timer: gets the stages' seconds. Raises ModelError when a model
-    differs from its reference, and the errors of check_reference and add_engines; the bundle is then unchanged.
+    Quantized models of the job become variants too. data: its validation split calibrates and checks parity. timer: gets the
+    stages' seconds. Raises ModelError when a model differs from its reference, and the errors of read_quantized,
+    compare_quantized, check_reference and add_engines; the bundle is then unchanged.
     """
     job, timer = job or ExportJob(), timer or StageTimer()
     with exclusive(path):
         bundle = open_bundle(path)
+        quantized = read_quantized(bundle, job.quantized)
         with timer.stage("photos"):
             photos = load_photos(bundle, data, job)
-        evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
+        evidence = _evidence(bundle, photos, job)
         fp32, reference = _fp32(bundle, evidence, job, timer)
-        return _complete(bundle, _Start(fp32, reference, photos, evidence, job), timer)
+        if quantized:
+            with timer.stage("quantized"):
+                quantized = compare_quantized(quantized, evidence, reference, untrained=job.untrained)
+        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, quantized), timer)
 
 
 def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = None) -> Bundle:
@@ -97,19 +108,27 @@ def recalibrate(path: Path, photos: CalibrationPhotos, job: ExportJob | None = N
     with exclusive(path):
         bundle = open_bundle(path)
         job = replace(job or ExportJob(), options=recorded_options(bundle))
-        evidence = load_evidence(bundle, photos.used, job.options.profile.largest)
+        evidence = _evidence(bundle, photos, job)
         fp32 = load_fp32(bundle)
         untrained = job.untrained or bool(fp32.details.get("untrained"))
         reference = check_reference(evidence, open_onnxruntime(fp32.source), untrained=untrained)
+        quantized = compare_quantized(read_quantized(bundle, ()), evidence, reference, untrained=untrained)
         commands = bundle.manifest.calibration.get("commands", [])
         earlier = [command for command in commands if command.get("name") != "calibrate"]
-        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, earlier), StageTimer())
+        return _complete(bundle, _Start(fp32, reference, photos, evidence, job, quantized, earlier), StageTimer())
 
 
 def load_photos(bundle: Bundle, data: Path, job: ExportJob) -> CalibrationPhotos:
     """Return the decoded photos of `data` that may calibrate a bundle. Raises as calibration_photos does."""
     manifest = bundle.manifest
     return calibration_photos(data, manifest.classes, manifest.contract, near_test=job.near_test)
+
+
+def _evidence(bundle: Bundle, photos: CalibrationPhotos, job: ExportJob) -> Evidence:
+    """Return the photos on which graphs are compared: first those whose float answers the tournament needs too."""
+    observed, held_out = split_photos(photos.used, job.settings)
+    ordered = PhotoSet([*held_out.photos, *observed.photos], photos.used.pixels)
+    return load_evidence(bundle, ordered, job.options.profile.largest)
 
 
 def _fp32(
@@ -185,6 +204,8 @@ def _variants(start: _Start, outcome: CalibrationOutcome) -> tuple[dict[str, byt
     details = {"fp32": fp32.details} | _measure_variants(models, evidence, reference, job.settings)
     if job.options.bf16:
         models["bf16"], details["bf16"] = _bf16(fp32.model, evidence, reference)
+    models |= {model.variant: model.source for model in start.quantized}
+    details |= {model.variant: model.details for model in start.quantized}
     return models, details
 
 
@@ -201,10 +222,15 @@ def _int8_models(fp32: ir.Model, outcome: CalibrationOutcome, settings: Calibrat
 def _measure_variants(
     models: dict[str, bytes], evidence: Evidence, reference: NDArray[np.float32], settings: CalibrationSettings
 ) -> dict[str, dict[str, Any]]:
-    """Return each variant's parity with fp32. fp16 has to pass its limits; int8 is only measured: `vegrt evaluate` judges it."""
+    """Return each variant's parity with fp32. fp16 has to pass its limits.
+
+    int8 is only measured, on INT8_PHOTOS: the tournament has judged it on held-out photos, and `vegrt evaluate` will.
+    """
     details: dict[str, dict[str, Any]] = {}
     for variant, kind in (("fp16", "float16"), ("int8", settings.float_type), ("int8-cpu", "float32")):
-        parity = evidence.measure(reference, open_onnxruntime(models[variant], float16=kind == "float16"))
+        runner = open_onnxruntime(models[variant], float16=kind == "float16", in_float=is_faster_in_float(variant))
+        used = evidence if variant == "fp16" else evidence.first(INT8_PHOTOS)
+        parity = used.measure(reference[: len(used.photos)], runner)
         if variant == "fp16":
             check_parity("fp16.onnx", parity, FP16, evidence, models["fp16"])
         details[variant] = {"parity": parity.to_dict(), "reference": "fp32", "float": kind}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from vegrt.infer.decode.read_ahead import read_ahead
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.open import open_runner
-from vegrt.infer.runtimes.runner import Device, Runner, RuntimeName
+from vegrt.infer.runtimes.runner import Answers, BundleRunner, Device, Runner, RuntimeName
+from vegrt.infer.trust.judge import Judge
+from vegrt.infer.trust.store import needs_embeddings, open_judge
 
 __all__ = ["Model", "Prediction", "Score", "load"]
 
@@ -45,6 +47,7 @@ def load(
     objective: Objective | None = None,
     images: int | None = None,
     public_key: str | Path | None = None,
+    reject: bool = False,
 ) -> Model:
     """Return the bundle at `path` as a Model, its artifacts verified by SHA-256.
 
@@ -52,28 +55,47 @@ def load(
     variant, runtime, device: None for the fastest that passed the gate and loads here. threads: 0 for all cores that this process
     may use. batch: photos per call of the runner. objective: `latency` for the shortest time of one photo, `throughput` for the
     most photos per second; None for the shortest time for so many `images`, loading included, or `latency` if that is None too.
-    Raises VegrtError when no variant runs here.
+    reject: calibrate the probabilities, and judge for each prediction whether to accept it, by what `vegrt trust` learned.
+    Raises VegrtError when no variant runs here, and for reject when nothing was learned of the one that runs.
     """
     if images is not None and images < 1:
         raise VegrtError(f"images: {images}; expected 1 or more")
     bundle = open_signed(Path(path), None if public_key is None else Path(public_key))
     work = None if images is None else Work(images, max(1, batch))
-    loaded = open_runner(bundle, variant, runtime, device, threads=threads, objective=objective, work=work)
-    return Model(loaded.bundle, loaded.candidate, loaded.runner, reason=loaded.reason, batch=batch)
+    loaded = open_runner(
+        bundle,
+        variant,
+        runtime,
+        device,
+        threads=threads,
+        embeddings=needs_embeddings if reject else False,
+        objective=objective,
+        work=work,
+    )
+    judge = open_judge(loaded.bundle, loaded.candidate) if reject else None
+    return Model(loaded.bundle, loaded.candidate, loaded.runner, reason=loaded.reason, batch=batch, judge=judge)
 
 
 class Model:
     """A loaded bundle. Safe to use from several threads: photos are decoded in parallel, the runner takes one batch at a time.
 
-    reason: why this variant and runtime were chosen.
+    reason: why this variant and runtime were chosen. judge: what decides whether to accept an answer; None if nothing does.
     """
 
     def __init__(
-        self, bundle: Bundle, candidate: Candidate, runner: Runner, *, reason: str = "", batch: int = BATCH
+        self,
+        bundle: Bundle,
+        candidate: Candidate,
+        runner: Runner,
+        *,
+        reason: str = "",
+        batch: int = BATCH,
+        judge: Judge | None = None,
     ) -> None:
         if batch < 1:
             raise VegrtError(f"batch: {batch}; expected 1 or more")
         self.bundle, self.candidate, self.reason, self.batch = bundle, candidate, reason, batch
+        self.judge = judge
         self._runner, self._lock = runner, threading.Lock()
 
     def __repr__(self) -> str:
@@ -163,6 +185,24 @@ class Model:
         with self._lock:
             return self._runner.logits(pixels)
 
+    def columns(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of (N, H, W, 3) prepared images, (N, K), followed by the embeddings if the judge needs them."""
+        if self.judge is None or not self.judge.needs_embeddings:
+            return self.logits(images)
+        pixels = prepared(images, self.shape)
+        with self._lock:
+            answers = cast(BundleRunner, self._runner).answers(pixels)
+        assert answers.embeddings is not None, "the runner was opened for embeddings"
+        return np.concatenate([answers.logits, answers.embeddings], axis=1)
+
+    def predictions_of(self, columns: NDArray[np.float32], top_k: int) -> list[Prediction]:
+        """Return the predictions of N photos from what `columns` returned for them."""
+        count = len(self.classes)
+        logits = columns[:, :count]
+        embeddings = columns[:, count:] if columns.shape[1] > count else None
+        judged = self.judge.judge(Answers(logits, embeddings)) if self.judge else None
+        return predictions(logits, self.classes, top_k, judged)
+
     def _stream(self, images: Iterable[Photo], top_k: int, on_error: OnError) -> Iterator[Prediction | DataError]:
         contract = self.bundle.manifest.contract
         for results in read_ahead(images, lambda photo: to_pixels(photo, contract), self.batch):
@@ -177,11 +217,11 @@ class Model:
                     yield result
 
     def _answer(self, images: Sequence[NDArray[np.uint8]], top_k: int) -> list[Prediction]:
-        return predictions(self.logits(np.stack(images)), self.classes, top_k) if images else []
+        return self.predictions_of(self.columns(np.stack(images)), top_k) if images else []
 
     def _answer_batch(self, images: NDArray[np.uint8], top_k: int) -> Iterator[Prediction]:
         for start in range(0, len(images), self.batch):
-            yield from predictions(self.logits(images[start : start + self.batch]), self.classes, _at_least_one(top_k))
+            yield from self.predictions_of(self.columns(images[start : start + self.batch]), _at_least_one(top_k))
 
 
 def _at_least_one(top_k: int) -> int:

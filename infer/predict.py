@@ -34,6 +34,8 @@ from vegrt.infer.runtimes.overlap import answered
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.sources.count import PhotoCount, count_photos
 from vegrt.infer.sources.open import SourceOptions, fetches, is_endless, open_sources, reading_threads
+from vegrt.infer.trust.judge import Judge
+from vegrt.infer.trust.store import needs_embeddings, open_judge
 from vegrt.terminal.progress import counting
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
     request.photo_outputs.check()
     items, count = count_photos(items, request.sources, request.reading)
     model = _load(bundle_path, request, count)
+    judge = _judge(model, request)
     classes = model.bundle.manifest.classes
     outputs = open_outputs(request.output, request.row_format, len(classes), model.embedding_width)
     head = {"bundle": str(bundle_path), "variant": model.candidate.variant, "runtime": model.candidate.runtime}
@@ -92,7 +95,7 @@ def run(bundle_path: Path, request: Request, write: Write, *, as_json: bool) -> 
             closing(_decoded(missing, model, request)) as batches,
             counting("Inferring") as advance,
         ):
-            for batch, rows in _answered(batches, model.runner, classes, request.row_format):
+            for batch, rows in _answered(batches, model.runner, classes, request.row_format, judge):
                 request.photo_outputs.make(batch, rows, request.row_format)
                 outputs.append(rows)
                 print_rows(rows)
@@ -135,7 +138,7 @@ def _load(bundle_path: Path, request: Request, count: PhotoCount | None) -> Load
         request.runtime,
         request.device,
         threads=request.threads,
-        embeddings=bool(request.output.embeddings),
+        embeddings=bool(request.output.embeddings) or (request.row_format.reject and needs_embeddings),
         objective=request.objective,
         work=Work(count.images, request.batch or BATCH, count.more) if count else None,
         begun=request.output.begun_with(),
@@ -143,6 +146,20 @@ def _load(bundle_path: Path, request: Request, count: PhotoCount | None) -> Load
     if not _is_batch_work(request, count):
         return model
     return with_streams(model, request.batch or BATCH, threads=request.threads)
+
+
+def _judge(model: LoadedModel, request: Request) -> Judge | None:
+    """Return what decides on the model's answers, if it was requested. Raises VegrtError where nothing is known of the model."""
+    if request.row_format.reject:
+        return open_judge(model.bundle, model.candidate)
+    if request.row_format.min_probability:
+        cure = (
+            "add --reject"
+            if model.bundle.has("trust")
+            else f"vegrt trust {model.bundle.path} --data DATA, then --reject"
+        )
+        log.info("--min-probability: the probabilities are not calibrated; calibrated ones: %s", cure)
+    return None
 
 
 def _is_batch_work(request: Request, count: PhotoCount | None) -> bool:
@@ -171,11 +188,15 @@ def _decoded(items: Iterator[Item | None], model: LoadedModel, request: Request)
 
 
 def _answered(
-    batches: Stream, runner: BundleRunner, classes: Sequence[str], row_format: RowFormat
+    batches: Stream,
+    runner: BundleRunner,
+    classes: Sequence[str],
+    row_format: RowFormat,
+    judge: Judge | None = None,
 ) -> Iterator[tuple[Decoded, list[AnswerRow]]]:
     """Yield each batch with its rows, in order. The batch's images may be those of a later one by then."""
     for batch, answers in answered(runner, batches, _readable_images, batches.is_ready):
-        yield batch, error_rows(batch) if answers is None else answer_rows(batch, answers, classes, row_format)
+        yield batch, error_rows(batch) if answers is None else answer_rows(batch, answers, classes, row_format, judge)
 
 
 def _readable_images(batch: Decoded) -> NDArray[np.uint8] | None:
@@ -200,7 +221,8 @@ class _Tally:
 def _identity(model: LoadedModel, request: Request) -> dict[str, Any]:
     """Return what must be equal for a run to resume the files of another run."""
     row_format = request.row_format
-    return {
+    trust = {"trust_sha256": model.bundle.artifact("trust").sha256} if row_format.reject else {}
+    return trust | {
         "model": model.bundle.manifest.name,
         "artifact_sha256": artifact_of(model.bundle, model.candidate).sha256,
         "variant": model.candidate.variant,

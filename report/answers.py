@@ -100,10 +100,12 @@ def _f1(figures: ClassFigures) -> float:
 def reliability_section(facts: Facts, chart: Chart | None) -> Section | None:
     """Return the calibration of the probabilities, and how the answers changed; nothing without an evaluation."""
     rows = facts.evaluated()
+    has_top5 = any(row.top5 for row in rows)
     lines = [
         (
             row.key,
             _percent_cell(row.top3),
+            *([_percent_cell(row.top5)] if has_top5 else []),
             _figure_cell(row.nll, 4),
             _figure_cell(row.ece, 4),
             _figure_cell(row.brier, 4),
@@ -114,6 +116,7 @@ def reliability_section(facts: Facts, chart: Chart | None) -> Section | None:
     headings = (
         translate("candidate"),
         translate("top-3 %"),
+        *([translate("top-5 %")] if has_top5 else []),
         translate("NLL, nats"),
         "ECE",
         "Brier",

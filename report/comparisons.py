@@ -182,7 +182,32 @@ def speed_section(facts: Facts, charts: dict[str, Chart]) -> Section:
     tables = [_machine_table(facts, name, bench) for name, bench in facts.benches().items() if bench is not facts.bench]
     stages = charts_of(charts.get("stage-times"))
     limits = Text(sentences, note=True) if (sentences := limit_sentences(facts)) else None
-    return section_of("speed", translate("Accuracy and speed"), pair, limits, stages, _memory_table(facts), *tables)
+    blocks = (pair, limits, stages, _memory_table(facts), *tables, _stated_table(facts))
+    return section_of("speed", translate("Accuracy and speed"), *blocks)
+
+
+def _stated_table(facts: Facts) -> Table | None:
+    """Return the speed that answers files state."""
+    stated = [(row.key, row.answers.speed) for row in facts.evaluated() if row.answers and row.answers.speed]
+    lines = [
+        (
+            key,
+            f"{speed.photos:,}",
+            f"{speed.p50_ms:.2f}",
+            f"{speed.p95_ms:.2f}",
+            NONE if speed.images_per_s is None else f"{speed.images_per_s:,.0f}",
+        )
+        for key, speed in stated
+    ]
+    headings = [
+        translate("other device"),
+        translate("photos"),
+        translate("p50 ms"),
+        "p95 ms",
+        translate("images/s"),
+    ]
+    caption = translate("Speed of other devices, as stated by the answers' files; not measured by vegrt")
+    return table_of(caption, headings, lines, text_columns=1)
 
 
 def _memory_table(facts: Facts) -> Table | None:

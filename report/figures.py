@@ -7,6 +7,7 @@ from typing import Any
 
 from vegrt.report.answers import CLEAN, corruption_name
 from vegrt.report.charts.answers import (
+    MAX_CLASSES_BESIDE,
     MAX_CLASSES_DRAWN,
     confusion_spec,
     flips_per_class_spec,
@@ -18,6 +19,7 @@ from vegrt.report.charts.answers import (
 from vegrt.report.charts.calibration import sensitivity_spec, tournament_spec
 from vegrt.report.charts.speed import accuracy_latency_spec, bundles_latency_spec, stage_times_spec, throughput_spec
 from vegrt.report.charts.training import training_curve_spec
+from vegrt.report.charts.trust import risk_coverage_spec
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.language.language import translate
@@ -28,7 +30,7 @@ from vegrt.results.benchmark import Bench
 from vegrt.results.common import Interval
 
 _MAX_PANELS = 6
-_NARROW_PX = 288
+_NARROW_PX, _PANEL_PX, _WIDE_PX = 288, 416, 720
 
 
 def bundle_charts(facts: Facts, chosen: SummaryRow | None) -> dict[str, Chart]:
@@ -40,6 +42,7 @@ def bundle_charts(facts: Facts, chosen: SummaryRow | None) -> dict[str, Chart]:
         _flips_per_class_chart(facts),
         _confusion_chart(facts, chosen),
         _reliability_chart(facts, chosen),
+        _risk_coverage_chart(facts, chosen),
         _robustness_chart(facts, chosen),
         *_training_charts(facts.bundle.manifest.training),
         _tournament_chart(facts),
@@ -162,7 +165,8 @@ def _confusion_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
             "The {shown} of {all} classes with the most mistakes.", shown=len(drawn), all=f"{len(classes):,}"
         )
         caption = f"{caption} {more}"
-    return _chart("confusion", panels, translate("Confusion matrix"), caption)
+    panel_px = _PANEL_PX if len(drawn) <= MAX_CLASSES_BESIDE else _WIDE_PX
+    return _chart("confusion", panels, translate("Confusion matrix"), caption, panel_px)
 
 
 def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
@@ -170,7 +174,7 @@ def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     panels = [
         reliability_spec(row.reliability, title=translate("{key}: ECE {ece}", key=row.key, ece=_ece_text(row.ece)))
         for row in facts.reference_and(chosen.key if chosen else "")
-        if row.reliability
+        if row.reliability and row.ece is not None
     ]
     caption = translate(
         "On the dashed line, the predicted probability equals the accuracy; below it, the model is overconfident. Larger dots: "
@@ -179,6 +183,15 @@ def _reliability_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
     return _chart(
         "reliability", panels, translate("Reliability diagram: accuracy against predicted probability"), caption
     )
+
+
+def _risk_coverage_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
+    """Return the errors among accepted photos against their share, of the reference and of the chosen candidate."""
+    rows = facts.reference_and(chosen.key if chosen else "")
+    curves = {row.key: row.trust.curve for row in rows if row.trust is not None}
+    caption = translate("To the left only the most probable answers are accepted. A lower line is better.")
+    label = translate("Errors among accepted photos against the share of accepted photos")
+    return _chart("risk-coverage", [risk_coverage_spec(curves)] if curves else [], label, caption)
 
 
 def _robustness_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
@@ -255,7 +268,7 @@ def overview_chart(bundles: Sequence[tuple[str, Facts]]) -> Chart | None:
     return _chart("overview", panels, label, caption)
 
 
-def _chart(name: str, panels: Sequence[Spec], label: str, caption: str, panel_px: int = 416) -> Chart | None:
+def _chart(name: str, panels: Sequence[Spec], label: str, caption: str, panel_px: int = _PANEL_PX) -> Chart | None:
     return Chart(name, tuple(panels), label, caption, panel_px) if panels else None
 
 

@@ -95,8 +95,8 @@ def _card(flip: Flip, thumbnail: Thumbnail | None, classes: Sequence[str]) -> Ph
 
 def _answer_line(answer: Answer, label: int, classes: Sequence[str]) -> AnswerLine:
     lead = "" if answer.margin is None else f" (+{100 * answer.margin:.0f})"
-    text = f"{classes[answer.label]} {answer.probability:.0%}{lead}"
-    return AnswerLine(text, answer.label == label, answer.key)
+    probability = "" if answer.probability is None else f" {answer.probability:.0%}"
+    return AnswerLine(f"{classes[answer.label]}{probability}{lead}", answer.label == label, answer.key)
 
 
 def _current_split(evaluation: Evaluation, data: Path | None) -> Split | None:

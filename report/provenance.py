@@ -174,7 +174,7 @@ def _origin_text(result: Result) -> str:
 def _tournament_cells(entry: dict[str, Any], chosen: dict[str, str]) -> tuple[str, ...]:
     choice = translate("chosen") if chosen.get(entry["encoding"]) == entry["method"] else ""
     if stopped := entry.get("stopped"):
-        choice = translate("stopped after {images} photos ({reason})", **_stop_words(stopped))
+        choice = translate("stopped after the {images} hardest photos ({reason})", **_stop_words(stopped))
     return entry["method"], entry["encoding"], f"{entry['agreement']:.2%}", f"{entry['kl']:.3g}", choice
 
 

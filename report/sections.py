@@ -16,6 +16,7 @@ from vegrt.report.language.language import translate
 from vegrt.report.provenance import calibration_section, engine_section, environment_section
 from vegrt.report.reproduce import reproduce_section
 from vegrt.report.summary import SummaryRow
+from vegrt.report.trust import trust_section
 from vegrt.report.verdict import Conclusion
 
 _MAX_CONFUSIONS = 10
@@ -34,6 +35,7 @@ def bundle_sections(
         section_of("changed", translate("Photos with changed answers"), flip_gallery(facts, photos)),
         _confusion_section(facts, conclusion, charts.get("confusion")),
         reliability_section(facts, charts.get("reliability")),
+        trust_section(facts, conclusion.chosen, charts.get("risk-coverage")),
         robustness_section(facts, charts.get("robustness")),
         _training_section(facts.bundle.manifest.training, charts),
         calibration_section(facts, charts),

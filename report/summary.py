@@ -14,7 +14,7 @@ from vegrt.report.facts.facts import Facts, load_facts
 from vegrt.report.html.blocks import Badge, verdict_words
 from vegrt.report.language.language import mark, translate
 from vegrt.results.benchmark import Bench, Timing
-from vegrt.results.common import CandidateRow, Interval, Verdict
+from vegrt.results.common import ANSWERS, CandidateRow, Interval, Verdict
 from vegrt.results.evaluation import Figures, Gate
 from vegrt.terminal.tables import make_table
 
@@ -96,6 +96,8 @@ class SummaryRow:
     @property
     def runtime_name(self) -> str:
         """Return the runtime in its official spelling, with the device or the target of an engine where the key states it."""
+        if self.runtime == ANSWERS:
+            return translate("answers file")
         name, place = RUNTIMES.get(self.runtime, self.runtime), self.key.removeprefix(f"{self.variant}/{self.runtime}")
         return f"{name} ({place.strip('/').upper()})" if place else name
 
@@ -117,13 +119,13 @@ class SummaryRow:
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one cell for each of HEADINGS."""
         return (
-            self.variant,
+            self.key if self.runtime == ANSWERS else self.variant,
             self.runtime_name,
             Badge(self.verdict or NONE),
             self.top1_cell(),
             self.drop_cell(),
             self.flips_cell(),
-            f"{self.size_bytes / 1e6:.1f}",
+            NONE if self.runtime == ANSWERS else f"{self.size_bytes / 1e6:.1f}",
             NONE if self.p50_ms is None else f"{self.p50_ms:.2f}",
             NONE if self.p99_ms is None else f"{self.p99_ms:.2f}",
             NONE if self.images_per_s is None else f"{self.images_per_s:,.0f}",

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from vegrt.evaluate.wording import gate_reason, noise_warning
+from vegrt.evaluate.wording import answers_words, gate_reason, noise_warning
 from vegrt.infer.runtimes.objective import Objective, preference
 from vegrt.report.facts.facts import Facts
 from vegrt.report.html.blocks import Statement, verdict_words
 from vegrt.report.language.language import translate
 from vegrt.report.speed import speed_sentence
 from vegrt.report.summary import SummaryRow, candidate_name
+from vegrt.results.common import ANSWERS
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNKNOWN"]
 _OUTCOMES: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "FAIL")  # best first
@@ -36,8 +37,13 @@ class Conclusion:
 
 
 def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
-    """Return the conclusion from a bundle's rows. The checkpoint in torch has a verdict too, but cannot be shipped."""
-    candidates = [row for row in rows if row.verdict not in (None, "REFERENCE") and row.runtime != "torch"]
+    """Return the conclusion from a bundle's rows.
+
+    The checkpoint in torch and the answers of other devices have verdicts too, but are no files to ship.
+    """
+    candidates = [
+        row for row in rows if row.verdict not in (None, "REFERENCE") and row.runtime not in ("torch", ANSWERS)
+    ]
     if not candidates:
         return _unknown(facts, rows)
     outcome = next(outcome for outcome in _OUTCOMES if any(row.verdict == outcome for row in candidates))
@@ -57,6 +63,7 @@ def conclude(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
             translate("Noisy times:"), noise_warning(facts.bench.noise if facts.bench else None, translate=translate)
         ),
         Statement(translate("Other candidates:"), _others(chosen, candidates)),
+        *device_statements(facts),
         Statement(translate("Export:"), _checkpoint(facts, checkpoint)),
     )
     filled = tuple(statement for statement in statements if statement.text)
@@ -82,7 +89,25 @@ def _unknown(facts: Facts, rows: Sequence[SummaryRow]) -> Conclusion:
     else:
         headline = translate("Only {variant} has been evaluated", variant=rows[0].variant)
         text = translate("No other variant to compare. Export the variants, then run: {command}", command=command)
-    return Conclusion("UNKNOWN", headline, (Statement("", text),))
+    return Conclusion("UNKNOWN", headline, (Statement("", text), *device_statements(facts)))
+
+
+def device_statements(facts: Facts) -> list[Statement]:
+    """Return the verdict on each device whose answers were judged."""
+    if not (evaluation := facts.evaluation):
+        return []
+    sentences = [
+        translate(
+            "{name}: {verdict}; {reason}; {answers}.",
+            name=row.key,
+            verdict=verdict_words(row.gate.verdict),
+            reason=gate_reason(evaluation, row, translate=translate),
+            answers=answers_words(row.answers, translate=translate),
+        )
+        for row in facts.evaluated()
+        if row.answers is not None
+    ]
+    return [Statement(translate("Answers of another device:"), sentence) for sentence in sentences]
 
 
 def _advice(facts: Facts, outcome: Outcome, to_ship: SummaryRow, *, is_slower: bool) -> str:

@@ -195,7 +195,7 @@ def test_help_and_error_name_all_backbones_of_the_table(tmp_path: Path) -> None:
 
 def test_an_interrupted_command_exits_with_130(photos: Path, tmp_path: Path) -> None:
     words = ["train", "--data", photos, "--backbone", "timm:test_resnet", "--weights", "none", "--size", 64]
-    words += ["--epochs", 2000, "--out", tmp_path / "m", "--runs", tmp_path / "runs.db"]
+    words += ["--epochs", 2000, "--patience", 2000, "--out", tmp_path / "m", "--runs", tmp_path / "runs.db"]
     command = [sys.executable, "-m", "vegrt.cli", *map(str, words)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE_KINDS = ("py", "html", "css", "js")  # pages of the report are made from the last three
 STAGES = ("calibration", "evaluate", "export", "infer", "report", "train")
 DATA_AND_RUNS = ("data sample", "data fetch", "data audit", "runs", "runs show", "runs compare")
-SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson")
+SHIPPING = ("bundle pack", "bundle unpack", "bundle sign", "deploy triton", "deploy jetson", "deploy kit")
 COMMANDS = (*DATA_AND_RUNS, "train", "tune", "export", "evaluate", "bench", "infer", "report")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from vegrt.calibration.graph.onnx_graph import add_initializer
 from vegrt.calibration.graph.placement import Edge, Encoding, Placement
 from vegrt.errors import ModelError
 
@@ -39,9 +40,10 @@ def insert_qdq(
     """
     nodes = {node.name: node for node in model.graph}
     for name, edges in placement.activations.items():
-        if name not in ranges:
-            raise ModelError(f"{name}: no calibrated range; calibrate this graph again")
-        _quantize_activation(model, nodes, name, edges, _parameters(name, ranges[name], encoding))
+        source = placement.same_range.get(name, name)
+        if source not in ranges:
+            raise ModelError(f"{source}: no calibrated range; calibrate this graph again")
+        _quantize_activation(model, nodes, name, edges, _parameters(source, ranges[source], encoding))
     for name, axis in placement.weights.items():
         _quantize_weight(model, name, axis, weight_levels)
 
@@ -72,8 +74,8 @@ def _quantize_activation(
     if value is None or value.name != name:
         raise AssertionError(f"{edges[0]} does not read {name}")
     scale_dtype = np.float16 if value.dtype == ir.DataType.FLOAT16 else np.float32
-    scale = _initializer(graph, f"{name}.scale", np.array(parameters[0], scale_dtype))
-    zero_point = _initializer(graph, f"{name}.zero_point", parameters[1])
+    scale = add_initializer(graph, f"{name}.scale", np.array(parameters[0], scale_dtype))
+    zero_point = add_initializer(graph, f"{name}.zero_point", parameters[1])
     quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}.quantize")
     dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dequantize")
     _set_type(quantize.outputs[0], f"{name}.q", zero_point.dtype, value.shape)
@@ -91,9 +93,9 @@ def _quantize_weight(model: ir.Model, name: str, axis: int, levels: int) -> None
     weights = value.const_value.numpy()
     quantized, scales = quantize_weights(weights, axis, levels)
     readers = list(value.uses())
-    stored = _initializer(graph, f"{name}.q", quantized)
-    scale = _initializer(graph, f"{name}.scale", scales)
-    zero_point = _initializer(graph, f"{name}.zero_point", np.zeros(scales.shape, np.int8))
+    stored = add_initializer(graph, f"{name}.q", quantized)
+    scale = add_initializer(graph, f"{name}.scale", scales)
+    zero_point = add_initializer(graph, f"{name}.zero_point", np.zeros(scales.shape, np.int8))
     dequantize = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": axis}, name=f"{name}.dequantize")
     _set_type(dequantize.outputs[0], f"{name}.dq", value.dtype, value.shape)
     graph.insert_before(readers[0][0], dequantize)
@@ -115,13 +117,6 @@ def quantize_weights(
     scale = np.maximum(peak / levels, np.finfo(np.float16).tiny).astype(weights.dtype)
     quantized = np.clip(np.rint(weights.astype(np.float32) / scale.astype(np.float32)), -levels, levels)
     return quantized.astype(np.int8), scale.reshape(-1)
-
-
-def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
 
 
 def _set_type(value: ir.Value, name: str, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:

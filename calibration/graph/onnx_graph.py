@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import ModelError
@@ -47,6 +49,14 @@ def serialize(model: ir.Model, *, check: bool = True) -> bytes:
             raise ModelError(f"ONNX graph: refused by the ONNX checker ({str(error).splitlines()[0]})") from error
     data: bytes = proto.SerializeToString()
     return data
+
+
+def add_initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """Return an array as a new initializer of the graph."""
+    tensor = ir.Tensor(array, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
 
 
 def expose_tensors(model: ir.Model, names: Iterable[str]) -> bytes:

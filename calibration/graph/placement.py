@@ -4,13 +4,14 @@ The rules are TensorRT's (explicit quantization): quantize the inputs of every C
 the classifier, and the residual branch of an Add beside a Conv or Gemm; nothing between a Conv and its activation. LayerNorm,
 Softmax and GELU stay in float, and so does the residual branch of a transformer. So may the products of two activations in
 attention, as layers in float (docs/decisions/0033). The CPU encoding also quantizes the outputs of Conv and Gemm, because ONNX
-Runtime's 8-bit kernels read and write 8-bit tensors; that of MatMul writes float.
+Runtime's 8-bit kernels read and write 8-bit tensors; that of MatMul writes float. There a MaxPool of a quantized tensor has one
+range for its input and its result: then it runs on the 8 bits themselves, otherwise in float.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
@@ -38,12 +39,14 @@ class Placement:
     """The tensors and weights to quantize.
 
     activations: tensor name -> the edges that read its quantized form. weights: initializer name -> its output-channel axis.
-    tokens: the activations that a MatMul reads, whose channels are not axis 1.
+    tokens: the activations that a MatMul reads, whose channels are not axis 1. same_range: tensor -> the tensor whose range it
+    has, because it holds a selection of the other's values.
     """
 
     activations: dict[str, tuple[Edge, ...]]
     weights: dict[str, int]
     tokens: frozenset[str] = frozenset()
+    same_range: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_quantization(model: ir.Model, encoding: Encoding, *, float_layers: frozenset[str] = frozenset()) -> Placement:
@@ -68,11 +71,14 @@ def plan_quantization(model: ir.Model, encoding: Encoding, *, float_layers: froz
     if encoding == "unsigned":
         _add_cpu_edges(model, edges, neighbours, float_layers)
     activations = {
-        name: tuple(edge for edge in readers if edge.node not in float_layers) for name, readers in edges.items()
+        name: read
+        for name, readers in edges.items()
+        if (read := tuple(e for e in readers if e.node not in float_layers))
     }
     products = {node.name for node in model.graph if node.op_type == "MatMul"}
     tokens = {name for name, readers in activations.items() if any(edge.node in products for edge in readers)}
-    return Placement({name: readers for name, readers in activations.items() if readers}, weights, frozenset(tokens))
+    same_range = _pooled(model, activations) if encoding == "unsigned" else {}
+    return Placement(activations, weights, frozenset(tokens), same_range)
 
 
 def quantizable_layers(model: ir.Model, encoding: Encoding) -> list[str]:
@@ -199,6 +205,17 @@ def _add_cpu_edges(
         for consumer, index in result.uses():
             if not result.is_graph_output():
                 _add(edges, consumer, index)
+
+
+def _pooled(model: ir.Model, activations: Mapping[str, tuple[Edge, ...]]) -> dict[str, str]:
+    """Return the quantized result of each MaxPool that reads a quantized tensor, and the tensor that holds its values first."""
+    sources: dict[str, str] = {}
+    for node in model.graph:
+        if node.op_type == "MaxPool" and _name(node.outputs[0]) in activations:
+            source = _name(node.inputs[0])
+            if Edge(_text(node.name), 0) in activations.get(source, ()):
+                sources[_name(node.outputs[0])] = sources.get(source, source)
+    return sources
 
 
 def _add(edges: dict[str, list[Edge]], node: ir.Node, index: int) -> None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from vegrt.calibration.graph.check import check_placement
 from vegrt.calibration.graph.encode import Range, insert_qdq
+from vegrt.calibration.graph.normalization import merge_normalization
 from vegrt.calibration.graph.placement import Encoding, plan_quantization
 
 # Largest weight magnitude. x86 CPUs without VNNI add pairs of u8 x s8 products in 16 bits, which saturates above 64 * 255 * 2;
@@ -27,6 +28,8 @@ def quantize_graph(
 
     float_layers: names of nodes that stay in float. Raises ModelError when the result breaks a rule of the encoding.
     """
+    if encoding == "unsigned":
+        merge_normalization(model)
     placement = plan_quantization(model, encoding, float_layers=float_layers)
     insert_qdq(model, placement, ranges, encoding, weight_levels=WEIGHT_LEVELS[encoding])
     check_placement(model, encoding)

@@ -1,25 +1,18 @@
 """The tournament: each range method's int8 model is judged on held-out photos, and a race stops the clearly worse ones early.
 
-A race judges the method that leads after FIRST photos on all photos, and the others step by step. The rank of a method is its
-flips, then its accuracy, then its KL divergence (`best_method`). A method is stopped as soon as the best rank that it can still
-reach is behind the leader's:
-
-- flips and accuracy: it has more flips already than the leader has on all photos, or as many and could not make up for its wrong
-  answers even if it gave the float model's answer to every other photo. This is certain.
-- KL: flips and accuracy can at best be equal, and the smallest KL divergence that it can be expected to reach is above the
-  leader's. This is a paired t-test: photo by photo, the difference from the leader's divergence, whose mean over the photos so
-  far lies CLEAR_T standard errors above 0 or more. The photos are a random sample without replacement from the tournament's, so
-  the standard error has the finite-population correction (Cochran, Sampling Techniques, 1977, chapter 2).
-
-Equal methods are never stopped. Source of the race with paired t-tests and a Bonferroni correction: Maron and Moore, The Racing
-Algorithm, 1997; Birattari et al., A Racing Algorithm for Configuring Metaheuristics, GECCO 2002 (tBo-Race).
+The photos of a race come hardest first: by the float model's margin, its largest logit minus the second largest, because flips
+and most of the KL divergence are where the margin is small. A race judges the method that leads after FIRST photos on all
+photos, and the others step by step. The rank of a method is its flips, then its accuracy, then its KL divergence
+(`best_method`). A method is stopped as soon as the best rank that it can still reach is behind the leader's. It has at least the
+flips of the photos so far, can at best give the float model's answer to all others, and has at least the KL divergence of the
+photos so far: that of a photo is never negative. So a stop is certain, and the winner is that of a tournament on all photos.
+Equal methods are never stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from math import sqrt
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +20,7 @@ from numpy.typing import NDArray
 
 from vegrt.calibration.graph.placement import Encoding
 from vegrt.calibration.graph.quantize import Ranges
+from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.ranges.methods import METHODS, Method
 from vegrt.calibration.tournament.scorer import QuantizationScore, Scorer, kl_divergences, score_logits
 from vegrt.schema import Count
@@ -34,11 +28,8 @@ from vegrt.schema import Count
 TOURNAMENT_PHOTOS = 256  # at most: eight models are scored on them
 # Photos that every method answers; a multiple of the scorer's batch, as is STEP, so that batches do not change
 FIRST = 32
-STEP = 32
-# One error in a hundred tournaments: 2 encodings x 3 methods x 7 steps make 42 tests, and Student's t of 31 degrees of freedom
-# exceeds 3.9 with probability 0.01 / 42.
-CLEAR_T = 4.0
-RULE = {"first": FIRST, "step": STEP, "t": CLEAR_T}  # of the calibration key
+STEP = 16
+RULE = {"order": "hardest first", "first": FIRST, "step": STEP}  # of the calibration key
 
 Reason = Literal["flips", "accuracy", "KL"]
 Rank = tuple[int, int, float]  # flips, negated right answers, KL divergence in two digits; the least is best
@@ -46,7 +37,7 @@ Rank = tuple[int, int, float]  # flips, negated right answers, KL divergence in 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a method was stopped: after how many photos, and the first part of the rank in which it is behind."""
+    """Where a method was stopped: after how many photos, hardest first, and the first part of the rank in which it is behind."""
 
     images: Count
     reason: Reason
@@ -96,8 +87,11 @@ class _Race:
 
     def __init__(self, encoding: Encoding, table: Mapping[Method, Ranges], scorer: Scorer) -> None:
         self._encoding, self._table, self._scorer = encoding, table, scorer
-        self._count = min(TOURNAMENT_PHOTOS, len(scorer.held_out))
-        self._photos = _Photos(scorer.reference(self._count), np.array(scorer.held_out.first(self._count).labels))
+        photos = scorer.held_out.first(TOURNAMENT_PHOTOS)
+        reference = scorer.reference(len(photos))
+        self._count, self._order = len(photos), hardest_first(reference)
+        self._ordered = PhotoSet([photos.photos[index] for index in self._order], photos.pixels)
+        self._photos = _Photos(reference[self._order], np.array(photos.labels)[self._order])
 
     def run(self) -> list[MethodScore]:
         """Return the methods' scores, in the order of the table."""
@@ -121,17 +115,19 @@ class _Race:
 
     def _score(self, method: Method, stop: Stop | None) -> MethodScore:
         images = stop.images if stop else self._count
-        labels = self._photos.labels[:images].tolist()
-        score = score_logits(self._photos.reference[:images], self._answers(method, images), labels)
+        # in the order of the photo set, as without a race: sums of floats depend on the order
+        rows = np.argsort(self._order) if stop is None else np.arange(images)
+        labels = self._photos.labels[rows].tolist()
+        score = score_logits(self._photos.reference[rows], self._answers(method, images)[rows], labels)
         return MethodScore(method, self._encoding, score, stop)
 
     def _answers(self, method: Method, images: int) -> NDArray[np.float32]:
-        return self._scorer.answers(self._encoding, self._table[method], images)
+        return self._scorer.answers(self._encoding, self._table[method], self._ordered, images)
 
 
 @dataclass(frozen=True, slots=True)
 class _Photos:
-    """The photos of a race. reference: the float model's (N, K) logits. labels: (N,)."""
+    """The photos of a race, hardest first. reference: the float model's (N, K) logits. labels: (N,)."""
 
     reference: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -142,14 +138,15 @@ class _Photos:
         return flips, -right, _two_digits(float(kl_divergences(self.reference[: len(logits)], logits).mean()))
 
     def behind(self, logits: NDArray[np.float32], best: NDArray[np.float32]) -> Reason | None:
-        """Return the part of the rank in which a method is behind for certain or clearly; None if it may still win.
+        """Return the part of the rank in which a method is behind for certain; None if it may still win.
 
         logits: its (M, K) answers to the first M photos, M < N. best: the leader's (N, K) answers.
         """
         flips, right = self._counts(logits)
         rest = slice(len(logits), None)
         right_at_best = right + int((self.reference[rest].argmax(axis=1) == self.labels[rest]).sum())
-        best_rank = flips, -right_at_best, _two_digits(self._least_kl(logits, best))
+        least_kl = float(kl_divergences(self.reference[: len(logits)], logits).sum()) / len(self.reference)
+        best_rank = flips, -right_at_best, _two_digits(least_kl)
         for reason, own, leading in zip(get_args(Reason), best_rank, self.rank(best), strict=True):
             if own != leading:
                 return reason if own > leading else None
@@ -160,16 +157,12 @@ class _Photos:
         answers, first = logits.argmax(axis=1), slice(len(logits))
         return int((answers != self.reference[first].argmax(axis=1)).sum()), int((answers == self.labels[first]).sum())
 
-    def _least_kl(self, logits: NDArray[np.float32], best: NDArray[np.float32]) -> float:
-        """Return a lower bound of the mean KL divergence over all N photos, from the answers to M of them.
 
-        A photo's divergence is at least 0, so their sum so far is certain; the other bound is that of the paired t-test.
-        """
-        images, photos = len(logits), len(self.reference)
-        own, leading = kl_divergences(self.reference[:images], logits), kl_divergences(self.reference, best)
-        differences = own - leading[:images]
-        error = float(differences.std(ddof=1)) * sqrt((1 - images / photos) / images)
-        return max(float(own.sum()) / photos, float(leading.mean() + differences.mean()) - CLEAR_T * error)
+def hardest_first(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the order of photos by the margin of their (N, K) logits, smallest first; of equal ones the earlier first."""
+    two = np.partition(logits, -2, axis=1)[:, -2:]
+    order: NDArray[np.int64] = np.argsort(two[:, 1] - two[:, 0], kind="stable")
+    return order
 
 
 def _two_digits(kl: float) -> float:

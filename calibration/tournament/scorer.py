@@ -14,11 +14,13 @@ from vegrt.calibration.graph.placement import Encoding
 from vegrt.calibration.graph.quantize import Ranges, quantize_graph
 from vegrt.calibration.pixels import PhotoSet
 from vegrt.calibration.resume import CalibrationProgress
+from vegrt.calibration.settings import VARIANTS
 from vegrt.dataset.photos import Photo
 from vegrt.errors import ModelError
 from vegrt.files.hashing import sha256_of_json
 from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float
 from vegrt.infer.runtimes.runner import Runner
 
 _BATCH = 16
@@ -90,7 +92,7 @@ class Scorer:
         if (saved := self._progress.load_figures(name, QuantizationScore)) is not None:
             return saved
         photos, reference = self.held_out.first(count), self.reference(count)
-        logits = held_out_logits(self._quantized(encoding, ranges, float_layers), photos)
+        logits = runner_logits(self._open(encoding, ranges, float_layers), photos)
         score = score_logits(reference, logits, photos.labels)
         self._progress.save_figures(name, asdict(score))
         return score
@@ -105,19 +107,20 @@ class Scorer:
             self._references[count] = np.stack([self._known[photo] for photo in photos.photos])
         return self._references[count]
 
-    def answers(self, encoding: Encoding, ranges: Ranges, count: int) -> NDArray[np.float32]:
-        """Return the quantized graph's (N, K) logits for the first `count` held-out photos, at least one.
+    def answers(self, encoding: Encoding, ranges: Ranges, photos: PhotoSet, count: int) -> NDArray[np.float32]:
+        """Return the quantized graph's (N, K) logits for the first `count` of the photos, at least one.
 
         Runs only the photos after those of earlier calls, also of an interrupted calibration. Raises as `held_out_logits`.
         """
-        name = f"answers-{_key(encoding, ranges, frozenset(), 0)[:32]}"
+        order = [str(photo.path) for photo in photos.photos]
+        name = f"answers-{sha256_of_json([_key(encoding, ranges, frozenset(), 0), order])[:32]}"
         if name not in self._answers and (saved := self._progress.load(name)[1]):
             self._answers[name] = saved["logits"]
         earlier = self._answers.get(name)
         done = 0 if earlier is None else len(earlier)
         if done < count:
-            photos = PhotoSet(self.held_out.photos[done:count], self.held_out.pixels)
-            more = runner_logits(self._runner(name, encoding, ranges), photos)
+            rest = PhotoSet(photos.photos[done:count], photos.pixels)
+            more = runner_logits(self._runner(name, encoding, ranges), rest)
             self._answers[name] = more if earlier is None else np.concatenate([earlier, more])
             self._progress.save(name, count, {"logits": self._answers[name]})
         return self._answers[name][:count]
@@ -126,14 +129,13 @@ class Scorer:
         """Return the quantized graph, opened; the last one stays open, because it is often the next one too."""
         if self._last_runner is None or self._last_runner[0] != name:
             self._last_runner = None  # two models of VGG16's size in memory are too many
-            model = self._quantized(encoding, ranges, frozenset())
-            self._last_runner = name, open_onnxruntime(serialize(model, check=False))
+            self._last_runner = name, self._open(encoding, ranges, frozenset())
         return self._last_runner[1]
 
-    def _quantized(self, encoding: Encoding, ranges: Ranges, float_layers: frozenset[str]) -> ir.Model:
+    def _open(self, encoding: Encoding, ranges: Ranges, float_layers: frozenset[str]) -> Runner:
         candidate = copy_graph(self._model)
         quantize_graph(candidate, encoding, ranges, float_layers)
-        return candidate
+        return open_onnxruntime(serialize(candidate, check=False), in_float=is_faster_in_float(VARIANTS[encoding]))
 
 
 def held_out_logits(model: ir.Model, photos: PhotoSet) -> NDArray[np.float32]:

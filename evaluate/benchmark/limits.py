@@ -20,7 +20,7 @@ from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.products import OUTPUT, Product
 from vegrt.evaluate.benchmark.setup import wait_idle
 from vegrt.infer.runtimes.host import is_installed
-from vegrt.infer.runtimes.onnxruntime.session import open_session, run_model
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float, open_session, run_model
 from vegrt.infer.runtimes.openvino.compiled import compile_model
 from vegrt.infer.runtimes.openvino.runner import needs_float, open_request, run_request
 from vegrt.infer.runtimes.runner import RuntimeName
@@ -89,8 +89,9 @@ def add_limits(bench: Bench, limits: tuple[MachineLimit, ...], macs_per_image: i
 
 def _with_shares(bench: Bench, row: BenchCandidate) -> BenchCandidate:
     arithmetic = arithmetic_of(row.variant)
-    in_float = row.runtime == "openvino" and needs_float(row.variant)
-    limit = bench.limit(arithmetic) if arithmetic and row.device == "cpu" and not in_float else None
+    in_float = {"openvino": needs_float, "onnxruntime": is_faster_in_float}
+    is_in_float = row.runtime in in_float and in_float[row.runtime](row.variant)
+    limit = bench.limit(arithmetic) if arithmetic and row.device == "cpu" and not is_in_float else None
     if limit is None or bench.macs_per_image is None:
         return row
     share_per_rate = bench.macs_per_image / limit.macs_per_s

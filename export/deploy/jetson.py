@@ -5,13 +5,13 @@ Engines are built on the Jetson, by trtexec: an engine only works on one GPU mod
 
 from __future__ import annotations
 
-import ast
 import shutil
 from pathlib import Path
 
 import vegrt.version
 from vegrt.bundle.bundle import Bundle
 from vegrt.export.deploy.jetson_readme import JETPACK6, JETPACK7, JetPack, Subject, jetson_readme
+from vegrt.export.deploy.program import PACKAGE, program_files
 from vegrt.export.engines.options import Profile
 from vegrt.files.atomic import creating, write_json
 
@@ -29,9 +29,8 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32, jetpack: Je
     bundle.artifact("golden")
     golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
     files |= {name: bundle.path_of(name) for name in golden}
-    package = Path(vegrt.version.__file__).parent
-    files |= {f"vegrt/{file}": package / file for file in _imported(package, package / _PROGRAM)}
-    files["classify.py"] = package / _PROGRAM
+    files |= {f"vegrt/{name}": file for name, file in program_files(_PROGRAM).items()}
+    files["classify.py"] = PACKAGE / _PROGRAM
     with creating(out) as folder:
         for name, file in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -43,30 +42,6 @@ def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32, jetpack: Je
         (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
         (folder / "README.md").write_text(_readme(bundle, max_batch, jetpack), encoding="utf-8")
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-
-
-def _imported(package: Path, program: Path) -> list[str]:
-    """Return the files of vegrt that a program imports at its start, directly or through other files."""
-    names: set[str] = set()
-    unread = [program]
-    while unread:
-        for module in _imports(unread.pop()):
-            parts = module.split(".")[1:]
-            file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
-            name = file.relative_to(package).as_posix()
-            if file.is_file() and name not in names:
-                packages = ("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts)))
-                names |= {name, "__init__.py", *packages}
-                unread.append(file)
-    return sorted(names)
-
-
-def _imports(file: Path) -> list[str]:
-    """Return the modules of vegrt that a file imports at its top level; an imported name counts too, as it may be a module."""
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    imports = [(str(line.module), line.names) for line in body if isinstance(line, ast.ImportFrom)]
-    of_vegrt = [(module, names) for module, names in imports if module.split(".")[0] == "vegrt"]
-    return [name for module, names in of_vegrt for name in (module, *(f"{module}.{alias.name}" for alias in names))]
 
 
 def _readme(bundle: Bundle, max_batch: int, jetpack: JetPack) -> str:

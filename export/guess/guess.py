@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vegrt.dataset.photos import Photo, Split, warn_unreadable
 from vegrt.errors import ModelError
 from vegrt.evaluate.diagnose import no_better_than_chance, permuted_classes
+from vegrt.evaluate.figures import LabelledAnswers
 from vegrt.evaluate.paired import changed_answers
 from vegrt.evaluate.resampling import Resamples, percentile
 from vegrt.evaluate.statistics import CONFIDENCE, holm, mcnemar, tango, wilson
@@ -177,7 +178,7 @@ def _check_better_than_chance(
 ) -> None:
     """Raise ModelError if the best contract is no better than chance; it names the classes that any contract has swapped."""
     best = ranking[0]
-    if not no_better_than_chance(_confusion(answers, best, len(classes))):
+    if not no_better_than_chance(_confusion(answers, best)):
         return
     swapped = next((moves for row in ranking if (moves := _moves(answers, row, classes))), {})
     named = ", ".join(f"{truth} is predicted as {answer}" for truth, answer in list(swapped.items())[:_NAMED_MOVES])
@@ -190,16 +191,14 @@ def _check_better_than_chance(
 
 def _moves(answers: Answers, row: GuessedContract, classes: Sequence[str]) -> dict[str, str]:
     """Return the classes that the answers with a contract have swapped, truth to answer; empty if there are none."""
-    moves = permuted_classes(_confusion(answers, row, len(classes)))
+    moves = permuted_classes(_confusion(answers, row))
     return {classes[truth]: classes[predicted] for truth, predicted in moves.items()}
 
 
-def _confusion(answers: Answers, row: GuessedContract, num_classes: int) -> NDArray[np.int_]:
+def _confusion(answers: Answers, row: GuessedContract) -> NDArray[np.int_]:
     """Return the (K, K) counts of photos: rows are the truth, columns the answer."""
-    labels, top1 = answers.photos.labels(row.photos), answers.logits(row.contract, row.photos).argmax(axis=1)
-    confusion = np.zeros((num_classes, num_classes), np.int_)
-    np.add.at(confusion, (labels, top1), 1)
-    return confusion
+    logits = answers.logits(row.contract, row.photos)
+    return LabelledAnswers.of(logits, answers.photos.labels(row.photos)).confusion()
 
 
 def _opened(file: Path, num_classes: int, output: str) -> tuple[ImportedModel, Contract, list[int]]:

@@ -11,7 +11,7 @@ Contracts are ranked by the sum of the score over all photos plus the rarity of 
 probability of the contract after the photos, up to a constant. With every photo, the rarity matters less.
 
 The comparison with the leader is paired, photo by photo: a contract stops when the mean of the differences is CLEAR_T standard
-errors above 0 (see vegrt.calibration.tournament.race for the sources).
+errors above 0 (Maron and Moore, The Racing Algorithm, 1997).
 """
 
 from __future__ import annotations

@@ -35,8 +35,20 @@ def read_classes(file: Path) -> tuple[str, ...]:
         raise DataError(f"{file}: cannot be read ({error}); expected class names, one per line, or JSON") from error
     names = _of_structure(_parsed(text, file), file) if text.startswith(("{", "[")) else _of_lines(text, file)
     if fault := classes_fault(names):
-        raise DataError(f"{file}: {fault}; expected every name once, in the order of the scores")
+        raise DataError(
+            f"{file}: {fault}; expected every name once, in the order of the scores{_duplicate_cure(names)}"
+        )
     return names
+
+
+def _duplicate_cure(names: Iterable[str]) -> str:
+    """Return where the first name that occurs twice is, as the end of a message; empty if there is none."""
+    places: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in places:
+            return f"; scores {places[name]} and {index} have this name: give one another, such as {name} ({index})"
+        places[name] = index
+    return ""
 
 
 def _parsed(text: str, file: Path) -> Any:

@@ -20,15 +20,17 @@ from onnxscript.rewriter.rules import common as rules
 
 from vegrt.errors import ModelError
 from vegrt.export.engines.options import OPSET
+from vegrt.export.imported.free_batch import free_batch
 from vegrt.export.imported.onnx_file import ImportedModel
 from vegrt.export.onnx.model import add_metadata
-from vegrt.export.onnx.tidy import constant, tidy
+from vegrt.export.onnx.tidy import tidy
 from vegrt.photo.contract import LUMA, Contract
 
 log = logging.getLogger(__name__)
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 _IR_VERSION = 4  # before, every weight had to be listed as an input too
+_AXES_INPUT_OPSET = 13  # before, the axes of a ReduceSum were an attribute
 # The optimizer already folds batch normalisation.
 _REWRITE_RULES = (
     rules.matmul_add_to_gemm_rule,
@@ -49,13 +51,36 @@ def convert_imported(imported: ImportedModel, classes: Sequence[str], contract: 
     _let_batch_vary(graph, imported, contract)
     _end_at_logits(graph, imported.logits)
     _simplify(model)
-    _free_reshapes(graph, imported.batch)
+    free_batch(model, imported.batch)
     _prepend_contract(graph, imported, contract)
     rewrite(model, _REWRITE_RULES)
     _simplify(model)
     _name(model)
     tidy(model)
     common.ShapeInferencePass()(model)
+    add_metadata(model, classes, contract, imported.sha256)
+    return model
+
+
+def convert_quantized(imported: ImportedModel, classes: Sequence[str], contract: Contract) -> ir.Model:
+    """Return a quantized classifier with the interface of `convert_imported`, its opset and its operators.
+
+    Nothing between the contract and the logits is optimised: an optimizer may move or merge a QuantizeLinear, and another model
+    than the given one would be judged.
+    """
+    model = ir.from_proto(imported.proto)
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    graph = model.graph
+    _let_batch_vary(graph, imported, contract)
+    _end_at_logits(graph, imported.logits)
+    lift_constants = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    lift_constants(model)
+    free_batch(model, imported.batch)
+    _prepend_contract(graph, imported, contract)
+    lift_constants(model)
+    common.RemoveUnusedNodesPass()(model)
+    _name(model)
+    graph.outputs[0].shape = ir.Shape(["N", len(classes)])
     add_metadata(model, classes, contract, imported.sha256)
     return model
 
@@ -101,21 +126,6 @@ def _simplify(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
-def _free_reshapes(graph: ir.Graph, batch: int) -> None:
-    """Let Reshapes to the exported batch use the batch of their input: 0 in an ONNX shape means that, unless `allowzero` is set.
-
-    torch's newer exporter sets `allowzero` on every Reshape; without a dimension of 0 it has no effect.
-    """
-    for node in [node for node in graph if node.op_type == "Reshape"]:
-        shape = constant(node.inputs[1])
-        has_literal_zero = node.attributes.get_int("allowzero", 0) and 0 in (shape or ())
-        if batch and shape and shape[0] == batch and not has_literal_zero:
-            dynamic_shape = _constant(np.array([0, *shape[1:]]))
-            graph.insert_before(node, dynamic_shape)
-            node.replace_input_with(1, dynamic_shape.outputs[0])
-            node.attributes.pop("allowzero", None)
-
-
 def _prepend_contract(graph: ir.Graph, imported: ImportedModel, contract: Contract) -> None:
     """Insert Cast, Transpose, Mul and Add at the front, as `vegrt.networks.WithPreprocessing` does.
 
@@ -134,9 +144,11 @@ def _prepend_contract(graph: ir.Graph, imported: ImportedModel, contract: Contra
     scaled = ir.node("Mul", [transposed.outputs[0], scale.outputs[0]])
     nodes = [cast, transposed, scaled]
     constants = [scale, shift]
-    if is_grey or is_bgr:
+    if is_grey and imported.opset < _AXES_INPUT_OPSET:  # of a quantized model: others are converted to a later opset
+        nodes.append(ir.node("ReduceSum", [scaled.outputs[0]], {"axes": [1]}))
+    elif is_grey or is_bgr:
         constants.append(_constant(np.array([1] if is_grey else [2, 1, 0])))
-        inputs = [nodes[-1].outputs[0], constants[-1].outputs[0]]
+        inputs = [scaled.outputs[0], constants[-1].outputs[0]]
         nodes.append(ir.node("ReduceSum", inputs) if is_grey else ir.node("Gather", inputs, {"axis": 1}))
     nodes.append(ir.node("Add", [nodes[-1].outputs[0], shift.outputs[0]]))
     if imported.layout == "NHWC":

@@ -7,7 +7,6 @@ normalised outside of the graph, in numpy.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,14 @@ from onnx.inliner import inline_local_functions
 
 from vegrt.errors import ModelError
 from vegrt.export.imported.external_data import embed, external_tensors
+from vegrt.export.imported.head import choose_output, find_logits, listed_values, shape_text
+from vegrt.export.imported.operators import check_float32, check_quantized
 from vegrt.files.hashing import sha256_of
 from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import RuntimeName
 from vegrt.photo.contract import LUMA, Contract, NetworkColor
 
 Layout = Literal["NCHW", "NHWC"]
-_SOFTMAX = ("Softmax", "LogSoftmax")
-_SIGMOID = ("Sigmoid", "HardSigmoid")
-_SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Clip")  # they do not change scores
-_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +113,46 @@ def run_session(session: Any, subject: str, output: str, name: str, batch: NDArr
     return result
 
 
-def read_imported(file: Path, num_classes: int, contract: Contract, output: str = "") -> ImportedModel:
+def check_dynamic_batch(model: bytes, subject: str, contract: Contract, num_classes: int) -> None:
+    """Raise ModelError unless a converted graph gives (N, K) scores for any number of images N. model: of an ONNX file."""
+    session = open_session(model)
+    for count in (1, 2, 3):
+        images = np.zeros((count, *contract.shape), np.uint8)
+        try:
+            shape = run_session(session, subject, "logits", "images", images).shape
+        except ModelError as error:
+            raise ModelError(f"{error}; its batch size is fixed: export it with a dynamic batch") from error
+        if shape != (count, num_classes):
+            raise ModelError(
+                f"{subject}: scores {shape} for {count} images, its batch size is fixed: export it with a dynamic batch"
+            )
+
+
+def read_imported(
+    file: Path, num_classes: int, contract: Contract, output: str = "", *, quantized: bool = False
+) -> ImportedModel:
     """Return the ONNX classifier in a file: one image input, one score per class.
 
     output: the name of the scores in a file with several outputs; the others are left out. Empty for a file with one output.
+    quantized: expect a model in 8 bits, else one in float32.
     Raises ModelError for any other file, in one line that says what was found and what was expected.
     """
     subject = str(file)
     proto, embedded = _load(file, subject)
-    _choose_output(proto.graph, output, subject)
-    _check_operators(proto, subject)
+    choose_output(proto.graph, output, subject)
+    (check_quantized if quantized else check_float32)(proto, subject)
     images, layout, batch = _image_input(proto.graph, subject, contract)
     sha256 = hashlib.sha256(embedded).hexdigest() if embedded else sha256_of(file)
-    imported = ImportedModel(subject, sha256, proto, images, layout, batch, _logits(proto.graph, subject), embedded)
+    imported = ImportedModel(subject, sha256, proto, images, layout, batch, find_logits(proto.graph, subject), embedded)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch or 2, *contract.shape), np.uint8)
     scores = ImportedRunner(imported, contract).logits(pixels)
-    _check_scores(scores, len(pixels), num_classes, subject)
+    _check_scores(scores, len(pixels), subject)
+    if (count := scores.shape[1]) != num_classes:
+        expected = (
+            f"fp32 gives {num_classes}" if quantized else f"--classes lists {num_classes}; expected one name per score"
+        )
+        raise ModelError(f"{subject}: gives {count} scores per image, {expected}")
     if not np.isfinite(scores).all():
         raise ModelError(f"{subject}: gives NaN or infinity for random pixels{_broken_weights(proto)}; export it again")
     return imported
@@ -153,7 +173,7 @@ def input_shape(file: Path) -> tuple[int, int, int]:
             if channels in (1, 3):
                 return channels, sides[0], sides[1]
     raise ModelError(
-        f"{file}: inputs {_listed(inputs)}; expected one image, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels"
+        f"{file}: inputs {listed_values(inputs)}; expected one image, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels"
     )
 
 
@@ -182,33 +202,15 @@ def _broken_weights(proto: onnx.ModelProto) -> str:
     return f", its {', '.join(broken[:4])} contain{'s' if len(broken) == 1 else ''} NaN" if broken else ""
 
 
-def _check_operators(proto: onnx.ModelProto, subject: str) -> None:
-    if custom := sorted(
-        {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in ("", "ai.onnx")}
-    ):
-        raise ModelError(
-            f"{subject}: operators outside of the ONNX standard: {', '.join(custom)}; export it without them"
-        )
-    if quantized := sorted(_QUANTIZED & {node.op_type for node in proto.graph.node}):
-        raise ModelError(
-            f"{subject}: already quantized ({', '.join(quantized)}); expected the float32 model, vegrt quantizes it"
-        )
-    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if names := [tensor.name for tensor in proto.graph.initializer if tensor.data_type in half]:
-        raise ModelError(
-            f"{subject}: 16-bit weights ({names[0]}); expected the float32 model, vegrt converts it to fp16"
-        )
-
-
 def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tuple[str, Layout, int]:
     """Return name, layout and fixed batch size (0: dynamic) of the only input."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1:
-        raise ModelError(f"{subject}: inputs {_listed(inputs)}; expected one, the image")
+        raise ModelError(f"{subject}: inputs {listed_values(inputs)}; expected one, the image")
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_value for dim in kind.shape.dim]  # 0 for a dynamic size
-    actual = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {_shape_text(kind)}"
+    actual = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {shape_text(kind)}"
     channels, sides = contract.channels, (contract.height, contract.width)
     expected = f"float32 (N, {channels}, {sides[0]}, {sides[1]}) or (N, {sides[0]}, {sides[1]}, {channels})"
     if kind.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or channels not in (shape[1], shape[3]):
@@ -221,69 +223,10 @@ def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tu
     return inputs[0].name, layout, shape[0]
 
 
-def _choose_output(graph: onnx.GraphProto, name: str, subject: str) -> None:
-    """Leave one output in the graph, the named one. Raises ModelError when there are several and none is named, or none of it."""
-    chosen = [value for value in graph.output if name in ("", value.name)]
-    if name and not chosen:
-        raise ModelError(f"{subject}: output {name!r}; expected one of {_listed(graph.output)}")
-    if len(chosen) > 1:
-        raise ModelError(
-            f"{subject}: outputs {_listed(chosen)}; expected one score per class: name that output with --output"
-        )
-    if not chosen:
-        raise ModelError(f"{subject}: has no output; expected one score per class")
-    del graph.output[:]
-    graph.output.extend(chosen)
-
-
-def _listed(values: Iterable[onnx.ValueInfoProto]) -> str:
-    """Return the names and shapes of values, as text."""
-    texts = []
-    for value in values:
-        shape = value.type.tensor_type.shape.dim
-        texts.append(f"{value.name} {_shape_text(value.type.tensor_type)}" if shape else value.name)
-    return ", ".join(texts) or "none"
-
-
-def _shape_text(kind: onnx.TypeProto.Tensor) -> str:
-    return "(" + ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim) + ")"
-
-
-def _logits(graph: onnx.GraphProto, subject: str) -> str:
-    """Return the tensor of the scores: the output, or the input of the Softmax at the end."""
-    producers = {name: node for node in graph.node for name in node.output}
-    output: str = graph.output[0].name
-    last = _last_operator(producers, output, ("Identity",))
-    scoring = _last_operator(producers, output, _SHAPING)
-    if scoring is not None and scoring.op_type in _SIGMOID:
-        raise ModelError(
-            f"{subject}: ends in {scoring.op_type}, a yes or no per class; expected one class per photo: if so, export the input "
-            f"of the {scoring.op_type} as the output; several labels for one photo are not supported"
-        )
-    if last is None or last.op_type not in _SOFTMAX:
-        return output
-    axis = next((attribute.i for attribute in last.attribute if attribute.name == "axis"), -1)
-    if axis not in (-1, 1):
-        raise ModelError(f"{subject}: ends in {last.op_type} over axis {axis}; expected it over the classes, axis 1")
-    logits: str = last.input[0]
-    return logits
-
-
-def _last_operator(producers: dict[str, onnx.NodeProto], name: str, skipped: tuple[str, ...]) -> onnx.NodeProto | None:
-    """Return the last node before tensor `name` whose operator is not in `skipped`; None if there is no such node."""
-    while name in producers and producers[name].op_type in skipped:
-        name = producers[name].input[0]
-    return producers.get(name)
-
-
-def _check_scores(scores: NDArray[np.float32], images: int, num_classes: int, subject: str) -> None:
+def _check_scores(scores: NDArray[np.float32], images: int, subject: str) -> None:
     if scores.ndim != 2 or len(scores) != images or scores.dtype != np.float32:
         raise ModelError(
             f"{subject}: gives {scores.dtype} {scores.shape} for {images} image(s); expected float32 (N, K)"
-        )
-    if scores.shape[1] != num_classes:
-        raise ModelError(
-            f"{subject}: gives {scores.shape[1]} scores per image, --classes lists {num_classes}; expected one name per score"
         )
     if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
         raise ModelError(f"{subject}: gives probabilities, without a Softmax at its end; export its logits")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from vegrt.bundle.bundle import Bundle, open_bundle
@@ -19,12 +18,11 @@ from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.resume import finish_progress
-from vegrt.errors import BundleError, ModelError, VegrtError
+from vegrt.errors import BundleError, VegrtError
 from vegrt.export.imported.class_list import read_classes
 from vegrt.export.imported.convert import convert_imported
-from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, read_imported, run_session
+from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, check_dynamic_batch, read_imported
 from vegrt.files.toml import read_toml
-from vegrt.infer.runtimes.onnxruntime.session import open_session
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.contract import CHOICES, MAX_SIDE, Contract
 
@@ -139,17 +137,7 @@ def read_contract(file: Path) -> Contract:
 def _converted(imported: ImportedModel, classes: tuple[str, ...], contract: Contract) -> ir.Model:
     """Return the converted graph. Raises ModelError when the batch size is fixed in it and cannot be made dynamic."""
     graph = convert_imported(imported, classes, contract)
-    session = open_session(serialize(graph))
-    for count in (1, 2, 3):
-        images = np.zeros((count, *contract.shape), np.uint8)
-        try:
-            shape = run_session(session, imported.subject, "logits", "images", images).shape
-        except ModelError as error:
-            raise ModelError(f"{error}; its batch size is fixed: export it with a dynamic batch") from error
-        if shape != (count, len(classes)):
-            raise ModelError(
-                f"{imported.subject}: scores {shape} for {count} images, its batch size is fixed: export it with a dynamic batch"
-            )
+    check_dynamic_batch(serialize(graph), imported.subject, contract, len(classes))
     return graph
 
 

@@ -19,7 +19,7 @@ from vegrt.infer.runtimes.logits import Parity, compare_logits
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.runner import Runner
 
-PHOTOS = 200
+PHOTOS = 128
 _BATCH = 16
 _SMALL_BATCHES = (1, 2, 7)  # a graph with a fixed batch size fails at once
 _LARGEST_BATCH = 32  # of an engine's profile up to here: ONNX Runtime's memory grows with the batch, on a CPU too
@@ -54,6 +54,10 @@ class Evidence:
     photos: list[Photo]
     images: NDArray[np.uint8]  # (N, H, W, 3)
     largest: int
+
+    def first(self, count: int) -> Evidence:
+        """Return the evidence of the first `count` photos."""
+        return replace(self, photos=self.photos[:count], images=self.images[:count])
 
     def answers(self, reference: Runner) -> NDArray[np.float32]:
         """Return the reference's (N, K) logits for all photos."""

@@ -44,29 +44,40 @@ def annotated(item: Item, name: str, row: AnswerRow, row_format: RowFormat) -> t
     file_format = _FORMATS.get(PurePosixPath(name).suffix.lower(), "")
     if max(image.size) > _LONGEST_SIDE.get(file_format, max(image.size)):
         file_format = ""
-    draw_label(image, caption(row, row_format))
+    draw_label(image, row, row_format)
     encoded = io.BytesIO()  # in memory: an encoder that writes the file hides errors of the system
     image.save(encoded, file_format or "PNG", quality=_QUALITY)
     return name if file_format else f"{name}.png", encoded.getvalue()
 
 
-def caption(row: AnswerRow, row_format: RowFormat) -> str:
-    """Return the text to draw, one line: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`."""
+def caption(row: AnswerRow, row_format: RowFormat, longest: int | None = None) -> str:
+    """Return the text to draw, one line: `Carrot 97.3 %`, or `unsure (Carrot 41.0 %)`.
+
+    longest: number of characters of the class name; a longer one is cut, and ends in an ellipsis.
+    """
     best, score = row.ranked[0]
-    text = f"{best} {score:.1%}".replace("%", " %") if row_format.score == "probability" else f"{best} {score:.2f}"
+    name = best if longest is None or len(best) <= longest else f"{best[:longest].rstrip(' ,')}…"
+    text = f"{name} {score:.1%}".replace("%", " %") if row_format.score == "probability" else f"{name} {score:.2f}"
     return printable(text if row.label == best else f"{row.label} ({text})")
 
 
-def draw_label(image: Image.Image, text: str) -> None:
-    """Draw white text on a black band along the upper edge of an RGB image, smaller where it would not fit."""
-    size = max(10, min(image.size) // 14)
+def draw_label(image: Image.Image, row: AnswerRow, row_format: RowFormat) -> None:
+    """Draw white text on a black band along the upper edge of an RGB image.
+
+    Where the text does not fit it becomes smaller, down to about 10 pixels, and then the class name shorter.
+    """
+    size, smallest = max(10, min(image.size) // 14), max(6, min(10, image.width // 16))
     canvas = ImageDraw.Draw(image)
+    longest = len(row.ranked[0][0])
     while True:
-        font = ImageFont.load_default(size)
+        text, font = caption(row, row_format, longest), ImageFont.load_default(size)
         left, top, right, bottom = canvas.textbbox((0, 0), text, font)
-        if right - left <= image.width * 0.96 or size <= 6:
+        if right - left <= image.width * 0.96 or (size == smallest and longest == 1):
             break
-        size = max(6, int(size * 0.9))
+        if size > smallest:
+            size = max(smallest, int(size * 0.9))
+        else:
+            longest = max(1, int(longest * 0.9))
     margin = size // 3
     canvas.rectangle((0, 0, image.width, bottom - top + 2 * margin), fill=_BAND)
     canvas.text((margin - left, margin - top), text, font=font, fill=_TEXT)

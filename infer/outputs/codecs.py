@@ -145,7 +145,7 @@ class CsvCodec(TableCodec):
 
     def _cells(self, row: AnswerRow) -> list[Any]:
         path, *others = as_cells(row, self._row_format, self._class_count)
-        return [path_cell(path), *(text_cell(cell) if type(cell) is str else cell for cell in others)]
+        return [path_cell(path), *map(_csv_cell, others)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +285,13 @@ def _foreign_row(part: Path, number: int) -> VegrtError:
     return VegrtError(f"{part}: row {number} was not written by vegrt; start over with --overwrite")
 
 
+def _csv_cell(value: Any) -> Any:
+    """Return a cell's value as CSV holds it: a list as JSON."""
+    if type(value) is list:
+        value = json_text(value)
+    return text_cell(value) if type(value) is str else value
+
+
 def _csv_bytes(cells: Sequence[Sequence[Any]]) -> bytes:
     return csv_text(cells).encode("utf-8", "backslashreplace")
 
@@ -298,7 +305,9 @@ def _schema(columns: Sequence[str]) -> Any:
 def _type_of(column: str, pyarrow: Any) -> Any:
     if column == _EMBEDDING:
         return pyarrow.list_(pyarrow.float32())
-    return pyarrow.float64() if column.startswith(("probability", "logit")) else pyarrow.string()
+    if column == "set":
+        return pyarrow.list_(pyarrow.string())
+    return pyarrow.float64() if column.startswith(("probability", "logit", "foreign_score")) else pyarrow.string()
 
 
 def _packed(embedding: Any) -> str:

@@ -109,9 +109,13 @@ def sort_into(folder: Path, item: Item, label: str) -> Path:
 
 
 def class_folder(label: str) -> str:
-    """Return a class's name as the name of one folder: `a/b` is a%2Fb, `..` is %2E."""
+    """Return a class's name as the name of one folder: `a/b` is a%2Fb, `..` is %2E. A hash ends a name that is cut."""
     name = "".join(quote(char, safe="") if char in "/\\%\0" or ord(char) < 32 else char for char in label)
-    return name.replace(".", "%2E", 1) if name.startswith(".") else name or "%"
+    name = name.replace(".", "%2E", 1) if name.startswith(".") else name or "%"
+    if len(os.fsencode(name)) <= _LONGEST_NAME:
+        return name
+    added = f"-{_digest(label)}"
+    return f"{_cut(name, _LONGEST_NAME - len(added))}{added}"
 
 
 def _write_photo(item: Item, target: Path) -> None:
@@ -187,12 +191,16 @@ def write_unique(folder: Path, name: str, source: str, write: Callable[[Path], o
 def _free_names(folder: Path, name: str, source: str) -> Iterator[Path]:
     path = PurePosixPath(name)
     stem, suffix = (path.stem, path.suffix) if len(path.suffix) <= _LONGEST_SUFFIX else (name, "")
-    digest = blake2b(source.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    digest = _digest(source)
     if len(os.fsencode(name)) <= _LONGEST_NAME:
         yield folder / name
     for number in count(1):
         added = f"-{digest}{f'-{number}' if number > 1 else ''}{suffix}"
         yield folder / f"{_cut(stem, _LONGEST_NAME - len(os.fsencode(added)))}{added}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
 def _cut(stem: str, longest: int) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.bundle.manifest import Artifact
+from vegrt.bundle.manifest import IMPORTED_INT8, Artifact
 from vegrt.errors import MissingExtraError, VegrtError
 from vegrt.infer.runtimes.host import RUNTIMES, Host, examine_host, is_installed
 from vegrt.infer.runtimes.runner import Device, RuntimeName
@@ -55,7 +56,8 @@ def candidates(
 
     device: None for the CPU and, if CUDA works and a runtime for it is installed, the GPU. host: the machine; None for this one.
     fp16.onnx is for GPUs: no x86 runtime has float16 kernels, so it is slower than fp32 there; on a CPU it runs on ONNX Runtime
-    only, to prove its accuracy. int8-cpu runs on CPUs only. On a CPU that has the instructions, OpenVINO computes bf16 and MNN
+    only, to prove its accuracy. int8-cpu and int8-imported run on CPUs only, the latter on the runtimes that
+    ran it when it was added, and on others if named. On a CPU that has the instructions, OpenVINO computes bf16 and MNN
     computes fp16 from the float32 model: candidates without a file of their own. Of TensorRT engines, only those that fit the
     machine are offered, and all variants if the runtime is named, so that opening one reports why it does not fit. ONNX
     Runtime's TensorRT provider is offered only when named: it builds an engine first, for minutes.
@@ -184,7 +186,9 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
     variants = [
         variant
         for variant in _models(bundle, runtime)
-        if _runs(variant, runtime, device) and (is_named or (variant, runtime) != ("fp16", "openvino"))
+        if _runs(variant, runtime, device)
+        and (is_named or _ran_at_export(bundle, variant, runtime))
+        and (is_named or (variant, runtime) != ("fp16", "openvino"))
     ]
     computed, instructions = _FROM_FP32.get(runtime, ("", frozenset()))
     if "fp32" in variants and computed not in variants and instructions & set(host.cpu.features):
@@ -193,8 +197,11 @@ def _of_runtime(bundle: Bundle, runtime: RuntimeName, device: Device, host: Host
 
 
 def _models(bundle: Bundle, runtime: RuntimeName) -> list[str]:
-    role = "mnn" if runtime == "mnn" else "model"
-    return [artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == role]
+    return [artifact.variant for artifact in bundle.manifest.artifacts if artifact.role == _role(runtime)]
+
+
+def _role(runtime: RuntimeName) -> Literal["mnn", "model"]:
+    return "mnn" if runtime == "mnn" else "model"
 
 
 def _engines(bundle: Bundle, host: Host, *, is_named: bool) -> list[Candidate]:
@@ -220,5 +227,12 @@ def _runs(variant: str, runtime: RuntimeName, device: Device) -> bool:
     if runtime == "onnxruntime-tensorrt":
         return variant in _FOR_TENSORRT
     if runtime == "onnxruntime":
-        return variant not in _UNKNOWN_TO_ONNX_RUNTIME and (device == "cpu" or variant != "int8-cpu")
+        on_cpu_only = variant == "int8-cpu" or variant.startswith(IMPORTED_INT8)
+        return variant not in _UNKNOWN_TO_ONNX_RUNTIME and (device == "cpu" or not on_cpu_only)
     return True
+
+
+def _ran_at_export(bundle: Bundle, variant: str, runtime: RuntimeName) -> bool:
+    """Return whether a runtime ran a model which vegrt did not make when it was added; True for models that vegrt made."""
+    runtimes = bundle.artifact(_role(runtime), variant).details.get("runtimes")
+    return runtimes is None or runtime in runtimes

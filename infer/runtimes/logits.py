@@ -15,7 +15,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return result
 
 
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the logarithms of the (N, K) probabilities, computed in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +21,7 @@ from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.onnx_file import penultimate, with_output
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float
 from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino
 from vegrt.infer.runtimes.runner import BundleRunner, Device
 from vegrt.infer.runtimes.torch import TorchRunner
@@ -28,6 +29,7 @@ from vegrt.infer.runtimes.torch import TorchRunner
 log = logging.getLogger(__name__)
 
 Begun: TypeAlias = tuple[str, str]  # variant and runtime of an earlier run
+EmbeddingsFor: TypeAlias = Callable[[Bundle, Candidate], bool]  # whether a candidate must give embeddings
 
 _TRIES = 20  # of loading a bundle that another process changes
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO; the float layers of the others as it likes
@@ -59,7 +61,7 @@ def open_runner(
     device: Device | None = None,
     *,
     threads: int = 0,
-    embeddings: bool = False,
+    embeddings: bool | EmbeddingsFor = False,
     objective: Objective | None = None,
     work: Work | None = None,
     begun: Begun | None = None,
@@ -68,10 +70,10 @@ def open_runner(
 
     Logs the choice. A candidate that cannot be loaded costs a warning, and the next best is tried. device: None for the GPU if
     CUDA works and a runtime for it is installed, else the CPU. threads: of the runtime on a CPU; 0 for all cores that this
-    process may use. embeddings: whether the runner must give embeddings. objective, work: what fastest means, as for
-    `rank_choices`. begun: what runs if it is among the choices, because an earlier run began with it. A bundle that another
-    process changes meanwhile is opened again. Raises BundleError for a bundle that cannot be opened, and the first choice's
-    VegrtError when nothing can be loaded.
+    process may use. embeddings: whether the runner must give embeddings, for all candidates or for each. objective, work: what
+    fastest means, as for `rank_choices`. begun: what runs if it is among the choices, because an earlier run began with it.
+    A bundle that another process changes meanwhile is opened again. Raises BundleError for a bundle that cannot be opened, and
+    the first choice's VegrtError when nothing can be loaded.
     """
     current = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     for _ in range(_TRIES):
@@ -99,15 +101,16 @@ def _begun_first(choices: Sequence[Choice], begun: Begun) -> list[Choice]:
     ]
 
 
-def _open_first(bundle: Bundle, choices: Sequence[Choice], threads: int, embeddings: bool) -> LoadedModel:
+def _open_first(
+    bundle: Bundle, choices: Sequence[Choice], threads: int, embeddings: bool | EmbeddingsFor
+) -> LoadedModel:
     """Return the first choice that loads here. Raises the VegrtError of the very first when none does."""
     first: VegrtError | None = None
     for choice in choices:
+        needed = embeddings(bundle, choice.candidate) if callable(embeddings) else embeddings
         try:
-            runner = open_candidate(
-                bundle, choice.candidate, device=choice.device, threads=threads, embeddings=embeddings
-            )
-            width = _embedding_width(runner, bundle.manifest.contract.shape) if embeddings else 0
+            runner = open_candidate(bundle, choice.candidate, device=choice.device, threads=threads, embeddings=needed)
+            width = _embedding_width(runner, bundle.manifest.contract.shape) if needed else 0
         except VegrtError as error:
             log.warning(
                 "%s on %s cannot be loaded here; the next best is tried (%s)", choice.candidate, choice.device, error
@@ -174,6 +177,7 @@ def open_candidate(
     return open_onnxruntime(
         with_output(file.read_bytes(), embedding) if embedding else file,
         float16=float16,
+        in_float=is_faster_in_float(candidate.variant),
         device=device,
         threads=threads,
         tensorrt=provider,
@@ -181,6 +185,18 @@ def open_candidate(
         subject=str(file),
         embedding=embedding,
     )
+
+
+def gives_embeddings(bundle: Bundle, candidate: Candidate) -> bool:
+    """Return whether a candidate can be opened for embeddings: its runtime gives them, and its model has a linear head."""
+    if candidate.runtime not in _WITH_EMBEDDINGS:
+        return False
+    artifact = artifact_of(bundle, candidate)
+    try:
+        _penultimate(bundle.file(artifact.role, artifact.variant))
+    except ModelError:
+        return False
+    return True
 
 
 def _penultimate(file: Path) -> str:

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
-from vegrt.infer.answers import predictions
+from vegrt.infer.answers import judgement_values
 from vegrt.infer.api import TOP_K, Model
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
@@ -47,7 +47,7 @@ class Service:
             reading=lambda: self.bodies.reading,
         )
         self.batcher = Batcher(
-            model.logits,
+            model.columns,
             max_batch=settings.max_batch,
             max_delay_s=settings.max_delay_ms / 1000,
             queue=settings.queue,
@@ -72,11 +72,12 @@ class Service:
                 contract = model.bundle.manifest.contract
                 photo = await photo_bytes(body, kind)
                 pixels = await self._in_thread(photo_pixels, photo, contract, settings.max_pixels)
-                logits = await self._logits(seat, pixels)
-        (answer,) = predictions(logits, model.classes, top_k)
+                columns = await self._columns(seat, pixels)
+        (answer,) = model.predictions_of(columns, top_k)
         facts = {"bundle": model.bundle.manifest.name, "variant": model.variant}
         top = [{"label": score.label, "probability": score.probability, "index": score.index} for score in answer.top]
         best = {"label": answer.label, "probability": answer.probability, "top": top}
+        best |= judgement_values(answer.judgement)
         return _json(best | facts | {"ms": round(1000 * (time.perf_counter() - started), 3)})
 
     async def infer(self, request: Request) -> Response:
@@ -87,7 +88,7 @@ class Service:
         async with self.bodies.read(request) as body:
             with self.batcher.admit() as seat:
                 parsed = await self._parsed(body, header)
-                logits = await self._logits(seat, parsed.images)
+                logits = (await self._columns(seat, parsed.images))[:, : len(self.model.classes)]
         content, json_length = protocol.render_infer(parsed, logits, self.name, self.model.classes)
         if json_length is None:
             return Response(content, media_type="application/json")
@@ -104,7 +105,7 @@ class Service:
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    async def _logits(self, seat: Seat, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    async def _columns(self, seat: Seat, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             with fail_after(self.settings.answer_timeout_s):
                 return await self.batcher.logits(seat, images)

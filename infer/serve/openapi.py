@@ -146,11 +146,15 @@ def _schemas(name: str, image: tuple[int, int, int], classes: int) -> dict[str, 
     response = _object(model_name={"const": name}, model_version={"const": VERSION}, outputs=_list(output))
     response["properties"]["id"] = text
     tensor_metadata = _object(name=text, datatype=text, shape=_list({"type": "integer"}))
+    prediction = _object(label=text, probability=probability, top=_list(score), bundle=text, variant=text, ms=number)
+    prediction["properties"] |= {  # only with --reject
+        "decision": {"enum": ["accept", "unsure", "foreign"]},
+        "set": {"type": ["array", "null"], "items": text},
+        "foreign_score": number,
+    }
     return {
         "Error": _object(error=text | {"description": "One line: the value, what was expected, and the cure."}),
-        "Prediction": _object(
-            label=text, probability=probability, top=_list(score), bundle=text, variant=text, ms=number
-        ),
+        "Prediction": prediction,
         "Server": _object(name=text, version=text, extensions=_list({"enum": EXTENSIONS})),
         "Live": _object(live=flag),
         "Ready": _object(ready=flag),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.work import share_percent
+from vegrt.dataset.classes import listed_classes
 from vegrt.errors import VegrtError
 from vegrt.files.atomic import write_text
 from vegrt.report.card.header import card_header
@@ -28,6 +29,7 @@ from vegrt.report.verdict import Conclusion, conclude
 from vegrt.report.write import Sources, load_all_facts
 
 _HASH_DIGITS = 64
+_MAX_CLASSES = 30  # listed in the summary
 _EXTRAS = {"openvino": "openvino", "tensorrt": "tensorrt"}  # runtime -> its pip extra, if other than cpu
 
 
@@ -80,7 +82,7 @@ def _summary(facts: Facts) -> str:
         "An image classifier with {count} classes ({classes}). Network: {backbone}. Input: an RGB photo of {width}x{height} "
         "pixels as uint8; all further steps are part of the file.",
         count=len(manifest.classes),
-        classes=", ".join(manifest.classes),
+        classes=listed_classes(manifest.classes, _MAX_CLASSES),
         backbone=manifest.model.get("backbone", manifest.model.get("onnx", translate("unknown"))),
         width=manifest.contract.width,
         height=manifest.contract.height,

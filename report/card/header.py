@@ -47,8 +47,9 @@ def _results(facts: Facts, dataset: str) -> list[dict[str, Any]]:
     if not (evaluation := facts.evaluation):
         return []
     name = dataset or "test photos"
-    results = [_result(evaluation.split, name, [(row, row) for row in evaluation.candidates])]
-    clean = [(row, row.without_leaks) for row in evaluation.candidates if row.without_leaks]
+    rows = [row for row in evaluation.candidates if not row.is_answers]
+    results = [_result(evaluation.split, name, [(row, row) for row in rows])]
+    clean = [(row, row.without_leaks) for row in rows if row.without_leaks]
     if clean and evaluation.leaked:
         results.append(_result(evaluation.split, f"{name} without near duplicates of train", clean))
     return results
@@ -57,11 +58,12 @@ def _results(facts: Facts, dataset: str) -> list[dict[str, Any]]:
 def _result(split: str, name: str, rows: Sequence[tuple[CandidateResult, Figures]]) -> dict[str, Any]:
     """Return one entry of the model-index. rows: candidates with their figures on these photos."""
     top1 = [_accuracy("Top-1 accuracy", candidate, figures.top1) for candidate, figures in rows]
-    top3 = [_accuracy("Top-3 accuracy", candidate, figures.top3) for candidate, figures in rows]
+    top3 = [_accuracy("Top-3 accuracy", candidate, figures.top3) for candidate, figures in rows if figures.top3]
+    top5 = [_accuracy("Top-5 accuracy", candidate, figures.top5) for candidate, figures in rows if figures.top5]
     return {
         "task": {"type": _TASK, "name": "Image classification"},
         "dataset": {"name": name, "type": "imagefolder", "split": split},
-        "metrics": top1 + top3,
+        "metrics": top1 + top3 + top5,
     }
 
 

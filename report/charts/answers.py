@@ -25,8 +25,10 @@ from vegrt.results.analysis import RobustnessRow
 from vegrt.results.evaluation import ReliabilityBin
 
 MAX_CLASSES_DRAWN = 30
+MAX_CLASSES_BESIDE = 16  # with more, confusion matrices are one below the other
 ConfusionCounts = Mapping[tuple[int, int], int]  # photos by class and answer, both as indices
 _CLASS_PX = 22
+_LABEL_PX = 180  # longer class names are cut
 _GREEN = "#5f9e1a"
 
 
@@ -60,9 +62,10 @@ def confusion_spec(
         if counts.get((truth, answer))
     ]
     scale, truth_title, answer_title = alt.Scale(domain=classes), translate("true class"), translate("answer")
+    axis = alt.Axis(labelAngle=-90 if len(classes) > MAX_CLASSES_BESIDE else -60, labelLimit=_LABEL_PX)
     base = chart_of(data).encode(
-        x=alt.X("answer:N", sort=classes, title=answer_title, scale=scale, axis=alt.Axis(labelAngle=-60)),
-        y=alt.Y("truth:N", sort=classes, title=truth_title, scale=scale),
+        x=alt.X("answer:N", sort=classes, title=answer_title, scale=scale, axis=axis),
+        y=alt.Y("truth:N", sort=classes, title=truth_title, scale=scale, axis=alt.Axis(labelLimit=_LABEL_PX)),
         tooltip=tooltips(data, {"truth": truth_title, "answer": answer_title, "photos": translate("photos")}),
     )
     is_mistake = alt.datum.mistake

@@ -28,7 +28,14 @@ BLUE, ORANGE = HUES[:2]
 ALERT = "#d9482b"
 INK = "currentColor"
 _LEGEND_LETTERS = 36  # of three names that fit side by side
-_SHAPES = {"fp32": "circle", "fp16": "square", "int8": "triangle-up", "int8-cpu": "diamond", "bf16": "cross"}
+_SHAPES = {
+    "fp32": "circle",
+    "fp16": "square",
+    "int8": "triangle-up",
+    "int8-cpu": "diamond",
+    "bf16": "cross",
+    "int8-imported": "triangle-down",
+}
 _CONFIG = {
     "background": "transparent",
     "font": "system-ui, sans-serif",

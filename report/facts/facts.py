@@ -21,11 +21,14 @@ from vegrt.train.data.audit_file import ReportedAudit
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A candidate's answer to one photo. label: the class index. margin: lead over the second class; None: not recorded."""
+    """A candidate's answer to one photo. label: the class index. margin: lead over the second class.
+
+    probability, margin: None where they were not recorded.
+    """
 
     key: str
     label: int
-    probability: float
+    probability: float | None
     margin: float | None
 
 
@@ -181,4 +184,5 @@ def load_facts(
 
 def _answer(key: str, column: CandidateAnswers, index: int) -> Answer:
     margin = column.margin[index] if column.margin else None
-    return Answer(key, column.top1[index], column.probability[index], margin)
+    probability = column.probability[index] if column.probability else None
+    return Answer(key, column.top1[index], probability, margin)

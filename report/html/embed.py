@@ -15,7 +15,7 @@ from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.html.render import to_svg
 from vegrt.report.html.templates import read_asset
 
-_STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a single panel, and of one among several
+_STATIC_WIDTH_PX, _STATIC_PANEL_PX = 640, 420  # of a panel that is alone in its row, and of one beside others
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -39,7 +39,8 @@ class EmbeddedChart:
 
 def embed_chart(chart: Chart) -> EmbeddedChart:
     """Return the chart with its panels drawn."""
-    width_px = _STATIC_WIDTH_PX if len(chart.panels) == 1 else _STATIC_PANEL_PX
+    alone = len(chart.panels) == 1 or chart.panel_px > _STATIC_WIDTH_PX
+    width_px = _STATIC_WIDTH_PX if alone else _STATIC_PANEL_PX
     specs = [spec | {"description": _label(chart, spec)} for spec in chart.panels]
     plots = tuple(Plot(Markup(to_svg(spec | {"width": width_px})), spec["description"]) for spec in specs)
     return EmbeddedChart(plots, _script_json(specs), chart.caption, chart.panel_px)

@@ -59,6 +59,30 @@ _VERDICT: dict[str, str] = {
         "사진 {photos}장 중 원본에서는 {right}, 빨강과 파랑을 바꾸면 {right_swapped}를 맞힘"
     ),
     "{evidence}: it looks like BGR input": "{evidence}: 입력이 BGR인 것으로 보임",
+    "answers agree with fp32 on {faults}: {faulty} of {photos}, with fp32 on right pixels: {right} of {photos}": (
+        "fp32와 일치하는 답: {faults}에서 {photos}장 중 {faulty}장, 올바른 픽셀에서 {photos}장 중 {right}장"
+    ),
+    "BGR pixels (red and blue swapped)": "BGR 픽셀(빨강과 파랑이 바뀜)",
+    "pixels resized without antialias": "안티앨리어싱 없이 크기를 바꾼 픽셀",
+    "pixels resized to the nearest neighbour": "최근접 이웃으로 크기를 바꾼 픽셀",
+    "pixels resized by bilinear interpolation": "쌍선형 보간으로 크기를 바꾼 픽셀",
+    "pixels resized by bicubic interpolation": "쌍입방 보간으로 크기를 바꾼 픽셀",
+    "stretched photos": "가로세로 비율 없이 늘인 사진",
+    "photos cropped at the centre": "가운데를 잘라 낸 사진",
+    "pixels that are not normalised (0 to 1)": "정규화하지 않은 픽셀(0~1)",
+    "pixels normalised to -1 to 1": "-1~1로 정규화한 픽셀",
+    "{span}; a wrong class order fails, whatever {margin}": "{span}; {margin}에 관계없이 클래스 순서가 틀리면 실패",
+    "answers from {file} (SHA-256 {digest})": "답 파일 {file}(SHA-256 {digest})",
+    "answers from {file} (SHA-256 {digest}); figures of probabilities not available: top-1 alone": (
+        "답 파일 {file}(SHA-256 {digest}); 확률 지표 없음: top-1만 있음"
+    ),
+    "Answers of another device:": "다른 장치의 답:",
+    "{name}: {verdict}; {reason}; {answers}.": "{name}: {verdict}; {reason}; {answers}.",
+    "answers file": "답 파일",
+    "other device": "다른 장치",
+    "Speed of other devices, as stated by the answers' files; not measured by vegrt": (
+        "다른 장치의 속도: 답 파일에 적힌 값이며 vegrt가 측정하지 않음"
+    ),
     "the answers look permuted ({moves}): another class order": (
         "답이 뒤바뀐 것으로 보임({moves}): 클래스 순서가 다름"
     ),
@@ -200,6 +224,7 @@ _SECTIONS: dict[str, str] = {
     "Calibration (reliability)": "확률 보정(신뢰도)",
     "Quality of the probabilities": "확률의 품질",
     "top-3 %": "top-3(%)",
+    "top-5 %": "top-5(%)",
     "NLL, nats": "NLL(nat)",
     "mean margin": "평균 마진",
     "NLL: negative log-likelihood. ECE: expected calibration error, 15 bins. Brier: mean squared error of the "
@@ -246,7 +271,7 @@ _SECTIONS: dict[str, str] = {
         "각 범위 결정 방법으로 만든 int8 모델을 따로 떼어 둔 사진으로 비교"
     ),
     "chosen": "선택",
-    "stopped after {images} photos ({reason})": "사진 {images}장 후 중단 ({reason})",
+    "stopped after the {images} hardest photos ({reason})": "가장 어려운 사진 {images}장 후 중단 ({reason})",
     "Layers kept in float": "부동소수점으로 남긴 층",
     "layers in float": "부동소수점 층",
     "convolution work in 8 bits": "8비트로 수행하는 합성곱 연산",
@@ -299,6 +324,41 @@ _SECTIONS: dict[str, str] = {
     "robustness": "강건성",
     "benchmark": "벤치마크",
     "How to reproduce": "재현 방법",
+    # trust
+    "When to trust it": "언제 믿을 수 있는가",
+    "{key} accepts none of {photos} test photos: it had too few validation photos.": (
+        "{key}: 검증 사진이 부족하여 테스트 사진 {photos}장 중 한 장도 수락하지 않습니다."
+    ),
+    "{key} accepts {accepted} of {photos} test photos, and {errors} of the accepted answers are wrong (limit: {limit}). "
+    "The others go to a person.": (
+        "{key}: 테스트 사진 {photos}장 중 {accepted}를 수락하며, 수락한 답 중 오답은 {errors}입니다(한도: {limit}). "
+        "나머지는 사람이 확인합니다."
+    ),
+    "Of {photos} photos of foreign objects it accepts {accepted}.": (
+        "클래스에 없는 물체의 사진 {photos}장 중에서는 {accepted}를 수락합니다."
+    ),
+    "Of {photos} photos from elsewhere {right} are answered right; it accepts {accepted}, and {errors} of these are "
+    "wrong.": (
+        "다른 곳에서 찍은 사진 {photos}장에서는 {right}를 맞힙니다. 그중 {accepted}를 수락하며, "
+        "수락한 답 중 오답은 {errors}입니다."
+    ),
+    "temperature": "온도",
+    "ECE after it, %": "보정 후 ECE(%)",
+    "accepted %": "수락(%)",
+    "95 % sets cover, %": "95 % 집합의 포함률(%)",
+    "classes in a set": "집합의 클래스 수",
+    "foreign: AUROC": "외부 물체: AUROC",
+    "foreign: passed at 95 % kept, %": "외부 물체: 95 % 유지 시 통과(%)",
+    "errors among them, %": "그중 오답(%)",
+    "Trust of each candidate": "후보별 신뢰도",
+    "Thresholds and temperature were learned on the validation split. AURC: area under the risk-coverage curve, lower is "
+    "better. Foreign: AUROC of the score against the test photos, and the share of foreign photos below the threshold "
+    "that keeps 95 % of the test photos. Guarantees hold for photos like those of the validation split, not for photos "
+    "from elsewhere.": (
+        "임계값과 온도는 검증 데이터에서 정했습니다. AURC: 위험-수락률 곡선 아래의 넓이로, 낮을수록 좋습니다. "
+        "외부 물체: 테스트 사진에 대한 점수의 AUROC, 그리고 테스트 사진의 95 %를 유지하는 임계값 아래에 있는 "
+        "외부 사진의 비율. 보장은 검증 데이터와 비슷한 사진에만 성립하며, 다른 곳에서 찍은 사진에는 성립하지 않습니다."
+    ),
 }
 
 KOREAN: dict[str, str] = {**_VERDICT, **_SECTIONS, **CHARTS, **CARD}

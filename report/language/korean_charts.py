@@ -138,4 +138,9 @@ CHARTS: dict[str, str] = {
     "Divergence of the outputs on {images} photos with only that layer in 8 bits; the most sensitive first.": (
         "그 층만 8비트로 바꾸었을 때 사진 {images}장에 대한 출력의 차이. 가장 민감한 층부터 표시합니다."
     ),
+    "accepted photos, the most probable answers first, %": "수락한 사진의 비율, 확률이 높은 답부터(%)",
+    "To the left only the most probable answers are accepted. A lower line is better.": (
+        "왼쪽일수록 확률이 가장 높은 답만 수락합니다. 선이 낮을수록 좋습니다."
+    ),
+    "Errors among accepted photos against the share of accepted photos": "수락한 사진의 비율에 따른 오답률",
 }

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DataError", "Model", "Prediction", "Score", "VegrtError", "__version__", "load"]
 
-_HOMES = dict.fromkeys(("Model", "Prediction", "Score", "load"), "vegrt.infer.api")
-_HOMES |= dict.fromkeys(("DataError", "VegrtError"), "vegrt.errors")
+_HOMES = {
+    **dict.fromkeys(("Model", "Prediction", "Score", "load"), "vegrt.infer.api"),
+    **dict.fromkeys(("DataError", "VegrtError"), "vegrt.errors"),
+}
 
 
 def __getattr__(name: str) -> object:

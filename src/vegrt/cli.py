@@ -34,6 +34,7 @@ _MODULES = {  # command: its module in vegrt.commands
     "tune": "tuning",
     "export": "exporting",
     "calibrate": "exporting",
+    "trust": "trust",
     "evaluate": "evaluation",
     "robustness": "evaluation",
     "bench": "benchmarking",

@@ -33,6 +33,7 @@ from vegrt.calibration.tournament.scorer import Scorer, held_out_logits, signal_
 from vegrt.calibration.tournament.sensitivity import measure_sensitivity, most_sensitive_first
 from vegrt.errors import BundleError, DataError, ModelError, VegrtError
 from vegrt.files.atomic import write_json
+from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.contract import Contract
 
 
@@ -86,16 +87,16 @@ def test_an_interrupted_calibration_does_not_score_again_what_it_has_scored(
     settings = CalibrationSettings(racing=False)
     whole = run_calibration(tmp_path / "whole", subject(), settings).calibration
     runs = 0
-    held_out_logits = scorer.held_out_logits
+    runner_logits = scorer.runner_logits
 
-    def counting(model: ir.Model, photos: PhotoSet) -> NDArray[np.float32]:
+    def counting(runner: Runner, photos: PhotoSet) -> NDArray[np.float32]:
         nonlocal runs
         runs += 1
         if runs == 5:  # the float model and three of eight candidates were run
             raise KeyboardInterrupt
-        return held_out_logits(model, photos)
+        return runner_logits(runner, photos)
 
-    monkeypatch.setattr(scorer, "held_out_logits", counting)
+    monkeypatch.setattr(scorer, "runner_logits", counting)
     with pytest.raises(KeyboardInterrupt):
         run_calibration(tmp_path / "cut", subject(), settings)
     with caplog.at_level(logging.WARNING):
@@ -110,13 +111,13 @@ def test_equal_models_are_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = subject()
     calibration = calibrate(whole.model, whole.observed, Scorer(whole.model, whole.held_out))
     runs = []
-    held_out_logits = scorer.held_out_logits
+    runner_logits = scorer.runner_logits
 
-    def counting(model: ir.Model, photos: PhotoSet) -> NDArray[np.float32]:
+    def counting(runner: Runner, photos: PhotoSet) -> NDArray[np.float32]:
         runs.append(len(photos))
-        return held_out_logits(model, photos)
+        return runner_logits(runner, photos)
 
-    monkeypatch.setattr(scorer, "held_out_logits", counting)
+    monkeypatch.setattr(scorer, "runner_logits", counting)
     counted = Scorer(whole.model, whole.held_out)
     ranges = calibration.winning_ranges("signed")
     first = counted.score("signed", ranges)

@@ -14,7 +14,7 @@ from vegrt.bundle.change import changing
 from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.cli import app
-from vegrt.dataset.classes import class_fault, classes_fault
+from vegrt.dataset.classes import class_fault, classes_fault, listed_classes
 from vegrt.dataset.listing import read_listing
 from vegrt.dataset.photos import read_split
 from vegrt.errors import BundleError, DataError
@@ -42,6 +42,12 @@ def test_two_names_that_look_the_same_are_refused() -> None:
     assert "look the same" in classes_fault(["caf\u00e9", "cafe\u0301"])
     assert "at least 2" in classes_fault(["only"])
     assert not classes_fault(["a", "A"])
+
+
+def test_many_names_are_listed_in_one_line() -> None:
+    assert listed_classes(["Bean", "Leek"]) == "Bean, Leek"
+    assert listed_classes(["great white shark, white shark", "tench"]) == "great white shark, white shark; tench"
+    assert listed_classes([f"n{number:08d}" for number in range(1000)], 2) == "n00000000, n00000001 and 998 more"
 
 
 def folders(root: Path, *names: bytes) -> Path:

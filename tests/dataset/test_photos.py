@@ -62,6 +62,17 @@ def test_an_unexpected_tree_is_described(photos: Path, tmp_path: Path) -> None:
         read_splits(tmp_path / "data")
 
 
+def test_a_message_lists_a_few_of_many_classes(tmp_path: Path) -> None:
+    for split, prefix in (("train", "n0"), ("test", "great shark, ")):
+        for number in range(100):
+            (tmp_path / split / f"{prefix}{number:02d}").mkdir(parents=True)
+    train = [f"n0{number:02d}" for number in range(100)]
+    with pytest.raises(
+        DataError, match=r"class n000, n001, .* and 92 more is missing; .*unknown class great shark, 00; .* more$"
+    ):
+        read_split(tmp_path, "test", train)
+
+
 def test_names_that_are_not_utf8_are_no_obstacle(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "data")
     first = tmp_path / "data/test/Beet/000.jpg"

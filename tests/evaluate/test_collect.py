@@ -36,13 +36,17 @@ def test_batches_give_bit_for_bit_the_answers_of_all_images() -> None:
     for start in range(0, len(labels), 9):  # more batches than are joined at once, and a last one that is smaller
         rows = slice(start, start + 9)
         collector.add({candidate: values[rows] for candidate, values in logits.items()}, labels[rows])
-    for candidate, answers in collector.answers().items():
+    for candidate in logits:
+        answers = collector.answers()[candidate]
         whole = LabelledAnswers.of(logits[candidate], labels, logits[FP32])
         for field in fields(LabelledAnswers):
             np.testing.assert_array_equal(getattr(answers, field.name), getattr(whole, field.name), strict=True)
         np.testing.assert_array_equal(collector.logits()[candidate], logits[candidate])
-    assert not collector.answers()[FP32].divergence.any()
-    assert collector.answers()[INT8].divergence.all()
+    of_fp32, of_int8 = (collector.answers()[candidate].divergence for candidate in (FP32, INT8))
+    assert of_fp32 is not None
+    assert of_int8 is not None
+    assert not of_fp32.any()
+    assert of_int8.all()
 
 
 def test_a_label_is_in_the_top_3_where_sorting_puts_it() -> None:

@@ -44,6 +44,7 @@ def test_an_evaluation_counts_what_torch_counts(bundle: Bundle, test_split: Spli
     reference, quantized, oracle = evaluation.candidates
     assert reference.gate.verdict == "REFERENCE"
     assert oracle.top1.value == pytest.approx((want.argmax(axis=1) == labels).mean())
+    assert oracle.top3
     assert oracle.top3.value == 1.0  # of three classes
     probabilities = softmax(want)
     assert isinstance(oracle.nll, Interval)
@@ -111,6 +112,7 @@ def test_every_photo_is_in_the_parquet_table(bundle: Bundle, test_split: Split, 
     for key, answers in predicted.candidates.items():
         assert table[f"{key}/top1"].to_pylist() == list(answers.top1)
         assert answers.margin is not None
+        assert answers.probability is not None
         np.testing.assert_allclose(table[f"{key}/margin"], answers.margin, atol=1e-6)
         logits = np.array(table[f"{key}/logits"].to_pylist(), np.float32)
         np.testing.assert_allclose(softmax(logits).max(axis=1), answers.probability, atol=1e-6)

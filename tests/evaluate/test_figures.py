@@ -41,6 +41,17 @@ def test_means_are_those_of_plain_loops() -> None:
     assert [getattr(interval, "value", None) for interval in intervals[:3]] == pytest.approx(expected)
 
 
+def test_top5_is_counted_where_there_are_many_classes() -> None:
+    logits, labels = drawn(200, classes=40)
+    figures = figures_of(LabelledAnswers.of(logits, labels), Resamples(200))
+    for count, figure in ((3, figures.top3), (5, figures.top5)):
+        best = np.argsort(-logits, axis=1)[:, :count]
+        assert figure is not None
+        assert figure.value == np.mean([label in row for label, row in zip(labels, best, strict=True)])
+    few, few_labels = drawn(20, classes=15)
+    assert figures_of(LabelledAnswers.of(few, few_labels), Resamples(20)).top5 is None
+
+
 def test_classes_are_counted_by_truth_and_answer() -> None:
     """Class 0: three photos, two right, and one photo of class 1 called 0. Class 2 has no photo and no answer."""
     labels = np.array([0, 0, 0, 1, 1])
@@ -58,6 +69,7 @@ def test_classes_are_counted_by_truth_and_answer() -> None:
 def test_reliability_bins_explain_the_calibration_error() -> None:
     logits, labels = drawn(400)
     answers = LabelledAnswers.of(logits, labels)
+    assert answers.probability is not None
     bins = reliability_bins(answers.probability, answers.right)
     assert len(bins) == 15
     assert sum(bin_.count for bin_ in bins) == 400

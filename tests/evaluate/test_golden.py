@@ -49,7 +49,7 @@ def test_a_model_that_answers_wrongly_is_refused(
     bundle: Bundle, golden: GoldenPhotos, change: dict[str, float]
 ) -> None:
     runner = Changed(open_candidate(bundle, Candidate("fp32", "onnxruntime")), **change)  # type: ignore[arg-type]
-    assert not answer_golden(runner, "fp32", golden).is_right
+    assert not answer_golden(runner, golden, TOLERANCE["fp32"]).is_right
     with pytest.raises(
         EngineError, match=r"int8\.engine: answers 4 golden photos wrongly \(cosine .*\); it is not added"
     ):

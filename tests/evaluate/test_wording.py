@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.result_files import inline
+from vegrt.evaluate.tables import evaluation_table
 from vegrt.evaluate.wording import gate_reason, noise_warning, skipped_sentence
 from vegrt.results.benchmark import Bench
 from vegrt.results.common import Interval
@@ -23,6 +25,20 @@ def sentence(gate: Gate, margin_points: float = 0.5, *, auto: bool = False) -> s
     evaluation = read_result(FILES / "evaluation.json", Evaluation)
     row = replace(evaluation.candidates[1], gate=gate)
     return gate_reason(replace(evaluation, margin_points=margin_points, margin_auto=auto), row)
+
+
+def test_candidates_with_the_same_reason_share_a_line() -> None:
+    evaluation = read_result(FILES / "evaluation.json", Evaluation)
+    reference, row, *_ = evaluation.candidates
+    rows = [replace(row, key=key, gate=Gate("INCONCLUSIVE", images_to_decide=765)) for key in ("fp16/a", "int8/b")]
+    answers = {row.key: next(iter(inline(evaluation).candidates.values())) for row in (reference, *rows)}
+    predictions = replace(inline(evaluation), candidates=answers)
+    table = evaluation_table(replace(evaluation, candidates=(reference, *rows), predictions=predictions))
+    lines = str(table.caption).splitlines()
+    assert [line for line in lines if "765" in line] == [
+        line for line in lines if line.startswith("fp16/a, int8/b: drop")
+    ]
+    assert any("765" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_the_table_of_the_tournament_says_where_a_method_was_stopped(bundle: Bun
     ]
     raced = replace(bundle, manifest=replace(bundle.manifest, calibration=calibration | {"tournament": rows}))
     outcomes = [str(cell) for cell in next(calibration_tables(raced, Analyses())).columns[-1].cells]
-    assert sorted(filter(None, outcomes)) == ["chosen", "chosen", "stopped after 96 photos (KL)"]
+    assert sorted(filter(None, outcomes)) == ["chosen", "chosen", "stopped after the 96 hardest photos (KL)"]
 
 
 def test_analyses_write_results_and_replace_nothing(copied: Bundle, photos: Path) -> None:

@@ -14,11 +14,14 @@ import pytest
 from tests.report.conftest import draw_photos
 from tests.result_files import inline
 from vegrt.bundle.bundle import Bundle
+from vegrt.report.html.blocks import section_of, sections_of, table_of
+from vegrt.report.html.page import Article, page_html
 from vegrt.report.write import ReportFiles, write_report
 from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result, save_result
 
 CLASSES = ("=formula", *(f"class-{number:02}" for number in range(39)))
+LONG = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
 
 
 @pytest.fixture
@@ -45,6 +48,16 @@ def test_the_worst_classes_are_listed_and_all_are_in_a_file(bundle: Bundle, tmp_
     assert len(listed) == 30
     assert max(f1[name] for name in listed) <= min(f1[name] for name in CLASSES if name not in listed)
     assert "The 30 of 40 classes with the most mistakes." in page
+    assert re.search(r'class="panels" style="--panel: 720px">\s*<div class="plot"[^>]*label="Confusion matrix', page)
+    assert "top-5 %" in page
+
+
+def test_long_names_of_rows_wrap_and_short_ones_do_not() -> None:
+    table = table_of("caption", ("class", "photos"), [(LONG, "2"), ("int8-cpu/onnxruntime", "2")], text_columns=1)
+    sections = sections_of(section_of("classes", "Results", table))
+    page = page_html("title", [Article("name", sections)], source="a test")
+    assert f'<th scope="row" class="long">{LONG}</th>' in page
+    assert '<th scope="row">int8-cpu/onnxruntime</th>' in page
 
 
 def test_a_report_does_not_depend_on_where_the_answers_are(bundle: Bundle, tmp_path: Path) -> None:

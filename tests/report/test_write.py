@@ -56,7 +56,7 @@ def test_markdown_holds_the_comparison_and_links_to_the_pictures(written: Path, 
     assert [Path(link).stem for link in links] == [*NAMES]
     assert all((written / unquote(link)).is_file() for link in links)
     assert "The photos are in the HTML report only." in text
-    assert "| minmax | signed | 99.10% | 0.009 | stopped after 64 photos (flips) |" in lines
+    assert "| minmax | signed | 99.10% | 0.009 | stopped after the 64 hardest photos (flips) |" in lines
 
 
 def test_every_table_of_the_markdown_is_whole(written: Path) -> None:

@@ -105,8 +105,9 @@ def population(skill: float, classes: int = 15) -> tuple[NDArray[np.float32], ND
 def per_image(logits: NDArray[np.float32], labels: NDArray[np.int_]) -> tuple[NDArray[np.float64], float]:
     """Return nll, Brier, margin and the calibration bins' gaps of each image (N, 18), and the accuracy."""
     answers = LabelledAnswers.of(logits, labels)
+    assert answers.probability is not None
     columns = [answers.nll, answers.brier, answers.margin, bin_gaps(answers.probability, answers.right)]
-    return np.column_stack(columns), float(answers.right.mean())
+    return np.column_stack([column for column in columns if column is not None]), float(answers.right.mean())
 
 
 def covers(interval: Interval, truth: float) -> bool:

@@ -41,29 +41,59 @@ class _AuditedPhoto:
 _Copies = Sequence[_AuditedPhoto]  # photos with equal bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """The readable photos in groups of equal bytes; near pairs and scenes hold indices of groups. unreadable: photo -> reason."""
+
+    photos: list[_AuditedPhoto]
+    unreadable: dict[str, str]
+    groups: list[_Copies]
+    near: list[NearPair]
+    scenes: list[list[int]]
+
+    def clusters(self) -> list[list[str]]:
+        """Return the names of the photos of each scene that has more than one."""
+        clusters = [sorted(photo.name for index in scene for photo in self.groups[index]) for scene in self.scenes]
+        return [cluster for cluster in clusters if len(cluster) > 1]
+
+
 def audit(data: Path) -> Audit:
     """Return the audit of a data folder.
 
     Raises DataError for a folder that is not a data set, or that has more than MAX_PAIRS near pairs.
     """
     splits = read_splits(data)
-    photos, unreadable, thumbnails = _read_all(data, list(splits.values()))
-    groups = _group_by_content(photos)  # the search compares the first photo of each group
-    near = _find_near_pairs(_first_thumbnails(groups, thumbnails), data)
-    scenes = clusters_of([(pair.left, pair.right) for pair in near], len(groups))
-    clusters = [sorted(photo.name for index in scene for photo in groups[index]) for scene in scenes]
+    compared = _compare(data, list(splits.values()))
+    photos, groups, near = compared.photos, compared.groups, compared.near
     usual = Counter(photo.size_px for photo in photos).most_common(1)[0][0] if photos else (0, 0)
     return Audit(
         fingerprints={name: split.fingerprint() for name, split in splits.items()},
         counts={name: split.counts() for name, split in splits.items()},
-        unreadable=unreadable,
+        unreadable=compared.unreadable,
         usual_size_px=list(usual),
         odd_sizes_px={photo.name: list(photo.size_px) for photo in photos if photo.size_px != usual},
         exact_duplicates=[[photo.name for photo in copies] for copies in groups if len(copies) > 1],
         near_pairs=[_pair(pair, groups) for pair in near],
-        clusters=[cluster for cluster in clusters if len(cluster) > 1],
+        clusters=compared.clusters(),
         leaked_test_images={name: _leaked(name, near, groups) for name in ("train", "validation")},
     )
+
+
+def find_scenes(data: Path, splits: Sequence[Split]) -> tuple[list[list[str]], dict[str, str]]:
+    """Return the groups of photos of one scene, and the reason for each unreadable photo, of any splits of a data folder.
+
+    Photos are named by their path below DATA. Raises DataError as `audit` does.
+    """
+    compared = _compare(data, splits)
+    return compared.clusters(), compared.unreadable
+
+
+def _compare(data: Path, splits: Sequence[Split]) -> _Comparison:
+    photos, unreadable, thumbnails = _read_all(data, splits)
+    groups = _group_by_content(photos)  # the search compares the first photo of each group
+    near = _find_near_pairs(_first_thumbnails(groups, thumbnails), data)
+    scenes = clusters_of([(pair.left, pair.right) for pair in near], len(groups))
+    return _Comparison(photos, unreadable, groups, near, scenes)
 
 
 def _read_all(data: Path, splits: Sequence[Split]) -> tuple[list[_AuditedPhoto], dict[str, str], Thumbnails]:

@@ -82,6 +82,13 @@ def _average_pool(node: ir.Node) -> Operator:
     return lambda data: pool(pad(data))
 
 
+def _batch_normalization(node: ir.Node) -> Operator:
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
+    return lambda data, scale, shift, mean, variance: functional.batch_norm(
+        data, mean, variance, scale, shift, eps=epsilon
+    )
+
+
 def _cast(node: ir.Node) -> Operator:
     if node.attributes.get_int("to") != _FLOAT:
         raise ModelError(f"{node.name}: casts to a type other than float32; export the bundle again")
@@ -119,6 +126,7 @@ def _global_average_pool(node: ir.Node) -> Operator:
 _OPERATORS: dict[str, Callable[[ir.Node], Operator]] = {
     "Add": lambda node: torch.add,
     "AveragePool": _average_pool,
+    "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,

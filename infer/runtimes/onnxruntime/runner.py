@@ -112,6 +112,7 @@ def open_onnxruntime(
     model: Path | bytes,
     *,
     float16: bool = False,
+    in_float: bool = False,
     device: str = "cpu",
     threads: int = 0,
     tensorrt: TensorRtProvider | None = None,
@@ -121,12 +122,12 @@ def open_onnxruntime(
 ) -> OnnxRuntimeRunner | BoundRunner:
     """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda), or by the TensorRT provider.
 
-    float16: whether the model's scales are float16. threads: 0 for all cores that this process may use. classes: number of
-    scores per image that the model must give; 0 if unknown. subject: the model's name in messages; empty for its path.
-    embedding: name of the model's second output; empty without embeddings. Raises as `open_session`, and ModelError for a model
-    of other inputs and outputs.
+    float16: whether the model's scales are float16. in_float: see open_session. threads: 0 for all cores that this process may
+    use. classes: number of scores per image that the model must give; 0 if unknown. subject: the model's name in messages; empty
+    for its path. embedding: name of the model's second output; empty without embeddings. Raises as `open_session`, and ModelError
+    for a model of other inputs and outputs.
     """
-    session = open_session(model, float16=float16, device=device, threads=threads, tensorrt=tensorrt)
+    session = open_session(model, float16=float16, in_float=in_float, device=device, threads=threads, tensorrt=tensorrt)
     expected = ExpectedOutputs(subject or (str(model) if isinstance(model, Path) else "model"), classes, embedding)
     _check_interface(session, expected)
     if tensorrt:

@@ -6,6 +6,7 @@ the CPU. The GPU parts have not yet run on hardware: see docs/gpu.md.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from vegrt.machine import available_cores
 # right there, and needed: it quantizes the bias, without which no convolution becomes an 8-bit one. But TensorRT refuses the
 # int32 bias that it makes (onnxruntime issues 14229 and 22889).
 _BIAS_PASS = "WeightBiasQuantization"
+_X86 = ("x86_64", "amd64")
 _ERROR, _FATAL = 3, 4  # severities of its log, which goes to stderr; on a GPU its errors are told in the exception
 
 
@@ -38,11 +40,14 @@ def open_session(
     model: Path | bytes,
     *,
     float16: bool = False,
+    in_float: bool = False,
     device: str = "cpu",
     threads: int = 0,
     tensorrt: TensorRtProvider | None = None,
 ) -> Any:
     """Return an onnxruntime.InferenceSession.
+
+    in_float: a CPU computes the layers of a quantized model in float, on values rounded to 8 bits.
 
     Raises ModelError when the file is no model that it can load, MissingExtraError when the provider's library cannot be loaded,
     VegrtError for an unknown device, or when another provider would run than the one asked for.
@@ -55,7 +60,7 @@ def open_session(
     try:
         session = ort.InferenceSession(
             str(model) if isinstance(model, Path) else model,
-            _session_options(ort, provider, threads),
+            _session_options(ort, provider, threads, in_float=in_float),
             providers=[(provider.name, provider.options)],
             disabled_optimizers=disabled_optimizers(provider, float16=float16),
             enable_fallback=0,  # it would print on stdout, and then run on the CPU
@@ -74,7 +79,16 @@ def disabled_optimizers(provider: Provider, *, float16: bool) -> list[str] | Non
     return [_BIAS_PASS] if float16 or provider.library == "tensorrt" else None
 
 
-def _session_options(ort: Any, provider: Provider, threads: int) -> Any:
+def is_faster_in_float(variant: str) -> bool:
+    """Return whether a variant is faster with `in_float` on the CPU of this machine.
+
+    int8 is on x86: its convolutions do not all write 8 bits, so the 8-bit kernels take few of them, and the weights of the others
+    would be dequantized for every batch.
+    """
+    return variant == "int8" and platform.machine().lower() in _X86
+
+
+def _session_options(ort: Any, provider: Provider, threads: int, *, in_float: bool) -> Any:
     severity = _FATAL if provider.library else _ERROR
     ort.set_default_logger_severity(severity)
     options = ort.SessionOptions()
@@ -84,6 +98,8 @@ def _session_options(ort: Any, provider: Provider, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider.library:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    elif in_float:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vegrt.bundle.manifest import IMPORTED_INT8
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.lanes import Lanes
 from vegrt.infer.runtimes.openvino.compiled import compile_model
@@ -135,4 +136,4 @@ def _listed(names: Iterable[str]) -> str:
 
 def needs_float(variant: str) -> bool:
     """Return whether the kernels of this CPU would make garbage of a variant's 8-bit weights (decision 0003)."""
-    return variant == "int8" and examine_machine().cpu.saturates
+    return (variant == "int8" or variant.startswith(IMPORTED_INT8)) and examine_machine().cpu.saturates

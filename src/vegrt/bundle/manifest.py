@@ -26,14 +26,16 @@ from vegrt.version import __version__
 FORMAT = "vegrt-bundle"
 FORMAT_VERSIONS = (1, 2)  # that are read; written is the edition of the contract
 
-Role = Literal["weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden"]
+IMPORTED_INT8 = "int8-imported"  # variant of a quantized model that vegrt did not make; a second one is int8-imported-2
+
+Role = Literal["weights", "source", "model", "mnn", "calibration", "engine", "audit", "timing", "golden", "trust"]
 _PROVENANCE = ("model", "data", "training", "calibration", "tools")
 _DETAILS: dict[str, type] = {"model": ModelFacts, "engine": EngineFacts}  # by role
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file of a bundle. path: relative, with slashes. variant: fp32, fp16, int8, int8-cpu, or empty."""
+    """One file of a bundle. path: relative, with slashes. variant: fp32, fp16, bf16, int8, int8-cpu, int8-imported, or empty."""
 
     path: str
     role: Role

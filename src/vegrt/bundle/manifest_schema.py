@@ -49,7 +49,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True, slots=True)
 class StopFacts:
-    """Where a method of the tournament was stopped, and the figure in which it was clearly worse."""
+    """After how many photos, hardest first, a method of the tournament was stopped, and the figure in which it was worse."""
 
     images: Count
     reason: str
@@ -108,15 +108,21 @@ class ParityFacts:
 
     top1_agreement: Share
     images: Count
+    min_cosine: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Details of an ONNX model. float: the type of its layers that are not 8-bit."""
+    """Details of an ONNX model. float: the type of its layers that are not 8-bit.
+
+    runtimes: that ran a model which vegrt did not make, where it was added; None for the others. onnx: the name of its file.
+    """
 
     reference: str = ""
     float: str = ""
     parity: ParityFacts | None = None
+    runtimes: tuple[str, ...] | None = None
+    onnx: Label = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from vegrt.errors import FormatError
 from vegrt.schema import read_json
 
 _ENGINE_RUNTIME = "tensorrt"
+_ANSWERS = "answers"  # runtime of the rows about answers files
 _TABLES = ("evaluate-{name}.parquet", "predictions-{name}.parquet")  # next to evaluate-{name}.json
 
 
@@ -33,6 +34,7 @@ def _is_stale(file: Path, hashes: set[str]) -> bool:
         result = read_json(file)
         is_ours = str(result["schema"]).startswith("vegrt-")
         rows = result["candidates"]
+        rows = [row for row in rows if row.get("runtime") != _ANSWERS]  # they are about no artifact
         runtimes = [row.get("runtime") for row in rows if str(row["artifact_sha256"]) not in hashes]
         return is_ours and bool(runtimes) and ({*runtimes} != {_ENGINE_RUNTIME} or len(runtimes) == len(rows))
     except (OSError, FormatError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""vegrt deploy triton and jetson: write a bundle in the format of a server or a device."""
+"""vegrt deploy triton, jetson and kit: write a bundle in the format of a server or a device."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from vegrt.commands.options.shared import BundleArgument, JsonOption, show
+from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption, show
 
-app = typer.Typer(no_args_is_help=True, help="Write folders for Triton Inference Server and for Jetsons.")
+app = typer.Typer(
+    no_args_is_help=True, help="Write folders for Triton Inference Server, for Jetsons and for other devices."
+)
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty.")]
 BatchOption = Annotated[int, typer.Option("--max-batch", min=1, help="Largest batch size.")]
 
@@ -29,6 +31,14 @@ class Backend(str, Enum):
 
     onnxruntime = "onnxruntime"
     tensorrt = "tensorrt"
+
+
+class TestForm(str, Enum):
+    """The values of --test-as."""
+
+    files = "files"
+    arrays = "arrays"
+    both = "both"
 
 
 class JetPackVersion(str, Enum):
@@ -103,3 +113,52 @@ def jetson(
     show({"folder": str(out), "files": names}, True) if as_json else typer.echo(
         f"{out}: {len(names)} files; see README.md"
     )
+
+
+@app.command()
+def kit(
+    bundle: BundleArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty, or a kit.")],
+    data: DataOption,
+    calibration_photos: Annotated[
+        int,
+        typer.Option(min=1, help="Largest number of calibration photos; each takes 2 MB at 224x224 pixels."),
+    ] = 100,
+    test_photos: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Largest number of test photos, the same number of each class; all if there are fewer."
+        ),
+    ] = 1000,
+    test_as: Annotated[
+        TestForm,
+        typer.Option(
+            help="Store test photos as files, as one array of pixels (0.15 MB each at 224x224 pixels), or both."
+        ),
+    ] = TestForm.files,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is a device kit.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder with what a vendor's compiler and a bare device need.
+
+    Contains the network with several kinds of input, calibration photos in the formats of RKNN-Toolkit2, Hailo, QNN and SNPE,
+    test photos, golden answers, and a program with a slot for the device's runtime, which writes the answers file that
+    `vegrt evaluate --answers` judges. docs/devices.md describes it.
+    """
+    from vegrt.bundle.bundle import open_bundle
+    from vegrt.export.deploy.kit.write import KitSettings, deploy_kit
+
+    forms: dict[TestForm, Literal["files", "arrays", "both"]] = {
+        TestForm.files: "files",
+        TestForm.arrays: "arrays",
+        TestForm.both: "both",
+    }
+    settings = KitSettings(calibration_photos, test_photos, forms[test_as], overwrite)
+    written = deploy_kit(open_bundle(bundle), out, data, settings)
+    if as_json:
+        show(written.to_dict(), True)
+    else:
+        typer.echo(
+            f"{out}: {len(written.files)} files, {written.size_bytes / 1e6:.1f} MB; {written.calibration_photos} calibration and "
+            f"{written.test_photos} test photos; see README.md. Judge the answers: {written.evaluate}"
+        )

@@ -33,6 +33,32 @@ OverwriteResultOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace a result of this name even if it is of other photos.")
 ]
 TorchOption = Annotated[bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")]
+AnswersOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--answers", help="File with answers of another device: CSV, JSON Lines, Parquet or .npz. Repeatable."
+    ),
+]
+DeviceNameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device-name", help="Name of the device of an --answers file, in the same order; else the file's name."
+    ),
+]
+ForeignOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--foreign", metavar="DIR", help="Folder with photos of no class: measure how many vegrt trust accepts."
+    ),
+]
+ShiftedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--shifted",
+        metavar="DIR",
+        help="Folder with class folders of photos from elsewhere: measure accuracy and what vegrt trust accepts.",
+    ),
+]
 EvaluationNameOption = Annotated[
     str | None,
     typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
@@ -56,7 +82,11 @@ def evaluate(
     variant: VariantsOption = None,
     runtime: RuntimeOption = None,
     device: MeasuredDeviceOption = None,
+    answers: AnswersOption = None,
+    device_name: DeviceNameOption = None,
     audit: AuditOption = None,
+    foreign: ForeignOption = None,
+    shifted: ShiftedOption = None,
     torch: TorchOption = True,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
     robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
@@ -71,6 +101,9 @@ def evaluate(
     The result on the bundle's own test split decides what infer runs and what the report concludes; a result on other photos
     needs a --name and decides nothing. With an audit, every figure is also given without the test photos that leaked from train
     or validation.
+    If the bundle has what vegrt trust learned, that is judged too: its sets, its thresholds, and how it treats other photos.
+    With --answers, judges what another device answered: it is compared with fp32, which alone runs here unless candidates are
+    named. docs/answers.md has the format.
     """
     if robustness_flag:
         warn_renamed("vegrt evaluate --robustness", "vegrt robustness")
@@ -79,11 +112,14 @@ def evaluate(
     margin_points = parse_margin(margin)  # a wrong margin fails before files are read
     from vegrt.bundle.bundle import open_bundle
     from vegrt.dataset.photos import find_split, read_split
+    from vegrt.evaluate.device.answers import read_devices
     from vegrt.evaluate.evaluate import candidates_to_evaluate
     from vegrt.evaluate.evaluate import evaluate as run_evaluation
     from vegrt.evaluate.photo_sets import find_set_name
-    from vegrt.evaluate.selection import Selection
+    from vegrt.evaluate.selection import Selection, answers_suffix
     from vegrt.evaluate.tables import evaluation_table
+    from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, plan_trust, with_trust
+    from vegrt.evaluate.trust.tables import trust_figures_table
     from vegrt.results.common import Command
     from vegrt.results.files import save_result
     from vegrt.results.predictions import check_predictions_storable
@@ -93,8 +129,15 @@ def evaluate(
     opened = open_bundle(bundle)
     selection = Selection(runtime, device.value if device else None, tuple(variant or ()))
     photos, partial = read_split(data, find_split(split), opened.manifest.classes), selection.suffix
+    chosen = candidates_to_evaluate(opened, selection, torch=torch)
+    if answers and selection.is_all:
+        chosen = chosen[:1]
+    devices = read_devices(answers or (), device_name or (), opened, photos, [str(candidate) for candidate in chosen])
+    if devices:
+        partial = answers_suffix(selection, [device.name for device in devices])
     set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
-    chosen, leaked = candidates_to_evaluate(opened, selection, torch=torch), _leaked(audit, data, photos, opened)
+    plan = plan_trust(opened, photos, chosen, OtherPhotos(foreign, shifted))
+    leaked = _leaked(audit, data, photos, opened)
     check_predictions_storable(len(photos))
     table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
     evaluation = run_evaluation(
@@ -102,13 +145,17 @@ def evaluate(
         photos,
         chosen,
         margin=margin_points,
+        devices=devices,
         leaked=leaked,
         table=table,
         gpu_required=not selection.is_all,
     )
+    evaluation = with_trust(evaluation, assess_trust(plan, [row.key for row in evaluation.candidates]))
     evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
     stored = save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
     show(read_json(stored) if as_json else evaluation_table(evaluation), as_json)
+    if not as_json and any(row.trust for row in evaluation.candidates):
+        show(trust_figures_table(evaluation), False)
     raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
 
 

@@ -84,6 +84,12 @@ def export(
     output: Annotated[
         str | None, typer.Option(help="Name of its output with the class scores, if it has several outputs.")
     ] = None,
+    quantized: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Quantized ONNX model of the same network, made by another tool, to be judged as int8-imported; repeatable."
+        ),
+    ] = None,
     overwrite: OverwriteModelsOption = False,
     untrained: Annotated[
         bool,
@@ -129,7 +135,7 @@ def export(
     with imported or nullcontext(), exclusive(bundle):
         check_nothing_invalidated(bundle, "its models", overwrite=overwrite)
         near_test = _near_test(bundle, data, audit)
-        job = ExportJob(engine, near_test, options, settings, untrained, recorded(ctx))
+        job = ExportJob(engine, near_test, options, settings, untrained, quantized or (), recorded(ctx))
         result = run_export(bundle, data, job, timer)
     if as_json:
         show(describe_export(result) | {"seconds": timer.figures()}, True)

@@ -47,6 +47,7 @@ def infer(
     top_k: options.TopKOption = 1,
     scores: options.ScoresOption = options.Scores.probabilities,
     min_probability: options.MinProbabilityOption = 0.0,
+    reject: options.RejectOption = False,
     embeddings: options.EmbeddingsOption = "",
     annotate: options.AnnotateOption = None,
     sort_into: options.SortIntoOption = None,
@@ -86,7 +87,7 @@ def infer(
         threads,
         _batch_size(batch),
         SourceOptions(every=every, null=null, follow=follow),
-        RowFormat(top_k, scores.value, min_probability, embeddings == IN_TABLE),
+        RowFormat(top_k, scores.value, min_probability, embeddings == IN_TABLE, reject),
         OutputOptions(out, embeddings, resume, overwrite, printed),
         PhotoOutputs(annotate, sort_into),
         objective.value if objective else None,
@@ -95,6 +96,8 @@ def infer(
         decode_workers,
     )
     if engine is options.InferEngine.ray:
+        if reject:
+            raise VegrtError("--reject: not with --engine ray; use --engine local, on parts of the photos")
         from vegrt.infer.ray.job import run_ray
 
         summary = run_ray(path, request, workers=workers)

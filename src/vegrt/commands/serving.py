@@ -60,6 +60,13 @@ def serve(
         list[str] | None,
         typer.Option(help="Additional host name that browsers may use; may be repeated."),
     ] = None,
+    reject: Annotated[
+        bool,
+        typer.Option(
+            "--reject",
+            help="Calibrate probabilities and decide for each photo: accept, unsure or foreign; needs vegrt trust.",
+        ),
+    ] = False,
     public_key: PublicKeyOption = None,
 ) -> None:
     """Serve a bundle over HTTP.
@@ -96,5 +103,6 @@ def serve(
         threads=threads,
         objective=objective.value,
         public_key=public_key,
+        reject=reject,
     )
     run_serve(model, host, port, settings)

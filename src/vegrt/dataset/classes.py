@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from vegrt.errors import DataError
 
 MAX_LENGTH = 255  # characters, the limit for the name of a folder
+MAX_LISTED = 8  # names in a message
 _REFUSED = {"Cc": "a control character", "Cs": "bytes that are not UTF-8", "Zl": "a line break", "Zp": "a line break"}
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder adjacent text
 
@@ -41,6 +42,16 @@ def classes_fault(names: Sequence[str]) -> str:
             return f"duplicate class {name}" if by_form[form] == name else f"two classes {name} that look the same"
         by_form[form] = name
     return "" if len(names) >= 2 else f"{len(names)} class name(s); expected at least 2"
+
+
+def listed_classes(names: Sequence[str], limit: int = MAX_LISTED) -> str:
+    """Return class names as a list in one line: the first `limit`, and how many more.
+
+    They are separated by semicolons if one of them has a comma, as those of ImageNet have.
+    """
+    shown = names[:limit]
+    text = ("; " if any("," in name for name in shown) else ", ").join(shown)
+    return f"{text} and {len(names) - limit:,} more" if len(names) > limit else text
 
 
 def check_folder_names(names: Sequence[str], subject: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from vegrt.dataset.classes import check_folder_names
+from vegrt.dataset.classes import check_folder_names, listed_classes
 from vegrt.dataset.listing import SPLIT_NAMES, SplitName, is_listing, read_listing
 from vegrt.dataset.walk import SkippedFiles, is_hidden, is_photo_name, suffix_of, walk
 from vegrt.errors import DataError
@@ -104,10 +104,14 @@ def _checked(split: Split, paths: dict[str, list[Path]], subject: str, skipped: 
     check_folder_names(sorted(paths), subject)
     if len(expected) < 2:
         raise DataError(f"{subject}: {len(paths)} class(es); expected at least 2, as in {TREE}")
+    surplus = sorted(set(paths) - set(expected))
     if missing := sorted(set(expected) - set(paths)):
-        raise DataError(f"{subject}: class {', '.join(missing)} is missing; every split must have the same classes")
-    if surplus := sorted(set(paths) - set(expected)):
-        raise DataError(f"{subject}: unknown class {', '.join(surplus)}; expected only {', '.join(expected)}")
+        unknown = f"; unknown class {listed_classes(surplus)}" if surplus else ""
+        raise DataError(
+            f"{subject}: class {listed_classes(missing)} is missing; every split must have the same classes{unknown}"
+        )
+    if surplus:
+        raise DataError(f"{subject}: unknown class {listed_classes(surplus)}; expected only {listed_classes(expected)}")
     if empty := [label for label in expected if not paths[label]]:
         others = f" (skipped in this split: {skipped})" if str(skipped) else ""
         raise DataError(

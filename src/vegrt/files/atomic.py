@@ -40,22 +40,42 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def creating(path: Path) -> Iterator[Path]:
+def creating(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a new folder next to `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
 
+    overwrite: replace a folder that is not empty; the caller decides what may be replaced.
     Temporary folders of `path` that killed processes left are removed first. Raises VegrtError if `path` exists and is not an
     empty folder, if it cannot be written, and for an OSError in the block: see `unwritten`.
     """
-    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+    replaces = overwrite and path.is_dir() and not path.is_symlink()
+    if not replaces and (path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir())))):
         raise VegrtError(f"{path}: exists and is not an empty folder; choose another path, or delete it")
     temporary, descriptor = _temporary(path, folder=True)
     try:
         with _mapping_errors(path, temporary):
             yield temporary
             sync_files(temporary)
-            temporary.replace(path)
+            if replaces:
+                _exchange(temporary, path)
+            else:
+                temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _exchange(folder: Path, path: Path) -> None:
+    """Rename `folder` to `path`, and delete the folder that was there."""
+    former, descriptor = _temporary(path, folder=True)
+    try:
+        path.replace(former)
+        try:
+            folder.replace(path)
+        except OSError:
+            former.replace(path)
+            raise
+    finally:
+        shutil.rmtree(former, ignore_errors=True)
         os.close(descriptor)
 
 

@@ -36,7 +36,7 @@ _SIGNED = 2  # a value of _FORMAT
 _CURE = "store it with its range (TIFF BitsPerSample or MaxSampleValue, PNG sBIT), or scale it to 8 or 16 bits"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SampleFormat:
     """The sample format that a file states.
 

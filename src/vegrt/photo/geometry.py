@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from vegrt.photo.contract import Contract
+from typing import TYPE_CHECKING, Tuple
 
-Size = tuple[int, int]  # width and height, in pixels, as in Pillow
-Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels, as in Pillow
+if TYPE_CHECKING:
+    from vegrt.photo.contract import Contract
+
+Size = Tuple[int, int]  # width and height, in pixels, as in Pillow
+Box = Tuple[int, int, int, int]  # left, top, right, bottom, in pixels, as in Pillow
 _SCALES = (8, 4, 2)  # divisors at which libjpeg decodes
 
 
@@ -15,12 +18,12 @@ def resized(size: Size, contract: Contract) -> Size:
     if contract.fit == "stretch":
         return box
     if contract.fit == "letterbox":
-        ratio = max(side / limit for side, limit in zip(size, box, strict=True))
-        width, height = (max(1, min(limit, round(side / ratio))) for side, limit in zip(size, box, strict=True))
+        ratio = max(side / limit for side, limit in zip(size, box))
+        width, height = (max(1, min(limit, round(side / ratio))) for side, limit in zip(size, box))
         return width, height
     if box[0] != box[1]:  # as timm's ResizeKeepRatio
-        ratio = min(side / limit for side, limit in zip(size, box, strict=True))
-        width, height = (max(limit, round(side / ratio)) for side, limit in zip(size, box, strict=True))
+        ratio = min(side / limit for side, limit in zip(size, box))
+        width, height = (max(limit, round(side / ratio)) for side, limit in zip(size, box))
         return width, height
     return _with_shorter_side(size, box[0], rounds_down=contract.rounding == "torchvision")
 
@@ -38,9 +41,7 @@ def _with_shorter_side(size: Size, shorter: int, *, rounds_down: bool) -> Size:
 
 def window(size: Size, contract: Contract) -> Box:
     """Return the part of a resized image that is the network's input; where it reaches beyond the image, it is padded."""
-    left, top = (
-        _start(length, side, contract) for length, side in zip(size, (contract.width, contract.height), strict=True)
-    )
+    left, top = (_start(length, side, contract) for length, side in zip(size, (contract.width, contract.height)))
     return left, top, left + contract.width, top + contract.height
 
 

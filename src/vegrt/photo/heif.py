@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})  # ISO/IEC 23008-12
 _AVIF = frozenset({b"avif", b"avis"})
@@ -18,7 +18,7 @@ def heif_or_avif(head: bytes) -> str:
     return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else ""
 
 
-@cache
+@lru_cache(maxsize=None)
 def load_plugin() -> bool:
     """Register the HEIC plugin with Pillow; return False if pillow-heif is not installed."""
     try:

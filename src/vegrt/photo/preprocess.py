@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,25 @@ from PIL import ExifTags, Image
 
 from vegrt.errors import DataError, TooManyPixelsError
 from vegrt.photo import geometry, resample
-from vegrt.photo.contract import Colour, Contract, Icc
 from vegrt.photo.depth import check_colours, is_deep, sample_format, to_grey8
 from vegrt.photo.formats import MAX_PIXELS, open_image, readable
 from vegrt.photo.geometry import Size
 from vegrt.photo.icc import lab_to_srgb, to_srgb
 from vegrt.photo.plain_jpeg import decode_plain, file_content
 
+if TYPE_CHECKING:
+    from vegrt.photo.contract import Colour, Contract, Icc
+
 _FLIPS = Image.Transpose
-_TURNS = {2: _FLIPS.FLIP_LEFT_RIGHT, 3: _FLIPS.ROTATE_180, 4: _FLIPS.FLIP_TOP_BOTTOM, 5: _FLIPS.TRANSPOSE}
-_TURNS |= {6: _FLIPS.ROTATE_270, 7: _FLIPS.TRANSVERSE, 8: _FLIPS.ROTATE_90}  # EXIF 2.3, tag 0x0112
+_TURNS = {  # EXIF 2.3, tag 0x0112
+    2: _FLIPS.FLIP_LEFT_RIGHT,
+    3: _FLIPS.ROTATE_180,
+    4: _FLIPS.FLIP_TOP_BOTTOM,
+    5: _FLIPS.TRANSPOSE,
+    6: _FLIPS.ROTATE_270,
+    7: _FLIPS.TRANSVERSE,
+    8: _FLIPS.ROTATE_90,
+}
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,

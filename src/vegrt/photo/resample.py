@@ -74,10 +74,10 @@ def _interpolated(pixels: Pixels, down: _Taps, across: _Taps) -> Pixels:
     places = places.reshape(across.positions.shape)
     rows = sum(
         weights[:, None, None] * pixels[np.ix_(positions, columns)]
-        for positions, weights in zip(down.positions, down.weights, strict=True)
+        for positions, weights in zip(down.positions, down.weights)
     )
     assert isinstance(rows, np.ndarray), "there are two taps or more"
-    total = sum(weights[None, :, None] * rows[:, place] for place, weights in zip(places, across.weights, strict=True))
+    total = sum(weights[None, :, None] * rows[:, place] for place, weights in zip(places, across.weights))
     return _rounded(total)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from vegrt.errors import FormatError
-from vegrt.schema import Label, Rule, between
+from vegrt.schema import Label, Rule, Sha256, between
 
+ANSWERS: Literal["answers"] = "answers"  # the runtime of a row about an answers file
 GPU_RUNTIMES: tuple[Literal["tensorrt"], Literal["onnxruntime-tensorrt"]] = ("tensorrt", "onnxruntime-tensorrt")
 Verdict = Literal["REFERENCE", "PASS", "FAIL", "INCONCLUSIVE"]
 
@@ -104,9 +105,39 @@ class EngineRecord:
     platform: Label = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedSpeed:
+    """The speed that an answers file states; vegrt measured nothing.
+
+    photos: number of photos with a latency. p50_ms, p95_ms: of their latencies. images_per_s: where the file states it.
+    """
+
+    photos: Size
+    p50_ms: Milliseconds
+    p95_ms: Milliseconds
+    images_per_s: Annotated[Rate | None, OMITTED] = None
+
+
+AnswerKind = Literal["logits", "probabilities", "top1"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersRecord:
+    """The file with the answers of another device. file: its name. sha256: of its bytes. kind: what it has for each photo."""
+
+    file: Label
+    sha256: Sha256
+    kind: AnswerKind
+    speed: Annotated[StatedSpeed | None, OMITTED] = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CandidateRow:
-    """A candidate and its artifact. engine: only of engines. Old files name neither device (it was the CPU) nor engine."""
+    """A candidate and its artifact. engine: only of engines. Old files name neither device (it was the CPU) nor engine.
+
+    answers: only of answers made elsewhere: then key and device are the device's name, variant and runtime are `answers`, and
+    artifact_sha256 and size_bytes are of the answers file.
+    """
 
     key: Label
     variant: Label
@@ -115,6 +146,12 @@ class CandidateRow:
     artifact_sha256: str
     size_bytes: Size
     engine: Annotated[EngineRecord | None, OMITTED] = None
+    answers: Annotated[AnswersRecord | None, OMITTED] = None
+
+    @property
+    def is_answers(self) -> bool:
+        """Return whether the row is about an answers file, not about a candidate of the bundle."""
+        return self.answers is not None
 
 
 def candidate_key(variant: str, runtime: str, device: str) -> str:

@@ -22,6 +22,7 @@ from vegrt.results.common import (
     check_length,
     check_unique,
 )
+from vegrt.results.trust import TrustFigures
 from vegrt.schema import NOT_EMPTY, Count, Label, Sha256, Share, between
 
 # With more, confusion matrices are stored as lists of cells: at 1,000 classes 99 % of the cells are 0
@@ -106,6 +107,34 @@ class ClassesPermuted:
     kind: Literal["classes-permuted"] = "classes-permuted"
 
 
+PixelFault = Literal[
+    "swapped-colours",
+    "no-antialias",
+    "nearest",
+    "bilinear",
+    "bicubic",
+    "stretched",
+    "cropped",
+    "not-normalised",  # pixels from 0 to 1
+    "half-normalised",  # pixels from -1 to 1
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelsDiffer:
+    """A cause: the device prepares pixels in another way. faults: applied together.
+
+    photos: number of photos that fp32 answered again. agreeing, agreeing_faulty: how many of them the device answers as fp32
+    does on right pixels, and on pixels with the faults.
+    """
+
+    faults: Annotated[tuple[PixelFault, ...], NOT_EMPTY]
+    photos: Size
+    agreeing: Count
+    agreeing_faulty: Count
+    kind: Literal["pixels-differ"] = "pixels-differ"
+
+
 @dataclass(frozen=True, slots=True)
 class TextCause:
     """The reason for a verdict as a sentence; the only cause in files of version 1."""
@@ -114,7 +143,7 @@ class TextCause:
     kind: Literal["text"] = "text"
 
 
-Cause = ColoursSwapped | ClassesPermuted | TextCause
+Cause = ColoursSwapped | ClassesPermuted | PixelsDiffer | TextCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +166,20 @@ class Gate:
 class AnswerFigures:
     """The figures of a candidate's own answers. nll, ece: old files have them without an interval.
 
+    top3, top5, nll, brier: None without the probabilities of all classes; top5 also with fewer than 20 classes, and in old
+    files. ece, reliability: None without that of the answer. margin_mean: None without that of the second best class.
+
     confusion: rows are the truth. confusion_cells: instead of it where there are many classes: truth, answer, photos of each cell
     that is not 0. Neither is there for many classes without the leaked photos.
     """
 
     top1: Proportion
-    top3: Proportion
-    nll: Interval | Figure
+    top3: Annotated[Proportion | None, OMITTED] = None
+    top5: Annotated[Proportion | None, OMITTED] = None
+    nll: Annotated[Interval | Figure | None, OMITTED] = None
     brier: Interval | None = None
     margin_mean: Interval | None = None
-    ece: Interval | Figure
+    ece: Annotated[Interval | Figure | None, OMITTED] = None
     classes: tuple[ClassFigures, ...] | None = None
     reliability: tuple[ReliabilityBin, ...] | None = None
     confusion: Annotated[tuple[tuple[int, ...], ...] | None, OMITTED] = None
@@ -191,21 +224,28 @@ class Figures(AnswerFigures):
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateResult(Figures, CandidateRow):
-    """A candidate's figures. without_leaks: the same without the leaked photos; None without an audit."""
+    """A candidate's figures. without_leaks: the same without the leaked photos; None without an audit.
+
+    trust: only where the bundle's trust.json knows the candidate.
+    """
 
     without_leaks: Annotated[Figures | None, OMITTED] = None
+    trust: Annotated[TrustFigures | None, OMITTED] = None
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateAnswers:
-    """A candidate's answer to each photo: the class, its probability, and the margin over the second best class."""
+    """A candidate's answer to each photo: the class, its probability, and the margin over the second best class.
+
+    probability: None for an answers file without probabilities.
+    """
 
     top1: tuple[int, ...]
-    probability: tuple[float, ...]
+    probability: Annotated[tuple[float, ...] | None, OMITTED] = None
     margin: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, column in (("probability", self.probability), ("margin", self.margin or ())):
+        for name, column in (("probability", self.probability or ()), ("margin", self.margin or ())):
             if column and not 0 <= min(column) <= max(column) <= 1:
                 raise FormatError("has a number beyond 0 to 1", name)
 

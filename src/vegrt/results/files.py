@@ -14,6 +14,7 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
+from vegrt.results.common import CandidateRow
 from vegrt.results.convert import AnyResult, R, from_dict, to_dict
 from vegrt.results.evaluation import Evaluation
 from vegrt.results.predictions import MAX_INLINE_PHOTOS, remove_unused, store_predictions
@@ -94,7 +95,7 @@ def _trusted(bundle: Bundle, path: Path) -> bytes | None:
 
 
 def _measured_hashes(result: AnyResult) -> set[str]:
-    return {row.artifact_sha256 for row in result.candidates}
+    return {row.artifact_sha256 for row in result.candidates if not (isinstance(row, CandidateRow) and row.is_answers)}
 
 
 def _artifact_hashes(bundle: Bundle) -> set[str]:

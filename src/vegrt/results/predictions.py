@@ -88,7 +88,8 @@ def _write(file: Path, predictions: Predictions) -> None:
     }
     for key, answers in predictions.candidates.items():
         columns[f"{key}/top1"] = pyarrow.array(answers.top1, "int32")
-        columns[f"{key}/probability"] = pyarrow.array(answers.probability, "float32")
+        if answers.probability is not None:
+            columns[f"{key}/probability"] = pyarrow.array(answers.probability, "float32")
         if answers.margin is not None:
             columns[f"{key}/margin"] = pyarrow.array(answers.margin, "float32")
     with replacing(file) as temporary:
@@ -112,12 +113,9 @@ def _read(content: bytes, stored: PredictionsFile, keys: list[str]) -> Predictio
 
 
 def _answers(columns: Any, key: str) -> CandidateAnswers:
-    margin = f"{key}/margin"
-    return CandidateAnswers(
-        _column(columns, f"{key}/top1", "int32"),
-        _decimals(columns, f"{key}/probability"),
-        _decimals(columns, margin) if margin in columns.column_names else None,
-    )
+    names = [f"{key}/probability", f"{key}/margin"]
+    probability, margin = (_decimals(columns, name) if name in columns.column_names else None for name in names)
+    return CandidateAnswers(_column(columns, f"{key}/top1", "int32"), probability, margin)
 
 
 def _decimals(columns: Any, name: str) -> tuple[float, ...]:

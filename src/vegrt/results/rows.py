@@ -27,7 +27,9 @@ class RowId:
 
 
 def row_id(row: CandidateRow) -> RowId:
-    """Return the candidate that a row is about."""
+    """Return the candidate that a row is about. Of an answers file, the device: a newer file replaces an older one."""
+    if row.is_answers:
+        return RowId(row.variant, row.runtime, row.device, "")
     return RowId(row.variant, row.runtime, row.device, row.artifact_sha256)
 
 
@@ -38,6 +40,8 @@ def row_fault(bundle: Bundle, row: CandidateRow) -> RowFault | None:
     record the engine, and the bundle has several engines of the variant. other-engine: the row and the manifest state different
     facts about one engine.
     """
+    if row.is_answers:  # the row is compared with the reference, which must count
+        return None
     artifacts = [artifact for artifact in bundle.manifest.artifacts if artifact.sha256 == row.artifact_sha256]
     if not artifacts:
         return "other-artifact"
@@ -51,6 +55,8 @@ def row_fault(bundle: Bundle, row: CandidateRow) -> RowFault | None:
 
 def row_key(bundle: Bundle, row: CandidateRow) -> str:
     """Return the key of a row among all rows of a bundle; it has the target of an engine that is not the only one."""
+    if row.is_answers:
+        return row.key
     key = candidate_key(row.variant, row.runtime, row.device)
     engines = engines_of(bundle, row.variant) if row.runtime == _ENGINE_RUNTIME else []
     if len(engines) < 2:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.encode import Range, insert_qdq, quantize_weights
+from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.graph.placement import plan_quantization, quantizable_nodes
+from vegrt.calibration.graph.quantize import quantize_graph
 from vegrt.calibration.pixels import PhotoSet, PixelStore
 from vegrt.calibration.settings import CalibrationSettings
 from vegrt.calibration.subject import split_photos
@@ -55,6 +60,37 @@ def test_the_cpu_placement_quantizes_both_inputs_of_an_add(fresh: Callable[[], i
     adds = [n.name for n in model.graph if n.op_type == "Add" and not any(v and v.is_initializer() for v in n.inputs)]
     assert len(adds) == BLOCKS
     assert all((name, 0) in read and (name, 1) in read for name in adds)
+
+
+def test_a_pooling_has_one_range_and_keeps_onnx_runtime_in_8_bits(
+    fresh: Callable[[], ir.Model], tmp_path: Path
+) -> None:
+    """Else ONNX Runtime pools in float, between two conversions of the largest tensors of the network."""
+    model = fresh()
+    positive = {value.name for node in model.graph if node.op_type in {"Relu", "MaxPool"} for value in node.outputs}
+    tensors = plan_quantization(model, "unsigned").activations
+    ranges = {name: Range(0.0 if name in positive else -1.0, 2.0 + index) for index, name in enumerate(tensors)}
+    quantize_graph(model, "unsigned", ranges)
+    source = serialize(model)
+    graph = onnx.load_from_string(source).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    pools = [node for node in graph.node if node.op_type == "MaxPool"]
+    assert len(pools) == 1
+    before = producer[pools[0].input[0]]
+    after = next(node for node in graph.node if pools[0].output[0] in node.input)
+    assert (before.op_type, after.op_type) == ("DequantizeLinear", "QuantizeLinear")
+    for index in (1, 2):
+        assert stored[before.input[index]] == stored[after.input[index]]
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimized.onnx"), 4
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(tmp_path / "optimized.onnx").graph.node
+    counts = Counter(node.op_type for node in nodes)
+    assert counts["QLinearConv"] == CONVOLUTIONS
+    assert counts["DequantizeLinear"] == 1  # before the classifier
+    assert counts["QuantizeLinear"] == 1  # of the image
 
 
 def test_float_layers_stay_in_float(fresh: Callable[[], ir.Model]) -> None:

@@ -23,11 +23,11 @@ FLOAT = TensorProto.FLOAT
 
 
 def export_by_torch(
-    network: nn.Module, file: Path, *, image: tuple[int, int, int] = (3, SIZE, SIZE), **options: Any
+    network: nn.Module, file: Path, *, image: tuple[int, int, int] = (3, SIZE, SIZE), batch: int = 1, **options: Any
 ) -> None:
     if not options.get("optimize", True):
         options["dynamic_shapes"] = ({0: torch.export.Dim("N")},)
-    example = torch.rand(2 if "dynamic_shapes" in options else 1, *image)
+    example = torch.rand(2 if "dynamic_shapes" in options else batch, *image)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own internals and of each other
         torch.onnx.export(network, (example,), file, verbose=False, **options)

@@ -60,6 +60,7 @@ def test_two_classes_of_one_name_keep_their_identifiers(tmp_path: Path) -> None:
         ('["a", "b"', "begins like JSON but is none"),
         ("[" * 100_000, "begins like JSON but is none"),
         ('["a", "a"]', "duplicate class a"),
+        ("crane\ntench\ncrane", r"scores 0 and 2 have this name: give one another, such as crane \(2\)"),
         ('["a"]', r"1 class name\(s\)"),
         ("", r"0 class name\(s\)"),
     ],

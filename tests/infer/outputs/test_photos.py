@@ -137,6 +137,25 @@ def test_captions() -> None:
     assert caption(AnswerRow("x", "a\n\x1b\u202e", (("a\n\x1b\u202e", 0.5),)), RowFormat()) == r"a\n\x1b\u202e 50.0 %"
 
 
+def test_a_class_name_that_is_too_long_for_the_photo_is_cut_so_that_the_score_can_be_read(tmp_path: Path) -> None:
+    shark = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
+    row = AnswerRow("x.png", shark, ((shark, 0.973),))
+    assert caption(row, RowFormat(), 18) == "great white shark… 97.3 %"
+    Image.new("RGB", (224, 224), (200, 10, 10)).save(tmp_path / "x.png")
+    annotate(tmp_path / "out", Item("x.png", tmp_path / "x.png"), row, RowFormat())
+    band = np.asarray(decode(tmp_path / "out/x.png"))[:12]
+    columns = np.flatnonzero(band.max(axis=(0, 2)) > 100)
+    assert 150 < columns[-1] < 220  # the whole text, up to its per cent sign
+
+
+def test_a_class_name_that_is_too_long_for_a_folder_is_cut(tmp_path: Path) -> None:
+    names = [class_folder("당근" * 60 + end) for end in ("", "a", "b")]
+    assert len(set(names)) == 3
+    for name in names:
+        (tmp_path / name).mkdir()
+        assert name.startswith("당근당근")
+
+
 def test_tiny_photos_and_long_names_can_be_drawn_on(tmp_path: Path) -> None:
     Image.new("RGB", (9, 7)).save(tmp_path / "x.png")
     row = AnswerRow("x.png", "B" * 300, (("B" * 300, 1.0),))

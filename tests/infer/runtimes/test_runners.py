@@ -22,6 +22,7 @@ from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.logits import cosines
+from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float, open_session, run_model
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino.compiled import compile_model, compiled_models
 from vegrt.infer.runtimes.openvino.runner import needs_float, open_openvino, open_request, run_request
@@ -69,6 +70,22 @@ def test_every_runner_answers_like_the_oracle(bundle: Bundle, images: NDArray[np
     earlier = runner.logits(images[:2])
     runner.logits(images[5:7])
     assert np.array_equal(earlier, first)  # a runner must not hand out a buffer that the next call overwrites
+
+
+def test_onnx_runtime_computes_int8_in_float_on_x86(
+    bundle: Bundle, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for processor, expected in (("AMD64", True), ("x86_64", True), ("aarch64", False)):
+        monkeypatch.setattr("platform.machine", lambda processor=processor: processor)
+        assert is_faster_in_float("int8") == expected
+        assert not is_faster_in_float("int8-cpu")
+    file, logits = bundle.file("model", "int8"), []
+    for in_float in (False, True):
+        session = open_session(file, float16=True, in_float=in_float)
+        if in_float:
+            assert session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
+        logits.append(run_model(session, ["logits"], images, "int8.onnx")[0])
+    assert np.abs(logits[0] - logits[1]).max() < 0.05 * np.abs(logits[0]).max()
 
 
 def test_arithmetic_of_16_bits_on_the_float32_model(bundle: Bundle, images: NDArray[np.uint8]) -> None:

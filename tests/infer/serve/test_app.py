@@ -21,8 +21,9 @@ import tritonclient.http
 from numpy.typing import NDArray
 from PIL import Image
 
+from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.infer.api import Model
+from vegrt.infer.api import Model, load
 from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.serve.settings import ServerSettings
 
@@ -330,3 +331,22 @@ def test_limits_that_make_no_sense_are_refused() -> None:
     for words in wrong:
         with pytest.raises(VegrtError, match=r"expected .* or more|more than 0"):
             ServerSettings(**words)
+
+
+def test_with_reject_the_answer_has_the_judgement_and_the_protocol_its_logits(
+    start: Start, trusted: Bundle, files: list[Path], pixels: NDArray[np.uint8], expected: NDArray[np.float32]
+) -> None:
+    model = load(trusted.path, variant="fp32", runtime="onnxruntime", reject=True)
+    running = start(model=model)
+    for path in files[:3]:
+        want = model.predict(path).to_dict()
+        told = predict(running, path.read_bytes()).json()
+        assert [told[key] for key in ("label", "decision", "set")] == [
+            want[key] for key in ("label", "decision", "set")
+        ]
+        assert told["foreign_score"] == pytest.approx(want["foreign_score"], abs=1e-2)
+    client = tritonclient.http.InferenceServerClient(running.url.removeprefix("http://"))
+    tensor = tritonclient.http.InferInput("images", [1, *model.shape], "UINT8")
+    tensor.set_data_from_numpy(pixels[:1])
+    logits = client.infer(running.service.name, [tensor]).as_numpy("logits")
+    assert logits == pytest.approx(expected[:1], abs=1e-4)

@@ -65,7 +65,17 @@ def test_translations_are_korean() -> None:
     english = {
         key for key, korean in KOREAN.items() if not HANGUL.search(korean) and re.search("[a-z]{2}", places_out(key))
     }
-    names = {"top-1 %", "top-3 %", "p50 ms", "p99 ms", "F1 %, {key}", "KL, nats", "NLL, nats", "fp32 − {margin} points"}
+    names = {
+        "top-1 %",
+        "top-3 %",
+        "top-5 %",
+        "p50 ms",
+        "p99 ms",
+        "F1 %, {key}",
+        "KL, nats",
+        "NLL, nats",
+        "fp32 − {margin} points",
+    }
     names |= {"{value} ({low} to {high})", "{low} to {high}", "{figure}, {first} and {second}."}
     assert english - names - SAME_IN_BOTH == set()
 

@@ -95,6 +95,13 @@ MinProbabilityOption = Annotated[
         "--min-probability", min=0, max=1, metavar="P", help="Label an image `unsure` below this probability; 0: never."
     ),
 ]
+RejectOption = Annotated[
+    bool,
+    typer.Option(
+        "--reject",
+        help="Calibrate probabilities and decide for each answer: accept, unsure or foreign; needs vegrt trust.",
+    ),
+]
 EmbeddingsOption = Annotated[
     str,
     typer.Option(

@@ -1,4 +1,4 @@
-"""A downloaded folder is linked and verified, with generated photos; and the error without a network."""
+"""A folder downloaded from Kaggle is linked and verified, with generated photos; and the error without a network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from PIL import Image
 
 from vegrt.dataset.photos import SPLITS
 from vegrt.errors import DataError, VegrtError
-from vegrt.train.data import fetch as fetch_module
-from vegrt.train.data.fetch import ExpectedCounts, fetch, link_splits, move_splits_up, verify_counts
+from vegrt.train.data.public import kaggle
+from vegrt.train.data.public.fetch import fetch
+from vegrt.train.data.public.kaggle import link_splits, move_splits_up
+from vegrt.train.data.public.sets import VEGETABLES, ExpectedCounts, verify_counts
 
-SMALL = ExpectedCounts(2, {"train": 3, "validation": 2, "test": 2})
-COUNTS = {split: {"Bean": count, "Leek": count} for split, count in SMALL.per_class.items()}
+SMALL = ExpectedCounts(2, {"train": 6, "validation": 4, "test": 4}, balanced=True)
+COUNTS = {split: {"Bean": count // 2, "Leek": count // 2} for split, count in SMALL.photos.items()}
 
 
 def fill(root: Path, expected: ExpectedCounts = SMALL) -> Path:
     """Write folders as in Kaggle's archive below `root`, and return `root`."""
-    for split, count in expected.per_class.items():
+    for split, photos in expected.photos.items():
         for label in ("Bean", "Leek"):
             folder = root / "Vegetable Images" / split / label
             folder.mkdir(parents=True)
-            for index in range(count):
+            for index in range(photos // 2):
                 Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / f"{index:04d}.jpg")
     return root
 
@@ -73,7 +75,7 @@ def test_a_failure_while_placing_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 def test_wrong_numbers_of_classes_and_foreign_trees_are_refused(tmp_path: Path) -> None:
     root = fill(tmp_path) / "Vegetable Images"
     with pytest.raises(DataError, match="2 classes, expected 15"):
-        verify_counts(root, fetch_module.VEGETABLES)
+        verify_counts(root, VEGETABLES.expected)
     with pytest.raises(DataError, match="no train/, validation/ and test/"):
         link_splits(root / "train", tmp_path / "data", SMALL)
 
@@ -88,7 +90,7 @@ def test_an_archive_unzipped_by_hand_is_verified_and_moved_up(tmp_path: Path) ->
 def test_a_folder_with_something_else_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(DataError, match="no train/"):
-        fetch(tmp_path)
+        fetch(tmp_path, VEGETABLES)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
@@ -98,23 +100,23 @@ def test_without_a_network_one_line_gives_instructions(tmp_path: Path, monkeypat
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens: refused at once, wherever this test runs
     begin = time.monotonic()
     with pytest.raises(VegrtError) as caught:
-        fetch(tmp_path / "data")
+        fetch(tmp_path / "data", VEGETABLES)
     assert time.monotonic() - begin < 15
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("Connection refused", fetch_module.PAGE, "unzip it into", "vegrt data fetch"):
+    for part in ("Connection refused", VEGETABLES.page, "unzip it into", "vegrt data fetch"):
         assert part in message
     assert not (tmp_path / "data").exists()
 
 
 def test_a_long_answer_from_kaggle_still_makes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
+    def refuse(page: str) -> None:
         raise ValueError("403 Client Error.\n\nYou don't have permission")
 
     pytest.importorskip("kagglehub", reason="needs the extra fetch", exc_type=ImportError)
-    monkeypatch.setattr(fetch_module, "check_network", refuse)
-    with pytest.raises(VegrtError, match=r"download failed \(403 Client Error\.\); .*/data$"):
-        fetch(tmp_path / "data")
+    monkeypatch.setattr(kaggle, "check_network", refuse)
+    with pytest.raises(VegrtError, match=r"download failed \(403 Client Error\.\); .*/data --name vegetables$"):
+        fetch(tmp_path / "data", VEGETABLES)
 
 
 def test_an_archive_that_cannot_be_moved_up_is_named(tmp_path: Path) -> None:
