@@ -117,6 +117,19 @@ def fitted(contract: Contract) -> tuple[Contract, ...]:
     )
 
 
+def coarse(contract: Contract) -> tuple[Contract, ...]:
+    """Return the contract with the kinds of fit and of interpolation together: a fit may show only with its interpolation."""
+    usual = int(contract.height / _CROP_SHARES[0]), int(contract.width / _CROP_SHARES[0])
+    fits = (
+        _cropped(contract, usual),
+        _cropped(contract, (contract.height, contract.width)),
+        _whole(contract, "stretch"),
+        _whole(contract, "letterbox"),
+    )
+    kinds: tuple[tuple[Interpolation, bool], ...] = (("bilinear", True), ("bilinear", False), ("nearest", True))
+    return tuple(replace(fit, interpolation=name, antialias=antialias) for fit in fits for name, antialias in kinds)
+
+
 def interpolated(contract: Contract) -> tuple[Contract, ...]:
     """Return the contract with every interpolation, with and without antialiasing."""
     return tuple(replace(contract, interpolation=name, antialias=antialias) for name, antialias in _INTERPOLATIONS)

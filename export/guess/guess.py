@@ -25,6 +25,7 @@ from vegrt.evaluate.statistics import CONFIDENCE, holm, mcnemar, tango, wilson
 from vegrt.export.guess.answers import Answers, Photos
 from vegrt.export.guess.choices import (
     PLAUSIBLE_SIZES,
+    coarse,
     describe,
     first_contract,
     fitted,
@@ -42,13 +43,16 @@ PHOTOS = 128
 _SEED = 0
 _NORMALISATION = (Step(8, 10), Step(16, 5), Step(32, 3))
 _SIZE = (Step(16, 3),)
+_COARSE = (Step(8, 6), Step(16, 3))
 _FIT = (Step(12, 5), Step(24, 3))
 _INTERPOLATION = (Step(24, 4),)
 _LAST = (Step(40, 6), Step(72, 3))  # before all photos
-_ROUNDS = 3  # of the last race, at most
+_ROUNDS = 2  # of the last race, at most
 _RESAMPLES = 10_000  # a p-value of 1 / 10,000 stays significant after the correction for all contracts
 _NAMED_MOVES = 4  # in a message
 _LEVEL = 1 - CONFIDENCE
+_FIT_FIELDS = ("size", "resize", "fit", "fill", "pad_position", "rounding")
+_INTERPOLATION_FIELDS = ("interpolation", "antialias")
 _Change = Callable[[Contract], Sequence[Contract]]
 
 
@@ -65,8 +69,9 @@ def guess_contract(file: Path, split: Split, *, output: str = "", photos: int = 
     search.settle(("mean", "std", "network_color"), normalised, _NORMALISATION)
     if len(sizes) > 1:
         search.settle(("size", "resize"), lambda contract: sized(contract, sizes), _SIZE)
-    search.settle(("size", "resize", "fit", "fill", "pad_position", "rounding"), fitted, _FIT)
-    search.settle(("interpolation", "antialias"), interpolated, _INTERPOLATION)
+    search.settle((*_FIT_FIELDS, *_INTERPOLATION_FIELDS), coarse, _COARSE)
+    search.settle(_FIT_FIELDS, fitted, _FIT)
+    search.settle(_INTERPOLATION_FIELDS, interpolated, _INTERPOLATION)
     search.finish()
     ranking, skipped = rank(answers, search.tried, search.best), answers.photos.errors
     warn_unreadable(skipped, len(skipped) + ranking[0].photos)
