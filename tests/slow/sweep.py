@@ -272,7 +272,7 @@ def make_checkpoint(backbone: str, path: Path, data: Path) -> None:
     network = build_network(backbone, CLASSES)
     settle(network, [network.get_submodule(head) for head in architecture.heads], contract, data)
     with changing(path) as staging:
-        tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        tensors = {name: tensor.clone().contiguous() for name, tensor in network.state_dict().items()}
         save_file(tensors, staging.file("weights.safetensors"))
         staging.add("weights.safetensors", "weights")
         model = {"backbone": backbone, "head": "gap"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,9 +129,18 @@ def _describe_unfinished(checkpoints: Checkpoints) -> str:
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     with replacing(path) as temporary:
         try:
-            save_file(dict(tensors), temporary, dict(metadata or {}) | {"format": "pt"})
+            save_file(_unshared(tensors), temporary, dict(metadata or {}) | {"format": "pt"})
         except SafetensorError as error:  # such as a full disk
             raise VegrtError(f"{path}: cannot be written ({error}); the previous file is unchanged") from error
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors; those that share memory, as layers with common weights do, as copies: safetensors refuses them."""
+    addresses = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    return {
+        name: tensor.clone() if addresses[tensor.untyped_storage().data_ptr()] > 1 else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 @contextmanager

@@ -23,6 +23,7 @@ def test_progress_and_tensors_come_back_exactly(tmp_path: Path) -> None:
     assert checkpoints.load_progress() is None
     checkpoints.start()
     tensors = {"a": torch.randn(3, 4), "count": torch.tensor(7)}
+    tensors |= {"tied": tensors["a"], "view": tensors["a"].view(-1)[:6]}  # layers may have common weights
     for saved in (progress(), TrainingProgress("fresh", {}, DATA)):
         checkpoints.save_last(tensors, saved)
         assert checkpoints.load_progress() == saved
