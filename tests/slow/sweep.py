@@ -202,7 +202,8 @@ def outcome_of(network: str, data: Path, *, rtx: bool) -> Outcome:
                 path, data, ExportJob(False, untrained=True, options=ExportOptions(profile=Profile(1, 1, 8)))
             )
         except VegrtError as error:
-            return Outcome(network, time.monotonic() - start, str(error).replace(str(path), "BUNDLE"))
+            message = str(error).replace(str(path), "BUNDLE").replace(str(data), "DATA")
+            return Outcome(network, time.monotonic() - start, message)
         seconds = time.monotonic() - start
         return exported_outcome(network, seconds, bundle, plans(bundle) if rtx else ("", ""))
 
