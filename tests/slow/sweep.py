@@ -369,19 +369,21 @@ def page_of(outcomes: Sequence[Outcome]) -> str:
     built = sum(not outcome.plan_error for outcome in planned)
     plan_words = f" TensorRT-RTX builds the plans of {built} of {len(planned)}." if planned else ""
     head = PAGE.format(photos=VALIDATION * CLASSES, passed=len(passed), all=len(outcomes), plans=plan_words)
-    rows = "\n".join(row_of(outcome) for outcome in outcomes)
-    return f"{head}{rows}\n\nMade with {versions()}.\n"
+    rows = "\n".join(row_of(outcome) for outcome in passed)
+    failed = "\n".join(f"- {outcome.network}: {escaped(outcome.error)}" for outcome in outcomes if outcome.error)
+    failures = f"## What fails\n\n{failed}\n\n" if failed else ""
+    return f"{head}{rows}\n\n{failures}Made with {versions()}.\n"
 
 
 def row_of(outcome: Outcome) -> str:
     """Return a result as a row of the page's table."""
     from vegrt.calibration.graph.work import share_percent
 
-    if outcome.error or not outcome.share or not outcome.agreement:
-        return f"| {outcome.network} | | | | | | | | | {escaped(outcome.error)} |"
+    if not outcome.share or not outcome.agreement:
+        raise AssertionError(f"{outcome.network} was exported without figures")
     shares = [share_percent(outcome.share[variant]) for variant in ("int8", "int8-cpu")]
     agreements = [f"{outcome.agreement[variant]:.0%}" for variant in ("fp16", "int8", "int8-cpu")]
-    remarks = [outcome.plan_error, "by torch's older exporter" if outcome.exporter == "torchscript" else ""]
+    remarks = [outcome.plan_error, "older exporter" if outcome.exporter == "torchscript" else ""]
     remark = escaped("; ".join(words for words in remarks if words))
     cells = [f"{outcome.parity:.6f}", outcome.layers, *shares, *agreements, outcome.plan, remark]
     return f"| {outcome.network} | {' | '.join(cells)} |"
