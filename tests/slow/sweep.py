@@ -116,7 +116,7 @@ from ONNX.
   how accurate a trained network would be.
 - plan: layers with weights that TensorRT-RTX computes in Half (fp16) and in Int8 (int8).
 
-| network | parity | layers | share: int8 | int8-cpu | agreement: fp16 | int8 | int8-cpu | plan | remark |
+| network | parity | layers | share: int8 | int8-cpu | agreement: fp16 | int8 | int8-cpu | plan: Half, Int8 | remark |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
@@ -385,7 +385,9 @@ def row_of(outcome: Outcome) -> str:
     agreements = [f"{outcome.agreement[variant]:.0%}" for variant in ("fp16", "int8", "int8-cpu")]
     remarks = [outcome.plan_error, "older exporter" if outcome.exporter == "torchscript" else ""]
     remark = escaped("; ".join(words for words in remarks if words))
-    cells = [f"{outcome.parity:.6f}", outcome.layers, *shares, *agreements, outcome.plan, remark]
+    layers, plan = (text.replace(" of ", "/") for text in (outcome.layers, outcome.plan))
+    plan = plan.replace(" Half", "").replace(" Int8", "")  # the column's head has them
+    cells = [f"{outcome.parity:.6f}", layers, *shares, *agreements, plan, remark]
     return f"| {outcome.network} | {' | '.join(cells)} |"
 
 
