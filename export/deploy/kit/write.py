@@ -82,14 +82,16 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
     bundle.file("model", "fp32")
     split = read_split(data, "test", classes)
     chosen = choose_test_photos(split, settings.test_photos)
-    name = "" if chosen.is_all and not needs_name(bundle, split) else " --name kit"
     used = calibration_photos(data, classes, contract).used.first(settings.calibration_photos)
     with creating(out, overwrite=settings.overwrite) as folder:
         models = _write_models(bundle, folder / "models", load_golden(bundle))
         _write_golden(bundle, folder)
         _write_program(folder)
         write_calibration(folder / "calibration", used)
-        chosen = write_test_photos(folder / "test", chosen, contract, settings.test_as)
+        chosen = write_test_photos(
+            folder / "test", chosen, contract, settings.test_as
+        )  # arrays leave out unreadable photos
+        name = "" if chosen.is_all and not needs_name(bundle, split) else " --name kit"
         if not chosen.is_all:
             write_listing(folder, LISTING, chosen, out)
         write_json(folder / KIT_FILE, _kit_json(bundle, models))

@@ -115,6 +115,17 @@ def test_photos_that_are_not_the_bundles_own_are_evaluated_under_a_name(
     assert "--data DATA --name kit " in (tmp_path / "other/README.md").read_text()
 
 
+def test_own_photos_that_the_arrays_leave_out_make_a_listing_of_the_others(
+    copied: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(photos, tmp_path / "data")
+    next((data / "test").glob("*/*.jpg")).write_bytes(b"no image")
+    monkeypatch.setattr("vegrt.export.deploy.kit.write.needs_name", lambda bundle, split: False)  # they are its own
+    written = deploy_kit(copied, tmp_path / "kit", data, KitSettings(calibration_photos=1, test_as="arrays"))
+    assert written.test_photos == 59
+    assert f"--data {tmp_path / 'kit/judge.csv'} --name kit " in written.evaluate
+
+
 def test_a_device_that_swaps_the_colours_fails_the_check_and_is_found_out(
     own_kit: Path, copied: Bundle, photos: Path
 ) -> None:
