@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.bundle.manifest import Artifact
 from vegrt.bundle.signature import open_again
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.files.user_cache import cache_home
@@ -175,12 +174,20 @@ def open_candidate(
             throughput=throughput,
             sha256=artifact.sha256,
         )
-    if candidate.provider:
-        return _open_plugin(bundle, candidate, artifact, file, embedding, threads)
-    provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
+    model = with_output(content, embedding) if embedding else file
     float16 = is_float16(bundle, candidate.variant)
+    if candidate.provider:
+        return open_plugin(
+            PluginModel(model, str(file), artifact.sha256, exact=candidate.variant == "fp32"),
+            parse_provider(candidate.provider),
+            float16=float16,
+            threads=threads,
+            classes=classes,
+            embedding=embedding,
+        )
+    provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     return open_onnxruntime(
-        with_output(content, embedding) if embedding else file,
+        model,
         float16=float16,
         in_float=is_faster_in_float(candidate.variant),
         device=device,
@@ -188,20 +195,6 @@ def open_candidate(
         tensorrt=provider,
         classes=classes,
         subject=str(file),
-        embedding=embedding,
-    )
-
-
-def _open_plugin(
-    bundle: Bundle, candidate: Candidate, artifact: Artifact, file: Path, embedding: str, threads: int
-) -> BundleRunner:
-    model = with_output(file.read_bytes(), embedding) if embedding else file
-    return open_plugin(
-        PluginModel(model, str(file), artifact.sha256, exact=candidate.variant == "fp32"),
-        parse_provider(candidate.provider),
-        float16=is_float16(bundle, candidate.variant),
-        threads=threads,
-        classes=len(bundle.manifest.classes),
         embedding=embedding,
     )
 
