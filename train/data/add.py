@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegrt.dataset.classes import listed_classes
-from vegrt.dataset.listing import COLUMNS, SplitName, read_listing, relative_path
+from vegrt.dataset.listing import SplitName, listing_text, read_listing, relative_path
 from vegrt.dataset.photos import SPLITS, read_splits
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell, text_cell
+from vegrt.files.csv_cells import path_cell
 from vegrt.files.text import as_utf8, printable
 
 
@@ -38,13 +38,10 @@ def add_photos(data: Path, labelled: Path, out_csv: Path) -> Added:
     if repeated := [path for path in new if path in rows]:
         raise DataError(f"{labelled}: {printable(repeated[0])} is in {data} already; delete its line")
     rows |= new
-    cells = [
-        (path_cell(relative_path(path, out_csv.absolute())), text_cell(label), split)
-        for path, (label, split) in rows.items()
-    ]
-    if not_utf8 := [path for path, *_ in cells if as_utf8(path) != path]:
+    out = out_csv.absolute()
+    if not_utf8 := [name for path in rows if as_utf8(name := path_cell(relative_path(path, out))) != name]:
         raise DataError(f"{data}: {printable(not_utf8[0])} is not UTF-8; rename it")
-    write_text(out_csv, csv_text([COLUMNS, *cells]))
+    write_text(out_csv, listing_text(out, ((path, label, split) for path, (label, split) in rows.items())))
     counts = {name: sum(split == name for _, split in rows.values()) for name in splits}
     return Added(counts, len(new))
 

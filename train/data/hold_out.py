@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vegrt.dataset.listing import COLUMNS, SplitName, read_listing, relative_path
+from vegrt.dataset.listing import SplitName, listing_text, read_listing
 from vegrt.dataset.photos import SPLITS, Split, read_split
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.train.data.audit import find_scenes
+from vegrt.train.data.split import classes_by_name
 
 SHARE = 0.15  # of each class of train
 
@@ -48,19 +48,17 @@ def hold_out_validation(data: Path, out_csv: Path, *, share: float = SHARE, seed
     train = read_split(data, "train")
     test = read_split(data, "test", train.classes)
     scenes, unreadable = find_scenes(data, [train, test])
-    classes = _classes(data, train) | (tested := _classes(data, test))
+    classes = classes_by_name(data, train) | (tested := classes_by_name(data, test))
     assigned: dict[str, SplitName] = dict.fromkeys(tested, "test")
-    trained = {name: label for name, label in _classes(data, train).items() if name not in unreadable}
+    trained = {name: label for name, label in classes_by_name(data, train).items() if name not in unreadable}
     leaked = {name for scene in scenes if not tested.keys().isdisjoint(scene) for name in scene}
     usable = {name: label for name, label in trained.items() if name not in leaked}
     assigned |= _assign(usable, scenes, share, seed)
     for name in unreadable:
         assigned.pop(name, None)
-    rows = [
-        (path_cell(relative_path(data / name, out_csv)), text_cell(classes[name]), assigned[name])
-        for name in sorted(assigned)
-    ]
-    write_text(out_csv, csv_text([COLUMNS, *rows]))
+    write_text(
+        out_csv, listing_text(out_csv, ((data / name, classes[name], assigned[name]) for name in sorted(assigned)))
+    )
     counts = Counter(assigned.values())
     return HeldOut({split: counts[split] for split in SPLITS}, len(classes) - counts.total())
 
@@ -70,10 +68,6 @@ def read_held_out(file: Path, photos: int) -> HeldOut:
     listing = read_listing(file)
     counts: dict[SplitName, int] = {split: sum(map(len, listing.photos.get(split, {}).values())) for split in SPLITS}
     return HeldOut(counts, photos - sum(counts.values()))
-
-
-def _classes(data: Path, split: Split) -> dict[str, str]:
-    return {photo.path.relative_to(data).as_posix(): split.classes[photo.label] for photo in split.photos}
 
 
 def _assign(

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vegrt.dataset.listing import COLUMNS, SplitName, relative_path
+from vegrt.dataset.listing import SplitName, listing_text
 from vegrt.dataset.photos import SPLITS, Split, base_folder, read_labelled, read_splits, warn_unreadable
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
-from vegrt.files.csv_cells import csv_text, path_cell, text_cell
 from vegrt.files.text import as_utf8, printable
 from vegrt.train.data.audit import find_scenes
 from vegrt.train.data.audit_file import Audit
@@ -84,13 +83,14 @@ def write_first_split(
     return NewSplit(_counts(readable, assigned), 0, {})
 
 
+def classes_by_name(base: Path, split: Split) -> dict[str, str]:
+    """Return the class of each photo of a split, by its path below `base`."""
+    return {photo.path.relative_to(base).as_posix(): split.classes[photo.label] for photo in split.photos}
+
+
 def _classes_of(base: Path, splits: Sequence[Split], data: Path) -> dict[str, str]:
     """Return the class of each photo, by its path below `base`. Raises DataError for a name that is not UTF-8."""
-    classes = {
-        photo.path.relative_to(base).as_posix(): split.classes[photo.label]
-        for split in splits
-        for photo in split.photos
-    }
+    classes = {name: label for split in splits for name, label in classes_by_name(base, split).items()}
     if not_utf8 := [name for name in classes if as_utf8(name) != name]:
         raise DataError(
             f"{data}: {len(not_utf8)} file name(s) are not UTF-8, such as {printable(not_utf8[0])}; rename them"
@@ -99,11 +99,9 @@ def _classes_of(base: Path, splits: Sequence[Split], data: Path) -> dict[str, st
 
 
 def _write_listing(out_csv: Path, base: Path, classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> None:
-    rows = [
-        (path_cell(relative_path(base / name, out_csv)), text_cell(classes[name]), assigned[name])
-        for name in sorted(classes)
-    ]
-    write_text(out_csv, csv_text([COLUMNS, *rows]))
+    write_text(
+        out_csv, listing_text(out_csv, ((base / name, classes[name], assigned[name]) for name in sorted(classes)))
+    )
 
 
 def _counts(classes: Mapping[str, str], assigned: Mapping[str, SplitName]) -> dict[SplitName, dict[str, int]]:

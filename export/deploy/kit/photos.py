@@ -13,12 +13,12 @@ from numpy.lib.format import open_memmap
 from PIL import Image
 
 from vegrt.calibration.pixels import PhotoSet
-from vegrt.dataset.listing import COLUMNS, relative_path
+from vegrt.dataset.listing import listing_text
 from vegrt.dataset.photos import Photo, Split, content_hash
 from vegrt.errors import DataError
 from vegrt.evaluate.robustness import sample
 from vegrt.export.deploy.kit.inputs import NORMALIZED_NCHW, NORMALIZED_NHWC, UINT8_NHWC, model_input
-from vegrt.files.csv_cells import csv_text, path_cell, text_cell
+from vegrt.files.csv_cells import csv_text, path_cell
 from vegrt.infer.decode.pipeline import batches
 from vegrt.photo.contract import Contract
 from vegrt.terminal.progress import track
@@ -92,21 +92,15 @@ def write_test_photos(folder: Path, chosen: TestPhotos, contract: Contract, test
         (name and f"test/{name}", path_cell(split.relative(photo)), content_hash(photo.path))
         for photo, name in zip(photos, names, strict=True)
     ]
-    _write_csv(folder / "photos.csv", ("file", "photo", "sha256"), rows)
+    _write_text(folder / "photos.csv", csv_text([("file", "photo", "sha256"), *rows]))
     return TestPhotos(split, tuple(photos))
 
 
 def write_listing(folder: Path, name: str, chosen: TestPhotos, final: Path) -> None:
     """Write a data set of the chosen photos, as `--data` takes it. final: where the folder will be; paths are relative to it."""
-    rows = [
-        (
-            path_cell(relative_path(photo.path.absolute(), final.absolute() / name)),
-            text_cell(chosen.split.classes[photo.label]),
-            chosen.split.name,
-        )
-        for photo in chosen.photos
-    ]
-    _write_csv(folder / name, COLUMNS, rows)
+    split = chosen.split
+    photos = ((photo.path.absolute(), split.classes[photo.label], split.name) for photo in chosen.photos)
+    _write_text(folder / name, listing_text(final.absolute() / name, photos))
 
 
 def _write_array(file: Path, photos: Sequence[Photo], contract: Contract) -> list[Photo]:
@@ -134,5 +128,5 @@ def _write_lines(file: Path, lines: Sequence[str]) -> None:
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _write_csv(file: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    file.write_text(csv_text([columns, *rows]), encoding="utf-8", errors="replace")
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", errors="replace")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vegrt.dataset.classes import check_folder_names
 from vegrt.errors import DataError
-from vegrt.files.csv_cells import text_of_cell
+from vegrt.files.csv_cells import csv_text, path_cell, text_cell, text_of_cell
 
 MAX_PATH = 4095  # bytes, the limit of Linux
 COLUMNS = ("path", "class", "split")
@@ -83,6 +84,12 @@ def _listing(file: Path, reader: csv.DictReader[str], skip_unlabelled: bool) -> 
         cure = "fill in the column class" if skip_unlabelled else f"expected one per line, with {', '.join(COLUMNS)}"
         raise DataError(f"{file}: lists no {'labelled ' if skip_unlabelled else ''}photos; {cure}")
     return Listing(Path(os.path.commonpath([path.parent for path in lines])), photos)
+
+
+def listing_text(file: Path, photos: Iterable[tuple[Path, str, SplitName]]) -> str:
+    """Return the content of the CSV `file` that lists these photos: path, class and split of each."""
+    rows = ((path_cell(relative_path(path, file)), text_cell(label), split) for path, label, split in photos)
+    return csv_text([COLUMNS, *rows])
 
 
 def relative_path(path: Path, file: Path) -> str:
