@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vegrt.dataset.listing import SplitName, listing_text, read_listing
-from vegrt.dataset.photos import SPLITS, Split, read_split
+from vegrt.dataset.photos import SPLITS, read_split
 from vegrt.errors import DataError
 from vegrt.files.atomic import write_text
 from vegrt.train.data.audit import find_scenes
