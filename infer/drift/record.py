@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from vegrt.errors import FormatError
 from vegrt.infer.trust.histograms import ClassCounts, Edges, check_rows
 from vegrt.results.common import Figure, Size, check_length
-from vegrt.schema import NOT_EMPTY, Count, Label, Sha256, Share, build
+from vegrt.schema import NOT_EMPTY, Count, Label, Sha256, Share, build_document
 
 SCHEMA, SCHEMA_VERSION = "vegrt-counters", 1
 # What a look compares: the mix of answered classes, or how the photos of each class look to the model
@@ -123,8 +123,4 @@ class CountersFile:
     @classmethod
     def from_dict(cls, value: Any) -> CountersFile:
         """Return JSON values as a CountersFile. Raises FormatError for another schema or version, and for an invalid value."""
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            raise FormatError(f"is not {SCHEMA}", "schema")
-        if value.get("schema_version") != SCHEMA_VERSION:
-            raise FormatError(f"is {value.get('schema_version')!s:.20}; expected {SCHEMA_VERSION}", "schema_version")
-        return build(cls, value)
+        return build_document(cls, value, SCHEMA, SCHEMA_VERSION)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vegrt.errors import FormatError
 from vegrt.infer.trust.histograms import Reference
 from vegrt.results.common import Figure, Interval, Proportion, Size, check_length, check_unique
-from vegrt.schema import NOT_EMPTY, Count, Label, Positive, Sha256, Share, between, build
+from vegrt.schema import NOT_EMPTY, Count, Label, Positive, Sha256, Share, between, build_document
 
 SCHEMA, SCHEMA_VERSION = "vegrt-trust", 1
 SetMethod = Literal["lac", "aps"]
@@ -216,8 +216,4 @@ class Trust:
     @classmethod
     def from_dict(cls, value: Any) -> Trust:
         """Return JSON values as a Trust. Raises FormatError for another schema or version, and for the first invalid value."""
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            raise FormatError(f"is not {SCHEMA}", "schema")
-        if value.get("schema_version") != SCHEMA_VERSION:
-            raise FormatError(f"is {value.get('schema_version')!s:.20}; expected {SCHEMA_VERSION}", "schema_version")
-        return build(cls, value)
+        return build_document(cls, value, SCHEMA, SCHEMA_VERSION)

@@ -100,6 +100,15 @@ def build(kind: type[T], value: Any) -> T:
     return result
 
 
+def build_document(kind: type[T], value: Any, schema: str, version: int) -> T:
+    """Return a JSON object that names its schema and version as the dataclass `kind`. Raises FormatError for another one."""
+    if not isinstance(value, dict) or value.get("schema") != schema:
+        raise FormatError(f"is not {schema}", "schema")
+    if value.get("schema_version") != version:
+        raise FormatError(f"is {value.get('schema_version')!s:.20}; expected {version}", "schema_version")
+    return build(kind, value)
+
+
 def _refused(name: str) -> NoReturn:
     raise FormatError(f"{name} is not a JSON number")
 
