@@ -15,12 +15,13 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import exclusive
 from vegrt.bundle.entries import MODEL_SIGNATURE, SIGNATURES, is_regular
 from vegrt.bundle.pack import packed_names
+from vegrt.bundle.pem_keys import load_private_key, load_public_key
 from vegrt.errors import BundleError, require
 from vegrt.files.atomic import write_text
 from vegrt.files.text import printable
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 EXTRA = "supply-chain"
 _DIGITS = 12
@@ -98,39 +99,22 @@ def _check_content(bundle: Bundle) -> None:
         )
 
 
-def _private_key(file: Path) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
+def _private_key(file: Path) -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(_content(file), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"{file}: not a PEM private key without a passphrase; {_MAKE_PRIVATE}") from error
+    key = load_private_key(file, _MAKE_PRIVATE)
     if not isinstance(key, EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
         raise BundleError(f"{file}: not a private key of NIST P-256, P-384 or P-521; {_MAKE_PRIVATE}")
     return key
 
 
 def _public_key(file: Path) -> EllipticCurvePublicKey:
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(_content(file))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"{file}: not a PEM public key; {_MAKE_PUBLIC}") from error
+    key = load_public_key(file, _MAKE_PUBLIC)
     if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise BundleError(f"{file}: not a public key of NIST P-256, P-384 or P-521; {_MAKE_PUBLIC}")
     return key
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{file}: cannot be read ({error.strerror}); expected a PEM file") from error
 
 
 def _fingerprint(public: EllipticCurvePublicKey) -> str:

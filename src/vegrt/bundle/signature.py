@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vegrt.bundle.bundle import Bundle, Signed, open_bundle
 from vegrt.bundle.change import exclusive
 from vegrt.bundle.entries import MANIFEST, RESULT, SIGNATURE, is_regular, result_names
+from vegrt.bundle.pem_keys import load_private_key, load_public_key
 from vegrt.errors import BundleError, FormatError, require
 from vegrt.files.atomic import write_json
 from vegrt.files.hashing import sha256_of
@@ -174,14 +175,9 @@ def _results(value: Any) -> dict[str, str]:
 
 def _private_key(file: Path) -> Ed25519PrivateKey:
     require("cryptography", "sign")
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(_content(file), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"{file}: not a PEM private key without a passphrase; {_MAKE_PRIVATE}") from error
+    key = load_private_key(file, _MAKE_PRIVATE)
     if not isinstance(key, Ed25519PrivateKey):
         raise BundleError(f"{file}: not an ed25519 private key; {_MAKE_PRIVATE}")
     return key
@@ -189,24 +185,12 @@ def _private_key(file: Path) -> Ed25519PrivateKey:
 
 def _public_key(file: Path) -> Ed25519PublicKey:
     require("cryptography", "sign")
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(_content(file))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"{file}: not a PEM public key; {_MAKE_PUBLIC}") from error
+    key = load_public_key(file, _MAKE_PUBLIC)
     if not isinstance(key, Ed25519PublicKey):
         raise BundleError(f"{file}: not an ed25519 public key; {_MAKE_PUBLIC}")
     return key
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{file}: key cannot be read ({error.strerror}); make it readable") from error
 
 
 def _fingerprint(key: Ed25519PublicKey) -> str:
