@@ -95,8 +95,12 @@ def write_files(folder: Path, files: dict[str, str]) -> None:
         (folder / name).chmod(_FOLDER_MODE if text.startswith("#!") else _FILE_MODE)
 
 
-def deployed(out: Path, command: str) -> Deployed:
-    """Return what was written to `out`."""
+def contents(out: Path) -> tuple[tuple[str, ...], int]:
+    """Return the names of all files of a folder, sorted, and their size in bytes."""
     files = [path for path in out.rglob("*") if path.is_file()]
-    names = sorted(path.relative_to(out).as_posix() for path in files)
-    return Deployed(out, tuple(names), sum(path.stat().st_size for path in files), command)
+    return tuple(sorted(path.relative_to(out).as_posix() for path in files)), sum(path.stat().st_size for path in files)
+
+
+def written(out: Path, command: str) -> Deployed:
+    """Return what was written to `out`. command: what is to be run next."""
+    return Deployed(out, *contents(out), command)

@@ -15,7 +15,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.export.deploy.docker.dockerfile import PORT, USER
 from vegrt.export.deploy.docker.write import image_name, image_tag
-from vegrt.export.deploy.folder import Deployed, deployed, deploying, write_files
+from vegrt.export.deploy.folder import Deployed, deploying, write_files, written
 from vegrt.infer.serve.protocol import model_name
 from vegrt.infer.serve.settings import ServerSettings
 from vegrt.version import __version__
@@ -192,7 +192,7 @@ def deploy_kserve(bundle: Bundle, out: Path, settings: KserveSettings) -> Deploy
     with deploying(bundle, out, "kserve", overwrite=settings.overwrite) as folder:
         readme = _readme(bundle, image, needed, words, gpu=settings.gpu)
         write_files(folder, {FILE: _SERVICE.format(**words), "README.md": readme})
-    return deployed(out, f"kubectl apply -f {out / FILE}")
+    return written(out, f"kubectl apply -f {out / FILE}")
 
 
 def service_name(name: str) -> str:

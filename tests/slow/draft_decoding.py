@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vegrt.bundle.bundle import open_bundle
+from vegrt.dataset.photos import image_files
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.photo.preprocess import decode, decode_for, prepare
 
@@ -49,7 +50,7 @@ def main() -> int:
     arguments = parser.parse_args()
     bundle, random = open_bundle(arguments.bundle), np.random.default_rng(0)
     contract, network = bundle.manifest.contract, open_onnxruntime(bundle.file("model", "fp32"))
-    paths = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    paths = image_files(arguments.photos)
     paths = [paths[index] for index in random.choice(len(paths), min(arguments.count, len(paths)), replace=False)]
     changed, logit, largest, means, seconds = 0, 0.0, 0, list[float](), np.zeros(2)
     for start in range(0, len(paths), BATCH):

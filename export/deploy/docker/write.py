@@ -9,7 +9,7 @@ from pathlib import Path
 from vegrt.bundle.bundle import Bundle
 from vegrt.export.deploy.docker.dockerfile import Image, dockerfile, dockerignore
 from vegrt.export.deploy.docker.readme import ImageFacts, docker_readme
-from vegrt.export.deploy.folder import Deployed, copy_bundle, copy_key, deployed, deploying, write_files
+from vegrt.export.deploy.folder import Deployed, copy_bundle, copy_key, deploying, write_files, written
 from vegrt.export.deploy.packages import (
     CONSTRAINTS,
     REQUIREMENTS,
@@ -75,7 +75,7 @@ def deploy_docker(bundle: Bundle, out: Path, settings: DockerSettings) -> Deploy
         )
         texts = {"Dockerfile": dockerfile(image), ".dockerignore": dockerignore(image)}
         write_files(folder, texts | _requirements(settings, signed=image.signed) | {"README.md": docker_readme(facts)})
-    return deployed(out, f"docker build --tag {tag} {out}")
+    return written(out, f"docker build --tag {tag} {out}")
 
 
 def _requirements(settings: DockerSettings, *, signed: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ from vegrt.calibration.pixels import PhotoSet
 from vegrt.dataset.photos import read_split
 from vegrt.evaluate.golden import GoldenPhotos, least_cosine, load_golden
 from vegrt.evaluate.photo_sets import needs_name
-from vegrt.export.deploy.folder import check_replaceable
+from vegrt.export.deploy.folder import check_replaceable, contents
 from vegrt.export.deploy.kit.inputs import FORMS, NORMALIZED_NCHW, PIXELS_NCHW, UINT8_NHWC
 from vegrt.export.deploy.kit.models import check_float_model, float_model
 from vegrt.export.deploy.kit.photos import (
@@ -97,11 +97,11 @@ def deploy_kit(bundle: Bundle, out: Path, data: Path, settings: KitSettings) -> 
         write_json(folder / KIT_FILE, _kit_json(bundle, models))
         facts = _facts(bundle, models, used, chosen, settings.test_as, name)
         (folder / "README.md").write_text(kit_readme(facts), encoding="utf-8")
-    files = [path for path in out.rglob("*") if path.is_file()]
+    files, size_bytes = contents(out)
     return Kit(
         folder=out,
-        files=tuple(sorted(path.relative_to(out).as_posix() for path in files)),
-        size_bytes=sum(path.stat().st_size for path in files),
+        files=files,
+        size_bytes=size_bytes,
         calibration_photos=len(used),
         test_photos=len(chosen.photos),
         evaluate=evaluate_command(str(bundle.path), str(data if chosen.is_all else out / LISTING) + name),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
-from vegrt.export.deploy.folder import Deployed, copy_bundle, copy_key, deployed, deploying, write_files
+from vegrt.export.deploy.folder import Deployed, copy_bundle, copy_key, deploying, write_files, written
 from vegrt.export.deploy.packages import (
     CONSTRAINTS,
     REQUIREMENTS,
@@ -78,7 +78,7 @@ def deploy_raspberrypi(bundle: Bundle, out: Path, settings: PiSettings) -> Deplo
         copy_key(key, folder)
         copy_wheel(settings.wheel, folder)
         write_files(folder, texts)
-    return deployed(out, "sudo ./install.sh")
+    return written(out, "sudo ./install.sh")
 
 
 def _check(settings: PiSettings) -> None:
