@@ -3,6 +3,7 @@
 # make train export report DATA=... BACKBONE=resnet18|resnet50|vgg16 WEIGHTS=imagenet|none|FILE
 #   OVERWRITE=1 replaces a bundle that was trained or evaluated before
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
+# make release    source distribution, wheel and bill of materials in dist/, checked; uploads nothing
 # make docs    the documentation site, in build/docs; works offline
 # make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
@@ -30,7 +31,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench arm64 sweep accept check audit need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench arm64 sweep accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -54,7 +55,11 @@ $(DEMO)/.exported: $(DEMO)/.trained
 	$(VEGRT) export $(DEMO)/resnet18 --data $(DEMO)/data --overwrite
 	@touch $@
 
-$(DEMO)/.evaluated: $(DEMO)/.exported
+$(DEMO)/.trusted: $(DEMO)/.exported
+	$(VEGRT) trust $(DEMO)/resnet18 --data $(DEMO)/data
+	@touch $@
+
+$(DEMO)/.evaluated: $(DEMO)/.trusted
 	$(VEGRT) evaluate $(DEMO)/resnet18 --data $(DEMO)/data $(EVALUATED)
 	@touch $@
 
@@ -91,6 +96,10 @@ accept: $(READY)
 	$(VENV)/bin/python tests/slow/kill.py $(SHARED)/vegetables
 	$(VENV)/bin/python tests/slow/kill_export.py $(BUNDLE) $(SHARED)/vegetables
 
+# needs the network: the wheel is installed in a new environment
+release: $(READY)
+	$(VENV)/bin/python tests/slow/release.py
+
 check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -114,6 +123,7 @@ train: need-data $(READY)
 
 export: need-data $(READY)
 	$(VEGRT) export $(BUNDLE) --data $(DATA) $(REPLACE)
+	$(VEGRT) trust $(BUNDLE) --data $(DATA)
 
 infer: need-images $(READY)
 	$(VEGRT) infer --bundle $(BUNDLE) $(IMAGES)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,45 +34,6 @@ def test_each_stage_is_a_link_to_its_top_level_folder(stage: str) -> None:
     assert link.is_symlink()
     assert link.readlink() == Path("../..") / stage
     assert (link / "__init__.py").is_file()
-
-
-def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(tmp_path: Path) -> None:
-    """It is built from a copy: what earlier builds left beside the sources would be packed too."""
-    for name in ("src", *STAGES):
-        leftovers = shutil.ignore_patterns("*.egg-info", "__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / "vegrt" / name, symlinks=True, ignore=leftovers)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path / "vegrt")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    subprocess.run([*build, str(tmp_path), str(tmp_path / "vegrt")], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vegrt"}
-    for stage in STAGES:
-        sources = {path.name for kind in SOURCE_KINDS for path in (ROOT / stage).rglob(f"*.{kind}")}
-        assert {name.split("/")[-1] for name in names if name.startswith(f"vegrt/{stage}/")} == sources
-    infos = zipfile.ZipFile(wheel).infolist()
-    assert not any(info.external_attr >> 16 & 0o170000 == 0o120000 for info in infos)  # no symbolic link
-
-
-def test_a_checkout_without_links_is_not_built(tmp_path: Path) -> None:
-    """Git writes text files in their place where `core.symlinks` is false, and setuptools would leave the stages out."""
-    shutil.copy(ROOT / "setup.py", tmp_path)
-    shutil.copytree(
-        ROOT / "src/vegrt", tmp_path / "src/vegrt", symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for stage in STAGES:
-        link = tmp_path / "src/vegrt" / stage
-        content = str(link.readlink())
-        link.unlink()
-        link.write_text(content)
-    build = subprocess.run(
-        [sys.executable, "setup.py", "--name"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert build.returncode == 1
-    (line,) = build.stderr.splitlines()
-    assert line.startswith("src/vegrt/calibration: not a link to a folder (of calibration, evaluate, export")
-    assert "core.symlinks=true" in line
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

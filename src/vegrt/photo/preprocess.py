@@ -72,7 +72,7 @@ def decode_for(
 ) -> Image.Image:
     """Return the image that `prepare` needs for a contract, as `decode` does; raises as that does.
 
-    A large JPEG is decoded at the smallest scale that keeps twice the size after the resize, unless that would change more
+    A large JPEG is decoded at the smallest scale that keeps four times the size after the resize, unless that would change more
     pixels than rounding: without antialiasing, each pixel counts (see geometry.least_size).
     """
     return _decoded(
