@@ -6,6 +6,7 @@
 # make release    source distribution, wheel and bill of materials in dist/, checked; uploads nothing
 # make docs    the documentation site, in build/docs; works offline
 # make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
+# make differential    300 random small networks through a whole export, every runtime against an oracle, into DIFFERENTIAL=folder
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
 
 PYTHON ?= python3
@@ -21,6 +22,7 @@ VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
 SHARED ?= ../shared
 SWEEP ?= build/sweep
+DIFFERENTIAL ?= build/differential
 REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
@@ -31,7 +33,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench arm64 sweep accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench arm64 sweep differential accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -90,6 +92,10 @@ arm64: $(READY)
 sweep: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/sweep.py $(SWEEP) --page docs/models.md $(if $(RTX),--rtx) \
 		$(if $(AGAIN),--again $(AGAIN))
+
+# an hour; goes on where it was interrupted
+differential: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -W ignore -m tests.slow.differential $(DIFFERENTIAL) --rtx
 
 accept: $(READY)
 	$(VENV)/bin/python tests/slow/peers_agree.py $(BUNDLE) $(SHARED)/vegetables/test

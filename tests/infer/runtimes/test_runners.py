@@ -22,6 +22,7 @@ from vegrt.errors import BundleError, EngineError, MissingExtraError, ModelError
 from vegrt.infer.runtimes.candidates import Candidate, candidates, find_runtime, reference_candidate
 from vegrt.infer.runtimes.choice import choose
 from vegrt.infer.runtimes.logits import cosines
+from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime
 from vegrt.infer.runtimes.onnxruntime.session import is_faster_in_float, open_session, run_model
 from vegrt.infer.runtimes.open import open_candidate, open_runner
 from vegrt.infer.runtimes.openvino.compiled import compile_model, compiled_models
@@ -328,6 +329,46 @@ def test_openvino_computes_in_float_what_would_saturate(tmp_path: Path) -> None:
         logits, 64 * 9 * 127 / 100, rtol=5e-3
     )  # bfloat16 where the processor has it; saturated: 5.8
     assert not needs_float("int8-cpu")
+
+
+def signed_concatenation(path: Path) -> Path:
+    """Write an int8 model of TensorRT's rules whose last convolution reads what a Concat of two others gives, quantized."""
+    random = np.random.default_rng(0)
+    constants = {"step": np.float32(2.0), "half": np.float32(0.02), "zero": np.int8(0), "scale": np.float32(0.01)}
+    shapes = {"first": (8, 3, 1, 1), "second": (8, 3, 3, 3), "last": (5, 16, 3, 3)}
+    weights = {name: random.integers(-127, 128, shape).astype(np.int8) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["rows"], perm=[0, 3, 1, 2]),
+        helper.make_node("QuantizeLinear", ["rows", "step", "zero"], ["rows_q"]),
+        helper.make_node("DequantizeLinear", ["rows_q", "half", "zero"], ["rows_dq"]),
+        *(helper.make_node("DequantizeLinear", [name, "scale", "zero"], [f"{name}_dq"]) for name in weights),
+        helper.make_node("Conv", ["rows_dq", "first_dq"], ["a"]),
+        helper.make_node("Conv", ["rows_dq", "second_dq"], ["b"], pads=[1, 1, 1, 1]),
+        helper.make_node("Concat", ["a", "b"], ["both"], axis=1),
+        helper.make_node("QuantizeLinear", ["both", "half", "zero"], ["both_q"]),
+        helper.make_node("DequantizeLinear", ["both_q", "half", "zero"], ["both_dq"]),
+        helper.make_node("Conv", ["both_dq", "last_dq"], ["sums"]),
+        helper.make_node("GlobalAveragePool", ["sums"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "signed_concatenation",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 5])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants | weights).items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_openvino_keeps_the_scale_of_what_a_concat_gives(tmp_path: Path) -> None:
+    file = signed_concatenation(tmp_path / "int8.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    expected = open_onnxruntime(file, in_float=True).logits(images)
+    logits = open_openvino(file).logits(images)
+    assert np.abs(logits - expected).max() < 0.02 * np.ptp(expected)
 
 
 THREADS = """
