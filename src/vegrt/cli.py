@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vegrt.errors import VegrtError
+from vegrt.errors import ArgumentError, VegrtError
 from vegrt.files.text import printable
 from vegrt.terminal.interrupts import terminate_as_interrupt
 from vegrt.terminal.streams import ReaderLeft, open_missing_streams
@@ -69,7 +69,7 @@ def _ending() -> Iterator[None]:
         yield
     except VegrtError as error:
         _print_error(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
-        raise SystemExit(1) from error
+        raise SystemExit(2 if isinstance(error, ArgumentError) else 1) from error
     except KeyboardInterrupt as error:
         _print_error(f"interrupted; {error}" if str(error) else "interrupted")
         raise SystemExit(130) from error
