@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from vegrt.commands.options.derived import describe, keywords
+from vegrt.commands.options.derived import describe, keywords, signature_of
 from vegrt.commands.options.recorded import recorded
 from vegrt.terminal.progress import showing_progress
 
@@ -36,6 +36,7 @@ def api_function(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             _record.reset(token)
 
+    checked.__signature__ = signature_of(function)  # type: ignore[attr-defined]
     checked.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{describe(keywords(function))}"
     return checked
 

@@ -51,7 +51,10 @@ def _evaluation(evaluation: Evaluation) -> _Parts:
     outcome = worst_verdict(row.gate.verdict for row in evaluation.candidates)
     judged = [row for row in evaluation.candidates if row.gate.verdict != "REFERENCE"]
     title = f"{evaluation.images:,} {evaluation.split} photos, margin {evaluation.margin_points:g} points"
-    statements = tuple(Statement(f"{row.key}:", f"{gate_reason(evaluation, row)}.") for row in judged)
+    reasons: dict[str, list[str]] = {}  # in small data sets many candidates have the same
+    for row in judged:
+        reasons.setdefault(gate_reason(evaluation, row), []).append(row.key)
+    statements = tuple(Statement(f"{', '.join(keys)}:", f"{reason}.") for reason, keys in reasons.items())
     rows = [summary_row(row, row) for row in evaluation.candidates]
     headings, texts = HEADINGS[: TIMES.start], TEXT_COLUMNS
     table = table_of("Candidates", headings, [row.cells()[: TIMES.start] for row in rows], text_columns=texts)

@@ -56,12 +56,13 @@ def options_of(function: Callable[..., Any]) -> Callable[[_Command], _Command]:
 @cache
 def keywords(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     """Return the parameters of a function of the API, with annotations in place of their texts."""
-    scope = inspect.unwrap(function).__globals__  # its return type may be known to type checkers only
-    return tuple(
-        item.replace(annotation=eval(item.annotation, scope) if isinstance(item.annotation, str) else item.annotation)
-        for item in inspect.signature(function).parameters.values()
-        if item.kind is not inspect.Parameter.VAR_KEYWORD and item.name != PROGRESS
-    )
+    return tuple(item for item in _parameters(inspect.unwrap(function)) if item.name != PROGRESS)
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a function of the API with plain types in place of options, as people read it."""
+    parameters = [item.replace(annotation=_without_option(item.annotation)) for item in _parameters(function)]
+    return inspect.signature(function).replace(parameters=parameters)
 
 
 def describe(parameters: Sequence[inspect.Parameter]) -> str:
@@ -107,6 +108,20 @@ def takes_a_path(item: inspect.Parameter) -> bool:
 def has_parser(item: inspect.Parameter) -> bool:
     """Return whether a parameter is written as a text of its own on the command line."""
     return _parts(item)[1].parser is not None
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function with annotations in place of their texts."""
+    scope = function.__globals__  # the return type may be known to type checkers only
+    return [
+        item.replace(annotation=eval(item.annotation, scope) if isinstance(item.annotation, str) else item.annotation)
+        for item in inspect.signature(function).parameters.values()
+        if item.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def _without_option(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _parts(item: inspect.Parameter) -> tuple[Any, ParameterInfo]:
