@@ -1,0 +1,5 @@
+"""`python -m vegrt`: the command line."""
+
+from vegrt.cli import main
+
+main()
