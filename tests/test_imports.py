@@ -99,8 +99,8 @@ def test_no_import_runs_back_up(imports: dict[str, set[str]]) -> None:
 
 def test_no_room_of_the_ground_floor_is_forgotten(imports: dict[str, set[str]]) -> None:
     assert [name for name in imports if name.count(".") == 1 and level(name) == level("vegrt")] == [
-        "vegrt.__main__",
         "vegrt.cli",
+        "vegrt.__main__",
     ]
 
 

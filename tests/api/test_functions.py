@@ -1,9 +1,11 @@
-"""The Python API on a real run: train, export, evaluate, bench, report and trust, each with its notebook view and its JSON."""
+"""Results of the Python API: as the commands give them, as notebooks show them, and as errors.
+
+A whole run from photos to a report is that of tests/docs/test_python_examples.py.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,19 @@ import pytest
 
 import vegrt
 from tests.command_line import answer, call
-from tests.conftest import SMALL
-from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.api.outcomes import Calibrated, Exported, Trained
+from vegrt.bundle.bundle import Bundle
+from vegrt.calibration.analysis import Analyses
 from vegrt.results.benchmark import Bench
 from vegrt.results.convert import from_dict
 from vegrt.results.evaluation import Evaluation
 
-SETTINGS: dict[str, Any] = {"backbone": "timm:test_resnet", "weights": "none", "size": 48, "epochs": 1}
 QUICK: dict[str, Any] = {"rounds": 2, "batch": (1,), "memory": False, "limits": False, "runtime": "onnxruntime"}
 
 
 def shown(result: Any) -> str:
     """Return what a notebook shows of a result: static, self-contained HTML."""
-    html = str(result._repr_html_())
+    html = result.to_html()
     assert html.startswith('<div class="vegrt-result">')
     assert "<script" not in html
     assert "http:" not in html.replace("http://www.w3.org/", "")
@@ -31,36 +33,14 @@ def shown(result: Any) -> str:
     return html
 
 
-def test_a_training_returns_its_bundle(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    trained = vegrt.train(photos, tmp_path / "m", runs=tmp_path / "runs.db", **SETTINGS)
-    assert trained.bundle.path == tmp_path / "m"
-    assert 0 <= trained.validation_accuracy <= 1
-    assert trained.best_epoch == 1
-    assert trained.to_dict()["training"] == open_bundle(tmp_path / "m").manifest.training
+def test_a_bundle_shows_how_it_was_made(bundle: Bundle) -> None:
+    trained, exported = Trained(bundle), Exported(bundle, {"total": 1.5})
+    assert trained.best_epoch == bundle.manifest.training["best_epoch"]
+    assert trained.to_dict()["training"]["validation_accuracy"] == trained.validation_accuracy
     assert "<svg" in shown(trained)
-    assert capfd.readouterr() == ("", ""), "no progress without a terminal, and results are returned"
-    with pytest.raises(vegrt.VegrtError, match="--overwrite"):
-        vegrt.train(str(photos), str(tmp_path / "m"), runs=tmp_path / "runs.db", **SETTINGS)
-
-
-def test_an_export_returns_its_bundle_and_shows_progress_if_wanted(
-    trained: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(trained.path, tmp_path / "m")
-    exported = vegrt.export(tmp_path / "m", photos, engine=False, photos=16, progress=True)
-    assert {"fp32", "fp16", "int8", "int8-cpu"} <= {*exported.bundle.variants()}
-    assert exported.to_dict().keys() == {"bundle", "artifacts", "calibration", "seconds"}
+    assert exported.to_dict()["seconds"] == {"total": 1.5}
     assert "int8-cpu.onnx" in shown(exported)
-    written = capsys.readouterr()
-    assert written.out == ""
-    assert "16" in written.err
-    commands = exported.bundle.manifest.calibration["commands"]
-    assert commands == [{"name": "export", "options": {"--data": photos.name, "--no-engine": False, "--photos": 16}}]
-    again = vegrt.calibrate(tmp_path / "m", photos, photos=16, curve=True)
-    assert not again.replaced
-    assert again.analyses.curve is not None
-    assert again.to_dict().keys() == {"bundle", "calibration", "curve"}
-    assert "int8-cpu.onnx" in shown(again)
+    assert "int8-cpu.onnx" in shown(Calibrated(bundle, Analyses(), replaced=True))
 
 
 def test_results_are_those_of_the_commands(copied: Bundle, photos: Path, tmp_path: Path) -> None:
@@ -123,4 +103,3 @@ def test_a_wrong_argument_is_one_line(photos: Path, copied: Bundle) -> None:
     misspelt: dict[str, Any] = {"epoch": 1}
     with pytest.raises(TypeError, match="epoch"):
         vegrt.train(photos, copied.path, **misspelt)
-    assert SMALL.epochs > 1

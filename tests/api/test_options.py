@@ -20,7 +20,7 @@ from vegrt.train.recipe import TYPES, Recipe, Settings
 
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 NAMES = ("train", "export", "calibrate", "evaluate", "robustness", "bench", "report", "trust")
-OF_COMMANDS_ONLY = {"as_json", "inconclusive"}  # how it is shown, and how it exits; former names are hidden
+OF_COMMANDS_ONLY = {"as_json", "inconclusive", "junit", "github_summary"}  # how it is shown, and how it exits
 
 
 def function(name: str) -> Any:

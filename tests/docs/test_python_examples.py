@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,13 +14,19 @@ from vegrt.bundle.bundle import Bundle
 
 PAGE = Path(__file__).parents[2] / "docs/python-api.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-SHORTER = {"budget_s=5, batch=[1, 4]": "budget_s=0.1, batch=[1], rounds=1, memory=False"}  # of the same call
+ONE = 'runtime="onnxruntime"'
+SHORTER = {  # of the same calls
+    "engine=False": "engine=False, photos=16",
+    'margin="auto"': f'margin="auto", {ONE}',
+    "budget_s=5, batch=[1, 4]": f"budget_s=5, batch=[1], rounds=1, memory=False, limits=False, {ONE}",
+    "max_error=5": f"max_error=5, {ONE}",
+}
 
 
 @pytest.fixture
 def folder(bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the examples name: data, photos, a recipe and a bundle."""
-    (tmp_path / "recipe.toml").write_text(SMALL.to_toml().replace("epochs = 8", "epochs = 1"))
+    (tmp_path / "recipe.toml").write_text(SMALL.to_toml())
     shutil.copytree(photos, tmp_path / "data")
     shutil.copytree(bundle.path, tmp_path / "models/resnet18")
     (tmp_path / "photos").mkdir()
@@ -44,3 +51,6 @@ def test_an_example_runs(number: int, folder: Path, capsys: pytest.CaptureFixtur
     assert ("REFERENCE" in printed) == (number == 0)
     assert ("unreadable:" in printed) == (number == 1)
     assert (folder / "report.html").is_file() == (number == 0)
+    results = (folder / "models/ours").glob("results/*.json")
+    commands = [json.loads(file.read_text())["command"]["name"] for file in results]
+    assert sorted(commands) == (["bench", "evaluate"] if number == 0 else [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,13 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.errors import MissingExtraError
 from vegrt.evaluate.trust.tables import HEADINGS as TRUST_HEADINGS
 from vegrt.evaluate.trust.tables import trust_cells
-from vegrt.evaluate.wording import gate_reason
-from vegrt.report.html.blocks import Block, Chart, Statement, charts_of, fact_table_of, table_of, verdict_words
+from vegrt.report.evaluation import candidates_table, evaluation_verdict
+from vegrt.report.html.blocks import Block, Chart, charts_of, fact_table_of, table_of, verdict_words
 from vegrt.report.html.page import VerdictPanel, fragment_html, require_charts
-from vegrt.report.summary import HEADINGS, TEXT_COLUMNS, TIMES, summary_row
+from vegrt.report.summary import HEADINGS, TEXT_COLUMNS, summary_row
 from vegrt.results.analysis import Robustness
 from vegrt.results.benchmark import Bench
-from vegrt.results.evaluation import CandidateResult, Evaluation
+from vegrt.results.evaluation import Evaluation
 from vegrt.results.verdict import worst_verdict
 
 _SPEED = (0, 1, 6, 7, 8, 9)  # of HEADINGS
@@ -48,25 +48,14 @@ def notebook_html(result: object) -> str | None:
 def _evaluation(evaluation: Evaluation) -> _Parts:
     from vegrt.report.figures import confusion_chart
 
-    outcome = worst_verdict(row.gate.verdict for row in evaluation.candidates)
-    judged = [row for row in evaluation.candidates if row.gate.verdict != "REFERENCE"]
-    title = f"{evaluation.images:,} {evaluation.split} photos, margin {evaluation.margin_points:g} points"
-    reasons: dict[str, list[str]] = {}  # in small data sets many candidates have the same
-    for row in judged:
-        reasons.setdefault(gate_reason(evaluation, row), []).append(row.key)
-    statements = tuple(Statement(f"{', '.join(keys)}:", f"{reason}.") for reason, keys in reasons.items())
-    rows = [summary_row(row, row) for row in evaluation.candidates]
-    headings, texts = HEADINGS[: TIMES.start], TEXT_COLUMNS
-    table = table_of("Candidates", headings, [row.cells()[: TIMES.start] for row in rows], text_columns=texts)
-    return _Parts(
-        VerdictPanel(verdict_words(outcome), outcome.lower(), f"{evaluation.bundle.name}: {title}", statements),
-        [table, charts_of(confusion_chart(evaluation, _least_certain(judged, outcome)))],
-    )
+    chart = confusion_chart(evaluation, _worst_key(evaluation))
+    return _Parts(evaluation_verdict(evaluation), [candidates_table(evaluation), charts_of(chart)])
 
 
-def _least_certain(judged: Sequence[CandidateResult], outcome: str) -> str:
+def _worst_key(evaluation: Evaluation) -> str:
     """Return the key of the first candidate with the worst verdict; empty if none was judged."""
-    return next((row.key for row in judged if row.gate.verdict == outcome), "")
+    outcome = worst_verdict(row.gate.verdict for row in evaluation.candidates)
+    return next((row.key for row in evaluation.candidates if row.gate.verdict == outcome), "")
 
 
 def _bench(bench: Bench) -> _Parts:

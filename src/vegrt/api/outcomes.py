@@ -81,10 +81,11 @@ class LearnedTrust(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Reported(Shown):
-    """A written report. written: its files. facts: what it says of each bundle."""
+    """A written report. written: its files. facts: what it says of each bundle. mlflow_runs: ids of the runs that were logged."""
 
     written: tuple[Path, ...]
     facts: tuple[Facts, ...]
+    mlflow_runs: tuple[str, ...] = ()
 
     @property
     def summaries(self) -> dict[str, list[SummaryRow]]:
@@ -102,6 +103,10 @@ class Reported(Shown):
         return {str(facts.bundle.path): conclude(facts, summary_rows(facts)) for facts in self.facts}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return {"report", "written", "bundles"} as JSON values: the first file, all files, and the rows of each bundle."""
+        """Return {"report", "written", "bundles"} as JSON values: the first file, all files, the rows of each bundle; and
+        {"mlflow_runs"} if there are any.
+        """
         rows = {path: [row.to_dict() for row in summary] for path, summary in self.summaries.items()}
-        return {"report": str(self.written[0]), "written": [str(file) for file in self.written], "bundles": rows}
+        files = {"report": str(self.written[0]), "written": [str(file) for file in self.written]}
+        runs = {"mlflow_runs": list(self.mlflow_runs)} if self.mlflow_runs else {}
+        return {**files, "bundles": rows, **runs}

@@ -63,6 +63,14 @@ ReportAuditPath = Annotated[
     ),
 ]
 LanguageOption = Annotated[Literal["en", "ko"], typer.Option("--lang", help="Language of the report.")]
+MlflowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow",
+        metavar="URI",
+        help="Also log each bundle as a run to this MLflow server or store: settings, figures, report and model card.",
+    ),
+]
 
 
 @api_function
@@ -82,6 +90,7 @@ def report(
     objective: ObjectiveChoice = "latency",
     lang: LanguageOption = "en",
     public_key: PublicKeyPath = None,
+    mlflow: MlflowOption = None,
     progress: bool | None = None,
 ) -> Reported:
     """Write a report on bundles from their result files alone, and return its files with the comparison of all candidates.
@@ -95,6 +104,7 @@ def report(
     from vegrt.bundle.signature import open_signed
     from vegrt.report.card.card import Claims, write_card
     from vegrt.report.facts.benches import read_bench_files
+    from vegrt.report.tracking import log_to_mlflow
     from vegrt.report.write import Sources, load_all_facts, write_report
 
     paths = [Path(bundles)] if isinstance(bundles, str | Path) else [Path(bundle) for bundle in bundles]
@@ -104,10 +114,12 @@ def report(
     sources = Sources(_path(data), benches, audits, objective, this_call())
     outputs = _outputs(_path(out), _path(markdown), _path(png), _path(svg), only_card=card is not None)
     written = write_report(opened, outputs, sources=sources, language=lang) if outputs is not None else []
+    claims = Claims(card_license, card_dataset)
     if card is not None:
-        claims = Claims(card_license, card_dataset)
         written.append(write_card(opened, Path(card), sources=sources, claims=claims, language=lang))
-    return Reported(tuple(written), tuple(load_all_facts(opened, sources)))
+    facts = load_all_facts(opened, sources)
+    runs = [] if mlflow is None else log_to_mlflow(mlflow, facts, written, claims=claims)
+    return Reported(tuple(written), tuple(facts), tuple(runs))
 
 
 def _path(path: str | Path | None) -> Path | None:

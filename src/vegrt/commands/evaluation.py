@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vegrt.api.evaluation import evaluate as run_evaluation
 from vegrt.api.evaluation import robustness as run_robustness
 from vegrt.commands.options.derived import options_of
-from vegrt.commands.options.gate import InconclusiveOption, exit_code
+from vegrt.commands.options.gate import Inconclusive, InconclusiveOption, counted, exit_code
 from vegrt.commands.options.shared import BundleArgument, JsonOption, PublicKeyOption, show, warn_renamed
 from vegrt.errors import VegrtError
+
+if TYPE_CHECKING:
+    from vegrt.results.evaluation import Evaluation
+
+JunitOption = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Also write JUnit XML for a CI server: one test case per candidate."),
+]
+GithubSummaryOption = Annotated[
+    bool,
+    typer.Option(
+        "--github-summary", help="Also append the verdict and the table to the summary of a GitHub Actions step."
+    ),
+]
 
 
 @options_of(run_evaluation)
 def evaluate(
     *,
     inconclusive: InconclusiveOption = None,
+    junit: JunitOption = None,
+    github_summary: GithubSummaryOption = False,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
     robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
     as_json: JsonOption = False,
@@ -40,7 +56,12 @@ def evaluate(
         shared = {name: options[name] for name in ("bundle", "data", "split", "runtime", "name", "overwrite")}
         robustness(**shared, images=robustness_images, as_json=as_json)
         return
+    if github_summary:
+        from vegrt.report.ci.github import summary_file
+
+        summary_file()  # fails before the evaluation, not after it
     evaluation = run_evaluation(**options)
+    _write_for_ci(evaluation, junit, inconclusive, github_summary=github_summary)
     if as_json:
         show(evaluation.to_dict(), True)
     else:
@@ -53,6 +74,19 @@ def evaluate(
     from vegrt.results.verdict import worst_verdict
 
     raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
+
+
+def _write_for_ci(
+    evaluation: Evaluation, junit: Path | None, inconclusive: Inconclusive | None, *, github_summary: bool
+) -> None:
+    if junit is not None:
+        from vegrt.report.ci.junit import write_junit
+
+        write_junit(evaluation, junit, inconclusive=counted(inconclusive))
+    if github_summary:
+        from vegrt.report.ci.github import append_summary, summary_file
+
+        append_summary(evaluation, summary_file())
 
 
 @options_of(run_robustness)

@@ -29,3 +29,5 @@ def report(*, as_json: JsonOption = False, **options: Any) -> None:
         show(summary_table(summary), False)
     for file in reported.written:
         typer.echo(f"report: {file}")
+    for run in reported.mlflow_runs:
+        typer.echo(f"mlflow: run {run}")

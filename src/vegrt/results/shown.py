@@ -10,7 +10,11 @@ class Shown:
 
     __slots__ = ()
 
-    def _repr_html_(self) -> str | None:
-        """Return HTML; None, so that the notebook shows the text, without the `report` extra."""
+    def to_html(self) -> str | None:
+        """Return an HTML fragment without scripts, as notebooks show it; None without the `report` extra."""
         html: str | None = import_module("vegrt.api.notebook").notebook_html(self)
         return html
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; for None it shows the text."""
+        return self.to_html()

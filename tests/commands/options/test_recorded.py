@@ -17,7 +17,7 @@ from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
 from vegrt.commands.options.derived import keywords
-from vegrt.commands.options.recorded import recorded
+from vegrt.commands.options.recorded import UNRECORDED, recorded
 from vegrt.report.facts.facts import ReportRequest, load_facts
 from vegrt.report.reproduce import command_line, command_of, reproduction_commands
 from vegrt.train.recipe import Recipe
@@ -45,7 +45,11 @@ def record_of(name: str, words: list[str]) -> tuple[dict[str, Any], list[Any]]:
     command, own = COMMANDS[name], [item.name for item in keywords(function(name))]
     with command.make_context(name, ["m", *words], resilient_parsing=not words) as ctx:
         values = {item: plain(ctx.params.get(item)) for item in own}
-    options = [option for option in command.params if option.param_type_name == "option" and option.name in own]
+    options = [
+        option
+        for option in command.params
+        if option.param_type_name == "option" and option.name in own and option.name not in UNRECORDED
+    ]
     return recorded(function(name), values), options
 
 

@@ -53,6 +53,13 @@ MarginOption = Annotated[
 ]
 
 
+def counted(inconclusive: Inconclusive | None) -> Verdict:
+    """Return the verdict as which INCONCLUSIVE counts."""
+    if inconclusive is None:
+        return "INCONCLUSIVE"
+    return "PASS" if inconclusive is Inconclusive.passed else "FAIL"
+
+
 def exit_code(verdict: Verdict | None, inconclusive: Inconclusive | None) -> int:
     """Return the exit code for a verdict; 0 without a verdict. inconclusive: how INCONCLUSIVE exits."""
     if verdict == "INCONCLUSIVE" and inconclusive is not None:

@@ -17,6 +17,8 @@ from vegrt.commands.options.derived import (
 )
 from vegrt.commands.options.numbers import text_of
 
+UNRECORDED = frozenset({"mlflow"})  # it changes no result, and an address may hold a password
+
 
 def recorded(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return {"name", "options"} of a call of a function of the API: the values of the given options by flag, as JSON values.
@@ -28,7 +30,12 @@ def recorded(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict
     options: dict[str, Any] = {}
     for item in keywords(function):
         value = arguments[item.name]
-        if is_argument(item) or value in (None, (), []) or _to_json(value, item) == _to_json(item.default, item):
+        if (
+            item.name in UNRECORDED
+            or is_argument(item)
+            or value in (None, (), [])
+            or _to_json(value, item) == _to_json(item.default, item)
+        ):
             continue
         options[flag_of(item, value)] = _to_json(value, item)
     return {"name": function.__name__, "options": options}
