@@ -71,8 +71,8 @@ def _log(client: Any, experiment: str, facts: Facts, written: Sequence[Path], cl
     try:
         for name, value in _parameters(facts).items():
             client.log_param(run, name, value)
-        for name, value, step in [*_candidate_metrics(rows), *_epoch_metrics(manifest.training)]:
-            client.log_metric(run, name, value, step=step)
+        for name, figure, step in [*_candidate_metrics(rows), *_epoch_metrics(manifest.training)]:
+            client.log_metric(run, name, figure, step=step)
         _log_files(client, run, facts, written, claims)
     except BaseException:
         client.set_terminated(run, "FAILED")
@@ -98,8 +98,8 @@ def _candidate_metrics(rows: Sequence[SummaryRow]) -> Iterator[tuple[str, float,
     for row in rows:
         figures = row.to_dict()
         for name in _FIGURES:
-            if figures[name] is not None:
-                yield f"{_metric_name(row.key)}/{name}", float(figures[name]), 0
+            if (figure := figures[name]) is not None:
+                yield f"{_metric_name(row.key)}/{name}", float(figure), 0
 
 
 def _epoch_metrics(training: dict[str, Any]) -> Iterator[tuple[str, float, int]]:

@@ -68,10 +68,11 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
 
 def _case(evaluation: Evaluation, row: CandidateResult, inconclusive: Verdict) -> ElementTree.Element:
     case = _named(evaluation, row.key)
-    reason = printable(f"{row.gate.verdict}: {gate_reason(evaluation, row)}")
-    verdict = inconclusive if row.gate.verdict == "INCONCLUSIVE" else row.gate.verdict
+    own: Verdict = row.gate.verdict if len(evaluation.candidates) > 1 else "INCONCLUSIVE"  # nothing was judged
+    reason = printable(f"{own}: {gate_reason(evaluation, row)}")
+    verdict = inconclusive if own == "INCONCLUSIVE" else own
     if verdict in ("FAIL", "INCONCLUSIVE"):
-        ElementTree.SubElement(case, "failure", {"message": reason, "type": row.gate.verdict}).text = reason
+        ElementTree.SubElement(case, "failure", {"message": reason, "type": own}).text = reason
     else:
         accuracy = f"top-1 {row.top1.value:.2%}, {row.paired.flips} flips"
         ElementTree.SubElement(case, "system-out").text = f"{reason}; {accuracy}"

@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {"rounds": 2, "batch": (1,), "memory": False, "limits": 
 
 def shown(result: Any) -> str:
     """Return what a notebook shows of a result: static, self-contained HTML."""
-    html = result.to_html()
+    html: str = result.to_html()
     assert html.startswith('<div class="vegrt-result">')
     assert "<script" not in html
     assert "http:" not in html.replace("http://www.w3.org/", "")

@@ -19,6 +19,8 @@ from vegrt.commands.options.calibration import (
     PercentileOption,
     PhotosOption,
     RacingOption,
+    RequestedAttentionOption,
+    RequestedFloatTypeOption,
     settings_of,
 )
 from vegrt.commands.options.engine import (
@@ -171,8 +173,8 @@ def calibrate(
     max_drop: MaxDropOption = None,
     max_flips: MaxFlipsOption = None,
     float_layers: FloatLayersOption = None,
-    float_type: FloatTypeOption = "fp16",
-    attention: AttentionOption = "auto",
+    float_type: RequestedFloatTypeOption = None,
+    attention: RequestedAttentionOption = None,
     sensitivity: SensitivityOption = False,
     curve: CurveOption = False,
     overwrite: OverwriteModelsOption = False,
@@ -193,7 +195,8 @@ def calibrate(
     from vegrt.export.stage import ExportJob, load_photos, recalibrate
 
     path, call = Path(bundle), this_call()
-    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing, attention)
+    types = float_type or "fp16", racing, attention or "auto"
+    settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, *types)
     job = ExportJob(engine, _near_test(path, Path(data), audit), settings=settings, command=call)
     replaces = not (sensitivity or curve) or any(flag in call["options"] for flag in _REPLACING)
     with exclusive(path):

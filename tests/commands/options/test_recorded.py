@@ -88,6 +88,11 @@ def test_defaults_are_not_recorded(name: str) -> None:
     assert record["options"] == {}
 
 
+def test_a_default_that_was_requested_is_a_request_to_calibrate_again() -> None:
+    record, _ = record_of("calibrate", ["--data", "data", "--curve", "--float-type", "fp16"])
+    assert record["options"]["--float-type"] == "fp16"
+
+
 def test_only_the_recipe_of_a_training_is_recorded() -> None:
     known = {field.name for field in fields(Recipe)} | PLACES | {"as_json"}
     options = {option.name.rstrip("_") for option in COMMANDS["train"].params if option.param_type_name == "option"}

@@ -53,6 +53,11 @@ def test_each_candidate_is_a_test_case(evaluation: Evaluation, verdict: Verdict)
     assert {mapped[key] for key in others} == {"FAIL" if verdict == "FAIL" else "passed"}
 
 
+def test_a_reference_alone_is_inconclusive(evaluation: Evaluation) -> None:
+    alone = replace(evaluation, candidates=evaluation.candidates[:1], not_run=())
+    assert [*outcomes(junit_xml(alone)).values()] == ["INCONCLUSIVE"]
+
+
 def test_names_cannot_break_the_xml(evaluation: Evaluation) -> None:
     hostile = 'a]]><x> & "b"\x1b\x07 \'\u202e'
     named = replace(evaluation, bundle=BundleName(hostile, "0" * 64), not_run=(NotRun(hostile, "no-mnn"),))

@@ -54,6 +54,11 @@ FloatLayersOption = Annotated[
 FloatTypeOption = Annotated[
     FloatType, typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit.")
 ]
+# None is told apart from the default: for `calibrate` a requested type is a request to calibrate again.
+RequestedFloatTypeOption = Annotated[
+    FloatType | None,
+    typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit (default: fp16)."),
+]
 RacingOption = Annotated[
     bool,
     typer.Option(
@@ -66,6 +71,14 @@ AttentionOption = Annotated[
     typer.Option(
         "--attention",
         help="Type of attention's products of two activations in the int8 models; auto: int8 unless held-out answers change.",
+    ),
+]
+RequestedAttentionOption = Annotated[
+    Attention | None,
+    typer.Option(
+        "--attention",
+        help="Type of attention's products of two activations in the int8 models (default: auto: int8 unless held-out answers "
+        "change).",
     ),
 ]
 RestOption = Annotated[RestType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
