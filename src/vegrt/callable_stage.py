@@ -22,6 +22,10 @@ class CallableStage(ModuleType):
         return function
 
     @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.function.__doc__
+
+    @property
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.function)
 

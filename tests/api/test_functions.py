@@ -6,6 +6,7 @@ A whole run from photos to a report is that of tests/docs/test_python_examples.p
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,11 @@ def test_trust_is_learned(copied: Bundle, photos: Path) -> None:
     assert json.loads(json.dumps(learned.to_dict())) == body
     assert "temperature" in shown(learned)
     assert vegrt.load(copied.path, variant="fp32", runtime="onnxruntime", reject=True).judge is not None
+
+
+def test_without_the_extra_a_notebook_shows_the_text(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    assert Trained(bundle).to_html() is None
 
 
 def test_a_wrong_argument_is_one_line(photos: Path, copied: Bundle) -> None:

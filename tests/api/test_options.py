@@ -68,6 +68,7 @@ def test_a_stage_can_be_called_whatever_was_imported_before(imports: str) -> Non
         f"{imports}; import vegrt, inspect, sys; from vegrt import train, evaluate; assert train is vegrt.train;"
         "import vegrt.train.recipe; assert train is vegrt.train and vegrt.train.recipe.Recipe;"
         "assert 'epochs' in inspect.signature(vegrt.train).parameters;"
+        "assert inspect.getdoc(vegrt.export) == inspect.getdoc(vegrt.export.function);"
         "assert callable(vegrt.export) and callable(vegrt.report) and vegrt.trust;"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'too much is loaded'\n"
         "try: vegrt.evaluate()\n"
