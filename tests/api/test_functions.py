@@ -66,9 +66,9 @@ def test_results_are_those_of_the_commands(copied: Bundle, photos: Path, tmp_pat
     assert from_dict(Bench, bench.to_dict()) == bench
     assert json.loads((path / "results/bench-only-onnxruntime.json").read_text()) == bench.to_dict()
     assert "images/s" in shown(bench)
-    reported = vegrt.report([path], out=tmp_path / "report.html", data=photos)
-    assert reported.written == (tmp_path / "report.html",)
-    assert answer("report", path, "-o", tmp_path / "report.html", "--data", photos) == reported.to_dict()
+    reported = vegrt.report([path], out=tmp_path / "report.md", data=photos)
+    assert reported.written == (tmp_path / "report.md",)
+    assert answer("report", path, "-o", tmp_path / "report.md", "--data", photos) == reported.to_dict()
     ((bundle, conclusion),) = reported.conclusions.items()
     assert conclusion.headline in shown(reported)
     assert reported.summaries[bundle][0].verdict == "REFERENCE"
@@ -104,6 +104,9 @@ def test_a_wrong_argument_is_one_line(photos: Path, copied: Bundle) -> None:
             vegrt.evaluate(copied.path, photos, **arguments)
     with pytest.raises(vegrt.ArgumentError, match="rounds 0: expected 1 or more"):
         vegrt.bench(copied.path, rounds=0)
+    text: Any = "many"
+    with pytest.raises(vegrt.ArgumentError, match="rounds 'many': expected 1 or more"):
+        vegrt.bench(copied.path, rounds=text)
     with pytest.raises(vegrt.ArgumentError, match="builder_level 6: expected 0 to 5"):
         vegrt.export(copied.path, photos, builder_level=6)
     misspelt: dict[str, Any] = {"epoch": 1}

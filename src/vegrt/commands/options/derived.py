@@ -81,7 +81,8 @@ def check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) -> 
         if choices and value not in choices:
             raise ArgumentError(f"{item.name} {value!r}: expected one of {', '.join(map(str, choices))}")
         low, high = getattr(info, "min", None), getattr(info, "max", None)
-        if (low is not None and value < low) or (high is not None and value > high):
+        is_number = isinstance(value, int | float)
+        if low is not None and not (is_number and low <= value <= (value if high is None else high)):
             limit = f"{low} or more" if high is None else f"{low} to {high}"
             raise ArgumentError(f"{item.name} {value!r}: expected {limit}")
 
