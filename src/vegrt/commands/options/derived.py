@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from typer.models import ParameterInfo
 
@@ -113,12 +113,15 @@ def has_parser(item: inspect.Parameter) -> bool:
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters of a function with annotations in place of their texts."""
-    scope = function.__globals__  # the return type may be known to type checkers only
-    return [
-        item.replace(annotation=eval(item.annotation, scope) if isinstance(item.annotation, str) else item.annotation)
+    parameters = [
+        item
         for item in inspect.signature(function).parameters.values()
         if item.kind is not inspect.Parameter.VAR_KEYWORD
     ]
+    # without the return type, which may be known to type checkers only
+    annotated = types.SimpleNamespace(__annotations__={item.name: item.annotation for item in parameters})
+    hints = get_type_hints(annotated, function.__globals__, include_extras=True)
+    return [item.replace(annotation=hints[item.name]) for item in parameters]
 
 
 def _without_option(annotation: Any) -> Any:
