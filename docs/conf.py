@@ -9,9 +9,12 @@ project = "vegrt"
 version = release = __version__
 language = "en"
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_heading_anchors = 4  # pages link to headings as on GitHub
 highlight_language = "text"  # indented blocks are shell, TOML, JSON and CSV
+add_module_names = False  # the headings of the API reference have the names that users type
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
 smartquotes = False  # quotes and dashes of commands stay as they are
 
 html_theme = "furo"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.bundle.manifest import Artifact
 from vegrt.calibration.manifest import work_lines
 from vegrt.terminal.tables import make_table
-from vegrt.timing import StageTimer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,9 +23,9 @@ def export_lines(bundle: Bundle) -> list[str]:
     return [*lines, *work_lines(bundle.manifest.calibration)]
 
 
-def seconds_table(timer: StageTimer) -> Table:
+def seconds_table(seconds: Mapping[str, float]) -> Table:
     """Return the seconds of each stage of an export as a table."""
-    rows = [(stage, f"{seconds:.1f}") for stage, seconds in timer.figures().items()]
+    rows = [(stage, f"{figure:.1f}") for stage, figure in seconds.items()]
     return make_table("", ("stage", "seconds"), rows, text=("stage",))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vegrt.report.answers import CLEAN, corruption_name
@@ -25,9 +25,10 @@ from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.language.language import translate
 from vegrt.report.speed import limits_per_s
 from vegrt.report.summary import SummaryRow, summary_rows_on
-from vegrt.results.analysis import Robustness, RobustnessRow
+from vegrt.results.analysis import Robustness, RobustnessRow, Sensitivity
 from vegrt.results.benchmark import Bench
 from vegrt.results.common import Interval
+from vegrt.results.evaluation import Evaluation, reference_and
 
 _MAX_PANELS = 6
 _NARROW_PX, _PANEL_PX, _WIDE_PX = 288, 416, 720
@@ -37,16 +38,16 @@ def bundle_charts(facts: Facts, chosen: SummaryRow | None) -> dict[str, Chart]:
     """Return the charts by name, which is also that of their picture file. chosen: the candidate that the verdict is about."""
     charts: Iterable[Chart | None] = (
         accuracy_latency_chart(facts),
-        _throughput_chart(facts),
+        throughput_chart(facts.benches()),
         stage_times_chart(facts),
         _flips_per_class_chart(facts),
-        _confusion_chart(facts, chosen),
+        confusion_chart(facts.evaluation, _key(chosen)),
         _reliability_chart(facts, chosen),
         _risk_coverage_chart(facts, chosen),
-        _robustness_chart(facts, chosen),
-        *_training_charts(facts.bundle.manifest.training),
-        _tournament_chart(facts),
-        _sensitivity_chart(facts),
+        robustness_chart(facts.robustness, _key(chosen)),
+        *training_charts(facts.bundle.manifest.training),
+        tournament_chart(facts.bundle.manifest.calibration),
+        sensitivity_chart(facts.sensitivity),
     )
     return {chart.name: chart for chart in charts if chart is not None}
 
@@ -75,8 +76,8 @@ def _placeable(facts: Facts, bench: Bench) -> list[SummaryRow]:
     return [row for row in summary_rows_on(facts, bench) if row.top1 is not None and row.p50_ms]
 
 
-def _throughput_chart(facts: Facts) -> Chart | None:
-    benches = facts.benches()
+def throughput_chart(benches: Mapping[str, Bench]) -> Chart | None:
+    """Return photos per second against batch size, a panel for each machine. benches: by the name of the machine."""
     panels = [
         throughput_spec(bench.candidates, limits_per_s(bench), title=name if len(benches) > 1 else "")
         for name, bench in benches.items()
@@ -140,11 +141,11 @@ def _flips_per_class_chart(facts: Facts) -> Chart | None:
     )
 
 
-def _confusion_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
-    """Return the confusion matrices of the reference and of the chosen candidate."""
-    if not facts.evaluation:
+def confusion_chart(evaluation: Evaluation | None, key: str) -> Chart | None:
+    """Return the confusion matrices of the reference and of the candidate of this key."""
+    if not evaluation:
         return None
-    pair, classes = facts.reference_and(chosen.key if chosen else ""), facts.evaluation.classes
+    pair, classes = reference_and(evaluation, key), evaluation.classes
     matrices = [row.confusion_counts() for row in pair]
     mistakes = [list(mistakes_of(counts).values()) for counts in matrices]
     maximum = max((max(counts, default=0) for counts in mistakes), default=0)
@@ -194,14 +195,14 @@ def _risk_coverage_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | Non
     return _chart("risk-coverage", [risk_coverage_spec(curves)] if curves else [], label, caption)
 
 
-def _robustness_chart(facts: Facts, chosen: SummaryRow | None) -> Chart | None:
-    """Return top-1 accuracy for each corruption by level: fp32 against the chosen candidate, or against all if there is none."""
-    if not facts.robustness or not facts.robustness.rows:
+def robustness_chart(robustness: Robustness | None, key: str) -> Chart | None:
+    """Return top-1 accuracy for each corruption by level: fp32 against the candidate of this key, or against all."""
+    if not robustness or not robustness.rows:
         return None
-    keys = list(dict.fromkeys(row.candidate for row in facts.robustness.rows))
-    if chosen and chosen.key in keys and len(keys) > 2:
-        keys = list(dict.fromkeys((keys[0], chosen.key)))
-    panels = _robustness_panels(facts.robustness, keys)
+    keys = list(dict.fromkeys(row.candidate for row in robustness.rows))
+    if key in keys and len(keys) > 2:
+        keys = list(dict.fromkeys((keys[0], key)))
+    panels = _robustness_panels(robustness, keys)
     caption = translate("Shows whether quantization loses more on corrupted photos. Bands: intervals of top-1.")
     label = translate("Top-1 accuracy against corruption level")
     return _chart("robustness", panels, label, caption, _NARROW_PX)
@@ -219,7 +220,7 @@ def _robustness_panels(robustness: Robustness, keys: Sequence[str]) -> list[Spec
     return [robustness_spec(rows_of(name), keys, lowest=lowest, title=corruption_name(name)) for name in corruptions]
 
 
-def _training_charts(training: dict[str, Any]) -> Iterator[Chart]:
+def training_charts(training: dict[str, Any]) -> Iterator[Chart]:
     """Yield the curves of loss and accuracy by epoch; none without epochs. training: `training` of the manifest."""
     epochs, best = training.get("epochs") or [], training.get("best_epoch")
     if not epochs:
@@ -231,23 +232,23 @@ def _training_charts(training: dict[str, Any]) -> Iterator[Chart]:
     yield Chart("training-accuracy", (accuracy,), translate("Accuracy by epoch"), caption)
 
 
-def _tournament_chart(facts: Facts) -> Chart | None:
-    """Return the comparison of the calibration's range methods."""
-    entries = facts.bundle.manifest.calibration.get("tournament") or []
+def tournament_chart(calibration: dict[str, Any]) -> Chart | None:
+    """Return the comparison of the calibration's range methods. calibration: `calibration` of the manifest."""
+    entries = calibration.get("tournament") or []
     caption = translate("Complete int8 models on held-out photos. A shorter bar is closer to fp32.")
     panels = [tournament_spec(entries)] if entries else []
     return _chart("tournament", panels, translate("Divergence from fp32 by range method"), caption)
 
 
-def _sensitivity_chart(facts: Facts) -> Chart | None:
+def sensitivity_chart(sensitivity: Sensitivity | None) -> Chart | None:
     """Return the divergence caused by each single layer in 8 bits."""
-    if not facts.sensitivity:
+    if not sensitivity:
         return None
     caption = translate(
         "Divergence of the outputs on {images} photos with only that layer in 8 bits; the most sensitive first.",
-        images=facts.sensitivity.images,
+        images=sensitivity.images,
     )
-    panels = [sensitivity_spec(facts.sensitivity.rows)]
+    panels = [sensitivity_spec(sensitivity.rows)]
     return _chart("sensitivity", panels, translate("Sensitivity to quantization by layer"), caption)
 
 
@@ -270,6 +271,10 @@ def overview_chart(bundles: Sequence[tuple[str, Facts]]) -> Chart | None:
 
 def _chart(name: str, panels: Sequence[Spec], label: str, caption: str, panel_px: int = _PANEL_PX) -> Chart | None:
     return Chart(name, tuple(panels), label, caption, panel_px) if panels else None
+
+
+def _key(chosen: SummaryRow | None) -> str:
+    return chosen.key if chosen else ""
 
 
 def _ece_text(ece: Interval | float) -> str:

@@ -47,7 +47,7 @@ def escape_markdown(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _table_markdown(table: Table) -> str:
+def table_markdown(table: Table) -> str:
     """Return a table under its caption, with numbers aligned to the right."""
     text_columns = range(len(table.headings)) if table.text_columns is None else range(table.text_columns)
     rule = [":--" if column in text_columns else "--:" for column in range(len(table.headings))]
@@ -72,7 +72,7 @@ def _block_markdown(block: Block, link: Link) -> str:
     if isinstance(block, Text):
         return escape_markdown(block.text)
     if isinstance(block, Table):
-        return _table_markdown(block)
+        return table_markdown(block)
     if isinstance(block, Code):
         return f"```\n{block.text}\n```"
     if isinstance(block, Charts):

@@ -43,6 +43,7 @@ def test_a_wheel_holds_every_stage_as_real_files_and_nothing_else(built: tuple[P
     _, wheel = built
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vegrt"}
+    assert "vegrt/py.typed" in names
     for stage in STAGES:
         sources = {path.name for kind in SOURCE_KINDS for path in (ROOT / stage).rglob(f"*.{kind}")}
         assert {name.split("/")[-1] for name in names if name.startswith(f"vegrt/{stage}/")} == sources

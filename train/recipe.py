@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from vegrt.errors import VegrtError
 from vegrt.files.toml import read_toml
@@ -210,6 +210,37 @@ class Recipe:
         # JSON strings, numbers and booleans are valid TOML if only control characters are escaped
         lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(self).items()]
         return "".join(lines).replace("\x7f", "\\u007F")
+
+
+class Settings(TypedDict, total=False):
+    """The entries of a recipe that a caller may set, as keywords of `vegrt.train`; None: not set."""
+
+    backbone: str | None
+    head: HeadKind | None
+    weights: str | None
+    size: int | str | None
+    fit: FitChoice | None
+    interpolation: InterpolationChoice | None
+    epochs_head: int | None
+    epochs: int | None
+    batch_size: int | None
+    lr_head: float | None
+    lr: float | None
+    warmup: float | None
+    weight_decay: float | None
+    label_smoothing: float | None
+    class_weights: bool | None
+    clip_norm: float | None
+    ema: float | None
+    patience: int | None
+    freeze_until: str | None
+    views: int | None
+    augment: Augment | None
+    seed: int | None
+    workers: int | None
+    compile: bool | None
+    qat: str | None
+    qat_encoding: QatEncoding | None
 
 
 ENTRIES: dict[str, Entry] = {item.name: item.metadata["entry"] for item in fields(Recipe)}

@@ -13,7 +13,7 @@ from vegrt.terminal.tables import make_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-_HEADINGS = (
+HEADINGS = (
     "candidate",
     "temperature",
     "ECE %, before",
@@ -42,8 +42,8 @@ def trust_table(trust: Trust) -> Table:
     """Return what was learned of every candidate as a table, with what the photos were too few for below."""
     return make_table(
         f"{trust.photos} validation photos, at most {100 * trust.max_error:g} % errors among accepted answers",
-        _HEADINGS,
-        [_cells(row) for row in trust.candidates],
+        HEADINGS,
+        [trust_cells(row) for row in trust.candidates],
         notes=_notes(trust),
     )
 
@@ -93,7 +93,8 @@ def _percent(share: Interval | None) -> str:
     return _NONE if share is None else f"{100 * share.value:.1f}"
 
 
-def _cells(row: CandidateTrust) -> tuple[str, ...]:
+def trust_cells(row: CandidateTrust) -> tuple[str, ...]:
+    """Return what was learned of a candidate as text, one cell for each of HEADINGS."""
     rule, best = row.abstention, max((tried.auroc for tried in row.foreign.tried), default=0.0)
     is_known = rule.threshold is not None
     return (

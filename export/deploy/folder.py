@@ -15,7 +15,7 @@ from vegrt.errors import BundleError, VegrtError
 from vegrt.files.atomic import creating, write_json
 from vegrt.version import __version__
 
-Target = Literal["docker", "kserve", "raspberrypi"]
+Target = Literal["docker", "huggingface", "kserve", "raspberrypi"]
 BUNDLE = "bundle"  # the bundle's folder below that of the target
 PUBLIC_KEY = "key.pub"
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755  # the service that reads the copy is another user than the one who writes it
@@ -68,8 +68,14 @@ def deploying(bundle: Bundle, out: Path, target: Target, *, overwrite: bool) -> 
 
 def copy_bundle(bundle: Bundle, folder: Path) -> int:
     """Copy the files of a bundle to `folder`/bundle, readable by every user, and return their size in bytes."""
-    top, size_bytes = folder / BUNDLE, 0
+    top = folder / BUNDLE
     top.mkdir()
+    return copy_files(bundle, top)
+
+
+def copy_files(bundle: Bundle, top: Path) -> int:
+    """Copy the files of a bundle into the folder `top`, readable by every user, and return their size in bytes."""
+    size_bytes = 0
     for name in packed_names(bundle):
         target = top / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,12 +22,11 @@ def program_files(program: str) -> dict[str, Path]:
             parts = module.split(".")[1:]
             file = PACKAGE.joinpath(*parts).with_suffix(".py") if parts else PACKAGE / "__init__.py"
             name = file.relative_to(PACKAGE).as_posix()
-            if file.is_file() and name not in names:
-                packages = ("/".join([*parts[:depth], "__init__.py"]) for depth in range(1, len(parts)))
-                names |= {name, "__init__.py", *packages}
-                unread.append(file)
-    if "__init__.py" in names:
-        names.add("version.py")  # which it imports
+            if file.is_file():
+                packages = {"/".join([*parts[:depth], "__init__.py"]) for depth in range(len(parts))}
+                added = {name, *packages} - names
+                names |= added
+                unread += [PACKAGE / one for one in added]
     return {name: PACKAGE / name for name in sorted(names)}
 
 

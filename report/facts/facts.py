@@ -14,7 +14,7 @@ from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench, BenchCandidate
 from vegrt.results.bundle_results import log_ignored, read_results
 from vegrt.results.common import Command
-from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation, Predictions
+from vegrt.results.evaluation import CandidateAnswers, CandidateResult, Evaluation, Predictions, reference_and
 from vegrt.results.files import load_result
 from vegrt.train.data.audit_file import ReportedAudit
 
@@ -103,7 +103,7 @@ class Facts:
 
     def reference_and(self, key: str) -> list[CandidateResult]:
         """Return the evaluated reference and, if it was evaluated, the candidate of this key."""
-        return [row for number, row in enumerate(self.evaluated()) if number == 0 or row.key == key]
+        return reference_and(self.evaluation, key) if self.evaluation else []
 
     def measured(self) -> tuple[BenchCandidate, ...]:
         """Return the benchmark's candidates; none without a benchmark."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vegrt.errors import require
-from vegrt.report.html.blocks import Section, Statement
+from vegrt.report.html.blocks import Block, Section, Statement
 from vegrt.report.language.language import present_language, translate
 from vegrt.version import __version__
 
@@ -63,6 +63,31 @@ def page_html(title: str, articles: Sequence[Article], *, source: str) -> str:
         vega=vega,
         start=start,
         embed_chart=embed_chart,
+    ).lstrip()
+
+
+def fragment_html(verdict: VerdictPanel | None, blocks: Sequence[Block]) -> str:
+    """Return blocks as part of another page, such as a notebook: static, without a script. Needs the `report` extra.
+
+    The style sheet is nested in the fragment's class, so that it does not touch the page around it; the fragment has its own
+    background, because that page may be dark where the system is light.
+    """
+    from markupsafe import Markup
+
+    from vegrt.report.html.embed import embed_chart
+    from vegrt.report.html.templates import fill_template, read_asset
+
+    sheet = str(read_asset("style.css"))
+    for top in (":root", "body"):
+        sheet = sheet.replace(f"{top} {{", "& {")
+    words = {"commands": translate("Commands"), "no_photo": translate("photo not shown")}
+    return fill_template(
+        "fragment.html",
+        verdict=verdict,
+        content=blocks,
+        words=words,
+        css=Markup(sheet),
+        embed_chart=lambda chart: replace(embed_chart(chart), specs=Markup("")),
     ).lstrip()
 
 

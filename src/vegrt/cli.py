@@ -7,9 +7,10 @@ too few photos for drift, 130 interrupted, 141 the reader of stdout closed it, a
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vegrt.errors import VegrtError
+from vegrt.errors import ArgumentError, VegrtError
 from vegrt.files.text import printable
 from vegrt.terminal.interrupts import terminate_as_interrupt
 from vegrt.terminal.streams import ReaderLeft, open_missing_streams
@@ -69,7 +70,7 @@ def _ending() -> Iterator[None]:
         yield
     except VegrtError as error:
         _print_error(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
-        raise SystemExit(1) from error
+        raise SystemExit(2 if isinstance(error, ArgumentError) else 1) from error
     except KeyboardInterrupt as error:
         _print_error(f"interrupted; {error}" if str(error) else "interrupted")
         raise SystemExit(130) from error
@@ -91,10 +92,17 @@ class _OneLine(logging.Formatter):
         return printable(super().formatMessage(record))
 
 
-def application(names: Collection[str] = tuple(_MODULES)) -> typer.Typer:
-    """Return the command line with these commands. Each takes 2 ms and the import of its module (docs/decisions/0013)."""
+def application(names: Collection[str] = tuple(_MODULES), *, completion: bool = True) -> typer.Typer:
+    """Return the command line with these commands. Each takes 2 ms and the import of its module (docs/decisions/0013).
+
+    completion: whether it completes command lines in shells, and has the options that install that.
+    """
     commands = typer.Typer(
-        cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+        cls=_Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=completion,
+        rich_markup_mode=None,
     )
     commands.callback(invoke_without_command=True)(_common)
     for name in names:
@@ -110,13 +118,27 @@ def main() -> None:
     """Run the command line; load only the command that is called. SIGTERM ends it as Ctrl-C does."""
     open_missing_streams()
     terminate_as_interrupt()
-    first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    completed = _completed_words(os.environ)
+    words = sys.argv[1:] if completed is None else completed
+    first = next((word for word in words if not word.startswith("-")), "")
     with _ending():  # Ctrl-C while a command's module is being imported
-        application((first,) if first in _MODULES else tuple(_MODULES))()
+        if first in _MODULES:
+            application((first,), completion=completed is not None)()
+        application()()
+
+
+def _completed_words(environ: Mapping[str, str]) -> list[str] | None:
+    """Return the words after the program's name that a shell wants completed, as typer's scripts pass them; None without one."""
+    if not any(name.startswith("_") and name.endswith("_COMPLETE") and "VEGRT" in name for name in environ):
+        return None
+    return environ.get("COMP_WORDS", environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]
 
 
 def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --version: print Python, the runtimes and the platform too.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings and errors.")] = False,
 ) -> None:
     """Export, quantize and run image classifiers with ONNX and TensorRT, and measure the accuracy that is lost."""
@@ -124,9 +146,17 @@ def _common(
     handler.setFormatter(_OneLine("vegrt: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("vegrt").setLevel(logging.WARNING if quiet else logging.INFO)
-    if version:
+    if not version:
+        if as_json:
+            raise ArgumentError("--json: stands after the command, or with --version; expected: vegrt --version --json")
+        return
+    if as_json:
+        from vegrt.commands.versions import describe_versions
+
+        typer.echo(describe_versions())
+    else:
         typer.echo(f"vegrt {__version__}")
-        raise typer.Exit
+    raise typer.Exit
 
 
 def __getattr__(name: str) -> typer.Typer:

@@ -8,6 +8,7 @@ VegrtError              one line: subject, actual value, expected value, cure
 │   └── DivergedError   train with a lower learning rate
 ├── EngineError         look at TensorRT: a build that failed or an engine of another device
 │   └── RefusedEngineError  build the engine again
+├── ArgumentError       change an argument of the function or command
 ├── FormatError         look at a file's content; the reader of the file adds its name and the cure
 └── MissingExtraError   install a package; the message has the pip command
 """
@@ -48,6 +49,10 @@ class EngineError(VegrtError):
 
 class RefusedEngineError(EngineError):
     """A plan that TensorRT does not open, although its fingerprint fits."""
+
+
+class ArgumentError(VegrtError):
+    """An argument with a value that it cannot have, or that does not fit the others. The command line exits with 2."""
 
 
 class FormatError(VegrtError):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.command_line import call, failure
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.commands.options.engine import EnginePreset, profile_of
+from vegrt.commands.options.engine import profile_of
 from vegrt.export.engines.options import Profile
 from vegrt.infer.runtimes.candidates import is_float16
 
@@ -35,9 +35,9 @@ def test_the_batch_sizes_are_named_once(trained: Bundle, photos: Path) -> None:
     done = call("export", trained.path, "--data", photos, "--preset", "offline", "--batch", "1,2,4")
     assert done.exit_code == 2
     assert "sets the batch sizes, as --preset does" in " ".join(done.stderr.replace("│", " ").split())
-    assert profile_of(EnginePreset.offline, None) == Profile(1, 64, 256)
+    assert profile_of("offline", None) == Profile(1, 64, 256)
     assert profile_of(None, None) == Profile(1, 8, 32)
-    assert profile_of(None, "1,2,4") == Profile(1, 2, 4)
+    assert profile_of(None, (1, 2, 4)) == Profile(1, 2, 4)
 
 
 def test_rebuilding_is_for_tensorrt(trained: Bundle, photos: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import vegrt
+
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("sphinx", reason="needs pip install '.[docs]'")
 
@@ -54,6 +56,13 @@ def test_a_page_loads_nothing_from_a_network(site: Path) -> None:
             assert not loaded.search(tag), (page, tag)
     for sheet in (site / "html/_static").rglob("*.css"):
         assert not loaded.search(sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_the_api_reference_documents_every_public_function() -> None:
+    page = (ROOT / "docs/api-reference.md").read_text(encoding="utf-8")
+    functions = [name for name in vegrt.__all__ if name.islower() and not name.startswith("_")]
+    assert len(functions) > 8
+    assert [name for name in functions if f"## vegrt.{name}\n" not in page] == []
 
 
 def test_the_search_index_is_a_script(site: Path) -> None:

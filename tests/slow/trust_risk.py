@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import open_bundle
-from vegrt.commands.trust import parse_percent
 from vegrt.dataset.photos import read_split
 from vegrt.evaluate.selection import Selection, select_candidates
 from vegrt.evaluate.trust.answers import collect_photo_answers
@@ -53,7 +52,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--variant", action="append")
     parser.add_argument("--runtime", default="onnxruntime")
-    parser.add_argument("--max-error", action="append")
+    parser.add_argument("--max-error", action="append", type=float, metavar="PERCENT")
     parser.add_argument("--photos", type=int, default=750)
     parser.add_argument("--splits", type=int, default=1000)
     options = parser.parse_args()
@@ -67,13 +66,13 @@ def main() -> int:
         right = answers.logits.argmax(axis=1) == collected.labels
         own = judged.foreign_scores <= 0
         confidence = judged.probabilities.max(axis=1)
-        for text in options.max_error or ["1%"]:
-            largest = parse_percent(text, "--max-error")
+        for percent in options.max_error or [1.0]:
+            largest = percent / 100
             risks, shares = true_risks(confidence, right, own, largest, options.photos, options.splits)
             violated = int((risks > largest).sum())
             learned = f"{(shares > 0).sum()} found a threshold, median accepted {np.median(shares):.1%}"
             sys.stdout.write(
-                f"{candidate}, --max-error {text}: violated in {violated} of {options.splits} splits of {options.photos} photos; "
+                f"{candidate}, --max-error {percent:g}: violated in {violated} of {options.splits} splits of {options.photos} photos; "
                 f"{learned}, median risk {np.median(risks):.2%}\n"
             )
             has_failed |= violated > (1 - CONFIDENCE) * options.splits

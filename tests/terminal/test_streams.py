@@ -201,7 +201,7 @@ def test_a_table_for_a_reader_that_left_raises_as_all_output_does() -> None:
 def test_an_interrupt_while_commands_are_loaded_is_130_and_one_line() -> None:
     program = """
 import vegrt.cli
-def interrupted(names): raise KeyboardInterrupt
+def interrupted(names, completion): raise KeyboardInterrupt
 vegrt.cli.application = interrupted
 vegrt.cli.main()
 """

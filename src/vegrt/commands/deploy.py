@@ -1,4 +1,4 @@
-"""vegrt deploy triton, docker, kserve, jetson, raspberrypi and kit: write a bundle in the format of a server or a device."""
+"""vegrt deploy: write a bundle in the format of a server, a device or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from vegrt.commands.options.shared import BundleArgument, DataOption, JsonOption
 if TYPE_CHECKING:
     from vegrt.export.deploy.folder import Deployed
 
-app = typer.Typer(no_args_is_help=True, help="Write folders for servers (Triton, Docker, KServe) and for devices.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Write folders for servers (Triton, Docker, KServe), devices and the Hugging Face Hub.",
+)
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty.")]
 OwnOutArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder to create; must be new or empty, or of this command.")
@@ -143,6 +146,32 @@ def docker(
         raise typer.BadParameter("is for CPUs; leave it out, or --gpu", param_hint="--runtime")
     settings = DockerSettings(gpu, runtime.value, wheel, overwrite)
     _show_deployed(deploy_docker(open_signed(bundle, public_key), out, settings), as_json)
+
+
+@app.command()
+def huggingface(
+    bundle: BundleArgument,
+    out: OwnOutArgument,
+    card_license: Annotated[str, typer.Option(help="Licence of the model, by its Hub identifier.")] = "unknown",
+    card_dataset: Annotated[str, typer.Option(help="Data set, by its Hub identifier.")] = "",
+    public_key: PublicKeyOption = None,
+    overwrite: OverwriteOutOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a repository for the Hugging Face Hub.
+
+    Contains the bundle, its model card as README.md with the metadata that the Hub reads, and .gitattributes. Nothing is
+    uploaded; what is downloaded from there is a bundle again. Needs the results of vegrt evaluate or vegrt bench.
+    """
+    from vegrt.bundle.signature import open_signed
+    from vegrt.export.deploy.huggingface import deploy_huggingface
+    from vegrt.report.card.card import Claims, card_markdown
+    from vegrt.report.write import Sources, load_all_facts
+
+    opened = open_signed(bundle, public_key)
+    (facts,) = load_all_facts([opened], Sources())
+    card = card_markdown(facts, Claims(card_license, card_dataset))
+    _show_deployed(deploy_huggingface(opened, out, card, overwrite=overwrite), as_json)
 
 
 @app.command()

@@ -2,100 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vegrt.commands.options.audits import AuditOption, by_audit
-from vegrt.commands.options.gate import InconclusiveOption, MarginOption, exit_code, parse_margin
-from vegrt.commands.options.recorded import recorded
-from vegrt.commands.options.shared import (
-    BundleArgument,
-    DataOption,
-    JsonOption,
-    MeasuredDeviceOption,
-    ProviderOption,
-    PublicKeyOption,
-    RuntimeOption,
-    VariantsOption,
-    runtime_name,
-    show,
-    warn_renamed,
-)
+from vegrt.api.evaluation import evaluate as run_evaluation
+from vegrt.api.evaluation import robustness as run_robustness
+from vegrt.commands.options.derived import options_of
+from vegrt.commands.options.gate import Inconclusive, InconclusiveOption, counted, exit_code
+from vegrt.commands.options.shared import BundleArgument, JsonOption, PublicKeyOption, show, warn_renamed
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
-    from vegrt.bundle.bundle import Bundle
-    from vegrt.dataset.photos import Split
+    from vegrt.results.evaluation import Evaluation
 
-SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
-OverwriteResultOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a result of this name even if it is of other photos.")
-]
-TorchOption = Annotated[bool, typer.Option(help="Compare fp32.onnx with the checkpoint too, if PyTorch is installed.")]
-AnswersOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--answers", help="File with answers of another device: CSV, JSON Lines, Parquet or .npz. Repeatable."
-    ),
-]
-DeviceNameOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device-name", help="Name of the device of an --answers file, in the same order; else the file's name."
-    ),
-]
-ForeignOption = Annotated[
+JunitOption = Annotated[
     Path | None,
+    typer.Option("--junit", metavar="FILE", help="Also write JUnit XML for a CI server: one test case per candidate."),
+]
+GithubSummaryOption = Annotated[
+    bool,
     typer.Option(
-        "--foreign", metavar="DIR", help="Folder with photos of no class: measure how many vegrt trust accepts."
+        "--github-summary", help="Also append the verdict and the table to the summary of a GitHub Actions step."
     ),
-]
-ShiftedOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--shifted",
-        metavar="DIR",
-        help="Folder with class folders of photos from elsewhere: measure accuracy and what vegrt trust accepts.",
-    ),
-]
-EvaluationNameOption = Annotated[
-    str | None,
-    typer.Option(help="Name of photos that are not the bundle's own; the result is results/evaluate-NAME.json."),
-]
-RobustnessNameOption = Annotated[
-    str | None,
-    typer.Option(help="Name of photos that are not the bundle's own; the result is results/robustness-NAME.json."),
-]
-ImagesOption = Annotated[
-    int, typer.Option(min=1, help="Largest number of photos to corrupt; the same number of each class.")
 ]
 
 
+@options_of(run_evaluation)
 def evaluate(
-    ctx: typer.Context,
-    bundle: BundleArgument,
-    data: DataOption,
-    split: SplitOption = "test",
-    margin: MarginOption = "0.5",
+    *,
     inconclusive: InconclusiveOption = None,
-    variant: VariantsOption = None,
-    runtime: RuntimeOption = None,
-    provider: ProviderOption = None,
-    device: MeasuredDeviceOption = None,
-    answers: AnswersOption = None,
-    device_name: DeviceNameOption = None,
-    audit: AuditOption = None,
-    foreign: ForeignOption = None,
-    shifted: ShiftedOption = None,
-    torch: TorchOption = True,
+    junit: JunitOption = None,
+    github_summary: GithubSummaryOption = False,
     robustness_flag: Annotated[bool, typer.Option("--robustness", hidden=True)] = False,
     robustness_images: Annotated[int, typer.Option(min=1, hidden=True)] = 300,
-    name: EvaluationNameOption = None,
-    overwrite: OverwriteResultOption = False,
     as_json: JsonOption = False,
+    **options: Any,
 ) -> None:
     """Measure accuracy and give the gate's verdict.
 
@@ -110,92 +53,55 @@ def evaluate(
     """
     if robustness_flag:
         warn_renamed("vegrt evaluate --robustness", "vegrt robustness")
-        robustness(ctx, bundle, data, split, runtime, robustness_images, name, overwrite, as_json)
+        shared = {name: options[name] for name in ("bundle", "data", "split", "runtime", "name", "overwrite")}
+        robustness(**shared, images=robustness_images, as_json=as_json)
         return
-    margin_points = parse_margin(margin)  # a wrong margin fails before files are read
-    from vegrt.bundle.bundle import open_bundle
-    from vegrt.dataset.photos import find_split, read_split
-    from vegrt.evaluate.device.answers import read_devices
-    from vegrt.evaluate.evaluate import candidates_to_evaluate
-    from vegrt.evaluate.evaluate import evaluate as run_evaluation
-    from vegrt.evaluate.photo_sets import find_set_name
-    from vegrt.evaluate.selection import Selection, answers_suffix
-    from vegrt.evaluate.tables import evaluation_table
-    from vegrt.evaluate.trust.assess import OtherPhotos, assess_trust, plan_trust, with_trust
-    from vegrt.evaluate.trust.tables import trust_figures_table
-    from vegrt.results.common import Command
-    from vegrt.results.files import save_result
-    from vegrt.results.predictions import check_predictions_storable
-    from vegrt.results.verdict import worst_verdict
-    from vegrt.schema import read_json
+    if github_summary:
+        from vegrt.report.ci.github import summary_file
 
-    opened = open_bundle(bundle)
-    selection = Selection(runtime_name(runtime, provider), device.value if device else None, tuple(variant or ()))
-    photos, partial = read_split(data, find_split(split), opened.manifest.classes), selection.suffix
-    chosen = candidates_to_evaluate(opened, selection, torch=torch)
-    if answers and selection.is_all:
-        chosen = chosen[:1]
-    devices = read_devices(answers or (), device_name or (), opened, photos, [str(candidate) for candidate in chosen])
-    if devices:
-        partial = answers_suffix(selection, [device.name for device in devices])
-    set_name = find_set_name(opened, photos, "evaluate", name=name, partial=partial, overwrite=overwrite)
-    plan = plan_trust(opened, photos, chosen, OtherPhotos(foreign, shifted))
-    leaked = _leaked(audit, data, photos, opened)
-    check_predictions_storable(len(photos))
-    table = opened.path / "results" / f"predictions-{set_name}{partial}.parquet"
-    evaluation = run_evaluation(
-        opened,
-        photos,
-        chosen,
-        margin=margin_points,
-        devices=devices,
-        leaked=leaked,
-        table=table,
-        gpu_required=not selection.is_all,
-    )
-    evaluation = with_trust(evaluation, assess_trust(plan, [row.key for row in evaluation.candidates]))
-    evaluation = replace(evaluation, name=set_name, command=Command(**recorded(ctx)))
-    stored = save_result(opened, f"evaluate-{set_name}{partial}", evaluation)
-    show(read_json(stored) if as_json else evaluation_table(evaluation), as_json)
-    if not as_json and any(row.trust for row in evaluation.candidates):
-        show(trust_figures_table(evaluation), False)
+        summary_file()  # fails before the evaluation, not after it
+    evaluation = run_evaluation(**options)
+    _write_for_ci(evaluation, junit, inconclusive, github_summary=github_summary)
+    if as_json:
+        show(evaluation.to_dict(), True)
+    else:
+        from vegrt.evaluate.tables import evaluation_table
+        from vegrt.evaluate.trust.tables import trust_figures_table
+
+        show(evaluation_table(evaluation), False)
+        if any(row.trust for row in evaluation.candidates):
+            show(trust_figures_table(evaluation), False)
+    from vegrt.results.verdict import worst_verdict
+
     raise typer.Exit(exit_code(worst_verdict(row.gate.verdict for row in evaluation.candidates), inconclusive))
 
 
-def robustness(
-    ctx: typer.Context,
-    bundle: BundleArgument,
-    data: DataOption,
-    split: SplitOption = "test",
-    runtime: RuntimeOption = None,
-    images: ImagesOption = 300,
-    name: RobustnessNameOption = None,
-    overwrite: OverwriteResultOption = False,
-    as_json: JsonOption = False,
+def _write_for_ci(
+    evaluation: Evaluation, junit: Path | None, inconclusive: Inconclusive | None, *, github_summary: bool
 ) -> None:
+    if junit is not None:
+        from vegrt.report.ci.junit import write_junit
+
+        write_junit(evaluation, junit, inconclusive=counted(inconclusive))
+    if github_summary:
+        from vegrt.report.ci.github import append_summary, summary_file
+
+        append_summary(evaluation, summary_file())
+
+
+@options_of(run_robustness)
+def robustness(*, as_json: JsonOption = False, **options: Any) -> None:
     """Measure int8 against fp32 on corrupted photos.
 
     Applies JPEG compression, blur, noise, brightness and rotation at five levels each. Gives no verdict: the exit code is 0.
     """
-    from vegrt.bundle.bundle import open_bundle
-    from vegrt.dataset.photos import find_split, read_split
-    from vegrt.evaluate.photo_sets import find_set_name
-    from vegrt.evaluate.robustness import robustness_candidates, run_robustness
-    from vegrt.evaluate.selection import Selection
+    result = run_robustness(**options)
+    if as_json:
+        show(result.to_dict(), True)
+        return
     from vegrt.evaluate.tables import robustness_table
-    from vegrt.infer.runtimes.candidates import candidates
-    from vegrt.results.common import Command
-    from vegrt.results.convert import to_dict
-    from vegrt.results.files import save_result
 
-    opened = open_bundle(bundle)
-    photos, partial = read_split(data, find_split(split), opened.manifest.classes), Selection(runtime).suffix
-    set_name = find_set_name(opened, photos, "robustness", name=name, partial=partial, overwrite=overwrite)
-    chosen = robustness_candidates(candidates(opened, runtime, "cpu"), opened)
-    result = run_robustness(opened, photos, chosen, images=images)
-    result = replace(result, name=set_name, command=Command(**recorded(ctx)))
-    save_result(opened, f"robustness-{set_name}{partial}", result)
-    show(to_dict(result) if as_json else robustness_table(result), as_json)
+    show(robustness_table(result), False)
 
 
 def verify(
@@ -235,16 +141,3 @@ def verify(
     if status == "not run":
         cure = cure_of(checks) or "run it on another machine"
         raise VegrtError(f"{bundle}: none of {models} models was run here, so their answers were not checked; {cure}")
-
-
-def _leaked(audit: Path | None, data: Path, photos: Split, bundle: Bundle) -> set[str] | None:
-    """Return the leaked photos from the named audit, or from one found for these photos; None without an audit."""
-    from vegrt.train.data.audit_file import leaked_test_photos
-
-    splits = bundle.manifest.data
-    trained_on: dict[str, str] = {
-        name: splits[name]["fingerprint"] for name in ("train", "validation") if name in splits
-    }
-    if audit is None and photos.name != "test":
-        return None
-    return by_audit(audit, bundle.path, data, lambda path: leaked_test_photos(path, photos, trained_on))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from vegrt.errors import FormatError
+from vegrt.results.shown import Shown
 from vegrt.schema import Label, Rule, Sha256, between
 
 ANSWERS: Literal["answers"] = "answers"  # the runtime of a row about an answers file
@@ -14,6 +16,7 @@ GPU_RUNTIMES: tuple[Literal["tensorrt"], Literal["onnxruntime-tensorrt"]] = ("te
 Verdict = Literal["REFERENCE", "PASS", "FAIL", "INCONCLUSIVE"]
 
 OMITTED = Rule(lambda value: value is not None, "a value, or no such key")  # for None the key is omitted, never null
+_PLAIN = {str, int, float, bool, type(None)}
 Figure = Annotated[float, between(-1e12, 1e12)]
 Milliseconds = Annotated[float, between(1e-9, 1e12)]
 Rate = Annotated[float, between(1e-9, 1e18)]
@@ -68,9 +71,29 @@ class Command:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def json_values(value: Any) -> Any:
+    """Return a dataclass, or a value of one, as JSON values."""
+    if is_dataclass(value):
+        omitted = _omitted(value.__class__)
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: json_values(inner) for name, inner in pairs if not (inner is None and name in omitted)}
+    if isinstance(value, dict):
+        return {key: json_values(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return list(value) if set(map(type, value)) <= _PLAIN else [json_values(inner) for inner in value]
+    return value
+
+
+@cache
+def _omitted(kind: type) -> frozenset[str]:
+    """Return the names of the fields that are omitted if they are None."""
+    hints = get_type_hints(kind, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if OMITTED in get_args(hint)[1:])
+
+
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """The header of every result file. command: None for a result from Python."""
+class Result(Shown):
+    """The header of every result file. command: None for a result that neither a command nor a function of the API made."""
 
     schema: Label
     schema_version: int
@@ -79,6 +102,11 @@ class Result:
     machine: MachineRecord
     versions: dict[str, Label] = field(default_factory=dict)
     command: Annotated[Command | None, OMITTED] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values, as in its file and after --json."""
+        values: dict[str, Any] = json_values(self)
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import fields
+from typing import Any, TypeVar, get_args
 
 from vegrt.errors import FormatError
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench
-from vegrt.results.common import OMITTED
+from vegrt.results.common import json_values
 from vegrt.results.evaluation import Evaluation, NotRunCause
 from vegrt.results.header import SCHEMA_VERSION
 from vegrt.schema import build
@@ -19,12 +18,11 @@ AnyResult = Evaluation | Bench | Robustness | Sensitivity | Curve
 R = TypeVar("R", bound=AnyResult)
 
 _CAUSES = get_args(NotRunCause)
-_PLAIN = {str, int, float, bool, type(None)}
 
 
 def to_dict(result: Any) -> dict[str, Any]:
     """Return a result, or a dataclass inside a result, as JSON values."""
-    values: dict[str, Any] = _json(result)
+    values: dict[str, Any] = json_values(result)
     return values
 
 
@@ -43,25 +41,6 @@ def from_dict(kind: type[R], value: Any) -> R:
 def fields_of(value: Any) -> dict[str, Any]:
     """Return a dataclass's fields by name, to build a dataclass with additional fields."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
-def _json(value: Any) -> Any:
-    if is_dataclass(value):
-        omitted = _omitted(value.__class__)
-        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: _json(inner) for name, inner in pairs if not (inner is None and name in omitted)}
-    if isinstance(value, dict):
-        return {key: _json(inner) for key, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return list(value) if set(map(type, value)) <= _PLAIN else [_json(inner) for inner in value]
-    return value
-
-
-@cache
-def _omitted(kind: type) -> frozenset[str]:
-    """Return the names of the fields that are omitted if they are None."""
-    hints = get_type_hints(kind, include_extras=True)
-    return frozenset(name for name, hint in hints.items() if OMITTED in get_args(hint)[1:])
 
 
 def _current(value: dict[str, Any], version: int) -> dict[str, Any]:

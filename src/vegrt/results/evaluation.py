@@ -369,3 +369,8 @@ class Evaluation(Result):
         check_unique(keys)
         if isinstance(self.predictions, Predictions):
             self.predictions.check(len(self.classes), keys)
+
+
+def reference_and(evaluation: Evaluation, key: str) -> list[CandidateResult]:
+    """Return the reference of an evaluation and, if it was evaluated, the candidate of this key."""
+    return [row for number, row in enumerate(evaluation.candidates) if number == 0 or row.key == key]

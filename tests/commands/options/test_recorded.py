@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+import vegrt
 from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.cli import app
+from vegrt.commands.options.derived import keywords
 from vegrt.commands.options.recorded import UNRECORDED, recorded
 from vegrt.report.facts.facts import ReportRequest, load_facts
 from vegrt.report.reproduce import command_line, command_of, reproduction_commands
@@ -22,7 +25,32 @@ from vegrt.train.recipe import Recipe
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 # of train, what says where and when, not what: the recipe is what is recorded
 PLACES = {"data", "out", "recipe", "resume", "overwrite", "runs", "tensorboard"}
-OTHER = {"int range": "4", "float range": "4", "integer": "4", "int": "4", "float": "4", "path": "some/where/x.json"}
+NUMBERS = ("int range", "float range", "integer", "int", "float", "parse_margin", "parse_batches")
+OTHER = {**dict.fromkeys(NUMBERS, "4"), "path": "some/where/x.json", "parse_batch": "1,2,3"}
+NAMES = ("export", "calibrate", "evaluate", "robustness", "bench", "report")
+
+
+def function(name: str) -> Any:
+    """Return the function of the API with the options of a command."""
+    value = getattr(vegrt, name)
+    return getattr(value, "function", value)
+
+
+def plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def record_of(name: str, words: list[str]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the record of a call with the values that a command gets from these words, and the options of the function."""
+    command, own = COMMANDS[name], [item.name for item in keywords(function(name))]
+    with command.make_context(name, ["m", *words], resilient_parsing=not words) as ctx:
+        values = {item: plain(ctx.params.get(item)) for item in own}
+    options = [
+        option
+        for option in command.params
+        if option.param_type_name == "option" and option.name in own and option.name not in UNRECORDED
+    ]
+    return recorded(function(name), values), options
 
 
 def other_than_default(option: Any) -> list[str]:
@@ -38,15 +66,11 @@ def other_than_default(option: Any) -> list[str]:
     return [option.opts[0], value]
 
 
-@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_flag_is_forgotten(name: str) -> None:
-    command = COMMANDS[name]
-    options = [
-        option for option in command.params if option.param_type_name == "option" and not UNRECORDED & {*option.opts}
-    ]
+    _, options = record_of(name, [])
     words = [word for option in options for word in other_than_default(option)]
-    with command.make_context(name, ["m", *words], resilient_parsing=False) as ctx:
-        record = recorded(ctx)
+    record, _ = record_of(name, words)
     assert record["name"] == name
     assert len(record["options"]) == len(options) > 5
     assert json.loads(json.dumps(record)) == record
@@ -58,14 +82,19 @@ def test_no_flag_is_forgotten(name: str) -> None:
     assert ("DATA" in shown) == ("--data" in record["options"])
 
 
-@pytest.mark.parametrize("name", ["export", "calibrate", "evaluate", "robustness", "bench", "report"])
+@pytest.mark.parametrize("name", NAMES)
 def test_defaults_are_not_recorded(name: str) -> None:
-    with COMMANDS[name].make_context(name, ["m"], resilient_parsing=True) as ctx:
-        assert recorded(ctx)["options"] == {}
+    record, _ = record_of(name, [])
+    assert record["options"] == {}
+
+
+def test_a_default_that_was_requested_is_a_request_to_calibrate_again() -> None:
+    record, _ = record_of("calibrate", ["--data", "data", "--curve", "--float-type", "fp16"])
+    assert record["options"]["--float-type"] == "fp16"
 
 
 def test_only_the_recipe_of_a_training_is_recorded() -> None:
-    known = {field.name for field in fields(Recipe)} | PLACES
+    known = {field.name for field in fields(Recipe)} | PLACES | {"as_json"}
     options = {option.name.rstrip("_") for option in COMMANDS["train"].params if option.param_type_name == "option"}
     assert options - known == set()
 

@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 from string import Formatter
 
-import vegrt.evaluate.wording
-import vegrt.report
+from vegrt.evaluate import wording
+from vegrt.report import write
 from vegrt.report.language.korean import KOREAN
 from vegrt.report.language.korean_card import CARD
 from vegrt.report.language.korean_charts import CHARTS
 from vegrt.report.language.language import present_language, translate, using_language
 
-FOLDER = Path(vegrt.report.__file__).parent
-SHARED = Path(vegrt.evaluate.wording.__file__)  # sentences for the terminal and the report
+FOLDER = Path(write.__file__).parent
+SHARED = Path(wording.__file__)  # sentences for the terminal and the report
 HANGUL = re.compile("[가-힣]")
 SAME_IN_BOTH = {"ms", "{key}: ECE {ece}"}
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUDIT = Path("audit/audit.json")
-AuditOption = Annotated[
-    Path | None,
+AuditPath = Annotated[
+    str | Path | None,
     typer.Option(
         help="audit.json written by `vegrt data audit DATA` "
         f"(default: the first one for these photos in BUNDLE, in DATA, or {AUDIT})."
@@ -25,13 +25,13 @@ AuditOption = Annotated[
 ]
 
 
-def by_audit(audit: Path | None, bundle: Path, data: Path, load: Callable[[Path], set[str]]) -> set[str] | None:
+def by_audit(audit: str | Path | None, bundle: Path, data: Path, load: Callable[[Path], set[str]]) -> set[str] | None:
     """Return the photos that `load` reads from the named audit, or from the first audit that was made for these photos.
 
     load: raises DataError for an audit of other photos. Logs which audit was used. Returns None without an audit.
     """
     if audit is not None:
-        return load(audit)
+        return load(Path(audit))
     for file in places(data, bundle):
         try:
             photos = load(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,20 +14,16 @@ if TYPE_CHECKING:
     from vegrt.calibration.settings import CalibrationSettings
 
 
-class FloatType(str, Enum):
-    """The values of --float-type."""
+class RestType(str, Enum):
+    """The values of --rest."""
 
     fp16 = "fp16"
     fp32 = "fp32"
 
 
-class Attention(str, Enum):
-    """The values of --attention."""
-
-    auto = "auto"
-    float = "float"
-    int8 = "int8"
-
+FloatType = Literal["fp16", "fp32"]
+Attention = Literal["auto", "float", "int8"]
+_FLOAT_TYPES: dict[FloatType, Literal["float16", "float32"]] = {"fp16": "float16", "fp32": "float32"}
 
 PhotosOption = Annotated[int, typer.Option("--photos", help="Observe at most this many photos.")]
 PercentileOption = Annotated[
@@ -50,13 +46,18 @@ MaxFlipsOption = Annotated[
     ),
 ]
 FloatLayersOption = Annotated[
-    Path | None,
+    str | Path | None,
     typer.Option(
         "--float-layers", help="JSON file with layers to keep in float, in the format of a bundle's float-layers.json."
     ),
 ]
 FloatTypeOption = Annotated[
     FloatType, typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit.")
+]
+# None is told apart from the default: for `calibrate` a requested type is a request to calibrate again.
+RequestedFloatTypeOption = Annotated[
+    FloatType | None,
+    typer.Option("--float-type", help="Float type of the layers in int8.onnx that are not 8-bit (default: fp16)."),
 ]
 RacingOption = Annotated[
     bool,
@@ -72,7 +73,15 @@ AttentionOption = Annotated[
         help="Type of attention's products of two activations in the int8 models; auto: int8 unless held-out answers change.",
     ),
 ]
-RestOption = Annotated[FloatType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
+RequestedAttentionOption = Annotated[
+    Attention | None,
+    typer.Option(
+        "--attention",
+        help="Type of attention's products of two activations in the int8 models (default: auto: int8 unless held-out answers "
+        "change).",
+    ),
+]
+RestOption = Annotated[RestType | None, typer.Option("--rest", hidden=True, help="Former name of --float-type.")]
 
 
 def settings_of(
@@ -80,7 +89,7 @@ def settings_of(
     percentile: float,
     max_drop: float | None,
     max_flips: int | None,
-    float_layers: Path | None,
+    float_layers: str | Path | None,
     float_type: FloatType,
     racing: bool,
     attention: Attention,
@@ -88,15 +97,14 @@ def settings_of(
     """Return the options as CalibrationSettings."""
     from vegrt.calibration.settings import CalibrationSettings, read_float_layers
 
-    layers = read_float_layers(float_layers) if float_layers else {}
-    kind: Literal["float16", "float32"] = "float16" if float_type is FloatType.fp16 else "float32"
-    return CalibrationSettings(photos, percentile, max_drop, max_flips, layers, kind, racing, attention.value)
+    layers = read_float_layers(Path(float_layers)) if float_layers else {}
+    kind = _FLOAT_TYPES[float_type]
+    return CalibrationSettings(photos, percentile, max_drop, max_flips, layers, kind, racing, attention)
 
 
-def renamed_rest(ctx: typer.Context, float_type: FloatType, rest: FloatType | None) -> FloatType:
-    """Return the value of --float-type, or of its former name --rest, which is logged and recorded as --float-type."""
+def without_rest(options: dict[str, Any], rest: RestType | None) -> dict[str, Any]:
+    """Return options with the value of --rest, the former name of --float-type, as that of --float-type."""
     if rest is None:
-        return float_type
+        return options
     warn_renamed("--rest", "--float-type")
-    ctx.params |= {"float_type": rest, "rest": None}
-    return rest
+    return options | {"float_type": rest.value}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from vegrt.commands.options.numbers import text_of
+from vegrt.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vegrt.export.engines.options import Profile
 
 
-class EnginePreset(str, Enum):
-    """Values of --preset."""
+EnginePreset = Literal["online", "offline"]
 
-    online = "online"
-    offline = "offline"
+
+def parse_batch(text: str) -> tuple[int, int, int]:
+    """Return the three batch sizes of a text such as 1,8,32. Raises EngineError for anything else."""
+    from vegrt.export.engines.options import Profile
+
+    profile = Profile.parse(text)
+    return profile.smallest, profile.tuned, profile.largest
 
 
 EngineOption = Annotated[
@@ -37,10 +44,11 @@ PresetOption = Annotated[
     ),
 ]
 BatchOption = Annotated[
-    str | None,
+    Sequence[int] | None,
     typer.Option(
         "--batch",
         metavar="MIN,OPT,MAX",
+        parser=parse_batch,
         help="Batch sizes of engines instead of --preset: smallest, tuned for, largest.",
     ),
 ]
@@ -81,12 +89,12 @@ MinInt8Option = Annotated[
 ]
 
 
-def profile_of(preset: EnginePreset | None, batch: str | None) -> Profile:
-    """Return the batch sizes from --preset or --batch. Raises EngineError for an invalid --batch."""
+def profile_of(preset: EnginePreset | None, batch: Sequence[int] | None) -> Profile:
+    """Return the batch sizes from --preset or --batch. Raises EngineError for an invalid --batch, ArgumentError for both."""
     from vegrt.export.engines.options import PRESETS, Profile
 
     if batch is None:
-        return PRESETS[(preset or EnginePreset.online).value]
+        return PRESETS[preset or "online"]
     if preset is not None:
-        raise typer.BadParameter("sets the batch sizes, as --preset does; leave one of them out", param_hint="--batch")
-    return Profile.parse(batch)
+        raise ArgumentError(f"--batch {text_of(batch)}: sets the batch sizes, as --preset does; leave one of them out")
+    return Profile.parse(text_of(batch))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from vegrt.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vegrt.results.common import Verdict
 
 _EXIT_CODES = {"FAIL": 3, "INCONCLUSIVE": 4}
-_AUTO = "auto"
+_AUTO: Literal["auto"] = "auto"
 
 
 class Inconclusive(str, Enum):
@@ -21,6 +23,19 @@ class Inconclusive(str, Enum):
     failed = "fail"
 
 
+def parse_margin(value: object) -> float | Literal["auto"]:
+    """Return a margin in points, or `auto`. Raises ArgumentError for anything else."""
+    if value == _AUTO:
+        return _AUTO
+    try:
+        margin = float(str(value))
+    except ValueError:
+        margin = -1.0
+    if not 0 <= margin <= 100:
+        raise ArgumentError(f"--margin {value}: expected points from 0 to 100, or auto")
+    return margin
+
+
 InconclusiveOption = Annotated[
     Inconclusive | None,
     typer.Option(
@@ -28,13 +43,21 @@ InconclusiveOption = Annotated[
     ),
 ]
 MarginOption = Annotated[
-    str,
+    float | Literal["auto"],
     typer.Option(
         "--margin",
         metavar="POINTS|auto",
+        parser=parse_margin,
         help="Largest accuracy drop that passes, in percentage points; auto: the smallest that this number of photos can decide.",
     ),
 ]
+
+
+def counted(inconclusive: Inconclusive | None) -> Verdict:
+    """Return the verdict as which INCONCLUSIVE counts."""
+    if inconclusive is None:
+        return "INCONCLUSIVE"
+    return "PASS" if inconclusive is Inconclusive.passed else "FAIL"
 
 
 def exit_code(verdict: Verdict | None, inconclusive: Inconclusive | None) -> int:
@@ -42,16 +65,3 @@ def exit_code(verdict: Verdict | None, inconclusive: Inconclusive | None) -> int
     if verdict == "INCONCLUSIVE" and inconclusive is not None:
         return 0 if inconclusive is Inconclusive.passed else _EXIT_CODES["FAIL"]
     return _EXIT_CODES.get(verdict or "", 0)
-
-
-def parse_margin(text: str) -> float | None:
-    """Return the margin in points, None for `auto`."""
-    if text == _AUTO:
-        return None
-    try:
-        margin = float(text)
-    except ValueError:
-        margin = -1.0
-    if not 0 <= margin <= 100:
-        raise typer.BadParameter(f"{text!r}: expected points from 0 to 100, or auto", param_hint="--margin")
-    return margin

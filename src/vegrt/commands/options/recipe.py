@@ -11,13 +11,16 @@ import typer
 
 from vegrt.train.recipe import ENTRIES, TYPES, flag_help
 
-RecipeOption = Annotated[
-    Path | None, typer.Option("--recipe", help="TOML file with recipe entries; flags take precedence over it.")
-]
-RunsOption = Annotated[Path, typer.Option("--runs", help="SQLite file in which every epoch is recorded.")]
+_RECIPE = typer.Option("--recipe", help="TOML file with recipe entries; flags take precedence over it.")
+RecipeOption = Annotated[Path | None, _RECIPE]
+RecipePath = Annotated[str | Path | None, _RECIPE]
+_RUNS = typer.Option("--runs", help="SQLite file in which every epoch is recorded.")
+RunsOption = Annotated[Path, _RUNS]
+RunsPath = Annotated[str | Path, _RUNS]
 FLAGS = tuple(name for name, entry in ENTRIES.items() if entry.has_flag)
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def recipe_options(names: Collection[str] = FLAGS) -> Callable[[_Command], _Command]:
@@ -34,6 +37,15 @@ def recipe_options(names: Collection[str] = FLAGS) -> Callable[[_Command], _Comm
         return command
 
     return decorated
+
+
+def recipe_keywords(function: _Function) -> _Function:
+    """Show all recipe entries in the signature of a function of the API that takes them as `**settings`."""
+    signature = inspect.signature(function)
+    own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    generated = [_parameter(name).replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in FLAGS]
+    function.__signature__ = signature.replace(parameters=[*own, *generated])  # type: ignore[attr-defined]
+    return function
 
 
 def _parameter(name: str) -> inspect.Parameter:

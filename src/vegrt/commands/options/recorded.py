@@ -1,47 +1,51 @@
-"""The running command as results and manifests record it: its name, and every option that differs from its default."""
+"""A call as results and manifests record it: the command's name, and every option that differs from its default."""
 
 from __future__ import annotations
 
-from enum import Enum
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
+from vegrt.commands.options.derived import (
+    check_arguments,
+    flag_of,
+    has_parser,
+    is_argument,
+    keywords,
+    takes_a_path,
+)
+from vegrt.commands.options.numbers import text_of
 
-# Options that change how the answer is shown, not the answer.
-UNRECORDED = frozenset({"--json", "--help"})
+UNRECORDED = frozenset({"mlflow"})  # it changes no result, and an address may hold a password
 
 
-def recorded(ctx: typer.Context) -> dict[str, Any]:
-    """Return {"name", "options"} of the running command: the values of the given options by flag, as JSON values.
+def recorded(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {"name", "options"} of a call of a function of the API: the values of the given options by flag, as JSON values.
 
-    It reads the command's own table of options, so no flag can be forgotten. Files and folders are recorded by name only: a
-    bundle may be passed on, and local paths are private.
+    arguments: by name; others are left out. It reads the function's own options, so no flag can be forgotten. Files and folders
+    are recorded by name only: a bundle may be passed on, and local paths are private. Raises ArgumentError for a wrong argument.
     """
+    check_arguments(function, dict(arguments))
     options: dict[str, Any] = {}
-    for option in ctx.command.params:
-        value = ctx.params.get(option.name or "")
-        if option.param_type_name != "option" or value in (None, (), []) or value == option.get_default(ctx):
+    for item in keywords(function):
+        value = arguments[item.name]
+        if (
+            item.name in UNRECORDED
+            or is_argument(item)
+            or value in (None, (), [])
+            or _to_json(value, item) == _to_json(item.default, item)
+        ):
             continue
-        if (flag := _flag(option, value)) not in UNRECORDED:
-            options[flag] = _to_json(value, is_path=_takes_a_path(option))
-    return {"name": ctx.command.name, "options": options}
+        options[flag_of(item, value)] = _to_json(value, item)
+    return {"name": function.__name__, "options": options}
 
 
-def _takes_a_path(option: Any) -> bool:
-    """Return whether the declared type of an option is a file or folder."""
-    return getattr(option.type, "name", "") in ("path", "file", "directory", "filename")
-
-
-def _flag(option: Any, value: Any) -> str:
-    """Return the long name of an option; for a switch that was turned off, its --no- name."""
-    names = option.secondary_opts if value is False and option.secondary_opts else option.opts
-    return str(max(names, key=len))
-
-
-def _to_json(value: Any, *, is_path: bool) -> Any:
+def _to_json(value: Any, item: inspect.Parameter) -> Any:
+    if value is None or value is inspect.Parameter.empty:
+        return None
+    if has_parser(item):
+        return text_of(value)
     if isinstance(value, list | tuple):
-        return [_to_json(item, is_path=is_path) for item in value]
-    if isinstance(value, Enum):
-        return value.value
-    return Path(value).name if is_path or isinstance(value, Path) else value
+        return [_to_json(entry, item) for entry in value]
+    return Path(value).name if takes_a_path(item) else value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,23 +38,25 @@ class ObjectiveName(str, Enum):
     throughput = "throughput"
 
 
-ObjectiveOption = Annotated[
-    ObjectiveName,
-    typer.Option(
-        "--objective", help="Choose the fastest by latency (one photo) or throughput (images/s at the best batch size)."
-    ),
-]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, for example models/resnet18.")]
-DataOption = Annotated[
-    Path, typer.Option("--data", help="Data folder with train/, validation/ and test/, or a CSV file.")
-]
-PublicKeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--public-key",
-        help="Require a signature by this ed25519 public key (PEM file); ignore results that it does not cover.",
-    ),
-]
+# What a function of the API takes has the types that Python code gives: ...Path, ...Choice, and all that only such functions
+# take. vegrt.commands.options.derived makes the command line's types from them.
+_OBJECTIVE = typer.Option(
+    "--objective", help="Choose the fastest by latency (one photo) or throughput (images/s at the best batch size)."
+)
+ObjectiveOption = Annotated[ObjectiveName, _OBJECTIVE]
+ObjectiveChoice = Annotated[Literal["latency", "throughput"], _OBJECTIVE]
+_BUNDLE = typer.Argument(metavar="BUNDLE", help="Bundle folder, for example models/resnet18.")
+BundleArgument = Annotated[Path, _BUNDLE]
+BundlePath = Annotated[str | Path, _BUNDLE]
+_DATA = typer.Option("--data", help="Data folder with train/, validation/ and test/, or a CSV file.")
+DataOption = Annotated[Path, _DATA]
+DataPath = Annotated[str | Path, _DATA]
+_PUBLIC_KEY = typer.Option(
+    "--public-key",
+    help="Require a signature by this ed25519 public key (PEM file); ignore results that it does not cover.",
+)
+PublicKeyOption = Annotated[Path | None, _PUBLIC_KEY]
+PublicKeyPath = Annotated[str | Path | None, _PUBLIC_KEY]
 OverwriteFileOption = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 OverwriteModelsOption = Annotated[
     bool,
@@ -77,12 +80,14 @@ ProviderOption = Annotated[
     ),
 ]
 MeasuredDeviceOption = Annotated[
-    Device | None,
+    Literal["cpu", "cuda"] | None,
     typer.Option(
         "--device", help="Measure on this device only: cpu or cuda (default: the CPU, and a GPU if one works here)."
     ),
 ]
-VariantsOption = Annotated[list[str] | None, typer.Option("--variant", help="Measure only this variant; repeatable.")]
+VariantsOption = Annotated[
+    Sequence[str] | None, typer.Option("--variant", help="Measure only this variant; repeatable.")
+]
 
 
 def runtime_name(runtime: str | None, provider: str | None) -> str | None:
