@@ -44,7 +44,8 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, values: Tensor) -> Tensor:
-        return values * self.gate(values)
+        gates: Tensor = self.gate(values)
+        return values * gates
 
 
 def random_classifier(seed: int, classes: int) -> RandomClassifier:
@@ -53,7 +54,8 @@ def random_classifier(seed: int, classes: int) -> RandomClassifier:
     torch.manual_seed(seed)
     size = (int(random.integers(17, 65)), int(random.integers(17, 65)))
     channels = int(random.integers(3, 25))
-    layers, names = [convolution(random, 3, channels)], ["stem"]
+    layers: list[nn.Module] = [convolution(random, 3, channels)]
+    names = ["stem"]
     for _ in range(int(random.integers(1, 5))):
         kind, block, channels = random_block(random, channels)
         layers.append(block)

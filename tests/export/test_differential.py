@@ -33,7 +33,7 @@ def test_all_runtimes_agree_on_a_random_network(seed: int, data: Path) -> None:
 def test_a_runtime_that_answers_otherwise_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true_answers = OpenVinoRunner.answers
 
-    def reversed_answers(self: OpenVinoRunner, images: np.ndarray) -> object:  # type: ignore[type-arg]
+    def reversed_answers(self: OpenVinoRunner, images: np.ndarray) -> object:
         answers = true_answers(self, images)
         return replace(answers, logits=answers.logits[:, ::-1])
 

@@ -25,7 +25,9 @@ def test_a_bundle_becomes_a_run(copied: Bundle, photos: Path, tmp_path: Path) ->
     assert call("bench", path, "--rounds", "1", "--batch", "1", "--no-memory", "--no-limits").exit_code == 0
     written = answer("report", path, "-o", tmp_path / "report.md", "--mlflow", store)
     client = MlflowClient(tracking_uri=store)
-    (run,) = client.search_runs([client.get_experiment_by_name("vegrt").experiment_id])
+    experiment = client.get_experiment_by_name("vegrt")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     assert written["mlflow_runs"] == [run.info.run_id]
     assert (run.info.status, run.info.run_name) == ("FINISHED", "small")
     assert run.data.tags["vegrt.bundle_sha256"] == copied.sha256()

@@ -29,7 +29,7 @@ from vegrt.evaluate.trust.temperature import fit_temperature
 from vegrt.infer.runtimes.logits import softmax
 from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.judge import set_members
-from vegrt.infer.trust.record import SetRule
+from vegrt.infer.trust.record import ScoreMethod, SetRule
 from vegrt.infer.trust.scores import foreign_scores
 
 TOLERANCE = 1e-6
@@ -56,7 +56,7 @@ class Given:
         return photos
 
     def predict(self, photos: NDArray[np.float64]) -> NDArray[np.int_]:
-        return photos.argmax(axis=1)
+        return np.asarray(photos.argmax(axis=1))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -92,10 +92,11 @@ def compare_scores(own: Answers, foreign: Answers) -> dict[str, float]:
     torch: Any = importlib.import_module("torch")
     detectors: Any = importlib.import_module("pytorch_ood.detector")
     metrics: Any = importlib.import_module("pytorch_ood.metrics.functional")
-    result = {}
+    result: dict[str, float] = {}
     logits = torch.from_numpy(np.concatenate([own.logits, foreign.logits]).astype(np.float64))
     kinds = torch.tensor([0] * len(own.logits) + [-1] * len(foreign.logits))
-    for method, score in (("energy", detectors.EnergyBased.score), ("max-logit", detectors.MaxLogit.score)):
+    methods: dict[ScoreMethod, Any] = {"energy": detectors.EnergyBased.score, "max-logit": detectors.MaxLogit.score}
+    for method, score in methods.items():
         theirs = score(logits)
         ours = [foreign_scores(method, answers, None) for answers in (own, foreign)]
         result[method] = float(np.abs(np.concatenate(ours) - theirs.numpy()).max())
@@ -116,14 +117,20 @@ def main() -> int:
     bundle = open_bundle(options.bundle)
     (candidate,) = select_candidates(bundle, Selection("onnxruntime", None, (options.variant,)))
     answers, labels = {}, {}
-    for name in ("validation", "test", "foreign"):
-        photos = OtherPhotos(foreign=options.foreign).foreign_photos()
-        if name != "foreign":
-            photos = list(read_split(options.data, name, bundle.manifest.classes).photos)
-        collected = collect_photo_answers(bundle, photos, [candidate], name)
+    classes = bundle.manifest.classes
+    photos = {
+        "validation": read_split(options.data, "validation", classes).photos,
+        "test": read_split(options.data, "test", classes).photos,
+        "foreign": OtherPhotos(foreign=options.foreign).foreign_photos(),
+    }
+    for name, part in photos.items():
+        collected = collect_photo_answers(bundle, part, [candidate], name)
         answers[name], labels[name] = collected.photos[candidate], collected.labels
     temperature = fit_temperature(answers["validation"].logits, labels["validation"])
-    probabilities = {name: softmax(answers[name].logits / np.float64(temperature)) for name in ("validation", "test")}
+    probabilities = {
+        name: softmax((answers[name].logits / np.float64(temperature)).astype(np.float32))
+        for name in ("validation", "test")
+    }
     has_failed = False
     for name, differ in compare_sets(probabilities["validation"], labels["validation"], probabilities["test"]).items():
         say(

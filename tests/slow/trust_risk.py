@@ -72,7 +72,7 @@ def main() -> int:
             violated = int((risks > largest).sum())
             learned = f"{(shares > 0).sum()} found a threshold, median accepted {np.median(shares):.1%}"
             sys.stdout.write(
-                f"{candidate}, --max-error {percent:g}: violated in {violated} of {options.splits} splits of {options.photos} photos; "
+                f"{candidate}, --max-error {percent:g}: violated in {violated} of {options.splits} splits of {options.photos}; "
                 f"{learned}, median risk {np.median(risks):.2%}\n"
             )
             has_failed |= violated > (1 - CONFIDENCE) * options.splits
