@@ -43,6 +43,12 @@ class Overloaded(Refusal):
     retry_after_s = 1
 
 
+class ShareTaken(Overloaded):
+    """One client holds as much of the service as it may: try again in `retry_after_s` seconds."""
+
+    status = 429
+
+
 class Dropped(Overloaded):
     """A body that arrived so slowly that it was dropped to free memory for another one."""
 
