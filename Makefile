@@ -6,6 +6,7 @@
 # make docs    the documentation site, in build/docs; works offline
 # make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
+# make fuzz    damaged inputs for every reader, INPUTS in all; goes on where the last run ended, see tests/slow/fuzz
 
 PYTHON ?= python3
 BACKBONE ?= resnet18
@@ -20,6 +21,8 @@ VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
 SHARED ?= ../shared
 SWEEP ?= build/sweep
+FUZZ ?= build/fuzz
+INPUTS ?= 1000000
 REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
@@ -30,7 +33,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench arm64 sweep accept check audit need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench fuzz arm64 sweep accept check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -85,6 +88,9 @@ arm64: $(READY)
 sweep: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/sweep.py $(SWEEP) --page docs/models.md $(if $(RTX),--rtx) \
 		$(if $(AGAIN),--again $(AGAIN))
+
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.slow.fuzz $(FUZZ) --inputs $(INPUTS) $(if $(ONLY),--only '$(ONLY)')
 
 accept: $(READY)
 	$(VENV)/bin/python tests/slow/peers_agree.py $(BUNDLE) $(SHARED)/vegetables/test

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from vegrt.bundle.archive import DAMAGE
 from vegrt.bundle.entries import is_regular
-from vegrt.errors import DataError, FormatError, require
+from vegrt.errors import DataError, FormatError, VegrtError, reason_of, require
 from vegrt.evaluate.device.rows import TEXT_LENGTH, AnswerRow, Layout, shown
 from vegrt.files.csv_cells import text_of_cell
 from vegrt.schema import parse_json
@@ -167,7 +168,6 @@ def _names(value: Any) -> list[str]:
 
 
 def _parquet(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[AnswerRow]:
-    pyarrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
     try:
         schema = parquet.read_schema(path)
@@ -182,8 +182,12 @@ def _parquet(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[An
                 for values in batch.to_pylist():
                     number += 1
                     yield _placed(f"row {number}", layout, values)
-    except (pyarrow.ArrowException, OSError, MemoryError) as error:
-        raise FormatError(f"is not Parquet ({str(error).splitlines()[0]:.120})", "its content") from error
+    except VegrtError:
+        raise
+    except (
+        Exception
+    ) as error:  # pyarrow's errors have no common base class: UnicodeDecodeError for a name, for instance
+        raise FormatError(f"is not Parquet ({reason_of(error):.120})", "its content") from error
 
 
 def _check_parquet(metadata: Any, classes: int, limits: _Limits) -> None:
@@ -215,7 +219,7 @@ def _npz(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[Answer
             if stored > limits.content_bytes or len(archive.infolist()) > len(classes) + 64:
                 raise FormatError(f"has {len(archive.infolist())} arrays of {stored:,} bytes; expected fewer")
             arrays = {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGE as error:
         raise FormatError(f"is not an .npz file ({error!s:.120})", "its content") from error
     order = arrays.pop("classes", None)
     scalars = {name: arrays.pop(name).item() for name in _SCALARS if name in arrays and arrays[name].ndim == 0}
@@ -238,8 +242,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray[Any, A
         raise FormatError("is larger than stated", name)
     try:
         array: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, OverflowError) as error:
-        raise FormatError(f"is not a plain array ({str(error).splitlines()[0]:.120})", name) from error
+    except (
+        Exception
+    ) as error:  # NumPy evaluates the header as Python: also tokenize.TokenError, RecursionError, KeyError
+        raise FormatError(f"is not a plain array ({reason_of(error):.120})", name) from error
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind not in "Uiuf" or array.ndim > 2:
