@@ -46,7 +46,7 @@ def _duplicate_cure(names: Iterable[str]) -> str:
     places: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in places:
-            return f"; scores {places[name]} and {index} have this name: give one another, such as {name} ({index})"
+            return f"; scores {places[name]} and {index} have this name: give one another, such as {name:.80} ({index})"
         places[name] = index
     return ""
 

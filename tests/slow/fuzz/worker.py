@@ -101,7 +101,7 @@ class Work:
 
     def save_finding(self, kind: str, shape: str, data: bytes, text: str) -> str:
         """Store an input, once for all that look the same; return its name."""
-        name = f"{kind}-{zlib.crc32(shape.encode()):08x}"
+        name = f"{kind}-{zlib.crc32(shape.encode('utf-8', 'replace')):08x}"
         if not (self.findings_folder / name).exists():
             (self.findings_folder / name).write_bytes(data)
             (self.findings_folder / f"{name}.txt").write_text(f"{shape}\n{text}\n", encoding="utf-8", errors="replace")
@@ -211,7 +211,7 @@ def _read_all(work: Work, start: int, stop: int, folder: Path) -> int:
             name = work.save_finding("traceback", outcome.shape, data, outcome.text)
             found[name] = found.get(name, 0) + 1
             (work.findings_folder / f"{name}.count").write_text(str(found[name]))
-        shape = f"{zlib.crc32(outcome.shape.encode()):08x}"
+        shape = f"{zlib.crc32(outcome.shape.encode('utf-8', 'replace')):08x}"
         if shape not in shapes and len(shapes) < _MAX_CORPUS and len(data) <= _MAX_SEED_BYTES:
             shapes.add(shape)
             corpus.append(data)
