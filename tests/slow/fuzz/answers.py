@@ -6,6 +6,7 @@ import io
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _JSON_LINES = (
 )
 
 
-def _columns() -> dict[str, np.ndarray]:
+def _columns() -> dict[str, Any]:
     logits = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     return {"photo": np.array([f"Beet/{n:03d}.jpg" for n in range(8)]), "logits": logits, "latency_ms": np.ones(8)}
 

@@ -17,8 +17,9 @@ from vegrt.infer.drift.counters import read_counters
 from vegrt.infer.trust.record import Trust
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench
+from vegrt.results.convert import AnyResult
 from vegrt.results.evaluation import Evaluation
-from vegrt.results.files import AnyResult, parse_result
+from vegrt.results.files import parse_result
 from vegrt.schema import parse_json
 from vegrt.train.data.audit_file import read_audit_file, read_reported_audit
 from vegrt.train.recipe import make_recipe

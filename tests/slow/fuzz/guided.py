@@ -40,7 +40,7 @@ def main() -> None:
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         draws = random.Random(seed)
         if draws.random() < 0.5:
-            return atheris.Mutate(data, most)
+            return bytes(atheris.Mutate(data, most))
         return target.mutate(data, state.seeds, draws)[:most]
 
     limits = [f"-max_len={MAX_BYTES}", "-timeout=5", f"-rss_limit_mb={2 * target.limit_mib}"]

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,10 @@ def weights(base: Path) -> list[bytes]:
     """Return safetensors files."""
     from safetensors.numpy import save
 
-    tensors = {"conv.weight": np.zeros((2, 3, 3, 3), np.float32), "fc.bias": np.ones(4, np.float16)}
+    tensors: dict[str, np.ndarray[Any, Any]] = {
+        "conv.weight": np.zeros((2, 3, 3, 3), np.float32),
+        "fc.bias": np.ones(4, np.float16),
+    }
     return [save(tensors), save(tensors, {"format": "pt"}), save({})]
 
 

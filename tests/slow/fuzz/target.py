@@ -38,7 +38,7 @@ class Target:
 
     seeds: whole inputs, from the folder of base.py. run: reads one input; it may write below its folder, and raises VegrtError or
     Refusal for an input that it refuses. mutate: an input, the corpus and the draws -> a damaged input. weight: its part of all
-    inputs. limit_s, limit_mib: the most time and resident memory for one. per_worker: inputs of one process.
+    inputs. limit_s, limit_mib: the most CPU time and resident memory for one. per_worker: inputs of one process.
     """
 
     name: str

@@ -29,6 +29,7 @@ _HEAD = struct.Struct("<6Q")  # next index, size of the input, accepted, refused
 _MAX_CORPUS, _MAX_SEED_BYTES = 1500, 1 << 16
 _SPARE_BYTES = 4 << 30  # address space beyond that of the parent: a guard for the machine
 _POLL_S = 0.02
+_IDLE = 12  # how often its limit of CPU time an input may take by the clock
 _MEMORY_EXIT = 77  # of a worker that took too much memory
 
 
@@ -123,14 +124,14 @@ def _run_worker(work: Work, progress: Progress, stop: int) -> None:
     child = os.fork()
     if child == 0:
         _be_worker(work, progress.done, stop)
-    index, since, status, hung = progress.done, time.monotonic(), 0, False
+    index, since, busy_s, status, hung = progress.done, time.monotonic(), _cpu_s(child), 0, False
     try:
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             time.sleep(_POLL_S)
             now, busy = _HEAD.unpack(work.shared[: _HEAD.size])[0::5]
             if now != index or not busy:
-                index, since = now, time.monotonic()
-            elif time.monotonic() - since > work.target.limit_s:
+                index, since, busy_s = now, time.monotonic(), _cpu_s(child)
+            elif _cpu_s(child) - busy_s > work.target.limit_s or time.monotonic() - since > _IDLE * work.target.limit_s:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 hung = True
@@ -141,6 +142,12 @@ def _run_worker(work: Work, progress: Progress, stop: int) -> None:
         os.waitpid(child, 0)
         raise
     _take(work, progress, stop, "hang" if hung else "" if status == 0 else _death(status))
+
+
+def _cpu_s(process: int) -> float:
+    """Return the CPU time of a process in seconds: on a busy machine the wall clock says little."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _death(status: int) -> str:
@@ -177,7 +184,11 @@ def _be_worker(work: Work, start: int, stop: int) -> None:
     """Read inputs until the end, and exit. Never returns."""
     code = 1
     try:
-        with tempfile.TemporaryDirectory(prefix="job-", dir=work.findings_folder.parents[1]) as name:
+        # commands link files of the base, which must be on the same file system; the others do not wait for a disk
+        memory = (
+            "/dev/shm" if Path("/dev/shm").is_dir() and work.target.per_worker > 1 else work.findings_folder.parents[1]
+        )
+        with tempfile.TemporaryDirectory(prefix="job-", dir=memory) as name:
             code = _read_all(work, start, stop, Path(name))
     except BaseException:
         traceback.print_exc()
