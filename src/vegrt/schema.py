@@ -105,7 +105,7 @@ def build_document(kind: type[T], value: Any, schema: str, version: int) -> T:
     if not isinstance(value, dict) or value.get("schema") != schema:
         raise FormatError(f"is not {schema}", "schema")
     if value.get("schema_version") != version:
-        raise FormatError(f"is {value.get('schema_version')!s:.20}; expected {version}", "schema_version")
+        raise FormatError(f"is {value.get('schema_version')!a:.20}; expected {version}", "schema_version")
     return build(kind, value)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.slow.fuzz.mutate_text import LISTED_CLASSES
@@ -18,8 +21,9 @@ from vegrt.infer.trust.record import Trust
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench
 from vegrt.results.convert import AnyResult
-from vegrt.results.evaluation import Evaluation
+from vegrt.results.evaluation import Evaluation, Predictions, PredictionsFile
 from vegrt.results.files import parse_result
+from vegrt.results.predictions import read_predictions, store_predictions
 from vegrt.schema import parse_json
 from vegrt.train.data.audit_file import read_audit_file, read_reported_audit
 from vegrt.train.recipe import make_recipe
@@ -76,9 +80,32 @@ def read_manifest(data: bytes, folder: Path) -> str:
     return str(len(parse_manifest(data, Path("manifest.json")).artifacts))
 
 
+class StoredPredictions:
+    """The predictions of many photos, in a Parquet file to which the evaluation of the base refers, with its right hash."""
+
+    evaluation: Evaluation
+
+    def seeds(self, base: Path) -> list[bytes]:
+        """Return the file of the predictions of the base."""
+        self.evaluation = parse_result((base / "bundle/results/evaluate-test.json").read_bytes(), Evaluation)
+        with tempfile.TemporaryDirectory() as name:
+            store_predictions(Path(name, "x.json"), self.evaluation, max_inline=1)
+            return [Path(name, "x.parquet").read_bytes()]
+
+    def run(self, data: bytes, folder: Path) -> str:
+        """Read them."""
+        (folder / "x.parquet").write_bytes(data)
+        whole = self.evaluation.predictions
+        assert isinstance(whole, Predictions)
+        stored = PredictionsFile("x.parquet", hashlib.sha256(data).hexdigest(), len(whole.paths), whole.photos_sha256)
+        return str(len(read_predictions(folder, replace(self.evaluation, predictions=stored)).paths))
+
+
+PREDICTIONS = StoredPredictions()
 TARGETS = (
     document("manifest", ["bundle/manifest.json"], read_manifest, weight=3.0),
     document("results", ["bundle/results/*.json"], read_result, weight=3.0),
+    Target("predictions", PREDICTIONS.seeds, PREDICTIONS.run),
     document("calibration", ["bundle/calibration.json"], from_file(read_calibration, "calibration.json"), weight=2.0),
     document("trust", ["bundle/trust.json"], read_trust, weight=2.0),
     document("counters", ["counters.json"], from_file(read_counters, "counters.json"), weight=2.0),
