@@ -191,11 +191,7 @@ def test_without_a_free_descriptor_it_says_so_once_and_goes_on_afterwards(
             time.sleep(0.6)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        answer = b""
-        while b'{"live": true}' not in answer:  # head and body may come one after the other
-            block = client.recv(65536)
-            assert block, answer
-            answer += block
+        answered(client)
     lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert lines == [
         "a connection cannot be accepted (Too many open files); raise the limit of open files with: ulimit -n"
@@ -301,6 +297,15 @@ def test_a_client_that_reads_below_the_rate_is_closed(start: Start, sockets: Any
     assert 'vegrt_connections_closed_total{reason="unread_answer"} 1.0' in httpx.get(f"{running.url}/metrics").text
 
 
+def answered(client: socket.socket) -> None:
+    """Receive the answer to LIVE, whose head and body may come one after the other."""
+    answer = b""
+    while b'{"live": true}' not in answer:
+        block = client.recv(65536)
+        assert block, answer
+        answer += block
+
+
 def from_address(running: Any, address: str, sent: bytes = b"") -> socket.socket:
     """Connect from another address of this machine; the caller closes it."""
     host, port = running.url.removeprefix("http://").split(":")
@@ -317,9 +322,9 @@ def test_a_client_fills_its_share_of_the_connections_only(start: Start, sockets:
             stack.enter_context(from_address(running, "127.0.0.9", HEAD))
         wait_for(lambda: 'closed_total{reason="limit"} 8.0' in httpx.get(f"{running.url}/metrics").text)
         for client in others:
-            assert b'{"live": true}' in client.recv(65536)
+            answered(client)
             client.sendall(LIVE)
-            assert b'{"live": true}' in client.recv(65536)
+            answered(client)
         assert "vegrt_connections 7.0" in httpx.get(f"{running.url}/metrics").text
 
 
