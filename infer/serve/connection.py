@@ -39,9 +39,7 @@ class Connection(H11Protocol):
     owner = ""  # the client, once there is a connection
     _idle = False
     _unsent_bytes = 0
-    _most_unsent_bytes = 0  # since _sending_since
-    _stalled_since = 0.0  # the last time that the client took a byte of its answer
-    _sending_since = 0.0  # the last time that nothing was unsent, or that an answer was complete
+    _unsent_since = 0.0
 
     def __init__(self, *arguments: Any, metrics: Metrics) -> None:
         super().__init__(*arguments)
@@ -71,7 +69,6 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Start waiting for the next request."""
         self._idle, self.since = True, self.loop.time()
-        self._sending_since, self._most_unsent_bytes = self.since, 0
         super().on_response_complete()
 
     def overdue(self, now: float, settings: ServerSettings) -> Overdue | None:
@@ -83,15 +80,11 @@ class Connection(H11Protocol):
         return "idle" if self.stage is Stage.IDLE and now - self.since > settings.idle_timeout_s else None
 
     def _reads_slowly(self, now: float, settings: ServerSettings) -> bool:
-        """Return whether the client takes its answer below the minimum rate, or took nothing for too long."""
+        """Return whether the client took no byte of its answer for too long. The system's own buffer hides a few MB."""
         unsent = self.transport.get_write_buffer_size()
-        if unsent != self._unsent_bytes or not unsent:
-            self._unsent_bytes, self._stalled_since = unsent, now
-        if not unsent:
-            self._sending_since, self._most_unsent_bytes = now, 0
-        self._most_unsent_bytes = max(self._most_unsent_bytes, unsent)
-        longest_s = settings.idle_timeout_s + self._most_unsent_bytes / settings.min_rate
-        return now - self._stalled_since > settings.idle_timeout_s or now - self._sending_since > longest_s
+        if unsent == 0 or unsent != self._unsent_bytes:
+            self._unsent_bytes, self._unsent_since = unsent, now
+        return now - self._unsent_since > settings.idle_timeout_s
 
     def close_overdue(self, reason: Overdue) -> None:
         """Close the connection; a client that has sent a part of a header is told why."""
