@@ -29,7 +29,7 @@ def main() -> None:
     state = Work(target, work, work / "base", CORPUS, 1)
     for number, seed in enumerate(state.seeds):
         (state.corpus_folder / f"seed-{number}").write_bytes(seed)
-    folder = Path(tempfile.mkdtemp(prefix="job-", dir=work))
+    folder = Path(tempfile.mkdtemp(prefix="job-"))
 
     def read(data: bytes) -> None:
         outcome = outcome_of(target, data, folder)

@@ -121,27 +121,38 @@ def run_slice(work: Work, progress: Progress, stop: int) -> None:
 
 def _run_worker(work: Work, progress: Progress, stop: int) -> None:
     work.shared[: _HEAD.size] = _HEAD.pack(progress.done, 0, 0, 0, 0, 0)
-    child = os.fork()
-    if child == 0:
-        _be_worker(work, progress.done, stop)
-    index, since, busy_s, status, hung = progress.done, time.monotonic(), _cpu_s(child), 0, False
-    try:
-        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-            time.sleep(_POLL_S)
-            now, busy = _HEAD.unpack(work.shared[: _HEAD.size])[0::5]
-            if now != index or not busy:
-                index, since, busy_s = now, time.monotonic(), _cpu_s(child)
-            elif _cpu_s(child) - busy_s > work.target.limit_s or time.monotonic() - since > _IDLE * work.target.limit_s:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                hung = True
-                break
-        status = 0 if hung else ended[1]
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    _take(work, progress, stop, "hang" if hung else "" if status == 0 else _death(status))
+    # commands link files of the base, which must be on the same file system; the others do not wait for a disk
+    is_in_memory = work.target.per_worker > 1 and Path("/dev/shm").is_dir()
+    place = "/dev/shm" if is_in_memory else work.findings_folder.parents[1]
+    with tempfile.TemporaryDirectory(prefix="job-", dir=place) as folder:
+        child = os.fork()
+        if child == 0:
+            _be_worker(work, progress.done, stop, Path(folder))
+        try:
+            death = _watch(work, child)
+        except BaseException:
+            _kill(child)
+            raise
+    _take(work, progress, stop, death)
+
+
+def _watch(work: Work, child: int) -> str:
+    """Wait for a worker, and end it if an input takes too long. Return of which kind of finding it died; empty if of none."""
+    index, since, busy_s = -1, time.monotonic(), 0.0
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        time.sleep(_POLL_S)
+        now, busy = _HEAD.unpack(work.shared[: _HEAD.size])[0::5]
+        if now != index or not busy:
+            index, since, busy_s = now, time.monotonic(), _cpu_s(child)
+        elif _cpu_s(child) - busy_s > work.target.limit_s or time.monotonic() - since > _IDLE * work.target.limit_s:
+            _kill(child)
+            return "hang"
+    return _death(ended[1]) if ended[1] else ""
+
+
+def _kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 def _cpu_s(process: int) -> float:
@@ -180,16 +191,11 @@ def _count(work: Work, progress: Progress, name: str, number: int) -> None:
     progress.findings[name] = progress.findings.get(name, 0) + number
 
 
-def _be_worker(work: Work, start: int, stop: int) -> None:
+def _be_worker(work: Work, start: int, stop: int, folder: Path) -> None:
     """Read inputs until the end, and exit. Never returns."""
     code = 1
     try:
-        # commands link files of the base, which must be on the same file system; the others do not wait for a disk
-        memory = (
-            "/dev/shm" if Path("/dev/shm").is_dir() and work.target.per_worker > 1 else work.findings_folder.parents[1]
-        )
-        with tempfile.TemporaryDirectory(prefix="job-", dir=memory) as name:
-            code = _read_all(work, start, stop, Path(name))
+        code = _read_all(work, start, stop, folder)
     except BaseException:
         traceback.print_exc()
     finally:
