@@ -8,6 +8,7 @@
 # make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
 # make differential    300 random small networks through a whole export, every runtime against an oracle, into DIFFERENTIAL=folder
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
+# make fuzz    damaged inputs for every reader, INPUTS in all; goes on where the last run ended, see tests/slow/fuzz
 
 PYTHON ?= python3
 BACKBONE ?= resnet18
@@ -23,6 +24,8 @@ DEMO := demo
 SHARED ?= ../shared
 SWEEP ?= build/sweep
 DIFFERENTIAL ?= build/differential
+FUZZ ?= build/fuzz
+INPUTS ?= 1000000
 REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
@@ -33,7 +36,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench arm64 sweep differential accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench fuzz arm64 sweep differential accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -96,6 +99,8 @@ sweep: $(READY)
 # an hour; goes on where it was interrupted
 differential: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -W ignore -m tests.slow.differential $(DIFFERENTIAL) --rtx
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.slow.fuzz $(FUZZ) --inputs $(INPUTS) $(if $(ONLY),--only '$(ONLY)')
 
 accept: $(READY)
 	$(VENV)/bin/python tests/slow/peers_agree.py $(BUNDLE) $(SHARED)/vegetables/test

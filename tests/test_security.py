@@ -122,6 +122,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server": (
         "infer/serve/test_app.py::test_a_body_is_cut_off_at_its_limit_whatever_it_claims",
         "infer/serve/test_slow_clients.py::test_a_header_has_a_deadline_however_it_comes",
+        "infer/serve/test_slow_clients.py::test_a_client_fills_its_share_of_the_connections_only",
+        "infer/serve/test_slow_clients.py::test_a_client_fills_its_share_of_the_queue_only",
+        "infer/serve/test_http.py::test_every_request_gets_its_own_answer_and_no_other",
         "infer/serve/test_origins.py::test_pages_of_other_sites_are_refused_in_one_line",
         "infer/serve/test_app.py::test_nothing_is_loaded_from_elsewhere",
         "test_security.py::test_the_server_touches_no_file_for_a_request",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from vegrt.errors import VegrtError
+from vegrt.files.text import printable
 from vegrt.files.toml import read_toml
 from vegrt.train import qat_defaults
 
@@ -288,7 +289,9 @@ def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(settings.keys() - TYPES.keys()):
-        raise VegrtError(f"recipe: unknown key(s) {', '.join(unknown)}; expected some of {', '.join(TYPES)}")
+        raise VegrtError(
+            f"recipe: unknown key(s) {printable(', '.join(unknown)):.200}; expected some of {', '.join(TYPES)}"
+        )
     return {name: _converted(TYPES[name], name, value) for name, value in settings.items()}
 
 

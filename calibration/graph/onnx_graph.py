@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def serialize(model: ir.Model, *, check: bool = True) -> bytes:
         try:
             onnx.checker.check_model(proto, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ModelError(f"ONNX graph: refused by the ONNX checker ({str(error).splitlines()[0]})") from error
+            raise ModelError(f"ONNX graph: refused by the ONNX checker ({reason_of(error)})") from error
     data: bytes = proto.SerializeToString()
     return data
 

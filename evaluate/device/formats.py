@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from vegrt.bundle.archive import DAMAGE
 from vegrt.bundle.entries import is_regular
-from vegrt.errors import DataError, FormatError, require
+from vegrt.errors import DataError, FormatError, VegrtError, reason_of, require
+from vegrt.evaluate.device.parquet_footer import read_stated
 from vegrt.evaluate.device.rows import TEXT_LENGTH, AnswerRow, Layout, shown
 from vegrt.files.csv_cells import text_of_cell
+from vegrt.files.text import printable
 from vegrt.schema import parse_json
 
 SUFFIXES = (".csv", ".jsonl", ".parquet", ".npz")
@@ -167,13 +171,12 @@ def _names(value: Any) -> list[str]:
 
 
 def _parquet(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[AnswerRow]:
-    pyarrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
     try:
         schema = parquet.read_schema(path)
         texts = [field.name for field in schema if str(field.type) in ("string", "large_string")]
         with parquet.ParquetFile(path, read_dictionary=texts) as file:  # a text that is repeated is in memory once
-            _check_parquet(file.metadata, len(classes), limits)
+            _check_parquet(path, file.metadata, len(classes), limits)
             stated = (schema.metadata or {}).get(b"vegrt.classes")
             layout = Layout.of(schema.names, classes, None if stated is None else _names(parse_json(stated)))
             number = 0
@@ -182,19 +185,23 @@ def _parquet(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[An
                 for values in batch.to_pylist():
                     number += 1
                     yield _placed(f"row {number}", layout, values)
-    except (pyarrow.ArrowException, OSError, MemoryError) as error:
-        raise FormatError(f"is not Parquet ({str(error).splitlines()[0]:.120})", "its content") from error
+    except VegrtError:
+        raise
+    except (
+        Exception
+    ) as error:  # pyarrow's errors have no common base class: UnicodeDecodeError for a name, for instance
+        raise FormatError(f"is not Parquet ({reason_of(error):.120})", "its content") from error
 
 
-def _check_parquet(metadata: Any, classes: int, limits: _Limits) -> None:
+def _check_parquet(path: Path, metadata: Any, classes: int, limits: _Limits) -> None:
     """Raise FormatError if a file states more than answers can need; equal values take hardly any space in it."""
     if metadata.num_rows > limits.rows:
         raise FormatError(f"has {metadata.num_rows:,} rows; expected at most {limits.rows:,}")
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    stored = sum(group.total_byte_size for group in groups)
-    values = sum(group.column(index).num_values for group in groups for index in range(group.num_columns))
-    if stored > limits.content_bytes or values > limits.rows * (2 * classes + metadata.num_columns):
-        raise FormatError(f"has {values:,} values in {stored:,} bytes when unpacked; expected fewer")
+    stated = read_stated(path)
+    if stated.stored_bytes > limits.content_bytes or stated.values > limits.rows * (2 * classes + metadata.num_columns):
+        raise FormatError(
+            f"has {stated.values:,} values in {stated.stored_bytes:,} bytes when unpacked; expected fewer"
+        )
 
 
 def _check_texts(batch: Any) -> None:
@@ -215,7 +222,7 @@ def _npz(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[Answer
             if stored > limits.content_bytes or len(archive.infolist()) > len(classes) + 64:
                 raise FormatError(f"has {len(archive.infolist())} arrays of {stored:,} bytes; expected fewer")
             arrays = {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGE as error:
         raise FormatError(f"is not an .npz file ({error!s:.120})", "its content") from error
     order = arrays.pop("classes", None)
     scalars = {name: arrays.pop(name).item() for name in _SCALARS if name in arrays and arrays[name].ndim == 0}
@@ -223,7 +230,7 @@ def _npz(path: Path, classes: Sequence[str], limits: _Limits) -> Iterator[Answer
     lengths = {name: len(array) if array.ndim else -1 for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or -1 in lengths.values():
         raise FormatError(
-            f"has arrays of different lengths: {', '.join(f'{n}: {c}' for n, c in islice(lengths.items(), 8))}"
+            f"has arrays of different lengths: {', '.join(f'{printable(n):.60}: {c}' for n, c in islice(lengths.items(), 8))}"
         )
     for index in range(next(iter(lengths.values()))):
         values = {name: _item(array[index]) for name, array in arrays.items()}
@@ -238,13 +245,22 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray[Any, A
         raise FormatError("is larger than stated", name)
     try:
         array: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, OverflowError) as error:
-        raise FormatError(f"is not a plain array ({str(error).splitlines()[0]:.120})", name) from error
+    except (
+        Exception
+    ) as error:  # NumPy evaluates the header as Python: also tokenize.TokenError, RecursionError, KeyError
+        raise FormatError(f"is not a plain array ({reason_of(error):.120})", name) from error
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind not in "Uiuf" or array.ndim > 2:
         raise FormatError(f"is {array.ndim}-dimensional of type {array.dtype}; expected numbers or text", name)
+    if array.dtype.kind == "U" and array.nbytes and _code_points(array).max() > sys.maxunicode:
+        raise FormatError("has text that is not Unicode", name)
     return array
+
+
+def _code_points(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the code points of texts: NumPy stores four bytes for each, and reads any."""
+    return np.ascontiguousarray(texts).view(f"{texts.dtype.str[0]}u4")
 
 
 def _item(value: Any) -> Any:

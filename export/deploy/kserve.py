@@ -49,6 +49,7 @@ spec:
     containers:
       - name: kserve-container
         image: {image}
+        args: ["--client-share", "1"]  # all requests come from a few proxies
         env:
           - name: PROTOCOL  # the Open Inference Protocol, for KServe's router
             value: v2
@@ -128,8 +129,8 @@ Written by vegrt {version} from the bundle with manifest SHA-256
 
 - Memory: {memory_mib} MiB. Computed: {process_mib} MiB for the process, {decode_mib} MiB for {decoders} photos of 34 million
   pixels that are decoded at the same time, {bodies_mib} MiB for request bodies, {model_mib} MiB for the largest model of the
-  bundle, three times. `--memory-mib` changes it. With `args: ["--max-pixels", "12000000"]` in the container the decoding
-  takes a third.
+  bundle, three times. `--memory-mib` changes it. With `"--max-pixels", "12000000"` among the `args` of the container
+  the decoding takes a third.
 - Limits equal requests, because the service uses as many threads as its CPU limit allows.
 - There is no autoscaling: add `maxReplicas` and `scaleTarget` to the predictor.
 - `RawDeployment` needs no Knative. For Knative remove this annotation, and `terminationGracePeriodSeconds` and

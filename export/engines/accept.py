@@ -11,7 +11,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from vegrt.calibration.graph.check import check_placement
-from vegrt.errors import EngineError, ModelError
+from vegrt.errors import EngineError, ModelError, reason_of
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -32,7 +32,7 @@ def check_model(subject: str, data: bytes) -> None:
     except ModelError as error:
         raise EngineError(f"{subject}: {error}") from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise EngineError(f"{subject}: refused by the ONNX checker ({str(error).strip().splitlines()[0]})") from error
+        raise EngineError(f"{subject}: refused by the ONNX checker ({reason_of(error)})") from error
 
 
 def _check_interface(subject: str, proto: onnx.ModelProto) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from vegrt.dataset.classes import classes_fault
 from vegrt.errors import DataError
 
-_NUMBERED = re.compile(r"(\d+)\s*:\s*(.*)")
+_NUMBERED = re.compile(r"(\d{1,9})\s*:\s*(.*)")  # int() refuses thousands of digits
 _LARGEST_BYTES = 16 << 20
 
 
@@ -46,7 +46,7 @@ def _duplicate_cure(names: Iterable[str]) -> str:
     places: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in places:
-            return f"; scores {places[name]} and {index} have this name: give one another, such as {name} ({index})"
+            return f"; scores {places[name]} and {index} have this name: give one another, such as {name:.80} ({index})"
         places[name] = index
     return ""
 
@@ -58,7 +58,7 @@ def _parsed(text: str, file: Path) -> Any:
         pass
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(f"{file}: begins like JSON but is none; expected class names, one per line, or JSON") from error
 
 
@@ -89,7 +89,7 @@ def _of_structure(value: Any, file: Path) -> tuple[str, ...]:
 
 
 def _is_index(value: Any) -> bool:
-    return type(value) is int or (isinstance(value, str) and value.isascii() and value.isdigit())
+    return type(value) is int or (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10)
 
 
 def _told_apart(values: Iterable[Any], file: Path) -> list[str]:

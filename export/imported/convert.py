@@ -18,7 +18,7 @@ from onnxscript import optimizer
 from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules import common as rules
 
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 from vegrt.export.engines.options import OPSET
 from vegrt.export.imported.free_batch import free_batch
 from vegrt.export.imported.onnx_file import ImportedModel
@@ -93,7 +93,7 @@ def _with_opset(imported: ImportedModel) -> onnx.ModelProto:
     try:
         return onnx.version_converter.convert_version(imported.proto, OPSET)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error)
         raise ModelError(
             f"{imported.subject}: opset {imported.opset}, cannot be converted to {OPSET} ({reason}); export it with opset {OPSET}"
         ) from error

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.inliner import inline_local_functions
 
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 from vegrt.export.imported.external_data import embed, external_tensors
 from vegrt.export.imported.head import choose_output, find_logits, listed_values, shape_text
 from vegrt.export.imported.operators import check_float32, check_quantized
@@ -108,7 +108,7 @@ def run_session(session: Any, subject: str, output: str, name: str, batch: NDArr
     try:
         result: NDArray[np.float32] = session.run([output], {name: np.ascontiguousarray(batch)})[0]
     except Exception as error:  # its exceptions have no common base class but Exception
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error)
         raise ModelError(f"{subject}: ONNX Runtime cannot run it on {batch.shape} {batch.dtype} ({reason})") from error
     return result
 
@@ -191,7 +191,7 @@ def _load(file: Path, subject: str) -> tuple[onnx.ModelProto, bytes]:
     except ModelError:
         raise
     except Exception as error:  # protobuf's and the checker's exceptions have no common base class
-        reason = next(iter(str(error).splitlines()), repr(error))
+        reason = reason_of(error)
         raise ModelError(f"{subject}: not a readable ONNX model ({reason})") from error
 
 

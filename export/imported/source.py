@@ -22,6 +22,7 @@ from vegrt.errors import BundleError, VegrtError
 from vegrt.export.imported.class_list import read_classes
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, check_dynamic_batch, read_imported
+from vegrt.files.text import printable
 from vegrt.files.toml import read_toml
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.contract import CHOICES, MAX_SIDE, Contract
@@ -119,7 +120,9 @@ def read_contract(file: Path) -> Contract:
     """
     table, keys = read_toml(file, "contract"), [field.name for field in fields(Contract)]
     if unknown := sorted(table.keys() - {*keys, _RANGE}):
-        raise VegrtError(f"{file}: unknown key(s) {', '.join(unknown)}; expected some of {', '.join((*keys, _RANGE))}")
+        raise VegrtError(
+            f"{file}: unknown key(s) {printable(', '.join(unknown)):.200}; expected some of {', '.join((*keys, _RANGE))}"
+        )
     required = ["size", "resize", "mean", "std"] if table.get("fit", "crop") == "crop" else ["size", "mean", "std"]
     if missing := [name for name in required if name not in table]:
         raise VegrtError(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vegrt.bundle.bundle import Bundle
 from vegrt.calibration.graph.check import HALF_SCALES_OPSET
 from vegrt.calibration.graph.onnx_graph import serialize
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 from vegrt.export.engines.options import OPSET
 from vegrt.export.onnx.deployed import deployed
 from vegrt.export.onnx.tidy import tidy
@@ -97,7 +97,7 @@ def export_fp32(bundle: Bundle, *, opset: int = OPSET, exporter: Exporter = "tor
         try:
             model = run(network, example, opset)
         except Exception as error:  # the exporters' exceptions have no common base class but Exception
-            reason = str(error).strip().splitlines()[0]
+            reason = reason_of(error)
             raise ModelError(f"opset {opset}: {exporter} cannot export the network ({reason})") from error
     if (written := model.opset_imports.get("", 0)) != opset:
         raise ModelError(f"opset {opset}: {exporter} wrote opset {written} instead; {OPSET} is the default")

@@ -211,7 +211,7 @@ class ParquetCodec(JsonLinesCodec):
                         if record.get(_EMBEDDING) is not None:
                             record[_EMBEDDING] = _packed(np.array(record[_EMBEDDING], np.float32))
                         file.write(json_text(record) + "\n")
-        except ArrowException as error:
+        except (ArrowException, UnicodeDecodeError) as error:
             raise VegrtError(f"{complete}: not a Parquet file ({error}); start over with --overwrite") from error
 
     def _record(self, row: AnswerRow) -> dict[str, Any]:

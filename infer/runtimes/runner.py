@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 from vegrt.infer.runtimes.lanes import Begun
 
 Device = Literal["cpu", "cuda"]
@@ -115,9 +115,3 @@ def library_errors(library: str, subject: str, action: str) -> Iterator[None]:
         raise ModelError(
             f"{subject}: {library} cannot {action} ({reason_of(cause, -1)}); export the bundle again"
         ) from error
-
-
-def reason_of(error: Exception, line: int = 0) -> str:
-    """Return one line of a runtime's exception, by default the first."""
-    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-    return f"{lines[line]:.300}" if lines else type(error).__name__

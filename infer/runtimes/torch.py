@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.bundle.bundle import Bundle
-from vegrt.errors import ModelError, VegrtError, require
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, reason_of
+from vegrt.errors import ModelError, VegrtError, reason_of, require
+from vegrt.infer.runtimes.runner import Answers, RuntimeName
 from vegrt.machine import available_cores
 
 

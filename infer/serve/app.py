@@ -22,6 +22,7 @@ from vegrt.infer.drift.counters import Counters, Saver
 from vegrt.infer.serve import protocol
 from vegrt.infer.serve.batcher import Batcher, Seat
 from vegrt.infer.serve.body import Bodies, photo_bytes, photo_pixels
+from vegrt.infer.serve.clients import client_of
 from vegrt.infer.serve.metrics import Metrics, RequestCounter
 from vegrt.infer.serve.openapi import document
 from vegrt.infer.serve.origins import Hosts, OriginGuard
@@ -56,6 +57,7 @@ class Service:
             max_batch=settings.max_batch,
             max_delay_s=settings.max_delay_ms / 1000,
             queue=settings.queue,
+            client_queue=settings.share_of(settings.queue),
             on_batch=self.metrics.count_batch,
         )
         self._saver = Saver(counters) if counters else None
@@ -73,9 +75,10 @@ class Service:
         started = time.perf_counter()
         model, settings = self.model, self.settings
         top_k = _top_k(request)
-        self.batcher.check_room()
-        async with self.bodies.read(request) as body:
-            with self.batcher.admit() as seat:
+        client = _client(request)
+        self.batcher.check_room(client)
+        async with self.bodies.read(request, client) as body:
+            with self.batcher.admit(client) as seat:
                 kind = request.headers.get("content-type", "")
                 contract = model.bundle.manifest.contract
                 photo = await photo_bytes(body, kind)
@@ -92,9 +95,10 @@ class Service:
         """Answer POST /v2/models/NAME/infer."""
         header = request.headers.get("inference-header-content-length")
         _parameters(request, ())
-        self.batcher.check_room()
-        async with self.bodies.read(request) as body:
-            with self.batcher.admit() as seat:
+        client = _client(request)
+        self.batcher.check_room(client)
+        async with self.bodies.read(request, client) as body:
+            with self.batcher.admit(client) as seat:
                 parsed = await self._parsed(body, header)
                 logits = (await self._columns(seat, parsed.images))[:, : len(self.model.classes)]
         content, json_length = protocol.render_infer(parsed, logits, self.name, self.model.classes)
@@ -215,7 +219,9 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
         return _json(
-            {"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code, error.headers
+            {"error": f"{request.method[:20]} {request.url.path[:200]}: {error.detail}"},
+            error.status_code,
+            error.headers,
         )
 
     @app.exception_handler(Exception)
@@ -225,6 +231,11 @@ def _add_errors(app: FastAPI) -> None:
 
 def _get(app: FastAPI, path: str) -> Callable[[Route], Route]:
     return app.api_route(path, methods=["GET", "HEAD"])
+
+
+def _client(request: Request) -> str:
+    """Return the client that sent a request; empty if it has no address, as on a Unix socket."""
+    return client_of(request.client.host) if request.client else ""
 
 
 def _check_model(service: Service, request: Request) -> None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.infer.serve.refusal import Overloaded, Refusal, TooLarge
+from vegrt.infer.serve.clients import Shares
+from vegrt.infer.serve.refusal import Overloaded, Refusal, ShareTaken, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """One request's place in the queue: its number of images, and whether they are still being decoded."""
+    """One request's place in the queue: its client and number of images, and whether they are still being decoded."""
 
+    client: str
     images: int = 1
     decoding: bool = True
 
@@ -58,7 +60,8 @@ class _Part:
 class Batcher:
     """A bounded queue in front of a runner.
 
-    run: maps (N, H, W, 3) uint8 to (N, K) float32; only one thread calls it. on_batch: called with the size of each batch.
+    run: maps (N, H, W, 3) uint8 to (N, K) float32; only one thread calls it. client_queue: most images of one client in the
+    queue; None for no such limit. on_batch: called with the size of each batch.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Batcher:
         max_batch: int,
         max_delay_s: float,
         queue: int,
+        client_queue: int | None = None,
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._run, self._on_batch = run, on_batch
         self._max_batch, self._max_delay_s = max_batch, max_delay_s
         self._queue = queue
+        self._shares = Shares(min(queue, client_queue or queue))
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._inside = self._decoding = self._waiting = 0
@@ -97,9 +102,12 @@ class Batcher:
         return self._thread.is_alive() and not self._closing
 
     @contextmanager
-    def admit(self) -> Iterator[Seat]:
-        """Hold a place for one image until it is answered. Raises Overloaded if the queue is full."""
-        seat = Seat(images=0)
+    def admit(self, client: str = "") -> Iterator[Seat]:
+        """Hold a place for one image of a client until it is answered.
+
+        Raises Overloaded if the queue is full, ShareTaken if the client's share of it is.
+        """
+        seat = Seat(client, images=0)
         with self._changed:
             self._claim(seat, 1)
             self._decoding += 1
@@ -108,17 +116,18 @@ class Batcher:
         finally:
             with self._changed:
                 self._inside -= seat.images
+                self._shares.give_back(client, seat.images)
                 self._finish_decoding(seat)
 
-    def check_room(self) -> None:
-        """Raise Overloaded if the queue is full now, before the client sends its body."""
+    def check_room(self, client: str = "") -> None:
+        """Raise Overloaded or ShareTaken if there is no place now, before the client sends its body."""
         with self._changed:
-            self._check(1)
+            self._check(client, 1)
 
     async def logits(self, seat: Seat, images: Pixels) -> Logits:
         """Return the (N, K) logits of a request's (N, H, W, 3) images. Raises TooLarge, Overloaded, or the runner's exception."""
-        if len(images) > self._queue:
-            raise TooLarge(f"{len(images)} images in one request; expected at most {self._queue}")
+        if len(images) > self._shares.limit:
+            raise TooLarge(f"{len(images)} images in one request; expected at most {self._shares.limit}")
         job = _Job(images, asyncio.get_running_loop().create_future())
         with self._changed:
             self._claim(seat, len(images) - seat.images)
@@ -139,15 +148,19 @@ class Batcher:
 
     def _claim(self, seat: Seat, images: int) -> None:
         """Admit `images` more images. The caller holds the lock."""
-        self._check(images)
+        self._check(seat.client, images)
         self._inside += images
+        self._shares.take(seat.client, images)
         seat.images += images
 
-    def _check(self, images: int) -> None:
+    def _check(self, client: str, images: int) -> None:
         if self._closing:
             raise Overloaded("the service is shutting down")
         if self._inside + images > self._queue:
             raise Overloaded(f"the queue is full ({self._inside} of {self._queue} images); try again soon")
+        if not self._shares.has_room(client, images):
+            held = f"{self._shares.held(client)} of {self._shares.limit} images"
+            raise ShareTaken(f"this client's share of the queue is full ({held}); try again soon")
 
     def _finish_decoding(self, seat: Seat) -> None:
         """Record that a request's images are decoded; if no others are, the batch is complete. The caller holds the lock."""

@@ -21,7 +21,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from vegrt.errors import DataError, TooManyPixelsError
-from vegrt.infer.serve.refusal import Dropped, NotAPhoto, Overloaded, Refusal, TooLarge, TooSlow
+from vegrt.infer.serve.clients import Shares
+from vegrt.infer.serve.refusal import Dropped, NotAPhoto, Overloaded, Refusal, ShareTaken, TooLarge, TooSlow
 from vegrt.infer.serve.settings import ServerSettings
 from vegrt.photo.contract import Contract
 from vegrt.photo.preprocess import load_image
@@ -36,6 +37,7 @@ YOUNG_S = 1.0  # age in s below which the rate of a body is not checked
 class _Body:
     """A body that is arriving. started: by anyio's clock. size: bytes in memory. dropped: to free memory for another body."""
 
+    client: str
     started: float
     scope: CancelScope = field(default_factory=CancelScope)
     size: int = 0
@@ -49,6 +51,7 @@ class Bodies:
         self._settings = settings
         self._reading: set[_Body] = set()
         self._held_bytes = 0
+        self._shares = Shares(max(settings.max_bytes, settings.share_of(settings.max_held_bytes)))
 
     @property
     def reading(self) -> int:
@@ -61,17 +64,18 @@ class Bodies:
         return self._held_bytes
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
+    async def read(self, request: Request, client: str = "") -> AsyncIterator[bytes]:
         """Yield the whole body, and count its bytes as held until the block ends.
 
-        Raises TooLarge, TooSlow, Overloaded if all bodies together are too large, and Refusal 400 or 415.
+        Raises TooLarge, TooSlow, Overloaded if all bodies together are too large, ShareTaken if those of this client are, and
+        Refusal 400 or 415.
         """
         _check_head(request, self._settings.max_bytes)
-        body = _Body(current_time())
+        body = _Body(client, current_time())
         try:
             yield await self._whole(request, body)
         finally:
-            self._held_bytes -= body.size
+            self._release(body)
 
     async def _whole(self, request: Request, body: _Body) -> bytes:
         chunks: list[bytes] = []
@@ -101,10 +105,18 @@ class Bodies:
             raise self._cancelled(body)
         if body.size + count > self._settings.max_bytes:
             raise TooLarge(f"body: more than {self._settings.max_bytes} bytes")
+        if not self._shares.has_room(body.client, count):
+            raise ShareTaken(f"the bodies of this client have more than {self._shares.limit} bytes; try again soon")
         while self._held_bytes + count > self._settings.max_held_bytes:
             self._free_memory(body)
         body.size += count
         self._held_bytes += count
+        self._shares.take(body.client, count)
+
+    def _release(self, body: _Body) -> None:
+        self._held_bytes -= body.size
+        self._shares.give_back(body.client, body.size)
+        body.size = 0
 
     def _free_memory(self, requester: _Body) -> None:
         now = current_time()
@@ -114,8 +126,8 @@ class Bodies:
         if not candidates:
             raise Overloaded("too many large bodies at the same time; try again soon")
         slowest = min(candidates, key=lambda body: body.size / (now - body.started))
-        self._held_bytes -= slowest.size
-        slowest.size, slowest.dropped = 0, True
+        self._release(slowest)
+        slowest.dropped = True
         slowest.scope.cancel()
         self._reading.discard(slowest)
 

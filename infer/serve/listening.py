@@ -1,4 +1,4 @@
-"""Accepts a limited number of connections and closes overdue ones, also at the limit of open files.
+"""Accepts a limited number of connections, in all and of each client, and closes overdue ones, also at the limit of open files.
 
 asyncio does not accept the connections, because at the limit of open files its accept loop retries as often as the backlog is
 long and logs every failure (CPython issue 151615; docs/decisions/0019).
@@ -14,7 +14,9 @@ import socket
 
 import uvicorn
 
+from vegrt.infer.serve.clients import client_of
 from vegrt.infer.serve.connection import Connection, Stage, plain_refusal
+from vegrt.infer.serve.metrics import Metrics
 from vegrt.infer.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -27,12 +29,14 @@ _LOG_EVERY_S = 60.0
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server with a limit on connections, which closes those whose clients exceed their time limits."""
+    """A uvicorn server with limits on connections, which closes those whose clients exceed their time limits."""
 
-    def __init__(self, config: uvicorn.Config, settings: ServerSettings) -> None:
+    def __init__(self, config: uvicorn.Config, settings: ServerSettings, metrics: Metrics) -> None:
         super().__init__(config)
-        self._settings = settings
+        self._settings, self._metrics = settings, metrics
         self._limit = most_connections(settings.max_connections)
+        self._client_limit = settings.share_of(self._limit)
+        metrics.watch_connections(lambda: len(self.server_state.connections))
         self._accepting: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._log_next = 0.0
@@ -60,32 +64,43 @@ class Server(uvicorn.Server):
         listener.setblocking(False)
         while True:
             try:
-                client, _ = await loop.sock_accept(listener)
+                client, address = await loop.sock_accept(listener)
             except OSError as error:  # no file descriptor or memory left, in the process or the machine
                 self._warn(
                     f"a connection cannot be accepted ({error.strerror}); raise the limit of open files with: ulimit -n"
                 )
-                self._close_longest_waiting()
+                self._close_longest_waiting(self._connections)
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            if len(self.server_state.connections) >= self._limit:
-                self._warn(
-                    f"the limit of {self._limit} connections is reached; closing the one that has waited longest"
-                )
-                if not self._close_longest_waiting():
-                    _refuse(client)
-                    continue
+            if not self._make_room(address[0]):
+                _refuse(client)
+                continue
             try:
                 await loop.connect_accepted_socket(self._connection, client)
             except OSError:  # the client is gone
                 client.close()
 
     def _connection(self) -> Connection:
-        return Connection(self.config, self.server_state, self.lifespan.state)
+        return Connection(self.config, self.server_state, self.lifespan.state, metrics=self._metrics)
 
-    def _close_longest_waiting(self) -> bool:
+    def _make_room(self, address: str) -> bool:
+        """Close a connection if a new one from this address would exceed a limit. Return whether there is room now."""
+        connections = self._connections
+        if self._client_limit < self._limit:
+            owner = client_of(address)
+            own = [connection for connection in connections if connection.owner == owner]
+            if len(own) >= self._client_limit:
+                self._warn(f"{owner} has {len(own)} connections, its share; closing the one that has waited longest")
+                return self._close_longest_waiting(own)
+        if len(connections) < self._limit:
+            return True
+        self._warn(f"the limit of {self._limit} connections is reached; closing the one that has waited longest")
+        return self._close_longest_waiting(connections)
+
+    def _close_longest_waiting(self, connections: list[Connection]) -> bool:
         """Close a connection that waits for its client, preferably one without a request. Return whether there was one."""
-        waiting = [connection for connection in self._connections if connection.stage is not Stage.ANSWER]
+        waiting = [connection for connection in connections if connection.stage is not Stage.ANSWER]
+        self._metrics.closed.labels("limit" if waiting else "refused").inc()
         if not waiting:
             return False
         min(waiting, key=lambda connection: (connection.stage is Stage.BODY, connection.since)).transport.abort()
@@ -98,8 +113,8 @@ class Server(uvicorn.Server):
         while True:
             await asyncio.sleep(pause_s)
             for connection in self._connections:
-                if connection.is_overdue(loop.time(), settings):
-                    connection.transport.abort()
+                if reason := connection.overdue(loop.time(), settings):
+                    connection.close_overdue(reason)
 
     def _warn(self, message: str) -> None:
         """Log a warning, at most one per minute."""
@@ -136,5 +151,5 @@ def most_connections(limit: int) -> int:
 def _refuse(client: socket.socket) -> None:
     """Send an error to a client if that is possible without waiting, and close its connection."""
     with client, contextlib.suppress(OSError):
-        client.send(plain_refusal("503 Service Unavailable", "too many connections; try again soon"))
+        client.send(plain_refusal(503, "too many connections; try again soon"))
         client.shutdown(socket.SHUT_WR)

@@ -22,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+CLOSED = ("header", "idle", "unread_answer", "limit", "refused", "not_http")  # why the service closes connections
 
 
 class Metrics:
@@ -47,6 +48,14 @@ class Metrics:
         self.batch = Histogram(
             "vegrt_batch_images", "Images per batch of the runner.", buckets=_SIZES, registry=self.registry
         )
+        self.closed = Counter(
+            "vegrt_connections_closed",
+            "Connections that the service closed, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in CLOSED:  # so that each is there from the start, as 0
+            self.closed.labels(reason)
         self.images = Counter("vegrt_images", "Images processed by the runner.", registry=self.registry)
         for name, text, value in (
             ("vegrt_inside_images", "Images admitted and not yet answered.", inside),
@@ -56,6 +65,10 @@ class Metrics:
             Gauge(name, text, registry=self.registry).set_function(value)
         if counters is not None:
             self.registry.register(_AnswerMetrics(counters))
+
+    def watch_connections(self, connections: Callable[[], float]) -> None:
+        """Show the number of open connections."""
+        Gauge("vegrt_connections", "Open connections.", registry=self.registry).set_function(connections)
 
     def count_batch(self, size: int) -> None:
         """Count a batch of `size` images."""

@@ -18,6 +18,7 @@ _ERRORS = {
     "413": "More bytes, pixels or images than the service accepts.",
     "415": "The body is compressed.",
     "422": "Not a photo, or a damaged one.",
+    "429": "This client has its share of the service; try again after Retry-After seconds.",
     "500": "The runner failed; see the service's log.",
     "503": "The service is full; try again after Retry-After seconds.",
     "504": "The runner did not answer in time.",

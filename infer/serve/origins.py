@@ -31,9 +31,8 @@ class Hosts:
     @classmethod
     def of(cls, host: str, allowed: Iterable[str]) -> Hosts:
         """Return the names of a service that listens on `host`; allowed: additional names."""
-        address = _address(host)
-        local = host == "localhost" or (address is not None and address.is_loopback)
-        return cls(frozenset({host.lower()}), frozenset(name.lower() for name in allowed), any_address=not local)
+        names = frozenset(name.lower() for name in allowed)
+        return cls(frozenset({host.lower()}), names, any_address=not is_local(host))
 
     def refusal(self, origin: str, host: str) -> str:
         """Return why a browser's request is refused; empty if it is allowed. origin, host: the headers."""
@@ -59,6 +58,12 @@ class Hosts:
         return address is not None and (self.any_address or address.is_loopback)
 
 
+def is_local(host: str) -> bool:
+    """Return whether a service that listens on `host` can be reached from its own machine only."""
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
 class OriginGuard:
     """ASGI middleware that refuses browser requests from pages of other origins."""
 
@@ -67,8 +72,12 @@ class OriginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403."""
-        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
-        origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
+        headers = scope["headers"] if scope["type"] == "http" else ()
+        # a repeated header is joined, as HTTP defines it: two origins are none of this service
+        origin, host = (
+            b", ".join(value for name, value in headers if name == wanted).decode("latin-1")
+            for wanted in (b"origin", b"host")
+        )
         reason = self._hosts.refusal(origin, host) if origin else ""
         if not reason:
             return await self._app(scope, receive, send)

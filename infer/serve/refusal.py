@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from vegrt.files.text import printable
+
 
 class Refusal(Exception):
-    """A refused request. status: the HTTP status; the message is sent to the client.
+    """A refused request. status: the HTTP status; the message is sent to the client, as one line of Unicode text.
 
     closes: whether the connection is closed after the answer, because the rest of the body would still arrive.
     """
@@ -13,7 +15,7 @@ class Refusal(Exception):
     closes = False
 
     def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))  # it may quote the request
         self.status = status or self.status
 
 
@@ -41,6 +43,12 @@ class Overloaded(Refusal):
 
     status = 503
     retry_after_s = 1
+
+
+class ShareTaken(Overloaded):
+    """One client holds as much of the service as it may: try again in `retry_after_s` seconds."""
+
+    status = 429
 
 
 class Dropped(Overloaded):

@@ -89,4 +89,4 @@ def make_server(service: Service, host: str = "127.0.0.1") -> Server:
         timeout_keep_alive=ceil(settings.idle_timeout_s),
         timeout_graceful_shutdown=int(settings.answer_timeout_s) + 1,
     )
-    return Server(config, settings)
+    return Server(config, settings, service.metrics)

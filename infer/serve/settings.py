@@ -21,6 +21,8 @@ class ServerSettings:
     connection, and during which a client receives no byte of its answer. body_timeout_s: longest time for a whole body to
     arrive. min_rate: lowest average bytes per second of a body, after the first header_timeout_s seconds.
     answer_timeout_s: longest time for the runner to answer once a body has arrived.
+    client_share: largest share, above 0 to 1, of the queue, the connections and the memory for bodies that one client may hold; a
+    client is an IPv4 address or a /64 network of IPv6.
     allowed_hosts: host names, besides those of this machine, under which browsers may use the service.
     """
 
@@ -35,6 +37,7 @@ class ServerSettings:
     body_timeout_s: float = 30.0
     min_rate: int = 4096
     answer_timeout_s: float = 60.0
+    client_share: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -46,6 +49,13 @@ class ServerSettings:
         for name in ("header_timeout_s", "idle_timeout_s", "body_timeout_s", "answer_timeout_s"):
             if not (getattr(self, name) > 0 and isfinite(getattr(self, name))):
                 raise VegrtError(f"{name}: {getattr(self, name)}; expected more than 0 seconds")
+
+        if not 0 < self.client_share <= 1:
+            raise VegrtError(f"client_share: {self.client_share}; expected more than 0 and at most 1")
+
+    def share_of(self, total: int) -> int:
+        """Return how much of a resource one client may hold; at least 1."""
+        return max(1, int(total * self.client_share))
 
     @property
     def max_held_bytes(self) -> int:

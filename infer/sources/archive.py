@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from vegrt.dataset.walk import is_photo_path
-from vegrt.errors import DataError
+from vegrt.errors import DataError, reason_of
 from vegrt.files.text import as_utf8, printable
 from vegrt.infer.decode.item import Content, Item
 
@@ -47,7 +47,7 @@ def _guarded(path: Path, read: Callable[[Path], Iterator[Item]]) -> Iterator[Ite
         yield from read(path)
     except _DAMAGE as error:
         name = as_utf8(path)
-        yield Item(name, DataError(f"{name}: damaged archive, the rest of it is lost ({error})"))
+        yield Item(name, DataError(f"{name}: damaged archive, the rest of it is lost ({reason_of(error)})"))
 
 
 def _zip_items(path: Path) -> Iterator[Item]:
@@ -69,7 +69,7 @@ def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) ->
         with archive.open(entry) as content:
             return _bounded(content, name)
     except _DAMAGE as error:
-        return DataError(f"{name}: damaged member ({error})")
+        return DataError(f"{name}: damaged member ({reason_of(error)})")
 
 
 def _tar_items(path: Path) -> Iterator[Item]:

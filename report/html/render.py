@@ -9,7 +9,7 @@ from typing import Any
 
 import vl_convert
 
-from vegrt.errors import VegrtError
+from vegrt.errors import VegrtError, reason_of
 from vegrt.report.html.blocks import Spec
 
 _UNSAFE = dict.fromkeys((*range(32), *range(0x7F, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "�")
@@ -43,5 +43,5 @@ def to_png(spec: Spec, *, scale: float) -> bytes:
 
 def _refused(error: ValueError) -> VegrtError:
     return VegrtError(
-        f"report: a chart cannot be drawn ({str(error).splitlines()[0]:.200}); write Markdown instead: -o report.md"
+        f"report: a chart cannot be drawn ({reason_of(error):.200}); write Markdown instead: -o report.md"
     )

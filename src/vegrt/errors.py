@@ -70,6 +70,12 @@ class MissingExtraError(VegrtError):
     """An optional package that is not installed."""
 
 
+def reason_of(error: BaseException, line: int = 0) -> str:
+    """Return one line of another library's exception, by default the first, of at most 300 characters."""
+    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
+    return f"{lines[line]:.300}" if lines else type(error).__name__
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import and return `module`. Raises a MissingExtraError that names the extra with this package."""
     try:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vegrt.backbones import build_network
 from vegrt.bundle.bundle import Bundle
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 from vegrt.photo.contract import Contract
 
 
@@ -44,6 +44,6 @@ def load_network(bundle: Bundle) -> nn.Module:
         network.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"{file}: does not fit {manifest.model['backbone']} ({str(error).splitlines()[0]}); train again"
+            f"{file}: does not fit {manifest.model['backbone']} ({reason_of(error)}); train again"
         ) from error
     return network.eval()

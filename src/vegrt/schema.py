@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from vegrt.errors import FormatError
+from vegrt.errors import FormatError, reason_of
 
 MAX_BYTES = 64 << 20  # an evaluation of eight candidates on 100,000 photos has about 30 MB
 MAX_DEPTH = 64  # files of vegrt have fewer than ten levels; recursive functions are safe up to this depth
@@ -86,7 +86,7 @@ def parse_json(content: bytes, *, finite: bool = True) -> Any:
     except RecursionError as error:
         raise FormatError(f"nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:  # also of UTF-8, and of numbers with thousands of digits
-        raise FormatError(f"not JSON ({str(error).splitlines()[0]:.120})") from error
+        raise FormatError(f"not JSON ({reason_of(error):.120})") from error
     _check_tree(value, finite=finite)
     return value
 
@@ -105,7 +105,7 @@ def build_document(kind: type[T], value: Any, schema: str, version: int) -> T:
     if not isinstance(value, dict) or value.get("schema") != schema:
         raise FormatError(f"is not {schema}", "schema")
     if value.get("schema_version") != version:
-        raise FormatError(f"is {value.get('schema_version')!s:.20}; expected {version}", "schema_version")
+        raise FormatError(f"is {value.get('schema_version')!a:.20}; expected {version}", "schema_version")
     return build(kind, value)
 
 

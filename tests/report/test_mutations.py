@@ -1,22 +1,21 @@
 """Seeded mutations of a bundle's files, through everything that reads them: one error line or an answer, never a traceback.
 
-The mutations are those of tests/slow/mutations.py; tests/slow/mutate_json.py runs them through all commands and files.
+The mutations are those of tests/slow/fuzz, which runs them through all commands and files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.slow.fuzz.mutate_text import mutated
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.errors import VegrtError
 from vegrt.evaluate.benchmark.compare import compare_benches
@@ -37,17 +36,6 @@ FILES = (
     *(["results/bench.json"] * 3),
     *("results/robustness-test.json", "results/sensitivity.json", "results/curve.json", "golden/golden.json"),
 )
-
-
-@pytest.fixture(scope="module")
-def mutations() -> ModuleType:
-    file = Path(__file__).parents[1] / "slow/mutations.py"
-    spec = importlib.util.spec_from_file_location("mutations", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -91,7 +79,7 @@ def read_all(path: Path, out: Path, name: str, *, drawn: bool) -> None:
             read()
 
 
-def test_no_mutation_ends_in_a_traceback(mutations: ModuleType, short: Path, tmp_path: Path) -> None:
+def test_no_mutation_ends_in_a_traceback(short: Path, tmp_path: Path) -> None:
     whole = {name: (short / name).read_bytes() for name in set(FILES) if (short / name).is_file()}
     refused = 0
     for seed in range(COUNT):
@@ -100,7 +88,7 @@ def test_no_mutation_ends_in_a_traceback(mutations: ModuleType, short: Path, tmp
         content = whole.get(
             name, b'{"images": [{"file": "golden/0.jpg", "label": 0, "pixels_sha256": "", "logits": [0.5]}]}'
         )
-        (short / name).write_bytes(mutations.mutated(content, draws, is_json=True))
+        (short / name).write_bytes(mutated(content, draws, is_json=True))
         try:
             read_all(short, tmp_path, name, drawn=seed % 15 == 0)
         except VegrtError:

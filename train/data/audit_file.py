@@ -23,7 +23,7 @@ from typing import Any
 
 from vegrt.dataset.photos import SPLITS, Photo, Split, base_folder, read_split
 from vegrt.errors import DataError, FormatError
-from vegrt.files.text import as_utf8
+from vegrt.files.text import as_utf8, printable
 from vegrt.schema import Count, build, read_json
 from vegrt.train.data.near_duplicates import MAX_MIRRORED_RMS, MAX_RMS, MAX_SHARE, SIDE
 
@@ -131,7 +131,8 @@ def _read_values(path: Path) -> dict[str, Any]:
     value = read_json(path, limit_bytes=MAX_BYTES)
     file_format = (value.get("format"), value.get("format_version")) if isinstance(value, dict) else ("no object", "")
     if file_format != (FORMAT, FORMAT_VERSION):
-        raise FormatError(f"is {file_format[0]!s:.40} {file_format[1]!s:.20}, expected {FORMAT} {FORMAT_VERSION}")
+        name, version = (printable(str(part)) for part in file_format)
+        raise FormatError(f"is {name:.40} {version:.20}, expected {FORMAT} {FORMAT_VERSION}")
     return dict(value)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vegrt.backbones import Head, build_network, find_backbone
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +73,14 @@ def _read_safetensors(file: Path) -> StateDict:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: damaged or not safetensors ({error})") from error
+        raise ModelError(f"{file}: damaged or not safetensors ({reason_of(error)})") from error
 
 
 def _read_pth(file: Path) -> StateDict:
     try:
         value: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        reason = reason_of(error)
         raise ModelError(f"{file}: not a file of plain tensors, as torch.save(state_dict) writes ({reason})") from error
     for wrapper in ("state_dict", "model"):  # where other training scripts store the state_dict
         if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):

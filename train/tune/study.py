@@ -14,7 +14,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from vegrt.backbones import find_backbone
-from vegrt.errors import VegrtError
+from vegrt.errors import VegrtError, reason_of
 from vegrt.files.locking import locked
 from vegrt.train.loop.freeze import stage_names
 from vegrt.train.recipe import ENTRIES, SCRATCH, Augment, Recipe, list_changes
@@ -106,7 +106,7 @@ def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
     try:
         storage = optuna.storages.RDBStorage(url)
     except (SQLAlchemyError, RuntimeError) as error:  # RuntimeError: the schema of another Optuna version
-        cause = str(error).splitlines()[0]
+        cause = reason_of(error)
         raise VegrtError(f"{db}: the study cannot be used ({cause}); move it away or use another --out") from error
     try:
         yield storage

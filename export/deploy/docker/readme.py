@@ -37,8 +37,8 @@ Dockerfile was read by two parsers.
 | `bundle/` | the whole bundle; the build runs `vegrt verify` on it and fails if a file is damaged |
 {key_row}
 - The service has no authentication and no TLS: publish its port to 127.0.0.1 as above, or put a reverse proxy in front of it.
-- Options after the image's name are those of `vegrt serve`, such as `--variant int8-cpu`, `--max-pixels 12000000` (memory) and
-  `--threads 2`.
+- Options after the image's name are those of `vegrt serve`, such as `--variant int8-cpu`, `--max-pixels 12000000` (memory),
+  `--threads 2`, and `--client-share 1` if a proxy gives all clients one address.
 - HEALTHCHECK asks `/v2/health/ready` each 30 s. Accepted requests are answered on SIGTERM, for up to 60 s: hence
   `--stop-timeout`.
 - `--public-key key.pub` of `vegrt deploy docker` builds the signature's key in: then a bundle with another signature is

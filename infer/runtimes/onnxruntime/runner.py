@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import ModelError
+from vegrt.errors import ModelError, reason_of
 from vegrt.infer.runtimes.cuda.runtime import Cuda, load_cudart
 from vegrt.infer.runtimes.lanes import Lanes
 from vegrt.infer.runtimes.onnxruntime.lane import BoundLane
@@ -19,7 +19,7 @@ from vegrt.infer.runtimes.onnxruntime.plugin import PluginModel, PluginProvider,
 from vegrt.infer.runtimes.onnxruntime.providers import CPU, TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.session import disabled_optimizers, open_session, run_model
 from vegrt.infer.runtimes.overlap import LanesRunner
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, reason_of
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits
 
 LANES = 2
 _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")

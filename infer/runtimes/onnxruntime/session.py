@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import MissingExtraError, ModelError, VegrtError, require
+from vegrt.errors import MissingExtraError, ModelError, VegrtError, reason_of, require
 from vegrt.infer.runtimes.onnxruntime.providers import (
     BY_DEVICE,
     Provider,
@@ -25,7 +25,6 @@ from vegrt.infer.runtimes.onnxruntime.providers import (
     provider_failure,
     session_words,
 )
-from vegrt.infer.runtimes.runner import reason_of
 from vegrt.machine import available_cores
 
 # This pass turns int8 models with float16 scales into garbage on the CPU provider (1.31, 1.32). With float32 scales it is

@@ -109,9 +109,11 @@ def _read_zip(file: Path) -> Iterator[Member]:
             file_type = entry.external_attr >> 28  # Unix file type; 0 in a zip that was written on another system
             name = entry.orig_filename
             if file_type not in (0, _MODE >> 12) or entry.filename != name or entry.is_dir():
-                raise BundleError(f"{file}: {name!r} is not a plain file (it is a link, folder or device); refused")
+                raise BundleError(
+                    f"{file}: {name!r:.200} is not a plain file (it is a link, folder or device); refused"
+                )
             if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise BundleError(f"{file}: {name!r} is encrypted or has an unknown compression; refused")
+                raise BundleError(f"{file}: {name!r:.200} is encrypted or has an unknown compression; refused")
             with archive.open(entry) as content:
                 yield Member(name, entry.file_size, content)
 
@@ -126,7 +128,7 @@ def _read_tar(file: Path) -> Iterator[Member]:
             entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
             if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.size < 0:
                 raise BundleError(
-                    f"{file}: {entry.name!r} is not a plain file (it is a link, folder or device); refused"
+                    f"{file}: {entry.name!r:.200} is not a plain file (it is a link, folder or device); refused"
                 )
             stream.unread_bytes = entry.size
             yield Member(entry.name, entry.size, stream)

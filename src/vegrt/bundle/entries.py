@@ -35,7 +35,7 @@ def check_relative_path(subject: str, name: str) -> None:
     hidden = any(part.startswith(".") for part in parts)
     long = sum(sizes) + len(sizes) > _PATH_BYTES or max(sizes, default=0) > _NAME_BYTES
     if odd or hidden or long or not parts or name.startswith("/") or name != "/".join(parts):
-        raise BundleError(f"{subject}: {name!r} is not a plain relative path; refused")
+        raise BundleError(f"{subject}: {name!r:.200} is not a plain relative path; refused")
 
 
 def check_artifact_names(subject: str, names: list[str]) -> None:
@@ -43,15 +43,15 @@ def check_artifact_names(subject: str, names: list[str]) -> None:
     for name in names:
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
-            raise BundleError(f"{subject}: artifact path {name!r} leaves the bundle; refused")
+            raise BundleError(f"{subject}: artifact path {name!r:.200} leaves the bundle; refused")
         check_relative_path(subject, name)
         if relative.parts[0] in (MANIFEST, *SIGNATURES, RESULTS):
             raise BundleError(
-                f"{subject}: artifact path {name!r} is reserved for a file of vegrt that is not an artifact; refused"
+                f"{subject}: artifact path {name!r:.200} is reserved for a file of vegrt that is not an artifact; refused"
             )
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
-        raise BundleError(f"{subject}: artifact path {duplicate!r} is listed twice; refused")
+        raise BundleError(f"{subject}: artifact path {duplicate!r:.200} is listed twice; refused")
 
 
 def refuse_links(folder: Path) -> None:

@@ -16,7 +16,7 @@ from vegrt.bundle.archive import DAMAGE, Member, Readable, archive_suffix, read_
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.entries import MANIFEST, RESULT, SIGNATURES, check_relative_path, is_regular, result_names
 from vegrt.bundle.manifest import Artifact, Manifest, parse_manifest
-from vegrt.errors import BundleError
+from vegrt.errors import BundleError, reason_of
 from vegrt.files.atomic import creating, replacing
 
 MAX_MANIFEST_BYTES = 16 << 20
@@ -57,7 +57,7 @@ def unpack(file: Path, out: Path) -> Bundle:
         try:
             _extract_all(file, out, folder)
         except DAMAGE as error:
-            raise BundleError(f"{file}: damaged archive ({error}); copy or pack it again") from error
+            raise BundleError(f"{file}: damaged archive ({reason_of(error)}); copy or pack it again") from error
     return open_bundle(out, verify=False)
 
 
@@ -78,19 +78,18 @@ def _extract(file: Path, members: Iterator[Member], folder: Path, manifest: Mani
         name = member.name
         check_relative_path(str(file), name)
         if name in names:
-            raise BundleError(f"{file}: {name!r} occurs twice; refused")
+            raise BundleError(f"{file}: {name!r:.200} occurs twice; refused")
         names.add(name)
         if name in artifacts:
             _extract_artifact(file, member, folder, artifacts[name])
         elif name in SIGNATURES or RESULT.fullmatch(name):
             results += name not in SIGNATURES
             if results > MAX_RESULTS or member.size_bytes > MAX_RESULT_BYTES:
-                raise BundleError(
-                    f"{file}: {name!r} exceeds the limits of {MAX_RESULTS} results and {MAX_RESULT_BYTES >> 20} MiB each; refused"
-                )
+                limits = f"{MAX_RESULTS} results and {MAX_RESULT_BYTES >> 20} MiB each"
+                raise BundleError(f"{file}: {name!r:.200} exceeds the limits of {limits}; refused")
             _write(file, member, folder, member.size_bytes)
         else:
-            raise BundleError(f"{file}: {name!r} is not listed in the manifest; refused")
+            raise BundleError(f"{file}: {name!r:.200} is not listed in the manifest; refused")
     if missing := sorted(artifacts.keys() - names):
         raise BundleError(
             f"{file}: {missing[0]} is missing ({len(artifacts)} files are listed in the manifest); copy or pack it again"
@@ -114,7 +113,7 @@ def _write(file: Path, member: Member, folder: Path, size_bytes: int) -> str:
         digest, missing_bytes = _copy(member.content, opened, size_bytes)
     if missing_bytes or member.content.read(1):
         raise BundleError(
-            f"{file}: {member.name!r} does not hold exactly the {size_bytes} bytes of its header; refused"
+            f"{file}: {member.name!r:.200} does not hold exactly the {size_bytes} bytes of its header; refused"
         )
     return digest
 

@@ -57,6 +57,14 @@ def serve(
             min=1, help="Lowest rate of a body in bytes/s, on average, after the first --header-timeout-s seconds."
         ),
     ] = 4096,
+    client_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest share of queue, connections and body memory for one client address, above 0 to 1; default: 0.5, and 1 "
+            "on loopback. Use 1 behind a reverse proxy.",
+            show_default=False,
+        ),
+    ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(help="Additional host name that browsers may use; may be repeated."),
@@ -90,6 +98,7 @@ def serve(
         require(module, "serve")
     from vegrt.infer.api import load
     from vegrt.infer.drift.counters import open_counters
+    from vegrt.infer.serve.origins import is_local
     from vegrt.infer.serve.server import serve as run_serve
     from vegrt.infer.serve.settings import ServerSettings
 
@@ -104,6 +113,7 @@ def serve(
         idle_timeout_s=idle_timeout_s,
         body_timeout_s=body_timeout_s,
         min_rate=min_rate,
+        client_share=client_share if client_share is not None else 1.0 if is_local(host) else 0.5,
         allowed_hosts=tuple(allowed_host or ()),
     )
     model = load(

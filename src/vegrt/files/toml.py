@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vegrt.errors import VegrtError
+from vegrt.errors import VegrtError, reason_of
 
 
 def read_toml(file: Path, purpose: str) -> dict[str, Any]:
@@ -20,4 +20,4 @@ def read_toml(file: Path, purpose: str) -> dict[str, Any]:
     except OSError as error:
         raise VegrtError(f"{file}: {purpose} cannot be read ({error.strerror}); make it readable") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, numbers of thousands of digits
-        raise VegrtError(f"{file}: not a TOML {purpose} ({str(error).splitlines()[0]:.120})") from error
+        raise VegrtError(f"{file}: not a TOML {purpose} ({reason_of(error):.120})") from error

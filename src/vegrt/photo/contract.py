@@ -135,7 +135,7 @@ class Contract:
             raise BundleError(f"contract: {error}; export the bundle again") from error
         if (stored.layout, stored.color) != (_LAYOUT, _COLOR):
             raise BundleError(
-                f"contract: {stored.layout!a} {stored.color!a}; expected layout {_LAYOUT} and color {_COLOR}"
+                f"contract: {stored.layout!a:.40} {stored.color!a:.40}; expected layout {_LAYOUT} and color {_COLOR}"
             )
         return cls(**{field.name: getattr(stored, field.name) for field in fields(cls)})
 
@@ -157,7 +157,7 @@ class Contract:
             colour = getattr(self, name)
             if colour is not None and not (len(colour) == 3 and all(0 <= value <= 255 for value in colour)):
                 raise BundleError(
-                    f"contract: {name} {colour}; expected three numbers, 0 to 255, for red, green and blue"
+                    f"contract: {name} {colour!s:.80}; expected three numbers, 0 to 255, for red, green and blue"
                 )
 
     def _check_channels(self) -> None:
@@ -169,7 +169,9 @@ class Contract:
             and all(abs(number) < 1e6 for number in numbers)
         ):
             expected = "3 means and 3 positive stds" if channels == 3 else "one mean and one positive std"
-            raise BundleError(f"contract: mean {self.mean}, std {self.std}; expected {expected}, one per channel")
+            raise BundleError(
+                f"contract: mean {self.mean!s:.80}, std {self.std!s:.80}; expected {expected}, one per channel"
+            )
         _check_units(self.mean, self.std)
 
 

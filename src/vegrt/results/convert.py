@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
 from vegrt.errors import FormatError
+from vegrt.files.text import printable
 from vegrt.results.analysis import Curve, Robustness, Sensitivity
 from vegrt.results.benchmark import Bench
 from vegrt.results.common import json_values
@@ -31,10 +32,10 @@ def from_dict(kind: type[R], value: Any) -> R:
     schema = f"vegrt-{kind.KIND}"
     if not isinstance(value, dict) or value.get("schema") != schema:
         content = value.get("schema", "no schema") if isinstance(value, dict) else "no object"
-        raise FormatError(f"{content!s:.40}; expected {schema}")
+        raise FormatError(f"{printable(str(content)):.40}; expected {schema}")
     number = value.get("schema_version")
     if type(number) is not int or not 1 <= number <= SCHEMA_VERSION:
-        raise FormatError(f"schema version {number!s:.20}; this vegrt reads 1 to {SCHEMA_VERSION}")
+        raise FormatError(f"schema version {printable(str(number)):.20}; this vegrt reads 1 to {SCHEMA_VERSION}")
     return build(kind, _current(value, number))
 
 

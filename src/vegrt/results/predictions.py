@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.bundle.entries import is_regular
-from vegrt.errors import BundleError, FormatError, require
+from vegrt.errors import BundleError, FormatError, VegrtError, reason_of, require
 from vegrt.files.atomic import replacing
 from vegrt.files.hashing import sha256_of
 from vegrt.results.evaluation import CandidateAnswers, Evaluation, Predictions, PredictionsFile
@@ -108,8 +108,12 @@ def _read(content: bytes, stored: PredictionsFile, keys: list[str]) -> Predictio
         columns = table.read()
         answers = {key: _answers(columns, key) for key in keys}
         return Predictions(_column(columns, "path", "string"), _column(columns, "label", "int32"), answers)
-    except (pyarrow.ArrowException, KeyError) as error:
-        raise FormatError(f"not the answers of {', '.join(keys)} ({error})") from error
+    except VegrtError:
+        raise
+    except (
+        Exception
+    ) as error:  # pyarrow's errors have no common base class: UnicodeDecodeError for a path, for instance
+        raise FormatError(f"not the answers of {', '.join(keys)} ({reason_of(error)})") from error
 
 
 def _answers(columns: Any, key: str) -> CandidateAnswers:

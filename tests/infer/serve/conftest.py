@@ -105,3 +105,10 @@ def pixels(files: list[Path], model: Model) -> NDArray[np.uint8]:
 def expected(model: Model, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The runner's own logits of each file, computed one by one."""
     return np.concatenate([model.logits(image[None]) for image in pixels])
+
+
+@pytest.fixture(scope="module")
+def start_once(model: Model) -> Iterator[Start]:
+    """Start a service of `model` with the settings given; it ends with the module."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(_running(model, settings))

@@ -57,6 +57,21 @@ def test_pages_of_other_sites_are_refused_in_one_line(hosts: Hosts, origin: str,
     assert "\n" not in reason
 
 
+def test_one_own_origin_among_several_is_not_enough(shared: Any) -> None:
+    address = shared.url.removeprefix("http://")
+    for values in (("http://evil.example", shared.url), (shared.url, "http://evil.example"), (shared.url, shared.url)):
+        headers = [("host", address), *(("origin", value) for value in values)]
+        refused = httpx.post(f"{shared.url}/v1/predict", content=b"x", headers=headers)
+        assert (refused.status_code, refused.json()["error"][:8]) == (403, "origin '")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "GET"])
+def test_every_method_is_refused_to_other_pages_and_allows_them_nothing(shared: Any, method: str) -> None:
+    refused = httpx.request(method, f"{shared.url}/v1/predict", headers={"origin": "http://evil.example"})
+    assert refused.status_code == 403
+    assert not [name for name in refused.headers if name.startswith("access-control-")]
+
+
 def test_only_browsers_are_checked_for_their_origin(shared: Any, files: list[Path]) -> None:
     photo, address = files[0].read_bytes(), shared.url.removeprefix("http://")
 

@@ -22,7 +22,8 @@ from starlette.requests import Request
 from vegrt.infer.api import Model
 from vegrt.infer.serve import body, listening
 from vegrt.infer.serve.body import Bodies
-from vegrt.infer.serve.refusal import Dropped, Overloaded
+from vegrt.infer.serve.clients import client_of
+from vegrt.infer.serve.refusal import Dropped, Overloaded, ShareTaken
 from vegrt.infer.serve.settings import ServerSettings
 
 Start = Callable[..., Any]
@@ -93,7 +94,8 @@ def test_arriving_bodies_take_no_place_in_the_queue(start: Start, sockets: Any, 
 )
 def test_a_header_has_a_deadline_however_it_comes(start: Start, sockets: Any, sent: bytes, byte: bytes) -> None:
     client = sockets(start(header_timeout_s=0.2), sent)
-    assert (drip(client, byte) if byte else read_all(client)) == b""
+    answer = drip(client, byte) if byte else read_all(client)
+    assert answer.startswith(b"HTTP/1.1 408 ") == bool(sent), answer
 
 
 def test_a_connection_that_is_idle_is_closed_and_dripping_does_not_keep_it(start: Start, sockets: Any) -> None:
@@ -189,11 +191,7 @@ def test_without_a_free_descriptor_it_says_so_once_and_goes_on_afterwards(
             time.sleep(0.6)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        answer = b""
-        while b'{"live": true}' not in answer:  # head and body may come one after the other
-            block = client.recv(65536)
-            assert block, answer
-            answer += block
+        answered(client)
     lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert lines == [
         "a connection cannot be accepted (Too many open files); raise the limit of open files with: ulimit -n"
@@ -214,7 +212,7 @@ def test_the_limit_of_open_files_limits_the_connections(caplog: pytest.LogCaptur
 def test_bytes_that_are_not_http_are_answered_as_any_error(start: Start, sockets: Any) -> None:
     answer = read_all(sockets(start(), b"\x16\x03\x01 hello\r\n\r\n"))
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert answer.endswith(b'{"error": "Invalid HTTP request received."}')
+    assert b'{"error": "not a request of HTTP/1.1: illegal request line' in answer
 
 
 class Sender:
@@ -231,8 +229,8 @@ class Sender:
         return Request({"type": "http", "method": "POST", "headers": []}, self.receive)
 
 
-async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = None) -> bytes:
-    async with bodies.read(sender.request()) as received:
+async def whole(bodies: Bodies, sender: Sender, until: asyncio.Event | None = None, client: str = "") -> bytes:
+    async with bodies.read(sender.request(), client) as received:
         if until:
             await until.wait()
         return received
@@ -281,3 +279,109 @@ def test_a_complete_body_is_never_dropped() -> None:
         assert bodies.held_bytes == 0
 
     asyncio.run(scene())
+
+
+def test_a_client_that_reads_a_few_bytes_now_and_then_is_closed(start: Start, sockets: Any) -> None:
+    running = start(idle_timeout_s=0.4)
+    client = sockets(running)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(0.02)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(2000):
+            with contextlib.suppress(TimeoutError):
+                client.sendall(1000 * b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            with contextlib.suppress(TimeoutError):
+                if not client.recv(512):
+                    break
+    wait_for(lambda: not running.server.server_state.connections)
+    assert 'vegrt_connections_closed_total{reason="unread_answer"} 1.0' in httpx.get(f"{running.url}/metrics").text
+
+
+def answered(client: socket.socket) -> None:
+    """Receive the answer to LIVE, whose head and body may come one after the other."""
+    answer = b""
+    while b'{"live": true}' not in answer:
+        block = client.recv(65536)
+        assert block, answer
+        answer += block
+
+
+def from_address(running: Any, address: str, sent: bytes = b"") -> socket.socket:
+    """Connect from another address of this machine; the caller closes it."""
+    host, port = running.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), 30, source_address=(address, 0))
+    client.sendall(sent)
+    return client
+
+
+def test_a_client_fills_its_share_of_the_connections_only(start: Start, sockets: Any) -> None:
+    running = start(max_connections=8, client_share=0.5)
+    others = [sockets(running, LIVE) for _ in range(2)]
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(from_address(running, "127.0.0.9", HEAD))
+        wait_for(lambda: 'closed_total{reason="limit"} 8.0' in httpx.get(f"{running.url}/metrics").text)
+        for client in others:
+            answered(client)
+            client.sendall(LIVE)
+            answered(client)
+        assert "vegrt_connections 7.0" in httpx.get(f"{running.url}/metrics").text
+
+
+def test_a_client_fills_its_share_of_the_queue_only(
+    start: Start, held: tuple[Model, threading.Event], files: list[Path]
+) -> None:
+    slow, gate = held
+    running = start(slow, queue=4, client_share=0.5)
+    photo, other = files[0].read_bytes(), httpx.HTTPTransport(local_address="127.0.0.9")
+    with ThreadPoolExecutor(3) as pool, httpx.Client(transport=other, timeout=60) as client:
+        inside = [pool.submit(httpx.post, f"{running.url}/v1/predict", content=photo, timeout=60) for _ in range(2)]
+        wait_for(lambda: bool(running.service.batcher.inside == 2))
+        refused = httpx.post(f"{running.url}/v1/predict", content=photo)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert "this client's share of the queue is full (2 of 2 images)" in refused.json()["error"]
+        inside.append(pool.submit(client.post, f"{running.url}/v1/predict", content=photo))
+        wait_for(lambda: bool(running.service.batcher.inside == 3))
+        gate.set()
+        assert [reply.result().status_code for reply in inside] == [200, 200, 200]
+        assert httpx.post(f"{running.url}/v1/predict", content=photo).status_code == 200
+    assert 'vegrt_requests_total{code="429",endpoint="predict"} 1.0' in httpx.get(f"{running.url}/metrics").text
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_client_fills_its_share_of_the_memory_only() -> None:
+    async def scene() -> None:
+        bodies, first, second, third = (
+            Bodies(ServerSettings(client_share=0.5, max_bytes=50)),
+            Sender(),
+            Sender(),
+            Sender(),
+        )
+        task = asyncio.create_task(whole(bodies, first, client="a"))
+        await first.queue.put(40 * b"x")
+        await asyncio.sleep(0.02)
+        await second.queue.put(20 * b"y")
+        with pytest.raises(ShareTaken, match="the bodies of this client have more than 50 bytes"):
+            await whole(bodies, second, client="a")
+        for block in (20 * b"z", b""):
+            await third.queue.put(block)
+        assert await whole(bodies, third, client="b") == 20 * b"z"
+        await first.queue.put(b"")
+        assert await task == 40 * b"x"
+        assert bodies.held_bytes == 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_client_is_an_address_or_a_network_of_ipv6(address: str, client: str) -> None:
+    assert client_of(address) == client

@@ -1,4 +1,4 @@
-"""A small bundle with every kind of result, and the other files that vegrt reads: the base of all mutations."""
+"""A small bundle with every kind of result, and the other files that vegrt reads: where fuzzing begins."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ def make_base(base: Path, run: Callable[[list[str]], tuple[str, str]]) -> None:
         ["evaluate", str(bundle), "--data", data],
         ["robustness", str(bundle), "--data", data, "--images", "6"],
         ["bench", str(bundle), "--budget-s", "1", "--rounds", "6", "--no-memory"],
+        ["trust", str(bundle), "--data", data, "--variant", "fp32"],
+        [
+            "infer",
+            "--bundle",
+            str(bundle),
+            data,
+            "--variant",
+            "fp32",
+            "--reject",
+            "--counters",
+            str(base / "counters.json"),
+            "--json",
+        ],
         ["bundle", "sign", str(bundle), "--key", str(base / "key.pem")],
     )
     for words in commands:

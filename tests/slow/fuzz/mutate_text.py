@@ -31,6 +31,14 @@ NASTY: tuple[Any, ...] = (
     *([], {}, [[]], [None], [{}], {"a": 1}, {"": {}}, [1, 2, 3], ["a", "a"], [0.5] * 3),
 )
 DEEP = "@deep@"
+LISTED_CLASSES = (
+    b"Beet\nCress\nEggplant\n",
+    b"0: Beet\n1: Cress\n2: Eggplant\n",
+    b'["Beet", "Cress", "Eggplant"]',
+    b'{"0": ["n1", "Beet"], "1": ["n2", "Beet"], "2": "Cress"}',
+    b'{"id2label": {"0": "Beet", "1": "Cress"}}',
+    b"{'Beet': 0, 'Cress': 1}",
+)
 TEXTS = (
     "nan",
     "inf",

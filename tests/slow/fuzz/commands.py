@@ -1,14 +1,11 @@
-"""Mutates every JSON, TOML, CSV and text file that vegrt reads and counts the commands that end in a traceback.
+"""The command line on a bundle, one of whose files is damaged: a line or an answer, never a traceback.
 
-    python -m tests.slow.mutate_json WORK [--count 2500] [--seed 1] [--only REGEX] [--limit-s 60]
-
-WORK: a folder, new or of an earlier run, for a small bundle with all results, which is made first. Each mutation runs in a fork.
-Prints every traceback, death and time-out, and the counts by file and command; exit code 1 if there is any.
+Every JSON, TOML, CSV and text file that vegrt reads, with every command that reads it. The files of the bundle get their right
+hash in the manifest, so that the damage gets behind that check.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import io
@@ -16,16 +13,14 @@ import json
 import logging
 import os
 import random
-import re
 import shutil
-import signal
-import sys
 import traceback
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.slow.mutation_base import import_options, make_base
-from tests.slow.mutations import mutated
+from tests.slow.fuzz.base import import_options
+from tests.slow.fuzz.target import Target, as_json, as_lines
+from vegrt.errors import VegrtError
 
 # file -> command -> weight
 PLAN: dict[str, dict[str, int]] = {
@@ -57,66 +52,43 @@ PLAN: dict[str, dict[str, int]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--count", type=int, default=2500)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--limit-s", type=int, default=60)
-    arguments = parser.parse_args()
-    base = arguments.work.resolve() / "base"
-    if not (base / "done").is_file():
-        make_base(base, in_process)
-    plan = [(file, name, weight) for file, named in PLAN.items() for name, weight in named.items()]
-    plan = [entry for entry in plan if re.search(arguments.only, f"{entry[0]}:{entry[1]}")]
-    draws = random.Random(arguments.seed)
-    counts, failed = Counter[tuple[str, str, str]](), 0
-    warm_up()
-    for number in range(arguments.count):
-        (file, name, _), seed = draws.choices(plan, [weight for *_, weight in plan])[0], draws.randrange(1 << 30)
-        outcome, output = run_job(base, arguments.work.resolve() / "job", file, name, seed, arguments.limit_s)
-        counts[file, name, outcome] += 1
-        if number % 100 == 99:
-            sys.stderr.write(f"{number + 1} of {arguments.count}, {failed} failed\n")
-        if outcome not in ("0", "1", "3", "4"):
-            failed += 1
-            sys.stdout.write(f"{number} {file} {name} seed {seed}: {outcome} {output}\n")
-            sys.stdout.flush()
-    for (file, name, outcome), count in sorted(counts.items()):
-        sys.stdout.write(f"{count:6} {file} {name} {outcome}\n")
-    sys.stdout.write(f"{failed} of {arguments.count} mutations did not end in one line or in success\n")
-    raise SystemExit(failed > 0)
+class Commands:
+    """Inputs are `FILE COMMAND` in a line, then the content of the file."""
 
+    def __init__(self) -> None:
+        self.base = Path()
 
-def run_job(base: Path, work: Path, file: str, name: str, seed: int, limit_s: int) -> tuple[str, str]:
-    """Mutate `file` in a copy of the base and run a command on it in a fork; return the outcome and the output."""
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(base, work, copy_function=os.link)  # whoever writes replaces the file
-    target, draws = work / "bundle" / file, random.Random(seed)
-    rewrite(target, mutated(target.read_bytes(), draws, is_json=file.endswith(".json")))
-    if file not in ("manifest.json", "signature.json") and not file.startswith(("results/", "../")):
-        restate_hashes(work / "bundle")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        signal.alarm(limit_s)
+    def seeds(self, base: Path) -> list[bytes]:
+        """Return each file once for each part of the weight of each command."""
+        self.base = base
+        warm_up()
+        return [
+            f"{file} {name}\n".encode() + (base / "bundle" / file).read_bytes()
+            for file, named in PLAN.items()
+            for name, weight in named.items()
+            for _ in range(weight)
+        ]
+
+    def mutate(self, data: bytes, corpus: Sequence[bytes], draws: random.Random) -> bytes:
+        """Damage the file."""
+        line, _, content = data.partition(b"\n")
+        return line + b"\n" + (as_json if b".json " in line else as_lines)(content, [content], draws)
+
+    def run(self, data: bytes, folder: Path) -> str:
+        """Run the command on a copy of the base. Raises VegrtError where it ends with 1."""
+        line, _, content = data.partition(b"\n")
+        file, name = line.decode().split()
+        work = folder / "job"
+        shutil.copytree(self.base, work, copy_function=os.link)  # whoever writes replaces the file
+        rewrite(work / "bundle" / file, content)
+        if file not in ("manifest.json", "signature.json") and not file.startswith(("results/", "../")):
+            restate_hashes(work / "bundle")
         os.chdir(work)
-        os.write(writing, json.dumps(in_process(arguments(work, name)))[-4000:].encode("utf-8", "replace"))
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        answer = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return ("time-out" if number == signal.SIGALRM else f"signal {number}"), ""
-    try:
-        code, output = json.loads(answer)
-    except ValueError:
-        code, output = "traceback", answer.decode("utf-8", "replace")
-    return str(code), str(output)
+        code, output = in_process(arguments(work, name))
+        assert code in ("0", "1", "3", "4"), f"{name}: exit code {code}: {output}"
+        if code == "1":
+            raise VegrtError(output.splitlines()[-1])
+        return f"{line.decode()} {code}"
 
 
 def in_process(words: list[str]) -> tuple[str, str]:
@@ -205,5 +177,6 @@ def warm_up() -> None:
     logging.getLogger(__name__).debug("%s", (onnx, onnxruntime, vegrt))
 
 
-if __name__ == "__main__":
-    main()
+COMMANDS = Commands()
+# each in a process of its own, because a command changes it
+TARGETS = (Target("commands", COMMANDS.seeds, COMMANDS.run, COMMANDS.mutate, 0.1, 60.0, 3072, per_worker=1),)
