@@ -138,8 +138,8 @@ class OutputFiles:
 
     def close(self) -> None:
         """Leave the files as they are, for other processes too. May be called after `finish`."""
-        for file in self._files:
-            file.close()
+        for file in self._files:  # without a row of the table, the other files have none to continue
+            file.close(discard=self._table is not None and not self._table.rows)
         if self._note and self._table and self._started and not self._table.part.exists():
             self._note.remove()  # nothing was written
         self._started = False

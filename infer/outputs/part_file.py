@@ -10,7 +10,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Generic, TypeVar
@@ -167,11 +167,14 @@ class PartFile(Generic[CodecT]):
             else:
                 self.part.replace(self.out)
 
-    def close(self) -> None:
-        """Leave the file as it is, to be resumed; a new one without rows is removed. May be called after `finish`."""
+    def close(self, *, discard: bool = False) -> None:
+        """Leave the file as it is, to be resumed; a new one without rows is removed. May be called after `finish`.
+
+        discard: remove a new one with rows too.
+        """
         if self._file is not None and not self._file.closed:
             self._file.close()
-            if self._is_new and not self.rows:
+            if self._is_new and (discard or not self.rows):
                 self.part.unlink(missing_ok=True)
 
     @contextmanager
@@ -207,7 +210,8 @@ class PartFile(Generic[CodecT]):
             while remaining:
                 remaining = remaining[self._opened.write(remaining) :]  # unbuffered: a full disk takes a part of it
         except OSError as error:
-            self._opened.truncate(end)
+            with suppress(OSError):  # resuming cuts a torn row
+                self._opened.truncate(end)
             raise self._write_error(error) from error
 
     def _write_error(self, error: OSError) -> VegrtError:

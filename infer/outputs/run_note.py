@@ -73,7 +73,8 @@ class RunNote:
                 os.fsync(file.fileno())
             self._new.replace(self.path)
         except OSError as error:
-            self._new.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._new.unlink(missing_ok=True)
             raise VegrtError(
                 f"{self.path}: writing failed ({error.strerror or error}); make room, then repeat it with --resume"
             ) from error
