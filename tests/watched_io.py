@@ -1,7 +1,7 @@
 """Calls a function before each file operation of this process below some folders: it may let it pass, wait, fail it, or end all.
 
 Watched: opening, reading (once per opened file), writing and closing files by Python, the functions of `os` that change files,
-`os.sendfile`, and the statements and commits of sqlite3. Not watched: `stat` and listings, and what libraries in C, C++ and Rust
+`os.sendfile`, and the changing statements and the commits of sqlite3. `stat` and listings are watched on request. Not watched: what libraries in C, C++ and Rust
 do by themselves (docs/contributing.md names them). A write that fails has written half of its bytes.
 """
 
@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 GROWING = frozenset({"create", "write", "mkdir", "link", "symlink", "sendfile", "copy", "fsync", "close", "sql", "commit"})
+_LSTAT = os.lstat
 SQL_ERRORS = {
     errno.ENOSPC: "database or disk is full",
     errno.EIO: "disk I/O error",
@@ -59,7 +60,6 @@ class Watch:
     excluded: tuple[str, ...]
     before: Before
     sleeps: Callable[[float], None] | None = None
-    _inside: threading.local = field(default_factory=threading.local)
 
     def path_of(self, file: Any, dir_fd: int | None = None) -> str | None:
         """Return the absolute path of a file name or descriptor; None if it is not watched."""
@@ -91,12 +91,18 @@ def watched(
     before: Before,
     roots: Collection[Path],
     excluded: Collection[Path] = (),
+    *,
+    looks: bool = False,
     sleeps: Callable[[float], None] | None = None,
 ) -> Iterator[None]:
-    """Watch the files below some folders. excluded: folders in them that are not watched. sleeps: replaces `time.sleep`."""
+    """Watch the files below some folders.
+
+    excluded: folders in them that are not watched. looks: `stat`, `lstat` and listings are operations too. sleeps: replaces
+    `time.sleep`.
+    """
     places = [tuple(os.path.realpath(path) for path in paths) for paths in (roots, excluded)]
     watch = Watch(places[0], places[1], before, sleeps)
-    undo = _replaced(watch)
+    undo = _replaced(watch, looks)
     try:
         yield
     finally:
@@ -129,6 +135,14 @@ def error_of(operation: Operation, number: int) -> Exception:
         return sqlite3.OperationalError(SQL_ERRORS[number])
     named = None if operation.name in ("write", "close", "fsync", "read", "truncate") else operation.path
     return OSError(number, os.strerror(number), named)
+
+
+def _exists(path: str) -> bool:
+    try:
+        _LSTAT(path)
+    except OSError:
+        return False
+    return True
 
 
 def _is_below(path: str, folders: tuple[str, ...]) -> bool:
@@ -190,7 +204,7 @@ def _opener(watch: Watch, original: Any) -> Any:
         if path is None:
             return original(file, mode, buffering, encoding, errors, newline, closefd, opener)
         creates = bool(set(mode) & set("wxa"))
-        if not isinstance(file, int) and (creates or os.path.lexists(path)):
+        if not isinstance(file, int) and (creates or _exists(path)):
             watch.passes("create" if creates else "open", path)
         raw = _File(watch, path, file, "".join(letter for letter in mode if letter not in "bt"), closefd, opener)
         if buffering == 0:
@@ -225,8 +239,17 @@ def _of_path(watch: Watch, name: str, original: Any) -> Any:
 
     def call(file: Any, *words: Any, **more: Any) -> Any:
         path = watch.path_of(file, more.get("dir_fd"))
-        if path is not None and os.path.lexists(path) == (name != "mkdir"):
+        if path is not None and _exists(path) == (name != "mkdir"):
             watch.passes(name, path)
+        return original(file, *words, **more)
+
+    return call
+
+
+def _look(watch: Watch, original: Any) -> Any:
+    def call(file: Any = ".", *words: Any, **more: Any) -> Any:
+        if (path := watch.path_of(file, more.get("dir_fd"))) is not None:
+            watch.passes("look", path)
         return original(file, *words, **more)
 
     return call
@@ -244,7 +267,7 @@ def _of_two_paths(watch: Watch, name: str, original: Any) -> Any:
 def _os_open(watch: Watch, original: Any) -> Any:
     def opened(file: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         path = watch.path_of(file, dir_fd)
-        if path is not None and (flags & os.O_CREAT or os.path.lexists(path)):
+        if path is not None and (flags & os.O_CREAT or _exists(path)):
             watch.passes("create" if flags & os.O_CREAT else "open", path)
         descriptor: int = original(file, flags, mode, dir_fd=dir_fd)
         return descriptor
@@ -261,7 +284,9 @@ def _connect(watch: Watch, original: Any) -> Any:
 
         class Cursor(sqlite3.Cursor):
             def execute(self, statement: str, *parameters: Any) -> Any:
-                watch.passes("commit" if statement.strip().upper().startswith("COMMIT") else "sql", path)
+                first = statement.split(maxsplit=1)[0].upper()
+                if first not in ("SELECT", "PRAGMA"):
+                    watch.passes("commit" if first == "COMMIT" else "sql", path)
                 return super().execute(statement, *parameters)
 
             def executemany(self, *parameters: Any) -> Any:
@@ -289,7 +314,7 @@ def _connect(watch: Watch, original: Any) -> Any:
     return connect
 
 
-def _replaced(watch: Watch) -> list[tuple[Any, str, Any]]:
+def _replaced(watch: Watch, looks: bool) -> list[tuple[Any, str, Any]]:
     """Put the watched functions in place; return what was there."""
     undo: list[tuple[Any, str, Any]] = []
 
@@ -310,6 +335,8 @@ def _replaced(watch: Watch) -> list[tuple[Any, str, Any]]:
         put(os, name, lambda original, shown=shown: _of_two_paths(watch, shown, original))  # type: ignore[misc]
     for owner in (sqlite3, sqlite3.dbapi2):
         put(owner, "connect", lambda original: _connect(watch, original))
+    for name in ("stat", "lstat", "scandir", "listdir") if looks else ():
+        put(os, name, lambda original: _look(watch, original))
     if watch.sleeps is not None:
         put(time, "sleep", lambda original: watch.sleeps)
     return undo

@@ -17,6 +17,7 @@ from typing import IO, Generic, TypeVar
 
 from vegrt.errors import VegrtError
 from vegrt.files.descriptors import flush
+from vegrt.files.temporary import make_temporary, release_temporary
 from vegrt.infer.outputs.names import NO_HASHES, Hashes
 from vegrt.infer.outputs.rows import AnswerRow
 
@@ -28,14 +29,14 @@ def part_of(out: Path) -> Path:
 
 def check_writable(out: Path) -> None:
     """Raise VegrtError, before any work, unless a file can be made at `out`."""
-    probe = _new_of(out)
     if out.is_dir():
         raise VegrtError(f"{out}: cannot be written (it is a folder); choose another place")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with probe.open("ab"):
-            pass
-        probe.unlink()
+        probe, descriptor = make_temporary(out, folder=False)
+        try:
+            probe.unlink()
+        finally:
+            release_temporary(probe, descriptor)
         if part_of(out).exists():
             with part_of(out).open("r+b"):
                 pass

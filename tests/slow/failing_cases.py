@@ -74,13 +74,15 @@ def _code_of(function: Callable[[], object]) -> int:
     return 0
 
 
+KIT = ("--data", DATA, "--calibration-photos", "3", "--test-photos", "6")
+TUNING = (*TINY[:-2], "--epochs", "1", "--batch-size", "4", "--seed", "3")
 RUN = "the id of the recorded run"
 AGAIN = ("--overwrite",)
 RESUME = ("--resume",)
 MODEL = ("--bundle", "../base/bundle", "--runtime", "onnxruntime", "--variant", "fp32", "--threads", "1")
 INFER = ("infer", "../base/few", *MODEL)
 ONNX = ("--from-onnx", "../base/model.onnx", "--classes", "../base/classes.txt")
-IMPORT = (*ONNX, "--contract", "../base/contract.toml", "--data", DATA, "--no-engine", "--photos", "6")
+IMPORT = (*ONNX, "--contract", "../base/contract.toml", "--data", DATA, "--no-engine", "--photos", "16")
 ON_ONE = ("--runtime", "onnxruntime", "--data", DATA)
 VERDICTS = (0, 3, 4)
 
@@ -125,7 +127,7 @@ CASES = (
         ("infer", "../base/few", *MODEL[2:], "--bundle", "../base/trusted", "--reject", "--counters", "counters.json"),
         copied=("counters.json",),
     ),
-    Case("infer keep-unsure", (*INFER, "--keep-unsure", "unsure", "--keep-most", "4"), separate=True),
+    Case("infer keep-unsure", (*INFER, "--keep-unsure", "unsure"), separate=True, when_old=None, when_new=None),
     Case("drift", ("drift", "../base/trusted", "counters.json"), copied=("counters.json",), codes=VERDICTS),
     _of_bundle("evaluate", "evaluate", "bundle", *ON_ONE, codes=VERDICTS, separate=True),
     _of_bundle("evaluate name", "evaluate", "bundle", *ON_ONE, "--name", "field", codes=VERDICTS, separate=True),
@@ -142,9 +144,9 @@ CASES = (
         inputs=("bundle",),
         separate=True,
     ),
-    _of_bundle("calibrate", "calibrate", "bundle", "--data", DATA, "--no-engine", "--photos", "6", "--overwrite"),
+    _of_bundle("calibrate", "calibrate", "bundle", "--data", DATA, "--no-engine", "--photos", "16", "--overwrite"),
     _of_bundle("sensitivity", "calibrate", "bundle", "--data", DATA, "--no-engine", "--sensitivity", "--curve"),
-    _of_bundle("export", "export", "bundle", "--data", DATA, "--no-engine", "--photos", "6", "--overwrite"),
+    _of_bundle("export", "export", "bundle", "--data", DATA, "--no-engine", "--photos", "16", "--overwrite"),
     Case("import", ("export", "new", *IMPORT), bundles=("new",), when_new=AGAIN),
     Case(
         "train",
@@ -165,8 +167,7 @@ CASES = (
     Case("runs delete", ("runs", "delete", "--runs", "runs.db", RUN, "--force"), copied=("runs.db",), codes=(0, 1)),
     Case(
         "tune",
-        ("tune", "--data", "../base/few-data", "--out", "study", "--trials", "1", "--runs", "runs.db", *TINY[:-2])
-        + ("--epochs", "1", "--batch-size", "4", "--seed", "3"),
+        ("tune", "--data", "../base/few-data", "--out", "study", "--trials", "1", "--runs", "runs.db", *TUNING),
         bundles=("study/best",),
         separate=True,
     ),
@@ -177,9 +178,10 @@ CASES = (
             ("docker", (), AGAIN),
             ("kserve", ("--image", "registry.example/vegrt:1"), AGAIN),
             ("raspberrypi", (), AGAIN),
-            ("kit", ("--data", DATA, "--calibration-photos", "3", "--test-photos", "6"), AGAIN),
+            ("kit", KIT, AGAIN),
         )
     ),
+    Case("deploy kit over an old one", ("deploy", "kit", "../base/bundle", "kit", *KIT, "--overwrite"), copied=("kit",)),
 )
 
 
@@ -204,6 +206,7 @@ def add_subjects(base: Path, run: Callable[[list[str]], None]) -> None:
     counting = ["--reject", "--counters", str(base / "counters.json")]
     run(["infer", few, "--bundle", str(base / "trusted"), *one, *counting])
     run(["train", "--data", str(base / "few-data"), "--out", str(base / "trained"), "--runs", str(base / "runs.db"), *TRAINING])
+    run(["deploy", "kit", bundle, str(base / "kit"), "--data", str(base / "data"), *KIT[2:]])
     photo = sorted((base / "few").iterdir())[0]
     (base / "labelled.csv").write_text(f"path,class,split\n{photo},Beet,train\n")
     with closing(sqlite3.connect(base / "runs.db")) as connection:

@@ -149,8 +149,8 @@ def try_point(case: Case, base: Path, folder: Path, new: Tree, fault: str, numbe
     problems += _odd_end(case, ended, side, fault)
     again = case.again(folder, side, ended.code)
     repeated = run(case, folder, again or ())
-    if again is None:
-        if repeated.code != 1 or "exists" not in repeated.errors:
+    if again is None and repeated.code == 1:
+        if not any(words in repeated.errors for words in (": exists", ": is not empty")):
             problems.append(f"repeated: exit {repeated.code}, {repeated.errors.strip()[-400:]}")
     elif repeated.code not in case.codes:
         problems.append(f"repeated with {again}: exit {repeated.code}, {repeated.errors.strip()[-400:]}")
