@@ -100,7 +100,11 @@ class Turns:
 
 
 def interleaved(
-    seed: int, functions: Mapping[str, Callable[[], object]], roots: Collection[Path], *, excluded: Collection[Path] = ()
+    seed: int,
+    functions: Mapping[str, Callable[[], object]],
+    roots: Collection[Path],
+    *,
+    excluded: Collection[Path] = (),
 ) -> tuple[dict[str, object], list[str]]:
     """Run functions by turns at the file operations below some folders; return their outcomes and the order of turns."""
     turns = Turns(seed)

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-GROWING = frozenset({"create", "write", "mkdir", "link", "symlink", "sendfile", "copy", "fsync", "close", "sql", "commit"})
+GROWING = frozenset(
+    {"create", "write", "mkdir", "link", "symlink", "sendfile", "copy", "fsync", "close", "sql", "commit"}
+)
 _LSTAT = os.lstat
 SQL_ERRORS = {
     errno.ENOSPC: "database or disk is full",
@@ -33,10 +35,14 @@ SQL_ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. name: such as open, create, write, rename. path: absolute; of a rename or link, the new name."""
+    """One operation. name: such as open, create, write, rename. path: absolute; of a rename or link, the new name.
+
+    named: the files as the caller named them; none for an operation on a descriptor.
+    """
 
     name: str
     path: str
+    named: tuple[str, ...] = ()
 
     @property
     def grows(self) -> bool:
@@ -75,9 +81,11 @@ class Watch:
         path = os.path.normpath(path)
         return path if _is_below(path, self.roots) and not _is_below(path, self.excluded) else None
 
-    def passes(self, name: str, path: str, spoil: Callable[[], object] = lambda: None) -> None:
+    def passes(
+        self, name: str, path: str, named: tuple[Any, ...] = (), spoil: Callable[[], object] = lambda: None
+    ) -> None:
         """Ask whether the operation may go on. spoil: what it does nevertheless where it fails."""
-        error = self.before(Operation(name, path))
+        error = self.before(Operation(name, path, tuple(os.fsdecode(each) for each in named)))
         if error is None:
             return
         spoil()
@@ -133,8 +141,9 @@ def error_of(operation: Operation, number: int) -> Exception:
     """Return the exception with which an operation of this process fails."""
     if operation.name in ("sql", "commit", "connect"):
         return sqlite3.OperationalError(SQL_ERRORS[number])
-    named = None if operation.name in ("write", "close", "fsync", "read", "truncate") else operation.path
-    return OSError(number, os.strerror(number), named)
+    if len(operation.named) == 2:
+        return OSError(number, os.strerror(number), operation.named[0], None, operation.named[1])
+    return OSError(number, os.strerror(number), *operation.named)
 
 
 def _exists(path: str) -> bool:
@@ -158,7 +167,7 @@ class _File(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         content = memoryview(data).cast("B")
-        self.watch.passes("write", self.path, lambda: super(_File, self).write(content[: len(content) // 2]))
+        self.watch.passes("write", self.path, (), lambda: super(_File, self).write(content[: len(content) // 2]))
         return super().write(content)
 
     def truncate(self, size: int | None = None, /) -> int:
@@ -205,7 +214,7 @@ def _opener(watch: Watch, original: Any) -> Any:
             return original(file, mode, buffering, encoding, errors, newline, closefd, opener)
         creates = bool(set(mode) & set("wxa"))
         if not isinstance(file, int) and (creates or _exists(path)):
-            watch.passes("create" if creates else "open", path)
+            watch.passes("create" if creates else "open", path, (file,))
         raw = _File(watch, path, file, "".join(letter for letter in mode if letter not in "bt"), closefd, opener)
         if buffering == 0:
             return raw
@@ -227,8 +236,10 @@ def _opener(watch: Watch, original: Any) -> Any:
 def _of_descriptor(watch: Watch, name: str, original: Any) -> Any:
     def call(descriptor: int, *words: Any, **more: Any) -> Any:
         if (path := watch.path_of(descriptor)) is not None:
-            spoil = (lambda: original(descriptor, words[0][: len(words[0]) // 2])) if name == "write" else (lambda: None)
-            watch.passes(name, path, spoil)
+            spoil = (
+                (lambda: original(descriptor, words[0][: len(words[0]) // 2])) if name == "write" else (lambda: None)
+            )
+            watch.passes(name, path, (), spoil)
         return original(descriptor, *words, **more)
 
     return call
@@ -240,7 +251,7 @@ def _of_path(watch: Watch, name: str, original: Any) -> Any:
     def call(file: Any, *words: Any, **more: Any) -> Any:
         path = watch.path_of(file, more.get("dir_fd"))
         if path is not None and _exists(path) == (name != "mkdir"):
-            watch.passes(name, path)
+            watch.passes(name, path, () if isinstance(file, int) else (file,))
         return original(file, *words, **more)
 
     return call
@@ -258,7 +269,7 @@ def _look(watch: Watch, original: Any) -> Any:
 def _of_two_paths(watch: Watch, name: str, original: Any) -> Any:
     def call(source: Any, target: Any, **more: Any) -> Any:
         if (path := watch.path_of(target, more.get("dst_dir_fd"))) is not None:
-            watch.passes(name, path)
+            watch.passes(name, path, (source, target))
         return original(source, target, **more)
 
     return call
@@ -268,7 +279,7 @@ def _os_open(watch: Watch, original: Any) -> Any:
     def opened(file: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         path = watch.path_of(file, dir_fd)
         if path is not None and (flags & os.O_CREAT or _exists(path)):
-            watch.passes("create" if flags & os.O_CREAT else "open", path)
+            watch.passes("create" if flags & os.O_CREAT else "open", path, (file,))
         descriptor: int = original(file, flags, mode, dir_fd=dir_fd)
         return descriptor
 

@@ -174,9 +174,11 @@ class PartFile(Generic[CodecT]):
         discard: remove a new one with rows too.
         """
         if self._file is not None and not self._file.closed:
-            self._file.close()
-            if self._is_new and (discard or not self.rows):
-                self.part.unlink(missing_ok=True)
+            try:
+                self._file.close()
+            finally:
+                if self._is_new and (discard or not self.rows):
+                    self.part.unlink(missing_ok=True)
 
     @contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:

@@ -93,7 +93,11 @@ def _of_bundle(name: str, *words: str, **more: Any) -> Case:
 
 
 def _infer(name: str, *words: str, **more: Any) -> Case:
-    return Case(f"infer {name}", (*INFER, *words), **({"when_old": RESUME, "when_new": AGAIN, "exact": True, "may_remain": (".run.json",)} | more))
+    return Case(
+        f"infer {name}",
+        (*INFER, *words),
+        **({"when_old": RESUME, "when_new": AGAIN, "exact": True, "may_remain": (".run.json",)} | more),
+    )
 
 
 def _new(name: str, *words: str, **more: Any) -> Case:
@@ -119,7 +123,9 @@ CASES = (
     _infer("csv and npy", "-o", "out.csv", "--embeddings", "out.npy", separate=True),
     _infer("csv over an old one", "-o", "out.csv", "--overwrite", copied=("out.csv",), when_old=(), when_new=()),
     _infer("csv with resume", "-o", "out.csv", "--resume", when_old=(), when_new=()),
-    _infer("csv resumed", "-o", "out.csv", "--resume", copied=("out.csv", "out.csv.run.json"), when_old=(), when_new=()),
+    _infer(
+        "csv resumed", "-o", "out.csv", "--resume", copied=("out.csv", "out.csv.run.json"), when_old=(), when_new=()
+    ),
     _infer("annotate", "--annotate", "drawn", when_old=(), when_new=(), separate=True),
     _infer("sort-into", "--sort-into", "sorted", when_old=(), when_new=(), separate=True),
     Case(
@@ -145,7 +151,9 @@ CASES = (
         separate=True,
     ),
     _of_bundle("calibrate", "calibrate", "bundle", "--data", DATA, "--no-engine", "--photos", "16", "--overwrite"),
-    _of_bundle("sensitivity", "calibrate", "bundle", "--data", DATA, "--no-engine", "--sensitivity", "--curve"),
+    _of_bundle(
+        "sensitivity", "calibrate", "bundle", "--data", DATA, "--no-engine", "--sensitivity", "--curve", separate=True
+    ),
     _of_bundle("export", "export", "bundle", "--data", DATA, "--no-engine", "--photos", "16", "--overwrite"),
     Case("import", ("export", "new", *IMPORT), bundles=("new",), when_new=AGAIN),
     Case(
@@ -181,7 +189,9 @@ CASES = (
             ("kit", KIT, AGAIN),
         )
     ),
-    Case("deploy kit over an old one", ("deploy", "kit", "../base/bundle", "kit", *KIT, "--overwrite"), copied=("kit",)),
+    Case(
+        "deploy kit over an old one", ("deploy", "kit", "../base/bundle", "kit", *KIT, "--overwrite"), copied=("kit",)
+    ),
 )
 
 
@@ -205,7 +215,18 @@ def add_subjects(base: Path, run: Callable[[list[str]], None]) -> None:
     run(["trust", str(base / "trusted"), "--data", str(base / "data"), *one[:4]])
     counting = ["--reject", "--counters", str(base / "counters.json")]
     run(["infer", few, "--bundle", str(base / "trusted"), *one, *counting])
-    run(["train", "--data", str(base / "few-data"), "--out", str(base / "trained"), "--runs", str(base / "runs.db"), *TRAINING])
+    run(
+        [
+            "train",
+            "--data",
+            str(base / "few-data"),
+            "--out",
+            str(base / "trained"),
+            "--runs",
+            str(base / "runs.db"),
+            *TRAINING,
+        ]
+    )
     run(["deploy", "kit", bundle, str(base / "kit"), "--data", str(base / "data"), *KIT[2:]])
     photo = sorted((base / "few").iterdir())[0]
     (base / "labelled.csv").write_text(f"path,class,split\n{photo},Beet,train\n")

@@ -100,7 +100,9 @@ def problems_of(case: Case, folder: Path, new: Tree) -> list[str]:
     """Return what is wrong after the command completed: files that are not whole, missing, or left over."""
     now = tree_of(folder)
     problems = [f"{name}: missing" for name in new if name not in now]
-    problems += [f"{name}: left over" for name in now if name not in new and not name.endswith(case.may_remain or ("/",))]
+    problems += [
+        f"{name}: left over" for name in now if name not in new and not name.endswith(case.may_remain or ("/",))
+    ]
     problems += [f"{name}: {wrong}" for name in now if (wrong := fault_of(folder / name))]
     if case.exact:
         problems += [f"{name}: differs" for name in new if name in now and now[name] != new[name]]
@@ -119,7 +121,11 @@ def problems_of(case: Case, folder: Path, new: Tree) -> list[str]:
 
 
 def _is_left(root: Path, path: Path) -> bool:
-    return not any(path.iterdir()) and path.relative_to(root).parts not in {(name,) for name in APART}
+    return (
+        not any(path.iterdir())
+        and path.name != RESULTS
+        and path.relative_to(root).parts not in {(name,) for name in APART}
+    )
 
 
 def _visible(case: Case, tree: Tree) -> set[str]:

@@ -1,6 +1,7 @@
 """Lets every file operation of every command fail in turn; the artifact must be the old or the new one, and the next run whole.
 
-python tests/slow/failing_io.py WORK [--command NAME ...] [--fault NAME ...] [--jobs N]
+python tests/slow/failing_io.py WORK [--command NAME ...] [--skip NAME ...] [--fault NAME ...] [--every N]
+       [--jobs N]
 
 WORK: a folder for the subjects and `points.jsonl`; a run that is interrupted goes on there. Faults of the n-th operation, n = 1, 2,
 ... until a run passes untouched: full (no space from then on), broken (an I/O error, once), refused (no permission, once), killed.
@@ -108,7 +109,11 @@ def _run_here(case: Case, folder: Path, more: tuple[str, ...], logs: Path, numbe
         for descriptor, name in enumerate(("/dev/null", str(logs / "out"), str(logs / "err"))):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666), descriptor)
         (folder / "tmp").mkdir(exist_ok=True)
-        os.environ |= {"TMPDIR": str(folder / "tmp"), "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder / "home")}
+        os.environ |= {
+            "TMPDIR": str(folder / "tmp"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "HOME": str(folder / "home"),
+        }
         tempfile.tempdir = None
         os.chdir(folder)
         error, lasts = FAULTS[fault]
@@ -135,18 +140,26 @@ def _run_here(case: Case, folder: Path, more: tuple[str, ...], logs: Path, numbe
         os._exit(code)
 
 
-def try_point(case: Case, base: Path, folder: Path, new: Tree, fault: str, number: int) -> Point:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An undisturbed run. new: the files after it. lines: what it prints on stderr."""
+
+    new: Tree
+    lines: frozenset[str]
+
+
+def try_point(case: Case, base: Path, folder: Path, reference: Reference, fault: str, number: int) -> Point:
     """Let one operation fail, judge what is left, and repeat the command."""
     shutil.rmtree(folder, ignore_errors=True)
     case.prepare(base, folder)
-    old = tree_of(folder)
+    old, new = tree_of(folder), reference.new
     ended = run(case, folder, number=number, fault=fault)
     if os.environ.get("FAULTS_SHOW"):
         sys.stderr.write(f"{number} {ended.failed}: {ended.code}\n{ended.output[-600:]}{ended.errors}\n")
     if not ended.failed:
-        return Point(case.name, fault, number, "", ended.code, "new", _odd_end(case, ended, "new", fault))
+        return Point(case.name, fault, number, "", ended.code, "new", _odd_end(case, ended, "new", fault, reference))
     side, problems = side_of(case, folder, old, new)
-    problems += _odd_end(case, ended, side, fault)
+    problems += _odd_end(case, ended, side, fault, reference)
     again = case.again(folder, side, ended.code)
     repeated = run(case, folder, again or ())
     if again is None and repeated.code == 1:
@@ -159,10 +172,10 @@ def try_point(case: Case, base: Path, folder: Path, new: Tree, fault: str, numbe
     return Point(case.name, fault, number, ended.failed, ended.code, side, problems)
 
 
-def _odd_end(case: Case, ended: Ended, side: str, fault: str) -> list[str]:
+def _odd_end(case: Case, ended: Ended, side: str, fault: str, reference: Reference) -> list[str]:
     if ended.failed and fault == "killed":
         return [] if ended.code == KILLED else [f"exit {ended.code} instead of a kill: {ended.errors[-300:]}"]
-    lines = [line for line in ended.errors.splitlines() if not line.startswith(OF_MNN)]
+    lines = [line for line in ended.errors.splitlines() if line not in reference.lines and not line.startswith(OF_MNN)]
     if "Traceback" in ended.errors:
         return [f"exit {ended.code} with a traceback: {ended.errors.strip()[-600:]}"]
     if strange := [line for line in lines if not line.startswith("vegrt: ")]:
@@ -174,22 +187,22 @@ def _odd_end(case: Case, ended: Ended, side: str, fault: str) -> list[str]:
     return [] if side in ("new", "same") else [f"exit {ended.code}, but the files are {side}"]
 
 
-def points_of(case: Case, work: Path, fault: str, done: dict[tuple[str, str, int], Point], jobs: int) -> Iterator[Point]:
-    """Yield the points of a command and a fault, one process for each, `jobs` at a time."""
-    base = work / "base"
-    reference = work / f"{case.name}-reference"
-    new = reference_of(case, base, reference)
+def points_of(
+    case: Case, work: Path, fault: str, done: dict[tuple[str, str, int], Point], jobs: int, every: int
+) -> Iterator[Point]:
+    """Yield the points of a command and a fault, one process for each, `jobs` at a time; of each `every` points one."""
+    reference = reference_of(case, work / "base", work / f"{case.name}-reference")
     children: dict[int, int] = {}
-    number, ended = 0, False
+    number, ended = 1 - every, False
     while True:
         while not ended and len(children) < jobs:
-            number += 1
+            number += every
             if (earlier := done.get((case.name, fault, number))) is not None:
                 ended |= earlier.untouched
                 if not earlier.untouched:
                     yield earlier
                 continue
-            children[_start(case, work, new, fault, number)] = number
+            children[_start(case, work, reference, fault, number)] = number
         if not children:
             return
         pid, status = os.wait()
@@ -210,13 +223,13 @@ def points_of(case: Case, work: Path, fault: str, done: dict[tuple[str, str, int
             yield point
 
 
-def _start(case: Case, work: Path, new: Tree, fault: str, number: int) -> int:
+def _start(case: Case, work: Path, reference: Reference, fault: str, number: int) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
         place = work / f"{case.name}-{number}"
-        point = try_point(case, work / "base", place, new, fault, number)
+        point = try_point(case, work / "base", place, reference, fault, number)
         Path(f"{place}-point.json").write_text(json.dumps(asdict(point)))
         os._exit(0)
     except BaseException:
@@ -224,8 +237,8 @@ def _start(case: Case, work: Path, new: Tree, fault: str, number: int) -> int:
         os._exit(1)
 
 
-def reference_of(case: Case, base: Path, folder: Path) -> Tree:
-    """Return the files after an undisturbed run."""
+def reference_of(case: Case, base: Path, folder: Path) -> Reference:
+    """Run the command undisturbed."""
     shutil.rmtree(folder, ignore_errors=True)
     case.prepare(base, folder)
     ended = run(case, folder)
@@ -234,7 +247,7 @@ def reference_of(case: Case, base: Path, folder: Path) -> Tree:
     tree = tree_of(folder)
     if wrong := problems_of(case, folder, tree):
         raise SystemExit(f"{case.name}: {wrong}")
-    return tree
+    return Reference(tree, frozenset(ended.errors.splitlines()))
 
 
 def read_points(file: Path) -> dict[tuple[str, str, int], Point]:
@@ -250,6 +263,8 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--command", action="append", help="part of a case's name")
     parser.add_argument("--fault", action="append", choices=FAULTS)
+    parser.add_argument("--skip", action="append", default=[], help="part of a case's name")
+    parser.add_argument("--every", type=int, default=1, help="try only every N-th operation")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     work = options.work.resolve()
@@ -257,14 +272,18 @@ def main() -> None:
     warm_up()
     make_subjects(work / "base")
     done, wrong = read_points(work / "points.jsonl"), 0
-    sys.stdout.write("| command | points | old | new | part | same | exit 1 | completed | killed | wrong |\n" + "|---" * 10 + "|\n")
+    sys.stdout.write(
+        "| command | points | old | new | part | same | exit 1 | completed | killed | wrong |\n" + "|---" * 10 + "|\n"
+    )
     total: Counter[str] = Counter()
     for case in CASES:
         if options.command and not any(name in case.name for name in options.command):
             continue
+        if any(name in case.name for name in options.skip):
+            continue
         counts: Counter[str] = Counter()
         for fault in options.fault or FAULTS:
-            for point in points_of(case, work, fault, done, options.jobs):
+            for point in points_of(case, work, fault, done, options.jobs, options.every):
                 counts.update(_counted(point))
                 if point.problems:
                     sys.stderr.write(f"{case.name} {fault} {point.number} ({point.operation}): {point.problems}\n")

@@ -31,7 +31,12 @@ def make_temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
     while True:
         temporary = path.parent / f"{prefix}{secrets.token_hex(4)}{suffix}"
         temporary.mkdir() if folder else temporary.touch(0o600, exist_ok=False)
-        descriptor = _open_locked(temporary)
+        try:
+            descriptor = _open_locked(temporary)
+        except OSError:
+            with suppress(OSError):
+                (os.rmdir if folder else os.unlink)(temporary)
+            raise
         if descriptor is not None:
             return temporary, descriptor
 
