@@ -5,6 +5,7 @@
 # make infer IMAGES=folder                      make gpu-check   on a machine with an NVIDIA GPU
 # make docs    the documentation site, in build/docs; works offline
 # make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
+# make faults   lets every file operation of every command fail in turn, in FAULTS=folder, then tries interleavings of two processes
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
 
 PYTHON ?= python3
@@ -20,6 +21,7 @@ VEGRT := $(VENV)/bin/vegrt
 DEMO := demo
 SHARED ?= ../shared
 SWEEP ?= build/sweep
+FAULTS ?= build/faults
 REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
@@ -30,7 +32,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench arm64 sweep accept check audit need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench arm64 faults sweep accept check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -80,6 +82,11 @@ bench: $(READY)
 # needs debootstrap and qemu-user-static; the root file system in build/arm64 is made once
 arm64: $(READY)
 	$(VENV)/bin/python tests/slow/arm64.py $(BUNDLE) --photos $(SHARED)/vegetables/test
+
+# hours; goes on where it was interrupted
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/failing_io.py $(FAULTS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/interleavings.py $(FAULTS)
 
 # hours; goes on where it was interrupted, with RTX=1 plans are built too, AGAIN=failed tries those again
 sweep: $(READY)

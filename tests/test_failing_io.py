@@ -142,11 +142,12 @@ def test_what_a_killed_copy_leaves_is_removed_by_the_next_one(tmp_path: Path, fa
 
 
 def draw_classes(folder: Path) -> None:
-    """Draw the least photos that can be split, in class folders."""
+    """Draw noise in class folders, no more than can be split."""
+    random = np.random.default_rng(1)
     for number in range(12):
         file = folder / "ab"[number % 2] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(file)
+        Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(file)
 
 
 @pytest.mark.parametrize("words", ["data split {place}/data -o {place}/x.csv", "bundle pack {place}/m {place}/x.zip"])

@@ -1,8 +1,8 @@
 """Calls a function before each file operation of this process below some folders: it may let it pass, wait, fail it, or end all.
 
 Watched: opening, reading (once per opened file), writing and closing files by Python, the functions of `os` that change files,
-`os.sendfile`, and the changing statements and the commits of sqlite3. `stat` and listings are watched on request. Not watched: what libraries in C, C++ and Rust
-do by themselves (docs/contributing.md names them). A write that fails has written half of its bytes.
+`os.sendfile`, and the changing statements and the commits of sqlite3; on request also `stat` and listings. Not watched: what
+libraries in C, C++ and Rust do by themselves (docs/decisions/0046). A write that fails has written half of its bytes.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class Watch:
         """Return the absolute path of a file name or descriptor; None if it is not watched."""
         if isinstance(file, int):
             try:
-                path = os.readlink(f"/proc/self/fd/{file}")
+                path = _target(file)
             except OSError:
                 return None
         else:
             path = os.fsdecode(file)
-            if not os.path.isabs(path):
-                path = os.path.join(os.getcwd() if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+            if not path.startswith("/"):
+                path = f"{Path.cwd() if dir_fd is None else _target(dir_fd)}/{path}"
         path = os.path.normpath(path)
         return path if _is_below(path, self.roots) and not _is_below(path, self.excluded) else None
 
@@ -144,6 +144,11 @@ def error_of(operation: Operation, number: int) -> Exception:
     if len(operation.named) == 2:
         return OSError(number, os.strerror(number), operation.named[0], None, operation.named[1])
     return OSError(number, os.strerror(number), *operation.named)
+
+
+def _target(descriptor: int) -> str:
+    """Return the path of an open file, on Linux."""
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 def _exists(path: str) -> bool:
@@ -291,17 +296,18 @@ def _connect(watch: Watch, original: Any) -> Any:
         path = None if str(database).startswith((":", "file:")) else watch.path_of(database)
         if path is None:
             return original(database, *words, **more)
-        watch.passes("connect", path)
+        place = path
+        watch.passes("connect", place)
 
         class Cursor(sqlite3.Cursor):
             def execute(self, statement: str, *parameters: Any) -> Any:
                 first = statement.split(maxsplit=1)[0].upper()
                 if first not in ("SELECT", "PRAGMA"):
-                    watch.passes("commit" if first == "COMMIT" else "sql", path)
+                    watch.passes("commit" if first == "COMMIT" else "sql", place)
                 return super().execute(statement, *parameters)
 
             def executemany(self, *parameters: Any) -> Any:
-                watch.passes("sql", path)
+                watch.passes("sql", place)
                 return super().executemany(*parameters)
 
         class Connection(sqlite3.Connection):
@@ -310,7 +316,7 @@ def _connect(watch: Watch, original: Any) -> Any:
 
             def commit(self) -> None:
                 if self.in_transaction:
-                    watch.passes("commit", path)
+                    watch.passes("commit", place)
                 super().commit()
 
             def __exit__(self, kind: Any, *error: Any) -> Literal[False]:

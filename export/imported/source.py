@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.bundle.change import changing, exclusive
+from vegrt.bundle.change import Staging, changing, exclusive
 from vegrt.bundle.entries import MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.graph.onnx_graph import serialize
@@ -98,17 +98,25 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path, output: s
         return _check_same(open_bundle(path), imported, names, pixels, output)
     _converted(imported, names, pixels)  # a model that cannot be converted fails before anything is written
     model = {"onnx": file.name, "producer": imported.proto.producer_name or "unknown", "opset": imported.opset}
-    with exclusive(path, make=True), changing(path) as staging:
-        if (path / MANIFEST).exists():
-            raise BundleError(f"{path}: another process has just created a bundle there; choose another BUNDLE")
-        if imported.embedded:
-            staging.file(SOURCE).write_bytes(imported.embedded)
-        else:
-            shutil.copyfile(file, staging.file(SOURCE))
-        chosen = {"output": output} if output else {}
-        staging.add(SOURCE, "source", details={"layout": imported.layout, "batch": imported.batch, **chosen})
-        staging.finish(Manifest(path.resolve().name, names, pixels, model))
+    with exclusive(path, make=True):
+        if (
+            path / MANIFEST
+        ).exists():  # an import that was killed has just been finished, or another process was faster
+            return _check_same(open_bundle(path), imported, names, pixels, output)
+        with changing(path) as staging:
+            _stage(staging, file, imported, output)
+            staging.finish(Manifest(path.resolve().name, names, pixels, model))
     return open_bundle(path)
+
+
+def _stage(staging: Staging, file: Path, imported: ImportedModel, output: str) -> None:
+    """Put the source into a change of the bundle. output: as in `import_onnx`."""
+    if imported.embedded:
+        staging.file(SOURCE).write_bytes(imported.embedded)
+    else:
+        shutil.copyfile(file, staging.file(SOURCE))
+    chosen = {"output": output} if output else {}
+    staging.add(SOURCE, "source", details={"layout": imported.layout, "batch": imported.batch, **chosen})
 
 
 def read_contract(file: Path) -> Contract:

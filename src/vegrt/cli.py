@@ -1,7 +1,8 @@
 """The command line: commands, exit codes and logging.
 
-Exit codes: 0 success, 1 a VegrtError or an error of the system (one line on stderr), 2 wrong usage, 3 gate FAIL or drift, 4 gate INCONCLUSIVE or
-too few photos for drift, 130 interrupted, 141 the reader of stdout closed it, as in `vegrt infer ... | head`.
+Exit codes: 0 success, 1 a VegrtError or an error of the system (one line on stderr), 2 wrong usage, 3 gate FAIL or drift,
+4 gate INCONCLUSIVE or too few photos for drift, 130 interrupted, 141 the reader of stdout closed it, as in
+`vegrt infer ... | head`.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ class _Group(TyperGroup):
 
 @contextmanager
 def _ending() -> Iterator[None]:
-    """Turn expected failures and those of the system into one line on stderr and an exit code; anything else keeps its traceback.
+    """Turn expected failures and those of the system into one line and an exit code; anything else keeps its traceback.
 
-    Whoever opens a file says what its failure means; an OSError that arrives here is one that nobody expected (docs/decisions/0046).
+    Whoever opens a file says what its failure means; an OSError that arrives here was not expected (docs/decisions/0046).
     """
     try:
         yield

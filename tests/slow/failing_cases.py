@@ -23,8 +23,8 @@ class Case:
 
     copied: files and folders of the subjects that it gets; others are read at ../base. inputs: those that it only reads.
     bundles: folders that are judged as bundles. codes: the exit codes of an undisturbed run. when_old, when_new: options that
-    are added to repeat it, when its files are the old or the new ones; None if it is refused then. exact: two runs write the same bytes. separate: its
-    files need not appear together. may_remain: suffixes of files that its repetition may leave in addition.
+    are added to repeat it, when its files are the old or the new ones; None if it is refused then. exact: two runs write the
+    same bytes. separate: its files need not appear together. may_remain: suffixes of files that its repetition may leave.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Case:
     inputs: tuple[str, ...] = ()
     bundles: tuple[str, ...] = ()
     codes: tuple[int, ...] = (0,)
-    when_old: tuple[str, ...] = ()
+    when_old: tuple[str, ...] | None = ()
     when_new: tuple[str, ...] | None = ()
     exact: bool = False
     separate: bool = False
@@ -93,11 +93,9 @@ def _of_bundle(name: str, *words: str, **more: Any) -> Case:
 
 
 def _infer(name: str, *words: str, **more: Any) -> Case:
-    return Case(
-        f"infer {name}",
-        (*INFER, *words),
-        **({"when_old": RESUME, "when_new": AGAIN, "exact": True, "may_remain": (".run.json",)} | more),
-    )
+    """Return a case of `infer` that leaves a note where it is resumed."""
+    usual: dict[str, Any] = {"when_old": RESUME, "when_new": AGAIN, "exact": True, "may_remain": (".run.json",)}
+    return Case(f"infer {name}", (*INFER, *words), **(usual | more))
 
 
 def _new(name: str, *words: str, **more: Any) -> Case:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vegrt.bundle.bundle import open_bundle
-from vegrt.bundle.entries import RESULTS
+from vegrt.bundle.entries import RESULTS, SIGNATURES
 from vegrt.errors import VegrtError
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def _side_of_bundle(path: Path, prefix: str, old: Tree, new: Tree) -> tuple[set[
     sides = set()
     if old.get(manifest) != new.get(manifest):
         sides = {"old" if bundle.sha256() == old.get(manifest) else "new"}
-    results = {name for tree in (old, new) for name in tree if name.startswith(f"{prefix}{RESULTS}/")}
+    beside = (f"{prefix}{RESULTS}/", *(f"{prefix}{name}" for name in SIGNATURES))  # the manifest does not list them
+    results = {name for tree in (old, new) for name in tree if name.startswith(beside)}
     problems = []
     for name in sorted(results):
         file = path / name.removeprefix(prefix)

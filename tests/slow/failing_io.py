@@ -3,9 +3,9 @@
 python tests/slow/failing_io.py WORK [--command NAME ...] [--skip NAME ...] [--fault NAME ...] [--every N]
        [--jobs N]
 
-WORK: a folder for the subjects and `points.jsonl`; a run that is interrupted goes on there. Faults of the n-th operation, n = 1, 2,
-... until a run passes untouched: full (no space from then on), broken (an I/O error, once), refused (no permission, once), killed.
-Every point runs in a process forked from this one, in which everything is imported. Prints what is wrong, and a table of counts.
+WORK: a folder for the subjects and `points.jsonl`; a run that is interrupted goes on there. Faults of the n-th operation, n = 1,
+2, ... until a run passes untouched: full (no space from then on), broken (an I/O error, once), refused (no permission, once),
+killed. Every point runs in a process forked from this one, in which everything is imported. Prints what is wrong, and a table.
 
 A point is right if the command ends with its usual code, or with 1 and one line on stderr; if its files are then the old or the
 new ones, the bundle opens with every hash compared, the same command completes afterwards, and leaves exactly the files that an
@@ -114,7 +114,7 @@ def _run_here(case: Case, folder: Path, more: tuple[str, ...], logs: Path, numbe
             "XDG_CACHE_HOME": str(folder / "cache"),
             "HOME": str(folder / "home"),
         }
-        tempfile.tempdir = None
+        tempfile.tempdir = str(folder / "tmp")  # without a probe whether it can be written
         os.chdir(folder)
         error, lasts = FAULTS[fault]
         before, operations = failing(number, error, lasts=lasts)

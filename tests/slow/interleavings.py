@@ -3,8 +3,8 @@
 python tests/slow/interleavings.py [WORK] [--count N] [--seed SEED] [--pair NAME ...]
 
 Each interleaving is decided by its seed; the seed of one that goes wrong is printed. Prints a table of counts. The pairs of
-tests/interleaved_pairs.py are functions in threads. WORK: a folder for the subjects of tests/slow/failing_io.py; with it, pairs of
-whole commands in forked processes follow, of which only a tenth of N is tried.
+tests/interleaved_pairs.py are functions in threads. WORK: a folder for the subjects of tests/slow/failing_io.py; with it, pairs
+of whole commands in forked processes follow, of which only a tenth of N is tried.
 """
 
 from __future__ import annotations

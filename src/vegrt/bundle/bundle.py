@@ -187,7 +187,9 @@ def decided_hashes(path: Path) -> set[str]:
             new = [side for side in sides if side.in_commit] or sides
             return {artifact.sha256 for artifact in new[0].manifest.artifacts}
         time.sleep(_PAUSE_S)
-    raise BundleError(f"{path}: changed during each of {_TRIES} reads; repeat the command when no other process changes it")
+    raise BundleError(
+        f"{path}: changed during each of {_TRIES} reads; repeat the command when no other process changes it"
+    )
 
 
 def check_files(bundle: Bundle) -> None:

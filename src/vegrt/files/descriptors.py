@@ -46,7 +46,7 @@ def open_lock_file(path: Path) -> int:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Let two existing files or folders of one file system swap their names in one step; return False where that is impossible."""
+    """Let two files or folders of one file system swap their names in one step; return False where that is impossible."""
     rename = getattr(_c_library(), "renameat2", None)
     if rename is None:
         return False

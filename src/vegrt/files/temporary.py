@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -72,6 +73,21 @@ def scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         release_temporary(temporary, descriptor)
         remove_scratch(folder)
+
+
+@contextmanager
+def working_folder(purpose: str) -> Iterator[Path]:
+    """Yield a new folder in the system's folder for temporary files, for this user alone; it is deleted at the end.
+
+    purpose: part of its name. Those of the same purpose that killed processes left are removed. Raises OSError.
+    """
+    folder, descriptor = make_temporary(Path(tempfile.gettempdir()) / f"vegrt-{purpose}", folder=True)
+    try:
+        folder.chmod(0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        release_temporary(folder, descriptor)
 
 
 def remove_scratch(folder: Path) -> None:

@@ -51,7 +51,7 @@ def save_result(bundle: Bundle, name: str, result: AnyResult, *, max_inline_phot
 
 
 def _check_current(bundle: Bundle, name: str, result: AnyResult) -> None:
-    """Raise BundleError if an artifact that was measured is no longer in the bundle, or leaves it with a commit that is decided."""
+    """Raise BundleError if an artifact that was measured is not in the bundle, or leaves it with a change that is committed."""
     if not bundle.is_current() and not _measured_hashes(result) <= decided_hashes(bundle.path):
         raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
 

@@ -1,9 +1,9 @@
 """The predictions of an evaluation: within its result file or, of many photos, in a Parquet file beside it.
 
-Readers get the same `Predictions` from both. The Parquet file has one row per photo, with `path`, `label` and, for each candidate,
-`<key>/top1`, `<key>/probability` and `<key>/margin`. The result file, results/evaluate-<name>.json, holds its name and SHA-256. Its
-name, evaluate-<name>.<first digits of the SHA-256>.parquet, is a new one for other content: the earlier result file stays valid
-until the new one replaces it.
+Readers get the same `Predictions` from both. The Parquet file has one row per photo, with `path`, `label` and, for each
+candidate, `<key>/top1`, `<key>/probability` and `<key>/margin`. The result file, results/evaluate-<name>.json, holds its name and
+SHA-256. Its name, evaluate-<name>.<first digits of the SHA-256>.parquet, is a new one for other content: the earlier result file
+stays valid until the new one replaces it.
 """
 
 from __future__ import annotations
