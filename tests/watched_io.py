@@ -121,7 +121,8 @@ def watched(
 def failing(number: int, error: int | None, *, lasts: bool = False) -> tuple[Before, list[Operation]]:
     """Return a function that fails the operation of this number, from 1, and the list of all operations, which it fills.
 
-    error: an error number; None kills the process. lasts: every later operation for which a full disk has no room fails too.
+    error: an error number; None kills the process. lasts: from then on every operation for which a full disk has no room fails, and
+    no other one.
     """
     operations: list[Operation] = []
     lock = threading.Lock()
@@ -130,7 +131,7 @@ def failing(number: int, error: int | None, *, lasts: bool = False) -> tuple[Bef
         with lock:
             operations.append(operation)
             count = len(operations)
-        if count == number or (lasts and count > number > 0 and operation.grows):
+        if count == number if not lasts else count >= number > 0 and operation.grows:
             return Kill() if error is None else error_of(operation, error)
         return None
 

@@ -142,7 +142,7 @@ def test_the_file_goes_where_its_result_goes(two_gpus: Bundle, large: Evaluation
     assert table in pack(two_gpus.path, tmp_path / "packed.zip")
     unpacked = unpack(tmp_path / "packed.zip", tmp_path / "unpacked")
     assert read_results(unpacked, with_predictions=True) == read_results(two_gpus, with_predictions=True)
-    assert stale_results(two_gpus.path, ["another"]) == ["results/evaluate-test.json", table]
+    assert stale_results(two_gpus.path, ["another"]) == [table, "results/evaluate-test.json"]
 
 
 def test_a_smaller_evaluation_removes_the_file_of_the_one_before(two_gpus: Bundle, large: Evaluation) -> None:

@@ -17,6 +17,8 @@ _TABLES = r"(evaluate-{name}(\.[0-9a-f]{{12}})?|predictions-{name})\.parquet"  #
 def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
     """Return the names, such as results/bench.json, of results that describe an artifact not among `hashes`.
 
+    In the order in which they are to be deleted: while a result file exists, it tells which tables belong to it.
+
     hashes: SHA-256 of the artifacts of the new bundle, in hex. Links, unreadable files, and files that vegrt did not write are
     never stale. Nor is a file in which only rows of engines describe other artifacts: such rows are left out where results are
     read (vegrt.results.rows), because rebuilding an engine changes nothing about the models.
@@ -27,7 +29,7 @@ def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
     files = [file for file in sorted(results.glob("*.json")) if not file.is_symlink() and _is_stale(file, set(hashes))]
     names = [file.stem.removeprefix("evaluate-") for file in files if file.stem.startswith("evaluate-")]
     tables = [file for name in names for file in _tables(results, name)]
-    return [f"results/{file.name}" for file in files + tables]
+    return [f"results/{file.name}" for file in tables + files]
 
 
 def _tables(results: Path, name: str) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from vegrt.dataset.photos import SPLITS
@@ -51,12 +52,12 @@ def _move_up(root: Path, out: Path) -> None:
         for split in SPLITS:
             if (root / split).is_dir():
                 (root / split).rename(out / split)
-        if not any(root.iterdir()):
-            root.rmdir()
     except OSError as error:
         raise VegrtError(
             f"{root}: cannot be moved up to {out} ({error.strerror}); remove the cause, then repeat the command"
         ) from error
+    with suppress(OSError):  # it holds something else
+        root.rmdir()
 
 
 def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
