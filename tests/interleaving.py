@@ -17,6 +17,11 @@ from pathlib import Path
 
 from tests.watched_io import Operation, watched
 
+SWITCHES = (
+    1.0,
+    0.3,
+    0.05,
+)  # how often another actor gets the next turn: few turns in a row find other faults than many
 STUCK_S = 2.0  # until an actor that does nothing is thought to wait for a lock
 LIMIT_S = 120.0
 
@@ -38,6 +43,7 @@ class Turns:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
+        self._switch = self._random.choice(SWITCHES)
         self._changed = threading.Condition()
         self._actors: list[Actor] = []
         self._local = threading.local()
@@ -87,7 +93,8 @@ class Turns:
             ready = [actor for actor in self._actors if actor.ready and not actor.ended]
             if not ready:
                 return
-            actor = self._random.choice(ready)
+            last = [actor for actor in ready if self.steps and actor.name == self.steps[-1]]
+            actor = last[0] if last and self._random.random() >= self._switch else self._random.choice(ready)
             actor.ready = False
             self.steps.append(actor.name)
         actor.turn.set()

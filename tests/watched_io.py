@@ -121,8 +121,8 @@ def watched(
 def failing(number: int, error: int | None, *, lasts: bool = False) -> tuple[Before, list[Operation]]:
     """Return a function that fails the operation of this number, from 1, and the list of all operations, which it fills.
 
-    error: an error number; None kills the process. lasts: from then on every operation for which a full disk has no room fails, and
-    no other one.
+    error: an error number; None kills the process. lasts: from then on every operation for which a full disk has no room fails,
+    and no other one.
     """
     operations: list[Operation] = []
     lock = threading.Lock()

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import Staging, changing, exclusive
-from vegrt.bundle.entries import MANIFEST
+from vegrt.bundle.entries import COMMIT, MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.resume import finish_progress
@@ -22,6 +22,7 @@ from vegrt.errors import BundleError, VegrtError
 from vegrt.export.imported.class_list import read_classes
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, check_dynamic_batch, read_imported
+from vegrt.files.locking import locked
 from vegrt.files.toml import read_toml
 from vegrt.infer.runtimes.runner import Runner
 from vegrt.photo.contract import CHOICES, MAX_SIDE, Contract
@@ -72,8 +73,8 @@ def _remove_import(path: Path, bundle: Bundle | None, *, folder: bool) -> None:
     """Remove the files of an import, unless they were changed since, or another process works on the bundle."""
     try:
         if bundle is not None:
-            with exclusive(path):
-                if open_bundle(path, verify=False).manifest != bundle.manifest:
+            with locked(path):
+                if (path / COMMIT).exists() or open_bundle(path, verify=False).manifest != bundle.manifest:
                     return
                 for name in (MANIFEST, SOURCE):
                     (path / name).unlink(missing_ok=True)

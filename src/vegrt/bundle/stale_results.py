@@ -26,7 +26,8 @@ def stale_results(bundle: Path, hashes: Collection[str]) -> list[str]:
     results = bundle / "results"
     if results.is_symlink():
         return []
-    files = [file for file in sorted(results.glob("*.json")) if not file.is_symlink() and _is_stale(file, set(hashes))]
+    named = [file for file in sorted(results.glob("*.json")) if not file.name.startswith(".")]  # hidden: being written
+    files = [file for file in named if not file.is_symlink() and _is_stale(file, set(hashes))]
     names = [file.stem.removeprefix("evaluate-") for file in files if file.stem.startswith("evaluate-")]
     tables = [file for name in names for file in _tables(results, name)]
     return [f"results/{file.name}" for file in tables + files]
