@@ -37,9 +37,8 @@ def check_writable(out: Path) -> None:
             probe.unlink()
         finally:
             release_temporary(probe, descriptor)
-        if part_of(out).exists():
-            with part_of(out).open("r+b"):
-                pass
+        with suppress(FileNotFoundError):  # none, or another process has just completed it
+            part_of(out).open("r+b").close()
     except OSError as error:
         raise VegrtError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
 
@@ -47,10 +46,17 @@ def check_writable(out: Path) -> None:
 def check_no_output(out: Path, cure: str) -> None:
     """Raise VegrtError when there is a file at `out`, or rows of an unfinished run. cure: the options that allow it."""
     part = part_of(out)
-    if part.exists() and part.stat().st_size:
+    if _size_bytes(part):
         raise VegrtError(f"{part}: holds the rows of an unfinished run; {cure}")
     if os.path.lexists(out):
         raise VegrtError(f"{out}: exists; {cure}")
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # none, or another process has just completed it
+        return 0
 
 
 def _new_of(out: Path) -> Path:
