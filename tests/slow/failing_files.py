@@ -122,11 +122,8 @@ def problems_of(case: Case, folder: Path, new: Tree) -> list[str]:
 
 
 def _is_left(root: Path, path: Path) -> bool:
-    return (
-        not any(path.iterdir())
-        and path.name != RESULTS
-        and path.relative_to(root).parts not in {(name,) for name in APART}
-    )
+    usual = path.name in (RESULTS, "trials") or path.relative_to(root).parts in {(name,) for name in APART}
+    return not any(path.iterdir()) and not usual
 
 
 def _visible(case: Case, tree: Tree) -> set[str]:
