@@ -134,6 +134,7 @@ def _visible(case: Case, tree: Tree) -> set[str]:
         if not any(part.startswith(".") for part in name.split("/"))
         and not name.endswith(UNFINISHED)
         and name.split("/")[0] not in (*APART, *case.inputs)
+        and "/trials/" not in name  # of a study, until the trial is recorded
         and not name.startswith(tuple(f"{bundle}/" for bundle in case.bundles) or ("/",))
     }
 
