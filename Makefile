@@ -7,6 +7,7 @@
 # make docs    the documentation site, in build/docs; works offline
 # make arm64    the wheel on emulated ARM processors, as root: compares the answers with those here (docs/devices.md)
 # make differential    300 random small networks through a whole export, every runtime against an oracle, into DIFFERENTIAL=folder
+# make faults   lets every file operation of every command fail in turn, in FAULTS=folder, then tries interleavings of two processes
 # make sweep    exports 79 architectures with random weights into SWEEP=folder, and writes docs/models.md
 # make fuzz    damaged inputs for every reader, INPUTS in all; goes on where the last run ended, see tests/slow/fuzz
 
@@ -26,6 +27,7 @@ SWEEP ?= build/sweep
 DIFFERENTIAL ?= build/differential
 FUZZ ?= build/fuzz
 INPUTS ?= 1000000
+FAULTS ?= build/faults
 REPLACE := $(if $(OVERWRITE),--overwrite)
 # An interrupted training leaves .train in its bundle and goes on from there.
 # 0 PASS, 3 FAIL and 4 INCONCLUSIVE are all results worth a report; anything else is an error.
@@ -36,7 +38,7 @@ EVALUATED = || { code=$$?; [ $$code -eq 3 ] || [ $$code -eq 4 ]; }
 export PYTHONDONTWRITEBYTECODE =
 
 .NOTPARALLEL:
-.PHONY: setup demo test docs bench fuzz arm64 sweep differential accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
+.PHONY: setup demo test docs bench fuzz faults arm64 sweep differential accept release check audit need-data need-images train export infer report gpu-machine gpu-check clean
 
 setup: $(READY)
 
@@ -90,6 +92,11 @@ bench: $(READY)
 # needs debootstrap and qemu-user-static; the root file system in build/arm64 is made once
 arm64: $(READY)
 	$(VENV)/bin/python tests/slow/arm64.py $(BUNDLE) --photos $(SHARED)/vegetables/test
+
+# hours; goes on where it was interrupted
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/failing_io.py $(FAULTS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/slow/interleavings.py $(FAULTS)
 
 # hours; goes on where it was interrupted, with RTX=1 plans are built too, AGAIN=failed tries those again
 sweep: $(READY)

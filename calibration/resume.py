@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vegrt.errors import FormatError
+from vegrt.errors import FormatError, VegrtError
 from vegrt.files.atomic import replacing, write_json
 from vegrt.files.hashing import sha256_of_json
 from vegrt.schema import build, read_json
@@ -51,16 +51,21 @@ class CalibrationProgress:
             return 0, {}
 
     def save(self, name: str, images: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Save `arrays`, into which so many images went, under `name`; atomically."""
+        """Save `arrays`, into which so many images went, under `name`; atomically. Raises VegrtError if that fails."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-        if self.folder is not None:
-            with replacing(self.folder / f"{name}.safetensors") as temporary:
-                save_file(
-                    {key: np.ascontiguousarray(value) for key, value in arrays.items()},
-                    temporary,
-                    {"seen": str(images)},
-                )
+        if self.folder is None:
+            return
+        file = self.folder / f"{name}.safetensors"
+        with replacing(file) as temporary:
+            contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+            try:
+                save_file(contiguous, temporary, {"seen": str(images)})
+            except SafetensorError as error:  # such as a full disk
+                raise VegrtError(
+                    f"{file}: cannot be written ({error}); free some space, then repeat the command"
+                ) from error
 
     def load_figures(self, name: str, kind: type[T]) -> T | None:
         """Return the dataclass of numbers that is saved under `name`; None when it is missing or damaged."""

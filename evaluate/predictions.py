@@ -70,6 +70,6 @@ def write_table(
             ),
         }
     table = pyarrow.table(columns).replace_schema_metadata({"vegrt.classes": json.dumps(list(classes))})
-    with replacing(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pyarrow.parquet.write_table(table, file, compression="zstd")
     return True

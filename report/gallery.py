@@ -12,6 +12,7 @@ from vegrt.report.html.blocks import AnswerLine, Gallery, PhotoCard, Thumbnail
 from vegrt.report.html.photos import thumbnail_of
 from vegrt.report.language.language import translate
 from vegrt.results.evaluation import Evaluation
+from vegrt.results.predictions import tables_of
 
 MAX_SHOWN = 48
 
@@ -39,8 +40,8 @@ def flip_gallery(facts: Facts, data: Path | None) -> Gallery | None:
 
 def _answers_file(facts: Facts) -> str:
     """Return the file in the bundle that holds the answers to every photo."""
-    table = "results/evaluate-test.parquet"  # of many photos (vegrt.results.predictions)
-    return table if (facts.bundle.path / table).is_file() else "results/evaluate-test.json"
+    tables = tables_of(facts.bundle.path / "results/evaluate-test.json")
+    return f"results/{tables[0].name}" if tables else "results/evaluate-test.json"
 
 
 def _summary(evaluation: Evaluation, flips: Sequence[Flip]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from vegrt.evaluate.benchmark.limits import Effort, measure_limits
 from vegrt.evaluate.benchmark.networks import CLASSES, SmallNetwork, small_network
 from vegrt.evaluate.benchmark.noise import OTHERS, start_meter
 from vegrt.evaluate.benchmark.setup import wait_idle
+from vegrt.files.temporary import working_folder
 from vegrt.infer.machine.measured import (
     NETWORK_KINDS,
     MachineMeasurements,
@@ -75,8 +75,8 @@ def measure_machine(threads: int = 0, effort: MachineEffort | None = None) -> Ma
     limits = measure_limits(threads, effort.limits)
     shares = [meter.others_share()]
     absent: dict[str, str] = {runtime: "not installed" for runtime in ON_CPU if not is_installed(runtime)}
-    with TemporaryDirectory(prefix="vegrt-measure-") as folder:
-        cases = list(_open_all(threads, effort.kinds, Path(folder), absent))
+    with working_folder("measure") as folder:
+        cases = list(_open_all(threads, effort.kinds, folder, absent))
         meter = start_meter()  # here, because MNN's converter is another process
         rates = _time_all(cases, effort)
         shares.append(meter.others_share())

@@ -13,8 +13,8 @@ from typing import Any
 import onnx_ir as ir
 
 from vegrt.bundle.bundle import Bundle, open_bundle
-from vegrt.bundle.change import changing, exclusive
-from vegrt.bundle.entries import MANIFEST
+from vegrt.bundle.change import Staging, changing, exclusive
+from vegrt.bundle.entries import COMMIT, MANIFEST
 from vegrt.bundle.manifest import Manifest
 from vegrt.calibration.graph.onnx_graph import serialize
 from vegrt.calibration.resume import finish_progress
@@ -22,6 +22,7 @@ from vegrt.errors import BundleError, VegrtError
 from vegrt.export.imported.class_list import read_classes
 from vegrt.export.imported.convert import convert_imported
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, check_dynamic_batch, read_imported
+from vegrt.files.locking import locked
 from vegrt.files.text import printable
 from vegrt.files.toml import read_toml
 from vegrt.infer.runtimes.runner import Runner
@@ -73,8 +74,8 @@ def _remove_import(path: Path, bundle: Bundle | None, *, folder: bool) -> None:
     """Remove the files of an import, unless they were changed since, or another process works on the bundle."""
     try:
         if bundle is not None:
-            with exclusive(path):
-                if open_bundle(path, verify=False).manifest != bundle.manifest:
+            with locked(path):
+                if (path / COMMIT).exists() or open_bundle(path, verify=False).manifest != bundle.manifest:
                     return
                 for name in (MANIFEST, SOURCE):
                     (path / name).unlink(missing_ok=True)
@@ -99,17 +100,25 @@ def import_onnx(path: Path, file: Path, classes: Path, contract: Path, output: s
         return _check_same(open_bundle(path), imported, names, pixels, output)
     _converted(imported, names, pixels)  # a model that cannot be converted fails before anything is written
     model = {"onnx": file.name, "producer": imported.proto.producer_name or "unknown", "opset": imported.opset}
-    with exclusive(path, make=True), changing(path) as staging:
-        if (path / MANIFEST).exists():
-            raise BundleError(f"{path}: another process has just created a bundle there; choose another BUNDLE")
-        if imported.embedded:
-            staging.file(SOURCE).write_bytes(imported.embedded)
-        else:
-            shutil.copyfile(file, staging.file(SOURCE))
-        chosen = {"output": output} if output else {}
-        staging.add(SOURCE, "source", details={"layout": imported.layout, "batch": imported.batch, **chosen})
-        staging.finish(Manifest(path.resolve().name, names, pixels, model))
+    with exclusive(path, make=True):
+        if (
+            path / MANIFEST
+        ).exists():  # an import that was killed has just been finished, or another process was faster
+            return _check_same(open_bundle(path), imported, names, pixels, output)
+        with changing(path) as staging:
+            _stage(staging, file, imported, output)
+            staging.finish(Manifest(path.resolve().name, names, pixels, model))
     return open_bundle(path)
+
+
+def _stage(staging: Staging, file: Path, imported: ImportedModel, output: str) -> None:
+    """Put the source into a change of the bundle. output: as in `import_onnx`."""
+    if imported.embedded:
+        staging.file(SOURCE).write_bytes(imported.embedded)
+    else:
+        shutil.copyfile(file, staging.file(SOURCE))
+    chosen = {"output": output} if output else {}
+    staging.add(SOURCE, "source", details={"layout": imported.layout, "batch": imported.batch, **chosen})
 
 
 def read_contract(file: Path) -> Contract:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.export.onnx.parity import FP32, Evidence, check_parity
+from vegrt.files.temporary import working_folder
 from vegrt.infer.runtimes.host import is_installed
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.mnn_converter import convert_to_mnn
@@ -49,8 +48,8 @@ def make_mnn(source: bytes, evidence: Evidence, reference: NDArray[np.float32]) 
     if not is_installed("mnn"):
         return None
     try:
-        with TemporaryDirectory(prefix="vegrt-mnn-") as folder:
-            file = convert_to_mnn(source, Path(folder))
+        with working_folder("mnn") as folder:
+            file = convert_to_mnn(source, folder)
             content, parity = file.read_bytes(), evidence.measure(reference, open_mnn(file, classes=reference.shape[1]))
         return MnnModel(content, check_parity("fp32.mnn", parity, FP32, evidence, b"").to_dict())
     except VegrtError as error:

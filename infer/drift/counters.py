@@ -14,6 +14,7 @@ import numpy as np
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import DataError, FormatError, VegrtError
 from vegrt.files.atomic import write_text
+from vegrt.files.locking import queued
 from vegrt.files.text import json_text
 from vegrt.infer.drift.looks import Looks
 from vegrt.infer.drift.periods import Periods, Tally, empty_period
@@ -141,10 +142,28 @@ class Counters:
 
     def save(self) -> None:
         """Write the file. Raises VegrtError if it cannot be written, or if something else has written it meanwhile."""
+        with queued(self.path.parent):  # between the look and the writing nobody else may write
+            self._write()
+
+    def _write(self) -> None:
         if _version(self.path) != self._version:
             raise VegrtError(f"{self.path}: changed by another process; give every process a file of its own")
         write_text(self.path, json_text(self.state().to_dict()) + "\n")
         self._version, self._saved_s = _version(self.path), self._clock()
+
+    @classmethod
+    def resumed(cls, subject: Subject, path: Path, clock: Callable[[], float] = time.time) -> Counters:
+        """Return counters that go on where the file ends; without a file, new ones, and the file is written.
+
+        Raises DataError for a file of another candidate or trust.json, VegrtError for one that cannot be written.
+        """
+        with queued(path.parent):
+            stored = read_counters(path) if path.exists() else None
+            if stored is not None:
+                subject.check(stored, path)
+            counters = cls(subject, path, stored, clock)
+            counters._write()
+        return counters
 
     def save_sometimes(self) -> None:
         """Write the file if it has not been written for EVERY_S. Raises VegrtError as `save` does."""
@@ -194,12 +213,7 @@ def open_counters(
     They count what `judge` judges from now on. Raises DataError for a file of another candidate or trust.json, VegrtError for one
     that cannot be written and for a trust.json without a reference.
     """
-    subject = Subject.of(bundle, candidate, judge)
-    stored = read_counters(path) if path.exists() else None
-    if stored is not None:
-        subject.check(stored, path)
-    counters = Counters(subject, path, stored, clock)
-    counters.save()
+    counters = Counters.resumed(Subject.of(bundle, candidate, judge), path, clock)
     judge.on_judged = counters.count
     return counters
 

@@ -195,7 +195,11 @@ class ParquetCodec(JsonLinesCodec):
         import pyarrow.parquet
 
         schema = _schema(self.columns)
-        with part.open("rb") as file, pyarrow.parquet.ParquetWriter(complete, schema) as writer:
+        with (
+            part.open("rb") as file,
+            complete.open("wb") as target,  # by Python, whose errors have the system's number
+            pyarrow.parquet.ParquetWriter(target, schema) as writer,
+        ):
             while lines := list(islice(file, _ROW_GROUP)):
                 records = [_unpacked(json.loads(line)) for line in lines]
                 writer.write_table(pyarrow.Table.from_pylist(records, schema=schema))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,17 @@ class OutputFiles:
 
     def close(self) -> None:
         """Leave the files as they are, for other processes too. May be called after `finish`."""
-        for file in self._files:
-            file.close()
-        if self._note and self._table and self._started and not self._table.part.exists():
-            self._note.remove()  # nothing was written
-        self._started = False
-        for lock in reversed(self._locks):  # the table's last: it may hold the note
-            lock.release()
+        with ExitStack() as last_first:  # each of them is done, even if another one fails
+            for lock in self._locks:  # the table's is released last: it may hold the note
+                last_first.callback(lock.release)
+            last_first.callback(self._remove_note_of_nothing)
+            for file in self._files:  # without a row of the table, the other files have none to continue
+                last_first.callback(file.close, discard=self._table is not None and not self._table.rows)
+
+    def _remove_note_of_nothing(self) -> None:
+        was_started, self._started = self._started, False
+        if self._note and self._table and was_started and not self._table.part.exists():
+            self._note.remove()
 
     def how_to_resume(self) -> str:
         """Return how to resume an interrupted run, in words; empty if nothing was written."""

@@ -10,13 +10,14 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from vegrt.errors import VegrtError
 from vegrt.files.descriptors import flush
+from vegrt.files.temporary import make_temporary, release_temporary
 from vegrt.infer.outputs.names import NO_HASHES, Hashes
 from vegrt.infer.outputs.rows import AnswerRow
 
@@ -28,17 +29,16 @@ def part_of(out: Path) -> Path:
 
 def check_writable(out: Path) -> None:
     """Raise VegrtError, before any work, unless a file can be made at `out`."""
-    probe = _new_of(out)
     if out.is_dir():
         raise VegrtError(f"{out}: cannot be written (it is a folder); choose another place")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with probe.open("ab"):
-            pass
-        probe.unlink()
-        if part_of(out).exists():
-            with part_of(out).open("r+b"):
-                pass
+        probe, descriptor = make_temporary(out, folder=False)
+        try:
+            probe.unlink()
+        finally:
+            release_temporary(probe, descriptor)
+        with suppress(FileNotFoundError):  # none, or another process has just completed it
+            part_of(out).open("r+b").close()
     except OSError as error:
         raise VegrtError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
 
@@ -46,10 +46,17 @@ def check_writable(out: Path) -> None:
 def check_no_output(out: Path, cure: str) -> None:
     """Raise VegrtError when there is a file at `out`, or rows of an unfinished run. cure: the options that allow it."""
     part = part_of(out)
-    if part.exists() and part.stat().st_size:
+    if _size_bytes(part):
         raise VegrtError(f"{part}: holds the rows of an unfinished run; {cure}")
     if os.path.lexists(out):
         raise VegrtError(f"{out}: exists; {cure}")
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # none, or another process has just completed it
+        return 0
 
 
 def _new_of(out: Path) -> Path:
@@ -167,12 +174,17 @@ class PartFile(Generic[CodecT]):
             else:
                 self.part.replace(self.out)
 
-    def close(self) -> None:
-        """Leave the file as it is, to be resumed; a new one without rows is removed. May be called after `finish`."""
+    def close(self, *, discard: bool = False) -> None:
+        """Leave the file as it is, to be resumed; a new one without rows is removed. May be called after `finish`.
+
+        discard: remove a new one with rows too.
+        """
         if self._file is not None and not self._file.closed:
-            self._file.close()
-            if self._is_new and not self.rows:
-                self.part.unlink(missing_ok=True)
+            try:
+                self._file.close()
+            finally:
+                if self._is_new and (discard or not self.rows):
+                    self.part.unlink(missing_ok=True)
 
     @contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:
@@ -207,7 +219,8 @@ class PartFile(Generic[CodecT]):
             while remaining:
                 remaining = remaining[self._opened.write(remaining) :]  # unbuffered: a full disk takes a part of it
         except OSError as error:
-            self._opened.truncate(end)
+            with suppress(OSError):  # resuming cuts a torn row
+                self._opened.truncate(end)
             raise self._write_error(error) from error
 
     def _write_error(self, error: OSError) -> VegrtError:

@@ -10,7 +10,6 @@ import filecmp
 import io
 import logging
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from vegrt.errors import DataError, VegrtError
+from vegrt.files.temporary import scratch
 from vegrt.files.text import printable
 from vegrt.infer.decode.item import Item
 from vegrt.infer.decode.pipeline import Decoded
@@ -167,11 +167,10 @@ def file_name(item: Item) -> str:
 
 def check_folder(folder: Path) -> None:
     """Make a folder. Raises VegrtError unless files can be made in it."""
-    probe = folder / f".{secrets.token_hex(8)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with scratch(folder):
+            pass
     except OSError as error:
         raise VegrtError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
 
@@ -183,8 +182,8 @@ def write_unique(folder: Path, name: str, source: str, write: Callable[[Path], o
     with the same content has it, nothing changes. Raises OSError, and the errors of `write`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{secrets.token_hex(8)}"
-    try:
+    with scratch(folder) as place:
+        temporary = place / "copy"
         write(temporary)
         for target in _free_names(folder, name, source):
             try:
@@ -196,8 +195,6 @@ def write_unique(folder: Path, name: str, source: str, write: Callable[[Path], o
                     return target
                 if _is_same(temporary, target):
                     return target
-    finally:
-        temporary.unlink(missing_ok=True)
     raise AssertionError("there is always another name")
 
 

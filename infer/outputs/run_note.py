@@ -73,7 +73,8 @@ class RunNote:
                 os.fsync(file.fileno())
             self._new.replace(self.path)
         except OSError as error:
-            self._new.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._new.unlink(missing_ok=True)
             raise VegrtError(
                 f"{self.path}: writing failed ({error.strerror or error}); make room, then repeat it with --resume"
             ) from error
@@ -134,13 +135,14 @@ class OutputLock:
     def release(self) -> None:
         """Let it go, if we have it, and remove the file."""
         if self._descriptor is not None:
-            if OPEN_FILES_MOVE:  # removed while it is locked
-                _lock_of(self.out).unlink(missing_ok=True)
+            with suppress(OSError):  # it remains: the next process locks and removes it
+                if OPEN_FILES_MOVE:  # removed while it is locked
+                    _lock_of(self.out).unlink(missing_ok=True)
             os.close(self._descriptor)
+            self._descriptor = None
             if not OPEN_FILES_MOVE:
                 with suppress(OSError):  # the next process has already opened it
                     _lock_of(self.out).unlink()
-            self._descriptor = None
 
     def _is_current(self, descriptor: int) -> bool:
         try:

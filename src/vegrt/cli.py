@@ -1,7 +1,8 @@
 """The command line: commands, exit codes and logging.
 
-Exit codes: 0 success, 1 a VegrtError (one line on stderr), 2 wrong usage, 3 gate FAIL or drift, 4 gate INCONCLUSIVE or
-too few photos for drift, 130 interrupted, 141 the reader of stdout closed it, as in `vegrt infer ... | head`.
+Exit codes: 0 success, 1 a VegrtError or an error of the system (one line on stderr), 2 wrong usage, 3 gate FAIL or drift,
+4 gate INCONCLUSIVE or too few photos for drift, 130 interrupted, 141 the reader of stdout closed it, as in
+`vegrt infer ... | head`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vegrt.errors import ArgumentError, VegrtError
+from vegrt.errors import ArgumentError, VegrtError, system_error_text
 from vegrt.files.text import printable
 from vegrt.terminal.interrupts import terminate_as_interrupt
 from vegrt.terminal.streams import ReaderLeft, open_missing_streams
@@ -65,12 +66,20 @@ class _Group(TyperGroup):
 
 @contextmanager
 def _ending() -> Iterator[None]:
-    """Turn expected failures into one line on stderr and an exit code; anything else keeps its traceback."""
+    """Turn expected failures and those of the system into one line and an exit code; anything else keeps its traceback.
+
+    Whoever opens a file says what its failure means; an OSError that arrives here was not expected (docs/decisions/0046).
+    """
     try:
         yield
     except VegrtError as error:
         _print_error(re.sub(r"\s+", " ", str(error).strip(), flags=re.ASCII))
         raise SystemExit(2 if isinstance(error, ArgumentError) else 1) from error
+    except OSError as error:
+        if error.errno is None:  # made by a library, without a call of the system
+            raise
+        _print_error(system_error_text(error))
+        raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         _print_error(f"interrupted; {error}" if str(error) else "interrupted")
         raise SystemExit(130) from error

@@ -15,7 +15,9 @@ VegrtError              one line: subject, actual value, expected value, cure
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 from types import ModuleType
 
 
@@ -74,6 +76,22 @@ def reason_of(error: BaseException, line: int = 0) -> str:
     """Return one line of another library's exception, by default the first, of at most 300 characters."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     return f"{lines[line]:.300}" if lines else type(error).__name__
+
+
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, then repeat the command"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow it for this user, then repeat the command"),
+    errno.EIO: "check the disk, then repeat the command",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then repeat the command",
+}
+
+
+def system_error_text(error: OSError) -> str:
+    """Return one line for an error of the system: the file, if the error names one, what happened, and what to do."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    subject = " and ".join(names) or "a file or connection"
+    cure = _CURES.get(error.errno or 0, "remove the cause, then repeat the command")
+    return f"{subject}: the system refused to read or change it ({error.strerror or type(error).__name__}); {cure}"
 
 
 def require(module: str, extra: str) -> ModuleType:

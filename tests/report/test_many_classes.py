@@ -19,6 +19,7 @@ from vegrt.report.html.page import Article, page_html
 from vegrt.report.write import ReportFiles, write_report
 from vegrt.results.evaluation import Evaluation
 from vegrt.results.files import load_result, save_result
+from vegrt.results.predictions import tables_of
 
 CLASSES = ("=formula", *(f"class-{number:02}" for number in range(39)))
 LONG = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
@@ -70,5 +71,5 @@ def test_a_report_does_not_depend_on_where_the_answers_are(bundle: Bundle, tmp_p
         write_report([bundle], ReportFiles(tmp_path / "report.html"))
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         texts.append(re.sub(r"and \d+ more, in results/\S+|Made by .* UTC", "", page))
-    assert (bundle.path / "results/evaluate-test.parquet").is_file()
+    assert tables_of(bundle.path / "results/evaluate-test.json")
     assert texts[0] == texts[1]

@@ -41,4 +41,4 @@ def test_answers_are_stale_with_their_reference_alone(judged: Bundle) -> None:
     hashes = {artifact.variant: artifact.sha256 for artifact in judged.manifest.artifacts if artifact.role == "model"}
     assert stale_results(judged.path, {hashes["fp32"]}) == []
     stale = stale_results(judged.path, {hashes["int8"]})
-    assert stale == [f"results/{NAME}.json", f"results/predictions-{NAME.removeprefix('evaluate-')}.parquet"]
+    assert stale == [f"results/predictions-{NAME.removeprefix('evaluate-')}.parquet", f"results/{NAME}.json"]

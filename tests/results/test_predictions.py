@@ -21,10 +21,15 @@ from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.results.bundle_results import read_results
 from vegrt.results.evaluation import CandidateAnswers, Evaluation, Predictions, PredictionsFile
 from vegrt.results.files import load_result, save_result
-from vegrt.results.predictions import read_predictions
+from vegrt.results.predictions import read_predictions, tables_of
 
 OPENVINO, INT8_CPU = Candidate("int8-cpu", "openvino"), Candidate("int8-cpu", "onnxruntime")
-TABLE = "results/evaluate-test.parquet"
+
+
+def table_of(bundle: Bundle) -> Path:
+    """Return the Parquet file of the evaluation."""
+    (file,) = tables_of(bundle.path / "results/evaluate-test.json")
+    return file
 
 
 @pytest.fixture
@@ -87,8 +92,8 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_answers_that_do_not_belong_to_the_result_are_refused(two_gpus: Bundle, large: Evaluation, fault: str) -> None:
-    FAULTS[fault](two_gpus.path / TABLE)
-    with pytest.raises(BundleError, match=rf"evaluate-test\.parquet: {fault}.*; run vegrt evaluate again"):
+    FAULTS[fault](table_of(two_gpus))
+    with pytest.raises(BundleError, match=rf"evaluate-test\.\w+\.parquet: {fault}.*; run vegrt evaluate again"):
         read_results(two_gpus, with_predictions=True)
     assert read_results(two_gpus).evaluation is not None  # verdicts need no answers
 
@@ -109,7 +114,7 @@ def test_a_forged_file_is_refused(
 ) -> None:
     from vegrt.files.hashing import sha256_of
 
-    file, result = two_gpus.path / TABLE, two_gpus.path / "results/evaluate-test.json"
+    file, result = table_of(two_gpus), two_gpus.path / "results/evaluate-test.json"
     if len(values) == 2:
         change_table(file, name, values)
     else:
@@ -124,7 +129,7 @@ def test_a_forged_file_is_refused(
 def test_a_reference_leads_to_no_other_folder(two_gpus: Bundle, large: Evaluation, tmp_path: Path) -> None:
     result = two_gpus.path / "results/evaluate-test.json"
     body = json.loads(result.read_text())
-    (two_gpus.path / TABLE).rename(tmp_path / "evaluate-test.parquet")
+    table_of(two_gpus).rename(tmp_path / "evaluate-test.parquet")
     body["predictions"]["file"] = "../../evaluate-test.parquet"
     result.write_text(json.dumps(body))
     with pytest.raises(BundleError, match="missing, or not a regular file"):
@@ -132,14 +137,15 @@ def test_a_reference_leads_to_no_other_folder(two_gpus: Bundle, large: Evaluatio
 
 
 def test_the_file_goes_where_its_result_goes(two_gpus: Bundle, large: Evaluation, tmp_path: Path) -> None:
-    assert TABLE in result_names(two_gpus.path)
-    assert TABLE in pack(two_gpus.path, tmp_path / "packed.zip")
+    table = f"results/{table_of(two_gpus).name}"
+    assert table in result_names(two_gpus.path)
+    assert table in pack(two_gpus.path, tmp_path / "packed.zip")
     unpacked = unpack(tmp_path / "packed.zip", tmp_path / "unpacked")
     assert read_results(unpacked, with_predictions=True) == read_results(two_gpus, with_predictions=True)
-    assert stale_results(two_gpus.path, ["another"]) == ["results/evaluate-test.json", TABLE]
+    assert stale_results(two_gpus.path, ["another"]) == [table, "results/evaluate-test.json"]
 
 
 def test_a_smaller_evaluation_removes_the_file_of_the_one_before(two_gpus: Bundle, large: Evaluation) -> None:
     save_result(two_gpus, "evaluate-test", large)
-    assert not (two_gpus.path / TABLE).exists()
+    assert not tables_of(two_gpus.path / "results/evaluate-test.json")
     assert load_result(two_gpus, Evaluation, "evaluate-test") == large

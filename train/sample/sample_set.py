@@ -10,12 +10,9 @@ random weights at 64 x 64, 8 epochs of `vegrt train --lr 2e-3 --augment light`: 
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from vegrt.errors import DataError, FormatError
-from vegrt.files.atomic import unwritten, write_json
+from vegrt.files.atomic import creating, write_json
 from vegrt.machine import available_cores
 from vegrt.schema import read_json
 from vegrt.terminal.progress import track
@@ -75,7 +72,7 @@ def write_sample_set(out: Path, sizes: SampleSizes = SampleSizes(), seed: int = 
     The folder appears complete or not at all. Leaves a folder unchanged that already holds this set. An image depends only on
     the seed, its split, its class and its number, not on the sizes.
     A script that calls this function needs `if __name__ == "__main__"`, because the drawing processes import it.
-    Raises DataError for sizes below one, and for a folder that has other content or cannot be written.
+    Raises DataError for sizes below one and for a folder that has other content, VegrtError for one that cannot be written.
     """
     if min(sizes.train, sizes.validation, sizes.test) < 1:
         raise DataError(f"{out}: sizes are {asdict(sizes)}; expected at least 1 image per class in every split")
@@ -84,7 +81,7 @@ def write_sample_set(out: Path, sizes: SampleSizes = SampleSizes(), seed: int = 
     if out.exists() and _is_filled(out):
         _check_same_set(out, record)
         return total
-    with _new_folder(out) as folder:
+    with creating(out, flushed=False) as folder:
         jobs = _jobs(folder, sizes, seed)
         for parent in {job.path.parent for job in jobs}:
             parent.mkdir(parents=True)
@@ -137,26 +134,6 @@ def _draw_file(job: _Job) -> None:
 def _leave_interrupts() -> None:
     """Ignore Ctrl-C: the parent process handles it, stops the pool and removes the folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to `out`; on success rename it to `out`, on failure remove it."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        yield folder
-        folder.chmod(
-            (folder / SPLITS[0]).stat().st_mode
-        )  # mkdtemp creates a folder that only the current user can read
-        folder.replace(out)
-    except OSError as error:
-        raise unwritten(out, folder, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_filled(out: Path) -> bool:

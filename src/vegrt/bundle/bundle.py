@@ -178,6 +178,20 @@ def _side(path: Path, state: commit.State, *, in_commit: bool) -> Bundle:
     return Bundle(path, parse_manifest(content, folder), hashlib.sha256(content).hexdigest(), in_commit, state)
 
 
+def decided_hashes(path: Path) -> set[str]:
+    """Return the SHA-256 of the artifacts of a bundle, in hex; those of the new state as soon as a change is committed."""
+    for _ in range(_TRIES):
+        before = commit.state_of(path)
+        sides = _sides(path, before)
+        if commit.state_of(path) == before:
+            new = [side for side in sides if side.in_commit] or sides
+            return {artifact.sha256 for artifact in new[0].manifest.artifacts}
+        time.sleep(_PAUSE_S)
+    raise BundleError(
+        f"{path}: changed during each of {_TRIES} reads; repeat the command when no other process changes it"
+    )
+
+
 def check_files(bundle: Bundle) -> None:
     """Raise BundleError unless every artifact has the size and SHA-256 that the manifest lists."""
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing releases the interpreter lock

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from vegrt.bundle.bundle import Bundle, open_bundle
@@ -18,6 +17,7 @@ from vegrt.bundle.pack import packed_names
 from vegrt.bundle.pem_keys import load_private_key, load_public_key
 from vegrt.errors import BundleError, require
 from vegrt.files.atomic import write_text
+from vegrt.files.temporary import working_folder
 from vegrt.files.text import printable
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def sign_model(path: Path, key: Path) -> str:
         _check_content(open_bundle(path))
         config = signing.Config().use_elliptic_key_signer(private_key=key)
         config.set_hashing_config(hashing.Config().set_ignored_paths(paths=SIGNATURES, ignore_git_paths=False))
-        with TemporaryDirectory() as folder:  # not in the bundle, all of whose files are signed
-            signature = Path(folder) / MODEL_SIGNATURE
+        with working_folder("signature") as folder:  # not in the bundle, all of whose files are signed
+            signature = folder / MODEL_SIGNATURE
             config.sign(path, signature)
             write_text(path / MODEL_SIGNATURE, signature.read_text(encoding="utf-8"))
     return _fingerprint(public)

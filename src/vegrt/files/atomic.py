@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vegrt.errors import VegrtError
-from vegrt.files.descriptors import OPEN_FILES_MOVE, flush
+from vegrt.files.descriptors import OPEN_FILES_MOVE, exchange, flush
 from vegrt.files.temporary import make_temporary, release_temporary
 from vegrt.files.text import printable
 
@@ -35,52 +35,74 @@ def replacing(path: Path) -> Iterator[Path]:
             flush(temporary)
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the next writer of `path` removes it
+            temporary.unlink(missing_ok=True)
         release_temporary(temporary, descriptor)
 
 
 @contextmanager
-def creating(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def creating(path: Path, *, overwrite: bool = False, flushed: bool = True) -> Iterator[Path]:
     """Yield a new folder next to `path` to fill; on success it becomes `path` by one rename, on failure it is removed.
 
-    overwrite: replace a folder that is not empty; the caller decides what may be replaced.
+    overwrite: replace a folder that is not empty; the caller decides what may be replaced. flushed: flush every file to disk
+    first, which takes minutes for a data set.
     Temporary folders of `path` that killed processes left are removed first. Raises VegrtError if `path` exists and is not an
     empty folder, if it cannot be written, and for an OSError in the block: see `unwritten`.
     """
     replaces = overwrite and path.is_dir() and not path.is_symlink()
     if not replaces and (path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir())))):
-        raise VegrtError(f"{path}: exists and is not an empty folder; choose another path, or delete it")
+        raise _exists(path)
     temporary, descriptor = _temporary(path, folder=True)
     try:
         with _mapping_errors(path, temporary):
             yield temporary
-            sync_files(temporary)
+            if flushed:
+                sync_files(temporary)
             if replaces:
-                _exchange(temporary, path)
+                _replace(temporary, path)
             else:
-                if path.is_dir() and not OPEN_FILES_MOVE:  # Windows renames to no folder, not even to an empty one
-                    path.rmdir()
-                temporary.replace(path)
+                _place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         release_temporary(temporary, descriptor)
 
 
-def _exchange(folder: Path, path: Path) -> None:
-    """Rename `folder` to `path`, and delete the folder that was there."""
+def _place(folder: Path, path: Path) -> None:
+    """Rename `folder` to `path`, where there is nothing or an empty folder."""
+    if path.is_dir() and not OPEN_FILES_MOVE:  # Windows renames to no folder, not even to an empty one
+        path.rmdir()
+    try:
+        folder.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+            raise _exists(path) from error
+        raise
+
+
+def _replace(folder: Path, path: Path) -> None:
+    """Rename `folder` to `path`, and delete the folder that was there: in one step, where the system can do that."""
+    if exchange(folder, path):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
     former, descriptor = _temporary(path, folder=True)
     try:
         if not OPEN_FILES_MOVE:
             former.rmdir()
-        path.replace(former)
+        with suppress(FileNotFoundError):  # another process replaces it too
+            path.replace(former)
         try:
-            folder.replace(path)
-        except OSError:
-            former.replace(path)
+            _place(folder, path)
+        except (OSError, VegrtError):
+            with suppress(OSError):
+                former.replace(path)
             raise
     finally:
         shutil.rmtree(former, ignore_errors=True)
         release_temporary(former, descriptor)
+
+
+def _exists(path: Path) -> VegrtError:
+    return VegrtError(f"{path}: exists and is not an empty folder; choose another path, or delete it")
 
 
 def share(path: Path) -> None:

@@ -5,6 +5,7 @@ There, no link can be refused by a flag, no folder can be opened, and no open fi
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -13,6 +14,8 @@ OPEN_FILES_MOVE = hasattr(os, "O_DIRECTORY")  # False on Windows, where a lock t
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
+_HERE = -100  # AT_FDCWD of Linux: relative to the current folder
+_RENAME_EXCHANGE = 2  # of <linux/fs.h>
 
 
 def open_unlinked(path: Path) -> int:
@@ -40,6 +43,22 @@ def open_lock_file(path: Path) -> int:
     """Return a descriptor of a file that is only locked, and made if it is missing. Raises OSError, for a link too."""
     _refuse_link(path)
     return os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two files or folders of one file system swap their names in one step; return False where that is impossible."""
+    rename = getattr(_c_library(), "renameat2", None)
+    if rename is None:
+        return False
+    status: int = rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _RENAME_EXCHANGE)
+    return status == 0
+
+
+def _c_library() -> object:
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):  # Windows
+        return None
 
 
 def flush(path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from vegrt.files.descriptors import OPEN_FILES_MOVE, open_folder_to_lock
 
 _Key = tuple[int, int]  # device and inode of the folder, or of its lock file
 _LOCK_FILE = ".lock"
+_PAUSE_S = 0.01
 
 
 @dataclass(slots=True)
@@ -66,6 +68,32 @@ def locked(path: Path, *, make: bool = False) -> Iterator[None]:
         if not lock.depth and _folder_locks.get(key) is lock:
             del _folder_locks[key]
             _close(path, lock.descriptor)
+
+
+@contextmanager
+def queued(folder: Path, *, limit_s: float = 30.0) -> Iterator[None]:
+    """Wait for the lock of a folder that others hold for moments only, and make the folder if it is missing.
+
+    Where the file system has no locks, nothing is locked. Raises BundleError if the folder cannot be made or opened, and after
+    `limit_s` of waiting.
+    """
+    descriptor = _open(folder, make=True)
+    try:
+        end = time.monotonic() + limit_s
+        while not _taken_or_unsupported(descriptor):
+            if time.monotonic() > end:
+                raise BundleError(f"{folder}: another process is changing it; wait until it has finished")
+            time.sleep(_PAUSE_S)
+        yield
+    finally:
+        _close(folder, descriptor)
+
+
+def _taken_or_unsupported(descriptor: int) -> bool:
+    try:
+        return take_lock(descriptor)
+    except OSError:
+        return True
 
 
 def _open(path: Path, make: bool) -> int:

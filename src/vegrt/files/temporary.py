@@ -7,13 +7,17 @@ import os
 import re
 import secrets
 import shutil
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from vegrt.files.descriptors import OPEN_FILES_MOVE, open_lock_file, open_unlinked
 from vegrt.files.locking import take_lock
 
+_SCRATCH_TRIES = 100
+SCRATCH = ".copying"  # folder for what becomes a file of the folder around it
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)  # file system without locks
 
 
@@ -28,7 +32,12 @@ def make_temporary(path: Path, *, folder: bool) -> tuple[Path, int]:
     while True:
         temporary = path.parent / f"{prefix}{secrets.token_hex(4)}{suffix}"
         temporary.mkdir() if folder else temporary.touch(0o600, exist_ok=False)
-        descriptor = _open_locked(temporary)
+        try:
+            descriptor = _open_locked(temporary)
+        except OSError:
+            with suppress(OSError):
+                (os.rmdir if folder else os.unlink)(temporary)
+            raise
         if descriptor is not None:
             return temporary, descriptor
 
@@ -39,6 +48,56 @@ def release_temporary(temporary: Path, descriptor: int) -> None:
     if not OPEN_FILES_MOVE:
         with suppress(OSError):  # another process looks whether it was abandoned
             _lock_file(temporary).unlink()
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yield a new empty folder inside `folder`, for a file that is to be moved there; it is deleted at the end.
+
+    It is in `.copying`, so that `folder`, which may hold many files, is not listed. What killed processes left there is removed.
+    Raises OSError.
+    """
+    place = folder / SCRATCH
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(place))
+    for remaining in reversed(range(_SCRATCH_TRIES)):
+        try:
+            temporary, descriptor = make_temporary(place / "copy", folder=True)
+            break
+        except (FileNotFoundError, FileExistsError):  # another thread or process has just removed `.copying`
+            if not remaining:
+                raise
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        release_temporary(temporary, descriptor)
+        remove_scratch(folder)
+
+
+@contextmanager
+def working_folder(purpose: str) -> Iterator[Path]:
+    """Yield a new folder in the system's folder for temporary files, for this user alone; it is deleted at the end.
+
+    purpose: part of its name. Those of the same purpose that killed processes left are removed. Raises OSError.
+    """
+    folder, descriptor = make_temporary(Path(tempfile.gettempdir()) / f"vegrt-{purpose}", folder=True)
+    try:
+        folder.chmod(0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        release_temporary(folder, descriptor)
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what killed processes left of `scratch` in a folder, as far as that is possible."""
+    place = folder / SCRATCH
+    with suppress(OSError):
+        if not place.is_symlink():
+            prefix, suffix = _affixes(place / "copy", folder=True)
+            _remove_abandoned(place, re.compile(f"{re.escape(prefix)}[0-9a-f]{{8}}{re.escape(suffix)}"))
+            place.rmdir()
 
 
 def _affixes(path: Path, folder: bool) -> tuple[str, str]:

@@ -10,14 +10,15 @@ import hashlib
 import logging
 from pathlib import Path
 
-from vegrt.bundle.bundle import Bundle, open_bundle
+from vegrt.bundle.bundle import Bundle, decided_hashes
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError
 from vegrt.files.atomic import write_json
+from vegrt.files.locking import queued
 from vegrt.results.common import CandidateRow
 from vegrt.results.convert import AnyResult, R, from_dict, to_dict
 from vegrt.results.evaluation import Evaluation
-from vegrt.results.predictions import MAX_INLINE_PHOTOS, remove_unused, store_predictions
+from vegrt.results.predictions import MAX_INLINE_PHOTOS, remove_unused, store_predictions, tables_of
 from vegrt.schema import parse_json, read_bytes
 
 log = logging.getLogger(__name__)
@@ -31,17 +32,28 @@ def save_result(bundle: Bundle, name: str, result: AnyResult, *, max_inline_phot
     A file of more than 4 MB is written without indentation.
     Raises BundleError when a measured artifact was replaced during the measurement: the figures may be of the old or the new one.
     """
-    if not bundle.is_current() and not _measured_hashes(result) <= _artifact_hashes(
-        open_bundle(bundle.path, verify=False)
-    ):
-        raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
+    _check_current(bundle, name, result)
     path = bundle.path / "results" / f"{name}.json"
-    if isinstance(result, Evaluation):
-        result = store_predictions(path, result, max_inline=max_inline_photos)
-    write_json(path, to_dict(result), max_indented_bytes=_MAX_INDENTED_BYTES)
-    if isinstance(result, Evaluation):
-        remove_unused(path, result)
+    with queued(path.parent):  # of two evaluations of a name, the files of one remain
+        _check_current(bundle, name, result)
+        if isinstance(result, Evaluation):
+            result = store_predictions(path, result, max_inline=max_inline_photos)
+        write_json(path, to_dict(result), max_indented_bytes=_MAX_INDENTED_BYTES)
+        if isinstance(result, Evaluation):
+            remove_unused(path, result)
+        try:  # a change that was committed in this moment has deleted the stale results, perhaps before this one was there
+            _check_current(bundle, name, result)
+        except BundleError:
+            for file in (path, *tables_of(path)):
+                file.unlink(missing_ok=True)
+            raise
     return path
+
+
+def _check_current(bundle: Bundle, name: str, result: AnyResult) -> None:
+    """Raise BundleError if an artifact that was measured is not in the bundle, or leaves it with a change that is committed."""
+    if not bundle.is_current() and not _measured_hashes(result) <= decided_hashes(bundle.path):
+        raise BundleError(f"{bundle.path}: was changed while results/{name}.json was measured; repeat the command")
 
 
 def load_result(bundle: Bundle, kind: type[R], name: str) -> R | None:

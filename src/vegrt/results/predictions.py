@@ -1,12 +1,16 @@
 """The predictions of an evaluation: within its result file or, of many photos, in a Parquet file beside it.
 
-Readers get the same `Predictions` from both. results/evaluate-<name>.parquet has one row per photo, with `path`, `label` and, for
-each candidate, `<key>/top1`, `<key>/probability` and `<key>/margin`. The result file holds its SHA-256.
+Readers get the same `Predictions` from both. The Parquet file has one row per photo, with `path`, `label` and, for each
+candidate, `<key>/top1`, `<key>/probability` and `<key>/margin`. The result file, results/evaluate-<name>.json, holds its name and
+SHA-256. Its name, evaluate-<name>.<first digits of the SHA-256>.parquet, is a new one for other content: the earlier result file
+stays valid until the new one replaces it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -15,7 +19,6 @@ from typing import Any
 from vegrt.bundle.entries import is_regular
 from vegrt.errors import BundleError, FormatError, VegrtError, reason_of, require
 from vegrt.files.atomic import replacing
-from vegrt.files.hashing import sha256_of
 from vegrt.results.evaluation import CandidateAnswers, Evaluation, Predictions, PredictionsFile
 from vegrt.schema import read_bytes
 
@@ -23,6 +26,7 @@ MAX_INLINE_PHOTOS = 5000  # with eight candidates about 2 MB of JSON
 DECIMALS = 6  # of probabilities and margins
 _MAX_BYTES = 1 << 30  # of the file
 _PARQUET = ".parquet"
+_DIGITS = 12  # of the SHA-256 in the name of a Parquet file
 
 
 def check_predictions_storable(photos: int, *, max_inline: int = MAX_INLINE_PHOTOS) -> None:
@@ -34,22 +38,34 @@ def check_predictions_storable(photos: int, *, max_inline: int = MAX_INLINE_PHOT
 def store_predictions(path: Path, evaluation: Evaluation, *, max_inline: int = MAX_INLINE_PHOTOS) -> Evaluation:
     """Return the evaluation as its result file is to hold it.
 
-    path: of the result file. Predictions of more than `max_inline` photos are written to the Parquet file beside it.
+    path: of the result file. Predictions of more than `max_inline` photos are written to a Parquet file beside it.
     """
     predictions = evaluation.predictions
     if isinstance(predictions, PredictionsFile) or len(predictions.paths) <= max_inline:
         return evaluation
     check_predictions_storable(len(predictions.paths), max_inline=max_inline)
-    file = path.with_suffix(_PARQUET)
-    _write(file, predictions)
-    stored = PredictionsFile(file.name, sha256_of(file), len(predictions.paths), predictions.photos_sha256)
+    content = _encoded(predictions)
+    sha256 = hashlib.sha256(content).hexdigest()
+    file = path.with_name(f"{path.stem}.{sha256[:_DIGITS]}{_PARQUET}")
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)
+    stored = PredictionsFile(file.name, sha256, len(predictions.paths), predictions.photos_sha256)
     return replace(evaluation, predictions=stored)
 
 
 def remove_unused(path: Path, evaluation: Evaluation) -> None:
-    """Remove the Parquet file beside a result file that does not refer to it."""
-    if isinstance(evaluation.predictions, Predictions):
-        path.with_suffix(_PARQUET).unlink(missing_ok=True)
+    """Remove the Parquet files beside a result file that it does not refer to."""
+    used = "" if isinstance(evaluation.predictions, Predictions) else evaluation.predictions.file
+    for file in tables_of(path):
+        if file.name != used:
+            with suppress(OSError):  # the next evaluation of this name removes it
+                file.unlink()
+
+
+def tables_of(path: Path) -> list[Path]:
+    """Return the Parquet files that belong to a result file, of this and of earlier evaluations of its name."""
+    own = re.compile(rf"{re.escape(path.stem)}(\.[0-9a-f]{{{_DIGITS}}})?{re.escape(_PARQUET)}")
+    return sorted(file for file in path.parent.glob(f"*{_PARQUET}") if own.fullmatch(file.name))
 
 
 def read_predictions(folder: Path, evaluation: Evaluation) -> Predictions:
@@ -78,7 +94,7 @@ def read_predictions(folder: Path, evaluation: Evaluation) -> Predictions:
     return predictions
 
 
-def _write(file: Path, predictions: Predictions) -> None:
+def _encoded(predictions: Predictions) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
@@ -92,8 +108,9 @@ def _write(file: Path, predictions: Predictions) -> None:
             columns[f"{key}/probability"] = pyarrow.array(answers.probability, "float32")
         if answers.margin is not None:
             columns[f"{key}/margin"] = pyarrow.array(answers.margin, "float32")
-    with replacing(file) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, compression="zstd")
+    content = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), content, compression="zstd")
+    return bytes(content.getvalue().to_pybytes())
 
 
 def _read(content: bytes, stored: PredictionsFile, keys: list[str]) -> Predictions:

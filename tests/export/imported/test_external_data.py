@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.command_line import call
 from vegrt.bundle.bundle import open_bundle
+from vegrt.bundle.entries import COMMIT, MANIFEST
 from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.export.imported import external_data as external
 from vegrt.export.imported.onnx_file import ImportedRunner, read_imported
@@ -176,6 +177,16 @@ def test_data_is_only_read_from_the_folder_of_the_model(spoil: Spoil, message: s
         import_onnx(folder / "out", *given(folder))
     assert "\n" not in str(refused.value)
     assert not (folder / "out").exists()
+
+
+def test_an_import_that_was_killed_amid_its_commit_is_finished_by_its_repetition(folder: Path) -> None:
+    network(folder / "model.onnx")
+    first = import_onnx(folder / "out", *given(folder))
+    (folder / "out" / COMMIT).mkdir()
+    for name in (MANIFEST, SOURCE):
+        (folder / "out" / name).rename(folder / "out" / COMMIT / name)
+    assert import_onnx(folder / "out", *given(folder)).manifest == first.manifest
+    assert sorted(file.name for file in (folder / "out").iterdir()) == [MANIFEST, SOURCE]
 
 
 def test_a_bundle_whose_source_names_other_files_is_refused(folder: Path) -> None:

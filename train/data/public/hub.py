@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vegrt.errors import DataError, VegrtError, require
+from vegrt.files.atomic import creating
 from vegrt.photo.formats import open_image
 from vegrt.terminal.progress import track
-from vegrt.train.data.public.placing import placing
 from vegrt.train.data.public.sets import Counts, PublicSet
 
 _ROWS_AT_ONCE = 128  # photos in memory
@@ -55,7 +55,7 @@ def unpack(snapshot: Path, out: Path, dataset: PublicSet) -> Counts:
         rows = sum(parquet.read_metadata(file).num_rows for file in files[split])
         if rows != photos:
             raise DataError(f"{snapshot}: {split} has {rows:,} photos, expected {photos:,}; {_remedy(snapshot)}")
-    with placing(out) as folder:
+    with creating(out, flushed=False) as folder:
         counts = {split: _write_split(folder / split, files[split], dataset) for split in files}
         for split, classes in counts.items():
             if missing := [name for name, count in classes.items() if not count]:

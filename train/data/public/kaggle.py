@@ -6,12 +6,13 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from vegrt.dataset.photos import SPLITS
 from vegrt.errors import DataError, VegrtError, require
+from vegrt.files.atomic import creating
 from vegrt.terminal.progress import track
-from vegrt.train.data.public.placing import placing
 from vegrt.train.data.public.sets import Counts, ExpectedCounts, PublicSet, remedy, verify_counts
 
 _ANSWER_TIMEOUT_S = 10
@@ -28,18 +29,35 @@ def fetch(out: Path, dataset: PublicSet) -> Counts:
 
 def move_splits_up(out: Path, expected: ExpectedCounts) -> Counts:
     """Return the counts of a data folder filled by hand. Raises DataError unless it is complete."""
+    if (rest := _rest_of_a_move(out)) is not None:
+        _move_up(rest, out)
     root = _splits_below(out)
     counts = verify_counts(root, expected)
-    if root == out:
-        return counts
+    if root != out:
+        _move_up(root, out)
+    return counts
+
+
+def _rest_of_a_move(out: Path) -> Path | None:
+    """Return the folder with the splits that an interrupted `move_splits_up` did not move; None if there is none."""
+    missing = [split for split in SPLITS if not (out / split).is_dir()]
+    if len(missing) in (0, len(SPLITS)):
+        return None
+    candidates = sorted(path.parent for path in out.rglob(missing[0]) if path.is_dir())
+    return next((root for root in candidates if all((root / split).is_dir() for split in missing)), None)
+
+
+def _move_up(root: Path, out: Path) -> None:
     try:
         for split in SPLITS:
-            (root / split).rename(out / split)
-        if not any(root.iterdir()):
-            root.rmdir()
+            if (root / split).is_dir():
+                (root / split).rename(out / split)
     except OSError as error:
-        raise VegrtError(f"{root}: cannot be moved up to {out} ({error.strerror}); move it by hand") from error
-    return counts
+        raise VegrtError(
+            f"{root}: cannot be moved up to {out} ({error.strerror}); remove the cause, then repeat the command"
+        ) from error
+    with suppress(OSError):  # it holds something else
+        root.rmdir()
 
 
 def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts:
@@ -50,7 +68,7 @@ def link_splits(downloaded: Path, out: Path, expected: ExpectedCounts) -> Counts
     source = _splits_below(downloaded)
     counts = verify_counts(source, expected)
     files = [file for split in SPLITS for file in sorted((source / split).rglob("*")) if file.is_file()]
-    with placing(out) as folder:
+    with creating(out, flushed=False) as folder:
         for file in track(files, "placing photos"):
             _link_or_copy(file, folder / file.relative_to(source))
     return counts

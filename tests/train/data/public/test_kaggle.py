@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.watched_io import failing, watched
 from vegrt.dataset.photos import SPLITS
 from vegrt.errors import DataError, VegrtError
 from vegrt.train.data.public import kaggle
@@ -85,6 +87,20 @@ def test_an_archive_unzipped_by_hand_is_verified_and_moved_up(tmp_path: Path) ->
     assert move_splits_up(tmp_path, SMALL) == COUNTS
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SPLITS)
     assert move_splits_up(tmp_path, SMALL) == COUNTS
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_moving_up_goes_on_where_it_failed(tmp_path: Path, number: int) -> None:
+    fill(tmp_path / "data")
+    before, operations = failing(number, errno.EIO)
+    with (
+        watched(before, [tmp_path / "data"]),
+        pytest.raises(VegrtError, match=r"cannot be moved up .*Input/output error.*repeat the command"),
+    ):
+        move_splits_up(tmp_path / "data", SMALL)
+    assert [operation.name for operation in operations] == ["rename"] * number
+    assert move_splits_up(tmp_path / "data", SMALL) == COUNTS
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == sorted(SPLITS)
 
 
 def test_a_folder_with_something_else_is_never_overwritten(tmp_path: Path) -> None:
