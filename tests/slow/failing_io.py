@@ -320,9 +320,8 @@ def warm_up() -> None:
 
 def make_subjects(base: Path) -> None:
     """Write the bundle, the data and the other files that the cases copy, once."""
-    from tests.slow.fuzz.base import make_base
-
     from tests.slow.failing_cases import add_subjects
+    from tests.slow.fuzz.base import make_base
 
     if (base / "complete").exists():
         return

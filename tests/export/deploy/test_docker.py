@@ -30,6 +30,7 @@ from vegrt.export.deploy.docker.readme import BASE_MB, PACKAGES_MB
 from vegrt.export.deploy.docker.write import image_name
 from vegrt.export.deploy.packages import installed_versions
 from vegrt.infer.machine.gpu_sets import CUDA13
+from vegrt.version import __version__
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_the_bundle_inside_is_whole_and_readable_by_every_user(folder: Path, bun
 
 
 def test_packages_have_the_versions_that_are_installed_here(folder: Path) -> None:
-    assert (folder / "requirements.txt").read_text() == "vegrt[cpu,serve]==0.1.0\n"
+    assert (folder / "requirements.txt").read_text() == f"vegrt[cpu,serve]=={__version__}\n"
     pinned = dict(
         line.split("==") for line in (folder / "constraints.txt").read_text().splitlines() if not line.startswith("#")
     )
@@ -159,7 +160,7 @@ def test_a_gpu_image_has_the_packages_of_its_set_without_cuda(bundle: Bundle, tm
     bases = [value.split()[0] for name, value in instructions(tmp_path / "out") if name == "FROM"]
     assert set(bases) == {"nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04"}
     own, ort, nvml = (tmp_path / "out/requirements.txt").read_text().splitlines()
-    assert own == "vegrt[serve]==0.1.0"
+    assert own == f"vegrt[serve]=={__version__}"
     assert ort == str(CUDA13.packages[0]).replace("[cuda,cudnn]", "")
     assert nvml.startswith("nvidia-ml-py")
     assert "--gpus all" in (tmp_path / "out/README.md").read_text()
@@ -181,7 +182,7 @@ def test_a_wheel_travels_under_its_own_name(bundle: Bundle, tmp_path: Path) -> N
     for name in ("other-0.2.0-py3-none-any.whl", "vegrt-0.3.0-py3-none-any.whl"):
         (tmp_path / name).write_bytes(b"no archive")
         message = failure("deploy", "docker", bundle.path, tmp_path / "no", "--wheel", tmp_path / name)
-        assert "not a wheel of vegrt; expected a file such as vegrt-0.1.0-py3-none-any.whl" in message
+        assert f"not a wheel of vegrt; expected a file such as vegrt-{__version__}-py3-none-any.whl" in message
     assert not (tmp_path / "no").exists()
 
 
@@ -197,7 +198,7 @@ def test_a_key_is_built_in_and_required(copied: Bundle, tmp_path: Path) -> None:
     assert ("COPY", "key.pub /key.pub") in instructions(out)
     assert "vegrt verify /bundle --public-key /key.pub " in (out / "Dockerfile").read_text()
     assert str(parse(json.loads(value_of(out, "ENTRYPOINT"))[1:])["public_key"]) == "/key.pub"
-    assert (out / "requirements.txt").read_text() == "vegrt[cpu,serve,sign]==0.1.0\n"
+    assert (out / "requirements.txt").read_text() == f"vegrt[cpu,serve,sign]=={__version__}\n"
     assert open_signed(out / "bundle", out / "key.pub").signed is not None
 
 

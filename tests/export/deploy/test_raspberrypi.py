@@ -18,6 +18,7 @@ from tests.export.deploy.command_words import parse
 from tests.keys import write_keys
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.signature import sign
+from vegrt.version import __version__
 
 WATCHED = "/home/pi/in-box"
 ANALYZE = shutil.which("systemd-analyze")
@@ -129,7 +130,7 @@ def test_the_script_refuses_another_machine(unit: Path) -> None:
 def test_packages_are_those_of_the_service(folders: dict[str, Path]) -> None:
     wanted = {"vegrt.service": "cpu,serve", "vegrt-watch.service": "cpu"}
     for name, extras in wanted.items():
-        assert (folders[name] / "requirements.txt").read_text() == f"vegrt[{extras}]==0.1.0\n"
+        assert (folders[name] / "requirements.txt").read_text() == f"vegrt[{extras}]=={__version__}\n"
         pinned = (folders[name] / "constraints.txt").read_text()
         assert ("fastapi==" in pinned) == ("serve" in extras)
         assert "onnxruntime==" in pinned
