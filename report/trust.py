@@ -35,7 +35,7 @@ def _sentences(row: CandidateResult) -> list[str]:
     assert figures is not None, "only such rows are shown"
     sentences = [_accepted_sentence(row.key, figures)]
     if (foreign := figures.foreign) is not None:
-        photos, accepted = f"{foreign.acceptance.photos:,}", _share(foreign.acceptance.accepted)
+        photos, accepted = f"{foreign.acceptance.photos:,}", f"{foreign.acceptance.accepted_photos:,}"
         text = translate(
             "Of {photos} photos of foreign objects it accepts {accepted}.", photos=photos, accepted=accepted
         )
@@ -46,8 +46,8 @@ def _sentences(row: CandidateResult) -> list[str]:
             "wrong.",
             photos=f"{shifted.acceptance.photos:,}",
             right=_share(shifted.top1),
-            accepted=_share(shifted.acceptance.accepted),
-            errors=_share(shifted.acceptance.errors),
+            accepted=f"{shifted.acceptance.accepted_photos:,}",
+            errors=f"{shifted.acceptance.wrong_photos:,}",
         )
         sentences.append(text)
     return sentences

@@ -29,7 +29,9 @@ def risk_coverage_spec(curves: Mapping[str, Sequence[RiskPoint]]) -> Spec:
         chart_of(data)
         .mark_line(strokeWidth=1.6)
         .encode(
-            x=alt.X("coverage:Q", title=x_title, scale=alt.Scale(domain=[0, 100], nice=False)),
+            x=alt.X(
+                "coverage:Q", title=x_title, scale=alt.Scale(domain=[0, 100], nice=False), axis=alt.Axis(tickCount=10)
+            ),
             y=alt.Y("risk:Q", title=y_title, scale=scale),
             color=series_colour("candidate", list(curves)),
             tooltip=tooltips(data, {"candidate": translate("candidate"), "coverage": x_title, "risk": y_title}),

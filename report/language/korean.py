@@ -335,12 +335,12 @@ _SECTIONS: dict[str, str] = {
         "나머지는 사람이 확인합니다."
     ),
     "Of {photos} photos of foreign objects it accepts {accepted}.": (
-        "클래스에 없는 물체의 사진 {photos}장 중에서는 {accepted}를 수락합니다."
+        "클래스에 없는 물체의 사진 {photos}장 중에서는 {accepted}장을 수락합니다."
     ),
     "Of {photos} photos from elsewhere {right} are answered right; it accepts {accepted}, and {errors} of these are "
     "wrong.": (
-        "다른 곳에서 찍은 사진 {photos}장에서는 {right}를 맞힙니다. 그중 {accepted}를 수락하며, "
-        "수락한 답 중 오답은 {errors}입니다."
+        "다른 곳에서 찍은 사진 {photos}장에서는 {right}를 맞힙니다. 그중 {accepted}장을 수락하며, "
+        "수락한 답 중 오답은 {errors}장입니다."
     ),
     "temperature": "온도",
     "ECE after it, %": "보정 후 ECE(%)",

@@ -44,6 +44,16 @@ class Acceptance:
     foreign: Proportion
     errors: Proportion | None = None
 
+    @property
+    def accepted_photos(self) -> int:
+        """Return how many photos were accepted."""
+        return round(self.photos * self.accepted.value)
+
+    @property
+    def wrong_photos(self) -> int:
+        """Return how many accepted photos were answered wrongly."""
+        return round(self.accepted_photos * self.errors.value) if self.errors else 0
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignFigures:
