@@ -48,7 +48,7 @@ def train(
 ) -> Trained:
     """Train on DATA/train, choose the epoch by DATA/validation, and write a bundle.
 
-    settings: entries of the recipe by name, such as `backbone="resnet50"` and `epochs=8`; they take precedence over the file
+    The keywords from `backbone` on are entries of the recipe, such as `epochs=8`; they take precedence over the file
     `recipe`. Without any, `resume` takes the recipe of the interrupted training.
     DATA/test is not read. Until the training has finished, OUT/.train holds its state; Ctrl-C saves what `resume` needs.
     Raises VegrtError if `out` holds a bundle or an unfinished training and neither `resume` nor `overwrite` applies,
