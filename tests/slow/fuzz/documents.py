@@ -82,8 +82,9 @@ class StoredPredictions:
         """Return the file of the predictions of the base."""
         self.evaluation = parse_result((base / "bundle/results/evaluate-test.json").read_bytes(), Evaluation)
         with tempfile.TemporaryDirectory() as name:
-            store_predictions(Path(name, "x.json"), self.evaluation, max_inline=1)
-            return [Path(name, "x.parquet").read_bytes()]
+            stored = store_predictions(Path(name, "x.json"), self.evaluation, max_inline=1).predictions
+            assert isinstance(stored, PredictionsFile)
+            return [Path(name, stored.file).read_bytes()]
 
     def run(self, data: bytes, folder: Path) -> str:
         """Read them."""
