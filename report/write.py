@@ -218,8 +218,10 @@ def _link(document: Path | None, picture: Path) -> str:
 def _pictures(parts: Sequence[_Part], outputs: ReportFiles) -> list[Path]:
     if outputs.png is None and outputs.svg is None:
         return []
-    from vegrt.report.charts.pictures import write_pictures
+    from vegrt.report.charts.pictures import warn_without_font, write_pictures
 
+    if outputs.png is not None:
+        warn_without_font()
     written = []
     for part in parts:
         if outputs.png is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from vegrt.files.atomic import replacing
 from vegrt.report.html.blocks import Chart, Spec
 from vegrt.report.html.render import to_png, to_svg
 from vegrt.report.language.language import present_language
+
+log = logging.getLogger(__name__)
 
 PictureFormat = Literal["png", "svg"]
 
@@ -20,6 +23,8 @@ _FONTS = {  # the first installed one is used
     "en": "system-ui, sans-serif",
     "ko": "Noto Sans KR, Noto Sans CJK KR, Apple SD Gothic Neo, Malgun Gothic, NanumGothic, sans-serif",
 }
+_LETTERS = {"ko": "가힣"}  # two that differ
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
 
 def write_pictures(charts: Iterable[Chart], folder: Path, picture_format: PictureFormat, *, subject: str) -> list[Path]:
@@ -33,6 +38,24 @@ def write_pictures(charts: Iterable[Chart], folder: Path, picture_format: Pictur
             temporary.write_bytes(content)
         written.append(path)
     return written
+
+
+def warn_without_font() -> None:
+    """Log a warning if no installed font has the letters of the report's language: a PNG then shows boxes."""
+    language = present_language()
+    letters = _LETTERS.get(language)
+    if letters and len({_letter(letter, _FONTS[language]) for letter in letters}) == 1:
+        log.warning(
+            "report: no installed font has the letters of this language, and the PNG pictures show boxes instead; install one "
+            "of %s (on Debian: apt-get install fonts-nanum), or write SVG",
+            _FONTS[language].removesuffix(", sans-serif"),
+        )
+
+
+def _letter(letter: str, font: str) -> bytes:
+    """Return the picture of a letter; all letters that no font has look the same."""
+    look = {"type": "text", "text": letter, "font": font, "fontSize": 20}
+    return to_png({"$schema": _SCHEMA, "data": {"values": [{}]}, "mark": look}, scale=1)
 
 
 def _picture_spec(chart: Chart, subject: str) -> Spec:
