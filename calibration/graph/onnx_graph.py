@@ -67,3 +67,9 @@ def expose_tensors(model: ir.Model, names: Iterable[str]) -> bytes:
         raise ModelError(f"ONNX graph: tensors to observe are missing: {', '.join(missing)}; export it again")
     model.graph.outputs.extend(values[name] for name in names)
     return serialize(model, check=False)
+
+
+def element_type_text(number: int) -> str:
+    """Return the name of an ONNX element type, such as float, or its number where ONNX has none: a file may state any."""
+    known = number in onnx.TensorProto.DataType.values()
+    return onnx.TensorProto.DataType.Name(number).lower() if known else f"of the unknown type {number}"

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from vegrt.calibration.graph.check import check_placement
+from vegrt.calibration.graph.onnx_graph import element_type_text
 from vegrt.errors import EngineError, ModelError, reason_of
 
 INPUT, OUTPUT = "images", "logits"
@@ -45,7 +46,7 @@ def _check_interface(subject: str, proto: onnx.ModelProto) -> None:
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_value or dim.dim_param or "?" for dim in kind.shape.dim]
     if kind.elem_type != onnx.TensorProto.UINT8 or len(shape) != 4:
-        element_type = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        element_type = element_type_text(kind.elem_type)
         raise EngineError(f"{subject}: {INPUT} is {element_type} {shape}; expected uint8 (N, H, W, 3)")
     if not isinstance(shape[0], str) or not all(isinstance(size, int) for size in shape[1:]):
         raise EngineError(

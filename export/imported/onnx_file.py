@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.inliner import inline_local_functions
 
+from vegrt.calibration.graph.onnx_graph import element_type_text
 from vegrt.errors import ModelError, reason_of
 from vegrt.export.imported.external_data import embed, external_tensors
 from vegrt.export.imported.head import choose_output, find_logits, listed_values, shape_text
@@ -210,7 +211,7 @@ def _image_input(graph: onnx.GraphProto, subject: str, contract: Contract) -> tu
         raise ModelError(f"{subject}: inputs {listed_values(inputs)}; expected one, the image")
     kind = inputs[0].type.tensor_type
     shape = [dim.dim_value for dim in kind.shape.dim]  # 0 for a dynamic size
-    actual = f"input {inputs[0].name} is {onnx.TensorProto.DataType.Name(kind.elem_type).lower()} {shape_text(kind)}"
+    actual = f"input {inputs[0].name} is {element_type_text(kind.elem_type)} {shape_text(kind)}"
     channels, sides = contract.channels, (contract.height, contract.width)
     expected = f"float32 (N, {channels}, {sides[0]}, {sides[1]}) or (N, {sides[0]}, {sides[1]}, {channels})"
     if kind.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or channels not in (shape[1], shape[3]):

@@ -6,6 +6,7 @@ from typing import Literal
 
 import onnx
 
+from vegrt.calibration.graph.onnx_graph import element_type_text
 from vegrt.errors import ModelError
 
 QuantizedForm = Literal["QDQ", "QOperator", "dynamic"]
@@ -39,7 +40,7 @@ def check_quantized(proto: onnx.ModelProto, subject: str) -> None:
             f"{subject}: not quantized; expected a model in 8 bits, the float32 one belongs to --from-onnx"
         )
     packed = [node.op_type for node in proto.graph.node if node.op_type in _PACKED]
-    types = {onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in _integers(proto)}
+    types = {element_type_text(tensor.data_type).upper() for tensor in _integers(proto)}
     if others := [*packed, *sorted(types & _OTHER_WIDTHS)]:
         raise ModelError(f"{subject}: quantized to other widths ({others[0]}); expected integers of 8 bits")
 
