@@ -19,7 +19,6 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -27,11 +26,10 @@ import torch
 from numpy.typing import NDArray
 
 from tests.random_networks import RandomClassifier, random_classifier
-from tests.slow.sweep import class_names, make_data
+from tests.slow.sweep import class_names, import_module, make_data, say
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import VegrtError
 from vegrt.export.engines.options import ExportOptions, Profile
-from vegrt.export.imported.source import import_onnx
 from vegrt.export.stage import ExportJob, export
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.open import open_candidate
@@ -89,23 +87,9 @@ def outcome_of(seed: int, data: Path, *, rtx: bool) -> Outcome:
 
 def exported(classifier: RandomClassifier, classes: tuple[str, ...], data: Path, folder: Path) -> Bundle:
     """Return the bundle of a network that was imported from the ONNX file that torch writes, and exported."""
-    files = {suffix: folder / f"network.{suffix}" for suffix in ("onnx", "txt", "toml")}
     height, width = classifier.size
-    torch.onnx.export(
-        classifier.network,
-        (torch.zeros(2, 3, height, width),),
-        files["onnx"],
-        dynamo=False,
-        opset_version=17,
-        input_names=["input"],
-        output_names=["output"],
-        dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
-    )
-    files["txt"].write_text("\n".join(classes))
-    files["toml"].write_text(
-        f'size = [{height}, {width}]\nfit = "stretch"\nmean = [0.5, 0.4, 0.45]\nstd = [0.25, 0.2, 0.3]\n'
-    )
-    import_onnx(folder / "bundle", files["onnx"], files["txt"], files["toml"])
+    contract = f'size = [{height}, {width}]\nfit = "stretch"\nmean = [0.5, 0.4, 0.45]\nstd = [0.25, 0.2, 0.3]\n'
+    import_module(classifier.network, classifier.size, contract, folder / "bundle", classes)
     options = ExportOptions(profile=Profile(1, 1, max(8, classifier.batch)))
     return export(folder / "bundle", data, ExportJob(False, untrained=True, options=options))
 
@@ -215,11 +199,6 @@ def summarize(outcomes: list[Outcome]) -> None:
             f"{key}: {len(sizes)} networks, {flipped[key]} near ties decided otherwise; "
             f"largest difference {max(sizes):.2g} {unit}"
         )
-
-
-def say(text: Any) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

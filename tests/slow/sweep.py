@@ -282,27 +282,34 @@ def make_checkpoint(backbone: str, path: Path, data: Path) -> None:
 
 def import_network(name: str, path: Path, data: Path) -> None:
     """Write the bundle of a torchvision network, imported from the ONNX file that torch writes."""
-    import torch
     import torchvision
 
-    from vegrt.export.imported.source import import_onnx
     from vegrt.photo.contract import Contract
 
     extra = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
     network = getattr(torchvision.models, name)(num_classes=CLASSES, **extra)
     settle(network, [], Contract(SIZE, SIZE), data)
-    files = {suffix: path.with_name(f"{name}.{suffix}") for suffix in ("onnx", "txt", "toml")}
-    images = torch.zeros(2, 3, SIZE, SIZE)
+    mean, std = list(Contract(SIZE, SIZE).mean), list(Contract(SIZE, SIZE).std)
+    toml = f"size = {SIZE}\nresize = {SIZE}\nmean = {mean}\nstd = {std}\n"
+    import_module(network, (SIZE, SIZE), toml, path, class_names(data))
+
+
+def import_module(network: Any, size: tuple[int, int], contract: str, path: Path, classes: Sequence[str]) -> Any:
+    """Return the bundle of a torch module, imported from the ONNX file that torch writes beside it. contract: TOML."""
+    import torch
+
+    from vegrt.export.imported.source import import_onnx
+
+    files = {suffix: path.with_name(f"{path.name}.{suffix}") for suffix in ("onnx", "txt", "toml")}
     names: dict[str, Any] = {
         "input_names": ["input"],
         "output_names": ["output"],
         "dynamic_axes": {"input": {0: "N"}, "output": {0: "N"}},
     }
-    torch.onnx.export(network, (images,), files["onnx"], dynamo=False, opset_version=17, **names)
-    files["txt"].write_text("\n".join(class_names(data)))
-    mean, std = list(Contract(SIZE, SIZE).mean), list(Contract(SIZE, SIZE).std)
-    files["toml"].write_text(f"size = {SIZE}\nresize = {SIZE}\nmean = {mean}\nstd = {std}\n")
-    import_onnx(path, files["onnx"], files["txt"], files["toml"])
+    torch.onnx.export(network, (torch.zeros(2, 3, *size),), files["onnx"], dynamo=False, opset_version=17, **names)
+    files["txt"].write_text("\n".join(classes))
+    files["toml"].write_text(contract)
+    return import_onnx(path, files["onnx"], files["txt"], files["toml"])
 
 
 def settle(network: Any, heads: Sequence[Any], contract: Any, data: Path) -> None:

@@ -5,22 +5,10 @@ from __future__ import annotations
 import platform
 
 from vegrt.files.text import json_text
-from vegrt.results.header import installed_versions
+from vegrt.results.header import RUNTIME_PACKAGES, installed_versions
 from vegrt.version import __version__
 
-RUNTIMES = (
-    *(
-        "onnxruntime",
-        "onnxruntime-gpu",
-        "openvino",
-        "MNN",
-        "tensorrt",
-        "tensorrt-cu12",
-        "tensorrt-cu13",
-        "tensorrt-rtx",
-    ),
-    "torch",
-)
+RUNTIMES = (*RUNTIME_PACKAGES, "tensorrt-rtx")
 
 
 def describe_versions() -> str:

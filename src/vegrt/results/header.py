@@ -14,9 +14,7 @@ from vegrt.results.common import BundleName, MachineRecord
 from vegrt.version import __version__
 
 SCHEMA_VERSION = 2
-_PACKAGES = (
-    "numpy",
-    "pillow",
+RUNTIME_PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
@@ -26,6 +24,7 @@ _PACKAGES = (
     "tensorrt-cu13",
     "torch",
 )
+_PACKAGES = ("numpy", "pillow", *RUNTIME_PACKAGES)
 
 
 def header_fields(bundle: Bundle, kind: str, *, gpu: str | None = None) -> dict[str, Any]:
