@@ -18,13 +18,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
+from vegrt.bundle.sbom import numbered
 
 ROOT = Path(__file__).parents[2]
 ON_DEVICES, TRIED = "[cpu]", "[cpu,pack,sign,serve]"
@@ -94,11 +92,7 @@ def bill_of_materials(wheel: Path, source: Path, version: str) -> dict[str, Any]
         "components": sorted(others, key=lambda each: str(each["bom-ref"])),
         "dependencies": dependencies(packages),
     }
-    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
-    bill = content | {"serialNumber": f"urn:uuid:{serial}"}
-    if fault := JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)):
-        sys.exit(f"release: the bill of materials is not valid CycloneDX 1.6 ({fault!r:.300})")
-    return bill
+    return numbered(content, wheel.name)
 
 
 def component(name: str, version: str, digest: str) -> dict[str, Any]:

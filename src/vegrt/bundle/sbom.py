@@ -93,10 +93,18 @@ def bill_of_materials(manifest: Manifest, licences: Licences) -> dict[str, Any]:
         "components": [*files, *data, *tools],
         "dependencies": _dependencies([*files, *data], tools),
     }
-    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))  # another bill has another number
+    return numbered(content, manifest.name)
+
+
+def numbered(content: dict[str, Any], subject: str) -> dict[str, Any]:
+    """Return a bill of materials with a serial number made from its content: another bill has another one.
+
+    Raises MissingExtraError without cyclonedx-python-lib, VegrtError for what CycloneDX's schema does not allow.
+    """
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
     bill = content | {"serialNumber": f"urn:uuid:{serial}"}
     if fault := _validator().validate_str(json.dumps(bill)):
-        raise VegrtError(f"{manifest.name}: its bill of materials is not valid CycloneDX {_SPEC} ({fault!r:.300})")
+        raise VegrtError(f"{subject}: its bill of materials is not valid CycloneDX {_SPEC} ({fault!r:.300})")
     return bill
 
 
