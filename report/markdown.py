@@ -22,6 +22,8 @@ from vegrt.report.verdict import Conclusion
 
 Link = Callable[[Chart], str | None]  # returns the path of a chart's picture relative to the document, or None
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_INTERVAL = re.compile(r"\([-+0-9][^()]*\)$")
+_NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def verdict_markdown(name: str, conclusion: Conclusion) -> str:
@@ -87,4 +89,7 @@ def _picture_markdown(chart: Chart, path: str | None) -> str:
 
 
 def _cell_markdown(cell: str) -> str:
-    return escape_markdown(cell.words if isinstance(cell, Badge) else cell)
+    if isinstance(cell, Badge):
+        return escape_markdown(cell.words)
+    # a narrow column would break an interval into four lines
+    return _INTERVAL.sub(lambda interval: interval[0].replace(" ", _NO_BREAK_SPACE), escape_markdown(cell))

@@ -26,6 +26,7 @@ from vegrt.report.write import ReportFiles, Sources, write_report
 from vegrt.train.data.audit_file import Pair, ReportedAudit, read_reported_audit
 
 Make = Callable[..., Bundle]
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 NAMES = (
     *("accuracy-latency", "throughput", "stage-times", "flips-per-class", "confusion", "reliability", "robustness"),
     *("training-loss", "training-accuracy", "tournament", "sensitivity"),
@@ -51,12 +52,19 @@ def test_markdown_holds_the_comparison_and_links_to_the_pictures(written: Path, 
     assert lines.index("**PASS**") < lines.index("### Comparison")
     assert f"| {' | '.join(HEADINGS)} |" in lines
     for row in summarize(usual):
-        assert f"| {' | '.join(row.cells())} |" in lines
+        assert f"| {' | '.join(row.cells())} |" in [line.replace(NO_BREAK_SPACE, " ") for line in lines]
     links = re.findall(r"!\[[^\]]+\]\(<([^>]+)>\)", text)
     assert [Path(link).stem for link in links] == [*NAMES]
     assert all((written / unquote(link)).is_file() for link in links)
     assert "The photos are in the HTML report only." in text
     assert "| minmax | signed | 99.10% | 0.009 | stopped after the 64 hardest photos (flips) |" in lines
+
+
+def test_no_line_of_a_table_breaks_within_an_interval(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    intervals = re.findall(r"\([-+]?[\d.]+\sto\s[-+]?[\d.]+\)(?= \|)", text)
+    assert len(intervals) > 3
+    assert {character for interval in intervals for character in interval if character.isspace()} == {NO_BREAK_SPACE}
 
 
 def test_every_table_of_the_markdown_is_whole(written: Path) -> None:
