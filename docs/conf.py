@@ -24,3 +24,4 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
+html_show_search_summary = False  # a browser does not let a page that was opened from a disk fetch the others
