@@ -61,6 +61,10 @@ class ExportJob:
     quantized: Sequence[Path] = ()
     command: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.options.fp16:
+            object.__setattr__(self, "settings", replace(self.settings, float_type="float32"))
+
 
 @dataclass(frozen=True, slots=True)
 class _Start:
@@ -80,7 +84,7 @@ class _Start:
 
 
 def export(path: Path, data: Path, job: ExportJob | None = None, timer: StageTimer | None = None) -> Bundle:
-    """Write fp32, fp16, int8, int8-cpu and, if requested, bf16 ONNX models into the bundle at `path` and return it.
+    """Write fp32, fp16, int8, int8-cpu and bf16 ONNX models into the bundle at `path`, as the job asks, and return it.
 
     Quantized models of the job become variants too. data: its validation split calibrates and checks parity. timer: gets the
     stages' seconds. Raises ModelError when a model differs from its reference, and the errors of read_quantized,
@@ -178,15 +182,15 @@ def _complete(bundle: Bundle, start: _Start, timer: StageTimer) -> Bundle:
 
 
 def _calibrate(bundle: Bundle, start: _Start, timer: StageTimer) -> CalibrationOutcome:
-    """Return the calibration, new or the bundle's own. Raises ModelError when a result of the graph exceeds float16."""
-    model, settings = start.fp32.model, start.job.settings
+    """Return the calibration, new or the bundle's own. Raises ModelError when a result of the graph exceeds the float type."""
+    model, settings, in_float16 = start.fp32.model, start.job.settings, start.job.options.fp16
     subject = prepare_subject(model, start.photos.used, bundle.manifest.contract, settings)
-    check = overflow_check(model, subject.observed)
+    check = overflow_check(model, subject.observed, in_float16=in_float16)
     known = dict(zip(start.evidence.photos, start.reference, strict=True))
     outcome = run_calibration(bundle.path, subject, settings, known=known, check=check, timer=timer)
     if outcome.reused:  # nothing was observed
         with timer.stage("observation"):
-            check_photos(model, subject.observed)
+            check_photos(model, subject.observed, in_float16=in_float16)
     return outcome
 
 
@@ -198,9 +202,12 @@ def _source_artifacts(bundle: Bundle) -> tuple[Artifact, ...]:
 def _variants(start: _Start, outcome: CalibrationOutcome) -> tuple[dict[str, bytes], dict[str, dict[str, Any]]]:
     """Return the bytes and the manifest's details of each ONNX variant. Raises ModelError when fp16 or bf16 differs from fp32."""
     fp32, evidence, reference, job = start.fp32, start.evidence, start.reference, start.job
-    fp16 = copy_graph(fp32.model)
-    to_fp16(fp16)
-    models = {"fp32": fp32.source, "fp16": serialize(fp16)} | _int8_models(fp32.model, outcome, job.settings)
+    models = {"fp32": fp32.source}
+    if job.options.fp16:
+        fp16 = copy_graph(fp32.model)
+        to_fp16(fp16)
+        models["fp16"] = serialize(fp16)
+    models |= _int8_models(fp32.model, outcome, job.settings)
     details = {"fp32": fp32.details} | _measure_variants(models, evidence, reference, job.settings)
     if job.options.bf16:
         models["bf16"], details["bf16"] = _bf16(fp32.model, evidence, reference)
@@ -228,6 +235,8 @@ def _measure_variants(
     """
     details: dict[str, dict[str, Any]] = {}
     for variant, kind in (("fp16", "float16"), ("int8", settings.float_type), ("int8-cpu", "float32")):
+        if variant not in models:
+            continue
         runner = open_onnxruntime(models[variant], float16=kind == "float16", in_float=is_faster_in_float(variant))
         used = evidence if variant == "fp16" else evidence.first(INT8_PHOTOS)
         parity = used.measure(reference[: len(used.photos)], runner)

@@ -15,7 +15,6 @@ from vegrt.export.deploy.program import PACKAGE, program_files
 from vegrt.export.engines.options import Profile
 from vegrt.files.atomic import creating, write_json
 
-VARIANTS = ("int8", "fp16")
 JETPACKS = {"6": JETPACK6, "7": JETPACK7}
 _PROGRAM = "export/deploy/jetson_classify.py"
 
@@ -23,9 +22,9 @@ _PROGRAM = "export/deploy/jetson_classify.py"
 def deploy_jetson(bundle: Bundle, out: Path, *, max_batch: int = 32, jetpack: JetPack = JETPACK6) -> list[str]:
     """Write the folder to `out`, which must be new or empty, atomically; return the names of its files.
 
-    max_batch: largest batch of the engines. Raises BundleError when the bundle has no int8, fp16 or golden photos.
+    max_batch: largest batch of the engines. Raises BundleError when the bundle has no int8, no fp16 or fp32, or no golden photos.
     """
-    files = {f"{variant}.onnx": bundle.file("model", variant) for variant in VARIANTS}
+    files = {f"{variant}.onnx": bundle.file("model", variant) for variant in _variants(bundle)}
     bundle.artifact("golden")
     golden = [artifact.path for artifact in bundle.manifest.artifacts if artifact.role == "golden"]
     files |= {name: bundle.path_of(name) for name in golden}
@@ -48,4 +47,9 @@ def _readme(bundle: Bundle, max_batch: int, jetpack: JetPack) -> str:
     manifest = bundle.manifest
     classes = len(manifest.classes)
     subject = Subject(manifest.name, vegrt.version.__version__, bundle.sha256(), classes, manifest.contract.shape)
-    return jetson_readme(subject, jetpack, Profile(1, min(8, max_batch), max_batch), VARIANTS)
+    return jetson_readme(subject, jetpack, Profile(1, min(8, max_batch), max_batch), _variants(bundle))
+
+
+def _variants(bundle: Bundle) -> tuple[str, str]:
+    """Return the variants for the device: int8, and the one that it is compared with."""
+    return "int8", "fp16" if "fp16" in bundle.variants() else "fp32"

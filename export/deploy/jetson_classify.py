@@ -46,7 +46,7 @@ class _ModelFile:
 def main(words: list[str]) -> int:
     """Run the program and return its exit code: 0 for success, 1 for an error or a failed check."""
     parser = argparse.ArgumentParser(description="Classify images with an engine or an ONNX model.")
-    parser.add_argument("model", type=Path, help="int8.engine, fp16.engine, int8.onnx or fp16.onnx")
+    parser.add_argument("model", type=Path, help="one of the .engine and .onnx files")
     parser.add_argument("images", type=Path, nargs="*", help="images to classify")
     parser.add_argument(
         "--check", action="store_true", help="compare the answers to the golden photos with the bundle's"

@@ -57,7 +57,7 @@ documentation.
 
 | file | content |
 |---|---|
-| `int8.onnx`, `fp16.onnx` | the models; all types are in the graph, so no calibration is needed here |
+| `int8.onnx`, `{other}.onnx` | the models; all types are in the graph, so no calibration is needed here |
 | `classes.txt`, `model.json` | {classes} classes in the order of the logits; the preprocessing contract |
 | `classify.py`, `vegrt/` | a program that prepares pixels as in training, and the parts of vegrt that it uses |
 | `golden/` | photos with the expected answers |
@@ -84,7 +84,7 @@ Every layer has the type that the file gives{typing}. Do not add `--int8`, `--fp
 ## Check
 
     .venv/bin/python classify.py int8.engine --check      # exits with 0 if pixels and answers match the bundle
-    .venv/bin/python classify.py fp16.engine --check
+    .venv/bin/python classify.py {other}.engine --check
     .venv/bin/python classify.py int8.onnx --check        # without an engine, on the CPU (slow)
 
 `*.layers.json` lists the types of each layer: check how many layers with weights are Int8.
@@ -121,8 +121,8 @@ class Subject:
     shape: tuple[int, int, int]
 
 
-def jetson_readme(subject: Subject, jetpack: JetPack, profile: Profile, variants: tuple[str, ...]) -> str:
-    """Return README.md."""
+def jetson_readme(subject: Subject, jetpack: JetPack, profile: Profile, variants: tuple[str, str]) -> str:
+    """Return README.md. variants: int8 and fp16, or fp32 for a network that float16 does not suit; the DLA cannot run that."""
     builds = [_build_command(variant, jetpack, _shapes(profile, subject.shape)) for variant in variants]
     return _README.format(
         name=subject.name,
@@ -131,6 +131,7 @@ def jetson_readme(subject: Subject, jetpack: JetPack, profile: Profile, variants
         sha256=subject.sha256,
         contents=jetpack.contents,
         classes=subject.classes,
+        other=variants[1],
         tensorrt=jetpack.tensorrt,
         smallest=profile.smallest,
         tuned=profile.tuned,
@@ -139,7 +140,7 @@ def jetson_readme(subject: Subject, jetpack: JetPack, profile: Profile, variants
         typing=f" (`{jetpack.strong_typing}`)" if jetpack.strong_typing else ", always in TensorRT 11",
         precision="they change types" if jetpack.strong_typing else "TensorRT 11 has them no more",
         time="\n\n".join(_time_command(variant, subject.shape) for variant in variants),
-        dla=_DLA.format(build=_dla_command(subject.shape)) if jetpack.dla else "",
+        dla=_DLA.format(build=_dla_command(subject.shape)) if jetpack.dla and "fp16" in variants else "",
     )
 
 

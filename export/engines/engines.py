@@ -27,7 +27,6 @@ from vegrt.terminal.progress import track
 log = logging.getLogger(__name__)
 
 WEIGHT_TYPES = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
-DEFAULT_VARIANTS = ("fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def add_engines(
     previous: Path | None = None,
     golden: GoldenPhotos | None = None,
 ) -> None:
-    """Stage engines of fp16, int8 and the variants that the options add, with their layer audits, for every target.
+    """Stage engines of the options' variants, with their layer audits, for every target.
 
     previous: the bundle, whose timing caches are reused. golden: photos that an engine for this GPU has to answer.
     required: False builds nothing. None builds if possible and logs failures, as the ONNX models do not depend on engines.
@@ -84,8 +83,7 @@ def add_engines(
             "--engine: neither tensorrt with a GPU nor tensorrt_rtx is usable here; to build engines without a GPU: "
             "pip install 'vegrt[rtx]'"
         )
-    variants = {*DEFAULT_VARIANTS, *(("fp32",) if options.fp32_engine else ()), *(("bf16",) if options.bf16 else ())}
-    jobs = [(target, variant) for target in targets for variant in WEIGHT_TYPES if variant in variants]
+    jobs = [(target, variant) for target in targets for variant in options.engine_variants]
     for target, variant in track(jobs, "Building engines"):
         try:
             build_into(staging, target, variant, models[variant], options, previous, golden)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vegrt.bundle.bundle import Bundle
@@ -79,7 +79,8 @@ class ExportOptions:
 
     opset: of all models except bf16.onnx. bf16: also write a bfloat16 model. fp32_engine: also build an fp32 engine.
     profile: batch sizes of the engines. min_int8: smallest share of all layers with weights that must be Int8 in an int8 engine;
-    None requires every layer that is quantized in int8.onnx.
+    None requires every layer that is quantized in int8.onnx. fp16: also write a float16 model and its engine; without, the float
+    layers of int8.onnx are float32, and the fp32 engine takes the place of the other.
     """
 
     opset: int = OPSET
@@ -88,10 +89,17 @@ class ExportOptions:
     profile: Profile = field(default_factory=Profile)
     build: BuildOptions = field(default_factory=BuildOptions)
     min_int8: float | None = None
+    fp16: bool = True
 
     def __post_init__(self) -> None:
         if self.min_int8 is not None and not 0 <= self.min_int8 <= 1:
             raise EngineError(f"--min-int8 {self.min_int8}: expected a share between 0 and 1")
+
+    @property
+    def engine_variants(self) -> tuple[str, ...]:
+        """Return the variants of which engines are built."""
+        asked = {"fp32": self.fp32_engine or not self.fp16, "fp16": self.fp16, "bf16": self.bf16, "int8": True}
+        return tuple(variant for variant, is_asked in asked.items() if is_asked)
 
 
 def recorded_options(bundle: Bundle, variant: str = "") -> ExportOptions:
@@ -102,16 +110,16 @@ def recorded_options(bundle: Bundle, variant: str = "") -> ExportOptions:
     artifacts = bundle.manifest.artifacts
     built = [artifact for artifact in artifacts if artifact.role == "engine" and variant in ("", artifact.variant)]
     variants = {artifact.variant for artifact in artifacts if artifact.role == "engine"}
-    options = ExportOptions(bf16="bf16" in bundle.variants(), fp32_engine="fp32" in variants)
+    models = bundle.variants()
+    options = ExportOptions(bf16="bf16" in models, fp32_engine="fp32" in variants)
+    options = replace(options, fp16="fp16" in models or "fp32" not in models)
     return _with_engine(bundle, built[-1], options) if built else options
 
 
 def _with_engine(bundle: Bundle, engine: Artifact, options: ExportOptions) -> ExportOptions:
     details = engine.details
-    return ExportOptions(
-        opset=options.opset,
-        bf16=options.bf16,
-        fp32_engine=options.fp32_engine,
+    return replace(
+        options,
         profile=Profile.of_engine(str(bundle.path / engine.path), details),
         build=BuildOptions(**{key: details[key] for key in BuildOptions.__slots__ if key in details}),
         min_int8=details.get("min_int8"),

@@ -11,7 +11,7 @@ from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.bundle.change import changing, exclusive
 from vegrt.errors import EngineError, MissingExtraError, RefusedEngineError, VegrtError
 from vegrt.evaluate.golden import load_golden
-from vegrt.export.engines.engines import DEFAULT_VARIANTS, Target, build_into, find_targets
+from vegrt.export.engines.engines import Target, build_into, find_targets
 from vegrt.export.engines.options import recorded_options
 from vegrt.infer.runtimes.fingerprint import Fingerprint
 from vegrt.infer.runtimes.tensorrt.engine import fitting_engine
@@ -27,9 +27,9 @@ def rebuild_engines(
 ) -> list[str]:
     """Build the engines that the bundle lacks for the fingerprint `local`; return their variants. Engines for other devices stay.
 
-    variants: None for those of the bundle's engines, or fp16 and int8 if it has none. Profile and options are those of the
-    bundle's last engine of the variant. open_engine: opens the engine of a variant; one that fits and that TensorRT refuses all
-    the same (RefusedEngineError) is built again. Raises VegrtError, and leaves the bundle unchanged, when a build fails.
+    variants: None for those of the bundle's engines, or those that an export builds if it has none. Profile and options are those
+    of the bundle's last engine of the variant. open_engine: opens the engine of a variant; one that fits but is refused
+    (RefusedEngineError) is built again. Raises VegrtError, and leaves the bundle unchanged, when a build fails.
     """
     with exclusive(path):
         return _rebuild(open_bundle(path), variants, local, open_engine)
@@ -40,7 +40,7 @@ def _rebuild(
 ) -> list[str]:
     path, artifacts = bundle.path, bundle.manifest.artifacts
     existing = {artifact.variant for artifact in artifacts if artifact.role == "engine"}
-    requested = variants or sorted(existing) or DEFAULT_VARIANTS
+    requested = variants or sorted(existing) or recorded_options(bundle).engine_variants
     states = {variant: _state(bundle, variant, local, open_engine) for variant in requested}
     missing = [variant for variant, state in states.items() if not state.opens]
     if not missing:

@@ -125,7 +125,7 @@ def _narrowed(value: ir.Value, kind: ir.DataType) -> ir.Tensor[Any]:
     weights, dtype = value.const_value.numpy(), kind.numpy()
     if not np.abs(weights).max(initial=0) <= float(ml_dtypes.finfo(dtype).max):  # type: ignore[no-untyped-call]
         raise ModelError(
-            f"{value.name}: weights up to {np.abs(weights).max():.3g} exceed {kind.name.lower()}; use the fp32 variant"
+            f"{value.name}: weights up to {np.abs(weights).max():.3g} exceed {kind.name.lower()}; export without it: --no-fp16"
         )
     return ir.Tensor(weights.astype(dtype), name=value.name)
 

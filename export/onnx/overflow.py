@@ -26,10 +26,13 @@ NEAR = LARGEST / 4  # photos in use may reach larger values than those of the ca
 _BATCH = 16
 
 
-def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names: Sequence[object] = ()) -> float:
+def check_overflow(
+    model: ir.Model, batches: Iterable[NDArray[np.uint8]], names: Sequence[object] = (), *, in_float16: bool = True
+) -> float:
     """Return the largest magnitude of any result in a float32 graph over (N, H, W, 3) uint8 batches; warn when it is near 65504.
 
-    names: of the images, for messages. Raises ModelError that names each layer beyond float16 with its value, or the first
+    names: of the images, for messages. in_float16: False for a network that is never computed in float16: its results may be
+    as large as float32 allows. Raises ModelError that names each layer beyond float16 with its value, or the first
     layer whose result is NaN or infinite even in float32. Changes `model`: pass a copy.
     """
     results = _float_results(model)
@@ -42,10 +45,12 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
                 raise ModelError(_not_finite(name, results[name], values, names[done : done + len(images)]))
             peaks[name] = max(peaks[name], peak)
         done += len(images)
+    if not in_float16:
+        return max(peaks.values(), default=0.0)
     if beyond := [f"{results[name]} {peak:.4g}" for name, peak in peaks.items() if peak > LARGEST]:
         raise ModelError(
             f"fp16.onnx: {len(beyond)} results exceed float16's {LARGEST:.0f} on the calibration photos: {', '.join(beyond)}; "
-            "train with more weight decay or a lower learning rate; nothing was written"
+            "export without float16: --no-fp16, or train with more weight decay or a lower learning rate; nothing was written"
         )
     name, peak = max(peaks.items(), key=lambda pair: pair[1], default=("", 0.0))
     if peak > NEAR:
@@ -58,23 +63,23 @@ def check_overflow(model: ir.Model, batches: Iterable[NDArray[np.uint8]], names:
     return peak
 
 
-def check_photos(model: ir.Model, photos: PhotoSet) -> None:
+def check_photos(model: ir.Model, photos: PhotoSet, *, in_float16: bool = True) -> None:
     """Run check_overflow on photos. Does not change `model`."""
     batches = photos.batches(_BATCH, title="Checking the range of float16")
-    check_overflow(copy_graph(model), batches, [photo.path for photo in photos.photos])
+    check_overflow(copy_graph(model), batches, [photo.path for photo in photos.photos], in_float16=in_float16)
 
 
-def overflow_check(model: ir.Model, photos: PhotoSet) -> PeakCheck:
-    """Return the check for an observation of these photos: it runs the graph again only where a result may be near 65504.
+def overflow_check(model: ir.Model, photos: PhotoSet, *, in_float16: bool = True) -> PeakCheck:
+    """Return the check for an observation of these photos: it runs the graph again only where a result may be near the limit.
 
     Then it raises and warns as check_overflow. A result that was not observed is judged by its upper bound.
     """
-    results = _float_results(model)
+    results, limit = _float_results(model), NEAR if in_float16 else float(np.finfo(np.float32).max)
 
     def check(peaks: ChannelPeaks) -> None:
         bounds = magnitude_bounds(model, peaks)
-        if not all((bounds[name] <= NEAR).all() for name in results):  # also where one is NaN
-            check_photos(model, photos)
+        if not all((bounds[name] <= limit).all() for name in results):  # also where one is NaN
+            check_photos(model, photos, in_float16=in_float16)
 
     return check
 

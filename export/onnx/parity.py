@@ -32,18 +32,19 @@ class Limits:
 
     min_agreement: share of equal top-1; below it, only near ties, and no more of them than chance explains at this share.
     error: of a logit, as a share of the largest logit; two logits that are closer are a near tie. layer: of a layer's result, as
-    a share of its norm; it only serves to name the layer.
+    a share of its norm; it only serves to name the layer. cure: what a user can do about a larger difference, for the message.
     """
 
     min_cosine: float
     min_agreement: float
     error: float
     layer: float
+    cure: str = ""
 
 
 FP32 = Limits(0.9999, 1.0, 1e-3, 1e-3)
-FP16 = Limits(0.999, 0.98, 5e-2, 2e-2)  # equal except for near ties
-BF16 = Limits(0.99, 0.95, 0.2, 0.1)  # 8 bits of mantissa, float16 has 11
+FP16 = Limits(0.999, 0.98, 5e-2, 2e-2, "export without float16: --no-fp16")  # equal except for near ties
+BF16 = Limits(0.99, 0.95, 0.2, 0.1, "export without --bf16")  # 8 bits of mantissa, float16 has 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def check_parity(subject: str, parity: Parity, limits: Limits, evidence: Evidenc
         f"{parity.top1_agreement:.2%} with its reference ({agreeing} of {parity.images} photos); expected at least "
         f"{limits.min_cosine}, at most {limits.error:.3g} of the largest logit ({parity.max_abs_logit:.3g}), and "
         f"{limits.min_agreement:.0%} except for near ties; worst on {evidence.photos[parity.worst].path}"
-        f"{f'; {layer}' if layer else ''}; nothing was written"
+        f"{f'; {layer}' if layer else ''}; {f'{limits.cure}; ' if limits.cure else ''}nothing was written"
     )
 
 

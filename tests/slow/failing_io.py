@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import json
 import os
 import shutil
@@ -316,6 +317,8 @@ def warm_up() -> None:
             except ImportError as error:
                 sys.stderr.write(f"{module.name}: {error}\n")
     application()
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page of what is imported here
 
 
 def make_subjects(base: Path) -> None:

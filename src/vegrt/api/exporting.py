@@ -28,6 +28,7 @@ from vegrt.commands.options.engine import (
     Bf16Option,
     BuilderLevelOption,
     EngineOption,
+    Fp16Option,
     Fp32EngineOption,
     HardwareCompatibleOption,
     MinInt8Option,
@@ -108,6 +109,7 @@ def export(
     float_type: FloatTypeOption = "fp16",
     attention: AttentionOption = "auto",
     opset: OpsetOption = 20,
+    fp16: Fp16Option = True,
     bf16: Bf16Option = False,
     fp32_engine: Fp32EngineOption = False,
     preset: PresetOption = None,
@@ -149,7 +151,7 @@ def export(
     path, photos_root = Path(bundle), Path(data)
     check_opset(opset)
     build = BuildOptions(workspace, builder_level, version_compatible, hardware_compatible, tf32)
-    options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8)
+    options = ExportOptions(opset, bf16, fp32_engine, profile_of(preset, batch), build, min_int8, fp16)
     settings = settings_of(photos, percentile, max_drop, max_flips, float_layers, float_type, racing, attention)
     foreign = [Path(file) for file in quantized or ()]
     with _imported(path, from_onnx, classes, contract, output), exclusive(path):

@@ -83,18 +83,18 @@ def test_only_results_that_may_be_near_the_limit_are_run_again(
     photos, runs = photo_set(40, seed=3), []
     check_overflow = overflow.check_overflow
 
-    def counting(*arguments: object) -> float:
+    def counting(*arguments: object, in_float16: bool) -> float:
         runs.append(arguments)
-        return check_overflow(*arguments)  # type: ignore[arg-type]
+        return check_overflow(*arguments, in_float16=in_float16)  # type: ignore[arg-type]
 
     monkeypatch.setattr(overflow, "check_overflow", counting)
 
-    def check(factor: float) -> None:
+    def check(factor: float, *, in_float16: bool = True) -> None:
         model = tiny_model()
         weight = model.graph.initializers["conv2.weight"]
         assert weight.const_value is not None
         weight.const_value = ir.Tensor(weight.const_value.numpy() * np.float32(factor), name=weight.name)
-        checked = overflow.overflow_check(model, photos)
+        checked = overflow.overflow_check(model, photos, in_float16=in_float16)
         observe_tensors(model, photos, CalibrationProgress(None, ""), checked)
 
     check(1)
@@ -107,3 +107,8 @@ def test_only_results_that_may_be_near_the_limit_are_run_again(
         check(7e4)
     with pytest.raises(ModelError, match=r"fp32\.onnx: conv2 gives NaN .* for every photo|for 0\.png"):
         check(float("nan"))
+    runs.clear()
+    check(7e4, in_float16=False)
+    assert not runs
+    with pytest.raises(ModelError, match=r"fp32\.onnx: conv2 gives NaN"):
+        check(float("nan"), in_float16=False)

@@ -35,6 +35,13 @@ OpsetOption = Annotated[int, typer.Option("--opset", help="ONNX opset, 19 or lat
 Bf16Option = Annotated[
     bool, typer.Option("--bf16", help="Also write bf16.onnx and its engine, for TensorRT and OpenVINO.")
 ]
+Fp16Option = Annotated[
+    bool,
+    typer.Option(
+        "--fp16/--no-fp16",
+        help="Write fp16.onnx and its engine. Without it, int8's other layers are fp32, and an fp32 engine replaces it.",
+    ),
+]
 Fp32EngineOption = Annotated[bool, typer.Option("--fp32-engine", help="Also build an fp32 engine.")]
 PresetOption = Annotated[
     EnginePreset | None,
