@@ -1,6 +1,6 @@
 """The wheel in an aarch64 Debian under QEMU: its answers on two emulated processors, compared with those on this machine.
 
-python tests/slow/arm64.py BUNDLE... --photos DATA/test [--count 90] [--root build/arm64] [--resume]
+python tests/slow/arm64.py BUNDLE... --photos DATA/test [--count 90] [--fewer 6] [--root build/arm64] [--resume]
 
 Needs root and Debian's packages debootstrap and qemu-user-static. The root file system is made once and used again; vegrt is
 installed anew each time, from the wheel of this checkout. All mounts belong to this process and end with it. Only answers are
@@ -29,9 +29,8 @@ PYTHON = "3.11"  # of Debian 12
 # Raspberry Pi 4: no dot product. max: everything that QEMU knows, with dot product and i8mm. Values of MIDR_EL1.
 CPUS = {"cortex-a72": ("0x41", "0xd08"), "max": ("0x00", "0x051")}
 CANDIDATES = (("fp32", "onnxruntime"), ("int8-cpu", "onnxruntime"), ("fp32", "mnn"), ("int8", "onnxruntime"))
-# A sixth of the photos suffices where 8 bits are not computed in 8 bits; float16 alone takes half a minute for each on `max`.
+# Fewer photos suffice where 8 bits are not computed in 8 bits; at 224 px float16 alone takes half a minute for each on `max`.
 ON_FEWER = (("fp32", "mnn"), ("int8", "onnxruntime"))
-FEWER = 6
 # Names of the bits of AT_HWCAP and AT_HWCAP2, in order (linux/arch/arm64/kernel/cpuinfo.c).
 HWCAP = (
     "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 sm4 "
@@ -74,6 +73,7 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--photos", type=Path, required=True, help="folder with a folder for each class")
     parser.add_argument("--count", type=int, default=90)
+    parser.add_argument("--fewer", type=int, default=6, help="fp32 on MNN, and int8, get one of so many photos")
     parser.add_argument("--root", type=Path, default=Path("build/arm64"))
     parser.add_argument(
         "--resume", action="store_true", help="keep wheel and answers of the last run, and add what is missing"
@@ -185,7 +185,7 @@ def check_bundle(bundle: Path, options: argparse.Namespace, root: Path, work: Pa
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(bundle, copy)
     sets = {
-        True: copy_photos(options.photos, root, "fewer", options.count // FEWER),
+        True: copy_photos(options.photos, root, "fewer", options.count // options.fewer),
         False: copy_photos(options.photos, root, "all", options.count),
     }
     for cpu in CPUS:
