@@ -13,6 +13,7 @@ SHRINKAGE = 0.3  # towards a sphere: few photos say little about single directio
 LARGEST_BYTES = 1 << 20  # of both covariances' axes in trust.json, before base64
 MOST_AXES = 64
 MOST_NEIGHBOURS = 3000
+EXCESS_SHARE = 0.5  # of the spread of the other distances; by near misses, docs/decisions/0038
 
 
 def fit_embeddings(embeddings: NDArray[np.floating], labels: NDArray[np.int_], classes: int) -> Embeddings:
@@ -25,23 +26,38 @@ def fit_embeddings(embeddings: NDArray[np.floating], labels: NDArray[np.int_], c
     )
     within, total = _covariance(centred - class_means[labels]), _covariance(centred)
     alone = Embeddings(mean, class_means, within, total, Neighbours(centred[:1] @ total.axes, labels[:1], 1.0))
-    spread = float(alone.relative_distances(embeddings, labels).std())
-    return replace(alone, neighbours=_neighbours(centred @ total.axes, labels, spread))
+    relative = alone.distances(embeddings, labels).relative
+    return replace(alone, neighbours=_neighbours(centred @ total.axes, labels, relative))
 
 
-def _neighbours(points: Floats, labels: NDArray[np.int_], spread: float) -> Neighbours:
-    """Return (N, R) points to compare with, the weight so that their distances spread as widely as the relative ones do.
+def _neighbours(points: Floats, labels: NDArray[np.int_], relative: Floats) -> Neighbours:
+    """Return (N, R) points to compare with, and the weights of distances to them beside the (N,) relative distances.
 
-    The distances are those from each point to the nearest other one of its class.
+    Weighted, the distance from a point to the nearest other one of its class spreads as widely as the relative one, and what it
+    exceeds that to another class by EXCESS_SHARE as widely as their sum.
     """
     drawn = np.random.default_rng(0).permutation(len(points))[:MOST_NEIGHBOURS]
     points, labels = points[drawn], labels[drawn]
     lengths = np.einsum("nr,nr->n", points, points)
     distances = lengths[:, None] + lengths - 2 * points @ points.T
-    distances[(labels[:, None] != labels) | np.eye(len(points), dtype=bool)] = np.inf
+    is_own = labels[:, None] == labels
+    others = np.where(is_own, np.inf, distances).min(axis=1)
+    distances[~is_own | np.eye(len(points), dtype=bool)] = np.inf
     nearest = distances.min(axis=1)
-    typical = float(nearest[np.isfinite(nearest)].std()) if np.isfinite(nearest).any() else 0.0
-    return Neighbours(points, labels, spread / typical if spread > 0 and typical > 0 else 1.0)
+    weight = _weight(relative, nearest)
+    with np.errstate(invalid="ignore"):  # where there is neither
+        excess, both = nearest - others, relative[drawn] + weight * nearest
+    return Neighbours(points, labels, weight, EXCESS_SHARE * _weight(both, excess))
+
+
+def _weight(reference: Floats, distances: Floats) -> float:
+    """Return the weight with which distances spread as widely as the reference; 1 where either does not spread."""
+    spread, own = (float(part.std()) if part.size else 0.0 for part in (_finite(reference), _finite(distances)))
+    return spread / own if spread > 0 and own > 0 else 1.0
+
+
+def _finite(numbers: Floats) -> Floats:
+    return numbers[np.isfinite(numbers)]
 
 
 def _covariance(differences: Floats) -> Covariance:

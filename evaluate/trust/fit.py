@@ -25,7 +25,7 @@ from vegrt.evaluate.trust.risk import fit_abstention
 from vegrt.evaluate.trust.temperature import calibration_figures, fit_temperature
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of
 from vegrt.infer.runtimes.logits import softmax
-from vegrt.infer.trust.record import WITH_EMBEDDINGS, CandidateTrust, PackedEmbeddings, Trust
+from vegrt.infer.trust.record import WITH_EMBEDDINGS, CandidateTrust, PackedEmbeddings, Trust, version_of
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ def trust_of(
     rows = [_candidate(bundle, candidate, collected, shared.held_out, max_error) for candidate in collected.photos]
     needed = any(row.foreign.method in WITH_EMBEDDINGS for row in rows)
     return Trust(
+        schema_version=version_of(rows),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         data_fingerprint=fingerprint,
         photos=len(collected.labels),

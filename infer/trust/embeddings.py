@@ -76,14 +76,55 @@ class _Points:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Classes:
+    """M points of C classes as columns (R, M), ordered by class, times -2, with their (M,) squared lengths.
+
+    labels: (C,). starts: (C,) the first column of each. In float32: every photo needs all columns, and twice the bytes take
+    twice the time.
+    """
+
+    columns: NDArray[np.float32]
+    squares: NDArray[np.float32]
+    labels: NDArray[np.intp]
+    starts: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, points: Floats, labels: NDArray[np.intp]) -> _Classes:
+        order = np.argsort(labels, kind="stable")
+        names, starts = np.unique(labels[order], return_index=True)
+        columns = np.ascontiguousarray(points[order].T, np.float32)
+        return cls(-2 * columns, np.einsum("rm,rm->m", columns, columns), names, starts)
+
+    def nearest(self, others: Floats, answers: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Return the (N,) squared distances of (N, R) points to the nearest of the answer's class, of all if it has none.
+
+        And by how much each exceeds the distance to the nearest of another class; 0 where either has no points.
+        """
+        distances = others.astype(np.float32) @ self.columns
+        distances += self.squares
+        nearest = np.minimum.reduceat(distances, self.starts, axis=1)  # (N, C)
+        is_own = self.labels == answers[:, None]
+        own, other = (np.where(rows, nearest, np.inf).min(axis=1) for rows in (is_own, ~is_own))
+        known = np.isfinite(own)
+        excess = np.subtract(own, other, out=np.zeros(len(own)), where=known & np.isfinite(other))
+        return np.maximum(np.where(known, own, other) + _squares(others), 0), excess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
-    """Photos to compare with. points: (M, R), along the axes of the total covariance. labels: (M,). weight: of a distance."""
+    """Photos to compare with. points: (M, R), along the axes of the total covariance. labels: (M,).
+
+    weight: of the distance to the nearest of the answer's class. excess_weight: of what it exceeds that to another class by; 0
+    where that is unknown.
+    """
 
     points: Floats
     labels: NDArray[np.intp]
     weight: float
+    excess_weight: float = 0.0
     _of_class: dict[int, _Points] = field(init=False)
     _all: _Points = field(init=False)
+    _classes: _Classes = field(init=False)
 
     def __post_init__(self) -> None:
         labels = set(self.labels.tolist())
@@ -91,6 +132,7 @@ class Neighbours:
             self, "_of_class", {label: _Points.of(self.points[self.labels == label]) for label in labels}
         )
         object.__setattr__(self, "_all", _Points.of(self.points))
+        object.__setattr__(self, "_classes", _Classes.of(self.points, self.labels))
 
     def squared_distances(self, projected: Floats, answers: NDArray[np.intp]) -> Floats:
         """Return the (N,) squared distances of (N, R) points to the nearest of their answer's class; of any if it has none."""
@@ -100,9 +142,14 @@ class Neighbours:
             result[rows] = self._of_class.get(label, self._all).nearest(projected[rows])
         return np.maximum(result, 0)
 
+    def nearest_and_excess(self, projected: Floats, answers: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Return the same in float32, and what they exceed those to the nearest of another class by; 0 without one."""
+        return self._classes.nearest(projected, answers)
+
     def packed(self) -> PackedNeighbours:
         """Return it for trust.json."""
-        return PackedNeighbours(PackedArray.of(self.points, "<f2"), tuple(self.labels.tolist()), self.weight)
+        points = PackedArray.of(self.points, "<f2")
+        return PackedNeighbours(points, tuple(self.labels.tolist()), self.weight, self.excess_weight or None)
 
     @classmethod
     def unpacked(cls, packed: PackedNeighbours, classes: int, width: int) -> Neighbours:
@@ -110,7 +157,21 @@ class Neighbours:
         points, labels = packed.points.unpacked(), np.array(packed.labels, np.intp)
         if points.ndim != 2 or len(points) == 0 or points.shape != (len(labels), width) or labels.max() >= classes:
             raise FormatError(f"is {points.shape}; expected ({len(labels)}, {width})", "embeddings.neighbours.points")
-        return cls(points, labels, packed.weight)
+        return cls(points, labels, packed.weight, packed.excess_weight or 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distances:
+    """Squared distances of N embeddings, (N,) each, by their answers.
+
+    relative: to the answer's class, less those to all photos; high for a photo that is no typical member of the class that it was
+    given. nearest: to the nearest photo of the answer's class. excess: what `nearest` exceeds that to another class by, negative
+    where the answer's class is nearer; None where it was not asked for.
+    """
+
+    relative: Floats
+    nearest: Floats
+    excess: Floats | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,24 +184,20 @@ class Embeddings:
     total: Covariance
     neighbours: Neighbours
 
-    def relative_distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> Floats:
-        """Return the (N,) squared distances of (N, D) embeddings to their answer's class, less those to all photos.
-
-        answers: (N,) class indices. High for a photo that is no typical member of the class that it was given.
-        """
-        return self.distances(embeddings, answers)[0]
-
-    def neighbour_distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> Floats:
-        """Return the (N,) squared distances of (N, D) embeddings to the nearest photo of their answer's class."""
-        return self.distances(embeddings, answers)[1]
-
-    def distances(self, embeddings: NDArray[np.floating], answers: NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """Return both, the relative distances and those to the nearest photo, which share most of their work."""
+    def distances(
+        self, embeddings: NDArray[np.floating], answers: NDArray[np.intp], *, with_excess: bool = False
+    ) -> Distances:
+        """Return the distances of (N, D) embeddings with (N,) answered classes, which share most of their work."""
         centred = normalized(embeddings) - self.mean
         projected, squares = centred @ self.total.axes, _squares(centred)
         own = self.within.squared_distances(centred - self.class_means[answers])
-        nearest = self.neighbours.squared_distances(projected, answers) + squares - _squares(projected)
-        return np.asarray(own - self.total.squared_lengths(projected, squares)), np.asarray(nearest)
+        excess: Floats | None = None
+        if with_excess:
+            nearest, excess = self.neighbours.nearest_and_excess(projected, answers)
+        else:
+            nearest = self.neighbours.squared_distances(projected, answers)
+        relative = np.asarray(own - self.total.squared_lengths(projected, squares))
+        return Distances(relative, nearest + squares - _squares(projected), excess)
 
     def packed(self, key: str) -> PackedEmbeddings:
         """Return it for trust.json. key: of the candidate that gave the embeddings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Annotated, Any, Literal
@@ -16,10 +17,18 @@ from vegrt.infer.trust.histograms import Reference
 from vegrt.results.common import Figure, Interval, Proportion, Size, check_length, check_unique
 from vegrt.schema import NOT_EMPTY, Count, Label, Positive, Sha256, Share, between, build_document
 
-SCHEMA, SCHEMA_VERSION = "vegrt-trust", 1
+SCHEMA, VERSIONS = "vegrt-trust", (1, 2)
 SetMethod = Literal["lac", "aps"]
-ScoreMethod = Literal["max-probability", "max-logit", "energy", "relative-mahalanobis", "mahalanobis-and-neighbour"]
-WITH_EMBEDDINGS: tuple[ScoreMethod, ...] = ("relative-mahalanobis", "mahalanobis-and-neighbour")
+ScoreMethod = Literal[
+    "max-probability",
+    "max-logit",
+    "energy",
+    "relative-mahalanobis",
+    "mahalanobis-and-neighbour",
+    "mahalanobis-and-two-neighbours",
+]
+TWO_NEIGHBOURS: ScoreMethod = "mahalanobis-and-two-neighbours"  # unknown to readers of version 1
+WITH_EMBEDDINGS: tuple[ScoreMethod, ...] = ("relative-mahalanobis", "mahalanobis-and-neighbour", TWO_NEIGHBOURS)
 _MAX_NUMBERS = 1 << 23  # of one array
 
 
@@ -158,12 +167,14 @@ class PackedCovariance:
 class PackedNeighbours:
     """Validation photos to compare with. points: (M, R), along the axes of the total covariance. labels: their classes.
 
-    weight: of the squared distance to the nearest of them, beside the relative Mahalanobis distance.
+    weight: of the squared distance to the nearest of them, beside the relative Mahalanobis distance. excess_weight: of that
+    distance less the one to the nearest photo of another class; None in files of version 1.
     """
 
     points: PackedArray
     labels: tuple[Count, ...]
     weight: Positive
+    excess_weight: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +199,7 @@ class Trust:
     """The content of trust.json. data_fingerprint: of the validation split. embeddings: None where no score needs them."""
 
     schema: Literal["vegrt-trust"] = "vegrt-trust"
-    schema_version: Size = SCHEMA_VERSION
+    schema_version: Size
     created: Label
     data_fingerprint: Label
     photos: Size
@@ -199,13 +210,18 @@ class Trust:
 
     def __post_init__(self) -> None:
         check_unique([row.key for row in self.candidates])
+        if self.schema_version < (needed := version_of(self.candidates)):
+            raise FormatError(f"is {self.schema_version}; expected {needed} for {TWO_NEIGHBOURS}", "schema_version")
         for index, row in enumerate(self.candidates):
             for rule in row.sets:
                 check_length(
                     rule.by_class, len(self.classes), f"candidates[{index}].sets.by_class", "one for each class"
                 )
-            if row.foreign.method in WITH_EMBEDDINGS and self.embeddings is None:
+            method, embeddings = row.foreign.method, self.embeddings
+            if method in WITH_EMBEDDINGS and embeddings is None:
                 raise FormatError("is missing", "embeddings")
+            if method == TWO_NEIGHBOURS and embeddings and embeddings.neighbours.excess_weight is None:
+                raise FormatError("is missing", "embeddings.neighbours.excess_weight")
             if row.reference is not None:
                 row.reference.histogram(len(self.classes))
 
@@ -216,4 +232,12 @@ class Trust:
     @classmethod
     def from_dict(cls, value: Any) -> Trust:
         """Return JSON values as a Trust. Raises FormatError for another schema or version, and for the first invalid value."""
-        return build_document(cls, value, SCHEMA, SCHEMA_VERSION)
+        return build_document(cls, value, SCHEMA, *VERSIONS)
+
+
+def version_of(candidates: Sequence[CandidateTrust]) -> int:
+    """Return the version of a trust.json about these candidates: 1 if earlier versions of vegrt can read it."""
+    methods = {
+        method for row in candidates for method in (row.foreign.method, *(score.method for score in row.foreign.tried))
+    }
+    return 2 if TWO_NEIGHBOURS in methods else 1

@@ -2,7 +2,9 @@
 
 max-probability: D. Hendrycks, K. Gimpel, ICLR 2017. max-logit: D. Hendrycks et al., ICML 2022. energy: W. Liu et al., NeurIPS
 2020. relative-mahalanobis: `vegrt.infer.trust.embeddings`; mahalanobis-and-neighbour: and the distance to the nearest
-photo of the answered class (Y. Sun et al., ICML 2022), weighted.
+photo of the answered class (Y. Sun et al., ICML 2022), weighted; mahalanobis-and-two-neighbours: and how much that exceeds
+the distance to the nearest photo of another class, weighted (the two distances of H. Jiang et al., To Trust Or Not To Trust A
+Classifier, NeurIPS 2018, who divide them).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from vegrt.infer.runtimes.logits import log_softmax
 from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.embeddings import Embeddings
-from vegrt.infer.trust.record import ScoreMethod
+from vegrt.infer.trust.record import TWO_NEIGHBOURS, ScoreMethod
 
 
 def foreign_scores(method: ScoreMethod, answers: Answers, embeddings: Embeddings | None) -> NDArray[np.float64]:
@@ -31,5 +33,9 @@ def foreign_scores(method: ScoreMethod, answers: Answers, embeddings: Embeddings
     assert embeddings is not None, "Trust refuses the method without embeddings"
     assert answers.embeddings is not None, "the runner was opened for embeddings"
     labels = answers.logits.argmax(axis=1)
-    distances, nearest = embeddings.distances(answers.embeddings, labels)
-    return distances + embeddings.neighbours.weight * nearest if method == "mahalanobis-and-neighbour" else distances
+    distances = embeddings.distances(answers.embeddings, labels, with_excess=method == TWO_NEIGHBOURS)
+    if method == "relative-mahalanobis":
+        return distances.relative
+    neighbours = embeddings.neighbours
+    scores = distances.relative + neighbours.weight * distances.nearest
+    return scores if distances.excess is None else scores + neighbours.excess_weight * distances.excess

@@ -100,12 +100,13 @@ def build(kind: type[T], value: Any) -> T:
     return result
 
 
-def build_document(kind: type[T], value: Any, schema: str, version: int) -> T:
-    """Return a JSON object that names its schema and version as the dataclass `kind`. Raises FormatError for another one."""
+def build_document(kind: type[T], value: Any, schema: str, *versions: int) -> T:
+    """Return a JSON object that names its schema and one of the versions as `kind`. Raises FormatError for another one."""
     if not isinstance(value, dict) or value.get("schema") != schema:
         raise FormatError(f"is not {schema}", "schema")
-    if value.get("schema_version") != version:
-        raise FormatError(f"is {value.get('schema_version')!a:.20}; expected {version}", "schema_version")
+    version = value.get("schema_version")
+    if type(version) is not int or version not in versions:
+        raise FormatError(f"is {version!a:.20}; expected {' or '.join(map(str, versions))}", "schema_version")
     return build(kind, value)
 
 

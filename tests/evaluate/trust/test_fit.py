@@ -10,16 +10,17 @@ import pytest
 from tests.command_line import call
 from vegrt.bundle.bundle import Bundle, open_bundle
 from vegrt.dataset.photos import read_split
-from vegrt.errors import DataError
+from vegrt.errors import DataError, FormatError
 from vegrt.evaluate.trust.answers import FOLDS, PhotoAnswers
-from vegrt.evaluate.trust.distribution import fit_embeddings
+from vegrt.evaluate.trust.distribution import EXCESS_SHARE, fit_embeddings
 from vegrt.evaluate.trust.fit import fit_trust, trust_of
-from vegrt.evaluate.trust.foreign import HeldOut, LabelledEmbeddings, choose_score
+from vegrt.evaluate.trust.foreign import HeldOut, LabelledEmbeddings, auroc, choose_score
 from vegrt.evaluate.trust.near_misses import near_misses
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.embeddings import Embeddings, normalized
-from vegrt.infer.trust.record import WITH_EMBEDDINGS, PackedArray, Trust
+from vegrt.infer.trust.record import TWO_NEIGHBOURS, WITH_EMBEDDINGS, PackedArray, Trust, version_of
+from vegrt.infer.trust.scores import foreign_scores
 from vegrt.infer.trust.store import load_trust
 
 CHOSEN = [Candidate("fp32", "onnxruntime"), Candidate("int8-cpu", "onnxruntime")]
@@ -51,7 +52,7 @@ def test_every_candidate_has_rules_of_its_own(bundle: Bundle, photos: Path) -> N
     assert [row.key for row in trust.candidates] == ["fp32/onnxruntime", "int8-cpu/onnxruntime"]
     assert trust.candidates[0].artifact_sha256 != trust.candidates[1].artifact_sha256
     for row in trust.candidates:
-        assert [tried.method for tried in row.foreign.tried][-2:] == [*WITH_EMBEDDINGS]
+        assert [tried.method for tried in row.foreign.tried][-3:] == [*WITH_EMBEDDINGS]
         assert row.abstention.threshold is None  # 299 are needed
         assert 0.93 < row.foreign.kept <= 0.98
     assert trust.embeddings is not None
@@ -128,9 +129,9 @@ def test_distances_are_those_of_the_whole_covariances(width: int) -> None:
         return result
 
     expected = distances(centred - means[labels], centred - means[labels]) - distances(centred, centred)
-    assert distribution.relative_distances(embeddings, labels) == pytest.approx(expected, rel=1e-6)
+    assert distribution.distances(embeddings, labels).relative == pytest.approx(expected, rel=1e-6)
     stored = Embeddings.unpacked(distribution.packed("fp32/onnxruntime"), 3)
-    assert stored.relative_distances(embeddings, labels) == pytest.approx(expected, rel=0.02, abs=0.1 * width)
+    assert stored.distances(embeddings, labels).relative == pytest.approx(expected, rel=0.02, abs=0.1 * width)
 
 
 def test_the_nearest_photo_is_the_nearest_of_the_answered_class() -> None:
@@ -144,9 +145,96 @@ def test_the_nearest_photo_is_the_nearest_of_the_answered_class() -> None:
     expected = [
         row[labels == label].min() if label < 3 else row.min() for row, label in zip(apart, answers, strict=True)
     ]
-    assert distribution.neighbour_distances(others, answers) == pytest.approx(expected, abs=1e-9)
+    assert distribution.distances(others, answers).nearest == pytest.approx(expected, abs=1e-9)
     stored = Embeddings.unpacked(distribution.packed("fp32/onnxruntime"), 4)
-    assert stored.neighbour_distances(others, answers) == pytest.approx(expected, abs=0.01)
+    assert stored.distances(others, answers).nearest == pytest.approx(expected, abs=0.01)
+
+
+def test_the_excess_is_over_the_distance_to_the_nearest_photo_of_another_class() -> None:
+    random = np.random.default_rng(4)
+    labels = np.arange(60) % 3
+    embeddings = random.gamma(2.0, 1.0, (60, 8)).astype(np.float32)
+    distribution = fit_embeddings(embeddings, labels, 4)
+    others, answers = random.gamma(2.0, 1.0, (9, 8)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1, 2, 3, 0])
+    apart = ((normalized(others)[:, None] - normalized(embeddings)) ** 2).sum(axis=2)
+    expected = [
+        row[labels == label].min() - row[labels != label].min() if label < 3 else 0
+        for row, label in zip(apart, answers, strict=True)
+    ]
+    assert distribution.distances(others, answers).excess is None
+    assert distribution.distances(others, answers, with_excess=True).excess == pytest.approx(expected, abs=1e-6)
+    logits = np.eye(4, dtype=np.float32)[answers]
+    neighbour, both = (
+        foreign_scores(method, Answers(logits, others), distribution) for method in (*WITH_EMBEDDINGS[1:],)
+    )
+    assert both - neighbour == pytest.approx(
+        distribution.neighbours.excess_weight * np.array(expected), rel=1e-4, abs=1e-5
+    )
+    stored = Embeddings.unpacked(distribution.packed("fp32/onnxruntime"), 4)
+    assert stored.distances(others, answers, with_excess=True).excess == pytest.approx(expected, abs=0.01)
+    assert stored.neighbours.excess_weight == distribution.neighbours.excess_weight
+    alone = fit_embeddings(embeddings[labels == 1], labels[labels == 1], 4)
+    assert alone.distances(others, answers, with_excess=True).excess == pytest.approx(np.zeros(9), abs=1e-6)
+
+
+def test_weights_make_the_distances_spread_alike() -> None:
+    """By hand: the distances from each photo to the nearest other one of its class and to the nearest of another class."""
+    random = np.random.default_rng(5)
+    labels = np.arange(90) % 3
+    embeddings = (random.gamma(2.0, 1.0, (90, 8)) + 2 * np.eye(3, 8)[labels]).astype(np.float32)
+    distribution = fit_embeddings(embeddings, labels, 3)
+    apart = ((normalized(embeddings)[:, None] - normalized(embeddings)) ** 2).sum(axis=2)
+    is_own = labels[:, None] == labels
+    nearest = np.where(is_own & ~np.eye(90, dtype=bool), apart, np.inf).min(axis=1)
+    other = np.where(is_own, np.inf, apart).min(axis=1)
+    relative = distribution.distances(embeddings, labels).relative
+    weight = relative.std() / nearest.std()
+    assert distribution.neighbours.weight == pytest.approx(weight)
+    spread = (relative + weight * nearest).std()
+    assert distribution.neighbours.excess_weight == pytest.approx(EXCESS_SHARE * spread / (nearest - other).std())
+
+
+def test_an_answer_that_lies_as_near_to_another_class_is_more_foreign() -> None:
+    """Of mixtures of two classes, the score with two neighbours tells more than the one with the answer's class alone."""
+    random = np.random.default_rng(6)
+    labels = np.arange(400) % 4
+    centres = random.gamma(1.0, 1.0, (4, 24))
+
+    def drawn(at: np.ndarray) -> np.ndarray:
+        return np.abs(at + random.normal(0, 0.5, at.shape)).astype(np.float32)
+
+    photos, own = drawn(centres[labels]), drawn(centres[labels])
+    share = random.uniform(0.5, 0.7, (400, 1))
+    mixed = drawn(share * centres[labels] + (1 - share) * centres[(labels + 1) % 4])
+    distribution = fit_embeddings(photos, labels, 4)
+    logits = np.eye(4, dtype=np.float32)[labels]
+    one, two = (
+        auroc(*(foreign_scores(method, Answers(logits, part), distribution) for part in (own, mixed)))
+        for method in (*WITH_EMBEDDINGS[1:],)
+    )
+    assert two > one + 0.005
+
+
+def test_a_file_without_the_second_neighbour_is_of_version_1(bundle: Bundle, photos: Path) -> None:
+    trust = fit_trust(bundle, read_split(photos, "validation"), CHOSEN[:1], max_error=0.2)
+    assert (trust.schema_version, version_of(trust.candidates)) == (2, 2)
+    assert trust.embeddings is not None
+    (row,) = trust.candidates
+    tried = tuple(score for score in row.foreign.tried if score.method != TWO_NEIGHBOURS)
+    earlier = replace(row, foreign=replace(row.foreign, method="mahalanobis-and-neighbour", tried=tried))
+    neighbours = replace(trust.embeddings.neighbours, excess_weight=None)
+    embeddings = replace(trust.embeddings, neighbours=neighbours)
+    older = replace(trust, schema_version=version_of([earlier]), candidates=(earlier,), embeddings=embeddings)
+    assert older.schema_version == 1
+    written = json.loads(json.dumps(older.to_dict()))
+    del written["embeddings"]["neighbours"]["excess_weight"]  # as earlier versions wrote it
+    assert Trust.from_dict(written) == older
+    with pytest.raises(FormatError, match="excess_weight is missing"):
+        replace(
+            trust,
+            candidates=(replace(row, foreign=replace(row.foreign, method=TWO_NEIGHBOURS)),),
+            embeddings=embeddings,
+        )
 
 
 def test_a_photo_of_no_class_is_farther_than_those_of_the_classes() -> None:
@@ -155,11 +243,11 @@ def test_a_photo_of_no_class_is_farther_than_those_of_the_classes() -> None:
     centres = 4 * np.eye(3, 200)
     embeddings = np.abs(centres[labels] + random.normal(0, 0.3, (300, 200)))
     distribution = fit_embeddings(embeddings, labels, 3)
-    own = distribution.relative_distances(embeddings[:60], labels[:60])
+    own = distribution.distances(embeddings[:60], labels[:60]).relative
     foreign = np.abs(4 * np.eye(200)[random.integers(3, 200, 60)] + random.normal(0, 0.3, (60, 200)))
-    assert distribution.relative_distances(foreign, labels[:60]).min() > own.max()
-    own = distribution.neighbour_distances(embeddings[60:120], labels[60:120])
-    assert distribution.neighbour_distances(foreign, labels[:60]).min() > own.max()
+    assert distribution.distances(foreign, labels[:60]).relative.min() > own.max()
+    own = distribution.distances(embeddings[60:120], labels[60:120]).nearest
+    assert distribution.distances(foreign, labels[:60]).nearest.min() > own.max()
 
 
 def test_packed_arrays_are_refused_unless_they_fill_their_shape() -> None:
