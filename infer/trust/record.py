@@ -25,9 +25,9 @@ ScoreMethod = Literal[
     "energy",
     "relative-mahalanobis",
     "mahalanobis-and-neighbour",
-    "mahalanobis-and-two-neighbours",
+    "mahalanobis-two-neighbours",
 ]
-TWO_NEIGHBOURS: ScoreMethod = "mahalanobis-and-two-neighbours"  # unknown to readers of version 1
+TWO_NEIGHBOURS: ScoreMethod = "mahalanobis-two-neighbours"  # unknown to readers of version 1
 WITH_EMBEDDINGS: tuple[ScoreMethod, ...] = ("relative-mahalanobis", "mahalanobis-and-neighbour", TWO_NEIGHBOURS)
 _MAX_NUMBERS = 1 << 23  # of one array
 

@@ -2,7 +2,7 @@
 
 max-probability: D. Hendrycks, K. Gimpel, ICLR 2017. max-logit: D. Hendrycks et al., ICML 2022. energy: W. Liu et al., NeurIPS
 2020. relative-mahalanobis: `vegrt.infer.trust.embeddings`; mahalanobis-and-neighbour: and the distance to the nearest
-photo of the answered class (Y. Sun et al., ICML 2022), weighted; mahalanobis-and-two-neighbours: and how much that exceeds
+photo of the answered class (Y. Sun et al., ICML 2022), weighted; mahalanobis-two-neighbours: and how much that exceeds
 the distance to the nearest photo of another class, weighted (the two distances of H. Jiang et al., To Trust Or Not To Trust A
 Classifier, NeurIPS 2018, who divide them).
 """

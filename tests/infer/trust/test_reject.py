@@ -136,7 +136,7 @@ def test_a_damaged_file_is_refused(trusted: Bundle, tmp_path: Path) -> None:
     for change, fault in (
         ({"classes": ["Beet", "Cress"]}, "by_class"),
         ({"schema_version": 9}, "schema_version is 9; expected 1 or 2"),
-        ({"schema_version": 1}, "schema_version is 1; expected 2 for mahalanobis-and-two-neighbours"),
+        ({"schema_version": 1}, "schema_version is 1; expected 2 for mahalanobis-two-neighbours"),
         ({"embeddings": None}, "embeddings is missing"),
     ):
         with changing(tmp_path / "damaged") as staging:
