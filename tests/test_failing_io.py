@@ -56,7 +56,7 @@ def each_point(folder: Path, fault: str, prepare: Step, act: Step, check: Step) 
     return number - 1
 
 
-@pytest.mark.parametrize("fault", ["broken"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_bundle_is_the_old_or_the_new_one(tmp_path: Path, fault: str) -> None:
     def check(place: Path) -> None:
         count = count_of(open_bundle(place / "m"))
@@ -75,7 +75,7 @@ def test_a_bundle_is_the_old_or_the_new_one(tmp_path: Path, fault: str) -> None:
     assert each_point(tmp_path / "points", fault, prepare, lambda place: change(place / "m"), check) > 30
 
 
-@pytest.mark.parametrize("fault", ["full"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_the_answers_are_those_that_the_result_states(
     two_gpus: Bundle, results: Results, tmp_path: Path, fault: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_the_answers_are_those_that_the_result_states(
     assert each_point(folder, fault, lambda place: save(place, old), lambda place: save(place, new), check) > 10
 
 
-@pytest.mark.parametrize("fault", ["full"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_run_into_a_table_and_an_array_can_be_repeated(tmp_path: Path, fault: str) -> None:
     def infer(place: Path, *, resume: bool = False, overwrite: bool = False) -> None:
         options = OutputOptions(place / "x.csv", str(place / "x.npy"), resume=resume, overwrite=overwrite)
@@ -126,7 +126,7 @@ def test_a_run_into_a_table_and_an_array_can_be_repeated(tmp_path: Path, fault: 
     assert each_point(tmp_path, fault, lambda place: None, infer, check) > 30
 
 
-@pytest.mark.parametrize("fault", ["full"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_what_a_killed_copy_leaves_is_removed_by_the_next_one(tmp_path: Path, fault: str) -> None:
     def copy(place: Path) -> None:
         write_unique(place / "sorted", "0.jpg", "a/0.jpg", lambda file: file.write_text("photo"))
