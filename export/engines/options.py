@@ -111,8 +111,8 @@ def recorded_options(bundle: Bundle, variant: str = "") -> ExportOptions:
     built = [artifact for artifact in artifacts if artifact.role == "engine" and variant in ("", artifact.variant)]
     variants = {artifact.variant for artifact in artifacts if artifact.role == "engine"}
     models = bundle.variants()
-    options = ExportOptions(bf16="bf16" in models, fp32_engine="fp32" in variants)
-    options = replace(options, fp16="fp16" in models or "fp32" not in models)
+    has_fp16 = "fp16" in models or "fp32" not in models  # a bundle without models was not exported yet
+    options = ExportOptions(bf16="bf16" in models, fp32_engine="fp32" in variants, fp16=has_fp16)
     return _with_engine(bundle, built[-1], options) if built else options
 
 

@@ -134,14 +134,20 @@ def test_distances_are_those_of_the_whole_covariances(width: int) -> None:
     assert stored.distances(embeddings, labels).relative == pytest.approx(expected, rel=0.02, abs=0.1 * width)
 
 
-def test_the_nearest_photo_is_the_nearest_of_the_answered_class() -> None:
-    """With all directions stored, distances are those of the embeddings themselves."""
+def nine_beside_sixty() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels and embeddings of 60 photos, embeddings and answers of 9 others, and their (9, 60) squared distances."""
     random = np.random.default_rng(4)
     labels = np.arange(60) % 3
     embeddings = random.gamma(2.0, 1.0, (60, 8)).astype(np.float32)
-    distribution = fit_embeddings(embeddings, labels, 4)
     others, answers = random.gamma(2.0, 1.0, (9, 8)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1, 2, 3, 0])
     apart = ((normalized(others)[:, None] - normalized(embeddings)) ** 2).sum(axis=2)
+    return labels, embeddings, others, answers, apart
+
+
+def test_the_nearest_photo_is_the_nearest_of_the_answered_class() -> None:
+    """With all directions stored, distances are those of the embeddings themselves."""
+    labels, embeddings, others, answers, apart = nine_beside_sixty()
+    distribution = fit_embeddings(embeddings, labels, 4)
     expected = [
         row[labels == label].min() if label < 3 else row.min() for row, label in zip(apart, answers, strict=True)
     ]
@@ -151,12 +157,8 @@ def test_the_nearest_photo_is_the_nearest_of_the_answered_class() -> None:
 
 
 def test_the_excess_is_over_the_distance_to_the_nearest_photo_of_another_class() -> None:
-    random = np.random.default_rng(4)
-    labels = np.arange(60) % 3
-    embeddings = random.gamma(2.0, 1.0, (60, 8)).astype(np.float32)
+    labels, embeddings, others, answers, apart = nine_beside_sixty()
     distribution = fit_embeddings(embeddings, labels, 4)
-    others, answers = random.gamma(2.0, 1.0, (9, 8)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1, 2, 3, 0])
-    apart = ((normalized(others)[:, None] - normalized(embeddings)) ** 2).sum(axis=2)
     expected = [
         row[labels == label].min() - row[labels != label].min() if label < 3 else 0
         for row, label in zip(apart, answers, strict=True)
