@@ -2,7 +2,7 @@
 
 The normalisation comes first, because it matters most and hardly depends on the others, then the size where the graph has
 none, the fit, and the interpolation. Contracts that differ from the best in one factor and were left at the end of its race meet
-in the last one, on more photos.
+in the last one, on more photos; those that are still close to the best then answer further photos, until one is left.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from vegrt.export.guess.choices import (
     rarity,
     sized,
 )
-from vegrt.export.guess.race import Step, losses_of, race
+from vegrt.export.guess.race import Step, losses_of, race, same_numbers
 from vegrt.export.guess.result import Guess, GuessedContract
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, input_shape, read_imported
 from vegrt.photo.contract import Contract
 
-PHOTOS = 128
+PHOTOS = 512
 _SEED = 0
 _NORMALISATION = (Step(8, 10), Step(16, 5), Step(32, 3))
 _SIZE = (Step(16, 3),)
 _COARSE = (Step(8, 6), Step(16, 3))
 _FIT = (Step(12, 5), Step(24, 3))
 _INTERPOLATION = (Step(24, 4),)
-_LAST = (Step(40, 6), Step(72, 3))  # before all photos
+_LAST = (Step(40, 6), Step(72, 3), Step(128, 3))
 _ROUNDS = 2  # of the last race, at most
+_UNDECIDED = (Step(256, 3), Step(PHOTOS, 2))  # while more than one contract is left
 _RESAMPLES = 10_000  # a p-value of 1 / 10,000 stays significant after the correction for all contracts
 _NAMED_MOVES = 4  # in a message
 _LEVEL = 1 - CONFIDENCE
@@ -117,12 +118,23 @@ class _Search:
         self._choices += [{name: getattr(contract, name) for name in names} for contract in ranked]
 
     def finish(self) -> None:
-        """Race the best contract and those that differ from it in one factor on all photos; again if another one wins."""
+        """Race the best contract and those that differ from it in one factor; again if another one wins."""
         for _ in range(_ROUNDS):
             before, neighbours = self.best, [replace(self.best, **values) for values in self._choices]
-            self.best = self._race([self.best, *neighbours], (*_LAST, Step(self._photos, _LAST[-1].most)))[0]
+            left = self._race([self.best, *neighbours], _LAST)
+            self.best = left[0]
             if self.best == before:
+                break
+        self._decide(left)
+
+    def _decide(self, contracts: Sequence[Contract]) -> None:
+        """Race contracts that are close to each other on more photos, while they differ on those that they answered."""
+        for step in _UNDECIDED:
+            count = min(map(self._answers.answered, contracts))
+            if len(same_numbers(self._answers, contracts, count)) == 1:
                 return
+            contracts = self._race(contracts, (step,))
+            self.best = contracts[0]
 
     def _race(self, contracts: Sequence[Contract], steps: Sequence[Step]) -> list[Contract]:
         self.tried = list(dict.fromkeys((*self.tried, *contracts)))

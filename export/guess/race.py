@@ -50,7 +50,7 @@ def race(answers: Answers, contracts: Sequence[Contract], steps: Sequence[Step])
     remaining = list(dict.fromkeys(contracts))
     for step in steps:
         count = answers.photos.count(step.photos)
-        groups = _same_numbers(answers, remaining, count)
+        groups = same_numbers(answers, remaining, count)
         losses = {first: losses_of(answers, first, count) for first in groups}
         ranked = sorted(groups, key=lambda first: total_of(first, losses[first]))
         near = [first for first in ranked if not is_clearly_worse(losses[first], losses[ranked[0]])]
@@ -86,7 +86,7 @@ def is_clearly_worse(own: NDArray[np.float64], leading: NDArray[np.float64]) -> 
     return float(differences.mean()) > CLEAR_T * error > 0
 
 
-def _same_numbers(answers: Answers, contracts: Sequence[Contract], count: int) -> dict[Contract, list[Contract]]:
+def same_numbers(answers: Answers, contracts: Sequence[Contract], count: int) -> dict[Contract, list[Contract]]:
     """Return the contracts in groups that give the network the same numbers, by the first of each."""
     groups: dict[object, list[Contract]] = {}
     for contract in contracts:

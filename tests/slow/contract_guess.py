@@ -37,7 +37,7 @@ from vegrt.photo import geometry
 from vegrt.photo.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
 from vegrt.photo.preprocess import decode, prepare
 
-PHOTOS, TRAINED = 9, 120  # of a class
+PHOTOS, TRAINED = 36, 120  # of a class
 EPOCHS = 3
 SHAPES = ((640, 480), (640, 360), (480, 640), (360, 640))  # width and height of photos, times 0.9 to 1.1
 NOISE, SPECKS = 50.0, 0.3  # standard deviation in steps of uint8; share of pixels that have a random colour

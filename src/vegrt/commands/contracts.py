@@ -34,7 +34,9 @@ def contract_guess(
     output: Annotated[
         str | None, typer.Option(help="Name of its output with the class scores, if it has several outputs.")
     ] = None,
-    photos: Annotated[int, typer.Option(min=8, help="Use at most this many photos.")] = 128,
+    photos: Annotated[
+        int, typer.Option(min=8, help="Use at most this many photos; more than 128 only if these leave a doubt.")
+    ] = 512,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="TOML file to write the best contract to.")] = None,
     overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,

@@ -16,7 +16,7 @@ from tests.conftest import CLASSES
 from tests.export.imported.classifiers import FLOAT, tensor
 from vegrt.dataset.photos import read_labelled
 from vegrt.export.guess.guess import guess_contract, in_turn
-from vegrt.export.guess.race import is_clearly_worse, losses
+from vegrt.export.guess.race import Step, is_clearly_worse, losses
 from vegrt.export.guess.result import Guess
 from vegrt.export.guess.text import contract_toml
 from vegrt.export.imported.source import read_contract
@@ -51,6 +51,30 @@ def test_channels_and_scale_are_guessed_and_what_no_photo_tells_apart_is_named(p
     assert all(row.worse for row in as_rgb if row.photos >= 32)
     assert {row.contract.interpolation for row in guess.ties} >= {"area"}  # the mean of a photo hardly depends on it
     assert Guess.from_dict(json.loads(json.dumps(guess.to_dict()))) == guess
+
+
+def test_contracts_that_are_close_to_the_best_answer_more_photos(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_network(tmp_path / "model.onnx", BLUE_FIRST, 48, 48)
+    monkeypatch.setattr("vegrt.export.guess.guess._LAST", (Step(32, 3),))
+    monkeypatch.setattr("vegrt.export.guess.guess._UNDECIDED", (Step(40, 3), Step(48, 2)))
+    counts = [row.photos for row in guess_contract(tmp_path / "model.onnx", read_labelled(photos)).ranking]
+    assert counts[:2] == [48, 48]  # the best one, and one that was still close to it
+    assert counts.count(32) > 1  # what was clearly worse stopped there
+    few = guess_contract(tmp_path / "model.onnx", read_labelled(photos), photos=36)
+    assert few.photos == 36
+
+
+def test_photos_that_cannot_decide_are_not_used_up(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All contracts that are left give the network the same numbers."""
+    write_network(tmp_path / "model.onnx", BLUE_FIRST, 64, 72)
+    monkeypatch.setattr("vegrt.export.guess.guess._LAST", (Step(32, 1),))
+    guess = guess_contract(tmp_path / "model.onnx", read_labelled(photos))
+    assert guess.best.same_pixels
+    assert guess.photos == 32
 
 
 def test_the_command_writes_the_contract_that_export_takes(photos: Path, tmp_path: Path) -> None:
