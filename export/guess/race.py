@@ -11,7 +11,8 @@ Contracts are ranked by the sum of the score over all photos plus the rarity of 
 probability of the contract after the photos, up to a constant. With every photo, the rarity matters less.
 
 The comparison with the leader is paired, photo by photo: a contract stops when the mean of the differences is CLEAR_T standard
-errors above 0 (Maron and Moore, The Racing Algorithm, 1997).
+errors above 0 (Maron and Moore, The Racing Algorithm, 1997). Beyond the number, it stops unless it is among the best without its
+rarity too, because few photos say little against a rarity that many would outweigh.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _CHANCE_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a race: the number of photos that the contracts answer, and how many contracts go on at most."""
+    """A step of a race: the number of photos that the contracts answer, and how many of the best contracts go on.
+
+    The best by score and rarity, and as many by score alone, most of which are the same.
+    """
 
     photos: int
     most: int
@@ -54,7 +58,8 @@ def race(answers: Answers, contracts: Sequence[Contract], steps: Sequence[Step])
         losses = {first: losses_of(answers, first, count) for first in groups}
         ranked = sorted(groups, key=lambda first: total_of(first, losses[first]))
         near = [first for first in ranked if not is_clearly_worse(losses[first], losses[ranked[0]])]
-        remaining = [contract for first in near[: step.most] for contract in groups[first]]
+        kept = {*near[: step.most], *sorted(near, key=lambda first: float(losses[first].sum()))[: step.most]}
+        remaining = [contract for first in near if first in kept for contract in groups[first]]
     return remaining
 
 

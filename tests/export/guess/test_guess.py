@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -15,8 +17,9 @@ from tests.command_line import answer, call, failure
 from tests.conftest import CLASSES
 from tests.export.imported.classifiers import FLOAT, tensor
 from vegrt.dataset.photos import read_labelled
+from vegrt.export.guess.answers import Answers
 from vegrt.export.guess.guess import guess_contract, in_turn
-from vegrt.export.guess.race import Step, is_clearly_worse, losses
+from vegrt.export.guess.race import Step, is_clearly_worse, losses, race
 from vegrt.export.guess.result import Guess
 from vegrt.export.guess.text import contract_toml
 from vegrt.export.imported.source import read_contract
@@ -71,6 +74,12 @@ def test_photos_that_cannot_decide_are_not_used_up(
 ) -> None:
     """All contracts that are left give the network the same numbers."""
     write_network(tmp_path / "model.onnx", BLUE_FIRST, 64, 72)
+    usual = Contract((64, 72), (64, 72), (0.0,) * 3, (1 / 255,) * 3, network_color="BGR")
+    for factor in ("normalised", "coarse", "fitted", "interpolated"):
+        monkeypatch.setattr(
+            f"vegrt.export.guess.guess.{factor}",
+            lambda _: [replace(usual, fit=fit) for fit in ("stretch", "letterbox")],
+        )
     monkeypatch.setattr("vegrt.export.guess.guess._LAST", (Step(32, 1),))
     guess = guess_contract(tmp_path / "model.onnx", read_labelled(photos))
     assert guess.best.same_pixels
@@ -141,3 +150,30 @@ def test_a_score_depends_on_the_order_of_probabilities_more_than_on_their_scale(
     assert is_clearly_worse(worse, own)
     assert not is_clearly_worse(own, worse)
     assert not is_clearly_worse(own, own)
+
+
+class Told:
+    """Answers that are right, each contract's by its own margin in logits."""
+
+    def __init__(self, margins: dict[Contract, float]) -> None:
+        self.photos, self._margins = self, margins
+
+    def count(self, wanted: int) -> int:
+        return wanted
+
+    def labels(self, count: int) -> NDArray[np.int_]:
+        return np.arange(count) % 3
+
+    def signature(self, contract: Contract, count: int) -> Contract:
+        return contract
+
+    def logits(self, contract: Contract, count: int) -> NDArray[np.float32]:
+        margins = self._margins[contract] + np.sin(np.arange(count))
+        return (margins[:, None] * np.eye(3)[self.labels(count)]).astype(np.float32)
+
+
+def test_a_rare_contract_is_not_dropped_before_its_photos_can_outweigh_that() -> None:
+    usual, rare = Contract(), Contract(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), network_color="BGR")
+    answers = cast(Answers, Told({usual: 2.0, rare: 2.15}))
+    assert race(answers, [usual, rare], [Step(9, 1)]) == [usual, rare]
+    assert race(answers, [usual, rare], [Step(9, 1), Step(900, 1)]) == [rare]
