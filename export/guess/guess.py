@@ -39,7 +39,7 @@ from vegrt.export.guess.result import Guess, GuessedContract
 from vegrt.export.imported.onnx_file import ImportedModel, ImportedRunner, input_shape, read_imported
 from vegrt.photo.contract import Contract
 
-PHOTOS = 512
+PHOTOS = 400
 _SEED = 0
 _NORMALISATION = (Step(8, 10), Step(16, 5), Step(32, 3))
 _SIZE = (Step(16, 3),)

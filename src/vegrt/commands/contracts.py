@@ -36,7 +36,7 @@ def contract_guess(
     ] = None,
     photos: Annotated[
         int, typer.Option(min=8, help="Use at most this many photos; more than 128 only if these leave a doubt.")
-    ] = 512,
+    ] = 400,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="TOML file to write the best contract to.")] = None,
     overwrite: OverwriteFileOption = False,
     as_json: JsonOption = False,
