@@ -46,9 +46,9 @@ _SIZE = (Step(16, 3),)
 _COARSE = (Step(8, 6), Step(16, 3))
 _FIT = (Step(12, 5), Step(24, 3))
 _INTERPOLATION = (Step(24, 4),)
-_LAST = (Step(40, 6), Step(72, 3), Step(128, 3))
+LAST = (Step(40, 6), Step(72, 3), Step(128, 3))
 _ROUNDS = 2  # of the last race, at most
-_UNDECIDED = (Step(256, 3), Step(PHOTOS, 2))  # while more than one contract is left
+UNDECIDED = (Step(256, 3), Step(PHOTOS, 2))  # while more than one contract is left
 _RESAMPLES = 10_000  # a p-value of 1 / 10,000 stays significant after the correction for all contracts
 _NAMED_MOVES = 4  # in a message
 _LEVEL = 1 - CONFIDENCE
@@ -121,7 +121,7 @@ class _Search:
         """Race the best contract and those that differ from it in one factor; again if another one wins."""
         for _ in range(_ROUNDS):
             before, neighbours = self.best, [replace(self.best, **values) for values in self._choices]
-            left = self._race([self.best, *neighbours], _LAST)
+            left = self._race([self.best, *neighbours], LAST)
             self.best = left[0]
             if self.best == before:
                 break
@@ -129,7 +129,7 @@ class _Search:
 
     def _decide(self, contracts: Sequence[Contract]) -> None:
         """Race contracts that are close to each other on more photos, while they differ on those that they answered."""
-        for step in _UNDECIDED:
+        for step in UNDECIDED:
             count = min(map(self._answers.answered, contracts))
             if len(same_numbers(self._answers, contracts, count)) == 1:
                 return

@@ -41,7 +41,7 @@ CHARTS: dict[str, str] = {
     "accuracy, %": "정확도(%)",
     "KL divergence of the answers, nats": "답의 KL 발산(nat)",
     "KL, nats": "KL(nat)",
-    "fp32 − {margin} points": "fp32 − {margin}%p",
+    "fp32 − {margin} points": "fp32보다 {margin}%p 아래",
     "variant": "변형",
     "runtime": "런타임",
     "batch size, photos": "배치 크기(장)",

@@ -60,8 +60,8 @@ def test_contracts_that_are_close_to_the_best_answer_more_photos(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_network(tmp_path / "model.onnx", BLUE_FIRST, 48, 48)
-    monkeypatch.setattr("vegrt.export.guess.guess._LAST", (Step(32, 3),))
-    monkeypatch.setattr("vegrt.export.guess.guess._UNDECIDED", (Step(40, 3), Step(48, 2)))
+    monkeypatch.setattr("vegrt.export.guess.guess.LAST", (Step(32, 3),))
+    monkeypatch.setattr("vegrt.export.guess.guess.UNDECIDED", (Step(40, 3), Step(48, 2)))
     counts = [row.photos for row in guess_contract(tmp_path / "model.onnx", read_labelled(photos)).ranking]
     assert counts[:2] == [48, 48]  # the best one, and one that was still close to it
     assert counts.count(32) > 1  # what was clearly worse stopped there
@@ -80,7 +80,7 @@ def test_photos_that_cannot_decide_are_not_used_up(
             f"vegrt.export.guess.guess.{factor}",
             lambda _: [replace(usual, fit=fit) for fit in ("stretch", "letterbox")],
         )
-    monkeypatch.setattr("vegrt.export.guess.guess._LAST", (Step(32, 1),))
+    monkeypatch.setattr("vegrt.export.guess.guess.LAST", (Step(32, 1),))
     guess = guess_contract(tmp_path / "model.onnx", read_labelled(photos))
     assert guess.best.same_pixels
     assert guess.photos == 32

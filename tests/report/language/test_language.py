@@ -74,7 +74,6 @@ def test_translations_are_korean() -> None:
         "F1 %, {key}",
         "KL, nats",
         "NLL, nats",
-        "fp32 − {margin} points",
     }
     names |= {"{value} ({low} to {high})", "{low} to {high}", "{figure}, {first} and {second}."}
     assert english - names - SAME_IN_BOTH == set()
