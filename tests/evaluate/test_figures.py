@@ -110,7 +110,8 @@ def test_f1_intervals_are_those_of_resampled_images(seed: int, images: int) -> N
     confusion = LabelledAnswers.of(logits, labels).confusion()
     interval = f1_intervals(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1), images)[0]
     assert interval is not None
-    assert [interval.low, interval.high] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.05)
+    for end, share in ((interval.low, 0.025), (interval.high, 0.975)):  # shares, because few images have few values
+        assert (plain < end - 1e-9).mean() - 0.03 < share < (plain <= end + 1e-9).mean() + 0.03
 
 
 def test_divergence_is_zero_for_equal_answers_and_known_for_others() -> None:

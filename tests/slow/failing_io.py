@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests
 from tests.slow.failing_cases import CASES, Case
 from tests.slow.failing_files import Tree, problems_of, side_of, tree_of
 from tests.watched_io import failing, watched
+from vegrt.files.temporary import make_temporary, release_temporary
 
 FAULTS: dict[str, tuple[int | None, bool]] = {
     "full": (errno.ENOSPC, True),
@@ -169,8 +170,17 @@ def try_point(case: Case, base: Path, folder: Path, reference: Reference, fault:
     elif repeated.code not in case.codes:
         problems.append(f"repeated with {again}: exit {repeated.code}, {repeated.errors.strip()[-400:]}")
     else:
+        _use_working_folders(folder / "tmp")
         problems += [f"repeated: {problem}" for problem in problems_of(case, folder, new)]
     return Point(case.name, fault, number, ended.failed, ended.code, side, problems)
+
+
+def _use_working_folders(folder: Path) -> None:
+    """Make and remove a working folder for each purpose that has one here: this removes what a refused deletion left."""
+    for purpose in {path.name.split(".")[1] for path in folder.glob(".vegrt-*.tmp")}:
+        temporary, descriptor = make_temporary(folder / purpose, folder=True)
+        temporary.rmdir()
+        release_temporary(temporary, descriptor)
 
 
 def _odd_end(case: Case, ended: Ended, side: str, fault: str, reference: Reference) -> list[str]:
