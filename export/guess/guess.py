@@ -48,7 +48,7 @@ _FIT = (Step(12, 5), Step(24, 3))
 _INTERPOLATION = (Step(24, 4),)
 LAST = (Step(40, 6), Step(72, 3), Step(128, 3))
 _ROUNDS = 2  # of the last race, at most
-UNDECIDED = (Step(256, 3), Step(PHOTOS, 2))  # while more than one contract is left
+UNDECIDED = (Step(256, 3),)  # while more than one contract is left; before all photos
 _RESAMPLES = 10_000  # a p-value of 1 / 10,000 stays significant after the correction for all contracts
 _NAMED_MOVES = 4  # in a message
 _LEVEL = 1 - CONFIDENCE
@@ -129,7 +129,7 @@ class _Search:
 
     def _decide(self, contracts: Sequence[Contract]) -> None:
         """Race contracts that are close to each other on more photos, while they differ on those that they answered."""
-        for step in UNDECIDED:
+        for step in (*UNDECIDED, Step(self._photos, 2)):
             count = min(map(self._answers.answered, contracts))
             if len(same_numbers(self._answers, contracts, count)) == 1:
                 return

@@ -61,7 +61,7 @@ def test_contracts_that_are_close_to_the_best_answer_more_photos(
 ) -> None:
     write_network(tmp_path / "model.onnx", BLUE_FIRST, 48, 48)
     monkeypatch.setattr("vegrt.export.guess.guess.LAST", (Step(32, 3),))
-    monkeypatch.setattr("vegrt.export.guess.guess.UNDECIDED", (Step(40, 3), Step(48, 2)))
+    monkeypatch.setattr("vegrt.export.guess.guess.UNDECIDED", (Step(40, 3),))
     counts = [row.photos for row in guess_contract(tmp_path / "model.onnx", read_labelled(photos)).ranking]
     assert counts[:2] == [48, 48]  # the best one, and one that was still close to it
     assert counts.count(32) > 1  # what was clearly worse stopped there
