@@ -186,21 +186,20 @@ class Model:
             return self._runner.logits(pixels)
 
     def columns(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits of (N, H, W, 3) prepared images, (N, K), followed by the embeddings if the judge needs them."""
+        """Return the logits of (N, H, W, 3) prepared images, (N, K), followed by the features if the judge needs them."""
         if self.judge is None or not self.judge.needs_embeddings:
             return self.logits(images)
         pixels = prepared(images, self.shape)
         with self._lock:
             answers = cast(BundleRunner, self._runner).answers(pixels)
-        assert answers.embeddings is not None, "the runner was opened for embeddings"
-        return np.concatenate([answers.logits, answers.embeddings], axis=1)
+        return np.concatenate([answers.logits, answers.features(len(self.judge.parts))], axis=1)
 
     def predictions_of(self, columns: NDArray[np.float32], top_k: int) -> list[Prediction]:
         """Return the predictions of N photos from what `columns` returned for them."""
         count = len(self.classes)
-        logits = columns[:, :count]
-        embeddings = columns[:, count:] if columns.shape[1] > count else None
-        judged = self.judge.judge(Answers(logits, embeddings)) if self.judge else None
+        ends = np.cumsum([count, *(self.judge.parts if self.judge else ())])[:-1]
+        logits, *features = np.split(columns, ends, axis=1)
+        judged = self.judge.judge(Answers(logits, *features)) if self.judge else None
         return predictions(logits, self.classes, top_k, judged)
 
     def _stream(self, images: Iterable[Photo], top_k: int, on_error: OnError) -> Iterator[Prediction | DataError]:

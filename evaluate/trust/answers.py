@@ -41,18 +41,18 @@ class _Parts:
     """The answers of one candidate, batch by batch."""
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
-    embeddings: list[NDArray[np.float32]] = field(default_factory=list)
+    inner: tuple[list[NDArray[np.float32]], ...] = field(default_factory=lambda: ([], []))
 
     def add(self, answers: Answers, subject: str) -> None:
         if not np.isfinite(answers.logits).all():
             raise ModelError(f"{subject} gives logits that are not finite; export it again")
         self.logits.append(answers.logits.copy())
-        if answers.embeddings is not None:
-            self.embeddings.append(answers.embeddings.astype(np.float32, copy=True))
+        for parts, layer in zip(self.inner, (answers.embeddings, answers.intermediate), strict=True):
+            if layer is not None:
+                parts.append(layer.copy())
 
     def joined(self) -> Answers:
-        embeddings = np.concatenate(self.embeddings) if self.embeddings else None
-        return Answers(np.concatenate(self.logits), embeddings)
+        return Answers(np.concatenate(self.logits), *(np.concatenate(parts) if parts else None for parts in self.inner))
 
 
 def collect_photo_answers(

@@ -12,21 +12,36 @@ from vegrt.infer.trust.embeddings import Covariance, Embeddings, Floats, Neighbo
 SHRINKAGE = 0.3  # towards a sphere: few photos say little about single directions; measured in docs/decisions/0038
 LARGEST_BYTES = 1 << 20  # of both covariances' axes in trust.json, before base64
 MOST_AXES = 64
+SPAN_AXES = (
+    320  # far more than are kept: without a few photos, the largest axes turn towards these photos and the nearest axes
+)
 MOST_NEIGHBOURS = 3000
 EXCESS_SHARE = 0.5  # of the spread of the other distances; by near misses, docs/decisions/0038
 
 
-def fit_embeddings(embeddings: NDArray[np.floating], labels: NDArray[np.int_], classes: int) -> Embeddings:
-    """Return the distribution of (N, D) embeddings of photos with (N,) labels. classes: K; one without photos has mean 0."""
-    numbers = normalized(embeddings)
+def fit_embeddings(
+    features: NDArray[np.floating],
+    labels: NDArray[np.int_],
+    classes: int,
+    parts: tuple[int, ...] = (),
+    *,
+    span: Floats | None = None,
+) -> Embeddings:
+    """Return the distribution of (N, D) features of photos with (N,) labels.
+
+    classes: K; one without photos has mean 0. parts: the numbers of each layer; empty for one layer. span: (D, M) directions
+    within which the largest axes are searched (Rayleigh-Ritz), which is faster; None for all directions.
+    """
+    numbers = normalized(features, parts)
     mean = numbers.mean(axis=0)
     centred = numbers - mean
     class_means = np.stack(
         [centred[labels == label].mean(axis=0) if (labels == label).any() else 0 * mean for label in range(classes)]
     )
-    within, total = _covariance(centred - class_means[labels]), _covariance(centred)
-    alone = Embeddings(mean, class_means, within, total, Neighbours(centred[:1] @ total.axes, labels[:1], 1.0))
-    relative = alone.distances(embeddings, labels).relative
+    within, total = _covariance(centred - class_means[labels], span), _covariance(centred, span)
+    none_yet = Neighbours(centred[:1] @ total.axes, labels[:1], 1.0)
+    alone = Embeddings(mean, class_means, within, total, none_yet, parts or (len(mean),))
+    relative = alone.distances(features, labels).relative
     return replace(alone, neighbours=_neighbours(centred @ total.axes, labels, relative))
 
 
@@ -60,28 +75,40 @@ def _finite(numbers: Floats) -> Floats:
     return numbers[np.isfinite(numbers)]
 
 
-def _covariance(differences: Floats) -> Covariance:
-    """Return the shrunken covariance of (N, D) differences, with its largest directions."""
+def leading_axes(features: NDArray[np.floating], parts: tuple[int, ...]) -> Floats:
+    """Return the (D, M) axes along which (N, D) features vary most: together with a few photos, a `span` without these."""
+    numbers = normalized(features, parts)
+    return _principal(numbers - numbers.mean(axis=0), SPAN_AXES)[1]
+
+
+def _covariance(differences: Floats, span: Floats | None) -> Covariance:
+    """Return the shrunken covariance of (N, D) differences, with its largest directions. span: as for `fit_embeddings`."""
     photos, width = differences.shape
     count = min(MOST_AXES, width, photos - 1, max(1, LARGEST_BYTES // (4 * width)))
-    variances, directions = _principal(differences)
-    average = max(float(variances.sum()) / width, 1e-12)
-    largest = variances[:count]
+    if span is None or span.shape[1] >= min(photos, width):
+        largest, axes = _principal(differences, count)
+    else:
+        basis = np.linalg.qr(span)[0]
+        largest, inside = _principal(differences @ basis, count)
+        axes = basis @ inside
+    whole = float(np.einsum("nd,nd->", differences, differences)) / photos
+    average = max(whole / width, 1e-12)
     others = width - count
-    rest = (float(variances.sum()) - float(largest.sum())) / others if others else average
+    rest = max(whole - float(largest.sum()), 0.0) / others if others else average
     return Covariance(
-        directions[:, :count],
+        axes,
         (1 - SHRINKAGE) * largest + SHRINKAGE * average,
         (1 - SHRINKAGE) * rest + SHRINKAGE * average,
     )
 
 
-def _principal(differences: Floats) -> tuple[Floats, Floats]:
-    """Return the variances (R,) of (N, D) differences, largest first, and their directions (D, R), R = min(N, D)."""
+def _principal(differences: Floats, count: int) -> tuple[Floats, Floats]:
+    """Return the `count` largest variances (R,) of (N, D) differences and their directions (D, R); R is at most N and D."""
     photos, width = differences.shape
-    if width <= photos:
-        variances, directions = np.linalg.eigh(differences.T @ differences / photos)
-        return np.maximum(variances[::-1], 0), directions[:, ::-1]
-    variances, weights = np.linalg.eigh(differences @ differences.T / photos)
-    directions = differences.T @ weights[:, ::-1]
-    return np.maximum(variances[::-1], 0), directions / np.maximum(np.linalg.norm(directions, axis=0), 1e-12)
+    is_wide = width > photos
+    square = differences @ differences.T if is_wide else differences.T @ differences
+    variances, vectors = np.linalg.eigh(square / photos)
+    vectors = vectors[:, : -count - 1 : -1]
+    directions = differences.T @ vectors if is_wide else vectors
+    lengths = np.maximum(np.linalg.norm(directions, axis=0), 1e-12)
+    return np.maximum(variances[: -count - 1 : -1], 0), directions / lengths

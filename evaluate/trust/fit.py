@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,13 @@ from vegrt.evaluate.resampling import Resamples
 from vegrt.evaluate.statistics import wilson
 from vegrt.evaluate.trust.answers import PhotoAnswers, collect_photo_answers
 from vegrt.evaluate.trust.conformal import fit_sets
-from vegrt.evaluate.trust.distribution import fit_embeddings
-from vegrt.evaluate.trust.foreign import HeldOut, LabelledEmbeddings, choose_score, held_out_distributions
+from vegrt.evaluate.trust.foreign import HeldOut, LabelledFeatures, choose_score, held_out_distributions
 from vegrt.evaluate.trust.reference import reference_of
 from vegrt.evaluate.trust.risk import fit_abstention
 from vegrt.evaluate.trust.temperature import calibration_figures, fit_temperature
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of
 from vegrt.infer.runtimes.logits import softmax
+from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.record import WITH_EMBEDDINGS, CandidateTrust, PackedEmbeddings, Trust, version_of
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def fit_trust(
     )
     if len(collected.labels) < MIN_PHOTOS:
         raise DataError(f"{split.root}: {len(collected.labels)} readable photos; trust needs at least {MIN_PHOTOS}")
-    added = _train_embeddings(bundle, train, collected) if train else None
+    added = _train_answers(bundle, train, collected) if train else None
     return trust_of(bundle, split.fingerprint(), collected, max_error=max_error, train=added)
 
 
@@ -62,79 +63,79 @@ def trust_of(
     collected: PhotoAnswers,
     *,
     max_error: float,
-    train: LabelledEmbeddings | None = None,
+    train: tuple[Answers, NDArray[np.int_]] | None = None,
 ) -> Trust:
     """Return what is known of the candidates from their answers to validation photos and to near misses.
 
-    train: of the first candidate that gives embeddings.
+    train: the answers of the first candidate that gives embeddings to train photos, with their labels.
     """
     shared = _distribution(collected, len(bundle.manifest.classes), train)
     rows = [_candidate(bundle, candidate, collected, shared.held_out, max_error) for candidate in collected.photos]
-    needed = any(row.foreign.method in WITH_EMBEDDINGS for row in rows)
+    packed = shared.packed if any(row.foreign.method in WITH_EMBEDDINGS for row in rows) else None
     return Trust(
-        schema_version=version_of(rows),
+        schema_version=version_of(rows, packed),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         data_fingerprint=fingerprint,
         photos=len(collected.labels),
         classes=tuple(bundle.manifest.classes),
         max_error=max_error,
         candidates=tuple(rows),
-        embeddings=shared.packed if needed else None,
+        embeddings=packed,
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Distribution:
-    """The distribution of the first candidate's embeddings: on all photos, and without each fold. None without embeddings."""
+    """The distribution of the first candidate's features: on all photos, and without each fold. None without embeddings."""
 
     held_out: HeldOut
     packed: PackedEmbeddings | None = None
 
 
-def _first_with_embeddings(collected: PhotoAnswers) -> tuple[Candidate, LabelledEmbeddings] | None:
-    for candidate, answers in collected.photos.items():
-        if answers.embeddings is not None:
-            return candidate, LabelledEmbeddings(answers.embeddings, collected.labels)
-    return None
+def _first_with_embeddings(collected: PhotoAnswers) -> Candidate | None:
+    return next((each for each, answers in collected.photos.items() if answers.embeddings is not None), None)
 
 
-def _train_embeddings(bundle: Bundle, train: Split, collected: PhotoAnswers) -> LabelledEmbeddings | None:
-    """Return the embeddings of train photos, drawn at random if there are many; None where no candidate gives any."""
+def _train_answers(bundle: Bundle, train: Split, collected: PhotoAnswers) -> tuple[Answers, NDArray[np.int_]] | None:
+    """Return the answers to train photos, drawn at random if there are many, and their labels; None without embeddings."""
     first = _first_with_embeddings(collected)
     if first is None:
         return None
     check_split(bundle, train)
     drawn = np.random.default_rng(0).permutation(len(train.photos))[:MOST_TRAIN_PHOTOS]
     photos = [train.photos[index] for index in sorted(drawn.tolist())]
-    answered = collect_photo_answers(bundle, photos, [first[0]], "Answering train photos")
-    embeddings = answered.photos[first[0]].embeddings
-    return None if embeddings is None else LabelledEmbeddings(embeddings, answered.labels)
+    answered = collect_photo_answers(bundle, photos, [first], "Answering train photos")
+    return answered.photos[first], answered.labels
 
 
-def _distribution(collected: PhotoAnswers, classes: int, train: LabelledEmbeddings | None) -> _Distribution:
-    """Return the distribution that all candidates share: their embeddings hardly differ, and it is most of the file.
+def _distribution(
+    collected: PhotoAnswers, classes: int, train: tuple[Answers, NDArray[np.int_]] | None
+) -> _Distribution:
+    """Return the distribution that all candidates share: their features hardly differ, and it is most of the file.
 
-    With train photos if that tells near misses apart better: those of a network that was fitted to them lie too close together.
+    Of the embedding alone or with the intermediate layer, with train photos or without: what lets the candidates tell near misses
+    apart best. The embeddings of photos that a network was fitted to may lie too close together, and where quantization changes
+    the intermediate layer much, it misleads.
     """
     first = _first_with_embeddings(collected)
+    best, chosen = 0.0, _Distribution(HeldOut(collected.folds))
     if first is None:
-        return _Distribution(HeldOut(collected.folds, ()))
-    candidate, photos = first
-    alone = held_out_distributions(photos, collected.folds, classes)
-    choices: list[tuple[LabelledEmbeddings | None, HeldOut]] = [(None, alone)]
-    if train is not None and alone.embeddings:
-        choices.append((train, held_out_distributions(photos, collected.folds, classes, train)))
+        return chosen
+    answers = collected.photos[first]
+    for layers, with_train in itertools.product(range(1, len(answers.parts) + 1), (False, True) if train else (False,)):
+        photos = LabelledFeatures.of(answers, collected.labels, layers)
+        added = LabelledFeatures.of(*train, layers) if train and with_train else None
+        held_out = held_out_distributions(photos, collected.folds, classes, added)
+        if held_out.whole is not None and (separation := _separation(collected, held_out)) > best:
+            packed = replace(held_out.whole.packed(str(first)), train_photos=len(added.labels) if added else 0)
+            best, chosen = separation, _Distribution(held_out, packed)
+    return chosen
 
-    def separation(held_out: HeldOut) -> float:
-        rule, _ = choose_score(collected.photos[candidate], collected.near[candidate], held_out)
-        return max(tried.auroc for tried in rule.tried if tried.method in WITH_EMBEDDINGS)
 
-    added, held_out = choices[0] if len(choices) == 1 else max(choices, key=lambda choice: separation(choice[1]))
-    if not held_out.embeddings:
-        return _Distribution(held_out)
-    both = photos.with_others(added)
-    packed = fit_embeddings(both.embeddings, both.labels, classes).packed(str(candidate))
-    return _Distribution(held_out, replace(packed, train_photos=len(added.labels) if added else 0))
+def _separation(collected: PhotoAnswers, held_out: HeldOut) -> float:
+    """Return how well the candidates tell near misses from photos: the mean AUROC of the best score of each."""
+    rules = (choose_score(answers, collected.near[each], held_out)[0] for each, answers in collected.photos.items())
+    return float(np.mean([max(tried.auroc for tried in rule.tried) for rule in rules]))
 
 
 def _candidate(

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.evaluate.trust.answers import FOLDS
-from vegrt.evaluate.trust.distribution import fit_embeddings
+from vegrt.evaluate.trust.distribution import fit_embeddings, leading_axes
 from vegrt.infer.runtimes.runner import Answers
-from vegrt.infer.trust.embeddings import Embeddings
+from vegrt.infer.trust.embeddings import Embeddings, normalized
 from vegrt.infer.trust.record import WITH_EMBEDDINGS, ForeignRule, ScoreMethod, TriedScore
 from vegrt.infer.trust.scores import foreign_scores
 
@@ -20,26 +20,48 @@ _FEWEST_PHOTOS = 20  # for a distribution of embeddings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledEmbeddings:
-    """Embeddings (N, D) of photos with (N,) labels."""
+class LabelledFeatures:
+    """Features (N, D) of photos with (N,) labels. parts: the numbers of each layer, D in all."""
 
-    embeddings: NDArray[np.float32]
+    features: NDArray[np.float32]
     labels: NDArray[np.int_]
+    parts: tuple[int, ...]
 
-    def with_others(self, others: LabelledEmbeddings | None) -> LabelledEmbeddings:
+    @classmethod
+    def of(cls, answers: Answers, labels: NDArray[np.int_], layers: int) -> LabelledFeatures:
+        """Return those of the embeddings, or of both layers. Call it with no more layers than there are."""
+        return cls(answers.features(layers), labels, answers.parts[:layers])
+
+    def with_others(self, others: LabelledFeatures | None) -> LabelledFeatures:
         """Return these photos and others; these alone without others."""
         if others is None:
             return self
-        joined = np.concatenate([self.embeddings, others.embeddings]), np.concatenate([self.labels, others.labels])
-        return LabelledEmbeddings(*joined)
+        joined = np.concatenate([self.features, others.features]), np.concatenate([self.labels, others.labels])
+        return LabelledFeatures(*joined, self.parts)
+
+    def without(self, rows: NDArray[np.bool_]) -> LabelledFeatures:
+        """Return the photos that are not in these rows."""
+        return LabelledFeatures(self.features[~rows], self.labels[~rows], self.parts)
+
+    def distribution(self, classes: int, span: NDArray[np.float64] | None = None) -> Embeddings:
+        """Return how they are distributed. classes: K. span: as for `fit_embeddings`."""
+        return fit_embeddings(self.features, self.labels, classes, self.parts, span=span)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """Distributions of the reference's embeddings, each without the photos of one fold. folds: (N,) of photos and near misses."""
+    """Distributions of the reference's features, each without the photos of one fold. folds: (N,) of photos and near misses.
+
+    whole: the distribution of all photos.
+    """
 
     folds: NDArray[np.intp]
-    embeddings: tuple[Embeddings, ...]
+    embeddings: tuple[Embeddings, ...] = ()
+    whole: Embeddings | None = None
+
+    def fits(self, answers: Answers) -> bool:
+        """Return whether there are distributions, and the answers have the features that they are of."""
+        return any(answers.parts[: len(known.parts)] == known.parts for known in self.embeddings[:1])
 
     def scores(self, method: ScoreMethod, answers: Answers) -> NDArray[np.float64]:
         """Return the (N,) scores of photos, each by the distribution without it."""
@@ -54,16 +76,20 @@ class HeldOut:
 
 
 def held_out_distributions(
-    photos: LabelledEmbeddings, folds: NDArray[np.intp], classes: int, train: LabelledEmbeddings | None = None
+    photos: LabelledFeatures, folds: NDArray[np.intp], classes: int, train: LabelledFeatures | None = None
 ) -> HeldOut:
     """Return the distributions without each fold of N photos; none where there are too few. train: photos in all of them."""
     if len(photos.labels) < _FEWEST_PHOTOS:
-        return HeldOut(folds, ())
-    parts = (
-        LabelledEmbeddings(photos.embeddings[rows], photos.labels[rows]).with_others(train)
-        for rows in (folds != fold for fold in range(FOLDS))
-    )
-    return HeldOut(folds, tuple(fit_embeddings(part.embeddings, part.labels, classes) for part in parts))
+        return HeldOut(folds)
+    together = photos.with_others(train)
+    axes, numbers = leading_axes(together.features, photos.parts), normalized(photos.features, photos.parts)
+
+    def without(fold: NDArray[np.bool_]) -> Embeddings:
+        span = np.concatenate([axes, (numbers[fold] - numbers.mean(axis=0)).T], axis=1)
+        return photos.without(fold).with_others(train).distribution(classes, span)
+
+    rest = tuple(without(folds == fold) for fold in range(FOLDS))
+    return HeldOut(folds, rest, together.distribution(classes))
 
 
 def choose_score(photos: Answers, near: Answers, held_out: HeldOut) -> tuple[ForeignRule, NDArray[np.float64]]:
@@ -71,8 +97,7 @@ def choose_score(photos: Answers, near: Answers, held_out: HeldOut) -> tuple[For
 
     The threshold accepts KEPT of the photos.
     """
-    has_embeddings = photos.embeddings is not None and bool(held_out.embeddings)
-    methods = [method for method in _METHODS if has_embeddings or method not in WITH_EMBEDDINGS]
+    methods = [method for method in _METHODS if held_out.fits(photos) or method not in WITH_EMBEDDINGS]
     own = {method: held_out.scores(method, photos) for method in methods}
     tried = []
     for method in methods:
@@ -102,5 +127,5 @@ def share_accepted(own: NDArray[np.float64], foreign: NDArray[np.float64]) -> fl
 
 
 def _rows(answers: Answers, rows: NDArray[np.bool_]) -> Answers:
-    embeddings = None if answers.embeddings is None else answers.embeddings[rows]
-    return Answers(answers.logits[rows], embeddings)
+    layers = (answers.embeddings, answers.intermediate)
+    return Answers(answers.logits[rows], *(None if layer is None else layer[rows] for layer in layers))

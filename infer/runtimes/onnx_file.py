@@ -1,45 +1,80 @@
 """Read what an ONNX file says, and add an output to it, without the `onnx` package: an inference device has none.
 
 Field numbers are those of onnx.proto3: ModelProto.graph 7, ModelProto.metadata_props 14, GraphProto.node 1 and .output 12,
-NodeProto.input 1, .output 2, .op_type 4, ValueInfoProto.name 1; in an entry of metadata_props 1 is the key and 2 the value.
+NodeProto.input 1, .output 2, .op_type 4, .attribute 5, AttributeProto.name 1, .ints 8, ValueInfoProto.name 1; in an entry of
+metadata_props 1 is the key and 2 the value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from vegrt.bundle.bundle import Bundle
 from vegrt.errors import FormatError, ModelError
-from vegrt.protobuf import field, fields, mapped, messages
+from vegrt.protobuf import field, fields, mapped, messages, numbers
 from vegrt.schema import build, parse_json
 
+INTERMEDIATE = "vegrt.intermediate"  # an output that is added
 _LOGITS = "logits"
 _HEADS = frozenset({"Gemm", "MatMul"})
 _PASSED_THROUGH = frozenset(
     {"Add", "Cast", "Identity", "Reshape", "Squeeze", "Flatten", "QuantizeLinear", "DequantizeLinear"}
 )
+_CONVOLUTION, _POOLS = "Conv", frozenset({"AveragePool", "MaxPool"})
 _DEFAULTS = {"icc": "ignore"}  # of contract keys that older files do not hold
 _SHOWN_CLASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator of the graph."""
+    """An operator of the graph. strides: empty where it has none."""
 
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    strides: tuple[int, ...] = ()
 
 
-def penultimate(model: bytes) -> str:
+@dataclass(frozen=True, slots=True)
+class InnerTensors:
+    """Names of tensors inside a classifier's graph, from which a foreign photo is told.
+
+    embedding: what the classifier reads. maps: the (N, C, h, w) feature maps that the last downsampling reads; empty where there
+    are none, as in a vision transformer.
+    """
+
+    embedding: str
+    maps: str = ""
+
+
+def inner_tensors(model: bytes) -> InnerTensors:
+    """Return the inner tensors of a model. Raises ModelError as `penultimate`."""
+    nodes = read_nodes(model)
+    return InnerTensors(penultimate(nodes), last_downsampled(nodes))
+
+
+def last_downsampled(nodes: Sequence[Node]) -> str:
+    """Return the name of the feature maps that the last convolution or pooling with a stride reads; empty without any.
+
+    A pool that no convolution follows only averages what the classifier reads; maps before the first convolution are the image.
+    """
+    convolutions = [place for place, node in enumerate(nodes) if node.kind == _CONVOLUTION]
+    for place, node in reversed(list(enumerate(nodes))):
+        reduces = max(node.strides, default=1) > 1 and node.inputs and place > min(convolutions, default=place)
+        if reduces and (node.kind == _CONVOLUTION or (node.kind in _POOLS and place < convolutions[-1])):
+            return node.inputs[0]
+    return ""
+
+
+def penultimate(nodes: Sequence[Node]) -> str:
     """Return the name of the tensor that the classifier reads: the first input of the Gemm or MatMul that makes the logits.
 
-    Raises ModelError when the bytes are not an ONNX model, or when its head is built in another way.
+    Raises ModelError when its head is built in another way.
     """
-    producers = {name: node for node in read_nodes(model) for name in node.outputs}
+    producers = {name: node for node in nodes for name in node.outputs}
     name = _LOGITS
     kinds: list[str] = []
     while (node := producers.get(name)) is not None and len(kinds) <= len(producers):
@@ -55,9 +90,16 @@ def penultimate(model: bytes) -> str:
     )
 
 
-def with_output(model: bytes, name: str) -> bytes:
-    """Return the model with one more output: protobuf merges appended fields into the existing message."""
-    return model + field(7, field(12, field(1, name.encode())))
+def with_outputs(model: bytes, inner: InnerTensors) -> bytes:
+    """Return the model with its embedding as an output, and the means of its maps over all positions as INTERMEDIATE.
+
+    Protobuf merges appended fields into the existing message.
+    """
+    graph = field(12, field(1, inner.embedding.encode()))
+    if inner.maps:
+        names = field(1, inner.maps.encode()) + field(2, INTERMEDIATE.encode())
+        graph += field(1, names + field(4, b"GlobalAveragePool")) + field(12, field(1, INTERMEDIATE.encode()))
+    return model + field(7, graph)
 
 
 def read_nodes(model: bytes) -> list[Node]:
@@ -163,9 +205,16 @@ def _texts(entry: memoryview) -> dict[int, str]:
     return {number: str(value, "utf-8") for number, value in fields(entry) if isinstance(value, memoryview)}
 
 
+def _is_strides(attribute: memoryview) -> bool:
+    return any(bytes(name) == b"strides" for name in messages(attribute, 1))
+
+
 def _node(content: memoryview) -> Node:
     texts: dict[int, list[str]] = {1: [], 2: [], 4: []}
+    strides: list[int] = []
     for number, value in fields(content):
         if number in texts and isinstance(value, memoryview):
             texts[number].append(str(value, "utf-8"))
-    return Node("".join(texts[4]), tuple(texts[1]), tuple(texts[2]))
+        elif number == 5 and isinstance(value, memoryview) and _is_strides(value):
+            strides += numbers(value, 8)
+    return Node("".join(texts[4]), tuple(texts[1]), tuple(texts[2]), tuple(strides))

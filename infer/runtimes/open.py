@@ -18,7 +18,7 @@ from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
 from vegrt.infer.runtimes.mnn import open_mnn
 from vegrt.infer.runtimes.objective import Objective, Work
-from vegrt.infer.runtimes.onnx_file import penultimate, with_output
+from vegrt.infer.runtimes.onnx_file import InnerTensors, inner_tensors, with_outputs
 from vegrt.infer.runtimes.onnxruntime.plugin import PluginModel, parse_provider
 from vegrt.infer.runtimes.onnxruntime.providers import TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.runner import open_onnxruntime, open_plugin
@@ -161,7 +161,7 @@ def open_candidate(
         half = candidate.variant == "fp16"
         return open_mnn(file, device=device, threads=threads, half=half, classes=classes)
     content = file.read_bytes() if embeddings else b""
-    embedding = _penultimate(file, content) if embeddings else ""
+    inner = _inner_tensors(file, content) if embeddings else None
     if candidate.runtime == "openvino":
         return open_openvino(
             file,
@@ -170,11 +170,11 @@ def open_candidate(
             in_float=needs_float(candidate.variant),
             precision=_PRECISIONS.get(candidate.variant, ""),
             classes=classes,
-            embedding=embedding,
+            inner=inner,
             throughput=throughput,
             sha256=artifact.sha256,
         )
-    model = with_output(content, embedding) if embedding else file
+    model = with_outputs(content, inner) if inner else file
     float16 = is_float16(bundle, candidate.variant)
     if candidate.provider:
         return open_plugin(
@@ -183,7 +183,7 @@ def open_candidate(
             float16=float16,
             threads=threads,
             classes=classes,
-            embedding=embedding,
+            inner=inner,
         )
     provider = _tensorrt_provider(bundle, candidate) if candidate.runtime == "onnxruntime-tensorrt" else None
     return open_onnxruntime(
@@ -195,7 +195,7 @@ def open_candidate(
         tensorrt=provider,
         classes=classes,
         subject=str(file),
-        embedding=embedding,
+        inner=inner,
     )
 
 
@@ -206,16 +206,16 @@ def gives_embeddings(bundle: Bundle, candidate: Candidate) -> bool:
     artifact = artifact_of(bundle, candidate)
     try:
         file = bundle.file(artifact.role, artifact.variant)
-        _penultimate(file, file.read_bytes())
+        _inner_tensors(file, file.read_bytes())
     except ModelError:
         return False
     return True
 
 
-def _penultimate(file: Path, content: bytes) -> str:
-    """Return the name of the output of the penultimate layer. content: of the file, which messages name."""
+def _inner_tensors(file: Path, content: bytes) -> InnerTensors:
+    """Return the inner tensors of a model. content: of the file, which messages name."""
     try:
-        return penultimate(content)
+        return inner_tensors(content)
     except ModelError as error:
         raise ModelError(f"{file}: {str(error).removeprefix('model: ')}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vegrt.errors import ModelError, reason_of
 from vegrt.infer.runtimes.lanes import Begun
+from vegrt.infer.runtimes.onnx_file import INTERMEDIATE, InnerTensors
 
 Device = Literal["cpu", "cuda"]
 RuntimeName = Literal["mnn", "onnxruntime", "onnxruntime-tensorrt", "openvino", "tensorrt", "torch"]
@@ -35,11 +36,26 @@ class Runner(Protocol):
 class Answers:
     """What a model answers for N images. logits: (N, K) float32. embeddings: (N, D) float32, the penultimate layer, or None.
 
-    Both arrays belong to the caller: the next call does not overwrite them.
+    intermediate: (N, C) float32, the means of the feature maps before the last downsampling; None without embeddings, and for a
+    network that has no such maps. The arrays belong to the caller: the next call does not overwrite them.
     """
 
     logits: NDArray[np.float32]
     embeddings: NDArray[np.float32] | None = None
+    intermediate: NDArray[np.float32] | None = None
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Return the numbers of each inner layer, (D, C), (D,) or none."""
+        return tuple(layer.shape[1] for layer in (self.embeddings, self.intermediate) if layer is not None)
+
+    def features(self, layers: int) -> NDArray[np.float32]:
+        """Return the embeddings, or with two layers (N, D + C) of both. Call it with no more layers than there are."""
+        assert self.embeddings is not None, "the runner was opened for embeddings"
+        if layers == 1:
+            return self.embeddings
+        assert self.intermediate is not None, "the network has an intermediate layer"
+        return np.concatenate([self.embeddings, self.intermediate], axis=1)
 
 
 class BundleRunner(Runner, Protocol):
@@ -100,9 +116,18 @@ def checked_logits(output: Any, images: int, classes: int, subject: str) -> NDAr
     )
 
 
-def checked_embeddings(output: NDArray[Any], images: int) -> NDArray[np.float32]:
-    """Return a runtime's output of the penultimate layer as (N, D) float32, N = images."""
-    return output.astype(np.float32).reshape(images, -1)
+def output_names(inner: InnerTensors | None) -> list[str]:
+    """Return the names of the outputs that `answers_of` takes, of a model with these inner tensors as outputs; None: without."""
+    if inner is None:
+        return ["logits"]
+    return ["logits", inner.embedding, *([INTERMEDIATE] if inner.maps else [])]
+
+
+def answers_of(outputs: Sequence[NDArray[Any]], images: int, classes: int, subject: str) -> Answers:
+    """Return a runtime's outputs for N = images, in the order of `output_names`, as Answers. Raises as `checked_logits`."""
+    logits, *inner = outputs
+    rows = [output.astype(np.float32).reshape(images, -1) for output in inner]
+    return Answers(checked_logits(logits, images, classes, subject), *rows)
 
 
 @contextmanager

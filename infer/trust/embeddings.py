@@ -1,4 +1,8 @@
-"""The distribution of the embeddings of validation photos, and how far from it a photo is.
+"""The distribution of the features of validation photos, and how far from it a photo is.
+
+The features are the embedding, and the means of the maps before the last downsampling (K. Lee et al., A Simple Unified Framework
+for Detecting Out-of-Distribution Samples, NeurIPS 2018): fitting a network to its classes drops from the embedding what does
+not tell them apart.
 
 Relative Mahalanobis distance: J. Ren et al., A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection, 2021; here to
 the mean of the answered class. A covariance is kept by its largest directions, and is equal in all others (M. Tipping, C.
@@ -7,6 +11,7 @@ Bishop, Probabilistic Principal Component Analysis, JRSS B 61, 1999), so that a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +23,16 @@ from vegrt.infer.trust.record import PackedArray, PackedCovariance, PackedEmbedd
 Floats = NDArray[np.float64]
 
 
-def normalized(embeddings: NDArray[np.floating]) -> Floats:
-    """Return (N, D) embeddings with the square root of each number's size, its sign kept, at unit length.
+def normalized(features: NDArray[np.floating], parts: Sequence[int] = ()) -> Floats:
+    """Return (N, D) features with the square root of each number's size, its sign kept, and each part at unit length.
 
-    The numbers behind a ReLU are skewed: their square roots are nearer to a normal distribution, which the distance assumes.
+    parts: the numbers of each layer, D in all; empty for one layer. The numbers behind a ReLU are skewed: their square roots are
+    nearer to a normal distribution, which the distance assumes.
     """
-    roots = np.sign(embeddings) * np.sqrt(np.abs(embeddings.astype(np.float64)))
-    lengths = np.sqrt(_squares(roots))
-    return np.asarray(roots / np.maximum(lengths, 1e-12)[:, None])
+    roots = np.asarray(np.sign(features) * np.sqrt(np.abs(features.astype(np.float64))))
+    for part in np.split(roots, np.cumsum(parts)[:-1], axis=1) if len(parts) > 1 else [roots]:
+        part /= np.maximum(np.sqrt(_squares(part)), 1e-12)[:, None]
+    return roots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,19 +183,23 @@ class Distances:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """The distribution of embeddings. mean: (D,). class_means: (K, D), from the mean. within, total: covariances."""
+    """The distribution of features. mean: (D,). class_means: (K, D), from the mean. within, total: covariances.
+
+    parts: the numbers of each layer: of the embedding, and of the intermediate layer if it counts.
+    """
 
     mean: Floats
     class_means: Floats
     within: Covariance
     total: Covariance
     neighbours: Neighbours
+    parts: tuple[int, ...]
 
     def distances(
-        self, embeddings: NDArray[np.floating], answers: NDArray[np.intp], *, with_excess: bool = False
+        self, features: NDArray[np.floating], answers: NDArray[np.intp], *, with_excess: bool = False
     ) -> Distances:
-        """Return the distances of (N, D) embeddings with (N,) answered classes, which share most of their work."""
-        centred = normalized(embeddings) - self.mean
+        """Return the distances of (N, D) features with (N,) answered classes, which share most of their work."""
+        centred = normalized(features, self.parts) - self.mean
         projected, squares = centred @ self.total.axes, _squares(centred)
         own = self.within.squared_distances(centred - self.class_means[answers])
         excess: Floats | None = None
@@ -203,7 +214,8 @@ class Embeddings:
         """Return it for trust.json. key: of the candidate that gave the embeddings."""
         mean, class_means = PackedArray.of(self.mean, "<f4"), PackedArray.of(self.class_means, "<f2")
         covariances = self.within.packed(), self.total.packed()
-        return PackedEmbeddings(key, mean, class_means, *covariances, self.neighbours.packed())
+        parts = self.parts if len(self.parts) > 1 else None
+        return PackedEmbeddings(key, mean, class_means, *covariances, self.neighbours.packed(), parts=parts)
 
     @classmethod
     def unpacked(cls, packed: PackedEmbeddings, classes: int) -> Embeddings:
@@ -214,8 +226,11 @@ class Embeddings:
         within, total = Covariance.unpacked(packed.within), Covariance.unpacked(packed.total)
         if {len(within.axes), len(total.axes)} != {len(mean)}:
             raise FormatError(f"has {len(within.axes)} rows; expected {len(mean)}", "embeddings.within.axes")
+        parts = packed.parts or (len(mean),)
+        if sum(parts) != len(mean):
+            raise FormatError(f"are {sum(parts)} numbers in all; expected {len(mean)}", "embeddings.parts")
         neighbours = Neighbours.unpacked(packed.neighbours, classes, total.axes.shape[1])
-        return cls(mean, class_means, within, total, neighbours)
+        return cls(mean, class_means, within, total, neighbours, parts)
 
 
 def _squares(rows: Floats) -> Floats:

@@ -77,6 +77,11 @@ class Judge:
         """Return whether the runner must give embeddings."""
         return self.trust.foreign.method in WITH_EMBEDDINGS
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Return the numbers of each inner layer that it needs: of the embedding, and of the intermediate layer."""
+        return self._embeddings.parts if self._embeddings else ()
+
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the calibrated (N, K) probabilities of (N, K) logits."""
         return softmax((logits / np.float64(self.trust.temperature)).astype(np.float32))

@@ -179,10 +179,11 @@ class PackedNeighbours:
 
 @dataclass(frozen=True, slots=True)
 class PackedEmbeddings:
-    """How the embeddings of validation photos are distributed, after `vegrt.infer.trust.embeddings.normalized`.
+    """How the features of validation photos are distributed, after `vegrt.infer.trust.embeddings.normalized`.
 
     key: the candidate that gave them. mean: (D,). class_means: (K, D), from the mean. within: the covariance around the class
     means. total: around the mean. neighbours: single photos. train_photos: how many photos of the train split are among them.
+    parts: of the D numbers, those of the embedding and of the intermediate layer; None where the embedding is all.
     """
 
     key: Label
@@ -192,6 +193,7 @@ class PackedEmbeddings:
     total: PackedCovariance
     neighbours: PackedNeighbours
     train_photos: Count = 0
+    parts: tuple[Size, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +212,9 @@ class Trust:
 
     def __post_init__(self) -> None:
         check_unique([row.key for row in self.candidates])
-        if self.schema_version < (needed := version_of(self.candidates)):
-            raise FormatError(f"is {self.schema_version}; expected {needed} for {TWO_NEIGHBOURS}", "schema_version")
+        if self.schema_version < (needed := version_of(self.candidates, self.embeddings)):
+            reason = f"{TWO_NEIGHBOURS} and embeddings.parts"
+            raise FormatError(f"is {self.schema_version}; expected {needed} for {reason}", "schema_version")
         for index, row in enumerate(self.candidates):
             for rule in row.sets:
                 check_length(
@@ -235,9 +238,10 @@ class Trust:
         return build_document(cls, value, SCHEMA, *VERSIONS)
 
 
-def version_of(candidates: Sequence[CandidateTrust]) -> int:
-    """Return the version of a trust.json about these candidates: 1 if earlier versions of vegrt can read it."""
+def version_of(candidates: Sequence[CandidateTrust], embeddings: PackedEmbeddings | None) -> int:
+    """Return the version of a trust.json that holds this: 1 if earlier versions of vegrt can read it."""
     methods = {
         method for row in candidates for method in (row.foreign.method, *(score.method for score in row.foreign.tried))
     }
-    return 2 if TWO_NEIGHBOURS in methods else 1
+    has_parts = embeddings is not None and embeddings.parts is not None
+    return 2 if has_parts or TWO_NEIGHBOURS in methods else 1

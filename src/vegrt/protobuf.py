@@ -53,6 +53,15 @@ def messages(message: memoryview, field_number: int) -> Iterator[memoryview]:
             yield value
 
 
+def numbers(message: memoryview, field_number: int) -> list[int]:
+    """Return the integers of every field with this number, packed or not. Raises ValueError for bytes that are not a message."""
+    result = []
+    for number, value in fields(message):
+        if number == field_number:
+            result += [value] if isinstance(value, int) else _packed_numbers(value)
+    return result
+
+
 def field(number: int, content: bytes) -> bytes:
     """Return a field of bytes: a text, or a message inside a message."""
     return _encoded(number << 3 | _BYTES) + _encoded(len(content)) + content
@@ -70,6 +79,14 @@ def _encoded(value: int) -> bytes:
         encoded.append(value & 127 | 128)
         value >>= 7
     return bytes([*encoded, value])
+
+
+def _packed_numbers(content: memoryview) -> list[int]:
+    values, offset = [], 0
+    while offset < len(content):
+        value, offset = _number(content, offset)
+        values.append(value)
+    return values
 
 
 def _number(message: memoryview, offset: int) -> tuple[int, int]:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from vegrt.errors import ModelError, reason_of
 from vegrt.infer.runtimes.cuda.runtime import Cuda, load_cudart
 from vegrt.infer.runtimes.lanes import Lanes
+from vegrt.infer.runtimes.onnx_file import InnerTensors
 from vegrt.infer.runtimes.onnxruntime.lane import BoundLane
 from vegrt.infer.runtimes.onnxruntime.plugin import PluginModel, PluginProvider, open_plugin_session
 from vegrt.infer.runtimes.onnxruntime.providers import CPU, TensorRtProvider
 from vegrt.infer.runtimes.onnxruntime.session import disabled_optimizers, open_session, run_model
 from vegrt.infer.runtimes.overlap import LanesRunner
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, answers_of, output_names
 
 LANES = 2
 _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
@@ -29,13 +30,13 @@ _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 class ExpectedOutputs:
     """What a session must give.
 
-    subject: the model's name in messages. classes: number of scores per image; 0 if unknown. embedding: name of the second
-    output, the penultimate layer; empty without embeddings.
+    subject: the model's name in messages. classes: number of scores per image; 0 if unknown. inner: the inner tensors that are
+    outputs too; None without embeddings.
     """
 
     subject: str = "model"
     classes: int = 0
-    embedding: str = ""
+    inner: InnerTensors | None = None
 
 
 class OnnxRuntimeRunner:
@@ -55,10 +56,8 @@ class OnnxRuntimeRunner:
     def answers(self, images: NDArray[np.uint8]) -> Answers:
         """Return logits, and embeddings where the runner was opened for them. Raises ModelError when it cannot run."""
         expected = self._expected
-        names = ["logits", expected.embedding] if expected.embedding else ["logits"]
-        logits, *others = run_model(self._session, names, images, expected.subject)
-        embeddings = checked_embeddings(others[0], len(images)) if others else None
-        return Answers(checked_logits(logits, len(images), expected.classes, expected.subject), embeddings)
+        outputs = run_model(self._session, output_names(expected.inner), images, expected.subject)
+        return answers_of(outputs, len(images), expected.classes, expected.subject)
 
 
 class BoundRunner(LanesRunner):
@@ -119,22 +118,22 @@ def open_onnxruntime(
     tensorrt: TensorRtProvider | None = None,
     classes: int = 0,
     subject: str = "",
-    embedding: str = "",
+    inner: InnerTensors | None = None,
 ) -> OnnxRuntimeRunner | BoundRunner:
     """Return a runner for an ONNX file or its bytes on `device` (cpu or cuda), or by the TensorRT provider.
 
     float16: whether the model's scales are float16. in_float: see open_session. threads: 0 for all cores that this process may
     use. classes: number of scores per image that the model must give; 0 if unknown. subject: the model's name in messages; empty
-    for its path. embedding: name of the model's second output; empty without embeddings. Raises as `open_session`, and ModelError
-    for a model of other inputs and outputs.
+    for its path. inner: the inner tensors that the model was given as outputs; None without embeddings. Raises as `open_session`,
+    and ModelError for a model of other inputs and outputs.
     """
     session = open_session(model, float16=float16, in_float=in_float, device=device, threads=threads, tensorrt=tensorrt)
-    expected = ExpectedOutputs(subject or (str(model) if isinstance(model, Path) else "model"), classes, embedding)
+    expected = ExpectedOutputs(subject or (str(model) if isinstance(model, Path) else "model"), classes, inner)
     _check_interface(session, expected)
     if tensorrt:
         runtime: RuntimeName = "onnxruntime-tensorrt"
         return BoundRunner(session, Cuda(load_cudart()), runtime=runtime, largest=tensorrt.largest, expected=expected)
-    if device == "cuda" and not embedding:
+    if device == "cuda" and inner is None:
         return BoundRunner(session, Cuda(load_cudart()), expected=expected)
     return OnnxRuntimeRunner(session, device, expected=expected)
 
@@ -146,12 +145,12 @@ def open_plugin(
     float16: bool = False,
     threads: int = 0,
     classes: int = 0,
-    embedding: str = "",
+    inner: InnerTensors | None = None,
 ) -> OnnxRuntimeRunner:
     """Return a runner on a plug-in provider; the arguments are those of `open_onnxruntime`. Raises as `open_plugin_session`."""
     disabled = disabled_optimizers(CPU, float16=float16)
     session = open_plugin_session(file, provider, disabled=disabled, threads=threads)
-    expected = ExpectedOutputs(file.subject, classes, embedding)
+    expected = ExpectedOutputs(file.subject, classes, inner)
     _check_interface(session, expected)
     return OnnxRuntimeRunner(session, "cpu", expected=expected)
 

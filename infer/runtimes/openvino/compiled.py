@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -18,12 +17,13 @@ import numpy as np
 from vegrt.errors import VegrtError, require
 from vegrt.files.hashing import sha256_of, sha256_of_json
 from vegrt.files.user_cache import UserCache, cache_home
+from vegrt.infer.runtimes.onnx_file import INTERMEDIATE, InnerTensors
 from vegrt.infer.runtimes.runner import library_errors
 from vegrt.machine import available_cores, examine_machine
 
 log = logging.getLogger(__name__)
 
-_CHANGES = 1  # to be raised with every other way in which a graph is changed before it is compiled: the cache has those of before
+_CHANGES = 2  # to be raised with every other way in which a graph is changed before it is compiled: the cache has those of before
 CACHE_BYTES = 2 << 30  # of all compiled models; a ResNet18 takes 11 MB in int8, 45 MB in fp32
 
 
@@ -31,7 +31,7 @@ def compile_model(
     model: Path | bytes,
     *,
     threads: int = 0,
-    outputs: Sequence[str] = (),
+    inner: InnerTensors | None = None,
     in_float: bool = False,
     precision: str = "",
     throughput: bool = False,
@@ -39,7 +39,7 @@ def compile_model(
 ) -> Any:
     """Return an openvino.CompiledModel. Raises ModelError.
 
-    threads: 0 for all cores that this process may use. outputs: names of inner tensors to give too.
+    threads: 0 for all cores that this process may use. inner: inner tensors to give too, of the maps their means.
     in_float: compute what the model quantizes in float arithmetic, as its Q/DQ nodes say, and not by 8-bit kernels.
     precision: f32 or bf16: how float32 is computed; empty: in bfloat16 on a CPU that has such instructions, else in float32.
     throughput: for several requests at once, each by some of the threads, and not for one request on all of them.
@@ -52,26 +52,41 @@ def compile_model(
     }
     if precision:
         settings["INFERENCE_PRECISION_HINT"] = precision
-    key = _cache_key(sha256, [settings, list(outputs), in_float]) if sha256 else ""
+    key = _cache_key(sha256, [settings, asdict(inner) if inner else None, in_float]) if sha256 else ""
     if key and (cached := _from_cache(key, settings)) is not None:
         return cached
     subject = f"{model!s:.200}" if isinstance(model, Path) else "model"
     with library_errors("OpenVINO", subject, "load it"):
-        compiled = _compiled(str(model) if isinstance(model, Path) else model, settings, outputs, in_float=in_float)
+        compiled = _compiled(str(model) if isinstance(model, Path) else model, settings, inner, in_float=in_float)
     if key and isinstance(model, Path):
         _keep(key, compiled, model, sha256)
     return compiled
 
 
-def _compiled(source: str | bytes, settings: dict[str, Any], outputs: Sequence[str], *, in_float: bool) -> Any:
+def _compiled(source: str | bytes, settings: dict[str, Any], inner: InnerTensors | None, *, in_float: bool) -> Any:
     graph = _core().read_model(source)
-    if outputs:
-        graph.add_outputs(list(outputs))
+    if inner is not None:
+        _add_outputs(graph, inner)
     quantizing = [node for node in graph.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
     for node in quantizing:
         if in_float or _is_signed_concat(node):
             _spell_out(node)
     return _core().compile_model(graph, "CPU", settings)
+
+
+def _add_outputs(graph: Any, inner: InnerTensors) -> None:
+    """Let an openvino.Model give its embedding, and the means of its maps over all positions as INTERMEDIATE."""
+    graph.add_outputs([inner.embedding])
+    if inner.maps:
+        from openvino import opset13
+
+        (output,) = graph.add_outputs([inner.maps])  # the only way to find a tensor by its name
+        maps = output.get_node().input_value(0)
+        graph.remove_result(output.get_node())
+        positions = np.arange(2, maps.get_partial_shape().rank.get_length())
+        result = opset13.result(opset13.reduce_mean(maps, positions))
+        result.output(0).set_names({INTERMEDIATE})
+        graph.add_results([result])
 
 
 def _is_signed_concat(node: Any) -> bool:

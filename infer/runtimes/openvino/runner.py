@@ -12,24 +12,28 @@ from numpy.typing import NDArray
 from vegrt.bundle.manifest import IMPORTED_INT8
 from vegrt.errors import ModelError
 from vegrt.infer.runtimes.lanes import Lanes
+from vegrt.infer.runtimes.onnx_file import InnerTensors
 from vegrt.infer.runtimes.openvino.compiled import compile_model
 from vegrt.infer.runtimes.openvino.lane import RequestLane
 from vegrt.infer.runtimes.overlap import LanesRunner
-from vegrt.infer.runtimes.runner import Answers, RuntimeName, checked_embeddings, checked_logits, library_errors
+from vegrt.infer.runtimes.runner import Answers, RuntimeName, answers_of, library_errors, output_names
 from vegrt.machine import examine_machine
 
 
 class OpenVinoRunner:
     """One ONNX model compiled by OpenVINO for the CPU. Not thread-safe. Contiguous images are read without a copy.
 
-    embedding: name of the compiled model's second output, the penultimate layer; empty without embeddings.
+    inner: the inner tensors that the compiled model gives too; None without embeddings.
     """
 
     runtime: RuntimeName = "openvino"
     device = "cpu"
 
-    def __init__(self, compiled: Any, *, subject: str = "model", classes: int = 0, embedding: str = "") -> None:
-        self._compiled, self._subject, self._classes, self._embedding = compiled, subject, classes, embedding
+    def __init__(
+        self, compiled: Any, *, subject: str = "model", classes: int = 0, inner: InnerTensors | None = None
+    ) -> None:
+        self._compiled, self._subject, self._classes = compiled, subject, classes
+        self._outputs = output_names(inner)
         self._request = open_request(compiled, subject)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -38,10 +42,8 @@ class OpenVinoRunner:
 
     def answers(self, images: NDArray[np.uint8]) -> Answers:
         """Return logits, and embeddings where the runner was opened for them. Raises ModelError when it cannot run."""
-        names = ["logits", self._embedding] if self._embedding else ["logits"]
-        logits, *others = run_request(self._request, names, images, self._subject)
-        embeddings = checked_embeddings(others[0], len(images)) if others else None
-        return Answers(checked_logits(logits, len(images), self._classes, self._subject), embeddings)
+        outputs = run_request(self._request, self._outputs, images, self._subject)
+        return answers_of(outputs, len(images), self._classes, self._subject)
 
 
 class StreamsRunner(LanesRunner):
@@ -78,23 +80,23 @@ def open_openvino(
     in_float: bool = False,
     precision: str = "",
     classes: int = 0,
-    embedding: str = "",
+    inner: InnerTensors | None = None,
     throughput: bool = False,
     sha256: str = "",
 ) -> OpenVinoRunner | StreamsRunner:
     """Return a runner for an ONNX file; the options are those of `compile_model`. Raises ModelError when it cannot load.
 
-    classes: number of scores per image that the model must give; 0 if unknown. embedding: name of the tensor to give too.
-    throughput: for several batches at once; not with an embedding.
+    classes: number of scores per image that the model must give; 0 if unknown. inner: inner tensors to give too.
+    throughput: for several batches at once; not with inner tensors.
     sha256: of the file, if the compiled model may be taken from the user's cache and kept there.
     """
     if device != "cpu":
         raise ModelError(f"openvino: device {device!r}; vegrt runs OpenVINO on the cpu only")
-    outputs, subject = [embedding] if embedding else [], f"{model!s:.200}"
+    subject = f"{model!s:.200}"
     compiled = compile_model(
         model,
         threads=threads,
-        outputs=outputs,
+        inner=inner,
         in_float=in_float,
         precision=precision,
         throughput=throughput,
@@ -112,9 +114,9 @@ def open_openvino(
         raise ModelError(
             f"{subject}: logits are {shapes[0]}; expected (N, {classes or 'K'}), one score per class; export it again"
         )
-    if throughput and not embedding:
+    if throughput and inner is None:
         return StreamsRunner(compiled, subject=subject, classes=classes)
-    return OpenVinoRunner(compiled, subject=subject, classes=classes, embedding=embedding)
+    return OpenVinoRunner(compiled, subject=subject, classes=classes, inner=inner)
 
 
 def open_request(compiled: Any, subject: str) -> Any:

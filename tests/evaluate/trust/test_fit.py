@@ -14,7 +14,7 @@ from vegrt.errors import DataError, FormatError
 from vegrt.evaluate.trust.answers import FOLDS, PhotoAnswers
 from vegrt.evaluate.trust.distribution import EXCESS_SHARE, fit_embeddings
 from vegrt.evaluate.trust.fit import fit_trust, trust_of
-from vegrt.evaluate.trust.foreign import HeldOut, LabelledEmbeddings, auroc, choose_score
+from vegrt.evaluate.trust.foreign import HeldOut, LabelledFeatures, auroc, choose_score, held_out_distributions
 from vegrt.evaluate.trust.near_misses import near_misses
 from vegrt.infer.runtimes.candidates import Candidate
 from vegrt.infer.runtimes.runner import Answers
@@ -67,18 +67,19 @@ def test_train_photos_are_used_only_where_they_tell_near_misses_apart_better(bun
     classes = len(bundle.manifest.classes)
     centres = random.gamma(1.0, 1.0, (classes, 24))
 
-    def drawn(count: int) -> LabelledEmbeddings:
-        labels = np.arange(count) % classes
+    def drawn(count: int) -> np.ndarray:
         noise = random.normal(0, 0.8, (count, 24))
-        return LabelledEmbeddings(np.abs(centres[labels] + noise).astype(np.float32), labels)
+        return np.abs(centres[np.arange(count) % classes] + noise).astype(np.float32)
 
-    photos = drawn(60)
-    pairs = drawn(60).embeddings, np.roll(drawn(60).embeddings, 1, axis=0)  # of different classes
-    others = np.asarray((pairs[0] + pairs[1]) / 2, np.float32)
-    logits = 5 * np.eye(classes, dtype=np.float32)[photos.labels]
-    answers = {CHOSEN[0]: Answers(logits, photos.embeddings)}, {CHOSEN[0]: Answers(logits, others)}
-    collected = PhotoAnswers(photos.labels, np.arange(60) % FOLDS, *answers)
-    like, unlike = drawn(600), LabelledEmbeddings(np.tile(others, (10, 1)), np.arange(600) % classes)
+    def answered(embeddings: np.ndarray) -> tuple[Answers, np.ndarray]:
+        labels = np.arange(len(embeddings)) % classes
+        return Answers(5 * np.eye(classes, dtype=np.float32)[labels], embeddings), labels
+
+    photos, labels = answered(drawn(60))
+    others = (drawn(60) + np.roll(drawn(60), 1, axis=0)) / np.float32(2)  # of different classes
+    near = Answers(photos.logits, others)
+    collected = PhotoAnswers(labels, np.arange(60) % FOLDS, {CHOSEN[0]: photos}, {CHOSEN[0]: near})
+    like, unlike = answered(drawn(600)), answered(np.tile(others, (10, 1)))
     for train, expected in ((None, 0), (like, 600), (unlike, 0)):
         learned = trust_of(bundle, "none", collected, max_error=0.2, train=train)
         assert learned.embeddings is not None
@@ -90,7 +91,7 @@ def test_a_runtime_without_embeddings_has_scores_of_its_logits() -> None:
     random = np.random.default_rng(0)
     own, near = random.normal(0, 1, (2, 200, 3)).astype(np.float32)
     own[:, 0] += 6
-    rule, scores = choose_score(Answers(own), Answers(near), HeldOut(np.arange(200) % FOLDS, ()))
+    rule, scores = choose_score(Answers(own), Answers(near), HeldOut(np.arange(200) % FOLDS))
     assert [tried.method for tried in rule.tried] == ["max-probability", "max-logit", "energy"]
     assert rule.method == max(rule.tried, key=lambda tried: tried.auroc).method
     assert (scores <= rule.threshold).sum() == 190
@@ -217,19 +218,92 @@ def test_an_answer_that_lies_as_near_to_another_class_is_more_foreign() -> None:
     assert two > one + 0.005
 
 
+def two_layers(count: int, seed: int, *, tells: bool) -> tuple[Answers, Answers, np.ndarray]:
+    """Return the answers to photos of three classes and to near misses of them, of 40 + 30 features, and the photos' labels.
+
+    Embeddings of near misses are those of photos. tells: whether the intermediate layer of near misses is unlike that of photos.
+    """
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    centres = np.random.default_rng(7).gamma(1.0, 1.0, (3, 70))
+    drawn = np.abs(centres[labels] + random.normal(0, 0.4, (2, count, 70))).astype(np.float32)
+    if tells:
+        drawn[1, :, 40:] = np.roll(drawn[1, :, 40:], 5, axis=1)
+    else:
+        drawn[:, :, 40:] = random.gamma(1.0, 1.0, (2, count, 30))
+        drawn[1, :, :40] = np.roll(drawn[1, :, :40], 1, axis=1)
+    logits = 5 * np.eye(3, dtype=np.float32)[labels]
+    own, near = (Answers(logits, part[:, :40], part[:, 40:]) for part in drawn)
+    return own, near, labels
+
+
+@pytest.mark.parametrize(("tells", "parts"), [(True, (40, 30)), (False, None)])
+def test_the_intermediate_layer_counts_where_it_tells_near_misses_apart_better(
+    bundle: Bundle, tells: bool, parts: tuple[int, int] | None
+) -> None:
+    photos, near, labels = two_layers(120, 1, tells=tells)
+    narrower = Answers(photos.logits, photos.embeddings[:, :20])  # type: ignore[index]
+    answers = {CHOSEN[0]: photos, CHOSEN[1]: narrower}, {CHOSEN[0]: near, CHOSEN[1]: narrower}
+    learned = trust_of(bundle, "none", PhotoAnswers(labels, np.arange(120) % FOLDS, *answers), max_error=0.2)
+    first, second = learned.candidates
+    assert learned.embeddings is not None
+    assert learned.embeddings.parts == parts
+    assert first.foreign.method in WITH_EMBEDDINGS
+    assert not {score.method for score in second.foreign.tried} & {*WITH_EMBEDDINGS}  # its network is another one
+    stored = Trust.from_dict(json.loads(json.dumps(learned.to_dict())))
+    assert stored == learned
+    assert stored.embeddings is not None
+    known = Embeddings.unpacked(stored.embeddings, 3)
+    assert known.parts == (parts or (40,))
+    own, far = (foreign_scores(first.foreign.method, each, known) for each in (photos, near))
+    assert auroc(own, far) > 0.9
+    if parts:
+        with pytest.raises(FormatError, match="are 71 numbers in all; expected 70"):
+            Embeddings.unpacked(replace(stored.embeddings, parts=(40, 31)), 3)
+
+
+def test_each_layer_has_unit_length() -> None:
+    features = np.random.default_rng(2).gamma(1.0, 5.0, (9, 7)).astype(np.float32)
+    both = normalized(features, (4, 3))
+    assert both == pytest.approx(np.concatenate([normalized(features[:, :4]), normalized(features[:, 4:])], axis=1))
+    assert (normalized(features)[:, :4] ** 2).sum(axis=1) != pytest.approx(1)
+
+
+def test_without_a_fold_the_axes_are_those_of_the_other_photos() -> None:
+    """The search within a span finds what all directions give, of 600 numbers whose spectrum falls slowly."""
+    random = np.random.default_rng(3)
+    labels, folds = np.arange(700) % 3, np.arange(700) % FOLDS
+    scales = 1 / np.sqrt(np.arange(1, 601))
+    features = (np.abs(random.normal(2, 1, (700, 600))) * scales + labels[:, None] * scales).astype(np.float32)
+    photos = LabelledFeatures(features, labels, (600,))
+    found = held_out_distributions(photos, folds, 3)
+    assert found.whole is not None
+    for known, others in ((found.embeddings[4], photos.without(folds == 4)), (found.whole, photos)):
+        exact = others.distribution(3)
+        assert known.total.variances == pytest.approx(exact.total.variances, rel=0.01)
+        assert known.total.axes.T @ known.total.axes == pytest.approx(np.eye(64), abs=1e-9)
+        expected = exact.distances(features, labels).relative
+        assert known.distances(features, labels).relative == pytest.approx(expected, abs=0.03 * np.ptp(expected))
+
+
 def test_a_file_without_the_second_neighbour_is_of_version_1(bundle: Bundle, photos: Path) -> None:
     trust = fit_trust(bundle, read_split(photos, "validation"), CHOSEN[:1], max_error=0.2)
-    assert (trust.schema_version, version_of(trust.candidates)) == (2, 2)
+    assert (trust.schema_version, version_of(trust.candidates, trust.embeddings)) == (2, 2)
     assert trust.embeddings is not None
     (row,) = trust.candidates
     tried = tuple(score for score in row.foreign.tried if score.method != TWO_NEIGHBOURS)
     earlier = replace(row, foreign=replace(row.foreign, method="mahalanobis-and-neighbour", tried=tried))
     neighbours = replace(trust.embeddings.neighbours, excess_weight=None)
-    embeddings = replace(trust.embeddings, neighbours=neighbours)
-    older = replace(trust, schema_version=version_of([earlier]), candidates=(earlier,), embeddings=embeddings)
+    embeddings = replace(trust.embeddings, neighbours=neighbours, parts=None)
+    version = version_of([earlier], embeddings)
+    older = replace(trust, schema_version=version, candidates=(earlier,), embeddings=embeddings)
     assert older.schema_version == 1
+    assert version_of([earlier], replace(embeddings, parts=(64, 32))) == 2
     written = json.loads(json.dumps(older.to_dict()))
-    del written["embeddings"]["neighbours"]["excess_weight"]  # as earlier versions wrote it
+    del (
+        written["embeddings"]["neighbours"]["excess_weight"],
+        written["embeddings"]["parts"],
+    )  # as earlier versions wrote it
     assert Trust.from_dict(written) == older
     with pytest.raises(FormatError, match="excess_weight is missing"):
         replace(

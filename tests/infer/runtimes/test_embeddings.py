@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -11,14 +12,29 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate
-from vegrt.infer.runtimes.onnx_file import penultimate, read_nodes, with_output
+from vegrt.infer.runtimes.onnx_file import (
+    INTERMEDIATE,
+    InnerTensors,
+    inner_tensors,
+    last_downsampled,
+    penultimate,
+    read_nodes,
+    with_outputs,
+)
 from vegrt.infer.runtimes.open import open_candidate
+from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import load_image
 
 EMBEDDING = 96  # numbers per embedding of the small network
+TOLERANCES = {
+    "fp32": 0.02,
+    "fp16": 0.01,
+    "int8": 0.1,
+    "int8-cpu": 0.1,
+}  # of the largest; OpenVINO may compute in bfloat16
 
 
-@pytest.mark.parametrize(
+CANDIDATES = pytest.mark.parametrize(
     "candidate",
     [
         *(Candidate(variant, "onnxruntime") for variant in ("fp32", "fp16", "int8-cpu")),
@@ -26,6 +42,9 @@ EMBEDDING = 96  # numbers per embedding of the small network
     ],
     ids=str,
 )
+
+
+@CANDIDATES
 def test_the_classifier_of_the_embedding_is_the_answer(bundle: Bundle, test_split: Split, candidate: Candidate) -> None:
     variant = candidate.variant
     images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:9]])
@@ -65,11 +84,58 @@ def test_heads_of_several_kinds() -> None:
     features = helper.make_node("Relu", ["images"], ["features"])
     plus = helper.make_node("Add", ["b", "product"], ["sum"])
     cast = helper.make_node("Cast", ["sum"], ["logits"], to=1)
-    assert penultimate(build(features, product, plus, cast)) == "features"
+    assert penultimate(read_nodes(build(features, product, plus, cast))) == "features"
     with pytest.raises(ModelError, match=r"no Gemm or MatMul makes its logits \(found: Relu\)"):
-        penultimate(build(helper.make_node("Relu", ["images"], ["logits"])))
-    with pytest.raises(ModelError, match="found: Cast, Cast"):  # a circle, which no exporter writes
-        penultimate(build(helper.make_node("Cast", ["x"], ["logits"]), helper.make_node("Cast", ["logits"], ["x"])))
+        penultimate(read_nodes(build(helper.make_node("Relu", ["images"], ["logits"]))))
+    circle = helper.make_node("Cast", ["x"], ["logits"]), helper.make_node("Cast", ["logits"], ["x"])
+    with pytest.raises(ModelError, match="found: Cast, Cast"):  # which no exporter writes
+        penultimate(read_nodes(build(*circle)))
+
+
+@CANDIDATES
+def test_the_intermediate_layer_is_the_mean_of_the_maps_before_the_last_downsampling(
+    bundle: Bundle, test_split: Split, candidate: Candidate
+) -> None:
+    images = np.stack([load_image(photo.path, bundle.manifest.contract) for photo in test_split.photos[:5]])
+    network = load_network(bundle).eval()
+    maps: list[torch.Tensor] = []
+    network.get_submodule("layer3").register_forward_hook(lambda module, inputs, output: maps.append(output))
+    with torch.inference_mode():
+        WithPreprocessing(network, bundle.manifest.contract)(torch.from_numpy(images))
+    expected = maps[0].mean(dim=(2, 3)).numpy()
+    given = open_candidate(bundle, candidate, embeddings=True).answers(images)
+    assert given.intermediate is not None
+    assert given.parts == (EMBEDDING, expected.shape[1])
+    difference = np.abs(given.intermediate - expected).max()
+    assert difference < TOLERANCES[candidate.variant] * np.abs(expected).max()
+    assert np.array_equal(given.features(2), np.concatenate([given.embeddings, given.intermediate], axis=1))
+
+
+def conv(source: str, target: str, stride: int = 1) -> onnx.NodeProto:
+    return helper.make_node("Conv", [source, f"{target}.weight"], [target], strides=[stride, stride])
+
+
+def pool(source: str, target: str, kind: str = "MaxPool") -> onnx.NodeProto:
+    return helper.make_node(kind, [source], [target], kernel_shape=[2, 2], strides=[2, 2])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "maps"),
+    [
+        ([conv("images", "a", 2), conv("a", "b"), conv("b", "c", 2), conv("c", "d")], "b"),
+        ([conv("images", "a"), pool("a", "b"), conv("b", "c"), pool("c", "d")], "a"),  # the last pool ends the network
+        ([conv("images", "a"), pool("a", "b", "AveragePool"), conv("b", "c")], "a"),
+        ([conv("images", "a", 2), conv("a", "b", 2)], "a"),  # nothing follows it, but it is a convolution itself
+        ([conv("images", "a", 16), helper.make_node("Relu", ["a"], ["b"])], ""),  # patches, as of a vision transformer
+        ([pool("images", "a"), conv("a", "b")], ""),  # the image, made smaller
+        ([conv("images", "a"), conv("a", "b")], ""),
+        ([helper.make_node("Relu", ["images"], ["a"])], ""),
+    ],
+)
+def test_networks_of_several_kinds(nodes: list[onnx.NodeProto], maps: str) -> None:
+    model = build(*nodes, helper.make_node("Gemm", [nodes[-1].output[0], "w"], ["logits"]))
+    assert inner_tensors(model) == InnerTensors(nodes[-1].output[0], maps)
+    assert last_downsampled(read_nodes(model)) == maps
 
 
 def test_bytes_are_read_as_onnx_reads_them(bundle: Bundle) -> None:
@@ -78,8 +144,15 @@ def test_bytes_are_read_as_onnx_reads_them(bundle: Bundle) -> None:
     assert [(node.kind, node.inputs, node.outputs) for node in read_nodes(content)] == [
         (node.op_type, tuple(node.input), tuple(node.output)) for node in nodes
     ]
-    more = onnx.load_from_string(with_output(content, "x" * 300))
+    assert [node.strides for node in read_nodes(content)] == [
+        tuple(next((attribute.ints for attribute in node.attribute if attribute.name == "strides"), ()))
+        for node in nodes
+    ]
+    more = onnx.load_from_string(with_outputs(content, InnerTensors("x" * 300)))
     assert [value.name for value in more.graph.output] == ["logits", "x" * 300]
+    more = onnx.load_from_string(with_outputs(content, InnerTensors("x", "maps")))
+    assert [value.name for value in more.graph.output] == ["logits", "x", INTERMEDIATE]
+    assert more.graph.node[-1] == helper.make_node("GlobalAveragePool", ["maps"], [INTERMEDIATE])
 
 
 @settings(max_examples=200, deadline=None)
@@ -89,6 +162,6 @@ def test_any_bytes_are_a_model_error_or_an_answer(content: bytes, place: int, va
     whole[place % len(whole)] = value
     for each in (content, bytes(whole), bytes(whole[:place])):
         try:
-            assert isinstance(penultimate(each), str)
+            assert isinstance(inner_tensors(each).embedding, str)
         except ModelError:
             continue
