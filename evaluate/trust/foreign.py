@@ -61,7 +61,7 @@ class HeldOut:
 
     def fits(self, answers: Answers) -> bool:
         """Return whether there are distributions, and the answers have the features that they are of."""
-        return any(answers.parts[: len(known.parts)] == known.parts for known in self.embeddings[:1])
+        return self.whole is not None and answers.parts[: len(self.whole.parts)] == self.whole.parts
 
     def scores(self, method: ScoreMethod, answers: Answers) -> NDArray[np.float64]:
         """Return the (N,) scores of photos, each by the distribution without it."""
