@@ -16,7 +16,7 @@ from vegrt.errors import BundleError, ModelError, VegrtError
 from vegrt.files.user_cache import cache_home
 from vegrt.infer.runtimes.candidates import Candidate, artifact_of, is_float16
 from vegrt.infer.runtimes.choice import Choice, rank_choices
-from vegrt.infer.runtimes.mnn import open_mnn
+from vegrt.infer.runtimes.mnn import kept_tensors, open_mnn
 from vegrt.infer.runtimes.objective import Objective, Work
 from vegrt.infer.runtimes.onnx_file import InnerTensors, inner_tensors, with_outputs
 from vegrt.infer.runtimes.onnxruntime.plugin import PluginModel, parse_provider
@@ -34,7 +34,7 @@ EmbeddingsFor: TypeAlias = Callable[[Bundle, Candidate], bool]  # whether a cand
 
 _TRIES = 20  # of loading a bundle that another process changes
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO; the float layers of the others as it likes
-_WITH_EMBEDDINGS = ("onnxruntime", "openvino")
+_WITH_EMBEDDINGS = ("mnn", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,9 @@ def open_candidate(
     """
     device = device or candidate.device
     if embeddings and candidate.runtime not in _WITH_EMBEDDINGS:
-        raise VegrtError(f"embeddings: {candidate.runtime} does not give them; add --runtime onnxruntime or openvino")
+        raise VegrtError(
+            f"embeddings: {candidate.runtime} does not give them; add --runtime onnxruntime or another one"
+        )
     if candidate.runtime == "torch":
         if candidate.variant != "fp32":
             raise VegrtError(f"torch: runs the checkpoint, which is fp32; not {candidate.variant}; leave --variant out")
@@ -157,11 +159,11 @@ def open_candidate(
     classes = len(bundle.manifest.classes)
     artifact = artifact_of(bundle, candidate)
     file = bundle.file(artifact.role, artifact.variant)
+    content = file.read_bytes() if embeddings else b""
+    inner = _inner_tensors(bundle, candidate, file, content) if embeddings else None
     if candidate.runtime == "mnn":
         half = candidate.variant == "fp16"
-        return open_mnn(file, device=device, threads=threads, half=half, classes=classes)
-    content = file.read_bytes() if embeddings else b""
-    inner = _inner_tensors(file, content) if embeddings else None
+        return open_mnn(file, device=device, threads=threads, half=half, classes=classes, inner=inner)
     if candidate.runtime == "openvino":
         return open_openvino(
             file,
@@ -206,14 +208,27 @@ def gives_embeddings(bundle: Bundle, candidate: Candidate) -> bool:
     artifact = artifact_of(bundle, candidate)
     try:
         file = bundle.file(artifact.role, artifact.variant)
-        _inner_tensors(file, file.read_bytes())
+        _inner_tensors(bundle, candidate, file, file.read_bytes())
     except ModelError:
         return False
     return True
 
 
-def _inner_tensors(file: Path, content: bytes) -> InnerTensors:
-    """Return the inner tensors of a model. content: of the file, which messages name."""
+def _inner_tensors(bundle: Bundle, candidate: Candidate, file: Path, content: bytes) -> InnerTensors:
+    """Return the inner tensors of a candidate's model. content: of its file; MNN's was made of fp32.onnx, which names them."""
+    if candidate.runtime == "mnn":
+        if "fp32" not in bundle.variants():
+            raise ModelError(f"{bundle.path}: has no fp32.onnx, which names the tensors of {file.name}; no embeddings")
+        source = bundle.file("model", "fp32")
+        kept = kept_tensors(content, _inner_tensors_of(source, source.read_bytes()))
+        if kept is None:
+            raise ModelError(f"{file}: the conversion left no tensor that the classifier reads; no embeddings")
+        return kept
+    return _inner_tensors_of(file, content)
+
+
+def _inner_tensors_of(file: Path, content: bytes) -> InnerTensors:
+    """Return the inner tensors of an ONNX model. content: of the file, which messages name."""
     try:
         return inner_tensors(content)
     except ModelError as error:

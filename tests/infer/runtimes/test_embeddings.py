@@ -12,6 +12,7 @@ from vegrt.bundle.bundle import Bundle
 from vegrt.dataset.photos import Split
 from vegrt.errors import ModelError, VegrtError
 from vegrt.infer.runtimes.candidates import Candidate
+from vegrt.infer.runtimes.mnn import kept_tensors
 from vegrt.infer.runtimes.onnx_file import (
     INTERMEDIATE,
     InnerTensors,
@@ -39,6 +40,7 @@ CANDIDATES = pytest.mark.parametrize(
     [
         *(Candidate(variant, "onnxruntime") for variant in ("fp32", "fp16", "int8-cpu")),
         *(Candidate(variant, "openvino") for variant in ("fp32", "int8")),
+        Candidate("fp32", "mnn"),
     ],
     ids=str,
 )
@@ -57,7 +59,7 @@ def test_the_classifier_of_the_embedding_is_the_answer(bundle: Bundle, test_spli
     weights = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer}
     again = embeddings @ weights["fc.weight"].T + weights["fc.bias"]
     exact = (
-        variant == "fp32" and candidate.runtime == "onnxruntime"
+        variant == "fp32" and candidate.runtime != "openvino"
     )  # OpenVINO computes in bfloat16 where the processor can
     assert np.abs(again - logits).max() < (1e-3 if exact else 0.02)
     assert np.abs(open_candidate(bundle, candidate).logits(images) - logits).max() < 0.05
@@ -109,6 +111,14 @@ def test_the_intermediate_layer_is_the_mean_of_the_maps_before_the_last_downsamp
     difference = np.abs(given.intermediate - expected).max()
     assert difference < TOLERANCES[candidate.variant] * np.abs(expected).max()
     assert np.array_equal(given.features(2), np.concatenate([given.embeddings, given.intermediate], axis=1))
+
+
+def test_an_mnn_file_has_what_its_names_say() -> None:
+    content = b"\x04\0\0\0view\0...\x07\0\0\0relu_12\0"
+    assert kept_tensors(content, InnerTensors("view", "relu_12")) == InnerTensors("view", "relu_12")
+    assert kept_tensors(content, InnerTensors("view", "relu_1")) == InnerTensors("view")  # another one begins so
+    assert kept_tensors(content, InnerTensors("vie")) is None
+    assert kept_tensors(content, InnerTensors("iew", "relu_12")) is None
 
 
 def conv(source: str, target: str, stride: int = 1) -> onnx.NodeProto:
