@@ -12,9 +12,7 @@ from vegrt.infer.trust.embeddings import Covariance, Embeddings, Floats, Neighbo
 SHRINKAGE = 0.3  # towards a sphere: few photos say little about single directions; measured in docs/decisions/0038
 LARGEST_BYTES = 1 << 20  # of both covariances' axes in trust.json, before base64
 MOST_AXES = 64
-SPAN_AXES = (
-    320  # far more than are kept: without a few photos, the largest axes turn towards these photos and the nearest axes
-)
+SPAN_AXES = 192  # three times those that are kept: without a few photos, the largest turn towards these photos and the next axes
 MOST_NEIGHBOURS = 3000
 EXCESS_SHARE = 0.5  # of the spread of the other distances; by near misses, docs/decisions/0038
 
@@ -29,8 +27,8 @@ def fit_embeddings(
 ) -> Embeddings:
     """Return the distribution of (N, D) features of photos with (N,) labels.
 
-    classes: K; one without photos has mean 0. parts: the numbers of each layer; empty for one layer. span: (D, M) directions
-    within which the largest axes are searched (Rayleigh-Ritz), which is faster; None for all directions.
+    classes: K; one without photos has mean 0. parts: the numbers of each layer; empty for one layer. span: (D, M) orthonormal
+    axes within which the largest are searched (Rayleigh-Ritz), which is faster; None for all directions.
     """
     numbers = normalized(features, parts)
     mean = numbers.mean(axis=0)
@@ -75,10 +73,15 @@ def _finite(numbers: Floats) -> Floats:
     return numbers[np.isfinite(numbers)]
 
 
-def leading_axes(features: NDArray[np.floating], parts: tuple[int, ...]) -> Floats:
-    """Return the (D, M) axes along which (N, D) features vary most: together with a few photos, a `span` without these."""
-    numbers = normalized(features, parts)
+def leading_axes(numbers: Floats) -> Floats:
+    """Return the (D, M) axes along which (N, D) normalized features vary most, orthonormal."""
     return _principal(numbers - numbers.mean(axis=0), SPAN_AXES)[1]
+
+
+def widened(axes: Floats, numbers: Floats) -> Floats:
+    """Return (D, M) orthonormal axes, and more, so that they span M' further points (M', D) too: a `span` without these."""
+    beyond = numbers.T - axes @ (axes.T @ numbers.T)
+    return np.concatenate([axes, np.linalg.qr(beyond)[0]], axis=1)
 
 
 def _covariance(differences: Floats, span: Floats | None) -> Covariance:
@@ -88,9 +91,8 @@ def _covariance(differences: Floats, span: Floats | None) -> Covariance:
     if span is None or span.shape[1] >= min(photos, width):
         largest, axes = _principal(differences, count)
     else:
-        basis = np.linalg.qr(span)[0]
-        largest, inside = _principal(differences @ basis, count)
-        axes = basis @ inside
+        largest, inside = _principal(differences @ span, count)
+        axes = span @ inside
     whole = float(np.einsum("nd,nd->", differences, differences)) / photos
     average = max(whole / width, 1e-12)
     others = width - count

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vegrt.evaluate.trust.answers import FOLDS
-from vegrt.evaluate.trust.distribution import fit_embeddings, leading_axes
+from vegrt.evaluate.trust.distribution import fit_embeddings, leading_axes, widened
 from vegrt.infer.runtimes.runner import Answers
 from vegrt.infer.trust.embeddings import Embeddings, normalized
 from vegrt.infer.trust.record import WITH_EMBEDDINGS, ForeignRule, ScoreMethod, TriedScore
@@ -82,11 +82,11 @@ def held_out_distributions(
     if len(photos.labels) < _FEWEST_PHOTOS:
         return HeldOut(folds)
     together = photos.with_others(train)
-    axes, numbers = leading_axes(together.features, photos.parts), normalized(photos.features, photos.parts)
+    numbers = normalized(together.features, photos.parts)
+    axes, own = leading_axes(numbers), numbers[: len(folds)] - numbers.mean(axis=0)
 
     def without(fold: NDArray[np.bool_]) -> Embeddings:
-        span = np.concatenate([axes, (numbers[fold] - numbers.mean(axis=0)).T], axis=1)
-        return photos.without(fold).with_others(train).distribution(classes, span)
+        return photos.without(fold).with_others(train).distribution(classes, widened(axes, own[fold]))
 
     rest = tuple(without(folds == fold) for fold in range(FOLDS))
     return HeldOut(folds, rest, together.distribution(classes))
