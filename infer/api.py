@@ -192,7 +192,7 @@ class Model:
         pixels = prepared(images, self.shape)
         with self._lock:
             answers = cast(BundleRunner, self._runner).answers(pixels)
-        return np.concatenate([answers.logits, answers.features(len(self.judge.parts))], axis=1)
+        return np.concatenate([answers.logits, answers.features(self.judge.parts)], axis=1)
 
     def predictions_of(self, columns: NDArray[np.float32], top_k: int) -> list[Prediction]:
         """Return the predictions of N photos from what `columns` returned for them."""

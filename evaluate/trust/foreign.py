@@ -30,7 +30,8 @@ class LabelledFeatures:
     @classmethod
     def of(cls, answers: Answers, labels: NDArray[np.int_], layers: int) -> LabelledFeatures:
         """Return those of the embeddings, or of both layers. Call it with no more layers than there are."""
-        return cls(answers.features(layers), labels, answers.parts[:layers])
+        parts = answers.parts[:layers]
+        return cls(answers.features(parts), labels, parts)
 
     def with_others(self, others: LabelledFeatures | None) -> LabelledFeatures:
         """Return these photos and others; these alone without others."""

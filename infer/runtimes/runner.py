@@ -49,13 +49,16 @@ class Answers:
         """Return the numbers of each inner layer, (D, C), (D,) or none."""
         return tuple(layer.shape[1] for layer in (self.embeddings, self.intermediate) if layer is not None)
 
-    def features(self, layers: int) -> NDArray[np.float32]:
-        """Return the embeddings, or with two layers (N, D + C) of both. Call it with no more layers than there are."""
-        assert self.embeddings is not None, "the runner was opened for embeddings"
-        if layers == 1:
-            return self.embeddings
-        assert self.intermediate is not None, "the network has an intermediate layer"
-        return np.concatenate([self.embeddings, self.intermediate], axis=1)
+    def features(self, parts: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the layers of these parts side by side: the embeddings, or (N, D + C) of both.
+
+        Raises ModelError where the layers have other numbers: trust.json is of another network.
+        """
+        if not parts or self.parts[: len(parts)] != parts:
+            known, given = (" + ".join(map(str, each)) or "no" for each in (parts, self.parts))
+            raise ModelError(f"model: gives {given} features, but trust.json knows {known}; repeat vegrt trust")
+        layers = [layer for layer in (self.embeddings, self.intermediate) if layer is not None]
+        return layers[0] if len(parts) == 1 else np.concatenate(layers, axis=1)
 
 
 class BundleRunner(Runner, Protocol):

@@ -31,7 +31,7 @@ def foreign_scores(method: ScoreMethod, answers: Answers, embeddings: Embeddings
         np.put_along_axis(others, others.argmax(axis=1)[:, None], -np.inf, axis=1)
         return np.asarray(np.log(np.exp(others).sum(axis=1) + 1e-300))
     assert embeddings is not None, "Trust refuses the method without embeddings"
-    features = answers.features(len(embeddings.parts))
+    features = answers.features(embeddings.parts)
     labels = answers.logits.argmax(axis=1)
     distances = embeddings.distances(features, labels, with_excess=method == TWO_NEIGHBOURS)
     if method == "relative-mahalanobis":

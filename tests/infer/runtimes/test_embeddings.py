@@ -23,8 +23,10 @@ from vegrt.infer.runtimes.onnx_file import (
     with_outputs,
 )
 from vegrt.infer.runtimes.open import open_candidate
+from vegrt.infer.runtimes.runner import Answers
 from vegrt.networks import WithPreprocessing, load_network
 from vegrt.photo.preprocess import load_image
+from vegrt.protobuf import field, number_field
 
 EMBEDDING = 96  # numbers per embedding of the small network
 TOLERANCES = {
@@ -110,7 +112,20 @@ def test_the_intermediate_layer_is_the_mean_of_the_maps_before_the_last_downsamp
     assert given.parts == (EMBEDDING, expected.shape[1])
     difference = np.abs(given.intermediate - expected).max()
     assert difference < TOLERANCES[candidate.variant] * np.abs(expected).max()
-    assert np.array_equal(given.features(2), np.concatenate([given.embeddings, given.intermediate], axis=1))
+    assert np.array_equal(given.features(given.parts), np.concatenate([given.embeddings, given.intermediate], axis=1))
+    assert given.features(given.parts[:1]) is given.embeddings
+    with pytest.raises(
+        ModelError, match=r"model: gives 96 \+ 192 features, but trust\.json knows 96 \+ 65; repeat vegrt trust"
+    ):
+        given.features((EMBEDDING, 65))
+    with pytest.raises(ModelError, match=r"gives no features, but trust\.json knows 96;"):
+        Answers(given.logits).features((EMBEDDING,))
+
+
+def test_strides_are_read_packed_or_not() -> None:
+    for strides in (field(8, bytes([2, 3])), number_field(8, 2) + number_field(8, 3)):
+        node = field(1, b"x") + field(2, b"y") + field(4, b"Conv") + field(5, field(1, b"strides") + strides)
+        assert [each.strides for each in read_nodes(field(7, field(1, node)))] == [(2, 3)]
 
 
 def test_an_mnn_file_has_what_its_names_say() -> None:
