@@ -55,10 +55,14 @@ def _sentences(row: CandidateResult) -> list[str]:
 
 def _accepted_sentence(key: str, figures: TrustFigures) -> str:
     own = figures.acceptance
-    photos = f"{own.photos:,}"
+    photos, limit = f"{own.photos:,}", f"{100 * figures.max_error:g} %"
     if own.errors is None:
         return translate(
-            "{key} accepts none of {photos} test photos: it had too few validation photos.", key=key, photos=photos
+            "{key} accepts none of {photos} test photos: by the validation photos, no answer is sure enough to keep errors "
+            "within {limit}.",
+            key=key,
+            photos=photos,
+            limit=limit,
         )
     return translate(
         "{key} accepts {accepted} of {photos} test photos, and {errors} of the accepted answers are wrong (limit: {limit}). "
@@ -67,7 +71,7 @@ def _accepted_sentence(key: str, figures: TrustFigures) -> str:
         accepted=_share(own.accepted),
         photos=photos,
         errors=_share(own.errors),
-        limit=f"{100 * figures.max_error:g} %",
+        limit=limit,
     )
 
 

@@ -326,8 +326,10 @@ _SECTIONS: dict[str, str] = {
     "How to reproduce": "재현 방법",
     # trust
     "When to trust it": "언제 믿을 수 있는가",
-    "{key} accepts none of {photos} test photos: it had too few validation photos.": (
-        "{key}: 검증 사진이 부족하여 테스트 사진 {photos}장 중 한 장도 수락하지 않습니다."
+    "{key} accepts none of {photos} test photos: by the validation photos, no answer is sure enough to keep errors "
+    "within {limit}.": (
+        "{key}: 테스트 사진 {photos}장 중 한 장도 수락하지 않습니다. "
+        "검증 사진으로 볼 때 오답을 {limit} 이내로 유지할 만큼 확실한 답이 없습니다."
     ),
     "{key} accepts {accepted} of {photos} test photos, and {errors} of the accepted answers are wrong (limit: {limit}). "
     "The others go to a person.": (

@@ -63,7 +63,10 @@ def test_the_section_says_what_a_decision_needs(write: Callable[..., str], tmp_p
 def test_a_candidate_that_accepts_nothing_is_named(write: Callable[..., str]) -> None:
     nothing = replace(FIGURES.acceptance, accepted=wilson(0, 900), errors=None)
     text = write(replace(FIGURES, acceptance=nothing, foreign=None, shifted=None), "en")
-    assert "accepts none of 900 test photos: it had too few validation photos" in text
+    assert (
+        "accepts none of 900 test photos: by the validation photos, no answer is sure enough to keep errors within"
+        in text
+    )
     assert "foreign objects" not in text
 
 
