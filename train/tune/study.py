@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
@@ -105,18 +106,27 @@ def _storage(db: Path) -> Iterator[optuna.storages.RDBStorage]:
     url = URL.create("sqlite", database=str(db)).render_as_string()  # escapes special characters in the path
     try:
         storage = optuna.storages.RDBStorage(url)
+    except StorageInternalError as error:
+        raise _not_written(db, error) from error
     except (SQLAlchemyError, RuntimeError) as error:  # RuntimeError: the schema of another Optuna version
         cause = reason_of(error)
         raise VegrtError(f"{db}: the study cannot be used ({cause}); move it away or use another --out") from error
     try:
         yield storage
-    except optuna.exceptions.StorageInternalError as error:
-        raise VegrtError(
-            f"{db}: cannot be written ({error}); free some space or make it writable, then repeat the command"
-        ) from error
+    except StorageInternalError as error:
+        raise _not_written(db, error) from error
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _not_written(db: Path, error: StorageInternalError) -> VegrtError:
+    """Return the error of a study that Optuna could not write. Its own message guesses; SQLite's says why."""
+    cause = error.__cause__
+    reason = reason_of(getattr(cause, "orig", cause) or error)
+    return VegrtError(
+        f"{db}: cannot be written ({reason}); free some space or make it writable, then repeat the command"
+    )
 
 
 def _check_setting(study: optuna.Study, setting: Mapping[str, Any], out: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shlex
@@ -26,6 +27,7 @@ from safetensors.torch import load_file
 from typer.main import get_command
 
 from tests.command_line import answer, call
+from tests.watched_io import failing, watched
 from vegrt.backbones import build_network, find_backbone
 from vegrt.bundle.bundle import open_bundle
 from vegrt.cli import app
@@ -307,6 +309,26 @@ def test_a_second_process_cannot_use_the_study(colours: Path, recipe: Recipe, tm
         assert "another process" in str(second.exception())
     assert not (out / "trials").exists()
     assert (tmp_path / "a study?#%41/study.db").is_file()
+
+
+def test_a_failing_operation_of_opening_a_study_is_one_line(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
+    splits, errors = read_splits(colours), list[str]()
+    for number in range(1, 100, 3):
+        before, operations = failing(number, errno.EIO)
+        try:
+            with watched(before, [tmp_path]), open_study(tmp_path / str(number), recipe, splits):
+                pass
+        except VegrtError as error:
+            errors.append(str(error))
+        if len(operations) < number:
+            break
+    assert len(errors) > 5
+    assert all(line.startswith(str(tmp_path)) and "\n" not in line for line in errors)
+    assert (
+        sum("study.db: cannot be written (disk I/O error);" in line for line in errors) > 1
+    )  # SQLite's reason, not Optuna's
+    with open_study(tmp_path / "1", recipe, splits) as study:
+        assert len(study.trials) == 1
 
 
 def test_places_that_cannot_hold_a_study_are_refused(colours: Path, recipe: Recipe, tmp_path: Path) -> None:
