@@ -41,18 +41,16 @@ class _Parts:
     """The answers of one candidate, batch by batch."""
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
-    inner: tuple[list[NDArray[np.float32]], ...] = field(default_factory=lambda: ([], []))
+    layers: list[tuple[NDArray[np.float32], ...]] = field(default_factory=list)
 
     def add(self, answers: Answers, subject: str) -> None:
         if not np.isfinite(answers.logits).all():
             raise ModelError(f"{subject} gives logits that are not finite; export it again")
         self.logits.append(answers.logits.copy())
-        for parts, layer in zip(self.inner, (answers.embeddings, answers.intermediate), strict=True):
-            if layer is not None:
-                parts.append(layer.copy())
+        self.layers.append(tuple(layer.copy() for layer in answers.layers))
 
     def joined(self) -> Answers:
-        return Answers(np.concatenate(self.logits), *(np.concatenate(parts) if parts else None for parts in self.inner))
+        return Answers(np.concatenate(self.logits), *map(np.concatenate, zip(*self.layers, strict=True)))
 
 
 def collect_photo_answers(

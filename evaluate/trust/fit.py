@@ -118,18 +118,22 @@ def _distribution(
     the intermediate layer much, it misleads.
     """
     first = _first_with_embeddings(collected)
-    best, chosen = 0.0, _Distribution(HeldOut(collected.folds))
+    none = _Distribution(HeldOut(collected.folds))
     if first is None:
-        return chosen
-    answers = collected.photos[first]
+        return none
+    answers, best = collected.photos[first], 0.0
+    chosen: tuple[HeldOut, LabelledFeatures] | None = None
     for layers, with_train in itertools.product(range(1, len(answers.parts) + 1), (False, True) if train else (False,)):
         photos = LabelledFeatures.of(answers, collected.labels, layers)
         added = LabelledFeatures.of(*train, layers) if train and with_train else None
         held_out = held_out_distributions(photos, collected.folds, classes, added)
-        if held_out.whole is not None and (separation := _separation(collected, held_out)) > best:
-            packed = replace(held_out.whole.packed(str(first)), train_photos=len(added.labels) if added else 0)
-            best, chosen = separation, _Distribution(held_out, packed)
-    return chosen
+        if held_out.embeddings and (separation := _separation(collected, held_out)) > best:
+            best, chosen = separation, (held_out, photos.with_others(added))
+    if chosen is None:
+        return none
+    held_out, known = chosen
+    packed = known.distribution(classes).packed(str(first))
+    return _Distribution(held_out, replace(packed, train_photos=len(known.labels) - len(collected.labels)))
 
 
 def _separation(collected: PhotoAnswers, held_out: HeldOut) -> float:

@@ -51,18 +51,15 @@ class LabelledFeatures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """Distributions of the reference's features, each without the photos of one fold. folds: (N,) of photos and near misses.
-
-    whole: the distribution of all photos.
-    """
+    """Distributions of the reference's features, each without the photos of one fold. folds: (N,) of photos and near misses."""
 
     folds: NDArray[np.intp]
     embeddings: tuple[Embeddings, ...] = ()
-    whole: Embeddings | None = None
 
     def fits(self, answers: Answers) -> bool:
         """Return whether there are distributions, and the answers have the features that they are of."""
-        return self.whole is not None and answers.parts[: len(self.whole.parts)] == self.whole.parts
+        parts = self.embeddings[0].parts if self.embeddings else ()
+        return bool(parts) and answers.parts[: len(parts)] == parts
 
     def scores(self, method: ScoreMethod, answers: Answers) -> NDArray[np.float64]:
         """Return the (N,) scores of photos, each by the distribution without it."""
@@ -82,15 +79,13 @@ def held_out_distributions(
     """Return the distributions without each fold of N photos; none where there are too few. train: photos in all of them."""
     if len(photos.labels) < _FEWEST_PHOTOS:
         return HeldOut(folds)
-    together = photos.with_others(train)
-    numbers = normalized(together.features, photos.parts)
+    numbers = normalized(photos.with_others(train).features, photos.parts)
     axes, own = leading_axes(numbers), numbers[: len(folds)] - numbers.mean(axis=0)
 
     def without(fold: NDArray[np.bool_]) -> Embeddings:
         return photos.without(fold).with_others(train).distribution(classes, widened(axes, own[fold]))
 
-    rest = tuple(without(folds == fold) for fold in range(FOLDS))
-    return HeldOut(folds, rest, together.distribution(classes))
+    return HeldOut(folds, tuple(without(folds == fold) for fold in range(FOLDS)))
 
 
 def choose_score(photos: Answers, near: Answers, held_out: HeldOut) -> tuple[ForeignRule, NDArray[np.float64]]:
@@ -128,5 +123,4 @@ def share_accepted(own: NDArray[np.float64], foreign: NDArray[np.float64]) -> fl
 
 
 def _rows(answers: Answers, rows: NDArray[np.bool_]) -> Answers:
-    layers = (answers.embeddings, answers.intermediate)
-    return Answers(answers.logits[rows], *(None if layer is None else layer[rows] for layer in layers))
+    return Answers(answers.logits[rows], *(layer[rows] for layer in answers.layers))

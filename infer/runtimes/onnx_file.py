@@ -62,9 +62,12 @@ def last_downsampled(nodes: Sequence[Node]) -> str:
     A pool that no convolution follows only averages what the classifier reads; maps before the first convolution are the image.
     """
     convolutions = [place for place, node in enumerate(nodes) if node.kind == _CONVOLUTION]
-    for place, node in reversed(list(enumerate(nodes))):
-        reduces = max(node.strides, default=1) > 1 and node.inputs and place > min(convolutions, default=place)
-        if reduces and (node.kind == _CONVOLUTION or (node.kind in _POOLS and place < convolutions[-1])):
+    if not convolutions:
+        return ""
+    for place in range(len(nodes) - 1, convolutions[0], -1):
+        node = nodes[place]
+        is_convolved = node.kind == _CONVOLUTION or (node.kind in _POOLS and place < convolutions[-1])
+        if is_convolved and node.inputs and max(node.strides, default=1) > 1:
             return node.inputs[0]
     return ""
 

@@ -45,9 +45,14 @@ class Answers:
     intermediate: NDArray[np.float32] | None = None
 
     @property
+    def layers(self) -> tuple[NDArray[np.float32], ...]:
+        """Return the inner layers that it has: the embeddings, and then the intermediate one."""
+        return tuple(layer for layer in (self.embeddings, self.intermediate) if layer is not None)
+
+    @property
     def parts(self) -> tuple[int, ...]:
         """Return the numbers of each inner layer, (D, C), (D,) or none."""
-        return tuple(layer.shape[1] for layer in (self.embeddings, self.intermediate) if layer is not None)
+        return tuple(layer.shape[1] for layer in self.layers)
 
     def features(self, parts: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the layers of these parts side by side: the embeddings, or (N, D + C) of both.
@@ -57,8 +62,7 @@ class Answers:
         if not parts or self.parts[: len(parts)] != parts:
             known, given = (" + ".join(map(str, each)) or "no" for each in (parts, self.parts))
             raise ModelError(f"model: gives {given} features, but trust.json knows {known}; repeat vegrt trust")
-        layers = [layer for layer in (self.embeddings, self.intermediate) if layer is not None]
-        return layers[0] if len(parts) == 1 else np.concatenate(layers, axis=1)
+        return self.layers[0] if len(parts) == 1 else np.concatenate(self.layers, axis=1)
 
 
 class BundleRunner(Runner, Protocol):

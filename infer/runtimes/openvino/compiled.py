@@ -78,13 +78,12 @@ def _add_outputs(graph: Any, inner: InnerTensors) -> None:
     """Let an openvino.Model give its embedding, and the means of its maps over all positions as INTERMEDIATE."""
     graph.add_outputs([inner.embedding])
     if inner.maps:
-        from openvino import opset13
-
+        ops = require("openvino.opset13", "openvino")
         (output,) = graph.add_outputs([inner.maps])  # the only way to find a tensor by its name
         maps = output.get_node().input_value(0)
         graph.remove_result(output.get_node())
         positions = np.arange(2, maps.get_partial_shape().rank.get_length())
-        result = opset13.result(opset13.reduce_mean(maps, positions))
+        result = ops.result(ops.reduce_mean(maps, positions))
         result.output(0).set_names({INTERMEDIATE})
         graph.add_results([result])
 
